@@ -1,0 +1,41 @@
+"""The Celery app: its queues and its clock. Tasks carry no events; they say "wake up and read the log".
+
+One queue a shard, so that one worker process owns a shard and keeps its Pipeline warm; `maintenance` for the rest.
+A wake expires before the next but one is due, so a stopped worker finds no pile of them.
+"""
+
+import os
+
+from celery import Celery
+from celery.schedules import crontab
+from django.conf import settings
+from kombu import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("groundswell", broker=settings.BROKER_URL, set_as_current=True)
+app.conf.update(
+    task_ignore_result=True,
+    task_default_queue="maintenance",
+    task_queues=[Queue("maintenance"), *(Queue(f"learn-{shard}") for shard in range(settings.SHARDS))],
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_connection_timeout=2,
+    broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 2},
+    beat_max_loop_interval=max(0.05, settings.WAKE_EVERY_S),
+    beat_schedule={
+        **{
+            f"learn-{shard}": {
+                "task": "recommender.learn",
+                "schedule": settings.WAKE_EVERY_S,
+                "args": (shard,),
+                "options": {"queue": f"learn-{shard}", "expires": 1.5 * settings.WAKE_EVERY_S},
+            }
+            for shard in range(settings.SHARDS)
+        },
+        "keep-house": {"task": "recommender.keep_house", "schedule": crontab(minute=7)},
+    },
+)
+app.autodiscover_tasks(["recommender"])

@@ -1,0 +1,162 @@
+"""Every setting of Groundswell, read once from the environment; a value that cannot be right stops the start.
+
+The first run needs none of them: without `DATABASE_URL` the private PostgreSQL and Valkey of `config.embedded`
+are used and the secret key is made there. Naming a server switches to it: then `SECRET_KEY` must be set too.
+docs/settings.md lists every setting; a test keeps the two together.
+"""
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env
+from marshmallow.validate import Range
+
+from config import embedded
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+home = embedded.Home.of_project(BASE_DIR)
+
+# -- servers -----------------------------------------------------------------------------------------------------
+# PostgreSQL, as postgres://user:password@host:port/name. Default: the private one of a first run.
+DATABASES = {"default": env.dj_db_url("DATABASE_URL", default=home.database_url)}
+IS_FIRST_RUN = "DATABASE_URL" not in os.environ
+# What wakes the learner: redis://, redis+socket:// or amqp://. Default: the private Valkey.
+BROKER_URL = env.str("BROKER_URL", default=home.broker_url)
+# Where the published view lives: redis://, rediss:// or unix://. Default: the private Valkey.
+VIEW_URL = env.str("VIEW_URL", default=home.view_url)
+# Signs sessions and keys the hashes; at least 32 characters. Default in a first run: made once and kept.
+SECRET_KEY = env.str("SECRET_KEY", default=home.secret_key() if IS_FIRST_RUN else "")
+if len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured("SECRET_KEY must be set to at least 32 random characters when DATABASE_URL is set.")
+# Shows tracebacks in the browser; never on a machine others can reach.
+DEBUG = env.bool("DEBUG", default=False)
+# Host names this site answers to, separated by commas.
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+# Origins (https://host) whose forms the console accepts, when it stands behind a proxy.
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# -- what is accepted --------------------------------------------------------------------------------------------
+# Largest body of a request, in bytes, as sent; and after unpacking gzip.
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=16 * 2**20, validate=Range(min=2**10))
+MAX_INFLATED_BYTES = env.int("MAX_INFLATED_BYTES", default=64 * 2**20, validate=Range(min=2**10))
+# Days the log is kept; an event claiming to be older is rejected.
+RETENTION_DAYS = env.int("RETENTION_DAYS", default=30, validate=Range(min=1))
+# Unlearned events past which ingest answers 429.
+BACKLOG_LIMIT = env.int("BACKLOG_LIMIT", default=2_000_000, validate=Range(min=1))
+# Whether an accepted event must survive a power cut ("on") or only a crash of the process ("off").
+SYNCHRONOUS_COMMIT = env.str("SYNCHRONOUS_COMMIT", default="on", validate=lambda v: v in ("on", "off"))
+
+# -- what is learned (a new value takes effect with `manage.py model rebuild`) -----------------------------------
+# Half-lives kept at once, in seconds: the learning rates of the counts. The first one is served.
+HALF_LIVES_S = env.list("HALF_LIVES_S", subcast=int, default=[300, 3600, 21600])
+# Within this many seconds an actor's acts on one item are one unit.
+HORIZON_S = env.int("HORIZON_S", default=86_400, validate=Range(min=60))
+# Units one actor may have in all counts together, in unit weights.
+ACTOR_BUDGET = env.int("ACTOR_BUDGET", default=200, validate=Range(min=1))
+# How old an event may claim to be and still count at its own time, in seconds.
+LATENESS_S = env.int("LATENESS_S", default=86_400, validate=Range(min=0))
+
+# -- how it learns -----------------------------------------------------------------------------------------------
+# Learners side by side; actors are divided among them.
+SHARDS = env.int("SHARDS", default=1, validate=Range(min=1, max=64))
+# Most events in one step.
+STEP_EVENTS = env.int("STEP_EVENTS", default=8192, validate=Range(min=1, max=65_536))
+# Seconds between two wakes of a learner by beat.
+WAKE_EVERY_S = env.float("WAKE_EVERY_S", default=0.25, validate=Range(min=0.05))
+# Seconds between two publications of the view, at least.
+PUBLISH_EVERY_S = env.float("PUBLISH_EVERY_S", default=0.2, validate=Range(min=0.0))
+# Seconds between two checkpoints, at least; never more than a twentieth of the time goes into them.
+CHECKPOINT_EVERY_S = env.float("CHECKPOINT_EVERY_S", default=5.0, validate=Range(min=0.0))
+# Newest checkpoints kept.
+CHECKPOINTS_KEPT = env.int("CHECKPOINTS_KEPT", default=20, validate=Range(min=2))
+
+# -- Django ------------------------------------------------------------------------------------------------------
+DATABASES["default"] |= {
+    "CONN_MAX_AGE": None,
+    "OPTIONS": {
+        "connect_timeout": 3,
+        # The reader of the log relies on no statement of a writer outliving this: recommender/log.py.
+        "options": f"-c statement_timeout=60000 -c synchronous_commit={SYNCHRONOUS_COMMIT} -c timezone=UTC",
+    },
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "recommender",
+    "monitoring",
+]
+# The pages' chain; /api/, /health/ and /metrics run without any (config/wsgi.py).
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+APPEND_SLASH = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "recommender.errors.answer",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Groundswell",
+    "VERSION": "1",
+    "DESCRIPTION": "Click events in, trending items out a second later.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL", default="INFO")},
+}

@@ -1,0 +1,34 @@
+"""The WSGI application: two handlers over one project.
+
+Machines call /api/, /health/ and /metrics thousands of times a second and send no cookies, so these run without
+middleware; sessions, CSRF and the rest stand in front of the pages only.
+"""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+import django
+from django.core.handlers.exception import convert_exception_to_response
+from django.core.handlers.wsgi import WSGIHandler
+
+MACHINE_PATHS = ("/api/v1/", "/health/", "/metrics")
+
+
+class _BareHandler(WSGIHandler):
+    """Django's handler with an empty middleware chain."""
+
+    def load_middleware(self, is_async=False):
+        self._view_middleware = []
+        self._template_response_middleware = []
+        self._exception_middleware = []
+        self._middleware_chain = convert_exception_to_response(self._get_response)
+
+
+django.setup(set_prefix=False)
+_machines, _pages = _BareHandler(), WSGIHandler()
+
+
+def application(environ, start_response):
+    handler = _machines if environ.get("PATH_INFO", "").startswith(MACHINE_PATHS) else _pages
+    return handler(environ, start_response)

@@ -1,0 +1,73 @@
+"""The event log, its keys, and the triggers that keep the append-only promise."""
+
+from django.db import migrations
+
+CREATE_LOG = """
+CREATE SEQUENCE recommender_event_seq;
+
+CREATE TABLE recommender_event (
+    xid            xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    seq            bigint      NOT NULL DEFAULT nextval('recommender_event_seq'),
+    received_at    timestamptz NOT NULL DEFAULT now(),
+    occurred_at    timestamptz,
+    bucket         smallint    NOT NULL,
+    kind           smallint    NOT NULL,
+    actor          text        NOT NULL,
+    item           text        NOT NULL,
+    event_key      bytea,
+    session        text,
+    value          double precision,
+    recommendation text,
+    position       integer,
+    ip             text,
+    user_agent     text,
+    referrer       text,
+    country        text
+) PARTITION BY RANGE (received_at);
+
+-- the learner's walk through the log, in commit order
+CREATE INDEX recommender_event_position ON recommender_event (xid, seq);
+-- the last events of an actor
+CREATE INDEX recommender_event_actor ON recommender_event (actor, seq);
+
+-- Which event ids were seen. PostgreSQL wants the partition key in every unique constraint, which would make a retry
+-- after midnight a new event; so the ids stand in a table of their own, not partitioned, and are pruned row by row
+-- when the log's retention passes them. Random keys leave their space to random keys: the index does not bloat.
+CREATE TABLE recommender_event_key (
+    key         bytea PRIMARY KEY,
+    received_on date  NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')::date
+);
+ALTER TABLE recommender_event_key ALTER COLUMN key SET STORAGE PLAIN;
+
+CREATE FUNCTION recommender_refuse_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the event log is append-only: % of a row is refused', TG_OP;
+END $$;
+CREATE TRIGGER append_only BEFORE UPDATE ON recommender_event
+    FOR EACH ROW EXECUTE FUNCTION recommender_refuse_update();
+
+CREATE FUNCTION recommender_mark_item() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.changed_xid := pg_current_xact_id()::text::bigint;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER mark_changed BEFORE INSERT OR UPDATE ON recommender_item
+    FOR EACH ROW EXECUTE FUNCTION recommender_mark_item();
+
+-- checkpoints are dense numbers already
+ALTER TABLE recommender_checkpoint ALTER COLUMN data SET STORAGE EXTERNAL;
+"""
+
+DROP_LOG = """
+DROP TRIGGER mark_changed ON recommender_item;
+DROP FUNCTION recommender_mark_item;
+DROP TABLE recommender_event_key;
+DROP TABLE recommender_event;
+DROP FUNCTION recommender_refuse_update;
+DROP SEQUENCE recommender_event_seq;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("recommender", "0001_initial")]
+    operations = [migrations.RunSQL(CREATE_LOG, DROP_LOG)]

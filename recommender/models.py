@@ -1,0 +1,164 @@
+"""What PostgreSQL keeps. The event log is the source of truth; everything else here is derived from it or about it.
+
+The log itself (`Event`) and its keys are plain SQL, partitioned, written and read by `recommender.log` only; the
+model here is for looking at it. The other tables are ordinary.
+"""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+
+class Kind(models.IntegerChoices):
+    """What an actor did with an item; stored in the log and known to the core by these numbers."""
+
+    VIEW = 1
+    CLICK = 2
+    LIKE = 3
+    SHARE = 4
+    CART = 5
+    PURCHASE = 6
+    RATING = 7
+    EXPOSURE = 8
+    UNDO = 9
+
+
+class Event(models.Model):
+    """One row of the log. Partitioned by day of `received_at`; never updated (the database refuses)."""
+
+    seq = models.BigIntegerField(primary_key=True)
+    received_at = models.DateTimeField()
+    occurred_at = models.DateTimeField(null=True)
+    actor = models.TextField()
+    item = models.TextField()
+    kind = models.SmallIntegerField(choices=Kind.choices)
+    session = models.TextField(null=True)
+    value = models.FloatField(null=True)
+    recommendation = models.TextField(null=True)
+    position = models.IntegerField(null=True)
+    ip = models.TextField(null=True)
+    user_agent = models.TextField(null=True)
+    referrer = models.TextField(null=True)
+    country = models.TextField(null=True)
+
+    class Meta:
+        managed = False
+
+    def __str__(self):
+        return f"{self.actor} {self.get_kind_display().lower()} {self.item} at {self.received_at:%F %T}"
+
+
+class Item(models.Model):
+    """What is ranked. An item the site never described is listed too, under its id alone."""
+
+    id = models.CharField(primary_key=True, max_length=256)
+    title = models.CharField(max_length=500, blank=True)
+    url = models.CharField(max_length=2000, blank=True)
+    categories = ArrayField(models.CharField(max_length=100), default=list, blank=True, size=20)
+    published_at = models.DateTimeField(null=True, blank=True, help_text="Not listed before this time.")
+    is_hidden = models.BooleanField(default=False, help_text="Never listed while set.")
+    # The transaction that wrote the row last: the publisher reads "what changed since" without skipping, as the
+    # learner reads the log. Kept by a trigger (migration 0002).
+    changed_xid = models.BigIntegerField(default=0, editable=False, db_index=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self):
+        return self.title or self.id
+
+
+class Checkpoint(models.Model):
+    """Immutable bytes of a Pipeline at one position of the log."""
+
+    shard = models.SmallIntegerField()
+    step = models.BigIntegerField(help_text="Number of the last step folded in.")
+    xid = models.BigIntegerField()
+    seq = models.BigIntegerField()
+    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+")
+    digest = models.CharField(max_length=64)
+    n_bytes = models.BigIntegerField()
+    data = models.BinaryField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state")]
+
+    def __str__(self):
+        return f"checkpoint {self.pk} at step {self.step}"
+
+
+class Learner(models.Model):
+    """One row a shard: where learning stands, and the lock (every step is a compare-and-set on this row)."""
+
+    class State(models.TextChoices):
+        LEARNING = "learning"
+        FROZEN = "frozen"
+
+    shard = models.SmallIntegerField(primary_key=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.LEARNING)
+    step = models.BigIntegerField(default=0, help_text="Number of the last committed step.")
+    xid = models.BigIntegerField(default=0, help_text="Log position: the last event learned.")
+    seq = models.BigIntegerField(default=0)
+    n_events = models.BigIntegerField(default=0, help_text="Events learned so far.")
+    stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
+    checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
+    stepped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(seq__gte=0, xid__gte=0, step__gte=0), name="not_negative")]
+
+    def __str__(self):
+        return f"learner {self.shard}: {self.state} at step {self.step}"
+
+
+class Step(models.Model):
+    """One mini-batch as it was taken live: every refold takes the same ranges (from exclusive, to inclusive)."""
+
+    shard = models.SmallIntegerField()
+    number = models.BigIntegerField()
+    from_xid = models.BigIntegerField()
+    from_seq = models.BigIntegerField()
+    to_xid = models.BigIntegerField()
+    to_seq = models.BigIntegerField()
+    n_events = models.IntegerField()
+    n_admitted = models.IntegerField()
+    n_predicted = models.IntegerField(help_text="Events whose item was predicted before it was learned.")
+    n_hits = models.IntegerField(help_text="Of these, found in the first 20 places.")
+    reciprocal_ranks = models.FloatField(help_text="Sum of 1/rank over the hits.")
+    stream_ms = models.BigIntegerField()
+    duration_ms = models.FloatField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["shard", "number"], name="one_step_a_number")]
+
+    def __str__(self):
+        return f"step {self.number} of shard {self.shard}"
+
+
+class ApiKey(models.Model):
+    """What a machine shows to be let in. Only a hash of the key is kept; the key itself is shown once, when made."""
+
+    class Scope(models.TextChoices):
+        INGEST = "ingest"
+        READ = "read"
+        ADMIN = "admin"
+
+    name = models.CharField(max_length=100, help_text="Who uses it.")
+    start = models.CharField(max_length=12, editable=False, help_text="The first characters, to recognise it by.")
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = ArrayField(models.CharField(max_length=10, choices=Scope.choices))
+    rate_per_s = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Events (ingest) or requests (read, admin) a second. Empty: no limit."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self):
+        return f"{self.name} ({self.start}…)"
