@@ -1,0 +1,253 @@
+"""The event log: append events, read them back in commit order. All SQL about it stands here.
+
+    append(events) ─INSERT─> recommender_event (a partition a day)
+    read(after=position) ──> the next events below every transaction still open ──> EventBatch columns
+
+Serial numbers become visible out of order: of two writers, the one with the higher number may commit first, and a
+reader that remembers only the highest number it saw would skip the other. So the log is ordered by the writing
+transaction's id, then by number, and is read only below `pg_snapshot_xmin(pg_current_snapshot())`: every transaction
+below that has ended, so nothing can appear there any more. Rows are never updated, so each has one position for ever.
+
+Partitions are chosen by time but the position is not, so the reader tells PostgreSQL how far back to look:
+`PARTITION_SLACK` before the stream time already read. A row not yet read was written by a later transaction than the
+last row read, whose statement began at most one statement_timeout (60 s, config/settings.py) before it was given its
+id; a day covers that and a clock set back by hours.
+"""
+
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+import numpy as np
+import psycopg
+from django.db import IntegrityError, connection, transaction
+from numpy.typing import NDArray
+
+from recommender.core.events import country_code
+
+N_BUCKETS = 64  # actors are divided into these; shards take whole buckets
+PARTITIONS_AHEAD = 7  # days
+PARTITION_SLACK = timedelta(days=1)
+PRUNE_CHUNK = 20_000  # event keys deleted in one statement
+POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01, where timestamptz counts from
+
+_ROW = np.dtype([("xid", ">i8"), ("seq", ">i8"), ("received", ">i8"), ("occurred", ">i8"), ("kind", ">i2")])
+
+
+class Position(NamedTuple):
+    """Where in the log: after the event `seq` written by transaction `xid`. (0, 0) is the beginning."""
+
+    xid: int = 0
+    seq: int = 0
+
+
+@dataclass(slots=True)
+class NewEvents:
+    """Validated events as lists of one length, ready to append. `key` is the 16-byte hash of the client's event id,
+    or None where it sent none; no key may stand twice. `occurred_at` is in unix seconds."""
+
+    key: list[bytes | None]
+    actor: list[str]
+    item: list[str]
+    kind: list[int]
+    occurred_at: list[float | None]
+    session: list[str | None]
+    value: list[float | None]
+    recommendation: list[str | None]
+    position: list[int | None]
+    ip: list[str | None]
+    user_agent: list[str | None]
+    referrer: list[str | None]
+    country: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.actor)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSlice:
+    """Consecutive events of the log as columns."""
+
+    xid: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    received_ms: NDArray[np.int64]
+    occurred_ms: NDArray[np.int64]
+    kind: NDArray[np.int8]
+    country: NDArray[np.int16]
+    actors: list[str]
+    items: list[str]
+    is_end: bool  # nothing visible stood after these, and no transaction was open
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+    @property
+    def end(self) -> Position:
+        return Position(int(self.xid[-1]), int(self.seq[-1]))
+
+
+# Keys are inserted in order, so that two writers with the same keys wait for one another instead of deadlocking.
+_APPEND = """
+WITH input AS (
+    SELECT * FROM unnest(
+        %b::bytea[], %b::smallint[], %b::smallint[], %b::text[], %b::text[], %b::float8[], %b::text[], %b::float8[],
+        %b::text[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::text[]
+    ) WITH ORDINALITY AS t(key, bucket, kind, actor, item, occurred_at, session, value, recommendation, position,
+                           ip, user_agent, referrer, country, n)
+), fresh AS (
+    INSERT INTO recommender_event_key (key) SELECT key FROM input WHERE key IS NOT NULL ORDER BY key
+    ON CONFLICT DO NOTHING RETURNING key
+), written AS (
+    INSERT INTO recommender_event (event_key, bucket, kind, actor, item, occurred_at, session, value, recommendation,
+                                   position, ip, user_agent, referrer, country)
+    SELECT key, bucket, kind, actor, item, to_timestamp(occurred_at), session, value, recommendation,
+           position, ip, user_agent, referrer, country
+    FROM input WHERE key IS NULL OR key IN (SELECT key FROM fresh) ORDER BY n
+    RETURNING 1
+)
+SELECT count(*) FROM written
+"""
+
+_READ = """
+SELECT string_agg(xid8send(xid) || int8send(seq) || timestamptz_send(received_at)
+                  || timestamptz_send(coalesce(occurred_at, received_at)) || int2send(kind), ''::bytea),
+       string_agg(actor, E'\\n'), string_agg(item, E'\\n'), string_agg(coalesce(country, ''), E'\\n'),
+       (SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s) FROM pg_current_snapshot() s)
+FROM (
+    SELECT * FROM recommender_event
+    WHERE received_at >= %(since)s
+      AND (xid, seq) > (%(after_xid)s::text::xid8, %(after_seq)s)
+      AND {bound}
+      AND bucket %% %(shards)s = %(shard)s
+    ORDER BY xid, seq LIMIT %(limit)s
+) AS e
+"""
+_READ_NEW = _READ.format(bound="xid < pg_snapshot_xmin(pg_current_snapshot())")
+_READ_KNOWN = _READ.format(bound="(xid, seq) <= (%(to_xid)s::text::xid8, %(to_seq)s)")
+
+
+def append(events: NewEvents) -> int:
+    """Write the events whose key is new, in one transaction; on return they are committed (unless a transaction of
+    the caller's is open). Returns how many were written. About 20 us an event."""
+    arrays = [
+        events.key,
+        [zlib.crc32(actor.encode()) % N_BUCKETS for actor in events.actor],
+        events.kind,
+        events.actor,
+        events.item,
+        events.occurred_at,
+        events.session,
+        events.value,
+        events.recommendation,
+        events.position,
+        events.ip,
+        events.user_agent,
+        events.referrer,
+        events.country,
+    ]
+    # a list of nothing but None has no type to send; a null array unnests to as many nulls
+    parameters = [array if any(value is not None for value in array) else None for array in arrays]
+    try:
+        (written,) = _fetch(_APPEND, parameters)
+    except IntegrityError as error:
+        if not isinstance(error.__cause__, psycopg.errors.CheckViolation):
+            raise
+        ensure_partitions()  # there was none for today: the house was not kept for a week
+        (written,) = _fetch(_APPEND, parameters)
+    return int(written)
+
+
+def read(
+    *, after: Position, since_ms: int, limit: int, until: Position | None = None, shard: int = 0, shards: int = 1
+) -> LogSlice:
+    """The next events after a position, oldest first, at most `limit`.
+
+    `since_ms` is the stream time at that position (0 at the beginning). With `until`, the events up to and including
+    that position, which must have been read before. 1 us an event.
+    """
+    since = datetime.fromtimestamp(since_ms / 1000, UTC) - PARTITION_SLACK if since_ms else datetime(2000, 1, 1, tzinfo=UTC)
+    parameters = {
+        "since": since,
+        "after_xid": after.xid,
+        "after_seq": after.seq,
+        "shards": shards,
+        "shard": shard,
+        "limit": limit,
+    }
+    if until is not None:
+        parameters |= {"to_xid": until.xid, "to_seq": until.seq}
+    packed, actors, items, countries, is_quiet = _fetch(_READ_NEW if until is None else _READ_KNOWN, parameters)
+    rows = np.frombuffer(packed or b"", _ROW)
+    codes = [country_code(country) for country in countries.split("\n")] if rows.size else []
+    return LogSlice(
+        xid=rows["xid"].astype(np.int64),
+        seq=rows["seq"].astype(np.int64),
+        received_ms=_to_unix_ms(rows["received"]),
+        occurred_ms=_to_unix_ms(rows["occurred"]),
+        kind=rows["kind"].astype(np.int8),
+        country=np.array(codes, np.int16),
+        actors=actors.split("\n") if rows.size else [],
+        items=items.split("\n") if rows.size else [],
+        is_end=bool(is_quiet) and len(rows) < limit,
+    )
+
+
+def last_seq() -> int:
+    """The highest number given to an event so far, committed or not."""
+    last, is_called = _fetch("SELECT last_value, is_called FROM recommender_event_seq", [])
+    return int(last) if is_called else 0
+
+
+def ensure_partitions(*, today: date | None = None) -> None:
+    """Create the partitions of yesterday to a week from now, where missing."""
+    today = today or datetime.now(UTC).date()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_event partitions'))")
+        for offset in range(-1, PARTITIONS_AHEAD + 1):
+            day = today + timedelta(days=offset)
+            cursor.execute(
+                f"CREATE TABLE IF NOT EXISTS {_partition(day)} PARTITION OF recommender_event"
+                f" FOR VALUES FROM ('{day} 00:00+00') TO ('{day + timedelta(days=1)} 00:00+00')"
+            )
+
+
+def partitions() -> list[date]:
+    """The days that have a partition, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'recommender_event'::regclass"
+        )
+        return sorted(datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date() for (name,) in cursor)
+
+
+def drop_before(day: date) -> int:
+    """Drop the partitions of days before `day` and forget their event keys. Returns the number dropped."""
+    days = [known for known in partitions() if known < day]
+    with connection.cursor() as cursor:
+        for old in days:
+            cursor.execute(f"DROP TABLE {_partition(old)}")
+        while True:
+            cursor.execute(
+                "DELETE FROM recommender_event_key WHERE ctid = ANY(ARRAY("
+                "SELECT ctid FROM recommender_event_key WHERE received_on < %s LIMIT %s))",
+                [day, PRUNE_CHUNK],
+            )
+            if cursor.rowcount < PRUNE_CHUNK:
+                return len(days)
+
+
+def _partition(day: date) -> str:
+    return f"recommender_event_{day:%Y%m%d}"
+
+
+def _to_unix_ms(postgres_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    return postgres_us.astype(np.int64) // 1000 + POSTGRES_EPOCH_MS
+
+
+def _fetch(query: str, parameters) -> tuple:
+    """One row of a prepared statement in binary, past Django's text-only cursor."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(query, parameters, prepare=True, binary=True)
+        return cursor.fetchone()
