@@ -1,0 +1,125 @@
+"""Prequential evaluation: every event is first a question, then a lesson.
+
+Before a step is learned, the list as it stands is put to each of its events: is the item this actor acts on, for the
+first time, among the first 20 the actor has not seen? The hit rate (HR@20) and the mean reciprocal rank (MRR@20) over
+all such events say how good the list is without any data set aside; over the last hours, whether it is getting worse.
+
+    step ──> ranks in two lists, by kernels.fold ──> counts of places, in all and by hour
+             trending: what was served;  daily: yesterday's most read, made anew at midnight of stream time, the
+             yardstick of a model trained in a nightly batch
+
+Answers are kept as counts of places, so every metric is exact and the state does not depend on the order of sums.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core import kernels
+from recommender.core.kernels import DEPTH, PLACES
+from recommender.core.table import Table, strongest
+
+LISTS = ("trending", "daily")
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+WINDOW_HOURS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """n: predictions. hits: of these in the first 20 places. reciprocal_ranks: sum of 1/place over the hits."""
+
+    n: int
+    hits: int
+    reciprocal_ranks: float
+
+    @classmethod
+    def of(cls, places: NDArray[np.int64]) -> "Quality":
+        """From counts by place; index 0 is unused, the last is the misses."""
+        hits = places[1 : PLACES + 1]
+        return cls(int(places.sum()), int(hits.sum()), float((hits / np.arange(1, PLACES + 1)).sum()))
+
+    @property
+    def hit_rate(self) -> float:
+        """HR@20, in [0, 1]; 0 without predictions."""
+        return self.hits / self.n if self.n else 0.0
+
+    @property
+    def mean_reciprocal_rank(self) -> float:
+        """MRR@20, in [0, 1]; 0 without predictions."""
+        return self.reciprocal_ranks / self.n if self.n else 0.0
+
+
+class Evaluation:
+    """Holds the two lists and the answers. Memory: today's reads, at most `max_items` (the least read go first)."""
+
+    def __init__(self, *, max_items: int) -> None:
+        self._max_items = max_items
+        self._day = 0
+        self._daily = np.empty(0, np.uint64)
+        self._reads = Table({"reads": (np.int64, ())})
+        self._places = np.zeros((len(LISTS), PLACES + 2), np.int64)
+        self._window = np.zeros((WINDOW_HOURS, len(LISTS), PLACES + 2), np.int64)
+        self._hour = 0
+
+    def advance(self, now_ms: int) -> None:
+        """Move to stream time: at midnight today's most read become the daily list."""
+        day, hour = now_ms // DAY_MS, now_ms // HOUR_MS
+        if day > self._day:
+            keys, reads = self._reads.keys[: len(self._reads)], self._reads["reads"]
+            best = strongest(reads, keys, DEPTH)
+            best = best[np.lexsort((keys[best], -reads[best]))]
+            self._daily = keys[best] if day == self._day + 1 else keys[:0].copy()
+            self._reads.keep(np.empty(0, np.int64))
+            self._day = day
+        if hour > self._hour:
+            for passed in range(max(self._hour, hour - WINDOW_HOURS) + 1, hour + 1):
+                self._window[passed % WINDOW_HOURS] = 0
+            self._hour = hour
+
+    def shown(self, trending: NDArray[np.uint64], n_events: int) -> kernels.Shown:
+        """The lists to put to the next batch of n events."""
+        if len(self._reads) > self._max_items:
+            worth, keys = self._reads["reads"], self._reads.keys[: len(self._reads)]
+            self._reads.keep(strongest(worth, keys, self._max_items * 7 // 8))
+        self._reads.reserve(n_events)
+        reads = self._reads
+        return kernels.Shown(trending, self._daily, reads.index, reads.keys, reads.size, reads.data["reads"])
+
+    def learn(self, ranks: NDArray[np.int8]) -> Quality:
+        """Take a batch's answers, int8 (n, 2); returns the quality of `trending` over the batch."""
+        counts = np.array([np.bincount(ranks[:, column], minlength=PLACES + 2) for column in range(len(LISTS))])
+        counts[:, 0] = 0  # not predicted
+        self._places += counts
+        self._window[self._hour % WINDOW_HOURS] += counts
+        return Quality.of(counts[0])
+
+    def total(self, name: str) -> Quality:
+        """Quality of a list since the beginning."""
+        return Quality.of(self._places[LISTS.index(name)])
+
+    def recent(self, name: str, hours: int = WINDOW_HOURS) -> Quality:
+        """Quality of a list over the last hours of stream time, this one included; hours in 1..24."""
+        slots = [(self._hour - back) % WINDOW_HOURS for back in range(hours)]
+        return Quality.of(self._window[slots, LISTS.index(name)].sum(axis=0))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "day": self._day,
+            "hour": self._hour,
+            "daily": self._daily.copy(),
+            "reads": self._reads.state(),
+            "places": self._places.copy(),
+            "window": self._window.copy(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state()` gave. Raises ValueError where the shapes differ."""
+        if state["places"].shape != self._places.shape or state["window"].shape != self._window.shape:
+            raise ValueError("the state is of another version of the evaluation")
+        self._day, self._hour = state["day"], state["hour"]
+        self._daily = state["daily"].copy()
+        self._reads.restore(state["reads"])
+        self._places, self._window = state["places"].copy(), state["window"].copy()

@@ -1,0 +1,390 @@
+"""The compiled loops of the core. Everything Numba compiles stands in this one file, because its cache on disk
+notices a change of the file a function stands in, not of the files that function calls into.
+
+    fold(batch, ...)  one pass over a batch in log order; for each event
+        the pair (actor, item) ─ seen before? ─ no ──> at which place did the lists show it?   (evaluation)
+                                            └───────> credit its unit, once a horizon          (trend)
+
+Integers only: a sum of integers does not depend on the order of its terms, can be subtracted again exactly, and is
+the same on every machine. Time is counted in ticks of 1/4096 of a half-life, where a unit's weight 2**(tick/4096)
+comes from a table made by integer arithmetic. Eight half-lives make an epoch; counts are kept for three epochs.
+
+Tables are open-addressed: `index` maps a key's hash to a dense row, or -1. Keys are keyed hashes, uniform already.
+"""
+
+from math import isqrt
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+TICKS = 4096  # per half-life
+TICK_BITS = 12
+POW_BITS = 16  # a unit's weight at the start of a half-life is 2**16 ...
+EPOCH_OCTAVES = 8  # ... and 2**24 at the end of an epoch
+N_EPOCHS = 3
+WEIGHT_ONE = 1024  # the weight 1.0
+SPENT_BITS = 10  # budgets are counted in WEIGHT_ONE << 10
+DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
+PLACES = 20  # places that count as a hit
+UNDO = 9  # core.events.Kind.UNDO
+MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
+
+
+class Pairs(NamedTuple):
+    """(actor, item): when its unit counts (ms), the unit's weight (negative: undone; 0: not funded), its country."""
+
+    index: NDArray[np.int32]
+    keys: NDArray[np.uint64]
+    size: NDArray[np.int64]
+    at_ms: NDArray[np.int64]
+    weight: NDArray[np.int32]
+    country: NDArray[np.int16]
+
+
+class Actors(NamedTuple):
+    """What an actor has spent of its budget, decayed to `tick` (of the longest half-life)."""
+
+    index: NDArray[np.int32]
+    keys: NDArray[np.uint64]
+    size: NDArray[np.int64]
+    spent: NDArray[np.int64]
+    tick: NDArray[np.int64]
+
+
+class Items(NamedTuple):
+    """Decayed counts by item; `counts` has shape (rows, half-lives, N_EPOCHS)."""
+
+    index: NDArray[np.int32]
+    keys: NDArray[np.uint64]
+    size: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+class Regions(NamedTuple):
+    """The same by item and country, for events that have one."""
+
+    index: NDArray[np.int32]
+    keys: NDArray[np.uint64]
+    size: NDArray[np.int64]
+    item: NDArray[np.uint64]
+    country: NDArray[np.int16]
+    counts: NDArray[np.int64]
+
+
+class Clock(NamedTuple):
+    """Half-lives in ms, the longest, the epoch each is in, the horizon in ms, the budget (see SPENT_BITS)."""
+
+    half_ms: NDArray[np.int64]
+    longest_ms: int
+    epoch: NDArray[np.int64]
+    horizon_ms: int
+    budget: int
+
+
+class Leaders(NamedTuple):
+    """The best items by the served half-life, kept sorted while counts rise. `score` and `place` are by item row;
+    is_dirty[0] says that something fell and the list must be made anew."""
+
+    rows: NDArray[np.int32]
+    size: NDArray[np.int64]
+    score: NDArray[np.int64]
+    place: NDArray[np.int16]
+    is_dirty: NDArray[np.int64]
+
+
+class Shown(NamedTuple):
+    """The lists predictions are taken from (item keys, best first), and today's reads by item."""
+
+    trending: NDArray[np.uint64]
+    daily: NDArray[np.uint64]
+    index: NDArray[np.int32]
+    keys: NDArray[np.uint64]
+    size: NDArray[np.int64]
+    reads: NDArray[np.int64]
+
+
+class Events(NamedTuple):
+    """The columns of a batch as the loop wants them; `weight` in WEIGHT_ONE, 0 = not learned."""
+
+    received_ms: NDArray[np.int64]
+    own_ms: NDArray[np.int64]
+    actor: NDArray[np.uint64]
+    item: NDArray[np.uint64]
+    kind: NDArray[np.int8]
+    country: NDArray[np.int16]
+    weight: NDArray[np.int32]
+
+
+def _powers_of_two() -> NDArray[np.int64]:
+    """round(2**(POW_BITS + i/TICKS)) for i in 0..TICKS, by integer arithmetic alone."""
+    bits = 200
+    step = 2 << bits
+    for _ in range(TICK_BITS):
+        step = isqrt(step << bits)
+    powers, value = [], 1 << bits
+    for _ in range(TICKS + 1):
+        powers.append(((value << POW_BITS + 1) >> bits) + 1 >> 1)
+        value = value * step >> bits
+    return np.array(powers, np.int64)
+
+
+POW = _powers_of_two()
+
+
+@njit(cache=True)
+def mix(a, b):
+    """One key of two (splitmix64's finaliser)."""
+    x = np.uint64(a) + np.uint64(0x9E3779B97F4A7C15) * (np.uint64(b) | np.uint64(1))
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(cache=True)
+def find(index, keys, key):
+    """The row of a key, or -1."""
+    mask = np.uint64(index.size - 1)
+    slot = key & mask
+    while True:
+        row = index[slot]
+        if row < 0 or keys[row] == key:
+            return row
+        slot = (slot + np.uint64(1)) & mask
+
+
+@njit(cache=True)
+def find_all(index, keys, wanted):
+    """The rows of many keys, int64 (n,), -1 where there is none."""
+    rows = np.empty(wanted.size, np.int64)
+    for i in range(wanted.size):
+        rows[i] = find(index, keys, wanted[i])
+    return rows
+
+
+@njit(cache=True)
+def add(index, keys, size, key):
+    """A new row for a key that has none; the caller has made room."""
+    mask = np.uint64(index.size - 1)
+    slot = key & mask
+    while index[slot] >= 0:
+        slot = (slot + np.uint64(1)) & mask
+    row = size[0]
+    index[slot] = row
+    keys[row] = key
+    size[0] = row + 1
+    return row
+
+
+@njit(cache=True)
+def fill_index(index, keys, n):
+    """Enter the first n keys, all different, into an emptied index."""
+    mask = np.uint64(index.size - 1)
+    for row in range(n):
+        slot = keys[row] & mask
+        while index[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        index[slot] = row
+
+
+@njit(cache=True)
+def combined(counts, row, half, epoch):
+    """A row's count on the scale of the current epoch; older epochs shifted down."""
+    return (
+        counts[row, half, epoch % N_EPOCHS]
+        + (counts[row, half, (epoch - 1) % N_EPOCHS] >> EPOCH_OCTAVES)
+        + (counts[row, half, (epoch - 2) % N_EPOCHS] >> (2 * EPOCH_OCTAVES))
+    )
+
+
+@njit(cache=True)
+def combine_all(counts, n, half, epoch):
+    """`combined` of the first n rows, int64 (n,)."""
+    scores = np.empty(n, np.int64)
+    for row in range(n):
+        scores[row] = combined(counts, row, half, epoch)
+    return scores
+
+
+@njit(cache=True)
+def _credit(table, row, clock, weight, at_ms):
+    """Add a unit's weight (negative: take it out) at its own time, to every half-life that still knows that time."""
+    for half in range(clock.half_ms.size):
+        tick = at_ms * TICKS // clock.half_ms[half]
+        octave = tick >> TICK_BITS
+        epoch = octave // EPOCH_OCTAVES
+        if clock.epoch[half] - N_EPOCHS < epoch <= clock.epoch[half]:
+            unit = weight * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
+            table.counts[row, half, epoch % N_EPOCHS] += unit
+
+
+@njit(cache=True)
+def is_ahead(leaders, keys, row, other):
+    """The order of a list: by score, ties by key."""
+    if leaders.score[row] != leaders.score[other]:
+        return leaders.score[row] > leaders.score[other]
+    return keys[row] < keys[other]
+
+
+@njit(cache=True)
+def _place(leaders, keys, row, score):
+    """Enter an item's new score into the sorted list."""
+    fell = score < leaders.score[row]
+    leaders.score[row] = score
+    if fell:
+        leaders.is_dirty[0] = 1
+    if leaders.is_dirty[0]:
+        return
+    place = leaders.place[row]
+    if place < 0:
+        if score <= 0:
+            return
+        if leaders.size[0] < leaders.rows.size:
+            place = leaders.size[0]
+            leaders.size[0] = place + 1
+        else:
+            last = leaders.rows[leaders.rows.size - 1]
+            if not is_ahead(leaders, keys, row, last):
+                return
+            leaders.place[last] = -1
+            place = leaders.rows.size - 1
+    while place > 0 and is_ahead(leaders, keys, row, leaders.rows[place - 1]):
+        ahead = leaders.rows[place - 1]
+        leaders.rows[place] = ahead
+        leaders.place[ahead] = place
+        place -= 1
+    leaders.rows[place] = row
+    leaders.place[row] = place
+
+
+@njit(cache=True)
+def _spend(actors, actor, cost, now_ms, clock):
+    """Charge an actor's budget; False, and nothing charged, where it does not reach. What was spent decays with the
+    longest half-life, rounded up, so that no count, decaying at least as fast, can hold more than the budget."""
+    tick = now_ms * TICKS // clock.longest_ms
+    row = find(actors.index, actors.keys, actor)
+    if row < 0:
+        row = add(actors.index, actors.keys, actors.size, actor)
+        actors.spent[row] = 0
+        actors.tick[row] = tick
+    spent = actors.spent[row]
+    elapsed = tick - actors.tick[row]
+    if elapsed > 0:
+        octaves = elapsed >> TICK_BITS
+        factor = POW[TICKS - (elapsed & (TICKS - 1))]
+        spent = (spent * factor + (1 << (POW_BITS + 1)) - 1) >> (POW_BITS + 1)
+        spent = 0 if octaves > MAX_DECAY_OCTAVES else (spent + (1 << octaves) - 1) >> octaves
+        actors.tick[row] = tick
+    is_funded = spent + (cost << SPENT_BITS) <= clock.budget
+    actors.spent[row] = spent + (cost << SPENT_BITS) if is_funded else spent
+    return is_funded
+
+
+@njit(cache=True)
+def _rank(shown, pairs, actor, item):
+    """The place (1..PLACES) of an item in a list without what the actor has seen; PLACES + 1 where it is not in it."""
+    place = 0
+    for other in shown:
+        if other == item:
+            return place + 1
+        if find(pairs.index, pairs.keys, mix(actor, other)) < 0:
+            place += 1
+            if place == PLACES:
+                break
+    return PLACES + 1
+
+
+@njit(cache=True)
+def _move(items, regions, leaders, clock, item, country, weight, at_ms):
+    """Credit (or, with a negative weight, take out) a unit in the item's row and in its country's.
+    Returns the item's row, or -1 where a unit was to be taken from a row evicted since."""
+    row = find(items.index, items.keys, item)
+    if row < 0:
+        if weight < 0:
+            return -1
+        row = add(items.index, items.keys, items.size, item)
+        items.counts[row] = 0
+        leaders.score[row] = 0
+        leaders.place[row] = -1
+    _credit(items, row, clock, weight, at_ms)
+    _place(leaders, items.keys, row, combined(items.counts, row, 0, clock.epoch[0]))
+    if country:
+        key = mix(item, np.uint64(country))
+        region = find(regions.index, regions.keys, key)
+        if region < 0:
+            if weight < 0:
+                return row
+            region = add(regions.index, regions.keys, regions.size, key)
+            regions.item[region] = item
+            regions.country[region] = country
+            regions.counts[region] = 0
+        _credit(regions, region, clock, weight, at_ms)
+    return row
+
+
+@njit(cache=True)
+def _recount(pairs, pair, items, regions, leaders, clock, item, weight, at_ms):
+    """Let a pair's unit be `weight` at `at_ms` instead of what it is."""
+    country = pairs.country[pair]
+    if pairs.weight[pair] > 0:
+        _move(items, regions, leaders, clock, item, country, -pairs.weight[pair], pairs.at_ms[pair])
+    if weight > 0:
+        _move(items, regions, leaders, clock, item, country, weight, at_ms)
+
+
+@njit(cache=True)
+def fold(events, pairs, actors, items, regions, clock, leaders, shown, ranks, first_events):
+    """Fold a batch in log order. Writes ranks[i] = places in the two lists (0: not predicted) and, for every item row
+    made, the event that made it into first_events. See recommender.core.trend for the rules of a unit."""
+    n_before = items.size[0]
+    for i in range(events.item.size):
+        weight, kind = events.weight[i], events.kind[i]
+        if weight <= 0:
+            continue
+        actor, item, own_ms = events.actor[i], events.item[i], events.own_ms[i]
+        n_items = items.size[0]
+        key = mix(actor, item)
+        pair = find(pairs.index, pairs.keys, key)
+
+        if kind == UNDO:
+            if pair >= 0 and pairs.weight[pair] > 0:
+                held = pairs.weight[pair]
+                _recount(pairs, pair, items, regions, leaders, clock, item, 0, own_ms)
+                pairs.weight[pair] = -held
+            continue
+
+        if pair < 0:
+            ranks[i, 0] = _rank(shown.trending, pairs, actor, item)
+            ranks[i, 1] = _rank(shown.daily, pairs, actor, item)
+            read = find(shown.index, shown.keys, item)
+            if read < 0:
+                read = add(shown.index, shown.keys, shown.size, item)
+                shown.reads[read] = 0
+            shown.reads[read] += 1
+            pair = add(pairs.index, pairs.keys, pairs.size, key)
+            pairs.weight[pair] = 0
+            pairs.at_ms[pair] = own_ms
+
+        held, at_ms = pairs.weight[pair], pairs.at_ms[pair]
+        gap = own_ms - at_ms
+        if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stands as it is
+            if _spend(actors, actor, weight, events.received_ms[i], clock):
+                pairs.weight[pair] = 0
+                pairs.country[pair] = events.country[i]
+                _recount(pairs, pair, items, regions, leaders, clock, item, weight, own_ms)
+                pairs.weight[pair] = weight
+                pairs.at_ms[pair] = own_ms
+        elif gap > -clock.horizon_ms:  # inside the horizon: the strongest act, at the earliest time
+            strongest = max(abs(held), weight)
+            grown = strongest - abs(held)
+            if grown > 0 and not _spend(actors, actor, grown, events.received_ms[i], clock):
+                strongest = abs(held)
+            earliest = min(at_ms, own_ms)
+            if strongest != held or earliest != at_ms:
+                _recount(pairs, pair, items, regions, leaders, clock, item, strongest, earliest)
+                pairs.weight[pair] = strongest
+                pairs.at_ms[pair] = earliest
+
+        if items.size[0] > n_items:
+            first_events[n_items - n_before] = i

@@ -1,0 +1,97 @@
+"""Rows keyed by 64-bit hashes: a dense array a column, and an index from key to row that the kernels probe.
+
+Rows are appended in the order in which keys first come, and keep it through a checkpoint; the index is derived and
+never stored. Rows are only removed all at once, by `keep`.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core.kernels import fill_index
+
+Columns = dict[str, NDArray[Any]]
+
+
+class Table:
+    """`columns` gives each column's type and the shape of one row's entry: {"at_ms": (np.int64, ())}.
+    Columns named in `derived` are not part of the state; their owner makes them anew.
+
+    >>> table = Table({"spent": (np.int64, ())})
+    >>> table.reserve(10); len(table)
+    0
+    """
+
+    def __init__(self, columns: dict[str, tuple[Any, tuple[int, ...]]], derived: tuple[str, ...] = ()) -> None:
+        self._stored = {name: shape for name, (_, shape) in columns.items() if name not in derived}
+        self.size = np.zeros(1, np.int64)  # an array, so that kernels can add rows
+        self.keys = np.empty(0, np.uint64)
+        self.index = np.full(2, -1, np.int32)
+        self.data: Columns = {name: np.zeros((0, *shape), dtype) for name, (dtype, shape) in columns.items()}
+
+    def __len__(self) -> int:
+        return int(self.size[0])
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        """The rows of a column, a view."""
+        return self.data[column][: len(self)]
+
+    def reserve(self, n_more: int) -> None:
+        """Make room for n more rows; doubling, so amortised O(1) a row."""
+        needed = len(self) + n_more
+        if needed <= len(self.keys):
+            return
+        capacity = 1 << max(8, (needed - 1).bit_length())
+        self.keys = _grown(self.keys, capacity)
+        self.data = {name: _grown(column, capacity) for name, column in self.data.items()}
+        self.index = np.full(2 * capacity, -1, np.int32)
+        fill_index(self.index, self.keys, len(self))
+
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Drop all but these rows (ascending)."""
+        n = len(rows)
+        self.keys[:n] = self.keys[rows]
+        for column in self.data.values():
+            column[:n] = column[rows]
+        self.size[0] = n
+        self.index.fill(-1)
+        fill_index(self.index, self.keys, n)
+
+    def state(self) -> Columns:
+        """The rows, as copies."""
+        return {"keys": self.keys[: len(self)].copy()} | {name: self[name].copy() for name in self._stored}
+
+    def restore(self, state: Columns) -> None:
+        """Take the rows of `state()`. Raises ValueError where columns do not fit."""
+        n = len(state["keys"])
+        if len(np.unique(state["keys"])) != n:
+            raise ValueError("a key stands twice")
+        self.size[0] = 0
+        self.reserve(n)
+        self.keys[:n] = state["keys"]
+        for name, shape in self._stored.items():
+            if state[name].shape != (n, *shape):
+                raise ValueError(f"column {name} has shape {state[name].shape}, not {(n, *shape)}")
+            self.data[name][:n] = state[name]
+        self.size[0] = n
+        self.index.fill(-1)
+        fill_index(self.index, self.keys, n)
+
+
+def strongest(values: NDArray[np.int64], keys: NDArray[np.uint64], n: int) -> NDArray[np.int64]:
+    """The rows of the n largest values, ties to the smaller key; ascending rows."""
+    if len(values) <= n:
+        return np.arange(len(values))
+    # values that tie with the n-th are sorted by key, the rest need no order
+    threshold = np.partition(values, len(values) - n)[len(values) - n]
+    above = np.flatnonzero(values > threshold)
+    ties = np.flatnonzero(values == threshold)
+    ties = ties[np.argsort(keys[ties], kind="stable")][: n - len(above)]
+    return np.sort(np.concatenate([above, ties]))
+
+
+def _grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
+    grown = np.zeros((capacity, *column.shape[1:]), column.dtype)
+    grown[: len(column)] = column
+    return grown

@@ -1,0 +1,232 @@
+"""Trend: how much each item is being read now, as forward-decayed, capped counts.
+
+    events ──> a unit an (actor, item) and horizon ──> counts by item, and by item and country, one a half-life
+                                                  └──> the best items by the first half-life, kept sorted
+
+**The half-life is the learning rate of a count.** A unit of time t weighs 2**((t - now)/h) now. A short half-life
+adapts within minutes and forgets as fast: cheap to enter, dear to stay, and noisy where readers are few. A long one
+has inertia: noise and short pushes drown in it, and so do the first minutes of a real story. Several are kept side by
+side; the first is the one served.
+
+**The unit.** Whatever an actor does with an item within a horizon counts once, at the weight of the strongest act and
+the time of the earliest. Acting again does not refresh it: holding a place must cost new actors (Defence: holding).
+An undo takes the actor's own unit back out, at its own time; acting again puts it back where it was. An act older
+than the unit by a horizon or more is not counted.
+
+**The budget.** All units of one actor together, decayed by the longest half-life, stay within `actor_budget`; past it
+new units are not funded. So for every half-life kept, sum over items of the actor's contributions <= budget.
+
+**Exactness.** Counts are integers (see `kernels`): the order of events within a horizon's rules, the split into
+batches and the sum over shards cannot change them by one bit. Source of the scheme: Cormode, Shkapenyuk, Srivastava,
+Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole epochs and time in ticks of h/4096 (0.07 s at five
+minutes), so that a weight differs from the real-valued one by less than 0.02 %.
+
+**Bounds.** At most `max_items` items (the weakest by the longest half-life go first), `max_regions` rows by country,
+`max_pairs` pairs (the oldest units go first: with more than that within a horizon, the cap holds for as long as the
+table reaches back), `max_actors` budgets (the longest unspent go first). 150 ns an event, 24 + 8 bytes a pair.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core import kernels
+from recommender.core.events import country_name
+from recommender.core.kernels import DEPTH, EPOCH_OCTAVES, N_EPOCHS, POW, SPENT_BITS, TICK_BITS, TICKS, WEIGHT_ONE
+from recommender.core.table import Table, strongest
+
+KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A ranked list: items best first; their counts as integers on the scale on which a full-weight act made now is
+    `unit`. Boards of shards add up item by item where their units are equal."""
+
+    items: list[str]
+    counts: NDArray[np.int64]
+    unit: int
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """In units: one full-weight act made now = 1.0."""
+        return self.counts / self.unit
+
+
+class Trend:
+    """half_lives_s: seconds, the first is served. horizon_s: seconds. actor_budget: units. Bounds as above."""
+
+    def __init__(
+        self,
+        *,
+        half_lives_s: tuple[int, ...],
+        horizon_s: int,
+        actor_budget: int,
+        max_items: int,
+        max_regions: int,
+        max_pairs: int,
+        max_actors: int,
+    ) -> None:
+        if not half_lives_s or min(half_lives_s) <= 0 or horizon_s <= 0 or actor_budget <= 0:
+            raise ValueError("half-lives, horizon and budget must be positive")
+        self._half_ms = np.array([1000 * seconds for seconds in half_lives_s], np.int64)
+        self._epoch = np.zeros(len(half_lives_s), np.int64)
+        self._horizon_ms = 1000 * horizon_s
+        self._budget = actor_budget * (WEIGHT_ONE << SPENT_BITS)
+        self._max = {"items": max_items, "regions": max_regions, "pairs": max_pairs, "actors": max_actors}
+        counts = (np.int64, (len(half_lives_s), N_EPOCHS))
+        self.items = Table(
+            {"counts": counts, "score": (np.int64, ()), "place": (np.int16, ())}, derived=("score", "place")
+        )
+        self.regions = Table({"item": (np.uint64, ()), "country": (np.int16, ()), "counts": counts})
+        self.pairs = Table({"at_ms": (np.int64, ()), "weight": (np.int32, ()), "country": (np.int16, ())})
+        self.actors = Table({"spent": (np.int64, ()), "tick": (np.int64, ())})
+        self.names: list[str] = []  # of the items, by row
+        self._leaders = np.zeros(DEPTH, np.int32)
+        self._n_leaders = np.zeros(1, np.int64)
+        self._is_dirty = np.zeros(1, np.int64)
+
+    # -- learning ------------------------------------------------------------------------------------------------
+
+    def advance(self, now_ms: int) -> None:
+        """Move to stream time `now_ms`: counts of epochs gone by are dropped."""
+        epochs = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
+        for half in np.flatnonzero(epochs > self._epoch):
+            for epoch in range(max(self._epoch[half], epochs[half] - N_EPOCHS) + 1, epochs[half] + 1):
+                self.items["counts"][:, half, epoch % N_EPOCHS] = 0
+                self.regions["counts"][:, half, epoch % N_EPOCHS] = 0
+            self._epoch[half] = epochs[half]
+            if half == 0:
+                self._sort_leaders()
+
+    def learn(
+        self, events: kernels.Events, shown: kernels.Shown, item_names: Any
+    ) -> NDArray[np.int8]:
+        """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
+
+        Returns int8 (n, 2): the place of each event's item in the two lists for its actor, `PLACES` + 1 where it is
+        not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item).
+        """
+        n = len(events.item)
+        for table in (self.items, self.regions, self.pairs, self.actors):
+            table.reserve(n)
+        ranks = np.zeros((n, 2), np.int8)
+        first_events = np.empty(n, np.int32)
+        n_items = len(self.items)
+        kernels.fold(
+            events,
+            kernels.Pairs(**_arrays(self.pairs)),
+            kernels.Actors(**_arrays(self.actors)),
+            self._items_view(),
+            kernels.Regions(**_arrays(self.regions)),
+            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
+            self._leaders_view(),
+            shown,
+            ranks,
+            first_events,
+        )
+        self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
+        self._evict()
+        if self._is_dirty[0]:
+            self._sort_leaders()
+        return ranks
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def leaders(self) -> NDArray[np.uint64]:
+        """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
+        return self.items.keys[self._leaders[: self._n_leaders[0]]]
+
+    def board(self, depth: int, now_ms: int) -> Board:
+        """The best items of the served half-life, at most `DEPTH`; no sorting, 10 us."""
+        rows = self._leaders[: min(depth, int(self._n_leaders[0]))]
+        return Board([self.names[row] for row in rows], self.items["score"][rows], self.unit(now_ms))
+
+    def counts(self, half: int = 0) -> NDArray[np.int64]:
+        """Counts of all items, by row (see `names`), for the half-life of that number."""
+        return kernels.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
+
+    def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """By country: rows of items, and their counts there above zero. Items evicted since are left out."""
+        counts = kernels.combine_all(self.regions.data["counts"], len(self.regions), half, self._epoch[half])
+        rows = kernels.find_all(self.items.index, self.items.keys, self.regions["item"])
+        codes = self.regions["country"]
+        is_listed = (rows >= 0) & (counts > 0)
+        answer = {}
+        for code in np.unique(codes[is_listed]):
+            of_country = np.flatnonzero(is_listed & (codes == code))
+            answer[country_name(int(code))] = (rows[of_country], counts[of_country])
+        return answer
+
+    def unit(self, now_ms: int, half: int = 0) -> int:
+        """A full-weight act made now, on the scale of the counts of a half-life."""
+        tick = now_ms * TICKS // int(self._half_ms[half])
+        octave = (tick >> TICK_BITS) - int(self._epoch[half]) * EPOCH_OCTAVES
+        return WEIGHT_ONE * int(POW[tick & (TICKS - 1)]) << octave
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "epoch": self._epoch.copy(),
+            "names": list(self.names),
+            **{name: getattr(self, name).state() for name in self._max},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state()` gave. Raises ValueError where it does not fit this configuration."""
+        if state["epoch"].shape != self._epoch.shape or len(state["names"]) != len(state["items"]["keys"]):
+            raise ValueError("the state is of a trend with other half-lives, or its names are cut")
+        self._epoch = state["epoch"].copy()
+        self.names = list(state["names"])
+        for name in self._max:
+            getattr(self, name).restore(state[name])
+        self._sort_leaders()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _items_view(self) -> kernels.Items:
+        return kernels.Items(self.items.index, self.items.keys, self.items.size, self.items.data["counts"])
+
+    def _leaders_view(self) -> kernels.Leaders:
+        return kernels.Leaders(
+            self._leaders, self._n_leaders, self.items.data["score"], self.items.data["place"], self._is_dirty
+        )
+
+    def _sort_leaders(self) -> None:
+        """Make the scores and the sorted list of leaders anew: O(items)."""
+        n = len(self.items)
+        scores = kernels.combine_all(self.items.data["counts"], n, 0, self._epoch[0])
+        self.items["score"][:] = scores
+        self.items["place"][:] = -1
+        rows = np.flatnonzero(scores > 0)
+        keys = self.items.keys[rows]
+        best = strongest(scores[rows], keys, DEPTH)
+        rows = rows[best[np.lexsort((keys[best], -scores[rows][best]))]]
+        self._leaders[: len(rows)] = rows
+        self._n_leaders[0] = len(rows)
+        self.items["place"][rows] = np.arange(len(rows))
+        self._is_dirty[0] = 0
+
+    def _evict(self) -> None:
+        """Bring every table that has passed its bound back to seven eighths of it."""
+        longest = int(np.argmax(self._half_ms))
+        for name, by in (("items", "counts"), ("regions", "counts"), ("pairs", "at_ms"), ("actors", "tick")):
+            table: Table = getattr(self, name)
+            if len(table) <= self._max[name]:
+                continue
+            if by == "counts":
+                worth = kernels.combine_all(table.data["counts"], len(table), longest, self._epoch[longest])
+            else:
+                worth = table[by]
+            rows = strongest(worth, table.keys[: len(table)], int(self._max[name] * KEPT_AT_EVICTION))
+            table.keep(rows)
+            if name == "items":
+                self.names = [self.names[row] for row in rows]
+                self._is_dirty[0] = 1
+
+
+def _arrays(table: Table) -> dict[str, NDArray[Any]]:
+    return {"index": table.index, "keys": table.keys, "size": table.size, **table.data}
