@@ -1,0 +1,132 @@
+"""The children of a supervisor as a group: started in order, kept alive, stopped in reverse.
+
+A child that dies is started again, at once the first time and then with growing pauses; one that lasts a
+minute is forgiven. The servers are stopped only after everything that uses them.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config.processes import Child, shorten
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+FORGIVEN_AFTER_S = 60.0
+_SHORTEN_EVERY_S = 60.0
+
+
+class StopSign:
+    """The signals that end us: the first one stops everything in order, the second one at once."""
+
+    def __init__(self) -> None:
+        self.n_received = 0
+        self.last: signal.Signals | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self.n_received += 1
+        self.last = signal.Signals(number)
+
+    def is_up(self) -> bool:
+        return self.n_received > 0
+
+    def is_urgent(self) -> bool:
+        return self.n_received > 1
+
+
+@dataclass
+class _Member:
+    child: Child
+    is_server: bool
+    may_end: bool
+    started_at: float
+    pause_s: float = 0.0
+    due_at: float | None = None
+    is_finished: bool = False
+
+
+class Crew:
+    def __init__(self, *, say: Callable[[str], None], stop_sign: StopSign) -> None:
+        self._say = say
+        self._stop_sign = stop_sign
+        self._members: list[_Member] = []
+        self._shortened_at = time.monotonic()
+
+    def start(
+        self, child: Child, *, within_s: float = 60.0, is_server: bool = False, may_end: bool = False
+    ) -> None:
+        """Starts it, waits until it is ready. `may_end`: ending without an error is the end of its work."""
+        self._members.append(_Member(child, is_server, may_end, time.monotonic()))
+        shorten(child.log)
+        child.start_and_wait(within_s=within_s, interrupted=self._stop_sign.is_up)
+
+    def run_to_end(self, child: Child) -> int:
+        """A child that is one step of the start: returns its exit code."""
+        self._members.append(
+            member := _Member(child, is_server=False, may_end=True, started_at=time.monotonic())
+        )
+        child.start()
+        while not child.has_ended() and not self._stop_sign.is_up():
+            time.sleep(0.02)
+        member.is_finished = True
+        child.stop()
+        assert child.process
+        return child.process.returncode
+
+    def watch(self) -> None:
+        """One look at everybody: who died is started again when its pause is over."""
+        now = time.monotonic()
+        for member in self._members:
+            if member.is_finished:
+                continue
+            if member.due_at is not None:
+                if now >= member.due_at:
+                    member.due_at, member.started_at = None, now
+                    member.child.start()
+            elif member.child.has_ended():
+                self._note_end(member, now)
+        if now - self._shortened_at > _SHORTEN_EVERY_S:
+            self._shortened_at = now
+            for member in self._members:
+                shorten(member.child.log)
+
+    def _note_end(self, member: _Member, now: float) -> None:
+        child = member.child
+        if member.may_end and child.process and child.process.returncode == 0:
+            member.is_finished = True
+            self._say(f"{child.name} has done its work")
+            return
+        lasted = now - member.started_at
+        member.pause_s = (
+            FIRST_PAUSE_S
+            if lasted > FORGIVEN_AFTER_S or not member.pause_s
+            else min(LONGEST_PAUSE_S, 2 * member.pause_s)
+        )
+        member.due_at = now + member.pause_s
+        self._say(
+            f"{child.name} ended ({child.how_it_ended()}); again in {member.pause_s:.1f} s. See {child.log}"
+        )
+
+    def stop(self) -> None:
+        """In reverse; those that use the servers together, then the servers one by one."""
+        for is_server in (False, True):
+            members = [m for m in reversed(self._members) if m.is_server is is_server and not m.is_finished]
+            for member in members:
+                if not is_server:
+                    member.child.ask_to_stop()
+            for member in members:
+                if not member.child.stop(at_once=self._stop_sign.is_urgent):
+                    self._say(f"{member.child.name} did not stop by itself and was ended")
+        self._members.clear()
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, who may have closed it."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(f"{text}{os.linesep}")
+        sys.stdout.flush()

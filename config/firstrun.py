@@ -1,0 +1,41 @@
+"""The steps of a start that need Django: the database's tables, and on a first run who may come in.
+
+`python -m config.firstrun` is run by the supervisor at every start, as a process of its own so that the
+supervisor stays small. The operator's password is set only when the account is made: one changed later stays
+changed. Against servers that somebody named, nobody gets an account or a key unasked.
+"""
+
+import os
+import sys
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.db import transaction
+
+
+def make_accounts() -> None:
+    # These read the models, which exist only after django.setup().
+    from django.contrib.auth import get_user_model  # noqa: PLC0415
+
+    from recommender import services  # noqa: PLC0415
+
+    credentials = settings.home.credentials()
+    users = get_user_model().objects
+    with transaction.atomic():
+        if not users.filter(username=credentials["operator"]).exists():
+            users.create_superuser(credentials["operator"], password=credentials["password"])
+    for scope, secret in credentials["keys"].items():
+        services.ensure_key(name=f"first-run-{scope}", scope=scope, secret=secret)
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    django.setup()
+    call_command("migrate", interactive=False)
+    if settings.IS_FIRST_RUN:
+        make_accounts()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

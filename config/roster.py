@@ -1,0 +1,162 @@
+"""What `make run` starts besides the two servers: each child's command, and the lines printed when all are
+up."""
+
+import contextlib
+import errno
+import http.client
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from config.home import CannotStart, Home
+from config.processes import MARK, Child
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+DEFAULT_PORT = 8000
+_PORTS_TRIED = 20
+
+
+def _child(home: Home, name: str, *argv: str, **more) -> Child:
+    env = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "GROUNDSWELL_HOME": str(home.path),
+        "PROMETHEUS_MULTIPROC_DIR": str(home.metrics),
+        "PYTHONUNBUFFERED": "1",
+        MARK: str(home.path),
+        **more.pop("env", {}),
+    }
+    # The programs of this environment by module, not by script: a moved checkout keeps its scripts' old first line.
+    argv = (sys.executable, "-m", *argv)
+    return Child(name=name, argv=argv, env=env, log=home.logs / f"{name}.log", cwd=BASE_DIR, **more)
+
+
+def migrate(home: Home) -> Child:
+    return _child(home, "migrate", "config.firstrun")
+
+
+def web(home: Home, port: int) -> Child:
+    return _child(
+        home,
+        "web",
+        "granian",
+        *("--interface", "wsgi", "--workers", "2", "--blocking-threads", "1", "--no-ws"),
+        *("--respawn-failed-workers", "--host", HOST, "--port", str(port), "config.wsgi:application"),
+        is_ready=lambda child: _answers(port),
+    )
+
+
+def workers(home: Home) -> list[Child]:
+    """One process a shard, because a shard's Pipeline lives in the process that learns it."""
+    shards = range(int(os.environ.get("SHARDS", "1")))
+    return [
+        _child(
+            home,
+            "worker" if len(shards) == 1 else f"worker-{shard}",
+            *("celery", "-A", "config.celery", "worker", "-n", f"worker-{shard}@%h", "-P", "solo"),
+            *("-Q", f"learn-{shard},maintenance" if shard == 0 else f"learn-{shard}"),
+            *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
+            stop_within_s=20.0,
+        )
+        for shard in shards
+    ]
+
+
+def beat(home: Home) -> Child:
+    schedule = home.path / "beat-schedule"
+    return _child(
+        home,
+        "beat",
+        *("celery", "-A", "config.celery", "beat", "--schedule", str(schedule), "--pidfile", ""),
+        *("--loglevel", "WARNING"),
+    )
+
+
+def demo(home: Home, port: int, key: str) -> Child:
+    """The key goes by the environment: other users can read a command line."""
+    child = _child(
+        home, "demo", "django", "demo", "--url", f"http://{HOST}:{port}", env={"GROUNDSWELL_KEY": key}
+    )
+    return child
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection(HOST, port, timeout=5)
+        try:
+            connection.request("GET", "/health/live")
+            return connection.getresponse().status == http.client.OK
+        finally:
+            connection.close()
+    return False
+
+
+def free_port(*, say: Callable[[str], None]) -> int:
+    """PORT, which must be free; without it the first free one from 8000 up."""
+    named = os.environ.get("PORT")
+    if named:
+        if not named.isdecimal() or not 0 < int(named) < 65_536:
+            raise CannotStart(f"PORT={named} is not a port: give a number from 1 to 65535.")
+        if problem := _problem_with(int(named)):
+            raise CannotStart(f"Port {named} {problem}. Choose another: PORT=8001 make run.")
+        return int(named)
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
+        problem = _problem_with(port)
+        if not problem:
+            return port
+        say(f"port {port} {problem}; trying {port + 1}")
+    raise CannotStart(f"No free port from {DEFAULT_PORT} on. Choose one: PORT=9000 make run.")
+
+
+def _problem_with(port: int) -> str:
+    with socket.socket() as trial:
+        trial.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a closed connection's rest is no problem
+        try:
+            trial.bind((HOST, port))
+            trial.listen(1)
+        except OSError as error:
+            known = {errno.EADDRINUSE: "is in use by another program", errno.EACCES: "is closed to this user"}
+            return known.get(error.errno or 0, f"cannot be used: {error}")
+    return ""
+
+
+def banner(home: Home, port: int, credentials: dict | None, *, has_demo: bool) -> str:
+    url = f"http://{HOST}:{port}"
+    lines = [
+        "",
+        "Groundswell is running.",
+        "",
+        f"  Trending   {url}/api/v1/trending",
+        f"  API docs   {url}/api/docs/",
+        f"  Console    {url}/admin/",
+        f"  Health     {url}/health/ready   Metrics  {url}/metrics",
+        f"  Logs       {home.logs}",
+    ]
+    if credentials:
+        keys = credentials["keys"]
+        lines += [
+            "",
+            f"  Operator   {credentials['operator']} / {credentials['password']}   (as first made)",
+            *(f"  Key        {scope:7} {key}" for scope, key in keys.items()),
+            "",
+            "  What is trending, and a click:",
+            f"    curl -H 'Authorization: Bearer {keys['read']}' '{url}/api/v1/trending?limit=5'",
+            f"    curl -H 'Authorization: Bearer {keys['ingest']}' -H 'Content-Type: application/json' \\",
+            f"""      -d '{{"actor": "ana", "item": "story-1"}}' {url}/api/v1/events""",
+        ]
+    else:
+        lines += [
+            "",
+            "  Nobody has an account here yet unless you made one:",
+            "    .venv/bin/python manage.py createsuperuser",
+            "    .venv/bin/python manage.py keys make NAME --scope read",
+        ]
+    if has_demo:
+        lines += ["", "  A demo stream of invented readers is running; DEMO=0 make run goes without."]
+    if "GROUNDSWELL_HOME" in os.environ:
+        lines += ["", f"  For manage.py in another terminal: export GROUNDSWELL_HOME={home.path}"]
+    return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])

@@ -1,0 +1,166 @@
+"""Starts Groundswell on this machine and keeps it running: `python -m config.supervisor run` is `make run`.
+
+    run               private PostgreSQL and Valkey (config.embedded), migrations, first accounts, web, worker, beat
+                      and the demo stream; prints the addresses; Ctrl-C stops everything, a second one at once
+    exec -- CMD...    the two private servers on a throw-away home, CMD with their addresses in its environment
+    hold              the same for a program that starts us: prints the addresses as a line of JSON, stops when our
+                      standard input closes, so also when that program is killed
+
+A server named by DATABASE_URL, BROKER_URL or VIEW_URL is used instead of the private one. PORT and DEMO=0 change
+what `run` does. One thread, standard library only: it must outlive everything it starts.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from config import roster
+from config.crew import Crew, StopSign, say
+from config.embedded import CannotStart, Home, PostgreSQL, Valkey
+from config.home import Account
+from config.processes import end_orphans
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_LOOK_EVERY_S = 0.2
+
+
+@contextlib.contextmanager
+def private_servers(home: Home, crew: Crew, *, durable: bool = True) -> Iterator[dict[str, str]]:
+    """Holds the home, ends what an earlier supervisor left, starts the servers nobody named; yields their addresses.
+
+    Everything in `crew` is stopped on the way out, however that is.
+    """
+    with home.lock():
+        if n_ended := end_orphans(home.path):
+            say(f"Ended {n_ended} processes that an earlier run had left behind")
+        account = Account.of_services()
+        addresses = {}
+        try:
+            if "DATABASE_URL" not in os.environ:
+                crew.start(PostgreSQL(home=home, account=account, durable=durable).prepare(), is_server=True)
+                addresses["DATABASE_URL"] = home.database_url
+            if not {"BROKER_URL", "VIEW_URL"} <= os.environ.keys():
+                crew.start(Valkey(home=home, account=account, durable=durable).prepare(), is_server=True)
+                addresses |= {"BROKER_URL": home.broker_url, "VIEW_URL": home.view_url}
+            yield {name: url for name, url in addresses.items() if name not in os.environ}
+        finally:
+            crew.stop()
+
+
+def run() -> None:
+    started_at = time.monotonic()
+    stop_sign = StopSign()
+    crew = Crew(say=say, stop_sign=stop_sign)
+    home = Home.of_project(BASE_DIR)
+    is_first_run = "DATABASE_URL" not in os.environ
+    if not is_first_run and len(os.environ.get("SECRET_KEY", "")) < 32:
+        raise CannotStart(
+            "With DATABASE_URL set, SECRET_KEY must be set to at least 32 random characters and kept:\n"
+            "    export SECRET_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
+        )
+
+    def progress(text: str) -> None:
+        say(f"{time.monotonic() - started_at:6.1f} s  {text}")
+
+    say(f"Starting Groundswell. Data and logs: {home.path}")
+    with private_servers(home, crew) as addresses:
+        names = {"DATABASE_URL": "PostgreSQL", "BROKER_URL": "Valkey"}
+        if ready := [name for variable, name in names.items() if variable in addresses]:
+            progress(f"{' and '.join(ready)} ready")
+        for file in home.metrics.glob("*.db"):
+            file.unlink()
+        if stop_sign.is_up():
+            return
+        code = crew.run_to_end(migrate := roster.migrate(home))
+        if stop_sign.is_up():
+            return
+        if code != 0:
+            raise CannotStart(f"The database could not be prepared.\n{migrate.explain()}")
+        progress("database up to date")
+        port = roster.free_port(say=progress)
+        credentials = home.credentials() if is_first_run else None
+        crew.start(roster.web(home, port))
+        progress("web answers")
+        for worker in roster.workers(home):
+            crew.start(worker)
+        crew.start(roster.beat(home))
+        progress("worker and beat started")
+        has_demo = credentials is not None and os.environ.get("DEMO", "1") != "0"
+        if credentials and has_demo:
+            crew.start(roster.demo(home, port, credentials["keys"]["ingest"]), may_end=True)
+        if not stop_sign.is_up():
+            say(roster.banner(home, port, credentials, has_demo=has_demo))
+        while not stop_sign.is_up():
+            crew.watch()
+            time.sleep(_LOOK_EVERY_S)
+        say("\nStopping (Ctrl-C again: at once)")
+    say("Stopped. `make run` continues from the same data.")
+
+
+def exec_command(command: list[str]) -> int:
+    """Runs a command against throw-away servers; returns its exit code."""
+    stop_sign = StopSign()
+    crew = Crew(say=say, stop_sign=stop_sign)
+    with Home.temporary() as home, private_servers(home, crew, durable=False) as addresses:
+        process = subprocess.Popen(command, env=os.environ | _test_env(home, addresses))
+        n_forwarded = 0
+        while process.poll() is None:
+            crew.watch()
+            if stop_sign.n_received > n_forwarded:
+                n_forwarded = stop_sign.n_received
+                if stop_sign.is_urgent():
+                    process.kill()
+                elif stop_sign.last:
+                    process.send_signal(stop_sign.last)
+            time.sleep(_LOOK_EVERY_S / 4)
+        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def hold() -> int:
+    """Keeps throw-away servers for the program at the other end of our standard input."""
+    stop_sign = StopSign()
+    crew = Crew(say=lambda text: sys.stderr.write(f"{text}\n") and None, stop_sign=stop_sign)
+    with Home.temporary() as home, private_servers(home, crew, durable=False) as addresses:
+        say(json.dumps(_test_env(home, addresses)))
+        while not stop_sign.is_up():
+            crew.watch()
+            readable, _, _ = select.select([sys.stdin], [], [], _LOOK_EVERY_S)
+            if readable and not os.read(sys.stdin.fileno(), 4096):
+                break
+    return 0
+
+
+def _test_env(home: Home, addresses: dict[str, str]) -> dict[str, str]:
+    """The addresses, and the secret key that settings ask for beside a named server."""
+    return {"SECRET_KEY": os.environ.get("SECRET_KEY") or home.secret_key(), **addresses}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m config.supervisor", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="everything, until Ctrl-C")
+    commands.add_parser("hold", help="throw-away servers until standard input closes")
+    exec_parser = commands.add_parser("exec", help="a command beside throw-away servers")
+    exec_parser.add_argument("argv", nargs="+", metavar="CMD")
+    options = parser.parse_args()
+    try:
+        if options.command == "exec":
+            return exec_command(options.argv)
+        if options.command == "hold":
+            return hold()
+        run()
+    except CannotStart as error:
+        sys.stderr.write(f"\nGroundswell cannot start. {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
