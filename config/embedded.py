@@ -110,7 +110,18 @@ class PostgreSQL:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         auth = ["--auth-local=trust", "--auth-host=reject"]  # the folder of the socket is closed to others
         sync = [] if self.durable else ["--no-sync"]
-        initdb = [binaries / "initdb", "-D", draft, "-U", "postgres", "-E", "UTF8", *locale, *auth, *sync]
+        initdb: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            draft,
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            *locale,
+            *auth,
+            *sync,
+        ]
         _run(initdb, self.account)
         create = [
             binaries / "postgres",

@@ -6,7 +6,6 @@ changed. Against servers that somebody named, nobody gets an account or a key un
 """
 
 import os
-import sys
 
 import django
 from django.conf import settings
@@ -38,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from config.home import CannotStart, Home
 from config.processes import MARK, Child
@@ -19,7 +20,7 @@ DEFAULT_PORT = 8000
 _PORTS_TRIED = 20
 
 
-def _child(home: Home, name: str, *argv: str, **more) -> Child:
+def _child(home: Home, name: str, *argv: str, **more: Any) -> Child:
     env = os.environ | {
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "GROUNDSWELL_HOME": str(home.path),
@@ -28,7 +29,7 @@ def _child(home: Home, name: str, *argv: str, **more) -> Child:
         MARK: str(home.path),
         **more.pop("env", {}),
     }
-    # The programs of this environment by module, not by script: a moved checkout keeps its scripts' old first line.
+    # By module, not by script: in a checkout that was moved the scripts' first line leads nowhere.
     argv = (sys.executable, "-m", *argv)
     return Child(name=name, argv=argv, env=env, log=home.logs / f"{name}.log", cwd=BASE_DIR, **more)
 
@@ -44,7 +45,7 @@ def web(home: Home, port: int) -> Child:
         "granian",
         *("--interface", "wsgi", "--workers", "2", "--blocking-threads", "1", "--no-ws"),
         *("--respawn-failed-workers", "--host", HOST, "--port", str(port), "config.wsgi:application"),
-        is_ready=lambda child: _answers(port),
+        is_ready=lambda _child: _answers(port),
     )
 
 
@@ -76,10 +77,9 @@ def beat(home: Home) -> Child:
 
 def demo(home: Home, port: int, key: str) -> Child:
     """The key goes by the environment: other users can read a command line."""
-    child = _child(
+    return _child(
         home, "demo", "django", "demo", "--url", f"http://{HOST}:{port}", env={"GROUNDSWELL_KEY": key}
     )
-    return child
 
 
 def _answers(port: int) -> bool:
@@ -124,7 +124,7 @@ def _problem_with(port: int) -> str:
     return ""
 
 
-def banner(home: Home, port: int, credentials: dict | None, *, has_demo: bool) -> str:
+def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, has_demo: bool) -> str:
     url = f"http://{HOST}:{port}"
     lines = [
         "",

@@ -1,13 +1,13 @@
 """Starts Groundswell on this machine and keeps it running: `python -m config.supervisor run` is `make run`.
 
-    run               private PostgreSQL and Valkey (config.embedded), migrations, first accounts, web, worker, beat
-                      and the demo stream; prints the addresses; Ctrl-C stops everything, a second one at once
-    exec -- CMD...    the two private servers on a throw-away home, CMD with their addresses in its environment
-    hold              the same for a program that starts us: prints the addresses as a line of JSON, stops when our
-                      standard input closes, so also when that program is killed
+    run            private PostgreSQL and Valkey (config.embedded), migrations, first accounts, web, worker,
+                   beat and the demo stream; prints the addresses; Ctrl-C stops all, a second one at once
+    exec -- CMD    the two private servers on a throw-away home, CMD with their addresses in its environment
+    hold           the same for a program that starts us: prints the addresses as a line of JSON, stops when
+                   our standard input closes, so also when that program is killed
 
-A server named by DATABASE_URL, BROKER_URL or VIEW_URL is used instead of the private one. PORT and DEMO=0 change
-what `run` does. One thread, standard library only: it must outlive everything it starts.
+A server named by DATABASE_URL, BROKER_URL or VIEW_URL is used instead of the private one. PORT and DEMO=0
+change what `run` does. One thread, standard library only: it must outlive everything it starts.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _LOOK_EVERY_S = 0.2
 
 @contextlib.contextmanager
 def private_servers(home: Home, crew: Crew, *, durable: bool = True) -> Iterator[dict[str, str]]:
-    """Holds the home, ends what an earlier supervisor left, starts the servers nobody named; yields their addresses.
+    """Holds the home, ends what an earlier supervisor left, starts the servers nobody named; yields addresses.
 
     Everything in `crew` is stopped on the way out, however that is.
     """
@@ -109,7 +109,8 @@ def exec_command(command: list[str]) -> int:
     stop_sign = StopSign()
     crew = Crew(say=say, stop_sign=stop_sign)
     with Home.temporary() as home, private_servers(home, crew, durable=False) as addresses:
-        process = subprocess.Popen(command, env=os.environ | _test_env(home, addresses))
+        env = os.environ | _test_env(home, addresses)
+        process = subprocess.Popen(command, env=env)  # noqa: S603 - the caller's own command
         n_forwarded = 0
         while process.poll() is None:
             crew.watch()
@@ -126,7 +127,7 @@ def exec_command(command: list[str]) -> int:
 def hold() -> int:
     """Keeps throw-away servers for the program at the other end of our standard input."""
     stop_sign = StopSign()
-    crew = Crew(say=lambda text: sys.stderr.write(f"{text}\n") and None, stop_sign=stop_sign)
+    crew = Crew(say=_say_aside, stop_sign=stop_sign)
     with Home.temporary() as home, private_servers(home, crew, durable=False) as addresses:
         say(json.dumps(_test_env(home, addresses)))
         while not stop_sign.is_up():
@@ -135,6 +136,10 @@ def hold() -> int:
             if readable and not os.read(sys.stdin.fileno(), 4096):
                 break
     return 0
+
+
+def _say_aside(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _test_env(home: Home, addresses: dict[str, str]) -> dict[str, str]:
