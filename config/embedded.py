@@ -110,28 +110,10 @@ class PostgreSQL:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         auth = ["--auth-local=trust", "--auth-host=reject"]  # the folder of the socket is closed to others
         sync = [] if self.durable else ["--no-sync"]
-        initdb: list[str | Path] = [
-            binaries / "initdb",
-            "-D",
-            draft,
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            *locale,
-            *auth,
-            *sync,
-        ]
-        _run(initdb, self.account)
-        create = [
-            binaries / "postgres",
-            "--single",
-            "-D",
-            draft,
-            *([] if self.durable else ["-F"]),
-            "postgres",
-        ]
-        _run(create, self.account, stdin=f"CREATE DATABASE {DATABASE};\n")
+        options = ["-U", "postgres", "-E", "UTF8", *locale, *auth, *sync]
+        _run([binaries / "initdb", "-D", draft, *options], self.account)
+        alone = ["--single", *([] if self.durable else ["-F"]), "-D", str(draft), "postgres"]
+        _run([binaries / "postgres", *alone], self.account, stdin=f"CREATE DATABASE {DATABASE};\n")
         draft.rename(self.data)
 
     def _binaries(self) -> Path:

@@ -194,8 +194,8 @@ class Home:
             yield
         except PermissionError as error:
             raise CannotStart(
-                f"{error.filename} is closed to this user ({_name_of(os.geteuid())}). Run as the user who "
-                f"made {self.path}, delete it to start afresh, or set GROUNDSWELL_HOME to a folder of your own."
+                f"{error.filename} is closed to this user ({_name_of(os.geteuid())}). Run as who made "
+                f"{self.path}, delete it to start afresh, or set GROUNDSWELL_HOME to a folder of your own."
             ) from error
         except OSError as error:
             if isinstance(error, FileNotFoundError):

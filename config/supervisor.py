@@ -33,7 +33,7 @@ _LOOK_EVERY_S = 0.2
 
 @contextlib.contextmanager
 def private_servers(home: Home, crew: Crew, *, durable: bool = True) -> Iterator[dict[str, str]]:
-    """Holds the home, ends what an earlier supervisor left, starts the servers nobody named; yields addresses.
+    """Holds the home, ends what an earlier supervisor left, starts the servers nobody named; yields where.
 
     Everything in `crew` is stopped on the way out, however that is.
     """

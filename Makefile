@@ -1,0 +1,49 @@
+# From a bare checkout: `make run`, `make test`. Each verb brings the environment up to date first.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test check lint types contracts migrations format bench lock clean
+
+help:        ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+setup:       ## the environment to run in, .venv
+	@$(PYTHON) config/bootstrap.py
+
+setup-dev:   ## the same with the tools for developing
+	@$(PYTHON) config/bootstrap.py --dev
+
+run: setup   ## everything, with a live demo; Ctrl-C stops it (PORT=8000, DEMO=1)
+	@$(BIN)/python -m config.supervisor run
+
+test: setup-dev  ## the whole suite, on a private PostgreSQL and Valkey (ARGS="-k trending")
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: lint types contracts migrations  ## everything CI looks at besides the tests
+
+lint: setup-dev  ## style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup-dev  ## types
+	@$(BIN)/mypy config recommender monitoring
+
+contracts: setup-dev  ## who may import whom
+	@$(BIN)/lint-imports
+
+migrations: setup-dev  ## whether a model changed without one
+	@$(BIN)/python -m config.supervisor exec -- $(BIN)/python manage.py makemigrations --check --dry-run
+
+format: setup-dev  ## put the style right
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: setup  ## what this machine can do, as a table (ARGS="--json")
+	@$(BIN)/python -m config.supervisor exec -- $(BIN)/python manage.py bench $(ARGS)
+
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+lock:        ## resolve pyproject.toml into the lock files (needs uv; ARGS=--upgrade)
+	@$(LOCK) $(ARGS) pyproject.toml -o requirements.txt
+	@$(LOCK) $(ARGS) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+	@echo uv | $(LOCK) $(ARGS) - -o config/installer.txt
+
+clean:       ## remove the environment and caches; the data in .groundswell stays
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis static
