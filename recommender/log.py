@@ -159,14 +159,24 @@ def append(events: NewEvents) -> int:
 
 
 def read(
-    *, after: Position, since_ms: int, limit: int, until: Position | None = None, shard: int = 0, shards: int = 1
+    *,
+    after: Position,
+    since_ms: int,
+    limit: int,
+    until: Position | None = None,
+    shard: int = 0,
+    shards: int = 1,
 ) -> LogSlice:
     """The next events after a position, oldest first, at most `limit`.
 
     `since_ms` is the stream time at that position (0 at the beginning). With `until`, the events up to and including
     that position, which must have been read before. 1 us an event.
     """
-    since = datetime.fromtimestamp(since_ms / 1000, UTC) - PARTITION_SLACK if since_ms else datetime(2000, 1, 1, tzinfo=UTC)
+    since = (
+        datetime.fromtimestamp(since_ms / 1000, UTC) - PARTITION_SLACK
+        if since_ms
+        else datetime(2000, 1, 1, tzinfo=UTC)
+    )
     parameters = {
         "since": since,
         "after_xid": after.xid,
@@ -177,7 +187,9 @@ def read(
     }
     if until is not None:
         parameters |= {"to_xid": until.xid, "to_seq": until.seq}
-    packed, actors, items, countries, is_quiet = _fetch(_READ_NEW if until is None else _READ_KNOWN, parameters)
+    packed, actors, items, countries, is_quiet = _fetch(
+        _READ_NEW if until is None else _READ_KNOWN, parameters
+    )
     rows = np.frombuffer(packed or b"", _ROW)
     codes = [country_code(country) for country in countries.split("\n")] if rows.size else []
     return LogSlice(

@@ -90,7 +90,9 @@ class Evaluation:
 
     def learn(self, ranks: NDArray[np.int8]) -> Quality:
         """Take a batch's answers, int8 (n, 2); returns the quality of `trending` over the batch."""
-        counts = np.array([np.bincount(ranks[:, column], minlength=PLACES + 2) for column in range(len(LISTS))])
+        counts = np.array(
+            [np.bincount(ranks[:, column], minlength=PLACES + 2) for column in range(len(LISTS))]
+        )
         counts[:, 0] = 0  # not predicted
         self._places += counts
         self._window[self._hour % WINDOW_HOURS] += counts

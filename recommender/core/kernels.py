@@ -368,7 +368,9 @@ def fold(events, pairs, actors, items, regions, clock, leaders, shown, ranks, fi
 
         held, at_ms = pairs.weight[pair], pairs.at_ms[pair]
         gap = own_ms - at_ms
-        if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stands as it is
+        if (
+            held == 0 or gap >= clock.horizon_ms
+        ):  # a unit of its own; one of an earlier horizon stands as it is
             if _spend(actors, actor, weight, events.received_ms[i], clock):
                 pairs.weight[pair] = 0
                 pairs.country[pair] = events.country[i]

@@ -118,15 +118,21 @@ class Pipeline:
         self.evaluation.advance(self.stream_ms)
         shown = self.evaluation.shown(self.trend.leaders(), len(batch))
         ranks = self.trend.learn(self._columns(batch, verdicts), shown, batch.item_names)
-        return StepResult(
-            len(batch), int(verdicts.is_admitted.sum()), self.evaluation.learn(ranks), verdicts
-        )
+        return StepResult(len(batch), int(verdicts.is_admitted.sum()), self.evaluation.learn(ranks), verdicts)
 
     def _columns(self, batch: EventBatch, verdicts: Verdicts) -> Events:
-        own_ms = np.clip(batch.occurred_ms, np.maximum(batch.received_ms - self._lateness_ms, 0), batch.received_ms)
+        own_ms = np.clip(
+            batch.occurred_ms, np.maximum(batch.received_ms - self._lateness_ms, 0), batch.received_ms
+        )
         weight = self._weights[batch.kind] * verdicts.is_admitted
         return Events(
-            batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, weight.astype(np.int32)
+            batch.received_ms,
+            own_ms,
+            batch.actor,
+            batch.item,
+            batch.kind,
+            batch.country,
+            weight.astype(np.int32),
         )
 
     # -- reading -------------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ class Table:
     0
     """
 
-    def __init__(self, columns: dict[str, tuple[Any, tuple[int, ...]]], derived: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, columns: dict[str, tuple[Any, tuple[int, ...]]], derived: tuple[str, ...] = ()
+    ) -> None:
         self._stored = {name: shape for name, (_, shape) in columns.items() if name not in derived}
         self.size = np.zeros(1, np.int64)  # an array, so that kernels can add rows
         self.keys = np.empty(0, np.uint64)

@@ -34,7 +34,16 @@ from numpy.typing import NDArray
 
 from recommender.core import kernels
 from recommender.core.events import country_name
-from recommender.core.kernels import DEPTH, EPOCH_OCTAVES, N_EPOCHS, POW, SPENT_BITS, TICK_BITS, TICKS, WEIGHT_ONE
+from recommender.core.kernels import (
+    DEPTH,
+    EPOCH_OCTAVES,
+    N_EPOCHS,
+    POW,
+    SPENT_BITS,
+    TICK_BITS,
+    TICKS,
+    WEIGHT_ONE,
+)
 from recommender.core.table import Table, strongest
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
@@ -101,9 +110,7 @@ class Trend:
             if half == 0:
                 self._sort_leaders()
 
-    def learn(
-        self, events: kernels.Events, shown: kernels.Shown, item_names: Any
-    ) -> NDArray[np.int8]:
+    def learn(self, events: kernels.Events, shown: kernels.Shown, item_names: Any) -> NDArray[np.int8]:
         """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
 
         Returns int8 (n, 2): the place of each event's item in the two lists for its actor, `PLACES` + 1 where it is
@@ -121,7 +128,9 @@ class Trend:
             kernels.Actors(**_arrays(self.actors)),
             self._items_view(),
             kernels.Regions(**_arrays(self.regions)),
-            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
+            kernels.Clock(
+                self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget
+            ),
             self._leaders_view(),
             shown,
             ranks,
@@ -159,6 +168,10 @@ class Trend:
             of_country = np.flatnonzero(is_listed & (codes == code))
             answer[country_name(int(code))] = (rows[of_country], counts[of_country])
         return answer
+
+    def epoch(self, half: int = 0) -> int:
+        """The epoch whose scale the counts of a half-life are on; one epoch later is 2**-EPOCH_OCTAVES of it."""
+        return int(self._epoch[half])
 
     def unit(self, now_ms: int, half: int = 0) -> int:
         """A full-weight act made now, on the scale of the counts of a half-life."""

@@ -1,0 +1,28 @@
+"""What has to be done now and then: partitions made ahead, what is past its retention dropped."""
+
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+
+from recommender import log
+from recommender.models import Checkpoint, Learner, Step
+
+
+def keep_house() -> None:
+    """1. Make the partitions of the days ahead. 2. Drop those past retention, with their keys and steps.
+    3. Thin the checkpoints of every shard."""
+    log.ensure_partitions()
+    oldest = datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
+    log.drop_before(oldest.date())
+    Step.objects.filter(created_at__lt=oldest).delete()
+    for shard in Learner.objects.values_list("shard", flat=True):
+        thin_checkpoints(shard)
+
+
+def thin_checkpoints(shard: int) -> None:
+    """Keep the newest CHECKPOINTS_KEPT of a shard, the active one, and the first, where its fold begins."""
+    of_shard = Checkpoint.objects.filter(shard=shard)
+    ids = list(of_shard.order_by("-id").values_list("id", flat=True))
+    kept = {*ids[: settings.CHECKPOINTS_KEPT], *ids[-1:]}
+    kept |= set(Learner.objects.filter(shard=shard).values_list("checkpoint_id", flat=True))
+    of_shard.exclude(id__in=kept).delete()

@@ -1,0 +1,311 @@
+"""The learner: the one writer of a shard's Pipeline. Woken by tasks; keeps the Pipeline warm between them.
+
+    learn(shard):  Learner row ──> warm Pipeline, or restore()
+                   log.read ──> Pipeline.step ──> one transaction: Learner moved on (compare-and-set), Step recorded
+                   ──> publish, checkpoint when due ──> again, until the log has no full step left
+
+    restore(shard): newest sound checkpoint ──> fold of the recorded steps since
+
+Memory may only be ahead of the database inside `_take_step`: whatever fails there, the warm Pipeline is dropped and
+the next wake restores it. Two learners of one shard do no harm: of two steps from one position one is committed, and
+the loser drops what it has. A step records the range it took, because what was visible depended on when it looked;
+every refold takes the same ranges.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import redis
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from recommender import housekeeping, log
+from recommender.core.checkpoint import CheckpointCorrupt, digest
+from recommender.core.events import EventBatch
+from recommender.core.pipeline import Config, Pipeline
+from recommender.log import LogSlice, Position
+from recommender.models import Checkpoint, Learner, Step
+from recommender.publisher import Publisher
+
+REFOLD_EVENTS = 65_536  # read at once when folding recorded steps again
+CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
+
+logger = logging.getLogger(__name__)
+
+
+class LearnerMoved(Exception):
+    """Another learner, or an operator, moved the shard on first; the next wake starts from there."""
+
+
+class LogIncomplete(Exception):
+    """The log, or the record of steps, no longer reaches back to where a fold was to begin."""
+
+
+@dataclass(slots=True)
+class Warm:
+    """A Pipeline in memory and the point of the log it stands at."""
+
+    pipeline: Pipeline
+    step: int
+    position: Position
+    publisher: Publisher
+    checkpoint_step: int
+    checkpoint_due_at: float = 0.0
+    step_due_at: float = 0.0
+
+
+_warm: dict[int, Warm] = {}
+
+
+def learn(shard: int, *, for_s: float = 5.0) -> int:
+    """Drain the log for a shard, at most `for_s` seconds long. Returns the number of events learned.
+
+    1. Compare the warm Pipeline with the Learner row; restore it where they differ.
+    2. Take steps until one is not full, unless frozen; two small steps stand PUBLISH_EVERY_S apart.
+    3. Publish, and write a checkpoint when one is due.
+
+    Locks nothing between steps. Raises what the database raises; then the Pipeline is restored at the next call.
+    """
+    warm = _warm.get(shard)
+    if warm and time.monotonic() < warm.step_due_at:
+        return 0
+    _warm.pop(shard, None)  # put back only if all goes well
+    learner = get_learner(shard)
+    if warm is None or warm.step != learner.step:
+        warm = restore(learner)
+    n_learned, publish_at = 0, 0.0
+    stop_at = time.monotonic() + for_s
+    is_draining = True
+    while is_draining:
+        began_at, read_at = time.monotonic(), time.time()
+        as_of = warm.pipeline.stream_ms / 1000
+        is_draining = False
+        if learner.state == Learner.State.LEARNING:
+            events = _read(warm, settings.STEP_EVENTS)
+            if events:
+                learner = _take_step(warm, learner, events)
+                n_learned += len(events)
+            as_of = read_at if events.is_end else warm.pipeline.stream_ms / 1000
+            is_draining = len(events) == settings.STEP_EVENTS and began_at < stop_at
+        if not is_draining or began_at >= publish_at:
+            _publish(warm, learner, as_of)
+            publish_at = began_at + settings.PUBLISH_EVERY_S
+        if warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
+            write_checkpoint(warm, learner)
+        warm.step_due_at = began_at + 0.9 * settings.PUBLISH_EVERY_S
+    _warm[shard] = warm
+    return n_learned
+
+
+def get_learner(shard: int) -> Learner:
+    """The row of a shard, made at its first use together with an empty Pipeline's checkpoint."""
+    learner = Learner.objects.filter(shard=shard).first()
+    if learner:
+        return learner
+    with transaction.atomic():
+        learner, is_new = Learner.objects.get_or_create(shard=shard)
+        if is_new:
+            learner.checkpoint = _store_checkpoint(Pipeline(configured()), shard, 0, Position(), None)
+            learner.save(update_fields=["checkpoint"])
+    return learner
+
+
+def configured() -> Config:
+    """What a new Pipeline is made of: the settings, and a secret for its hashes."""
+    return Config(
+        half_lives_s=tuple(settings.HALF_LIVES_S),
+        horizon_s=settings.HORIZON_S,
+        actor_budget=settings.ACTOR_BUDGET,
+        lateness_s=settings.LATENESS_S,
+        secret=hashlib.blake2b(
+            b"groundswell ids", key=settings.SECRET_KEY.encode()[:64], digest_size=16
+        ).hexdigest(),
+    )
+
+
+def restore(learner: Learner) -> Warm:
+    """The Pipeline at the Learner's position: the newest sound checkpoint, and the steps recorded since."""
+    for checkpoint in Checkpoint.objects.filter(shard=learner.shard, step__lte=learner.step).order_by(
+        "-step", "-id"
+    ):
+        try:
+            pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
+            break
+        except CheckpointCorrupt as error:
+            logger.error("%s is left aside: %s", checkpoint, error)
+    else:
+        raise CheckpointCorrupt(f"shard {learner.shard} has no sound checkpoint")
+    began_at = time.monotonic()
+    refold(pipeline, learner.shard, checkpoint.step, learner.step)
+    logger.info(
+        "shard %d restored at step %d from %s in %.2f s",
+        learner.shard, learner.step, checkpoint, time.monotonic() - began_at,
+    )  # fmt: skip
+    return Warm(
+        pipeline,
+        learner.step,
+        Position(learner.xid, learner.seq),
+        Publisher(learner.shard),
+        checkpoint.step,
+    )
+
+
+def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> None:
+    """Fold the recorded steps after_step+1 .. to_step of the log into a Pipeline that stands at after_step.
+
+    Raises LogIncomplete where the log no longer holds every event of a step. 2 us an event.
+    """
+    for steps in _groups(Step.objects.filter(shard=shard, number__gt=after_step, number__lte=to_step)):
+        events = log.read(
+            after=Position(steps[0].from_xid, steps[0].from_seq),
+            until=Position(steps[-1].to_xid, steps[-1].to_seq),
+            since_ms=pipeline.stream_ms,
+            limit=sum(step.n_events for step in steps) + 1,
+            shard=shard,
+            shards=settings.SHARDS,
+        )
+        if len(events) != sum(step.n_events for step in steps):
+            raise LogIncomplete(
+                f"steps {steps[0].number} to {steps[-1].number} learned {sum(step.n_events for step in steps)} events,"
+                f" the log now holds {len(events)} of them; start from a later checkpoint"
+            )
+        batch = _encode(pipeline, events)
+        start = 0
+        for step in steps:
+            pipeline.step(batch[start : start + step.n_events])
+            start += step.n_events
+        after_step = steps[-1].number
+    if after_step != to_step:
+        raise LogIncomplete(f"the steps {after_step + 1} to {to_step} are not recorded any more")
+
+
+def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:
+    """Store the warm Pipeline, make it the Learner's active checkpoint, drop the oldest ones."""
+    began_at = time.monotonic()
+    with transaction.atomic():
+        checkpoint = _store_checkpoint(
+            warm.pipeline, learner.shard, warm.step, warm.position, learner.checkpoint_id
+        )
+        Learner.objects.filter(shard=learner.shard).update(checkpoint=checkpoint)
+    housekeeping.thin_checkpoints(learner.shard)
+    learner.checkpoint = checkpoint
+    warm.checkpoint_step = warm.step
+    now = time.monotonic()
+    warm.checkpoint_due_at = now + max(settings.CHECKPOINT_EVERY_S, (now - began_at) / CHECKPOINT_SHARE)
+    return checkpoint
+
+
+def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
+    """The digest a fresh fold of the recorded steps arrives at, from `start` or from nothing, at a checkpoint's step.
+
+    Raises LogIncomplete, CheckpointCorrupt.
+    """
+    if start:
+        pipeline, step = Pipeline.from_bytes(bytes(start.data)), start.step
+    else:
+        pipeline, step = Pipeline(Pipeline.from_bytes(bytes(checkpoint.data)).config), 0
+    refold(pipeline, checkpoint.shard, step, checkpoint.step)
+    return pipeline.digest()
+
+
+def _read(warm: Warm, limit: int) -> LogSlice:
+    return log.read(
+        after=warm.position,
+        since_ms=warm.pipeline.stream_ms,
+        limit=limit,
+        shard=warm.publisher.shard,
+        shards=settings.SHARDS,
+    )
+
+
+def _encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
+    return pipeline.encoder.encode(
+        received_ms=events.received_ms,
+        occurred_ms=events.occurred_ms,
+        actors=events.actors,
+        items=events.items,
+        kind=events.kind,
+        country=events.country,
+    )
+
+
+def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
+    """Learn a slice and commit that; raises LearnerMoved where another learner or operator was first."""
+    began_at = time.perf_counter()
+    result = warm.pipeline.step(_encode(warm.pipeline, events))
+    moved = {
+        "step": warm.step + 1,
+        "xid": events.end.xid,
+        "seq": events.end.seq,
+        "stream_ms": warm.pipeline.stream_ms,
+    }
+    with transaction.atomic():
+        is_first = Learner.objects.filter(
+            shard=learner.shard, step=warm.step, seq=warm.position.seq, state=Learner.State.LEARNING
+        ).update(**moved, n_events=F("n_events") + len(events), stepped_at=Now())
+        if not is_first:
+            raise LearnerMoved(f"shard {learner.shard} was moved on from step {warm.step} by somebody else")
+        Step.objects.create(
+            shard=learner.shard,
+            number=warm.step + 1,
+            from_xid=warm.position.xid,
+            from_seq=warm.position.seq,
+            to_xid=events.end.xid,
+            to_seq=events.end.seq,
+            n_events=result.n_events,
+            n_admitted=result.n_admitted,
+            n_predicted=result.quality.n,
+            n_hits=result.quality.hits,
+            reciprocal_ranks=result.quality.reciprocal_ranks,
+            stream_ms=warm.pipeline.stream_ms,
+            duration_ms=1000 * (time.perf_counter() - began_at),
+        )
+    warm.step, warm.position = warm.step + 1, events.end
+    for name, value in moved.items():
+        setattr(learner, name, value)
+    return learner
+
+
+def _publish(warm: Warm, learner: Learner, as_of: float) -> None:
+    try:
+        warm.publisher.publish(warm.pipeline, learner, as_of)
+    except redis.RedisError as error:  # learning goes on; readers have their last copy
+        logger.warning("the store of the view does not answer: %s", error)
+
+
+def _store_checkpoint(
+    pipeline: Pipeline, shard: int, step: int, position: Position, parent_id: int | None
+) -> Checkpoint:
+    data = pipeline.to_bytes()
+    checkpoint, _ = Checkpoint.objects.get_or_create(
+        shard=shard,
+        step=step,
+        digest=digest(data),
+        defaults={
+            "xid": position.xid,
+            "seq": position.seq,
+            "parent_id": parent_id,
+            "n_bytes": len(data),
+            "data": data,
+        },
+    )
+    return checkpoint
+
+
+def _groups(steps) -> Iterator[list[Step]]:
+    """Recorded steps in order, in groups of at most REFOLD_EVENTS events."""
+    group: list[Step] = []
+    n_events = 0
+    for step in steps.order_by("number").iterator(chunk_size=1000):
+        if group and n_events + step.n_events > REFOLD_EVENTS:
+            yield group
+            group, n_events = [], 0
+        group.append(step)
+        n_events += step.n_events
+    if group:
+        yield group

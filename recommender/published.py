@@ -1,0 +1,147 @@
+"""The published view: what readers are served, outside the database and the learner.
+
+    learner ──> publisher ──> store (Valkey): head, one board a scope ──> Reader.board ──> answers
+
+Scopes are "" (all), "category:NAME" and "country:XX". The head is rewritten at every wake of a learner and says up to
+when the log is learned; boards are replaced all at once when they changed. A web process keeps its last good copy of
+what it served, so with the store, the learner or the database down there is still an answer, with its age stated.
+
+Web processes import this module: nothing of the numerical core, which takes seconds to load, may be needed here.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import msgspec
+import redis
+from celery import current_app
+from django.conf import settings
+
+HEAD, BOARDS = "groundswell:head", "groundswell:boards"
+POLL_EVERY_S = 0.05
+STORE_RETRY_EVERY_S = 1.0
+BROKER_RETRY_EVERY_S = 5.0
+N_CACHED_SCOPES = 1000  # scopes are named by clients
+
+logger = logging.getLogger(__name__)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """`as_of`: everything received up to this unix time is in the boards. `version` changes with the boards."""
+
+    version: int
+    as_of: float
+    state: str
+    checkpoint: int | None
+
+
+class Board(msgspec.Struct, frozen=True):
+    """Items best first. `counts` are integers on the scale on which a full-weight act at `as_of` is `unit`."""
+
+    version: int
+    items: list[str]
+    counts: list[int]
+    unit: int
+
+    def score(self, place: int) -> float:
+        """In units: one full-weight act made now = 1.0."""
+        return self.counts[place] / self.unit
+
+
+class Reader:
+    """One process's eyes on the view: asks the store at most every 50 ms, remembers what it got."""
+
+    def __init__(self, store: redis.Redis) -> None:
+        self._store = store
+        self._head: Head | None = None
+        self._boards: dict[str, Board] = {}
+        self._ask_at = 0.0
+        self._is_down = False
+
+    def head(self) -> Head | None:
+        """The newest head known; None where there never was one."""
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + POLL_EVERY_S
+            packed = self._ask(self._store.get, HEAD)
+            if packed:
+                self._head = msgspec.msgpack.decode(packed, type=Head)
+        return self._head
+
+    def board(self, scope: str) -> Board | None:
+        """A scope's newest board, empty where the scope has none. None where nothing is known of it and the store is
+        down, or was never filled."""
+        head = self.head()
+        known = self._boards.get(scope)
+        if head is None or self._is_down or (known and known.version >= head.version):
+            return known
+        packed = self._ask(self._store.hget, BOARDS, scope)
+        if self._is_down:
+            return known
+        if len(self._boards) >= N_CACHED_SCOPES:
+            self._boards = {"": self._boards[""]} if "" in self._boards else {}
+        board = msgspec.msgpack.decode(packed, type=Board) if packed else Board(head.version, [], [], 1)
+        self._boards[scope] = board
+        return board
+
+    def _ask(self, command: Callable[..., Any], *arguments: str) -> bytes | None:
+        try:
+            answer = command(*arguments)
+        except redis.RedisError as error:
+            if not self._is_down:
+                logger.warning("the store of the view does not answer (%s); serving the last copy", error)
+            self._is_down = True
+            self._ask_at = time.monotonic() + STORE_RETRY_EVERY_S
+            return None
+        self._is_down = False
+        return answer
+
+
+class Waker:
+    """Tells learners that there is work: at most once in PUBLISH_EVERY_S a shard, never in the way of the caller."""
+
+    def __init__(self) -> None:
+        self._next_at: dict[int, float] = {}
+
+    def wake(self, shard: int) -> None:
+        """Send the task `recommender.learn`; a broker that is down is left alone for a while (beat wakes too)."""
+        now = time.monotonic()
+        if now < self._next_at.get(shard, 0.0):
+            return
+        self._next_at[shard] = now + settings.PUBLISH_EVERY_S
+        try:
+            current_app.send_task(
+                "recommender.learn",
+                args=(shard,),
+                queue=f"learn-{shard}",
+                expires=1,
+                retry=False,
+                ignore_result=True,
+            )
+        except Exception as error:  # whatever the broker's client raises: the events are safe in the log
+            logger.warning("the broker does not answer (%s); beat will wake the learner", error)
+            self._next_at[shard] = now + BROKER_RETRY_EVERY_S
+
+
+def connect() -> redis.Redis:
+    """A client of the store that gives up quickly."""
+    return redis.Redis.from_url(settings.VIEW_URL, socket_timeout=0.5, socket_connect_timeout=0.5)
+
+
+@cache
+def reader() -> Reader:
+    """The process's reader."""
+    return Reader(connect())
+
+
+@cache
+def _waker() -> Waker:
+    return Waker()
+
+
+def wake(shard: int) -> None:
+    """Tell a shard's learner that there is work."""
+    _waker().wake(shard)

@@ -1,0 +1,181 @@
+"""The learner's side of the published view: counts and what the site says of its items become boards.
+
+    trend counts ──> Tally (a shard's best items, by scope) ──> summed over shards ──> minus what may not be listed
+                     ──> boards by scope: all, category, country ──> store
+
+Categories and visibility belong to the view, not to the state: changing them takes effect on all of an item's past,
+and no replay depends on them. With several shards every learner leaves its tally in the store and publishes the sum;
+counts are integers on the scale of an epoch, so tallies of different epochs are shifted onto one scale first.
+"""
+
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+import redis
+from django.conf import settings
+from django.db import connection
+
+from recommender.core.kernels import EPOCH_OCTAVES
+from recommender.core.pipeline import Pipeline
+from recommender.core.table import strongest
+from recommender.models import Item, Learner
+from recommender.published import BOARDS, HEAD, Board, Head, connect
+
+DEPTH = 500  # places of a board
+TALLY_DEPTH = 20_000  # items of a shard that can reach a board
+TALLIES = "groundswell:tallies"
+RELOAD_EVERY_S = 60.0  # rows deleted by hand are not seen by reading what changed
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """One shard's counts by scope: items and their counts, on the scale of `epoch`."""
+
+    epoch: int
+    unit: int
+    stream_ms: int
+    scopes: dict[str, tuple[list[str], list[int]]]
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """What the site says of an item."""
+
+    is_hidden: bool
+    published_at: float  # unix seconds; 0 = always
+    categories: tuple[str, ...]
+
+
+class Catalogue:
+    """What is known of items, kept up to date by reading what changed (see `recommender.log` for why by xid)."""
+
+    def __init__(self) -> None:
+        self.listings: dict[str, Listing] = {}
+        self._xid = 0
+        self._reload_at = 0.0
+        self._next_publication = float("inf")
+
+    def refresh(self) -> bool:
+        """Read what changed; True where a board could look different."""
+        now = time.monotonic()
+        if now >= self._reload_at:
+            before, self.listings = self.listings, {}
+            self._xid, self._reload_at = 0, now + RELOAD_EVERY_S
+            self._read()
+            return before != self.listings
+        return self._read() or time.time() >= self._next_publication
+
+    def _read(self) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            (xmin,) = cursor.fetchone()
+        rows = Item.objects.filter(changed_xid__gte=self._xid).values_list(
+            "id", "is_hidden", "published_at", "categories"
+        )
+        changed = False
+        for item, is_hidden, published_at, categories in rows.iterator():
+            listing = Listing(is_hidden, published_at.timestamp() if published_at else 0.0, tuple(categories))
+            if self.listings.get(item) != listing:
+                self.listings[item] = listing
+                changed = True
+        self._xid = xmin
+        if changed:
+            now = time.time()
+            waiting = [each.published_at for each in self.listings.values() if each.published_at > now]
+            self._next_publication = min(waiting, default=float("inf"))
+        return changed
+
+
+class Publisher:
+    """Publishes one shard's learner. Cost: 1 us an item with a count, 0.3 ms at least."""
+
+    def __init__(self, shard: int, store: redis.Redis | None = None) -> None:
+        self.shard = shard
+        self._store = store or connect()
+        self._catalogue = Catalogue()
+        self._step = -1
+
+    def publish(self, pipeline: Pipeline, learner: Learner, as_of: float) -> None:
+        """Rewrite the head, and the boards where they changed or are gone. Raises redis.RedisError."""
+        is_new = self._catalogue.refresh() or learner.step != self._step
+        packed = self._store.get(HEAD)
+        head = msgspec.msgpack.decode(packed, type=Head) if packed else None
+        if is_new or head is None or not self._store.exists(BOARDS):
+            version = max(time.time_ns() // 1000, head.version + 1 if head else 0)
+            boards = build_boards(self._sum(_tally(pipeline)), self._catalogue.listings, version)
+            fields = {scope: msgspec.msgpack.encode(board) for scope, board in boards.items()}
+        else:
+            version, fields = head.version, {}
+        head = Head(version, as_of, learner.state, learner.checkpoint_id)
+        with self._store.pipeline() as changes:  # one transaction: nobody sees half of it
+            if fields:
+                changes.delete(BOARDS)
+                changes.hset(BOARDS, mapping=fields)
+            changes.set(HEAD, msgspec.msgpack.encode(head))
+            changes.execute()
+        self._step = learner.step
+
+    def _sum(self, tally: Tally) -> Tally:
+        if settings.SHARDS == 1:
+            return tally
+        self._store.hset(TALLIES, str(self.shard), msgspec.msgpack.encode(tally))
+        known = self._store.hmget(TALLIES, [str(shard) for shard in range(settings.SHARDS)])
+        return add_tallies([msgspec.msgpack.decode(packed, type=Tally) for packed in known if packed])
+
+
+def add_tallies(tallies: list[Tally]) -> Tally:
+    """The sum over shards, on the scale of the newest."""
+    newest = max(tallies, key=lambda tally: tally.stream_ms)
+    sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for tally in tallies:
+        shift = EPOCH_OCTAVES * (newest.epoch - tally.epoch)
+        for scope, (items, counts) in tally.scopes.items():
+            for item, count in zip(items, counts, strict=True):
+                sums[scope][item] += count >> shift
+    scopes = {}
+    for scope, by_item in sums.items():
+        ranked = sorted(by_item.items(), key=lambda pair: (-pair[1], pair[0]))
+        scopes[scope] = ([item for item, _ in ranked], [count for _, count in ranked])
+    return Tally(newest.epoch, newest.unit, newest.stream_ms, scopes)
+
+
+def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> dict[str, Board]:
+    """Boards by scope, of what may be listed now; items the site never described are listed in no category."""
+    now = datetime.now(UTC).timestamp()
+    ranked: dict[str, tuple[list[str], list[int]]] = defaultdict(lambda: ([], []))
+    ranked[""] = ([], [])
+    for scope, (items, counts) in tally.scopes.items():
+        for item, count in zip(items, counts, strict=True):
+            listing = listings.get(item)
+            if count <= 0 or (listing and (listing.is_hidden or listing.published_at > now)):
+                continue
+            scopes = [scope]
+            if listing and not scope:
+                scopes += [f"category:{category}" for category in listing.categories]
+            for each in scopes:
+                board_items, board_counts = ranked[each]
+                if len(board_items) < DEPTH:
+                    board_items.append(item)
+                    board_counts.append(count)
+    return {scope: Board(version, items, counts, tally.unit) for scope, (items, counts) in ranked.items()}
+
+
+def _tally(pipeline: Pipeline) -> Tally:
+    """The best items of a pipeline, by scope."""
+    trend = pipeline.trend
+
+    def ranked(rows: np.ndarray, counts: np.ndarray, depth: int) -> tuple[list[str], list[int]]:
+        keys = trend.items.keys[rows]
+        best = strongest(counts, keys, depth)
+        best = best[np.lexsort((keys[best], -counts[best]))]
+        return [trend.names[row] for row in rows[best].tolist()], counts[best].tolist()
+
+    counts = trend.counts()
+    rows = np.flatnonzero(counts > 0)
+    scopes = {"": ranked(rows, counts[rows], TALLY_DEPTH)}
+    for country, (of_country, counted) in trend.region_counts().items():
+        scopes[f"country:{country}"] = ranked(
+            of_country, counted, TALLY_DEPTH if settings.SHARDS > 1 else DEPTH
+        )
+    return Tally(trend.epoch(), trend.unit(pipeline.stream_ms), pipeline.stream_ms, scopes)

@@ -1,0 +1,29 @@
+"""Celery tasks: nothing but ids in, one call each, harmless when run twice."""
+
+import logging
+
+from celery import shared_task
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from recommender import housekeeping, learner
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="recommender.learn")
+def learn(shard: int) -> None:
+    """Learn what the log holds for a shard. The next wake tries again whatever happens here."""
+    try:
+        learner.learn(shard)
+    except learner.LearnerMoved as error:
+        logger.info("%s; starting from there", error)
+    except DatabaseError as error:
+        logger.warning("the database does not answer, learning waits: %s", str(error).strip())
+        connection.close()
+
+
+@shared_task(name="recommender.keep_house")
+def keep_house() -> None:
+    """Partitions ahead made, partitions past retention dropped, old checkpoints and steps thinned."""
+    housekeeping.keep_house()
