@@ -215,7 +215,7 @@ def install_with_pip(lock: str) -> None:
         raise CannotSetUp(
             "The packages could not be installed; the lines above say why. Without a connection to a\n"
             "package index nothing can be downloaded: check the network, and behind a proxy set HTTPS_PROXY\n"
-            "(for an index of your own PIP_INDEX_URL and UV_INDEX_URL). Then run this again: it goes on from here."
+            "(an index of your own: PIP_INDEX_URL, UV_INDEX_URL). Then run this again: it goes on from here."
         )
 
 

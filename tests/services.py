@@ -1,0 +1,87 @@
+"""The servers of the test session: a private PostgreSQL and Valkey, unless DATABASE_URL and the like name others.
+
+A pytest plugin rather than part of conftest.py, because the addresses must be in the environment before Django's
+settings are imported, and pytest-django imports them before any conftest.py (pyproject.toml: `-p`). The process
+that the person started keeps the servers; the workers of pytest-xdist inherit the addresses. Each worker has a
+database of its own (pytest-django's) and two numbers of the Valkey (here). The servers end when their standard
+input closes, so also when this process is killed.
+"""
+
+import atexit
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+# Set beside the addresses of servers that are thrown away afterwards: tests may empty them unasked.
+PRIVATE = "GROUNDSWELL_TEST_SERVERS_ARE_PRIVATE"
+_ADDRESSES = {"DATABASE_URL", "BROKER_URL", "VIEW_URL"}
+
+_holder: subprocess.Popen[str] | None = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests():
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        _take_numbers_of_our_own(int(worker.removeprefix("gw")))
+    else:
+        _start_servers()
+    return (yield)
+
+
+def pytest_unconfigure():
+    _stop_servers()
+
+
+def pytest_report_header():
+    private = os.environ.get(PRIVATE, "").split()
+    return [f"{name}: {'private' if name in private else 'named'}" for name in sorted(_ADDRESSES)]
+
+
+def _start_servers() -> None:
+    global _holder  # noqa: PLW0603 - one a process, by nature
+    if os.environ.keys() >= _ADDRESSES:
+        if len(os.environ.get("SECRET_KEY", "")) < 32:
+            os.environ["SECRET_KEY"] = "a secret key for tests only, of at least 32 characters"
+        return
+    _holder = subprocess.Popen(
+        [sys.executable, "-m", "config.supervisor", "hold"],
+        cwd=BASE_DIR,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for pytest, which stops them at its end
+    )
+    atexit.register(_stop_servers)
+    line = _holder.stdout.readline() if _holder.stdout else ""
+    if not line:
+        _stop_servers()
+        raise pytest.UsageError("The private PostgreSQL and Valkey did not start; the lines above say why.")
+    addresses = json.loads(line)
+    os.environ.update(addresses)
+    os.environ[PRIVATE] = " ".join(sorted(_ADDRESSES & addresses.keys()))
+
+
+def _stop_servers() -> None:
+    if _holder is None or _holder.returncode is not None:
+        return
+    if _holder.stdin and _holder.stdout:
+        _holder.stdin.close()
+        _holder.wait()
+        _holder.stdout.close()
+
+
+def _take_numbers_of_our_own(worker: int) -> None:
+    private = os.environ.get(PRIVATE, "").split()
+    for name, number in (("BROKER_URL", 2 + 2 * worker), ("VIEW_URL", 3 + 2 * worker)):
+        url = os.environ[name]
+        if name in private:
+            os.environ[name] = re.sub(r"(virtual_host|db)=\d+", rf"\1={number}", url)
+        elif found := re.fullmatch(r"(rediss?://[^/]+/?)(\d*)", url):
+            os.environ[name] = f"{found[1].rstrip('/')}/{int(found[2] or 0) + worker}"
