@@ -122,17 +122,13 @@ def configured() -> Config:
         horizon_s=settings.HORIZON_S,
         actor_budget=settings.ACTOR_BUDGET,
         lateness_s=settings.LATENESS_S,
-        secret=hashlib.blake2b(
-            b"groundswell ids", key=settings.SECRET_KEY.encode()[:64], digest_size=16
-        ).hexdigest(),
+        secret=hashlib.blake2b(b"groundswell ids", key=settings.SECRET_KEY.encode()[:64], digest_size=16).hexdigest(),
     )
 
 
 def restore(learner: Learner) -> Warm:
     """The Pipeline at the Learner's position: the newest sound checkpoint, and the steps recorded since."""
-    for checkpoint in Checkpoint.objects.filter(shard=learner.shard, step__lte=learner.step).order_by(
-        "-step", "-id"
-    ):
+    for checkpoint in Checkpoint.objects.filter(shard=learner.shard, step__lte=learner.step).order_by("-step", "-id"):
         try:
             pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
             break
@@ -188,9 +184,7 @@ def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:
     """Store the warm Pipeline, make it the Learner's active checkpoint, drop the oldest ones."""
     began_at = time.monotonic()
     with transaction.atomic():
-        checkpoint = _store_checkpoint(
-            warm.pipeline, learner.shard, warm.step, warm.position, learner.checkpoint_id
-        )
+        checkpoint = _store_checkpoint(warm.pipeline, learner.shard, warm.step, warm.position, learner.checkpoint_id)
         Learner.objects.filter(shard=learner.shard).update(checkpoint=checkpoint)
     housekeeping.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint

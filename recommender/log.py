@@ -187,9 +187,7 @@ def read(
     }
     if until is not None:
         parameters |= {"to_xid": until.xid, "to_seq": until.seq}
-    packed, actors, items, countries, is_quiet = _fetch(
-        _READ_NEW if until is None else _READ_KNOWN, parameters
-    )
+    packed, actors, items, countries, is_quiet = _fetch(_READ_NEW if until is None else _READ_KNOWN, parameters)
     rows = np.frombuffer(packed or b"", _ROW)
     codes = [country_code(country) for country in countries.split("\n")] if rows.size else []
     return LogSlice(
@@ -230,7 +228,8 @@ def partitions() -> list[date]:
         cursor.execute(
             "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'recommender_event'::regclass"
         )
-        return sorted(datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date() for (name,) in cursor)
+        names = [name for (name,) in cursor.fetchall()]
+    return sorted(datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date() for name in names)
 
 
 def drop_before(day: date) -> int:
@@ -262,4 +261,4 @@ def _fetch(query: str, parameters) -> tuple:
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(query, parameters, prepare=True, binary=True)
-        return cursor.fetchone()
+        return cursor.fetchone() or ()

@@ -84,9 +84,7 @@ class Checkpoint(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [
-            models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state")
-        ]
+        constraints = [models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state")]
 
     def __str__(self):
         return f"checkpoint {self.pk} at step {self.step}"
@@ -110,9 +108,7 @@ class Learner(models.Model):
     stepped_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [
-            models.CheckConstraint(condition=Q(seq__gte=0, xid__gte=0, step__gte=0), name="not_negative")
-        ]
+        constraints = [models.CheckConstraint(condition=Q(seq__gte=0, xid__gte=0, step__gte=0), name="not_negative")]
 
     def __str__(self):
         return f"learner {self.shard}: {self.state} at step {self.step}"
@@ -152,9 +148,7 @@ class ApiKey(models.Model):
         ADMIN = "admin"
 
     name = models.CharField(max_length=100, help_text="Who uses it.")
-    start = models.CharField(
-        max_length=12, editable=False, help_text="The first characters, to recognise it by."
-    )
+    start = models.CharField(max_length=12, editable=False, help_text="The first characters, to recognise it by.")
     sha256 = models.CharField(max_length=64, unique=True, editable=False)
     scopes = ArrayField(models.CharField(max_length=10, choices=Scope.choices))
     rate_per_s = models.PositiveIntegerField(

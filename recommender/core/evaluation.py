@@ -86,13 +86,11 @@ class Evaluation:
             self._reads.keep(strongest(worth, keys, self._max_items * 7 // 8))
         self._reads.reserve(n_events)
         reads = self._reads
-        return kernels.Shown(trending, self._daily, reads.index, reads.keys, reads.size, reads.data["reads"])
+        return kernels.Shown(trending, self._daily, reads.slots, reads.keys, reads.size, reads.data["reads"])
 
     def learn(self, ranks: NDArray[np.int8]) -> Quality:
         """Take a batch's answers, int8 (n, 2); returns the quality of `trending` over the batch."""
-        counts = np.array(
-            [np.bincount(ranks[:, column], minlength=PLACES + 2) for column in range(len(LISTS))]
-        )
+        counts = np.array([np.bincount(ranks[:, column], minlength=PLACES + 2) for column in range(len(LISTS))])
         counts[:, 0] = 0  # not predicted
         self._places += counts
         self._window[self._hour % WINDOW_HOURS] += counts

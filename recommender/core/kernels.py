@@ -9,7 +9,7 @@ Integers only: a sum of integers does not depend on the order of its terms, can 
 the same on every machine. Time is counted in ticks of 1/4096 of a half-life, where a unit's weight 2**(tick/4096)
 comes from a table made by integer arithmetic. Eight half-lives make an epoch; counts are kept for three epochs.
 
-Tables are open-addressed: `index` maps a key's hash to a dense row, or -1. Keys are keyed hashes, uniform already.
+Tables are open-addressed: `slots` maps a key to its dense row, or -1. Keys are keyed hashes, uniform already.
 """
 
 from math import isqrt
@@ -18,6 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+Int8s = NDArray[np.int8]
+Int16s = NDArray[np.int16]
+Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+UInt64s = NDArray[np.uint64]
+Key = np.uint64
 
 TICKS = 4096  # per half-life
 TICK_BITS = 12
@@ -35,50 +42,50 @@ MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
 class Pairs(NamedTuple):
     """(actor, item): when its unit counts (ms), the unit's weight (negative: undone; 0: not funded), its country."""
 
-    index: NDArray[np.int32]
-    keys: NDArray[np.uint64]
-    size: NDArray[np.int64]
-    at_ms: NDArray[np.int64]
-    weight: NDArray[np.int32]
-    country: NDArray[np.int16]
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    at_ms: Int64s
+    weight: Int32s
+    country: Int16s
 
 
 class Actors(NamedTuple):
     """What an actor has spent of its budget, decayed to `tick` (of the longest half-life)."""
 
-    index: NDArray[np.int32]
-    keys: NDArray[np.uint64]
-    size: NDArray[np.int64]
-    spent: NDArray[np.int64]
-    tick: NDArray[np.int64]
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    spent: Int64s
+    tick: Int64s
 
 
 class Items(NamedTuple):
     """Decayed counts by item; `counts` has shape (rows, half-lives, N_EPOCHS)."""
 
-    index: NDArray[np.int32]
-    keys: NDArray[np.uint64]
-    size: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    counts: Int64s
 
 
 class Regions(NamedTuple):
     """The same by item and country, for events that have one."""
 
-    index: NDArray[np.int32]
-    keys: NDArray[np.uint64]
-    size: NDArray[np.int64]
-    item: NDArray[np.uint64]
-    country: NDArray[np.int16]
-    counts: NDArray[np.int64]
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    item: UInt64s
+    country: Int16s
+    counts: Int64s
 
 
 class Clock(NamedTuple):
     """Half-lives in ms, the longest, the epoch each is in, the horizon in ms, the budget (see SPENT_BITS)."""
 
-    half_ms: NDArray[np.int64]
+    half_ms: Int64s
     longest_ms: int
-    epoch: NDArray[np.int64]
+    epoch: Int64s
     horizon_ms: int
     budget: int
 
@@ -87,37 +94,37 @@ class Leaders(NamedTuple):
     """The best items by the served half-life, kept sorted while counts rise. `score` and `place` are by item row;
     is_dirty[0] says that something fell and the list must be made anew."""
 
-    rows: NDArray[np.int32]
-    size: NDArray[np.int64]
-    score: NDArray[np.int64]
-    place: NDArray[np.int16]
-    is_dirty: NDArray[np.int64]
+    rows: Int32s
+    size: Int64s
+    score: Int64s
+    place: Int16s
+    is_dirty: Int64s
 
 
 class Shown(NamedTuple):
     """The lists predictions are taken from (item keys, best first), and today's reads by item."""
 
-    trending: NDArray[np.uint64]
-    daily: NDArray[np.uint64]
-    index: NDArray[np.int32]
-    keys: NDArray[np.uint64]
-    size: NDArray[np.int64]
-    reads: NDArray[np.int64]
+    trending: UInt64s
+    daily: UInt64s
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    reads: Int64s
 
 
 class Events(NamedTuple):
     """The columns of a batch as the loop wants them; `weight` in WEIGHT_ONE, 0 = not learned."""
 
-    received_ms: NDArray[np.int64]
-    own_ms: NDArray[np.int64]
-    actor: NDArray[np.uint64]
-    item: NDArray[np.uint64]
-    kind: NDArray[np.int8]
-    country: NDArray[np.int16]
-    weight: NDArray[np.int32]
+    received_ms: Int64s
+    own_ms: Int64s
+    actor: UInt64s
+    item: UInt64s
+    kind: Int8s
+    country: Int16s
+    weight: Int32s
 
 
-def _powers_of_two() -> NDArray[np.int64]:
+def _powers_of_two() -> Int64s:
     """round(2**(POW_BITS + i/TICKS)) for i in 0..TICKS, by integer arithmetic alone."""
     bits = 200
     step = 2 << bits
@@ -134,7 +141,7 @@ POW = _powers_of_two()
 
 
 @njit(cache=True)
-def mix(a, b):
+def mix(a: Key, b: Key) -> Key:
     """One key of two (splitmix64's finaliser)."""
     x = np.uint64(a) + np.uint64(0x9E3779B97F4A7C15) * (np.uint64(b) | np.uint64(1))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -143,53 +150,53 @@ def mix(a, b):
 
 
 @njit(cache=True)
-def find(index, keys, key):
+def find(slots: Int32s, keys: UInt64s, key: Key) -> int:
     """The row of a key, or -1."""
-    mask = np.uint64(index.size - 1)
+    mask = np.uint64(slots.size - 1)
     slot = key & mask
     while True:
-        row = index[slot]
+        row = slots[slot]
         if row < 0 or keys[row] == key:
             return row
         slot = (slot + np.uint64(1)) & mask
 
 
 @njit(cache=True)
-def find_all(index, keys, wanted):
+def find_all(slots: Int32s, keys: UInt64s, wanted: UInt64s) -> Int64s:
     """The rows of many keys, int64 (n,), -1 where there is none."""
     rows = np.empty(wanted.size, np.int64)
     for i in range(wanted.size):
-        rows[i] = find(index, keys, wanted[i])
+        rows[i] = find(slots, keys, wanted[i])
     return rows
 
 
 @njit(cache=True)
-def add(index, keys, size, key):
+def add(slots: Int32s, keys: UInt64s, size: Int64s, key: Key) -> int:
     """A new row for a key that has none; the caller has made room."""
-    mask = np.uint64(index.size - 1)
+    mask = np.uint64(slots.size - 1)
     slot = key & mask
-    while index[slot] >= 0:
+    while slots[slot] >= 0:
         slot = (slot + np.uint64(1)) & mask
     row = size[0]
-    index[slot] = row
+    slots[slot] = row
     keys[row] = key
     size[0] = row + 1
     return row
 
 
 @njit(cache=True)
-def fill_index(index, keys, n):
+def fill_slots(slots: Int32s, keys: UInt64s, n: int) -> None:
     """Enter the first n keys, all different, into an emptied index."""
-    mask = np.uint64(index.size - 1)
+    mask = np.uint64(slots.size - 1)
     for row in range(n):
         slot = keys[row] & mask
-        while index[slot] >= 0:
+        while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
-        index[slot] = row
+        slots[slot] = row
 
 
 @njit(cache=True)
-def combined(counts, row, half, epoch):
+def combined(counts: Int64s, row: int, half: int, epoch: int) -> int:
     """A row's count on the scale of the current epoch; older epochs shifted down."""
     return (
         counts[row, half, epoch % N_EPOCHS]
@@ -199,7 +206,7 @@ def combined(counts, row, half, epoch):
 
 
 @njit(cache=True)
-def combine_all(counts, n, half, epoch):
+def combine_all(counts: Int64s, n: int, half: int, epoch: int) -> Int64s:
     """`combined` of the first n rows, int64 (n,)."""
     scores = np.empty(n, np.int64)
     for row in range(n):
@@ -208,7 +215,7 @@ def combine_all(counts, n, half, epoch):
 
 
 @njit(cache=True)
-def _credit(table, row, clock, weight, at_ms):
+def _credit(table: Items | Regions, row: int, clock: Clock, weight: int, at_ms: int) -> None:
     """Add a unit's weight (negative: take it out) at its own time, to every half-life that still knows that time."""
     for half in range(clock.half_ms.size):
         tick = at_ms * TICKS // clock.half_ms[half]
@@ -220,7 +227,7 @@ def _credit(table, row, clock, weight, at_ms):
 
 
 @njit(cache=True)
-def is_ahead(leaders, keys, row, other):
+def is_ahead(leaders: Leaders, keys: UInt64s, row: int, other: int) -> bool:
     """The order of a list: by score, ties by key."""
     if leaders.score[row] != leaders.score[other]:
         return leaders.score[row] > leaders.score[other]
@@ -228,7 +235,7 @@ def is_ahead(leaders, keys, row, other):
 
 
 @njit(cache=True)
-def _place(leaders, keys, row, score):
+def _place(leaders: Leaders, keys: UInt64s, row: int, score: int) -> None:
     """Enter an item's new score into the sorted list."""
     fell = score < leaders.score[row]
     leaders.score[row] = score
@@ -259,13 +266,13 @@ def _place(leaders, keys, row, score):
 
 
 @njit(cache=True)
-def _spend(actors, actor, cost, now_ms, clock):
+def _spend(actors: Actors, actor: Key, cost: int, now_ms: int, clock: Clock) -> bool:
     """Charge an actor's budget; False, and nothing charged, where it does not reach. What was spent decays with the
     longest half-life, rounded up, so that no count, decaying at least as fast, can hold more than the budget."""
     tick = now_ms * TICKS // clock.longest_ms
-    row = find(actors.index, actors.keys, actor)
+    row = find(actors.slots, actors.keys, actor)
     if row < 0:
-        row = add(actors.index, actors.keys, actors.size, actor)
+        row = add(actors.slots, actors.keys, actors.size, actor)
         actors.spent[row] = 0
         actors.tick[row] = tick
     spent = actors.spent[row]
@@ -282,13 +289,13 @@ def _spend(actors, actor, cost, now_ms, clock):
 
 
 @njit(cache=True)
-def _rank(shown, pairs, actor, item):
-    """The place (1..PLACES) of an item in a list without what the actor has seen; PLACES + 1 where it is not in it."""
+def _rank(shown: UInt64s, pairs: Pairs, actor: Key, item: Key) -> int:
+    """The place (1..PLACES) of an item in a list without what the actor has seen; PLACES + 1 where it is none."""
     place = 0
     for other in shown:
         if other == item:
             return place + 1
-        if find(pairs.index, pairs.keys, mix(actor, other)) < 0:
+        if find(pairs.slots, pairs.keys, mix(actor, other)) < 0:
             place += 1
             if place == PLACES:
                 break
@@ -296,14 +303,23 @@ def _rank(shown, pairs, actor, item):
 
 
 @njit(cache=True)
-def _move(items, regions, leaders, clock, item, country, weight, at_ms):
-    """Credit (or, with a negative weight, take out) a unit in the item's row and in its country's.
-    Returns the item's row, or -1 where a unit was to be taken from a row evicted since."""
-    row = find(items.index, items.keys, item)
+def _move(
+    items: Items,
+    regions: Regions,
+    leaders: Leaders,
+    clock: Clock,
+    item: Key,
+    country: int,
+    weight: int,
+    at_ms: int,
+) -> None:
+    """Credit (or, with a negative weight, take out) a unit in the item's row and in its country's. A row evicted
+    since has nothing to take out."""
+    row = find(items.slots, items.keys, item)
     if row < 0:
         if weight < 0:
-            return -1
-        row = add(items.index, items.keys, items.size, item)
+            return
+        row = add(items.slots, items.keys, items.size, item)
         items.counts[row] = 0
         leaders.score[row] = 0
         leaders.place[row] = -1
@@ -311,20 +327,29 @@ def _move(items, regions, leaders, clock, item, country, weight, at_ms):
     _place(leaders, items.keys, row, combined(items.counts, row, 0, clock.epoch[0]))
     if country:
         key = mix(item, np.uint64(country))
-        region = find(regions.index, regions.keys, key)
+        region = find(regions.slots, regions.keys, key)
         if region < 0:
             if weight < 0:
-                return row
-            region = add(regions.index, regions.keys, regions.size, key)
+                return
+            region = add(regions.slots, regions.keys, regions.size, key)
             regions.item[region] = item
             regions.country[region] = country
             regions.counts[region] = 0
         _credit(regions, region, clock, weight, at_ms)
-    return row
 
 
 @njit(cache=True)
-def _recount(pairs, pair, items, regions, leaders, clock, item, weight, at_ms):
+def _recount(
+    pairs: Pairs,
+    pair: int,
+    items: Items,
+    regions: Regions,
+    leaders: Leaders,
+    clock: Clock,
+    item: Key,
+    weight: int,
+    at_ms: int,
+) -> None:
     """Let a pair's unit be `weight` at `at_ms` instead of what it is."""
     country = pairs.country[pair]
     if pairs.weight[pair] > 0:
@@ -334,7 +359,18 @@ def _recount(pairs, pair, items, regions, leaders, clock, item, weight, at_ms):
 
 
 @njit(cache=True)
-def fold(events, pairs, actors, items, regions, clock, leaders, shown, ranks, first_events):
+def fold(
+    events: Events,
+    pairs: Pairs,
+    actors: Actors,
+    items: Items,
+    regions: Regions,
+    clock: Clock,
+    leaders: Leaders,
+    shown: Shown,
+    ranks: Int8s,
+    first_events: Int32s,
+) -> None:
     """Fold a batch in log order. Writes ranks[i] = places in the two lists (0: not predicted) and, for every item row
     made, the event that made it into first_events. See recommender.core.trend for the rules of a unit."""
     n_before = items.size[0]
@@ -345,7 +381,7 @@ def fold(events, pairs, actors, items, regions, clock, leaders, shown, ranks, fi
         actor, item, own_ms = events.actor[i], events.item[i], events.own_ms[i]
         n_items = items.size[0]
         key = mix(actor, item)
-        pair = find(pairs.index, pairs.keys, key)
+        pair = find(pairs.slots, pairs.keys, key)
 
         if kind == UNDO:
             if pair >= 0 and pairs.weight[pair] > 0:
@@ -357,20 +393,18 @@ def fold(events, pairs, actors, items, regions, clock, leaders, shown, ranks, fi
         if pair < 0:
             ranks[i, 0] = _rank(shown.trending, pairs, actor, item)
             ranks[i, 1] = _rank(shown.daily, pairs, actor, item)
-            read = find(shown.index, shown.keys, item)
+            read = find(shown.slots, shown.keys, item)
             if read < 0:
-                read = add(shown.index, shown.keys, shown.size, item)
+                read = add(shown.slots, shown.keys, shown.size, item)
                 shown.reads[read] = 0
             shown.reads[read] += 1
-            pair = add(pairs.index, pairs.keys, pairs.size, key)
+            pair = add(pairs.slots, pairs.keys, pairs.size, key)
             pairs.weight[pair] = 0
             pairs.at_ms[pair] = own_ms
 
         held, at_ms = pairs.weight[pair], pairs.at_ms[pair]
         gap = own_ms - at_ms
-        if (
-            held == 0 or gap >= clock.horizon_ms
-        ):  # a unit of its own; one of an earlier horizon stands as it is
+        if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stands as it is
             if _spend(actors, actor, weight, events.received_ms[i], clock):
                 pairs.weight[pair] = 0
                 pairs.country[pair] = events.country[i]

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from recommender.core import checkpoint
 from recommender.core.evaluation import Evaluation, Quality
@@ -121,9 +121,7 @@ class Pipeline:
         return StepResult(len(batch), int(verdicts.is_admitted.sum()), self.evaluation.learn(ranks), verdicts)
 
     def _columns(self, batch: EventBatch, verdicts: Verdicts) -> Events:
-        own_ms = np.clip(
-            batch.occurred_ms, np.maximum(batch.received_ms - self._lateness_ms, 0), batch.received_ms
-        )
+        own_ms = np.clip(batch.occurred_ms, np.maximum(batch.received_ms - self._lateness_ms, 0), batch.received_ms)
         weight = self._weights[batch.kind] * verdicts.is_admitted
         return Events(
             batch.received_ms,

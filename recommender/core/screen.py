@@ -29,7 +29,7 @@ class Verdicts:
 
     @property
     def is_admitted(self) -> NDArray[np.bool_]:
-        return self.verdict == Verdict.ADMIT
+        return np.equal(self.verdict, Verdict.ADMIT)
 
 
 class AdmitAll:

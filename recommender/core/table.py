@@ -1,6 +1,6 @@
-"""Rows keyed by 64-bit hashes: a dense array a column, and an index from key to row that the kernels probe.
+"""Rows keyed by 64-bit hashes: a dense array a column, and slots from key to row that the kernels probe.
 
-Rows are appended in the order in which keys first come, and keep it through a checkpoint; the index is derived and
+Rows are appended in the order in which keys first come, and keep it through a checkpoint; the slots are derived and
 never stored. Rows are only removed all at once, by `keep`.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.kernels import fill_index
+from recommender.core.kernels import fill_slots
 
 Columns = dict[str, NDArray[Any]]
 
@@ -23,13 +23,11 @@ class Table:
     0
     """
 
-    def __init__(
-        self, columns: dict[str, tuple[Any, tuple[int, ...]]], derived: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, columns: dict[str, tuple[Any, tuple[int, ...]]], derived: tuple[str, ...] = ()) -> None:
         self._stored = {name: shape for name, (_, shape) in columns.items() if name not in derived}
         self.size = np.zeros(1, np.int64)  # an array, so that kernels can add rows
         self.keys = np.empty(0, np.uint64)
-        self.index = np.full(2, -1, np.int32)
+        self.slots = np.full(2, -1, np.int32)
         self.data: Columns = {name: np.zeros((0, *shape), dtype) for name, (dtype, shape) in columns.items()}
 
     def __len__(self) -> int:
@@ -47,8 +45,8 @@ class Table:
         capacity = 1 << max(8, (needed - 1).bit_length())
         self.keys = _grown(self.keys, capacity)
         self.data = {name: _grown(column, capacity) for name, column in self.data.items()}
-        self.index = np.full(2 * capacity, -1, np.int32)
-        fill_index(self.index, self.keys, len(self))
+        self.slots = np.full(2 * capacity, -1, np.int32)
+        fill_slots(self.slots, self.keys, len(self))
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Drop all but these rows (ascending)."""
@@ -57,8 +55,8 @@ class Table:
         for column in self.data.values():
             column[:n] = column[rows]
         self.size[0] = n
-        self.index.fill(-1)
-        fill_index(self.index, self.keys, n)
+        self.slots.fill(-1)
+        fill_slots(self.slots, self.keys, n)
 
     def state(self) -> Columns:
         """The rows, as copies."""
@@ -77,8 +75,8 @@ class Table:
                 raise ValueError(f"column {name} has shape {state[name].shape}, not {(n, *shape)}")
             self.data[name][:n] = state[name]
         self.size[0] = n
-        self.index.fill(-1)
-        fill_index(self.index, self.keys, n)
+        self.slots.fill(-1)
+        fill_slots(self.slots, self.keys, n)
 
 
 def strongest(values: NDArray[np.int64], keys: NDArray[np.uint64], n: int) -> NDArray[np.int64]:

@@ -128,9 +128,7 @@ class Trend:
             kernels.Actors(**_arrays(self.actors)),
             self._items_view(),
             kernels.Regions(**_arrays(self.regions)),
-            kernels.Clock(
-                self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget
-            ),
+            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
             self._leaders_view(),
             shown,
             ranks,
@@ -160,7 +158,7 @@ class Trend:
     def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """By country: rows of items, and their counts there above zero. Items evicted since are left out."""
         counts = kernels.combine_all(self.regions.data["counts"], len(self.regions), half, self._epoch[half])
-        rows = kernels.find_all(self.items.index, self.items.keys, self.regions["item"])
+        rows = kernels.find_all(self.items.slots, self.items.keys, self.regions["item"])
         codes = self.regions["country"]
         is_listed = (rows >= 0) & (counts > 0)
         answer = {}
@@ -201,7 +199,7 @@ class Trend:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _items_view(self) -> kernels.Items:
-        return kernels.Items(self.items.index, self.items.keys, self.items.size, self.items.data["counts"])
+        return kernels.Items(self.items.slots, self.items.keys, self.items.size, self.items.data["counts"])
 
     def _leaders_view(self) -> kernels.Leaders:
         return kernels.Leaders(
@@ -242,4 +240,4 @@ class Trend:
 
 
 def _arrays(table: Table) -> dict[str, NDArray[Any]]:
-    return {"index": table.index, "keys": table.keys, "size": table.size, **table.data}
+    return {"slots": table.slots, "keys": table.keys, "size": table.size, **table.data}
