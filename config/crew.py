@@ -52,7 +52,7 @@ class _Member:
 
 class Crew:
     def __init__(self, *, say: Callable[[str], None], stop_sign: StopSign) -> None:
-        self._say = say
+        self.say = say
         self._stop_sign = stop_sign
         self._members: list[_Member] = []
         self._shortened_at = time.monotonic()
@@ -99,7 +99,7 @@ class Crew:
         child = member.child
         if member.may_end and child.process and child.process.returncode == 0:
             member.is_finished = True
-            self._say(f"{child.name} has done its work")
+            self.say(f"{child.name} has done its work")
             return
         lasted = now - member.started_at
         member.pause_s = (
@@ -108,7 +108,7 @@ class Crew:
             else min(LONGEST_PAUSE_S, 2 * member.pause_s)
         )
         member.due_at = now + member.pause_s
-        self._say(
+        self.say(
             f"{child.name} ended ({child.how_it_ended()}); again in {member.pause_s:.1f} s. See {child.log}"
         )
 
@@ -121,7 +121,7 @@ class Crew:
                     member.child.ask_to_stop()
             for member in members:
                 if not member.child.stop(at_once=self._stop_sign.is_urgent):
-                    self._say(f"{member.child.name} did not stop by itself and was ended")
+                    self.say(f"{member.child.name} did not stop by itself and was ended")
         self._members.clear()
 
 

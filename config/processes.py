@@ -183,6 +183,7 @@ def end_orphans(home: Path, *, within_s: float = 10.0) -> int:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)  # one that is paused hears nothing else but SIGKILL
         deadline = time.monotonic() + patience_s
         while (left := find_orphans(home)) and time.monotonic() < deadline:
             time.sleep(0.05)

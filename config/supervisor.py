@@ -3,8 +3,8 @@
     run            private PostgreSQL and Valkey (config.embedded), migrations, first accounts, web, worker,
                    beat and the demo stream; prints the addresses; Ctrl-C stops all, a second one at once
     exec -- CMD    the two private servers on a throw-away home, CMD with their addresses in its environment
-    hold           the same for a program that starts us: prints the addresses as a line of JSON, stops when
-                   our standard input closes, so also when that program is killed
+    hold [HOME]    the same for a program that starts us: prints the addresses as a line of JSON, stops when
+                   our standard input closes, so also when that program is killed; a HOME named is kept
 
 A server named by DATABASE_URL, BROKER_URL or VIEW_URL is used instead of the private one. PORT and DEMO=0
 change what `run` does. One thread, standard library only: it must outlive everything it starts.
@@ -39,7 +39,7 @@ def private_servers(home: Home, crew: Crew, *, durable: bool = True) -> Iterator
     """
     with home.lock():
         if n_ended := end_orphans(home.path):
-            say(f"Ended {n_ended} processes that an earlier run had left behind")
+            crew.say(f"Ended {n_ended} processes that an earlier run had left behind")
         account = Account.of_services()
         addresses = {}
         try:
@@ -124,11 +124,14 @@ def exec_command(command: list[str]) -> int:
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def hold() -> int:
-    """Keeps throw-away servers for the program at the other end of our standard input."""
+def hold(kept: Path | None) -> int:
+    """Keeps servers for the program at the other end of our standard input."""
     stop_sign = StopSign()
     crew = Crew(say=_say_aside, stop_sign=stop_sign)
-    with Home.temporary() as home, private_servers(home, crew, durable=False) as addresses:
+    with (
+        contextlib.nullcontext(Home(kept)) if kept else Home.temporary() as home,
+        private_servers(home, crew, durable=kept is not None) as addresses,
+    ):
         say(json.dumps(_test_env(home, addresses)))
         while not stop_sign.is_up():
             crew.watch()
@@ -151,7 +154,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m config.supervisor", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="everything, until Ctrl-C")
-    commands.add_parser("hold", help="throw-away servers until standard input closes")
+    hold_parser = commands.add_parser("hold", help="servers until standard input closes")
+    hold_parser.add_argument("home", nargs="?", type=Path, metavar="HOME", help="default: one that is thrown away")
     exec_parser = commands.add_parser("exec", help="a command beside throw-away servers")
     exec_parser.add_argument("argv", nargs="+", metavar="CMD")
     options = parser.parse_args()
@@ -159,7 +163,7 @@ def main() -> int:
         if options.command == "exec":
             return exec_command(options.argv)
         if options.command == "hold":
-            return hold()
+            return hold(options.home and options.home.absolute())
         run()
     except CannotStart as error:
         sys.stderr.write(f"\nGroundswell cannot start. {error}\n")

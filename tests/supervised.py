@@ -1,0 +1,137 @@
+"""Supervisors run by tests: the two servers alone (`Held`), or everything that `make run` starts (`Running`).
+
+Each is a process like a person's, on a home of its own, so that it can be interrupted, killed and started again.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+from config.home import Home
+from config.processes import find_orphans
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOME", "PORT", "DEMO"}
+
+
+@contextlib.contextmanager
+def fresh_home() -> Iterator[Home]:
+    """A home that is not made yet, in a folder with a short name that everybody can walk through."""
+    folder = Path(tempfile.mkdtemp(prefix="gs-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield Home(folder / "home")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for(condition, *, within_s: float = 30.0):
+    """The condition's first true answer; fails when there is none."""
+    deadline = time.monotonic() + within_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"nothing came of {condition} in {within_s} s"
+        time.sleep(0.05)
+    return answer
+
+
+def start_supervisor(*arguments: str, **env: str) -> subprocess.Popen[str]:
+    """With nothing of this session's servers in its environment; its standard error goes with its output."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "config.supervisor", *arguments],
+        cwd=BASE_DIR,
+        env={name: value for name, value in os.environ.items() if name not in _OURS} | env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+class _Supervised:
+    process: subprocess.Popen[str]
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> str:
+        """Asks it to stop and returns what it still said."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        said, _ = self.process.communicate(timeout=60)
+        return said
+
+    def kill(self) -> None:
+        """What a person's kill -9 does: no chance to stop anything."""
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+    def execute(self, query: str) -> list[tuple]:
+        with psycopg.connect(self.home.database_url, autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(query)
+            return cursor.fetchall() if cursor.description else []
+
+    def pid_of(self, program: str) -> int | None:
+        """The oldest living process of this home that runs this program."""
+        found = []
+        for pid in find_orphans(self.home.path):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+                if program in command:
+                    found.append((int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]), pid))
+        return min(found)[1] if found else None
+
+
+class Held(_Supervised):
+    """`python -m config.supervisor hold HOME`: PostgreSQL and Valkey."""
+
+    def __enter__(self) -> "Held":
+        self.process = start_supervisor("hold", str(self.home.path))
+        assert self.process.stdout
+        self.said = self.process.stdout.readline()
+        while self.said and not self.said.startswith("{"):
+            self.said += (line := self.process.stdout.readline())
+            if line.startswith("{") or not line:
+                break
+        assert '{"' in self.said, self.said
+        return self
+
+
+class Running(_Supervised):
+    """`make run`, without the demo: everything."""
+
+    def __init__(self, home: Home, **env: str) -> None:
+        super().__init__(home)
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", 0))
+            self.port = trial.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._env = {"DEMO": "0", "PORT": str(self.port), "GROUNDSWELL_HOME": str(home.path)} | env
+
+    def __enter__(self) -> "Running":
+        self.process = start_supervisor("run", **self._env)
+        assert self.process.stdout
+        self.said = ""
+        while "Ctrl-C stops everything." not in self.said:
+            line = self.process.stdout.readline()
+            assert line, f"the supervisor ended while starting:\n{self.said}"
+            self.said += line
+        return self
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return json.loads((self.home.path / "credentials.json").read_text())["keys"]
