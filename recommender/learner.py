@@ -157,17 +157,18 @@ def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> Non
     Raises LogIncomplete where the log no longer holds every event of a step. 2 us an event.
     """
     for steps in _groups(Step.objects.filter(shard=shard, number__gt=after_step, number__lte=to_step)):
+        n_events = sum(step.n_events for step in steps)
         events = log.read(
             after=Position(steps[0].from_xid, steps[0].from_seq),
             until=Position(steps[-1].to_xid, steps[-1].to_seq),
             since_ms=pipeline.stream_ms,
-            limit=sum(step.n_events for step in steps) + 1,
+            limit=n_events + 1,
             shard=shard,
             shards=settings.SHARDS,
         )
-        if len(events) != sum(step.n_events for step in steps):
+        if len(events) != n_events:
             raise LogIncomplete(
-                f"steps {steps[0].number} to {steps[-1].number} learned {sum(step.n_events for step in steps)} events,"
+                f"steps {steps[0].number} to {steps[-1].number} learned {n_events} events,"
                 f" the log now holds {len(events)} of them; start from a later checkpoint"
             )
         batch = _encode(pipeline, events)

@@ -25,21 +25,30 @@ LISTS = ("trending", "daily")
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 WINDOW_HOURS = 24
+_LIST_OFFSETS = np.arange(len(LISTS)) * (PLACES + 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """n: predictions. hits: of these in the first 20 places. reciprocal_ranks: sum of 1/place over the hits."""
+    """How good a list was. places: int64 (PLACES + 2,), events by the place their item had; index 0 is unused, the
+    last are the misses."""
 
-    n: int
-    hits: int
-    reciprocal_ranks: float
+    places: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, places: NDArray[np.int64]) -> "Quality":
-        """From counts by place; index 0 is unused, the last is the misses."""
-        hits = places[1 : PLACES + 1]
-        return cls(int(places.sum()), int(hits.sum()), float((hits / np.arange(1, PLACES + 1)).sum()))
+    @property
+    def n(self) -> int:
+        """Predictions made."""
+        return int(self.places.sum())
+
+    @property
+    def hits(self) -> int:
+        """Of these, items found in the first 20 places."""
+        return int(self.places[1 : PLACES + 1].sum())
+
+    @property
+    def reciprocal_ranks(self) -> float:
+        """Sum of 1/place over the hits."""
+        return float((self.places[1 : PLACES + 1] / np.arange(1, PLACES + 1)).sum())
 
     @property
     def hit_rate(self) -> float:
@@ -50,6 +59,9 @@ class Quality:
     def mean_reciprocal_rank(self) -> float:
         """MRR@20, in [0, 1]; 0 without predictions."""
         return self.reciprocal_ranks / self.n if self.n else 0.0
+
+
+NOTHING = Quality(np.zeros(PLACES + 2, np.int64))
 
 
 class Evaluation:
@@ -90,20 +102,21 @@ class Evaluation:
 
     def learn(self, ranks: NDArray[np.int8]) -> Quality:
         """Take a batch's answers, int8 (n, 2); returns the quality of `trending` over the batch."""
-        counts = np.array([np.bincount(ranks[:, column], minlength=PLACES + 2) for column in range(len(LISTS))])
+        counts = np.bincount((ranks + _LIST_OFFSETS).ravel(), minlength=_LIST_OFFSETS.size * (PLACES + 2))
+        counts = counts.reshape(len(LISTS), PLACES + 2)
         counts[:, 0] = 0  # not predicted
         self._places += counts
         self._window[self._hour % WINDOW_HOURS] += counts
-        return Quality.of(counts[0])
+        return Quality(counts[0])
 
     def total(self, name: str) -> Quality:
         """Quality of a list since the beginning."""
-        return Quality.of(self._places[LISTS.index(name)])
+        return Quality(self._places[LISTS.index(name)])
 
     def recent(self, name: str, hours: int = WINDOW_HOURS) -> Quality:
         """Quality of a list over the last hours of stream time, this one included; hours in 1..24."""
         slots = [(self._hour - back) % WINDOW_HOURS for back in range(hours)]
-        return Quality.of(self._window[slots, LISTS.index(name)].sum(axis=0))
+        return Quality(self._window[slots, LISTS.index(name)].sum(axis=0))
 
     def state(self) -> dict[str, Any]:
         return {

@@ -25,10 +25,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from recommender.core import checkpoint
-from recommender.core.evaluation import Evaluation, Quality
+from recommender.core.evaluation import NOTHING, Evaluation, Quality
 from recommender.core.events import Encoder, EventBatch, Kind
 from recommender.core.kernels import WEIGHT_ONE, Events
 from recommender.core.screen import AdmitAll, Verdicts
@@ -108,30 +108,24 @@ class Pipeline:
         Raises ValueError, with the state unchanged, for kinds or times that no log can hold.
         """
         if not len(batch):
-            return StepResult(0, 0, Quality(0, 0, 0.0), self.screen.judge(batch))
+            return StepResult(0, 0, NOTHING, self.screen.judge(batch))
         if batch.kind.min() < 1 or batch.kind.max() >= len(self._weights) or batch.received_ms.min() < 0:
             raise ValueError("a batch holds an unknown kind or a time before 1970")
         self.stream_ms = max(self.stream_ms, int(batch.received_ms.max()))
         self.n_events += len(batch)
         verdicts = self.screen.judge(batch)
+        is_admitted = verdicts.is_admitted
         self.trend.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
         shown = self.evaluation.shown(self.trend.leaders(), len(batch))
-        ranks = self.trend.learn(self._columns(batch, verdicts), shown, batch.item_names)
-        return StepResult(len(batch), int(verdicts.is_admitted.sum()), self.evaluation.learn(ranks), verdicts)
+        ranks = self.trend.learn(self._columns(batch, is_admitted), shown, batch.item_names)
+        return StepResult(len(batch), int(np.count_nonzero(is_admitted)), self.evaluation.learn(ranks), verdicts)
 
-    def _columns(self, batch: EventBatch, verdicts: Verdicts) -> Events:
-        own_ms = np.clip(batch.occurred_ms, np.maximum(batch.received_ms - self._lateness_ms, 0), batch.received_ms)
-        weight = self._weights[batch.kind] * verdicts.is_admitted
-        return Events(
-            batch.received_ms,
-            own_ms,
-            batch.actor,
-            batch.item,
-            batch.kind,
-            batch.country,
-            weight.astype(np.int32),
-        )
+    def _columns(self, batch: EventBatch, is_admitted: NDArray[np.bool_]) -> Events:
+        earliest_ms = np.maximum(batch.received_ms - self._lateness_ms, 0)
+        own_ms = np.minimum(np.maximum(batch.occurred_ms, earliest_ms), batch.received_ms)
+        weight = self._weights[batch.kind] * is_admitted
+        return Events(batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, weight)
 
     # -- reading -------------------------------------------------------------------------------------------------
 

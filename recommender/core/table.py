@@ -37,16 +37,17 @@ class Table:
         """The rows of a column, a view."""
         return self.data[column][: len(self)]
 
-    def reserve(self, n_more: int) -> None:
-        """Make room for n more rows; doubling, so amortised O(1) a row."""
+    def reserve(self, n_more: int) -> bool:
+        """Make room for n more rows; doubling, so amortised O(1) a row. True where the arrays are new ones."""
         needed = len(self) + n_more
         if needed <= len(self.keys):
-            return
+            return False
         capacity = 1 << max(8, (needed - 1).bit_length())
         self.keys = _grown(self.keys, capacity)
         self.data = {name: _grown(column, capacity) for name, column in self.data.items()}
         self.slots = np.full(2 * capacity, -1, np.int32)
         fill_slots(self.slots, self.keys, len(self))
+        return True
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Drop all but these rows (ascending)."""

@@ -96,11 +96,15 @@ class Trend:
         self._leaders = np.zeros(DEPTH, np.int32)
         self._n_leaders = np.zeros(1, np.int64)
         self._is_dirty = np.zeros(1, np.int64)
+        self._next_epoch_ms = 0
+        self._views = self._view_tables()
 
     # -- learning ------------------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int) -> None:
         """Move to stream time `now_ms`: counts of epochs gone by are dropped."""
+        if now_ms < self._next_epoch_ms:
+            return
         epochs = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
         for half in np.flatnonzero(epochs > self._epoch):
             for epoch in range(max(self._epoch[half], epochs[half] - N_EPOCHS) + 1, epochs[half] + 1):
@@ -109,6 +113,7 @@ class Trend:
             self._epoch[half] = epochs[half]
             if half == 0:
                 self._sort_leaders()
+        self._next_epoch_ms = int(((self._epoch + 1) * EPOCH_OCTAVES * self._half_ms).min())
 
     def learn(self, events: kernels.Events, shown: kernels.Shown, item_names: Any) -> NDArray[np.int8]:
         """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
@@ -117,23 +122,13 @@ class Trend:
         not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item).
         """
         n = len(events.item)
-        for table in (self.items, self.regions, self.pairs, self.actors):
-            table.reserve(n)
+        grown = [table.reserve(n) for table in (self.items, self.regions, self.pairs, self.actors)]
+        if any(grown):
+            self._views = self._view_tables()
         ranks = np.zeros((n, 2), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
-        kernels.fold(
-            events,
-            kernels.Pairs(**_arrays(self.pairs)),
-            kernels.Actors(**_arrays(self.actors)),
-            self._items_view(),
-            kernels.Regions(**_arrays(self.regions)),
-            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
-            self._leaders_view(),
-            shown,
-            ranks,
-            first_events,
-        )
+        kernels.fold(events, *self._views, shown, ranks, first_events)
         self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
         self._evict()
         if self._is_dirty[0]:
@@ -190,20 +185,29 @@ class Trend:
         """Take what `state()` gave. Raises ValueError where it does not fit this configuration."""
         if state["epoch"].shape != self._epoch.shape or len(state["names"]) != len(state["items"]["keys"]):
             raise ValueError("the state is of a trend with other half-lives, or its names are cut")
-        self._epoch = state["epoch"].copy()
+        self._epoch[:] = state["epoch"]
         self.names = list(state["names"])
         for name in self._max:
             getattr(self, name).restore(state[name])
+        self._next_epoch_ms = 0
+        self._views = self._view_tables()
         self._sort_leaders()
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _items_view(self) -> kernels.Items:
-        return kernels.Items(self.items.slots, self.items.keys, self.items.size, self.items.data["counts"])
-
-    def _leaders_view(self) -> kernels.Leaders:
-        return kernels.Leaders(
-            self._leaders, self._n_leaders, self.items.data["score"], self.items.data["place"], self._is_dirty
+    def _view_tables(
+        self,
+    ) -> tuple[kernels.Pairs, kernels.Actors, kernels.Items, kernels.Regions, kernels.Clock, kernels.Leaders]:
+        """What the kernels work on; good until a table grows."""
+        items = _arrays(self.items)
+        score, place = items.pop("score"), items.pop("place")
+        return (
+            kernels.Pairs(**_arrays(self.pairs)),
+            kernels.Actors(**_arrays(self.actors)),
+            kernels.Items(**items),
+            kernels.Regions(**_arrays(self.regions)),
+            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
+            kernels.Leaders(self._leaders, self._n_leaders, score, place, self._is_dirty),
         )
 
     def _sort_leaders(self) -> None:

@@ -1,0 +1,152 @@
+"""Event logs in Parquet files: read in chunks, cut into steps by stream time.
+
+    file ──> chunks of rows (columns as they stand) ──> EventBatch ──> steps: all events of one bucket of stream time
+
+Columns: `ts` (unix seconds), `actor`, `item`; optional `kind` (a name; default click), `occurred_at` (unix seconds),
+`country` (two letters). Rows must be sorted by `ts`. Steps are cut by time only, never by count, so that leaving rows
+out moves no boundary: a replay without some actors is the replay of a log they never were in, bit for bit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recommender.core.events import Encoder, EventBatch, Kind, country_code
+
+CHUNK_ROWS = 262_144
+REQUIRED = ("ts", "actor", "item")
+OPTIONAL = ("kind", "occurred_at", "country")
+
+
+class LogFileError(ValueError):
+    """The file is not a log this can read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Events of one bucket of stream time. rows: their numbers in the file, int64 (n,)."""
+
+    batch: EventBatch
+    rows: NDArray[np.int64]
+
+
+class LogFile:
+    """`limit`: rows read at most. `without`: actors left out, as if the file did not have them."""
+
+    def __init__(self, path: Path | str, *, limit: int | None = None, without: frozenset[str] = frozenset()) -> None:
+        self.path = Path(path)
+        try:
+            self._frame = pl.scan_parquet(self.path)
+            self._types = self._frame.collect_schema()
+            n_rows = int(self._frame.select(pl.len()).collect().item())
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LogFileError(f"{self.path} cannot be read as Parquet: {error}") from error
+        missing = [name for name in REQUIRED if name not in self._types]
+        if missing:
+            raise LogFileError(f"{self.path} has no column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
+        self.n_rows = min(n_rows, limit) if limit is not None else n_rows
+        self._without = without
+        self._last_ms = 0
+
+    def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[Step]:
+        """The whole file, step by step. Memory: one chunk and one step. Raises LogFileError for rows out of order,
+        without a time, an actor or an item, or of an unknown kind."""
+        held: list[Step] = []  # of a bucket that may go on in the next chunk
+        for start in range(0, self.n_rows, CHUNK_ROWS):
+            chunk = self._chunk(encoder, start, min(CHUNK_ROWS, self.n_rows - start))
+            buckets = chunk.batch.received_ms // bucket_ms
+            cuts = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(buckets)]
+            for first, end in pairwise(cuts):
+                if first == end:
+                    continue
+                part = Step(chunk.batch[first:end], chunk.rows[first:end])
+                if held and held[-1].batch.received_ms[-1] // bucket_ms != buckets[first]:
+                    yield _joined(held)
+                    held = []
+                held.append(part)
+        if held:
+            yield _joined(held)
+
+    def _chunk(self, encoder: Encoder, start: int, n: int) -> Step:
+        names = [*REQUIRED, *(name for name in OPTIONAL if name in self._types)]
+        if "country" in names and self._types["country"] not in (pl.String, pl.Categorical):
+            names.remove("country")  # a code of its own, not a country we know
+        frame = self._frame.select(names).slice(start, n).with_columns(pl.col("actor", "item").cast(pl.String))
+        rows = frame.collect().with_row_index("row", offset=start)
+        if self._without:
+            rows = rows.filter(~pl.col("actor").is_in(list(self._without)))
+        columns = {name: rows[name] for name in names}
+        for name in REQUIRED:
+            if columns[name].null_count():
+                row = int(rows["row"][int(columns[name].is_null().arg_max() or 0)])
+                raise LogFileError(f"{self.path}, row {row}: no {name}")
+        received_ms = self._times(columns["ts"], rows)
+        occurred_ms = received_ms
+        if "occurred_at" in columns:
+            occurred_ms = _to_ms(columns["occurred_at"].fill_null(columns["ts"]))
+        batch = encoder.encode(
+            received_ms=received_ms,
+            occurred_ms=occurred_ms,
+            actors=columns["actor"].to_list(),
+            items=columns["item"].to_list(),
+            kind=self._kinds(columns, len(rows)),
+            country=_countries(columns, len(rows)),
+        )
+        return Step(batch, rows["row"].to_numpy().astype(np.int64))
+
+    def _times(self, ts: pl.Series, rows: pl.DataFrame) -> NDArray[np.int64]:
+        seconds = ts.cast(pl.Float64).to_numpy()
+        if not np.isfinite(seconds).all() or (len(seconds) and (seconds.min() < 0 or seconds.max() > 1e11)):
+            raise LogFileError(f"{self.path}: ts must be unix seconds from 0 to 1e11; it is milliseconds, perhaps?")
+        received_ms = _to_ms(ts)
+        falls = np.flatnonzero(np.diff(received_ms, prepend=self._last_ms) < 0)
+        if len(falls):
+            raise LogFileError(
+                f"{self.path}, row {rows['row'][int(falls[0])]}: earlier than the row before; sort by ts"
+            )
+        if len(received_ms):
+            self._last_ms = int(received_ms[-1])
+        return received_ms
+
+    def _kinds(self, columns: dict[str, pl.Series], n: int) -> NDArray[np.int8]:
+        if "kind" not in columns:
+            return np.full(n, Kind.CLICK, np.int8)
+        names = columns["kind"].cast(pl.String).fill_null("click")
+        numbers = {kind.name.lower(): int(kind) for kind in Kind}
+        unknown = set(names.unique()) - set(numbers)
+        if unknown:
+            raise LogFileError(f"{self.path}: unknown kind {sorted(unknown)[0]!r}; kinds are {', '.join(numbers)}")
+        return np.asarray(names.replace_strict(numbers, return_dtype=pl.Int8), np.int8)
+
+
+def _to_ms(seconds: pl.Series) -> NDArray[np.int64]:
+    return np.asarray(np.floor(seconds.cast(pl.Float64).to_numpy() * 1000), np.int64)
+
+
+def _countries(columns: dict[str, pl.Series], n: int) -> NDArray[np.int16]:
+    if "country" not in columns:
+        return np.zeros(n, np.int16)
+    return np.array([country_code(name or "") for name in columns["country"].cast(pl.String)], np.int16)
+
+
+def _joined(parts: list[Step]) -> Step:
+    if len(parts) == 1:
+        return parts[0]
+    batches = [part.batch for part in parts]
+    return Step(
+        EventBatch(
+            np.concatenate([batch.received_ms for batch in batches]),
+            np.concatenate([batch.occurred_ms for batch in batches]),
+            np.concatenate([batch.actor for batch in batches]),
+            np.concatenate([batch.item for batch in batches]),
+            np.concatenate([batch.kind for batch in batches]),
+            np.concatenate([batch.country for batch in batches]),
+            [name for batch in batches for name in batch.item_names],
+        ),
+        np.concatenate([part.rows for part in parts]),
+    )

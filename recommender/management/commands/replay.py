@@ -1,0 +1,59 @@
+"""`manage.py replay FILE`: what online learning would have done with a log, and how well."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from recommender.core.logfile import LogFile, LogFileError
+from recommender.core.pipeline import Config
+from recommender.learner import configured
+from recommender.replay import replay
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()  # needs no server and no view
+    help = (
+        "Run a Parquet log (columns ts, actor, item; optional kind, occurred_at, country) through a fresh Pipeline."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--out", type=Path, help="Folder for verdicts.parquet, boards.parquet, summary.json.")
+        parser.add_argument("--limit", type=int, help="Rows read at most.")
+        parser.add_argument("--exclude-actors", type=Path, help="A file of actors to leave out, one a line.")
+        parser.add_argument("--no-screen", action="store_true", help="Admit every event.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        console = Console(stderr=True)
+        try:
+            without = _read_actors(options["exclude_actors"])
+            log = LogFile(options["file"], limit=options["limit"], without=without)
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=console) as progress:
+                bar = progress.add_task(options["file"].name, total=log.n_rows)
+                _, summary = replay(
+                    log, _unkeyed(), out=options["out"], on_progress=lambda n: progress.advance(bar, n)
+                )
+        except (LogFileError, OSError) as error:
+            raise CommandError(str(error)) from error
+        table = Table("ranking", "HR@20", "MRR@20")
+        names = {"trending": "trending, learned online", "daily": "yesterday's most read, refreshed daily"}
+        for name, title in names.items():
+            table.add_row(title, f"{summary['hr20'][name]:.3f}", f"{summary['mrr20'][name]:.3f}")
+        console.print(table)
+        self.stdout.write(f"{summary['events']:,} events, {summary['events_per_s']:,} events/s in Pipeline.step")
+        self.stdout.write(f"digest {summary['digest']}")
+
+
+def _unkeyed() -> Config:
+    """The configured Pipeline with unkeyed hashes, so that a replay's digest is the same on every machine."""
+    config = configured()
+    return Config(**{name: getattr(config, name) for name in config.__dataclass_fields__} | {"secret": ""})
+
+
+def _read_actors(path: Path | None) -> frozenset[str]:
+    return frozenset(path.read_text().splitlines()) if path else frozenset()

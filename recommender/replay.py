@@ -1,0 +1,136 @@
+"""Replay: a log file through a fresh Pipeline, in this process, by exactly the code the learner runs.
+
+    LogFile.steps ──> Pipeline.step ──> verdicts.parquet   a row an event: row, verdict, score, reasons
+                                   ├──> boards.parquet     every 10 s of stream time: ts, rank, item, score, margins
+                                   └──> summary.json       counts, HR@20 and MRR@20, events/s, digest
+
+Labels of manipulation, where the log has them, are read here to score the verdicts; the Pipeline never sees them.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from recommender.core.certificate import margins
+from recommender.core.evaluation import LISTS
+from recommender.core.logfile import LogFile
+from recommender.core.pipeline import Config, Pipeline
+from recommender.core.screen import Verdict, Verdicts
+
+BOARD_EVERY_MS = 10_000
+BOARD_DEPTH = 20
+STEP_MS = 1000
+
+
+@dataclass(slots=True)
+class Boards:
+    """The boards of a replay, as columns."""
+
+    columns: dict[str, list[Any]] = field(
+        default_factory=lambda: {
+            name: [] for name in ("ts", "rank", "item", "score", "margin_actors", "margin_trust")
+        }
+    )
+
+    def add(self, pipeline: Pipeline, at_ms: int) -> None:
+        """Append the first places as of the end of a step."""
+        board = pipeline.board(BOARD_DEPTH + 1)
+        counts = board.counts.tolist()
+        listed, outside = counts[:BOARD_DEPTH], counts[BOARD_DEPTH] if len(counts) > BOARD_DEPTH else 0
+        actors, trust = margins(listed, outside, board.unit)
+        n = len(listed)
+        rows = ([at_ms / 1000] * n, range(1, n + 1), board.items[:n], board.scores[:n].tolist(), actors, trust)
+        for column, values in zip(self.columns.values(), rows, strict=True):
+            column.extend(values)
+
+
+def replay(
+    log: LogFile, config: Config, *, out: Path | None = None, on_progress: Callable[[int], None] | None = None
+) -> tuple[Pipeline, dict[str, Any]]:
+    """Fold a whole file; returns the Pipeline and the summary. Writes the three files where `out` is given.
+
+    `on_progress` is called with the number of events of each step. Raises LogFileError. 18 us an event where steps
+    are a handful of events each, 3 us where they are thousands.
+    """
+    pipeline = Pipeline(config)
+    boards = Boards()
+    verdicts: list[Verdicts] = []
+    rows = []
+    board_due_ms = 0
+    learning_s = 0.0
+    for step in log.steps(pipeline.encoder, bucket_ms=STEP_MS):
+        began_at = time.perf_counter()
+        result = pipeline.step(step.batch)
+        learning_s += time.perf_counter() - began_at
+        if out is not None:
+            verdicts.append(result.verdicts)
+            rows.append(step.rows)
+            if pipeline.stream_ms >= board_due_ms:
+                boards.add(pipeline, pipeline.stream_ms)
+                board_due_ms = (pipeline.stream_ms // BOARD_EVERY_MS + 1) * BOARD_EVERY_MS
+        if on_progress:
+            on_progress(len(step.batch))
+    summary = summarise(pipeline, verdicts_counts(verdicts) if out is not None else {}, learning_s)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        table = _verdict_table(verdicts, rows)
+        table.write_parquet(out / "verdicts.parquet")
+        summary |= score_labels(log.path, table)
+        pl.DataFrame(boards.columns).write_parquet(out / "boards.parquet")
+        (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+    return pipeline, summary
+
+
+def summarise(pipeline: Pipeline, verdicts: dict[str, int], learning_s: float) -> dict[str, Any]:
+    """What a replay is judged by. `events_per_s`: events over seconds inside Pipeline.step."""
+    quality = {name: pipeline.evaluation.total(name) for name in LISTS}
+    return {
+        "events": pipeline.n_events,
+        "events_per_s": round(pipeline.n_events / learning_s) if learning_s else 0,
+        "hr20": {name: round(each.hit_rate, 5) for name, each in quality.items()},
+        "mrr20": {name: round(each.mean_reciprocal_rank, 5) for name, each in quality.items()},
+        "predictions": quality["trending"].n,
+        "verdicts": verdicts,
+        "digest": pipeline.digest(),
+    }
+
+
+def verdicts_counts(verdicts: list[Verdicts]) -> dict[str, int]:
+    """How many events got each verdict."""
+    counts = np.zeros(len(Verdict), np.int64)
+    for each in verdicts:
+        counts += np.bincount(each.verdict, minlength=len(Verdict))
+    return {verdict.name.lower(): int(counts[verdict]) for verdict in Verdict}
+
+
+def score_labels(path: Path, table: pl.DataFrame) -> dict[str, float]:
+    """Precision and recall of "not admitted" for the rows labelled 1, and the share of honest rows not admitted."""
+    if "label" not in pl.scan_parquet(path).collect_schema():
+        return {}
+    labels = pl.read_parquet(path, columns=["label"])["label"].gather(table["row"]).fill_null(0).to_numpy() == 1
+    is_stopped = table["verdict"].to_numpy() != Verdict.ADMIT.name.lower()
+    caught = float((labels & is_stopped).sum())
+    return {
+        "precision": caught / max(1.0, float(is_stopped.sum())),
+        "recall": caught / max(1.0, float(labels.sum())),
+        "honest_loss": float((~labels & is_stopped).sum()) / max(1.0, float((~labels).sum())),
+    }
+
+
+def _verdict_table(verdicts: list[Verdicts], rows: list[Any]) -> pl.DataFrame:
+    names = pl.Series([verdict.name.lower() for verdict in Verdict])
+    codes = np.concatenate([each.verdict for each in verdicts]) if verdicts else np.empty(0, np.int8)
+    return pl.DataFrame(
+        {
+            "row": np.concatenate(rows) if rows else np.empty(0, np.int64),
+            "verdict": names.gather(codes.astype(np.int64)),
+            "score": np.concatenate([each.score for each in verdicts]) if verdicts else np.empty(0, np.float32),
+            "reasons": pl.Series([""], dtype=pl.String).gather(np.zeros(len(codes), np.int64)),
+        }
+    )
