@@ -1,1 +1,28 @@
-urlpatterns = []
+"""Every address of the site: a table of contents.
+
+What begins with /api/v1/, /health/ or /metrics runs without middleware (config/wsgi.py).
+"""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from recommender import views
+
+urlpatterns = [
+    # machines
+    path("api/v1/", include("recommender.urls")),
+    path("health/live", views.LiveView.as_view(), name="live"),
+    path("health/ready", views.ReadyView.as_view(), name="ready"),
+    path("metrics", views.MetricsView.as_view(), name="metrics"),
+    # people
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(url="/admin/")),
+]
+
+handler400 = "recommender.errors.bad_request"
+handler404 = "recommender.errors.not_found"
+handler500 = "recommender.errors.server_error"

@@ -1,0 +1,80 @@
+"""The recommender's pages in the console: items, keys. Rules stand in services; these forms call them."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from unfold.admin import ModelAdmin
+
+from recommender import services
+from recommender.models import ApiKey, Item
+
+
+@admin.register(Item)
+class ItemAdmin(ModelAdmin):
+    list_display = ["id", "title", "categories", "published_at", "is_hidden"]
+    list_filter = ["is_hidden"]
+    search_fields = ["id", "title"]
+    fields = ["id", "title", "url", "categories", "published_at", "is_hidden", "changed_at"]
+    readonly_fields = ["changed_at"]
+    actions = ["hide", "show"]
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Item | None = None) -> list[str]:
+        return ["id", *self.readonly_fields] if obj else self.readonly_fields
+
+    @admin.action(description="Hide: take off every list")
+    def hide(self, request: HttpRequest, items: QuerySet[Item]) -> None:
+        messages.success(request, f"{items.update(is_hidden=True)} hidden.")
+
+    @admin.action(description="Show: allow on lists again")
+    def show(self, request: HttpRequest, items: QuerySet[Item]) -> None:
+        messages.success(request, f"{items.update(is_hidden=False)} shown.")
+
+
+class KeyForm(forms.ModelForm):
+    scopes = forms.MultipleChoiceField(choices=ApiKey.Scope.choices, widget=forms.CheckboxSelectMultiple)
+
+    class Meta:
+        model = ApiKey
+        fields = ["name", "scopes", "rate_per_s"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):
+    """A key is made and revoked, never changed or deleted: what it was allowed stays on record."""
+
+    form = KeyForm
+    list_display = ["name", "start", "scopes", "rate_per_s", "created_at", "revoked_at"]
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
+    search_fields = ["name", "start"]
+    actions = ["revoke"]
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: KeyForm, change: bool) -> None:
+        made, secret = services.make_key(name=obj.name, scopes=form.cleaned_data["scopes"], rate_per_s=obj.rate_per_s)
+        obj.pk, obj.secret = made.pk, secret
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        """The page that shows the key, once; a redirect would have to keep it somewhere."""
+        context: dict[str, Any] = self.admin_site.each_context(request) | {
+            "title": f"Key of {obj.name}",
+            "secret": obj.secret,
+            "opts": self.opts,
+        }
+        response = TemplateResponse(request, "admin/recommender/apikey/made.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.action(description="Revoke")
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> None:
+        n_revoked = services.revoke_keys(chosen=chosen)
+        messages.success(request, f"{n_revoked} revoked. Web processes forget a key within ten seconds.")

@@ -1,0 +1,208 @@
+"""What the OpenAPI schema says beyond what it can read off the views: answers, errors, the key.
+
+Only drf-spectacular reads these shapes; what is sent is checked in recommender.parsing and recommender.serializers.
+"""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from recommender import errors
+from recommender.core.events import Kind
+from recommender.decoding import MAX_ROWS
+from recommender.parsing import MAX_POSITION, REJECTIONS
+from recommender.serializers import ITEM_REJECTIONS
+from recommender.trending import DEFAULT_LIMIT, MAX_EXCLUDED, MAX_LIMIT
+
+
+class KeyScheme(OpenApiAuthenticationExtension):
+    """How `KeyAuthentication` is described."""
+
+    target_class = "recommender.keys.KeyAuthentication"
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002 (the base's signature)
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key with the scope the address names: `ingest`, `read` or `admin` (may do everything).",
+        }
+
+
+class ErrorSerializer(serializers.Serializer):
+    """The one shape of every error."""
+
+    error = inline_serializer(
+        "ErrorBody",
+        {
+            "code": serializers.ChoiceField([error.code for error in errors.ALL]),
+            "message": serializers.CharField(help_text="What happened and what to do."),
+            "fields": serializers.DictField(help_text="What is wrong with which part of the request."),
+        },
+    )
+
+
+def refusals(*kinds: type[errors.ApiError]) -> dict[int, OpenApiResponse]:
+    """The errors an address can answer, by status."""
+    by_status: dict[int, list[type[errors.ApiError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    return {
+        status: OpenApiResponse(
+            ErrorSerializer,
+            description=" ".join(f"`{kind.code}`: {kind.message}" for kind in same),
+            examples=[OpenApiExample(kind.code, kind().body, response_only=True) for kind in same],
+        )
+        for status, same in by_status.items()
+    }
+
+
+OF_ANY = (errors.NotAuthenticated, errors.Forbidden, errors.RateLimited, errors.Unavailable, errors.ApiError)
+OF_BODIES = (
+    errors.Unparsable,
+    errors.BodyTooLarge,
+    errors.UnsupportedMediaType,
+    errors.UnsupportedEncoding,
+)
+
+
+class ContextSerializer(serializers.Serializer):
+    """Where an event came from, as the site saw it."""
+
+    ip = serializers.CharField(required=False, allow_null=True, help_text="IPv4 or IPv6.")
+    user_agent = serializers.CharField(required=False, allow_null=True, help_text="Cut to 512 characters.")
+    referrer = serializers.CharField(required=False, allow_null=True, help_text="Cut to 1,024 characters.")
+    country = serializers.CharField(required=False, allow_null=True, help_text="Two letters, ISO 3166.")
+
+
+class EventSerializer(serializers.Serializer):
+    """One act of an actor on an item."""
+
+    actor = serializers.CharField(max_length=256, help_text="Opaque id of who acted.")
+    item = serializers.CharField(max_length=256, help_text="Id of what was acted on.")
+    event_id = serializers.CharField(
+        required=False, allow_null=True, max_length=128, help_text="Makes a retry harmless: an id counts once."
+    )
+    kind = serializers.ChoiceField([kind.name.lower() for kind in Kind], default="click")
+    occurred_at = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="RFC 3339 with a zone, or unix seconds. Default: when it arrives. Late is fine.",
+    )
+    session = serializers.CharField(required=False, allow_null=True, max_length=128)
+    value = serializers.FloatField(required=False, allow_null=True)
+    recommendation = serializers.CharField(
+        required=False, allow_null=True, max_length=128, help_text="Id of the answer it was served in."
+    )
+    position = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=MAX_POSITION)
+    context = ContextSerializer(required=False, allow_null=True)
+
+
+class EventsSerializer(serializers.Serializer):
+    """A batch. One bare event is taken as well."""
+
+    events = EventSerializer(many=True, max_length=MAX_ROWS)
+
+
+def _rejections(name: str, messages: dict[str, str]) -> serializers.ListField:
+    row = inline_serializer(
+        name,
+        {
+            "index": serializers.IntegerField(help_text="Place in the body, from 0."),
+            "code": serializers.ChoiceField(list(messages)),
+            "message": serializers.CharField(),
+        },
+    )
+    return serializers.ListField(child=row)
+
+
+INGESTED = inline_serializer(
+    "Ingested",
+    {
+        "accepted": serializers.IntegerField(help_text="Stored and committed."),
+        "duplicates": serializers.IntegerField(help_text="Their event_id was known; not stored again."),
+        "rejected": _rejections("RejectedEvent", REJECTIONS),
+    },
+)
+
+
+class ItemInSerializer(serializers.Serializer):
+    """An item as sent; what is left out is emptied."""
+
+    id = serializers.CharField(max_length=256)
+    title = serializers.CharField(required=False, max_length=500)
+    url = serializers.CharField(required=False, max_length=2000, help_text="http:// or https://")
+    categories = serializers.ListField(child=serializers.CharField(max_length=100), required=False, max_length=20)
+    published_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="Not listed before this time."
+    )
+    is_hidden = serializers.BooleanField(required=False, help_text="Never listed while true.")
+
+
+ITEMS_IN = inline_serializer("Items", {"items": ItemInSerializer(many=True, max_length=MAX_ROWS)})
+ITEM_CHANGES = inline_serializer(
+    "ItemChanges", {name: field for name, field in ItemInSerializer().fields.items() if name != "id"}
+)
+ITEMS_PUT = inline_serializer(
+    "ItemsPut",
+    {
+        "created": serializers.IntegerField(),
+        "updated": serializers.IntegerField(),
+        "unchanged": serializers.IntegerField(),
+        "rejected": _rejections("RejectedItem", ITEM_REJECTIONS),
+    },
+)
+
+LISTED = inline_serializer(
+    "List",
+    {
+        "items": serializers.ListField(
+            child=inline_serializer(
+                "Listed",
+                {
+                    "item": serializers.CharField(),
+                    "score": serializers.FloatField(help_text="1.0 = one act made now by a trusted actor."),
+                    "margin": inline_serializer(
+                        "Margin",
+                        {
+                            "actors": serializers.IntegerField(
+                                help_text="Fewest new actors that could put the best item left out in its place."
+                            ),
+                            "trust": serializers.FloatField(help_text="The same as a sum of trust weights."),
+                        },
+                    ),
+                },
+            )
+        ),
+        "as_of": serializers.DateTimeField(help_text="Everything received by then is counted."),
+        "state": serializers.ChoiceField(["learning", "frozen"]),
+        "checkpoint": serializers.IntegerField(allow_null=True),
+        "age_ms": serializers.IntegerField(help_text="Age of `as_of` when this was answered."),
+    },
+)
+
+LIST_PARAMETERS = [
+    OpenApiParameter("limit", OpenApiTypes.INT, description=f"1 to {MAX_LIMIT}.", default=DEFAULT_LIMIT),
+    OpenApiParameter("category", OpenApiTypes.STR, description="Only items of this category."),
+    OpenApiParameter("country", OpenApiTypes.STR, description="As counted in this country: two letters."),
+    OpenApiParameter(
+        "exclude",
+        OpenApiTypes.STR,
+        many=True,
+        description=f"Ids to leave out, at most {MAX_EXCLUDED}: repeated, or separated by commas.",
+    ),
+    OpenApiParameter(
+        "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag of the list you have."
+    ),
+]
+LIVE = inline_serializer("Live", {"live": serializers.BooleanField()})
+READY = inline_serializer(
+    "Ready",
+    {
+        "ready": serializers.BooleanField(),
+        "checks": serializers.DictField(child=serializers.CharField(), help_text="`ok`, or what is wrong."),
+    },
+)

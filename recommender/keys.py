@@ -1,0 +1,126 @@
+"""API keys: who may do what, and how a request shows it.
+
+    Authorization: Bearer gsw_... ──sha256──> this process's cache ──miss or 10 s old──> recommender_apikey
+
+A key has 256 random bits, so a plain hash keeps it: there is nothing to guess that a slow hash would protect. It is
+looked up by that hash, so the time an answer takes says nothing about keys that exist. While the database is away, a
+key this process has seen stays good beyond its 10 s: lists are served without a database. A revoked key works for
+at most those 10 s more.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from recommender.errors import CHALLENGE, Forbidden, NotAuthenticated, Unavailable
+from recommender.models import ApiKey
+from recommender.outage import database
+
+CACHE_S = 10.0
+MAX_CACHED = 10_000  # keys; each under 1 kB
+MIN_LENGTH, MAX_LENGTH = 16, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that was let in."""
+
+    id: int
+    name: str
+    scopes: frozenset[str]
+    rate_per_s: int | None
+    is_authenticated = True  # DRF asks its "user"
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes or ApiKey.Scope.ADMIN in self.scopes
+
+
+_cache: dict[bytes, tuple[Key, float]] = {}
+
+
+def authenticate(header: str | None) -> Key:
+    """The key a request shows in its Authorization header. Raises NotAuthenticated, Unavailable."""
+    if not header:
+        raise NotAuthenticated
+    scheme, _, secret = header.partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not MIN_LENGTH <= len(secret) <= MAX_LENGTH:
+        raise NotAuthenticated("The Authorization header must be: Bearer KEY.")
+    digest = digest_of(secret)
+    cached = _cache.get(digest)
+    if cached is not None and time.monotonic() - cached[1] < CACHE_S:
+        return cached[0]
+    try:
+        key = _look_up(digest)
+    except Unavailable:
+        if cached is None:
+            raise
+        return cached[0]
+    if key is None:
+        _cache.pop(digest, None)
+        raise NotAuthenticated("This key is unknown or was revoked.")
+    if len(_cache) >= MAX_CACHED:
+        _cache.clear()
+    _cache[digest] = (key, time.monotonic())
+    return key
+
+
+def require(key: Key, scope: str) -> None:
+    """Raises Forbidden."""
+    if not key.may(scope):
+        raise Forbidden(f"This key lacks the scope `{scope}`; it has {', '.join(sorted(key.scopes))}.")
+
+
+def forget() -> None:
+    """Empty this process's cache."""
+    _cache.clear()
+
+
+def _look_up(digest: bytes) -> Key | None:
+    with database():
+        row = (
+            ApiKey.objects.filter(sha256=digest.hex(), revoked_at=None)
+            .values_list("id", "name", "scopes", "rate_per_s")
+            .first()
+        )
+    return row and Key(row[0], row[1], frozenset(row[2]), row[3])
+
+
+def digest_of(secret: str) -> bytes:
+    """What is kept of a secret."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+# -- what DRF asks ------------------------------------------------------------------------------------------------
+
+
+class KeyAuthentication(BaseAuthentication):
+    """Lets in by key; a request without one is anonymous and refused by `HasScope`."""
+
+    def authenticate(self, request: Request) -> tuple[Key, Key] | None:
+        header = request.META.get("HTTP_AUTHORIZATION")
+        if not header:
+            return None
+        key = authenticate(header)
+        return key, key
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 (DRF's signature)
+        return CHALLENGE
+
+
+class HasScope(BasePermission):
+    """The view says which scope it wants: `scope = "read"`; None lets everybody in."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        scope = getattr(view, "scope", ApiKey.Scope.ADMIN)
+        if scope is None:
+            return True
+        if request.auth is None:
+            raise NotAuthenticated
+        require(request.auth, scope)
+        return True

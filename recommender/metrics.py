@@ -1,0 +1,84 @@
+"""What Prometheus is told at /metrics.
+
+Two sources: counters of the web processes (shared through files when PROMETHEUS_MULTIPROC_DIR is set, else this
+process's own), and `State`, which asks the database and the view at the time of the scrape. What cannot be asked is
+left out and `groundswell_database_up` says so: a scrape never fails because a server is down.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from recommender import published, selectors
+from recommender.errors import Unavailable
+from recommender.outage import database
+
+_IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+_own = CollectorRegistry()
+
+ACCEPTED = Counter("groundswell_events_accepted", "Events stored.", registry=_own)
+DUPLICATES = Counter("groundswell_events_duplicate", "Events whose event_id was known.", registry=_own)
+REJECTED = Counter("groundswell_events_rejected", "Events not taken, by reason.", ["code"], registry=_own)
+ERRORS = Counter("groundswell_errors", "Requests answered with an error, by code.", ["code"], registry=_own)
+LISTS = Counter("groundswell_lists_served", "Lists served.", ["list"], registry=_own)
+UNLIMITED = Counter(
+    "groundswell_rate_unlimited",
+    "Requests let through because the store of the rates is away.",
+    registry=_own,
+)
+
+
+class State(Collector):
+    """The learner and the view, as they are now."""
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            with database():
+                learners = selectors.list_learner_states()
+                backlog = selectors.get_backlog()
+        except Unavailable:
+            yield GaugeMetricFamily("groundswell_database_up", "Whether PostgreSQL answers.", 0)
+        else:
+            yield GaugeMetricFamily("groundswell_database_up", "Whether PostgreSQL answers.", 1)
+            yield GaugeMetricFamily("groundswell_backlog_events", "Events not learned yet, about.", backlog)
+            yield from _of_learners(learners)
+        head = published.reader().head()
+        if head is not None:
+            age_s = max(0.0, time.time() - head.as_of)
+            yield GaugeMetricFamily("groundswell_view_age_seconds", "Age of what is served.", age_s)
+            yield GaugeMetricFamily("groundswell_view_version", "Version of the boards.", head.version)
+
+
+def _of_learners(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
+    lag = GaugeMetricFamily("groundswell_lag_seconds", "Age of the oldest event not learned yet.", labels=["shard"])
+    frozen = GaugeMetricFamily("groundswell_frozen", "Whether learning is stopped.", labels=["shard"])
+    steps = CounterMetricFamily("groundswell_steps", "Steps committed.", labels=["shard"])
+    learned = CounterMetricFamily("groundswell_events_learned", "Events learned.", labels=["shard"])
+    step_s = GaugeMetricFamily(
+        "groundswell_step_seconds", "Duration of the last step that had events.", labels=["shard"]
+    )
+    for learner in learners:
+        labels = [str(learner.shard)]
+        lag.add_metric(labels, learner.lag_s)
+        frozen.add_metric(labels, float(learner.is_frozen))
+        steps.add_metric(labels, learner.step)
+        learned.add_metric(labels, learner.n_events)
+        if learner.step_s is not None:
+            step_s.add_metric(labels, learner.step_s)
+    yield from (lag, frozen, steps, learned, step_s)
+
+
+def render() -> bytes:
+    """Everything, in Prometheus' text format."""
+    state = CollectorRegistry()
+    state.register(State())
+    if not _IS_SHARED:
+        return generate_latest(_own) + generate_latest(state)
+    shared = CollectorRegistry()
+    MultiProcessCollector(shared)
+    return generate_latest(shared) + generate_latest(state)

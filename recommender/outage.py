@@ -1,0 +1,51 @@
+"""How a process behaves while a server it needs is away: quickly, and without asking all the time.
+
+A web process here has one thread. Where connecting fails slowly (a host that drops packets: 3 s a try), asking again
+for every request would stop the serving of lists, which needs no database at all. So after a failure the process asks
+again only when ten times as long as the failure took has passed: at most a tenth of its time goes into waiting.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import InterfaceError, OperationalError, connection
+
+from recommender.errors import Unavailable
+
+PAUSE_PER_WAIT = 10
+MIN_PAUSE_S = 0.1
+
+
+class Pause:
+    """Remembers a failure for as long as is worth it."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
+
+    def after(self, waited_s: float) -> None:
+        self._until = time.monotonic() + max(MIN_PAUSE_S, PAUSE_PER_WAIT * waited_s)
+
+
+database_pause = Pause()
+
+
+@contextmanager
+def database() -> Iterator[None]:
+    """Around whatever needs PostgreSQL: raises Unavailable when it is away, at once while it is known to be.
+
+    A connection that breaks under a statement costs that one request; only a failure to connect starts a pause.
+    """
+    if connection.connection is None and database_pause.is_on:
+        raise Unavailable
+    started = time.monotonic()
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        if connection.connection is None:
+            database_pause.after(time.monotonic() - started)
+        raise Unavailable from error

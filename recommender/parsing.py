@@ -1,0 +1,228 @@
+"""Events as they arrive to columns as the log takes them: what is accepted, what is rejected and why.
+
+    bytes ──Shape.decode──> structs ──column checks──> log.NewEvents + rejections
+
+Checks run over whole columns and only look at single events when a column fails: about 2 us an event. Ids must be
+printable because people will read them in the console and because PostgreSQL text takes no NUL. What an event merely
+carries along (user agent, referrer) is cut to fit and never a reason to lose a click.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from hashlib import blake2b
+from math import isfinite
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from recommender.core.events import Kind
+from recommender.decoding import Rejection, Shape, are_printable
+from recommender.log import NewEvents
+
+MAX_AHEAD_S = 300.0  # clocks of clients are this wrong at most; more is a mistake or a trick
+MAX_POSITION = 1_000_000
+MAX_USER_AGENT = 512
+MAX_REFERRER = 1024
+KEY_DOMAIN = b"groundswell:ev1"  # part of every stored key: changing it forgets which events were seen
+
+REJECTIONS = {
+    "not_an_object": "An event must be an object with at least `actor` and `item`.",
+    "invalid_actor": "`actor` must be a string of 1 to 256 printable characters.",
+    "invalid_item": "`item` must be a string of 1 to 256 printable characters.",
+    "invalid_event_id": "`event_id` must be a string of 1 to 128 printable characters, or be left out.",
+    "invalid_kind": "`kind` must be one of " + ", ".join(kind.name.lower() for kind in Kind) + ".",
+    "invalid_occurred_at": "`occurred_at` must be RFC 3339 with a zone (2026-01-31T12:00:00Z) or unix seconds.",
+    "occurred_in_future": "`occurred_at` is more than 5 minutes ahead of this server; set the client's clock.",
+    "occurred_too_long_ago": "`occurred_at` is older than this server keeps events.",
+    "invalid_session": "`session` must be a string of at most 128 printable characters.",
+    "invalid_value": "`value` must be a finite number.",
+    "invalid_recommendation": "`recommendation` must be a string of at most 128 printable characters.",
+    "invalid_position": "`position` must be a whole number from 0 to 1,000,000.",
+    "invalid_context": "`context` must be an object with `ip`, `user_agent`, `referrer`, `country`.",
+    "invalid_ip": "`context.ip` must be an IPv4 or IPv6 address.",
+    "invalid_country": "`context.country` must be two letters (ISO 3166), as in DE.",
+}
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Label = Annotated[str, Meta(max_length=128)]
+
+
+class Context(msgspec.Struct, gc=False):
+    """Where an event came from, as the site saw it."""
+
+    ip: str | None = None
+    user_agent: Any = None
+    referrer: Any = None
+    country: str | None = None
+
+
+NO_CONTEXT = Context()
+
+
+class Event(msgspec.Struct, gc=False):
+    """One event as sent; fields not named here are ignored."""
+
+    actor: Id
+    item: Id
+    event_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    kind: Literal["view", "click", "like", "share", "cart", "purchase", "rating", "exposure", "undo"] = "click"
+    occurred_at: Annotated[datetime, Meta(tz=True)] | float | None = None
+    session: Label | None = None
+    value: float | None = None
+    recommendation: Label | None = None
+    position: Annotated[int, Meta(ge=0, le=MAX_POSITION)] | None = None
+    context: Context | None = None
+
+
+SHAPE = Shape(Event, plural="events", messages=REJECTIONS)
+_KINDS = {kind.name.lower(): int(kind) for kind in Kind}
+
+
+class Parsed(NamedTuple):
+    """`events` are new to this batch; `n_duplicates` more had an event id that stands in it already."""
+
+    events: NewEvents
+    rejected: list[Rejection]
+    n_duplicates: int
+
+    @property
+    def n_received(self) -> int:
+        return len(self.events) + len(self.rejected) + self.n_duplicates
+
+
+def parse_events(body: bytes, *, now_s: float, oldest_s: float) -> Parsed:
+    """Validate a body of events; `oldest_s` is the earliest `occurred_at` taken, in unix seconds.
+
+    Raises Unparsable and TooManyEvents; everything else is an answer for one event.
+    """
+    rows, rejected = SHAPE.decode(body)
+    events = [event for _, event in rows]
+    earliest, latest = oldest_s, now_s + MAX_AHEAD_S
+    if not _all_valid(events, earliest, latest):
+        events = []
+        for index, event in rows:
+            code = _problem(event, earliest, latest)
+            if code is None:
+                events.append(event)
+            else:
+                rejected.append(SHAPE.rejection(index, code))
+        rejected.sort(key=lambda rejection: rejection["index"])
+    return _columns(events, rejected)
+
+
+def event_key(event_id: str) -> bytes:
+    """What is kept of a client's event id. Not keyed with a secret: a retry must be known after that was changed."""
+    return blake2b(event_id.encode(), digest_size=16, person=KEY_DOMAIN).digest()
+
+
+@lru_cache(maxsize=65_536)
+def canonical_ip(text: str) -> str | None:
+    """One spelling for one address, IPv4 also where it comes mapped into IPv6; None if it is none.
+
+    >>> canonical_ip("::ffff:192.0.2.1"), canonical_ip("2001:DB8::0"), canonical_ip("fe80::1%eth0")
+    ('192.0.2.1', '2001:db8::', None)
+    """
+    if len(text) > 45 or "%" in text:
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _time(value: datetime | float | None) -> float | None:
+    return value.timestamp() if isinstance(value, datetime) else value
+
+
+def _is_country(text: str) -> bool:
+    return len(text) == 2 and text.isascii() and text.isalpha()
+
+
+def _all_valid(events: list[Event], earliest: float, latest: float) -> bool:
+    """Whether no event has a problem: the same rules as `_problem`, column by column."""
+    texts = [event.actor for event in events]
+    texts += [event.item for event in events]
+    texts += [event.event_id for event in events if event.event_id]
+    texts += [event.session for event in events if event.session]
+    texts += [event.recommendation for event in events if event.recommendation]
+    if not are_printable(texts):
+        return False
+    for event in events:
+        if event.occurred_at is not None and not earliest <= _time(event.occurred_at) <= latest:  # type: ignore[operator]
+            return False
+        if event.value is not None and not isfinite(event.value):
+            return False
+        if (context := event.context) is not None:
+            if context.ip and canonical_ip(context.ip) is None:
+                return False
+            if context.country and not _is_country(context.country):
+                return False
+    return True
+
+
+def _problem(event: Event, earliest: float, latest: float) -> str | None:
+    """The code of the first thing wrong with one event."""
+    for name in ("actor", "item", "event_id", "session", "recommendation"):
+        if not (getattr(event, name) or "").isprintable():
+            return f"invalid_{name}"
+    context = event.context or NO_CONTEXT
+    if code := _time_problem(_time(event.occurred_at), earliest, latest):
+        return code
+    if event.value is not None and not isfinite(event.value):
+        return "invalid_value"
+    if context.ip and canonical_ip(context.ip) is None:
+        return "invalid_ip"
+    return None if not context.country or _is_country(context.country) else "invalid_country"
+
+
+def _time_problem(occurred_s: float | None, earliest: float, latest: float) -> str | None:
+    if occurred_s is None or earliest <= occurred_s <= latest:
+        return None
+    if not isfinite(occurred_s):
+        return "invalid_occurred_at"
+    return "occurred_in_future" if occurred_s > latest else "occurred_too_long_ago"
+
+
+def _columns(events: list[Event], rejected: list[Rejection]) -> Parsed:
+    n_valid = len(events)
+    keys = [None if event.event_id is None else event_key(event.event_id) for event in events]
+    sent = [key for key in keys if key is not None]
+    if len(set(sent)) < len(sent):
+        seen: set[bytes] = set()
+        is_first = [key is None or not (key in seen or seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
+        events = [event for event, first in zip(events, is_first, strict=True) if first]
+        keys = [key for key, first in zip(keys, is_first, strict=True) if first]
+    contexts = [event.context or NO_CONTEXT for event in events]
+    columns = NewEvents(
+        key=keys,
+        actor=[event.actor for event in events],
+        item=[event.item for event in events],
+        kind=[_KINDS[event.kind] for event in events],
+        occurred_at=[_time(event.occurred_at) for event in events],
+        session=[event.session or None for event in events],
+        value=[event.value for event in events],
+        recommendation=[event.recommendation or None for event in events],
+        position=[event.position for event in events],
+        ip=[canonical_ip(context.ip) if context.ip else None for context in contexts],
+        user_agent=_clean([context.user_agent for context in contexts], MAX_USER_AGENT),
+        referrer=_clean([context.referrer for context in contexts], MAX_REFERRER),
+        country=[context.country.upper() if context.country else None for context in contexts],
+    )
+    return Parsed(columns, rejected, n_valid - len(events))
+
+
+def _clean(values: list[Any], length: int) -> list[str | None]:
+    """Text made fit to keep: unprintable characters removed, then cut; what is no text is dropped."""
+    keep: Callable[[str], bool] = str.isprintable
+    cleaned: list[str | None] = []
+    for value in values:
+        if type(value) is not str or not value:
+            cleaned.append(None)
+            continue
+        text = value if value.isprintable() else "".join(filter(keep, value))
+        cleaned.append(text[:length] or None)
+    return cleaned

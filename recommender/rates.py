@@ -1,0 +1,70 @@
+"""The rate limit of a key, atomic over all processes: counted in the view store by one script a request.
+
+A sliding window of one second; for ingest an event costs one, elsewhere a request. A key without a rate costs no
+round trip. While the store is away nobody is limited: it protects the server from a client gone wild, and refusing
+everybody would do that client's work.
+"""
+
+import time
+
+from django.conf import settings
+from limits import RateLimitItemPerSecond
+from limits.storage import RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from redis import RedisError
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from recommender import metrics
+from recommender.errors import RateLimited
+from recommender.keys import Key
+from recommender.outage import Pause
+
+STORE_TIMEOUT_S = 0.25
+
+_limiters: dict[str, SlidingWindowCounterRateLimiter] = {}
+_pause = Pause()
+
+
+def charge(key: Key, *, cost: int = 1) -> None:
+    """Count against the rate of a key. Raises RateLimited."""
+    if key.rate_per_s is None or cost == 0:
+        return
+    if cost > key.rate_per_s:
+        raise RateLimited(
+            f"This key may send {key.rate_per_s} events a second and this body has {cost}: send smaller batches."
+        )
+    if _pause.is_on:
+        metrics.UNLIMITED.inc()
+        return
+    started = time.monotonic()
+    try:
+        is_allowed = _limiter().hit(RateLimitItemPerSecond(key.rate_per_s), "key", str(key.id), cost=cost)
+    except (RedisError, OSError):
+        _pause.after(time.monotonic() - started)
+        metrics.UNLIMITED.inc()
+        return
+    if not is_allowed:
+        raise RateLimited(f"This key may send {key.rate_per_s} a second; wait and send again.")
+
+
+class KeyThrottle(BaseThrottle):
+    """The same for DRF's views."""
+
+    def allow_request(self, request: Request, view: object) -> bool:  # noqa: ARG002 (DRF's signature)
+        if request.auth is not None:
+            charge(request.auth)
+        return True
+
+
+def _limiter() -> SlidingWindowCounterRateLimiter:
+    url = settings.VIEW_URL
+    if url not in _limiters:
+        storage = RedisStorage(
+            url,
+            key_prefix="groundswell:rate",
+            socket_timeout=STORE_TIMEOUT_S,
+            socket_connect_timeout=STORE_TIMEOUT_S,
+        )
+        _limiters[url] = SlidingWindowCounterRateLimiter(storage)
+    return _limiters[url]

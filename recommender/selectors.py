@@ -1,0 +1,91 @@
+"""Reads, bounded and in a stable order; nothing here writes or locks."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Min
+
+from recommender import log
+from recommender.errors import NotFound
+from recommender.models import ApiKey, Item, Learner
+
+# the first event after a learner's position, by the index on (xid, seq); the same slack as log.read
+_OLDEST_UNLEARNED = """
+SELECT extract(epoch FROM now() - received_at)::float8 FROM recommender_event
+WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s) AND bucket %% %(shards)s = %(shard)s
+  AND received_at >= to_timestamp(%(since_s)s)
+ORDER BY xid, seq LIMIT 1
+"""
+
+_LAST_STEPS = """
+SELECT duration_ms / 1000 FROM recommender_step WHERE shard = %s ORDER BY number DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerState:
+    """Where one learner stands, for people and monitors."""
+
+    shard: int
+    is_frozen: bool
+    step: int
+    n_events: int
+    lag_s: float
+    step_s: float | None
+
+
+def get_backlog() -> int:
+    """About how many events are not learned yet. Numbers are given before a commit, so it may be a few too high."""
+    learned = Learner.objects.aggregate(seq=Min("seq"))["seq"] or 0
+    return max(0, log.last_seq() - learned)
+
+
+def list_learner_states() -> list[LearnerState]:
+    """One a shard."""
+    return [
+        LearnerState(
+            shard=learner.shard,
+            is_frozen=learner.state == Learner.State.FROZEN,
+            step=learner.step,
+            n_events=learner.n_events,
+            lag_s=_lag_s(learner),
+            step_s=_one(_LAST_STEPS, [learner.shard]),
+        )
+        for learner in Learner.objects.order_by("shard")
+    ]
+
+
+def _lag_s(learner: Learner) -> float:
+    since_s = max(0.0, learner.stream_ms / 1000 - log.PARTITION_SLACK.total_seconds())
+    age_s = _one(
+        _OLDEST_UNLEARNED,
+        {
+            "xid": learner.xid,
+            "seq": learner.seq,
+            "shards": settings.SHARDS,
+            "shard": learner.shard,
+            "since_s": since_s,
+        },
+    )
+    return max(0.0, age_s or 0.0)
+
+
+def _one(query: str, parameters: object) -> float | None:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        row = cursor.fetchone()
+    return row and row[0]
+
+
+def get_item(*, item_id: str) -> Item:
+    """Raises NotFound where the site never described the item, listed or not."""
+    try:
+        return Item.objects.get(id=item_id)
+    except (Item.DoesNotExist, ValueError):  # ValueError: a NUL, which PostgreSQL keeps in no text
+        raise NotFound("No item of this id was described; PUT /api/v1/items describes one.") from None
+
+
+def list_keys() -> list[ApiKey]:
+    """All keys, newest first."""
+    return list(ApiKey.objects.all()[:1000])

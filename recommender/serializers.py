@@ -1,0 +1,96 @@
+"""Items as they are sent and shown.
+
+`ITEMS` checks what comes in, in bulk or one; `ItemSerializer` describes what goes out. The checks are msgspec's for
+the same reason as those of events: 10,000 items are one request.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from rest_framework import serializers
+
+from recommender.decoding import Rejection, Shape
+from recommender.errors import Invalid
+from recommender.models import Item
+
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+
+ITEM_REJECTIONS = {
+    "not_an_object": "An item must be an object with at least `id`.",
+    "invalid_id": "`id` must be a string of 1 to 256 printable characters.",
+    "invalid_title": "`title` must be a string of at most 500 printable characters.",
+    "invalid_url": "`url` must be empty or begin with http:// or https:// and have at most 2,000 characters.",
+    "invalid_categories": "`categories` must be at most 20 strings of 1 to 100 printable characters.",
+    "invalid_published_at": "`published_at` must be RFC 3339 with a zone, in a year from 1900 to 2999, or null.",
+    "invalid_is_hidden": "`is_hidden` must be true or false.",
+}
+
+
+class ItemRow(msgspec.Struct, kw_only=True):
+    """One item as sent; fields not named here are ignored."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=256)]
+    title: Annotated[str, Meta(max_length=500)] = ""
+    url: Annotated[str, Meta(max_length=2000)] = ""
+    categories: Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=20)] = []
+    published_at: Annotated[datetime, Meta(tz=True)] | None = None
+    is_hidden: bool = False
+
+
+ITEMS = Shape(ItemRow, plural="items", messages=ITEM_REJECTIONS)
+PATCHABLE = tuple(name for name in ItemRow.__struct_fields__ if name != "id")
+
+
+def parse_items(body: bytes) -> tuple[list[ItemRow], list[Rejection]]:
+    """Raises Unparsable and TooManyEvents; everything else is an answer for one item."""
+    decoded, rejected = ITEMS.decode(body)
+    rows = []
+    for index, row in decoded:
+        code = _problem(row)
+        if code is None:
+            rows.append(row)
+        else:
+            rejected.append(ITEMS.rejection(index, code))
+    rejected.sort(key=lambda rejection: rejection["index"])
+    return rows, rejected
+
+
+def parse_changes(item: Item, changes: Any) -> ItemRow:
+    """An item with some fields changed, validated like a whole one. Raises Invalid."""
+    if not isinstance(changes, dict) or not any(name in changes for name in PATCHABLE):
+        raise Invalid(f"Send an object with some of {', '.join(PATCHABLE)}.")
+    wrong = {}
+    row = ItemRow(id=item.id, **{name: getattr(item, name) for name in PATCHABLE})
+    for name in PATCHABLE:
+        if name in changes:
+            one, rejected = parse_items(msgspec.json.encode({"id": item.id, name: changes[name]}))
+            if rejected:
+                wrong[name] = rejected[0]["message"]
+            else:
+                setattr(row, name, getattr(one[0], name))
+    if wrong:
+        raise Invalid(fields=wrong)
+    return row
+
+
+def _problem(row: ItemRow) -> str | None:
+    is_web = not row.url or row.url.startswith(("https://", "http://"))
+    is_right = {
+        "invalid_id": row.id.isprintable(),
+        "invalid_title": row.title.isprintable(),
+        "invalid_url": is_web and row.url.isprintable(),
+        "invalid_categories": "".join(row.categories).isprintable(),
+        "invalid_published_at": row.published_at is None or EARLIEST <= row.published_at < LATEST,
+    }
+    return next((code for code, right in is_right.items() if not right), None)
+
+
+class ItemSerializer(serializers.ModelSerializer):
+    """An item as shown."""
+
+    class Meta:
+        model = Item
+        fields = ["id", "title", "url", "categories", "published_at", "is_hidden", "changed_at"]
+        read_only_fields = ["changed_at"]

@@ -1,0 +1,161 @@
+"""Boards to answers: which places of a board a request gets, and their bytes.
+
+    QUERY_STRING ──> this process's cache ──miss──> parse ──> board ──> items, scores, margins ──> bytes
+                                          └──────────────> bytes + as_of, state, checkpoint, age_ms of now
+
+The list of an answer changes only with the board, so its bytes are kept for each raw query string; what is about
+the moment (`age_ms`) is written behind it each time. Nothing here asks the database.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zlib import crc32
+
+import orjson
+from django.http import QueryDict
+
+from recommender import published
+from recommender.core.certificate import margins
+from recommender.errors import Invalid, NoView
+
+DEFAULT_LIMIT, MAX_LIMIT = 10, 200
+MAX_EXCLUDED = 200
+MAX_NAME = 100  # of a category
+MAX_CACHED_QUERY = 1_000  # characters; a longer one is answered without the cache
+MAX_CACHED_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What a request asks for, validated."""
+
+    scope: str
+    limit: int
+    exclude: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`tag` names what the answer says apart from its age: a client that has it needs no second copy."""
+
+    body: bytes
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    scope: str
+    version: int
+    start: bytes
+    query_hash: int
+
+
+class Lists:
+    """Answers of one process, remembered until their board changes. Memory at most about MAX_CACHED_BYTES."""
+
+    def __init__(self, reader: published.Reader) -> None:
+        self._reader = reader
+        self._kept: dict[str, _Kept] = {}
+        self._n_bytes = 0
+        self._head: published.Head | None = None
+        self._end = b""
+
+    def answer(self, query_string: str) -> Answer:
+        """Raises Invalid, NoView."""
+        kept = self._kept.get(query_string)
+        board = self._reader.board(kept.scope) if kept is not None else None
+        if kept is None or board is None or board.version != kept.version:
+            kept = self._make(query_string)
+        head = self._reader.head()
+        if head is None:
+            raise NoView
+        if head is not self._head:
+            self._head, self._end = head, _write_end(head)
+        age_ms = max(0, int((time.time() - head.as_of) * 1000))
+        return Answer(
+            b"%b%b%d}" % (kept.start, self._end, age_ms),
+            f'W/"{kept.version}-{head.state}-{head.checkpoint}-{kept.query_hash}"',
+        )
+
+    def _make(self, query_string: str) -> _Kept:
+        query = parse_query(query_string)
+        board = self._reader.board(query.scope)
+        if board is None:
+            raise NoView
+        kept = _Kept(query.scope, board.version, _write_items(board, query), crc32(query_string.encode()))
+        if len(query_string) <= MAX_CACHED_QUERY:
+            size = len(kept.start) + len(query_string) + 500
+            if self._n_bytes + size > MAX_CACHED_BYTES:
+                self._kept.clear()
+                self._n_bytes = 0
+            replaced = self._kept.get(query_string)
+            if replaced is not None:
+                self._n_bytes -= len(replaced.start) + len(query_string) + 500
+            self._kept[query_string] = kept
+            self._n_bytes += size
+        return kept
+
+
+def parse_query(query_string: str) -> ListQuery:
+    """Raises Invalid, naming each parameter that is wrong."""
+    wrong: dict[str, str] = {}
+    try:
+        query = QueryDict(query_string, encoding="utf-8")
+    except Exception as error:  # Django's limit on the number of parameters
+        raise Invalid(f"The query cannot be read: {error}") from None
+    limit = _limit(query.get("limit"))
+    if limit is None:
+        wrong["limit"] = f"limit must be a whole number from 1 to {MAX_LIMIT}."
+    scope = ""
+    category, country = query.get("category"), query.get("country")
+    if category is not None:
+        scope = f"category:{category}"
+        if not 1 <= len(category) <= MAX_NAME or not category.isprintable():
+            wrong["category"] = f"category must have 1 to {MAX_NAME} printable characters."
+    if country is not None:
+        scope = f"country:{country.upper()}"
+        if not (len(country) == 2 and country.isascii() and country.isalpha()):
+            wrong["country"] = "country must be two letters (ISO 3166), as in DE."
+        elif category is not None:
+            wrong["country"] = "Ask for a category or a country, not for both."
+    sent = query.getlist("exclude")
+    excluded = {item for text in sent for item in text.split(",") if item}
+    if len(excluded) > MAX_EXCLUDED:
+        wrong["exclude"] = f"exclude takes at most {MAX_EXCLUDED} ids."
+    excluded.update(sent)  # an id may hold a comma itself
+    if wrong or limit is None:
+        raise Invalid(fields=wrong)
+    return ListQuery(scope, limit, frozenset(excluded))
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4):
+        return None
+    return int(text) if 1 <= int(text) <= MAX_LIMIT else None
+
+
+def _write_items(board: published.Board, query: ListQuery) -> bytes:
+    """The places asked for; the best item left out sets the margins."""
+    reach = query.limit + len(query.exclude) + 1
+    places = [place for place, item in enumerate(board.items[:reach]) if item not in query.exclude]
+    listed, rest = places[: query.limit], places[query.limit :]
+    outside = board.counts[rest[0]] if rest else 0
+    actors, trust = margins([board.counts[place] for place in listed], outside, board.unit)
+    items = [
+        {
+            "item": board.items[place],
+            "score": round(board.score(place), 6),
+            "margin": {"actors": n_actors, "trust": round(weight, 6)},
+        }
+        for place, n_actors, weight in zip(listed, actors, trust, strict=True)
+    ]
+    return b'{"items":' + orjson.dumps(items)
+
+
+def _write_end(head: published.Head) -> bytes:
+    as_of = datetime.fromtimestamp(head.as_of, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    rest = orjson.dumps({"as_of": as_of, "state": head.state, "checkpoint": head.checkpoint})
+    return b"," + rest[1:-1] + b',"age_ms":'

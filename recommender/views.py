@@ -1,0 +1,192 @@
+"""The HTTP API: each view reads a request, makes one call, answers. URLs stand in recommender/urls.py.
+
+Events and lists are lean views (recommender/lean.py says why); the others are DRF's.
+"""
+
+import time
+from functools import cache
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from prometheus_client import CONTENT_TYPE_LATEST
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from recommender import apidocs as docs
+from recommender import errors, health, metrics, published, rates, selectors, services
+from recommender.bodies import read_body
+from recommender.keys import Key
+from recommender.lean import ApiView, LeanView, bytes_response, json_response
+from recommender.parsing import parse_events
+from recommender.serializers import ItemSerializer, parse_changes, parse_items
+from recommender.trending import Lists
+
+DAY_S = 86_400
+
+
+class EventsView(LeanView):
+    """Where events come in."""
+
+    scope = "ingest"
+
+    @extend_schema(
+        operation_id="ingest",
+        tags=["events"],
+        request=docs.EventsSerializer,
+        responses={202: docs.INGESTED}
+        | docs.refusals(*docs.OF_BODIES, errors.TooManyEvents, errors.BacklogFull, *docs.OF_ANY),
+    )
+    def post(self, request: HttpRequest, key: Key) -> HttpResponse:
+        """Store one event, or up to 10,000 as `{"events": [...]}`. Scope `ingest`.
+
+        202 means committed. An event that is wrong is rejected alone, with its index, a code and what to do; unknown
+        fields are ignored. Send `event_id` and repeat a request as often as you like: an id counts once.
+        """
+        body = read_body(request)
+        now_s = time.time()
+        parsed = parse_events(body, now_s=now_s, oldest_s=now_s - settings.RETENTION_DAYS * DAY_S)
+        rates.charge(key, cost=parsed.n_received)
+        done = services.ingest(parsed=parsed)
+        return json_response(
+            {"accepted": done.n_accepted, "duplicates": done.n_duplicates, "rejected": parsed.rejected}, status=202
+        )
+
+
+class TrendingView(LeanView):
+    """What is trending, as published."""
+
+    scope = "read"
+
+    @extend_schema(
+        operation_id="trending",
+        tags=["lists"],
+        parameters=docs.LIST_PARAMETERS,
+        responses={200: docs.LISTED, 304: OpenApiResponse(description="The list you have is the newest.")}
+        | docs.refusals(errors.Invalid, errors.NoView, *docs.OF_ANY),
+    )
+    def get(self, request: HttpRequest, key: Key) -> HttpResponse:
+        """The trending items now, best first. Scope `read`.
+
+        Served from memory: with the learner or a server down, the last list is served and `age_ms` says its age.
+        """
+        rates.charge(key)
+        answer = _lists().answer(request.META.get("QUERY_STRING", ""))
+        metrics.LISTS.labels("trending").inc()
+        seen = request.META.get("HTTP_IF_NONE_MATCH")
+        if seen is not None and (answer.tag in seen or seen.strip() == "*"):
+            return HttpResponse(status=304, headers={"ETag": answer.tag})
+        return bytes_response(answer.body, headers={"ETag": answer.tag, "Cache-Control": "private, no-cache"})
+
+
+@cache
+def _lists() -> Lists:
+    return Lists(published.reader())
+
+
+class ItemsView(LeanView):
+    """What the site says of its items, in bulk."""
+
+    scope = "ingest"
+
+    @extend_schema(
+        operation_id="put_items",
+        tags=["items"],
+        request=docs.ITEMS_IN,
+        responses={200: docs.ITEMS_PUT} | docs.refusals(*docs.OF_BODIES, errors.TooManyEvents, *docs.OF_ANY),
+    )
+    def put(self, request: HttpRequest, key: Key) -> HttpResponse:
+        """Describe one item, or up to 10,000 as `{"items": [...]}`. Scope `ingest`.
+
+        Each item replaces what was known of it. An item that is wrong is rejected alone.
+        """
+        rows, rejected = parse_items(read_body(request))
+        rates.charge(key)
+        done = services.put_items(rows=rows)
+        return json_response(
+            {
+                "created": done.n_created,
+                "updated": done.n_updated,
+                "unchanged": done.n_unchanged,
+                "rejected": rejected,
+            }
+        )
+
+
+@extend_schema(
+    tags=["items"],
+    parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded; may hold slashes.")],
+)
+class ItemView(ApiView):
+    """One item."""
+
+    @property
+    def scope(self) -> str:
+        return "read" if self.request.method in SAFE_METHODS else "ingest"
+
+    @extend_schema(
+        operation_id="get_item", responses={200: ItemSerializer} | docs.refusals(errors.NotFound, *docs.OF_ANY)
+    )
+    def get(self, request: Request, id: str) -> Response:
+        """What is known of an item. Scope `read`."""
+        return Response(ItemSerializer(selectors.get_item(item_id=id)).data)
+
+    @extend_schema(
+        operation_id="patch_item",
+        request=docs.ITEM_CHANGES,
+        responses={200: ItemSerializer}
+        | docs.refusals(errors.Invalid, errors.NotFound, *docs.OF_BODIES, *docs.OF_ANY),
+    )
+    def patch(self, request: Request, id: str) -> Response:
+        """Change some of what is known of an item. Scope `ingest`."""
+        row = parse_changes(selectors.get_item(item_id=id), request.data)
+        return Response(ItemSerializer(services.update_item(row=row)).data)
+
+    @extend_schema(
+        operation_id="delete_item",
+        responses={204: OpenApiResponse(description="Forgotten.")} | docs.refusals(errors.NotFound, *docs.OF_ANY),
+    )
+    def delete(self, request: Request, id: str) -> Response:
+        """Forget what is known of an item; to keep it off the lists, hide it instead. Scope `ingest`."""
+        services.delete_item(item_id=id)
+        return Response(status=204)
+
+
+class LiveView(LeanView):
+    """Whether this process answers."""
+
+    scope = None
+
+    @extend_schema(operation_id="live", tags=["health"], auth=[], responses={200: docs.LIVE})
+    def get(self, request: HttpRequest, key: None) -> HttpResponse:
+        """200 while this process answers, whatever else is down. No key needed."""
+        return bytes_response(b'{"live":true}')
+
+
+class ReadyView(LeanView):
+    """Whether everything an event needs to get onto a list is there."""
+
+    scope = None
+
+    @extend_schema(operation_id="ready", tags=["health"], auth=[], responses={200: docs.READY, 503: docs.READY})
+    def get(self, request: HttpRequest, key: None) -> HttpResponse:
+        """200 when all parts work, else 503; `checks` names what is wrong. No key needed."""
+        checks = health.check()
+        is_ready = all(state == "ok" for state in checks.values())
+        return json_response({"ready": is_ready, "checks": checks}, status=200 if is_ready else 503)
+
+
+class MetricsView(LeanView):
+    """What Prometheus is told."""
+
+    scope = None
+
+    @extend_schema(
+        operation_id="metrics", tags=["health"], auth=[], responses={(200, "text/plain"): OpenApiTypes.STR}
+    )
+    def get(self, request: HttpRequest, key: None) -> HttpResponse:
+        """Counters and gauges in Prometheus' text format. No key needed: keep it from the outside."""
+        body = metrics.render()
+        return HttpResponse(body, content_type=CONTENT_TYPE_LATEST, headers={"Content-Length": str(len(body))})
