@@ -16,6 +16,7 @@ from config.processes import Child, shorten
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 FORGIVEN_AFTER_S = 60.0
+MOST_FAILURES = 5  # of a child that the others can do without
 _SHORTEN_EVERY_S = 60.0
 
 
@@ -46,6 +47,7 @@ class _Member:
     may_end: bool
     started_at: float
     pause_s: float = 0.0
+    n_failures: int = 0
     due_at: float | None = None
     is_finished: bool = False
 
@@ -57,9 +59,7 @@ class Crew:
         self._members: list[_Member] = []
         self._shortened_at = time.monotonic()
 
-    def start(
-        self, child: Child, *, within_s: float = 60.0, is_server: bool = False, may_end: bool = False
-    ) -> None:
+    def start(self, child: Child, *, within_s: float = 60.0, is_server: bool = False, may_end: bool = False) -> None:
         """Starts it, waits until it is ready. `may_end`: ending without an error is the end of its work."""
         self._members.append(_Member(child, is_server, may_end, time.monotonic()))
         shorten(child.log)
@@ -67,9 +67,7 @@ class Crew:
 
     def run_to_end(self, child: Child) -> int:
         """A child that is one step of the start: returns its exit code."""
-        self._members.append(
-            member := _Member(child, is_server=False, may_end=True, started_at=time.monotonic())
-        )
+        self._members.append(member := _Member(child, is_server=False, may_end=True, started_at=time.monotonic()))
         child.start()
         while not child.has_ended() and not self._stop_sign.is_up():
             time.sleep(0.02)
@@ -101,16 +99,14 @@ class Crew:
             member.is_finished = True
             self.say(f"{child.name} has done its work")
             return
-        lasted = now - member.started_at
-        member.pause_s = (
-            FIRST_PAUSE_S
-            if lasted > FORGIVEN_AFTER_S or not member.pause_s
-            else min(LONGEST_PAUSE_S, 2 * member.pause_s)
-        )
+        member.n_failures = 1 if now - member.started_at > FORGIVEN_AFTER_S else member.n_failures + 1
+        if member.may_end and member.n_failures > MOST_FAILURES:
+            member.is_finished = True
+            self.say(f"{child.name} keeps failing and is left out. See {child.log}")
+            return
+        member.pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (member.n_failures - 1))
         member.due_at = now + member.pause_s
-        self.say(
-            f"{child.name} ended ({child.how_it_ended()}); again in {member.pause_s:.1f} s. See {child.log}"
-        )
+        self.say(f"{child.name} ended ({child.how_it_ended()}); again in {member.pause_s:.1f} s. See {child.log}")
 
     def stop(self) -> None:
         """In reverse; those that use the servers together, then the servers one by one."""

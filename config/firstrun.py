@@ -12,6 +12,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
 
+from config.home import Home
+
 
 def make_accounts() -> None:
     # These read the models, which exist only after django.setup().
@@ -19,7 +21,7 @@ def make_accounts() -> None:
 
     from recommender import services  # noqa: PLC0415
 
-    credentials = settings.home.credentials()
+    credentials = Home.of_project(settings.BASE_DIR).credentials()
     users = get_user_model().objects
     with transaction.atomic():
         if not users.filter(username=credentials["operator"]).exists():

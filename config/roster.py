@@ -44,7 +44,16 @@ def web(home: Home, port: int) -> Child:
         "web",
         "granian",
         *("--interface", "wsgi", "--workers", "2", "--blocking-threads", "1", "--no-ws"),
-        *("--respawn-failed-workers", "--host", HOST, "--port", str(port), "config.wsgi:application"),
+        *(
+            "--respawn-failed-workers",
+            "--workers-kill-timeout",
+            "5",
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "config.wsgi:application",
+        ),
         is_ready=lambda _child: _answers(port),
     )
 
@@ -58,7 +67,7 @@ def workers(home: Home) -> list[Child]:
             "worker" if len(shards) == 1 else f"worker-{shard}",
             *("celery", "-A", "config.celery", "worker", "-n", f"worker-{shard}@%h", "-P", "solo"),
             *("-Q", f"learn-{shard},maintenance" if shard == 0 else f"learn-{shard}"),
-            *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
+            *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
             stop_within_s=20.0,
         )
         for shard in shards
@@ -77,9 +86,7 @@ def beat(home: Home) -> Child:
 
 def demo(home: Home, port: int, key: str) -> Child:
     """The key goes by the environment: other users can read a command line."""
-    return _child(
-        home, "demo", "django", "demo", "--url", f"http://{HOST}:{port}", env={"GROUNDSWELL_KEY": key}
-    )
+    return _child(home, "demo", "django", "demo", "--url", f"http://{HOST}:{port}", env={"GROUNDSWELL_KEY": key})
 
 
 def _answers(port: int) -> bool:
@@ -112,9 +119,7 @@ def free_port(*, say: Callable[[str], None]) -> int:
 
 def _problem_with(port: int) -> str:
     with socket.socket() as trial:
-        trial.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # a closed connection's rest is no problem
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection's rest is no problem
         try:
             trial.bind((HOST, port))
             trial.listen(1)

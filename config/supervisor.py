@@ -70,6 +70,7 @@ def run() -> None:
         say(f"{time.monotonic() - started_at:6.1f} s  {text}")
 
     say(f"Starting Groundswell. Data and logs: {home.path}")
+    port = roster.free_port(say=progress)
     with private_servers(home, crew) as addresses:
         names = {"DATABASE_URL": "PostgreSQL", "BROKER_URL": "Valkey"}
         if ready := [name for variable, name in names.items() if variable in addresses]:
@@ -84,7 +85,6 @@ def run() -> None:
         if code != 0:
             raise CannotStart(f"The database could not be prepared.\n{migrate.explain()}")
         progress("database up to date")
-        port = roster.free_port(say=progress)
         credentials = home.credentials() if is_first_run else None
         crew.start(roster.web(home, port))
         progress("web answers")
