@@ -186,7 +186,9 @@ def install_uv() -> list[str] | None:
 
 def install_with_uv(uv: list[str], lock: str) -> bool:
     options = ["--python", PYTHON, "--require-hashes", "--no-deps", "-r", os.path.join(BASE_DIR, lock)]
-    done = subprocess.call([*uv, "pip", "install", *options], cwd=BASE_DIR)  # noqa: S603
+    # In a terminal it shows its progress; elsewhere its list of packages is only long.
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    done = subprocess.call([*uv, "pip", "install", *quiet, *options], cwd=BASE_DIR)  # noqa: S603
     if done != 0:
         say("uv could not install the packages; trying pip.")
     return done == 0
