@@ -1,0 +1,84 @@
+"""An HTTP server on a port of its own that does to each request what its script says."""
+
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Script:
+    """What the server does with each request in turn (the last for ever), and what it got."""
+
+    def __init__(self, *acts):
+        self.acts = list(acts)
+        self.got = []
+        self.connections = set()
+
+    def next(self):
+        return self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+
+
+def accept(handler):
+    n = len(json.loads(handler.body)["events"])
+    handler.answer(202, {"accepted": n, "duplicates": 0, "rejected": []})
+
+
+def refuse(status, code, **headers):
+    def act(handler):
+        handler.answer(status, {"error": {"code": code, "message": "no", "fields": {}}}, headers)
+
+    return act
+
+
+def drop(handler):
+    handler.close_connection = True
+    handler.connection.close()
+
+
+def accept_and_close(handler):
+    accept(handler)
+    handler.close_connection = True
+
+
+@contextmanager
+def serving(script):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.body = self.rfile.read(int(self.headers["Content-Length"]))
+            script.got.append((self.path, self.body, dict(self.headers)))
+            script.connections.add(self.client_address)
+            script.next()(self)
+
+        def answer(self, status, value, headers=None):
+            body = json.dumps(value).encode()
+            self.send_response(status)
+            for name, text in (headers or {}).items():
+                self.send_header(name.replace("_", "-"), text)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.block_on_close = False  # a kept-alive connection would hold the test up
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def closed_port():
+    """A port on which nobody listens."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
