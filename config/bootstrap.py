@@ -188,7 +188,9 @@ def install_with_uv(uv: list[str], lock: str) -> bool:
     options = ["--python", PYTHON, "--require-hashes", "--no-deps", "-r", os.path.join(BASE_DIR, lock)]
     # In a terminal it shows its progress; elsewhere its list of packages is only long.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    done = subprocess.call([*uv, "pip", "install", *quiet, *options], cwd=BASE_DIR)  # noqa: S603
+    # As pip does, believe the certificates this machine believes (newer and older name of the same option).
+    env = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ}
+    done = subprocess.call([*uv, "pip", "install", *quiet, *options], cwd=BASE_DIR, env=env)  # noqa: S603
     if done != 0:
         say("uv could not install the packages; trying pip.")
     return done == 0
