@@ -20,9 +20,8 @@ def keep_house() -> None:
 
 
 def thin_checkpoints(shard: int) -> None:
-    """Keep the newest CHECKPOINTS_KEPT of a shard, the active one, and the first, where its fold begins."""
+    """Keep the newest CHECKPOINTS_KEPT of a shard, and the active one."""
     of_shard = Checkpoint.objects.filter(shard=shard)
-    ids = list(of_shard.order_by("-id").values_list("id", flat=True))
-    kept = {*ids[: settings.CHECKPOINTS_KEPT], *ids[-1:]}
-    kept |= set(Learner.objects.filter(shard=shard).values_list("checkpoint_id", flat=True))
-    of_shard.exclude(id__in=kept).delete()
+    kept = of_shard.order_by("-id").values_list("id", flat=True)[: settings.CHECKPOINTS_KEPT]
+    active = Learner.objects.filter(shard=shard).values("checkpoint")
+    of_shard.exclude(id__in=[*kept]).exclude(id__in=active).delete()

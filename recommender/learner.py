@@ -54,6 +54,7 @@ class Warm:
     step: int
     position: Position
     publisher: Publisher
+    checkpoint_id: int | None
     checkpoint_step: int
     checkpoint_due_at: float = 0.0
     step_due_at: float = 0.0
@@ -76,7 +77,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         return 0
     _warm.pop(shard, None)  # put back only if all goes well
     learner = get_learner(shard)
-    if warm is None or warm.step != learner.step:
+    if warm is None or (warm.step, warm.checkpoint_id) != (learner.step, learner.checkpoint_id):
         warm = restore(learner)
     n_learned, publish_at = 0, 0.0
     stop_at = time.monotonic() + for_s
@@ -127,28 +128,27 @@ def configured() -> Config:
 
 
 def restore(learner: Learner) -> Warm:
-    """The Pipeline at the Learner's position: the newest sound checkpoint, and the steps recorded since."""
-    for checkpoint in Checkpoint.objects.filter(shard=learner.shard, step__lte=learner.step).order_by("-step", "-id"):
+    """The Pipeline at the Learner's position: its newest sound checkpoint, then the steps recorded since.
+
+    Without any, everything the log holds is folded again from nothing. Raises LogIncomplete where that is not enough.
+    """
+    began_at = time.monotonic()
+    pipeline, checkpoint = None, learner.checkpoint
+    while checkpoint and pipeline is None:
         try:
             pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
-            break
         except CheckpointCorrupt as error:
             logger.error("%s is left aside: %s", checkpoint, error)
-    else:
-        raise CheckpointCorrupt(f"shard {learner.shard} has no sound checkpoint")
-    began_at = time.monotonic()
-    refold(pipeline, learner.shard, checkpoint.step, learner.step)
-    logger.info(
-        "shard %d restored at step %d from %s in %.2f s",
-        learner.shard, learner.step, checkpoint, time.monotonic() - began_at,
-    )  # fmt: skip
-    return Warm(
-        pipeline,
-        learner.step,
-        Position(learner.xid, learner.seq),
-        Publisher(learner.shard),
-        checkpoint.step,
-    )
+            checkpoint = checkpoint.parent
+    if pipeline is None:
+        logger.error("shard %d has no sound checkpoint; folding its whole log again", learner.shard)
+        pipeline = Pipeline(configured())
+    from_step = checkpoint.step if checkpoint else 0
+    refold(pipeline, learner.shard, from_step, learner.step)
+    took_s = time.monotonic() - began_at
+    logger.info("shard %d restored at step %d from %s in %.2f s", learner.shard, learner.step, checkpoint, took_s)
+    position = Position(learner.xid, learner.seq)
+    return Warm(pipeline, learner.step, position, Publisher(learner.shard), learner.checkpoint_id, from_step)
 
 
 def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> None:
@@ -182,16 +182,31 @@ def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> Non
 
 
 def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:
-    """Store the warm Pipeline, make it the Learner's active checkpoint, drop the oldest ones."""
+    """Store the warm Pipeline, make it the Learner's active checkpoint, thin the older ones."""
     began_at = time.monotonic()
     with transaction.atomic():
         checkpoint = _store_checkpoint(warm.pipeline, learner.shard, warm.step, warm.position, learner.checkpoint_id)
-        Learner.objects.filter(shard=learner.shard).update(checkpoint=checkpoint)
+        Learner.objects.filter(shard=learner.shard, checkpoint=warm.checkpoint_id).update(checkpoint=checkpoint)
     housekeeping.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint
-    warm.checkpoint_step = warm.step
+    warm.checkpoint_id, warm.checkpoint_step = checkpoint.pk, warm.step
     now = time.monotonic()
     warm.checkpoint_due_at = now + max(settings.CHECKPOINT_EVERY_S, (now - began_at) / CHECKPOINT_SHARE)
+    return checkpoint
+
+
+def rebuild(learner: Learner) -> Checkpoint:
+    """Fold everything the log holds again, as the settings are now, and go on from there.
+
+    Learning goes on meanwhile; what it learned since is folded in by the next wake. Raises LogIncomplete where the
+    log no longer reaches back to the first step.
+    """
+    pipeline = Pipeline(configured())
+    refold(pipeline, learner.shard, 0, learner.step)
+    with transaction.atomic():
+        position = Position(learner.xid, learner.seq)
+        checkpoint = _store_checkpoint(pipeline, learner.shard, learner.step, position, None)
+        Learner.objects.filter(shard=learner.shard).update(checkpoint=checkpoint)
     return checkpoint
 
 

@@ -17,7 +17,7 @@ id; a day covers that and a clock set back by hours.
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
@@ -130,7 +130,7 @@ _READ_KNOWN = _READ.format(bound="(xid, seq) <= (%(to_xid)s::text::xid8, %(to_se
 def append(events: NewEvents) -> int:
     """Write the events whose key is new, in one transaction; on return they are committed (unless a transaction of
     the caller's is open). Returns how many were written. About 20 us an event."""
-    arrays = [
+    arrays: list[list[Any]] = [
         events.key,
         [zlib.crc32(actor.encode()) % N_BUCKETS for actor in events.actor],
         events.kind,

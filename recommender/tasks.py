@@ -1,12 +1,15 @@
 """Celery tasks: nothing but ids in, one call each, harmless when run twice."""
 
 import logging
+import time
 
 from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
 from recommender import housekeeping, learner
+
+BACK_OFF_S = 10
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +24,9 @@ def learn(shard: int) -> None:
     except DatabaseError as error:
         logger.warning("the database does not answer, learning waits: %s", str(error).strip())
         connection.close()
+    except Exception:  # a wake comes four times a second: one traceback in BACK_OFF_S is enough
+        logger.exception("shard %d cannot learn", shard)
+        time.sleep(BACK_OFF_S)
 
 
 @shared_task(name="recommender.keep_house")

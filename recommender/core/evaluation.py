@@ -111,7 +111,7 @@ class Evaluation:
 
     def total(self, name: str) -> Quality:
         """Quality of a list since the beginning."""
-        return Quality(self._places[LISTS.index(name)])
+        return Quality(self._places[LISTS.index(name)].copy())
 
     def recent(self, name: str, hours: int = WINDOW_HOURS) -> Quality:
         """Quality of a list over the last hours of stream time, this one included; hours in 1..24."""

@@ -17,7 +17,8 @@ than the unit by a horizon or more is not counted.
 new units are not funded. So for every half-life kept, sum over items of the actor's contributions <= budget.
 
 **Exactness.** Counts are integers (see `kernels`): the order of events within a horizon's rules, the split into
-batches and the sum over shards cannot change them by one bit. Source of the scheme: Cormode, Shkapenyuk, Srivastava,
+batches and the sum over shards cannot change them by one bit. (Only reading rounds: epochs gone by are shifted onto
+the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the scheme: Cormode, Shkapenyuk, Srivastava,
 Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole epochs and time in ticks of h/4096 (0.07 s at five
 minutes), so that a weight differs from the real-valued one by less than 0.02 %.
 
@@ -52,7 +53,7 @@ KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next evi
 @dataclass(frozen=True, slots=True)
 class Board:
     """A ranked list: items best first; their counts as integers on the scale on which a full-weight act made now is
-    `unit`. Boards of shards add up item by item where their units are equal."""
+    `unit`."""
 
     items: list[str]
     counts: NDArray[np.int64]

@@ -1,0 +1,84 @@
+"""`manage.py checkpoint list|export|import|verify`: the Pipeline's states, kept and carried elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from recommender import learner
+from recommender.core.checkpoint import CheckpointCorrupt, digest
+from recommender.core.pipeline import Pipeline
+from recommender.models import Checkpoint, Learner
+
+
+class Command(BaseCommand):
+    help = "List, export, import and verify checkpoints."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs.add_parser("list", help="The newest checkpoints of every shard.")
+        export = verbs.add_parser("export", help="Write a checkpoint's bytes to a file; recommender.core reads it.")
+        export.add_argument("id", type=int)
+        export.add_argument("file", type=Path)
+        bring = verbs.add_parser("import", help="Let a shard that has learned nothing yet begin with a file's state.")
+        bring.add_argument("file", type=Path)
+        bring.add_argument("--shard", type=int, default=0)
+        check = verbs.add_parser("verify", help="Fold the recorded steps again and compare digests.")
+        check.add_argument("id", type=int, nargs="?", help="Default: the active checkpoint of every shard.")
+        check.add_argument("--from", dest="start", type=int, help="Begin at this checkpoint instead of at nothing.")
+
+    def handle(self, *args: Any, verb: str, **options: Any) -> None:
+        {"list": self.list, "export": self.export, "import": self.bring, "verify": self.verify}[verb](options)
+
+    def list(self, options: dict[str, Any]) -> None:
+        for each in Checkpoint.objects.defer("data")[:100]:
+            self.stdout.write(
+                f"{each.pk:>6}  shard {each.shard}  step {each.step:>8}  {each.created_at:%F %T}  "
+                f"{each.n_bytes / 2**20:8.2f} MiB  {each.digest}"
+            )
+
+    def export(self, options: dict[str, Any]) -> None:
+        checkpoint = _get(options["id"])
+        options["file"].write_bytes(checkpoint.data)
+        self.stdout.write(f"{checkpoint} is in {options['file']}, digest {checkpoint.digest}")
+
+    def bring(self, options: dict[str, Any]) -> None:
+        try:
+            data = options["file"].read_bytes()
+            Pipeline.from_bytes(data)
+        except (OSError, CheckpointCorrupt) as error:
+            raise CommandError(f"{options['file']}: {error}") from error
+        row = learner.get_learner(options["shard"])
+        with transaction.atomic():
+            checkpoint, _ = Checkpoint.objects.get_or_create(
+                shard=row.shard,
+                step=0,
+                digest=digest(data),
+                defaults={"xid": 0, "seq": 0, "n_bytes": len(data), "data": data},
+            )
+            if not Learner.objects.filter(shard=row.shard, step=0).update(checkpoint=checkpoint):
+                raise CommandError(f"shard {row.shard} has learned already; import into an empty one")
+        self.stdout.write(f"shard {row.shard} begins with {checkpoint}, digest {checkpoint.digest}")
+
+    def verify(self, options: dict[str, Any]) -> None:
+        if options["id"]:
+            checkpoints = [_get(options["id"])]
+        else:
+            checkpoints = [each.checkpoint for each in Learner.objects.order_by("shard") if each.checkpoint]
+        start = _get(options["start"]) if options["start"] else None
+        for checkpoint in checkpoints:
+            try:
+                found = learner.verify(checkpoint, start)
+            except (learner.LogIncomplete, CheckpointCorrupt) as error:
+                raise CommandError(f"{checkpoint}: {error}") from error
+            if found != checkpoint.digest:
+                raise CommandError(f"{checkpoint} has digest {checkpoint.digest}, the log folds to {found}")
+            self.stdout.write(f"{checkpoint}: the log folds to the same digest, {found}")
+
+
+def _get(pk: int) -> Checkpoint:
+    try:
+        return Checkpoint.objects.get(pk=pk)
+    except Checkpoint.DoesNotExist:
+        raise CommandError(f"there is no checkpoint {pk}; `checkpoint list` shows them") from None

@@ -1,0 +1,168 @@
+"""The contract of everything that learns: pure reads, one digest for one history, no damage from bad input."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommender.core.checkpoint import CheckpointCorrupt, dump, load
+from recommender.core.events import Kind
+from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
+from tests.streams import HOUR, SMALL, T0, Stream, fold, readers
+
+
+def test_a_new_pipeline_answers():
+    pipeline = Pipeline(Config())
+    assert pipeline.board(10).items == []
+    assert pipeline.evaluation.total("trending").hit_rate == 0
+
+
+def test_reading_changes_nothing():
+    pipeline = fold(readers())
+    before = pipeline.digest()
+    pipeline.board(100)
+    pipeline.trend.leaders()
+    pipeline.trend.region_counts(1)
+    pipeline.evaluation.recent("daily", 3)
+    pipeline.encode(received_ms=[T0], actors=["nobody"], items=["nothing"])
+    assert pipeline.digest() == before
+
+
+def test_the_same_history_has_the_same_digest():
+    assert fold(readers()).digest() == fold(readers()).digest() != fold(readers(seed=2)).digest()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 19))
+def test_a_checkpoint_continues_as_if_nothing_had_happened(cut):
+    stream = readers()
+    pipeline = fold(Stream(stream.rows[: cut * 100]))
+    restored = Pipeline.from_bytes(pipeline.to_bytes())
+    for start in range(cut * 100, 2000, 100):
+        for each in (pipeline, restored):
+            each.step(stream.batch(each, start, start + 100))
+    assert restored.digest() == pipeline.digest() == fold(stream).digest()
+
+
+def test_an_empty_step_changes_nothing():
+    pipeline = fold(readers())
+    before = pipeline.digest()
+    assert pipeline.step(pipeline.encode(received_ms=[], actors=[], items=[])).n_events == 0
+    assert pipeline.digest() == before
+
+
+@pytest.mark.parametrize("column", [{"kind": [0]}, {"kind": [10]}, {"received_ms": [-1]}])
+def test_a_batch_no_log_can_hold_is_refused_and_learned_in_no_part(column):
+    pipeline = fold(readers())
+    before = pipeline.digest()
+    batch = pipeline.encode(**({"received_ms": [T0], "actors": ["mal"], "items": ["x"]} | column))
+    with pytest.raises(ValueError, match="unknown kind or a time before 1970"):
+        pipeline.step(batch)
+    assert pipeline.digest() == before
+
+
+def test_columns_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="one length"):
+        Pipeline(SMALL).encode(received_ms=[T0, T0], actors=["a"], items=["x", "y"])
+
+
+@pytest.mark.parametrize("name", ["", "\0", "\ud800", "x" * 2**20, "näme", "🦀", "a\nb"])
+def test_any_text_can_be_an_id(name):
+    pipeline = fold(Stream().add(T0, name, name))
+    assert Pipeline.from_bytes(pipeline.to_bytes()).board(1).items == [name]
+
+
+def test_inputs_are_not_kept_by_reference():
+    pipeline = Pipeline(SMALL)
+    batch = readers().batch(pipeline)
+    pipeline.step(batch)
+    before = pipeline.digest()
+    for column in (batch.received_ms, batch.occurred_ms, batch.actor, batch.item, batch.kind, batch.country):
+        column[:] = 1
+    assert pipeline.digest() == before
+
+
+def test_a_state_is_a_copy():
+    pipeline = fold(readers())
+    state, before = pipeline.state(), pipeline.digest()
+    state["trend"]["items"]["counts"][:] = 0
+    state["evaluation"]["places"][:] = 0
+    assert pipeline.digest() == before
+
+
+def test_stream_time_never_runs_back():
+    pipeline = fold(Stream().add(T0 + HOUR, "ana", "x"))
+    pipeline.step(Stream().add(T0, "ben", "y").batch(pipeline))
+    assert pipeline.stream_ms == T0 + HOUR
+
+
+def test_ids_are_hashed_with_the_secret():
+    plain, keyed = Pipeline(SMALL), Pipeline(replace(SMALL, secret="ab" * 16))
+    assert plain.encoder.key("ana") != keyed.encoder.key("ana")
+
+
+def test_no_name_of_an_actor_is_kept():
+    assert b"reader-" not in fold(readers()).to_bytes()
+
+
+@given(st.integers(0, 10**6))
+def test_a_flipped_byte_is_refused(place):
+    data = bytearray(fold_once().to_bytes())
+    data[place % len(data)] ^= 1
+    with pytest.raises(CheckpointCorrupt):
+        Pipeline.from_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"GSWCKP01", b"x" * 100])
+def test_what_is_no_checkpoint_is_refused(data):
+    with pytest.raises(CheckpointCorrupt):
+        load(data)
+
+
+def test_a_checkpoint_cut_short_is_refused():
+    with pytest.raises(CheckpointCorrupt, match="damaged"):
+        load(fold_once().to_bytes()[:-1])
+
+
+def test_a_checkpoint_of_another_configuration_is_refused():
+    state = fold_once().state()
+    state["config"]["surprise"] = 1
+    with pytest.raises(ValueError, match="surprise"):
+        Pipeline.from_state(load(dump(state)))
+
+
+def test_a_state_whose_tables_do_not_fit_is_refused():
+    state = fold_once().state()
+    state["trend"]["items"]["counts"] = state["trend"]["items"]["counts"][:, :1]
+    with pytest.raises(ValueError, match="shape"):
+        Pipeline.from_state(state)
+
+
+def test_texts_and_arrays_come_back_as_they_were():
+    state = {"a": np.arange(6, dtype=np.int16).reshape(2, 3), "t": ["", "ä", "x"], "n": {"s": 1, "f": 0.5}, "e": []}
+    back = load(dump(state))
+    np.testing.assert_array_equal(back["a"], state["a"])
+    assert (back["t"], back["n"], back["e"]) == (state["t"], state["n"], [])
+
+
+@pytest.mark.parametrize("weights", [{"click": 1.0}, KIND_WEIGHTS | {"click": 1.5}, KIND_WEIGHTS | {"bribe": 1.0}])
+def test_weights_that_cannot_be_are_refused(weights):
+    with pytest.raises(ValueError, match="weight"):
+        Pipeline(replace(SMALL, kind_weights=weights))
+
+
+def test_memory_stays_bounded_for_ten_times_the_actors():
+    config = replace(SMALL, max_items=100, max_pairs=1000, max_actors=500)
+    sizes = []
+    for n_actors in (1000, 10_000):
+        stream = Stream()
+        for number in range(n_actors):
+            stream.add(T0 + number, f"actor-{number}", f"item-{number % 300}", Kind.CLICK)
+        sizes.append(len(fold(stream, config).to_bytes()))
+    assert sizes[1] < 1.2 * sizes[0]
+
+
+def fold_once() -> Pipeline:
+    return fold(Stream().add(T0, "ana", "x").add(T0 + 5, "ben", "y"))

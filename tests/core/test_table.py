@@ -1,0 +1,65 @@
+"""A table is a dictionary of rows, whatever is added and dropped."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommender.core.kernels import add, find, find_all
+from recommender.core.table import Table
+
+
+def add_rows(table: Table, keys) -> None:
+    """One row a new key, its value the key's low bits."""
+    table.reserve(len(keys))
+    for key in keys:
+        if find(table.slots, table.keys, np.uint64(key)) < 0:
+            row = add(table.slots, table.keys, table.size, np.uint64(key))
+            table.data["value"][row] = key % 1000
+
+
+keys = st.lists(st.one_of(st.integers(0, 20), st.integers(0, 2**64 - 1)), max_size=60)
+
+
+@given(keys, st.sets(st.integers(0, 59)), keys)
+def test_a_table_holds_what_was_added_and_kept(first, dropped, second):
+    table = Table({"value": (np.int64, ())})
+    add_rows(table, first)
+    known = list(dict.fromkeys(first))
+    kept = [row for row in range(len(known)) if row not in dropped]
+    table.keep(np.array(kept, np.int64))
+    add_rows(table, second)
+    expected = list(dict.fromkeys([known[row] for row in kept] + second))
+    assert table.keys[: len(table)].tolist() == expected
+    assert table["value"].tolist() == [key % 1000 for key in expected]
+    wanted = np.array([*expected, 12345678901], np.uint64)
+    missing = -1 if 12345678901 not in expected else expected.index(12345678901)
+    assert find_all(table.slots, table.keys, wanted).tolist() == [*range(len(expected)), missing]
+
+
+@given(keys)
+def test_a_restored_table_is_the_same_and_goes_on(first):
+    table, other = Table({"value": (np.int64, ())}), Table({"value": (np.int64, ())})
+    add_rows(table, first)
+    other.restore(table.state())
+    for each in (table, other):
+        add_rows(each, [1, 2, 3, 2**63])
+    assert table.state()["keys"].tolist() == other.state()["keys"].tolist()
+    assert table["value"].tolist() == other["value"].tolist()
+
+
+def test_keys_that_meet_in_one_slot_are_told_apart():
+    table = Table({"value": (np.int64, ())})
+    colliding = [slot << 32 for slot in range(200)]  # the low bits, which choose the slot, are all zero
+    add_rows(table, colliding)
+    assert find_all(table.slots, table.keys, np.array(colliding, np.uint64)).tolist() == list(range(200))
+
+
+def test_derived_columns_are_no_state():
+    table = Table({"value": (np.int64, ()), "rank": (np.int16, ())}, derived=("rank",))
+    assert set(table.state()) == {"keys", "value"}
+
+
+def test_a_key_that_stands_twice_is_refused():
+    with pytest.raises(ValueError, match="twice"):
+        Table({}).restore({"keys": np.array([1, 1], np.uint64)})

@@ -1,0 +1,60 @@
+"""Seeded worlds with known answers. Times are unix milliseconds; T0 is midnight, 2026-01-05."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recommender.core.events import EventBatch, Kind
+from recommender.core.pipeline import Config, Pipeline
+
+T0 = 1_767_571_200_000
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+SMALL = Config(half_lives_s=(300, 3600), horizon_s=6 * 3600, actor_budget=50, lateness_s=6 * 3600)
+
+
+@dataclass
+class Stream:
+    """Rows of events; `batch` turns them into columns for a Pipeline."""
+
+    rows: list[tuple[int, int, str, str, Kind, int]] = field(default_factory=list)
+
+    def add(self, at_ms, actor, item, kind=Kind.CLICK, *, received_ms=None, country=0):
+        """An act at `at_ms`, received then unless said otherwise."""
+        self.rows.append((received_ms if received_ms is not None else at_ms, at_ms, actor, item, kind, country))
+        return self
+
+    def batch(self, pipeline: Pipeline, start=0, end=None) -> EventBatch:
+        received, occurred, actors, items, kinds, countries = zip(*self.rows[start:end], strict=True)
+        return pipeline.encode(
+            received_ms=received, occurred_ms=occurred, actors=actors, items=items, kind=kinds, country=countries
+        )
+
+
+def readers(n_events=2000, n_actors=200, n_items=60, seconds=7200, seed=1) -> Stream:
+    """Honest readers of a small site: popular items are popular, everybody comes back."""
+    rng = np.random.default_rng(seed)
+    at = np.sort(rng.integers(0, seconds * 1000, n_events))
+    popularity = 1 / np.arange(1, n_items + 1)
+    items = rng.choice(n_items, n_events, p=popularity / popularity.sum())
+    actors = rng.integers(0, n_actors, n_events)
+    stream = Stream()
+    for when, actor, item in zip(at.tolist(), actors.tolist(), items.tolist(), strict=True):
+        stream.add(T0 + when, f"reader-{actor}", f"item-{item}", country=int(actor % 3))
+    return stream
+
+
+def fold(stream: Stream, config: Config = SMALL, *, every: int = 100) -> Pipeline:
+    """A Pipeline that learned the stream in steps of so many rows."""
+    pipeline = Pipeline(config)
+    for start in range(0, len(stream.rows), every):
+        pipeline.step(stream.batch(pipeline, start, start + every))
+    return pipeline
+
+
+def score(pipeline: Pipeline, item: str, half: int = 0) -> float:
+    """An item's score in units, 0.0 where it has none."""
+    trend = pipeline.trend
+    if item not in trend.names:
+        return 0.0
+    return trend.counts(half)[trend.names.index(item)] / trend.unit(pipeline.stream_ms, half)
