@@ -154,9 +154,12 @@ def restore(learner: Learner) -> Warm:
 def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> None:
     """Fold the recorded steps after_step+1 .. to_step of the log into a Pipeline that stands at after_step.
 
-    Raises LogIncomplete where the log no longer holds every event of a step. 2 us an event.
+    Raises LogIncomplete where a step is not recorded any more, or the log does not hold all its events. 2 us an event.
     """
-    for steps in _groups(Step.objects.filter(shard=shard, number__gt=after_step, number__lte=to_step)):
+    recorded = Step.objects.filter(shard=shard, number__gt=after_step, number__lte=to_step)
+    if recorded.count() != to_step - after_step:
+        raise LogIncomplete(f"not all of the steps {after_step + 1} to {to_step} are recorded any more")
+    for steps in _groups(recorded):
         n_events = sum(step.n_events for step in steps)
         events = log.read(
             after=Position(steps[0].from_xid, steps[0].from_seq),
@@ -176,9 +179,6 @@ def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> Non
         for step in steps:
             pipeline.step(batch[start : start + step.n_events])
             start += step.n_events
-        after_step = steps[-1].number
-    if after_step != to_step:
-        raise LogIncomplete(f"the steps {after_step + 1} to {to_step} are not recorded any more")
 
 
 def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:

@@ -8,6 +8,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 
+from recommender import log
 from tests.services import PRIVATE
 
 
@@ -28,6 +29,14 @@ def view_store(_view_store_may_be_emptied):
         client.flushdb()
         yield client
         client.flushdb()
+
+
+@pytest.fixture
+def empty_log(transactional_db):
+    """The event log with its partitions and nothing in it: Django's own flush does not know unmanaged tables."""
+    log.ensure_partitions()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE recommender_event, recommender_event_key")
 
 
 @pytest.fixture

@@ -1,0 +1,291 @@
+"""The learner: every event of the log once, whatever happened before, to the last bit."""
+
+import time
+from dataclasses import replace
+from math import inf
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from recommender import learner, log, published
+from recommender.core.checkpoint import CheckpointCorrupt
+from recommender.core.pipeline import Pipeline
+from recommender.models import Checkpoint, Item, Learner, Step
+from tests.recommender.logs import clicks, events
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process(settings, monkeypatch):
+    settings.PUBLISH_EVERY_S = 0.0
+    settings.CHECKPOINT_EVERY_S = 0.0
+    monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
+    learner._warm.clear()
+    published.reader.cache_clear()
+    yield
+    learner._warm.clear()
+
+
+def restart():
+    """What is in memory is gone."""
+    learner._warm.clear()
+
+
+def warm() -> Pipeline:
+    return learner._warm[0].pipeline
+
+
+def board(scope=""):
+    """What a web process that has just started sees."""
+    reader = published.Reader(published.connect())
+    return reader.board(scope)
+
+
+def test_what_is_in_the_log_is_learned_and_shown():
+    log.append(clicks(5))
+    log.append(clicks(3, item="other"))
+    assert learner.learn(0) == 8
+    assert board().items == ["story", "other"]
+    assert board().score(0) == pytest.approx(5, rel=1e-3)
+    head = published.Reader(published.connect()).head()
+    assert (head.state, abs(head.as_of - time.time()) < 60) == ("learning", True)
+
+
+def test_learning_goes_on_where_it_stopped():
+    log.append(clicks(5))
+    learner.learn(0)
+    log.append(clicks(5, start=5))
+    assert learner.learn(0) == 5
+    assert learner.learn(0) == 0
+    row = Learner.objects.get()
+    assert (row.n_events, row.step) == (10, 2)
+    assert warm().n_events == 10
+
+
+def test_a_step_records_what_it_took(settings):
+    settings.STEP_EVENTS = 4
+    log.append(clicks(10))
+    learner.learn(0)
+    steps = list(Step.objects.order_by("number"))
+    assert [step.n_events for step in steps] == [4, 4, 2]
+    assert [(step.from_xid, step.from_seq) for step in steps[1:]] == [(s.to_xid, s.to_seq) for s in steps[:-1]]
+    assert sum(step.n_predicted for step in steps) == 10
+
+
+@pytest.mark.parametrize("checkpoint_every_s", [0.0, 1e9])
+def test_a_restart_arrives_at_the_same_state(settings, checkpoint_every_s):
+    settings.CHECKPOINT_EVERY_S = checkpoint_every_s
+    settings.STEP_EVENTS = 7
+    for number in range(5):
+        log.append(clicks(10, start=7 * number, item=f"story-{number % 2}"))
+        learner.learn(0)
+    digest = warm().digest()
+    restart()
+    assert learner.learn(0) == 0
+    assert warm().digest() == digest
+    log.append(clicks(1, start=999))
+    assert learner.learn(0) == 1
+
+
+def test_the_log_folds_to_the_digest_of_every_checkpoint():
+    for number in range(4):
+        log.append(clicks(20, start=15 * number, item=f"story-{number}"))
+        learner.learn(0)
+    checkpoints = list(Checkpoint.objects.order_by("step"))
+    assert len(checkpoints) > 3
+    for checkpoint in checkpoints:
+        assert learner.verify(checkpoint) == checkpoint.digest
+    assert learner.verify(checkpoints[-1], start=checkpoints[1]) == checkpoints[-1].digest
+
+
+def test_a_damaged_checkpoint_is_left_aside(caplog):
+    log.append(clicks(5))
+    learner.learn(0)
+    digest = warm().digest()
+    newest = Checkpoint.objects.latest("id")
+    Checkpoint.objects.filter(pk=newest.pk).update(data=b"x" + bytes(newest.data)[1:])
+    restart()
+    learner.learn(0)
+    assert warm().digest() == digest
+    assert "is left aside" in caplog.text
+
+
+def test_with_every_checkpoint_damaged_the_log_is_folded_from_nothing(caplog):
+    log.append(clicks(5))
+    learner.learn(0)
+    digest = warm().digest()
+    Checkpoint.objects.update(data=b"nothing")
+    restart()
+    learner.learn(0)
+    assert warm().digest() == digest
+    assert "no sound checkpoint" in caplog.text
+
+
+def test_of_two_learners_at_one_position_one_wins_and_the_other_starts_over():
+    log.append(clicks(5))
+    learner.learn(0)
+    loser = learner.restore(Learner.objects.get())
+    stale = Learner.objects.get()
+    log.append(clicks(5, start=5))
+    part = learner._read(loser, 100)
+    learner.learn(0)  # the winner
+    with pytest.raises(learner.LearnerMoved):
+        learner._take_step(loser, stale, part)
+    assert Learner.objects.get().n_events == 10
+    assert Step.objects.count() == 2
+    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+
+
+def test_a_frozen_learner_leaves_events_pending():
+    log.append(clicks(5))
+    learner.learn(0)
+    Learner.objects.update(state=Learner.State.FROZEN)
+    log.append(clicks(5, start=5, item="other"))
+    assert learner.learn(0) == 0
+    assert published.Reader(published.connect()).head().state == "frozen"
+    assert board().items == ["story"]
+    Learner.objects.update(state=Learner.State.LEARNING)
+    assert learner.learn(0) == 5
+
+
+def test_a_failed_commit_leaves_memory_and_database_together():
+    log.append(clicks(5))
+    learner.learn(0)
+    log.append(clicks(5, start=5))
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE recommender_step ADD CONSTRAINT refuse CHECK (number < 2)")
+    with pytest.raises(Exception, match="refuse"):
+        learner.learn(0)
+    assert learner._warm == {}
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE recommender_step DROP CONSTRAINT refuse")
+    assert learner.learn(0) == 5
+    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+
+
+def test_a_store_that_lost_its_data_is_filled_at_the_next_wake(view_store):
+    log.append(clicks(5))
+    learner.learn(0)
+    view_store.flushdb()
+    assert learner.learn(0) == 0
+    assert board().items == ["story"]
+
+
+def test_boards_know_what_may_be_listed(settings):
+    log.append(clicks(5, item="hidden"))
+    log.append(clicks(4, item="tomorrow"))
+    log.append(clicks(3, item="sports news"))
+    log.append(clicks(2, item="unknown"))
+    Item.objects.create(id="hidden", is_hidden=True, categories=["sports"])
+    Item.objects.create(id="tomorrow", published_at="2999-01-01T00:00Z", categories=["sports"])
+    Item.objects.create(id="sports news", categories=["sports", "local"])
+    learner.learn(0)
+    assert board().items == ["sports news", "unknown"]
+    assert board("category:sports").items == board("category:local").items == ["sports news"]
+    assert board("category:none").items == []
+    Item.objects.filter(id="hidden").update(is_hidden=False)
+    learner.learn(0)
+    assert board().items == ["hidden", "sports news", "unknown"]
+    assert board("category:sports").items == ["hidden", "sports news"]
+
+
+def test_boards_by_country():
+    log.append(events("abc", ["x", "x", "y"], country=["DE", "FR", "DE"]))
+    learner.learn(0)
+    assert sorted(board("country:DE").items) == ["x", "y"]
+    assert board("country:FR").items == ["x"]
+
+
+def test_shards_publish_their_sum(settings):
+    settings.SHARDS = 2
+    log.append(clicks(50))
+    log.append(clicks(20, item="other"))
+    assert learner.learn(0) + learner.learn(1) == 70
+    assert Learner.objects.get(shard=0).n_events > 10
+    assert Learner.objects.get(shard=1).n_events > 10
+    assert board().items == ["story", "other"]
+    assert board().score(0) == pytest.approx(50, rel=1e-3)
+
+
+def test_only_the_newest_checkpoints_are_kept(settings):
+    settings.CHECKPOINTS_KEPT = 3
+    for number in range(6):
+        log.append(clicks(1, start=number))
+        learner.learn(0)
+    assert [each.step for each in Checkpoint.objects.order_by("-id")] == [6, 5, 4]
+
+
+def test_checkpoints_cost_a_share_of_the_time_at_most(settings):
+    settings.CHECKPOINT_EVERY_S = 1e9
+    log.append(clicks(1))
+    learner.learn(0)
+    before = Checkpoint.objects.count()
+    log.append(clicks(1, start=1))
+    learner.learn(0)
+    assert Checkpoint.objects.count() == before
+
+
+def test_verify_says_when_the_log_no_longer_reaches_back():
+    for number in range(3):
+        log.append(clicks(5, start=5 * number))
+        learner.learn(0)
+    newest = Checkpoint.objects.latest("id")
+    Step.objects.filter(number=1).delete()
+    with pytest.raises(learner.LogIncomplete):
+        learner.verify(newest)
+    assert learner.verify(newest, start=Checkpoint.objects.get(step=2)) == newest.digest
+
+
+def test_a_checkpoint_goes_out_to_a_file_and_into_another_shard(tmp_path):
+    log.append(clicks(5))
+    learner.learn(0)
+    newest = Checkpoint.objects.latest("id")
+    call_command("checkpoint", "export", newest.pk, tmp_path / "state")
+    alone = Pipeline.from_bytes((tmp_path / "state").read_bytes())
+    assert alone.board(10).items == ["story"]
+    call_command("checkpoint", "import", tmp_path / "state", "--shard", "1")
+    assert Learner.objects.get(shard=1).checkpoint.digest == newest.digest
+    with pytest.raises(CommandError, match="has learned already"):
+        call_command("checkpoint", "import", tmp_path / "state", "--shard", "0")
+    (tmp_path / "state").write_bytes(b"GSWCKP01 and then some")
+    with pytest.raises(CommandError, match="not a checkpoint"):
+        call_command("checkpoint", "import", tmp_path / "state", "--shard", "1")
+
+
+def test_the_verify_command_fails_when_a_digest_differs(capsys):
+    log.append(clicks(5))
+    learner.learn(0)
+    call_command("checkpoint", "verify")
+    assert "the same digest" in capsys.readouterr().out
+    Checkpoint.objects.update(digest="0" * 64)
+    with pytest.raises(CommandError, match="the log folds to"):
+        call_command("checkpoint", "verify")
+    with pytest.raises(CommandError, match="there is no checkpoint 999"):
+        call_command("checkpoint", "verify", "999")
+
+
+def test_a_rebuild_learns_the_log_again_as_the_settings_are_now(settings):
+    for number in range(3):
+        log.append(clicks(5, start=5 * number))
+        learner.learn(0)
+    settings.HALF_LIVES_S = [60]
+    call_command("model", "rebuild")
+    log.append(clicks(5, start=50))
+    assert learner.learn(0) == 5
+    assert warm().config == replace(learner.configured(), half_lives_s=(60,))
+    assert warm().n_events == 20
+    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+
+
+def test_a_learner_without_a_log_that_reaches_back_says_so():
+    log.append(clicks(5))
+    learner.learn(0)
+    Checkpoint.objects.update(data=b"nothing")
+    Step.objects.all().delete()
+    restart()
+    with pytest.raises(learner.LogIncomplete, match="recorded any more"):
+        learner.learn(0)
+    with pytest.raises(CheckpointCorrupt):
+        Pipeline.from_bytes(b"nothing")

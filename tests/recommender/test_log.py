@@ -1,0 +1,201 @@
+"""The log: once each, in commit order, nothing skipped and nothing repeated, whoever writes at the same time."""
+
+import threading
+import time
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from recommender import log
+from recommender.core.events import Kind, country_code
+from recommender.log import Position
+from recommender.models import Event
+from tests.recommender.logs import clicks, events
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_log")]
+
+KEY = b"0123456789abcdef"
+
+
+def read_all(limit=1000, **options):
+    """Everything visible, slice by slice."""
+    position, found = Position(), []
+    while len(part := log.read(after=position, since_ms=0, limit=limit, **options)):
+        found.append(part)
+        position = part.end
+    return found
+
+
+def test_an_event_comes_back_as_it_was_sent():
+    row = {"kind": [int(Kind.RATING)], "occurred_at": [1_700_000_000.25], "value": [4.5], "position": [3]}
+    texts = {name: [f"the {name}"] for name in ("session", "recommendation", "user_agent", "referrer")}
+    log.append(events(["ana"], ["näme 🦀"], **row, **texts, ip=["2001:db8::1"], country=["DE"], key=[KEY]))
+    (found,) = read_all()
+    assert (found.actors, found.items, found.kind.tolist()) == (["ana"], ["näme 🦀"], [Kind.RATING])
+    assert found.occurred_ms.tolist() == [1_700_000_000_250]
+    assert found.country.tolist() == [country_code("DE")]
+    stored = Event.objects.get()
+    assert (stored.session, stored.value, stored.position, stored.ip) == ("the session", 4.5, 3, "2001:db8::1")
+    assert abs(found.received_ms[0] - stored.received_at.timestamp() * 1000) < 1
+
+
+def test_an_event_without_a_time_of_its_own_occurred_when_it_came():
+    log.append(clicks(1))
+    (found,) = read_all()
+    assert found.occurred_ms == found.received_ms
+
+
+def test_the_same_key_is_written_once():
+    assert log.append(events("ab", "xy", key=[KEY, None])) == 2
+    assert log.append(events("ab", "xy", key=[KEY, None])) == 1
+    assert Event.objects.count() == 3
+
+
+def test_a_retry_after_midnight_is_still_a_duplicate():
+    log.append(events("a", "x", key=[KEY]))
+    with connection.cursor() as cursor:  # as if it had been sent a week ago
+        cursor.execute("UPDATE recommender_event_key SET received_on = received_on - 7")
+    assert log.append(events("a", "x", key=[KEY])) == 0
+
+
+def test_two_writers_with_the_same_keys_in_other_orders_do_not_deadlock():
+    keys = [bytes([number]) * 16 for number in range(200)]
+    written, errors = [], []
+
+    def write(order):
+        try:
+            for _ in range(5):
+                written.append(log.append(events(["a"] * 200, ["x"] * 200, key=order)))
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=(order,)) for order in (keys, keys[::-1])]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert (errors, sum(written)) == ([], 200)
+
+
+def test_parallel_writers_one_of_them_slow_lose_nothing_and_repeat_nothing():
+    n_writers, n_batches, n_events = 4, 25, 20
+    is_done = threading.Event()
+
+    def write(writer):
+        for batch in range(n_batches):
+            with transaction.atomic():
+                log.append(clicks(n_events, start=1000 * batch, item=f"writer-{writer}"))
+                if writer == 0:
+                    time.sleep(0.02)  # its numbers are taken, the others commit past it
+        connection.close()
+
+    def write_all():
+        threads = [threading.Thread(target=write, args=(writer,)) for writer in range(n_writers)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        is_done.set()
+
+    writing = threading.Thread(target=write_all)
+    writing.start()
+    position, seen = Position(), []
+    while True:
+        was_done = is_done.is_set()
+        part = log.read(after=position, since_ms=0, limit=64)
+        if len(part):
+            position = part.end
+            seen += list(zip(part.items, part.actors, strict=True))
+        elif was_done:
+            break
+    writing.join()
+    assert len(seen) == n_writers * n_batches * n_events
+    assert len(set(seen)) == len(seen)
+    for writer in range(n_writers):  # what one writer wrote comes in its order
+        of_writer = [actor for item, actor in seen if item == f"writer-{writer}"]
+        assert of_writer == sorted(of_writer, key=lambda actor: int(actor.split("-")[1]))
+
+
+def test_nothing_is_read_past_an_open_transaction():
+    log.append(clicks(1, item="before"))
+    is_open, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            log.append(clicks(1, item="held"))
+            is_open.set()
+            may_end.wait(10)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    is_open.wait(10)
+    log.append(clicks(1, item="after"))
+    first = log.read(after=Position(), since_ms=0, limit=10)
+    assert (first.items, first.is_end) == (["before"], False)
+    may_end.set()
+    holder.join()
+    rest = log.read(after=first.end, since_ms=0, limit=10)
+    assert (rest.items, rest.is_end) == (["held", "after"], True)
+
+
+def test_a_known_range_is_read_again_the_same():
+    log.append(clicks(10))
+    log.append(clicks(10, start=10))
+    first = log.read(after=Position(), since_ms=0, limit=7)
+    log.append(clicks(5, start=20))
+    again = log.read(after=Position(), until=first.end, since_ms=0, limit=100)
+    assert again.actors == first.actors == [f"actor-{number}" for number in range(7)]
+
+
+def test_shards_divide_the_actors():
+    log.append(clicks(200))
+    parts = [read_all(shards=3, shard=shard) for shard in range(3)]
+    actors = [set(part[0].actors) for part in parts]
+    assert all(actors)
+    assert len(set.union(*actors)) == sum(map(len, actors)) == 200
+
+
+def test_the_log_refuses_updates():
+    log.append(clicks(1))
+    with pytest.raises(DatabaseError, match="append-only"):
+        Event.objects.update(actor="somebody else")
+
+
+def test_retention_drops_whole_days_and_their_keys():
+    today = datetime.now(UTC).date()
+    old = today - timedelta(days=40)
+    log.ensure_partitions(today=old)
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO recommender_event_key VALUES (%s, %s)", [KEY, old])
+    log.append(events("a", "x", key=[KEY[::-1]]))
+    log.drop_before(today - timedelta(days=30))
+    assert min(log.partitions()) == today - timedelta(days=1)
+    assert Event.objects.count() == 1
+    assert log.append(events("ab", "xx", key=[KEY, KEY[::-1]])) == 1
+
+
+def test_a_missing_partition_is_made_when_it_is_needed():
+    for day in log.partitions():
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE recommender_event_{day:%Y%m%d}")
+    assert log.append(clicks(3)) == 3
+
+
+def test_making_partitions_again_changes_nothing():
+    before = log.partitions()
+    log.ensure_partitions()
+    assert log.partitions() == before
+    assert before[-1] - date.fromordinal(datetime.now(UTC).date().toordinal()) == timedelta(days=7)
+
+
+def test_the_reader_looks_a_day_behind_stream_time():
+    log.append(clicks(1))
+    now_ms = int(time.time() * 1000)
+    assert len(log.read(after=Position(), since_ms=now_ms, limit=10)) == 1
+    assert len(log.read(after=Position(), since_ms=now_ms + 2 * 86_400_000, limit=10)) == 0
+
+
+def test_the_highest_number_counts_the_events():
+    before = log.last_seq()
+    log.append(clicks(10))
+    assert log.last_seq() == before + 10
