@@ -154,7 +154,7 @@ def restore(learner: Learner) -> Warm:
 def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> None:
     """Fold the recorded steps after_step+1 .. to_step of the log into a Pipeline that stands at after_step.
 
-    Raises LogIncomplete where a step is not recorded any more, or the log does not hold all its events. 2 us an event.
+    Raises LogIncomplete where a step is not recorded any more, or the log lacks events of it. 2 us an event.
     """
     recorded = Step.objects.filter(shard=shard, number__gt=after_step, number__lte=to_step)
     if recorded.count() != to_step - after_step:
