@@ -52,6 +52,10 @@ def serving(script):
             script.connections.add(self.client_address)
             script.next()(self)
 
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(200, {})
+
         def answer(self, status, value, headers=None):
             body = json.dumps(value).encode()
             self.send_response(status)

@@ -1,0 +1,62 @@
+"""`manage.py demo`: keeps an invented news site running against a server, for a first look at what it does."""
+
+import secrets
+import threading
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from recommender.client import Client, Refused, Stopped
+from recommender.demo.feed import Feed
+from recommender.demo.newsroom import Newsroom
+from recommender.management.server import add_server_arguments, key_of, stop_on_signals
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()  # talks to a server over HTTP only
+    help = "Send a live stream of an invented news site, with a story that breaks two minutes after the start."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_server_arguments(parser)
+        parser.add_argument("--items-key", help="Describes the items, where --key may not.")
+        parser.add_argument("--rate", type=float, default=40.0, help="Events a second on an average hour (40).")
+        parser.add_argument(
+            "--seed", type=int, help="The same seed invents the same people and news. Default: new ones."
+        )
+        parser.add_argument("--for-s", type=float, help="Stop after so many seconds. Default: when told to.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 < options["rate"] <= 2000:
+            raise CommandError("--rate must be above 0 and at most 2000; for a load test use `manage.py bench`.")
+        seed = options["seed"] if options["seed"] is not None else secrets.randbits(24)
+        stop = threading.Event()
+        key = key_of(options)
+        try:
+            client = Client(options["url"], key=key, stop=stop, on_wait=self._note_wait)
+            items = Client(options["url"], key=options["items_key"] or key, stop=stop, on_wait=self._note_wait)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        newsroom = Newsroom(seed=abs(seed), started_at=time.time(), rate=options["rate"])
+        feed = Feed(newsroom, client, items=items, stop=stop, say=self._say)
+        with stop_on_signals(stop):
+            self._say(time.time(), f"a news site opens: about {options['rate']:g} events a second, seed {seed}")
+            try:
+                feed.run(for_s=options["for_s"])
+            except Stopped:
+                pass
+            except Refused as error:
+                raise CommandError(f"The server refuses the stream. {error}") from None
+            finally:
+                client.close()
+                items.close()
+        done = feed.receipt
+        self._say(time.time(), f"closed after {done.n_answered:,} events, {client.n_retries:,} batches sent again")
+
+    def _say(self, at: float, text: str) -> None:
+        self.stdout.write(f"{time.strftime('%H:%M', time.localtime(at))} {text}")
+        self.stdout.flush()
+
+    def _note_wait(self, reason: str, pause_s: float) -> None:
+        if pause_s >= 1.0:  # the first short ones are not worth a line
+            self._say(time.time(), f"{reason}; the same again in {pause_s:.0f} s")

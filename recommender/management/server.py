@@ -1,0 +1,54 @@
+"""What commands that talk to a running server have in common: which one, by which key, and how they are stopped."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+KEY_VARIABLE = "GROUNDSWELL_KEY"
+
+
+def add_server_arguments(parser: CommandParser) -> None:
+    """`--url` and `--key`."""
+    parser.add_argument("--url", default=DEFAULT_URL, help=f"Where the server answers ({DEFAULT_URL}).")
+    parser.add_argument(
+        "--key",
+        help=f"An API key with the scope `ingest`. Default: ${KEY_VARIABLE}, which no list of processes shows.",
+    )
+
+
+def key_of(options: dict[str, Any]) -> str:
+    """The key named by the options or the environment. Raises CommandError."""
+    key = options["key"] or os.environ.get(KEY_VARIABLE)
+    if not key:
+        raise CommandError(
+            f"Which key? Give --key or set {KEY_VARIABLE}. `make run` printed one; otherwise make one:"
+            " manage.py keys make NAME --scope ingest"
+        )
+    return str(key)
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; a second one ends at once, as without us."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(_number: int, _frame: object) -> None:
+        stop.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        restore()
