@@ -5,6 +5,7 @@ minute is forgiven. The servers are stopped only after everything that uses them
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from config.processes import Child, shorten
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+LOOK_EVERY_S = 0.2
 FORGIVEN_AFTER_S = 60.0
 MOST_FAILURES = 5  # of a child that the others can do without
 _SHORTEN_EVERY_S = 60.0
@@ -92,6 +94,13 @@ class Crew:
             self._shortened_at = now
             for member in self._members:
                 shorten(member.child.log)
+
+    def watch_until(self, condition: Callable[[], bool], *, within_s: float = math.inf) -> None:
+        """Watches everybody until the condition holds, we are told to stop, or the time is over."""
+        deadline = time.monotonic() + within_s
+        while not condition() and not self._stop_sign.is_up() and time.monotonic() < deadline:
+            self.watch()
+            time.sleep(LOOK_EVERY_S)
 
     def _note_end(self, member: _Member, now: float) -> None:
         child = member.child

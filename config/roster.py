@@ -54,7 +54,7 @@ def web(home: Home, port: int) -> Child:
             str(port),
             "config.wsgi:application",
         ),
-        is_ready=lambda _child: _answers(port),
+        is_ready=lambda _child: answers(port, "/health/live"),
     )
 
 
@@ -89,11 +89,12 @@ def demo(home: Home, port: int, key: str) -> Child:
     return _child(home, "demo", "django", "demo", "--url", f"http://{HOST}:{port}", env={"GROUNDSWELL_KEY": key})
 
 
-def _answers(port: int) -> bool:
+def answers(port: int, path: str) -> bool:
+    """Whether the web server answers 200."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection = http.client.HTTPConnection(HOST, port, timeout=5)
         try:
-            connection.request("GET", "/health/live")
+            connection.request("GET", path)
             return connection.getresponse().status == http.client.OK
         finally:
             connection.close()

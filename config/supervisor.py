@@ -22,13 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config import roster
-from config.crew import Crew, StopSign, say
+from config.crew import LOOK_EVERY_S, Crew, StopSign, say
 from config.embedded import CannotStart, Home, PostgreSQL, Valkey
 from config.home import Account
 from config.processes import end_orphans
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-_LOOK_EVERY_S = 0.2
+_LEARNS_WITHIN_S = 20.0  # more when it has much to catch up with, which need not be waited for
 
 
 @contextlib.contextmanager
@@ -91,15 +91,14 @@ def run() -> None:
         for worker in roster.workers(home):
             crew.start(worker)
         crew.start(roster.beat(home))
-        progress("worker and beat started")
+        crew.watch_until(lambda: roster.answers(port, "/health/ready"), within_s=_LEARNS_WITHIN_S)
+        progress("worker learns" if roster.answers(port, "/health/ready") else "the worker takes its time")
         has_demo = credentials is not None and os.environ.get("DEMO", "1") != "0"
         if credentials and has_demo:
             crew.start(roster.demo(home, port, credentials["keys"]["ingest"]), may_end=True)
         if not stop_sign.is_up():
             say(roster.banner(home, port, credentials, has_demo=has_demo))
-        while not stop_sign.is_up():
-            crew.watch()
-            time.sleep(_LOOK_EVERY_S)
+        crew.watch_until(stop_sign.is_up)
         say("\nStopping (Ctrl-C again: at once)")
     say("Stopped. `make run` continues from the same data.")
 
@@ -120,7 +119,7 @@ def exec_command(command: list[str]) -> int:
                     process.kill()
                 elif stop_sign.last:
                     process.send_signal(stop_sign.last)
-            time.sleep(_LOOK_EVERY_S / 4)
+            time.sleep(LOOK_EVERY_S / 4)
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
@@ -135,7 +134,7 @@ def hold(kept: Path | None) -> int:
         say(json.dumps(_test_env(home, addresses)))
         while not stop_sign.is_up():
             crew.watch()
-            readable, _, _ = select.select([sys.stdin], [], [], _LOOK_EVERY_S)
+            readable, _, _ = select.select([sys.stdin], [], [], LOOK_EVERY_S)
             if readable and not os.read(sys.stdin.fileno(), 4096):
                 break
     return 0
