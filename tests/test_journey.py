@@ -1,0 +1,211 @@
+"""The whole way of a click, through every process, on private servers and on the ones of a machine that has some.
+
+And the same while the processes are killed one after the other: what was acknowledged is in the log once, learned
+once, and a fresh fold of the log arrives at the digest of the checkpoint.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from functools import cached_property
+
+import psycopg
+import pytest
+import redis
+from kombu import Connection
+
+from tests.supervised import BASE_DIR, Running, fresh_home, wait_for
+
+POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
+VIEW = "redis://127.0.0.1:6379/15"
+BROKERS = {"rabbitmq": "amqp://guest:guest@127.0.0.1:5672//", "redis": "redis://127.0.0.1:6379/14"}
+
+
+def call(running, path, *, key, body=None, method=None):
+    """Status and JSON of an answer; 0 and the reason where nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {running.keys[key]}", "Content-Type": "application/json"}
+    request = urllib.request.Request(running.url + path, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read() or b"null")
+    except OSError as error:
+        return 0, str(error)
+
+
+def trending(running, query=""):
+    status, answer = call(running, f"/api/v1/trending{query}", key="read")
+    return [entry["item"] for entry in answer["items"]] if status == 200 else None
+
+
+def events(actors, item, **more):
+    return {"events": [{"event_id": str(uuid.uuid4()), "actor": actor, "item": item} | more for actor in actors]}
+
+
+def manage(running, *arguments):
+    """What a command of manage.py says, on the servers of a running supervisor."""
+    env = {
+        name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "BROKER_URL", "VIEW_URL")
+    }
+    env |= {"GROUNDSWELL_HOME": str(running.home.path)} | getattr(running, "servers", {})
+    command = [sys.executable, "manage.py", *arguments]
+    done = subprocess.run(command, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class RunningOnServers(Running):
+    """On servers that were there before, where no key exists until somebody makes one."""
+
+    def __init__(self, home, servers):
+        super().__init__(home, **servers)
+        self.servers = servers
+
+    @cached_property
+    def keys(self):
+        keys = {scope: f"gsw_{uuid.uuid4().hex}" for scope in ("ingest", "read")}
+        for scope, secret in keys.items():
+            manage(self, "keys", "make", f"journey {scope}", "--scope", scope, "--key", secret)
+        return keys
+
+
+@pytest.fixture
+def home():
+    with fresh_home() as home:
+        yield home
+
+
+def walk(running):
+    """From clicks to lists, as a site would."""
+    readers = [f"reader-{number}" for number in range(30)]
+    story = events(readers, "dam-gives-way", context={"country": "DE"})
+    assert call(running, "/api/v1/events", key="ingest", body=story) == (
+        202,
+        {"accepted": 30, "duplicates": 0, "rejected": []},
+    )
+    assert call(running, "/api/v1/events", key="ingest", body=story)[1]["duplicates"] == 30
+    call(running, "/api/v1/events", key="ingest", body=events(readers[:10], "harvest-festival"))
+    wait_for(lambda: trending(running) == ["dam-gives-way", "harvest-festival"])
+    assert trending(running, "?country=DE") == ["dam-gives-way"]
+
+    status, answer = call(running, "/api/v1/trending?limit=1", key="read")
+    (first,) = answer["items"]
+    assert (status, answer["state"]) == (200, "learning")
+    assert first["score"] == pytest.approx(30, rel=0.1)
+    assert first["margin"]["actors"] == pytest.approx(20, abs=3)
+
+    described = {"items": [{"id": "dam-gives-way", "categories": ["local"]}, {"id": "ad", "is_hidden": True}]}
+    assert call(running, "/api/v1/items", key="ingest", body=described, method="PUT")[0] == 200
+    wait_for(lambda: trending(running, "?category=local") == ["dam-gives-way"])
+    call(running, "/api/v1/events", key="ingest", body=events(readers, "ad"))
+    hide = {"is_hidden": True}
+    assert call(running, "/api/v1/items/dam-gives-way", key="ingest", body=hide, method="PATCH")[0] == 200
+    wait_for(lambda: trending(running) == ["harvest-festival"])
+
+    undo = events(readers[:10], "harvest-festival", kind="undo")
+    call(running, "/api/v1/events", key="ingest", body=undo)
+    wait_for(lambda: trending(running) == [])
+
+
+def test_a_click_goes_its_way_on_private_servers(home):
+    with Running(home) as running:
+        walk(running)
+        assert "the same digest" in manage(running, "checkpoint", "verify")
+
+
+@pytest.fixture(params=list(BROKERS))
+def servers(request, home):
+    """Addresses of the machine's own servers, and a database of our own in them."""
+    name = f"groundswell_journey_{uuid.uuid4().hex[:12]}"
+    try:
+        with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=2) as admin:
+            redis.Redis.from_url(VIEW, socket_connect_timeout=2).ping()
+            with Connection(BROKERS[request.param], connect_timeout=2) as broker:
+                broker.connect()
+            admin.execute(f"CREATE DATABASE {name}")
+            # the names of queues are the project's: two of these at once would take each other's wakes
+            admin.execute("SELECT pg_advisory_lock(7215)")
+            yield {
+                "DATABASE_URL": POSTGRES.rpartition("/")[0] + f"/{name}",
+                "BROKER_URL": BROKERS[request.param],
+                "VIEW_URL": VIEW,
+                "SECRET_KEY": "a key of the journey's own, longer than 32 characters",
+            }
+            redis.Redis.from_url(VIEW).flushdb()
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    except (psycopg.OperationalError, redis.RedisError, OSError) as error:
+        pytest.skip(f"no servers to make the journey on ({error})")
+
+
+def test_a_click_goes_its_way_on_the_machines_servers(home, servers):
+    with RunningOnServers(home, servers) as running:
+        walk(running)
+
+
+class Feeder(threading.Thread):
+    """Sends clicks until told to stop; repeats each batch, with its ids, until it is acknowledged."""
+
+    def __init__(self, running):
+        super().__init__()
+        self._running, self._is_over = running, threading.Event()
+        self.n_acknowledged = self.n_retries = 0
+
+    def run(self):
+        number = 0
+        while not self._is_over.is_set():
+            actors = [f"reader-{(7 * number + offset) % 400}" for offset in range(40)]
+            body = events(actors, f"story-{number % 9}")
+            while call(self._running, "/api/v1/events", key="ingest", body=body)[0] != 202:
+                self.n_retries += 1
+                time.sleep(0.05)
+            self.n_acknowledged += 40
+            number += 1
+
+    def stop(self):
+        self._is_over.set()
+        self.join()
+
+
+def test_whatever_is_killed_every_acknowledged_event_counts_once(home):
+    with Running(home) as running:
+        feeder = Feeder(running)
+        feeder.start()
+        try:
+            for program in ("celery", "granian", "valkey-server", "postgres", "celery", "postgres"):
+                before = feeder.n_acknowledged
+                wait_for(lambda before=before: feeder.n_acknowledged > before + 200)
+                os.kill(wait_for(lambda program=program: running.pid_of(program)), signal.SIGKILL)
+            before = feeder.n_acknowledged
+            wait_for(lambda: feeder.n_acknowledged > before + 200, within_s=60)
+        finally:
+            feeder.stop()
+
+        wait_for(
+            lambda: running.execute("SELECT n_events FROM recommender_learner") == [(feeder.n_acknowledged,)],
+            within_s=60,
+        )
+        assert running.execute("SELECT count(*), count(DISTINCT event_key) FROM recommender_event") == [
+            (feeder.n_acknowledged, feeder.n_acknowledged)
+        ]
+        assert feeder.n_retries > 0  # the kills were felt
+        assert trending(running)
+        verified = wait_for(lambda: _verified(running))
+        assert "the same digest" in verified
+
+
+def _verified(running):
+    """What `checkpoint verify` says, once the newest step is in a checkpoint."""
+    (behind,) = running.execute(
+        "SELECT l.step - c.step FROM recommender_learner l JOIN recommender_checkpoint c ON c.id = l.checkpoint_id"
+    )[0]
+    return None if behind else manage(running, "checkpoint", "verify")
