@@ -9,15 +9,18 @@ import os
 from celery import Celery
 from celery.schedules import crontab
 from django.conf import settings
-from kombu import Queue
+from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+LEARN = [f"learn-{shard}" for shard in range(settings.SHARDS)]
 
 app = Celery("groundswell", broker=settings.BROKER_URL, set_as_current=True)
 app.conf.update(
     task_ignore_result=True,
     task_default_queue="maintenance",
-    task_queues=[Queue("maintenance"), *(Queue(f"learn-{shard}") for shard in range(settings.SHARDS))],
+    task_default_exchange="groundswell",
+    task_queues=[Queue(name, Exchange("groundswell"), name) for name in ("maintenance", *LEARN)],
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
@@ -27,13 +30,13 @@ app.conf.update(
     beat_max_loop_interval=max(0.05, settings.WAKE_EVERY_S),
     beat_schedule={
         **{
-            f"learn-{shard}": {
+            name: {
                 "task": "recommender.learn",
                 "schedule": settings.WAKE_EVERY_S,
                 "args": (shard,),
-                "options": {"queue": f"learn-{shard}", "expires": 1.5 * settings.WAKE_EVERY_S},
+                "options": {"queue": name, "expires": 1.5 * settings.WAKE_EVERY_S},
             }
-            for shard in range(settings.SHARDS)
+            for shard, name in enumerate(LEARN)
         },
         "keep-house": {"task": "recommender.keep_house", "schedule": crontab(minute=7)},
     },
