@@ -10,9 +10,16 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
-from marshmallow.validate import Range
+from marshmallow import ValidationError
+from marshmallow.validate import Length, OneOf, Range
 
 from config import embedded
+
+
+def _all_positive(values: list[int]) -> None:
+    if min(values, default=1) < 1:
+        raise ValidationError("each must be at least 1")
+
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -46,11 +53,13 @@ RETENTION_DAYS = env.int("RETENTION_DAYS", default=30, validate=Range(min=1))
 # Unlearned events past which ingest answers 429.
 BACKLOG_LIMIT = env.int("BACKLOG_LIMIT", default=2_000_000, validate=Range(min=1))
 # Whether an accepted event must survive a power cut ("on") or only a crash of the process ("off").
-SYNCHRONOUS_COMMIT = env.str("SYNCHRONOUS_COMMIT", default="on", validate=lambda v: v in ("on", "off"))
+SYNCHRONOUS_COMMIT = env.str("SYNCHRONOUS_COMMIT", default="on", validate=OneOf(["on", "off"]))
 
 # -- what is learned (a new value takes effect with `manage.py model rebuild`) -----------------------------------
 # Half-lives kept at once, in seconds: the learning rates of the counts. The first one is served.
-HALF_LIVES_S = env.list("HALF_LIVES_S", subcast=int, default=[300, 3600, 21600])
+HALF_LIVES_S = env.list(
+    "HALF_LIVES_S", subcast=int, default=[300, 3600, 21600], validate=[Length(min=1, max=8), _all_positive]
+)
 # Within this many seconds an actor's acts on one item are one unit.
 HORIZON_S = env.int("HORIZON_S", default=86_400, validate=Range(min=60))
 # Units one actor may have in all counts together, in unit weights.

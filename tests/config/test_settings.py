@@ -1,0 +1,48 @@
+"""Settings and their page say the same; values that cannot be right stop the start."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+READ = re.compile(r'env\.\w+\(\s*"(\w+)"')
+
+
+def test_every_setting_is_documented():
+    settings = set(READ.findall((BASE_DIR / "config/settings.py").read_text()))
+    documented = set(re.findall(r"^\| `(\w+)`", (BASE_DIR / "docs/settings.md").read_text(), re.MULTILINE))
+    of_first_run = {"PORT", "DEMO", "GROUNDSWELL_HOME", "PG_BIN_DIR", "VALKEY_BIN"}
+    assert len(settings) > 20
+    assert documented - of_first_run == settings
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"SECRET_KEY": "short"}, "at least 32"),
+        ({"SHARDS": "many"}, "SHARDS"),
+        ({"SHARDS": "65"}, "SHARDS"),
+        ({"HALF_LIVES_S": "300,fast"}, "HALF_LIVES_S"),
+        ({"HALF_LIVES_S": "0"}, "HALF_LIVES_S"),
+        ({"HALF_LIVES_S": ""}, "HALF_LIVES_S"),
+        ({"SYNCHRONOUS_COMMIT": "perhaps"}, "SYNCHRONOUS_COMMIT"),
+        ({"RETENTION_DAYS": "-1"}, "RETENTION_DAYS"),
+        ({"DEBUG": "maybe"}, "DEBUG"),
+    ],
+)
+def test_a_setting_that_cannot_be_stops_the_start_and_is_named(wrong, said):
+    env = os.environ | {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", "SECRET_KEY": "x" * 32} | wrong
+    done = subprocess.run(
+        [sys.executable, "-c", "import config.settings"],
+        cwd=BASE_DIR,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert said in done.stderr
