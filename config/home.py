@@ -140,8 +140,8 @@ class Home:
             return file.read_text()
         self.make()
         with self._explaining():
-            draft = self.path / f".{name}.{os.getpid()}"
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=self.path)  # its owner's only
+            with open(descriptor, "w") as out:
                 out.write(make())
                 out.flush()
                 os.fsync(out.fileno())
@@ -150,7 +150,7 @@ class Home:
             except FileExistsError:
                 pass
             finally:
-                draft.unlink()
+                os.unlink(draft)
             return file.read_text()
 
     # -- the folder -----------------------------------------------------------------------------------------
@@ -200,9 +200,7 @@ class Home:
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise CannotStart(
-                f"Cannot use {self.path}: {error}. Set GROUNDSWELL_HOME to another folder."
-            ) from error
+            raise CannotStart(f"Cannot use {self.path}: {error}. Set GROUNDSWELL_HOME to another folder.") from error
 
 
 def _make_dir(path: Path, mode: int, account: Account | None = None) -> None:

@@ -2,8 +2,10 @@
 
 import os
 import pwd
+import shutil
 import signal
 import stat
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,6 +14,9 @@ from config.embedded import PostgreSQL
 from config.home import Account
 from config.processes import find_orphans
 from tests.supervised import Held, fresh_home, start_supervisor, wait_for
+
+OTHER_POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+OTHER_VALKEY = shutil.which("valkey-server") or shutil.which("redis-server")
 
 
 @pytest.fixture
@@ -145,3 +150,21 @@ def test_programs_that_nobody_cannot_reach_are_copied_to_where_it_can(home, monk
     binaries = PostgreSQL(home=home, account=account)._binaries()
     assert binaries.is_relative_to(home.path)
     assert (binaries / "initdb").exists()
+
+
+@pytest.mark.skipif(not OTHER_POSTGRESQL or not OTHER_VALKEY, reason="this machine has no other PostgreSQL and Redis")
+def test_other_programs_are_used_when_they_are_named(home, monkeypatch):
+    monkeypatch.setenv("PG_BIN_DIR", str(OTHER_POSTGRESQL[-1]))
+    monkeypatch.setenv("VALKEY_BIN", str(OTHER_VALKEY))
+    with Held(home) as held, view_of(home) as view:
+        assert held.execute("SHOW server_version")[0][0].startswith(OTHER_POSTGRESQL[-1].parent.name)
+        assert view.ping()
+    assert find_orphans(home.path) == []
+
+
+def test_a_named_program_that_is_none_is_refused(home, monkeypatch):
+    monkeypatch.setenv("PG_BIN_DIR", "/nowhere")
+    second = start_supervisor("hold", str(home.path))
+    said, _ = second.communicate(timeout=30)
+    assert second.returncode == 1
+    assert "PG_BIN_DIR does not lead to a program" in said
