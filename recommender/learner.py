@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import redis
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
@@ -34,6 +33,7 @@ from recommender.publisher import Publisher
 
 REFOLD_EVENTS = 65_536  # read at once when folding recorded steps again
 CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
+PUBLISH_SHARE = 0.25  # of the time, at most, goes into publishing after steps that are not full
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +94,13 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
             as_of = read_at if events.is_end else warm.pipeline.stream_ms / 1000
             is_draining = len(events) == settings.STEP_EVENTS and began_at < stop_at
         if not is_draining or began_at >= publish_at:
-            _publish(warm, learner, as_of)
-            publish_at = began_at + settings.PUBLISH_EVERY_S
+            publish_began_at = time.monotonic()
+            warm.publisher.publish(warm.pipeline, learner, as_of)
+            publish_took_s = time.monotonic() - publish_began_at
+            publish_at = began_at + max(settings.PUBLISH_EVERY_S, publish_took_s / PUBLISH_SHARE)
         if warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
             write_checkpoint(warm, learner)
-        warm.step_due_at = began_at + 0.9 * settings.PUBLISH_EVERY_S
+        warm.step_due_at = publish_at - 0.1 * settings.PUBLISH_EVERY_S  # beat may be a little early
     _warm[shard] = warm
     return n_learned
 
@@ -133,6 +135,12 @@ def restore(learner: Learner) -> Warm:
     Without any, everything the log holds is folded again from nothing. Raises LogIncomplete where that is not enough.
     """
     began_at = time.monotonic()
+    if learner.xid > log.newest_xid():
+        raise LogIncomplete(
+            f"shard {learner.shard} has learned up to transaction {learner.xid}, the server is at {log.newest_xid()}:"
+            " the database was restored from a dump, and new events would sort before the old. Advance the server's"
+            " counter past it with pg_resetwal --next-transaction-id (and --epoch), then start again"
+        )
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:
         try:
@@ -279,13 +287,6 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
     for name, value in moved.items():
         setattr(learner, name, value)
     return learner
-
-
-def _publish(warm: Warm, learner: Learner, as_of: float) -> None:
-    try:
-        warm.publisher.publish(warm.pipeline, learner, as_of)
-    except redis.RedisError as error:  # learning goes on; readers have their last copy
-        logger.warning("the store of the view does not answer: %s", error)
 
 
 def _store_checkpoint(

@@ -7,6 +7,8 @@ Serial numbers become visible out of order: of two writers, the one with the hig
 reader that remembers only the highest number it saw would skip the other. So the log is ordered by the writing
 transaction's id, then by number, and is read only below `pg_snapshot_xmin(pg_current_snapshot())`: every transaction
 below that has ended, so nothing can appear there any more. Rows are never updated, so each has one position for ever.
+(A transaction that has written and stays open, in any database of the server, holds the reader back as long: that is
+a lag one sees, not a loss.)
 
 Partitions are chosen by time but the position is not, so the reader tells PostgreSQL how far back to look:
 `PARTITION_SLACK` before the stream time already read. A row not yet read was written by a later transaction than the
@@ -201,6 +203,12 @@ def read(
         items=items.split("\n") if rows.size else [],
         is_end=bool(is_quiet) and len(rows) < limit,
     )
+
+
+def newest_xid() -> int:
+    """The transaction id the server will give next."""
+    (xid,) = _fetch("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint", [])
+    return int(xid)
 
 
 def last_seq() -> int:

@@ -5,6 +5,7 @@ model here is for looking at it. The other tables are ordinary.
 """
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -134,6 +135,7 @@ class Step(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["shard", "number"], name="one_step_a_number")]
+        indexes = [BrinIndex(fields=["created_at"], name="step_created_at")]  # for pruning
 
     def __str__(self):
         return f"step {self.number} of shard {self.shard}"

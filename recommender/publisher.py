@@ -8,6 +8,7 @@ and no replay depends on them. With several shards every learner leaves its tall
 counts are integers on the scale of an epoch, so tallies of different epochs are shifted onto one scale first.
 """
 
+import logging
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import redis
 from django.conf import settings
 from django.db import connection
 
@@ -28,6 +30,8 @@ DEPTH = 500  # places of a board
 TALLY_DEPTH = 20_000  # items of a shard that can reach a board
 TALLIES = "groundswell:tallies"
 RELOAD_EVERY_S = 60.0  # rows deleted by hand are not seen by reading what changed
+
+logger = logging.getLogger(__name__)
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -95,9 +99,21 @@ class Publisher:
         self._store = store or connect()
         self._catalogue = Catalogue()
         self._step = -1
+        self._is_down = False
 
     def publish(self, pipeline: Pipeline, learner: Learner, as_of: float) -> None:
-        """Rewrite the head, and the boards where they changed or are gone. Raises redis.RedisError."""
+        """Rewrite the head, and the boards where they changed or are gone. A store that does not answer is left:
+        learning goes on, readers have their last copy."""
+        try:
+            self._publish(pipeline, learner, as_of)
+        except redis.RedisError as error:
+            if not self._is_down:
+                logger.warning("the store of the view does not answer: %s", error)
+            self._is_down = True
+        else:
+            self._is_down = False
+
+    def _publish(self, pipeline: Pipeline, learner: Learner, as_of: float) -> None:
         is_new = self._catalogue.refresh() or learner.step != self._step
         packed = self._store.get(HEAD)
         head = msgspec.msgpack.decode(packed, type=Head) if packed else None

@@ -9,6 +9,7 @@ from django.db import connection
 
 from recommender import housekeeping, learner
 
+RETRY_S = 1
 BACK_OFF_S = 10
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def learn(shard: int) -> None:
     except DatabaseError as error:
         logger.warning("the database does not answer, learning waits: %s", str(error).strip())
         connection.close()
+        time.sleep(RETRY_S)
     except Exception:  # a wake comes four times a second: one traceback in BACK_OFF_S is enough
         logger.exception("shard %d cannot learn", shard)
         time.sleep(BACK_OFF_S)

@@ -22,6 +22,7 @@ def _fresh_process(settings, monkeypatch):
     settings.PUBLISH_EVERY_S = 0.0
     settings.CHECKPOINT_EVERY_S = 0.0
     monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
+    monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
     learner._warm.clear()
     published.reader.cache_clear()
     yield
@@ -136,6 +137,25 @@ def test_of_two_learners_at_one_position_one_wins_and_the_other_starts_over():
     assert Learner.objects.get().n_events == 10
     assert Step.objects.count() == 2
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+
+
+def test_a_database_restored_from_a_dump_is_not_learned_from_silently():
+    log.append(clicks(5))
+    learner.learn(0)
+    Learner.objects.update(xid=2**62)
+    restart()
+    with pytest.raises(learner.LogIncomplete, match="restored from a dump"):
+        learner.learn(0)
+
+
+def test_learning_goes_on_while_the_store_is_down(settings, view_store, caplog):
+    learner.learn(0)
+    settings.VIEW_URL = "redis://127.0.0.1:1/0"
+    restart()
+    for number in range(3):
+        log.append(clicks(5, start=5 * number))
+        assert learner.learn(0) == 5
+    assert caplog.text.count("does not answer") == 1
 
 
 def test_a_frozen_learner_leaves_events_pending():
