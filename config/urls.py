@@ -4,18 +4,15 @@ What begins with /api/v1/, /health/ or /metrics runs without middleware (config/
 """
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from recommender import views
+from recommender import urls as recommender
 
 urlpatterns = [
-    # machines
-    path("api/v1/", include("recommender.urls")),
-    path("health/live", views.LiveView.as_view(), name="live"),
-    path("health/ready", views.ReadyView.as_view(), name="ready"),
-    path("metrics", views.MetricsView.as_view(), name="metrics"),
+    # /api/v1/..., /health/..., /metrics: machines
+    *recommender.urlpatterns,
     # people
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -5,12 +5,15 @@ middleware; sessions, CSRF and the rest stand in front of the pages only.
 """
 
 import os
+import warnings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler
+
+from config import celery  # noqa: F401 (the app by which ingest wakes the learner)
 
 MACHINE_PATHS = ("/api/v1/", "/health/", "/metrics")
 
@@ -26,6 +29,8 @@ class _BareHandler(WSGIHandler):
 
 
 django.setup(set_prefix=False)
+# Static files come from the packages themselves until somebody runs collectstatic.
+warnings.filterwarnings("ignore", "No directory at", UserWarning)
 _machines, _pages = _BareHandler(), WSGIHandler()
 
 

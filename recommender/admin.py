@@ -70,9 +70,7 @@ class ApiKeyAdmin(ModelAdmin):
             "secret": obj.secret,
             "opts": self.opts,
         }
-        response = TemplateResponse(request, "admin/recommender/apikey/made.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "admin/recommender/apikey/made.html", context)
 
     @admin.action(description="Revoke")
     def revoke(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> None:

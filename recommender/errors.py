@@ -9,16 +9,19 @@ lists each (a test keeps the two together), and none is ever renamed.
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.views import defaults
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
+
+T = TypeVar("T", bound=HttpResponseBase)
 
 logger = logging.getLogger(__name__)
 
@@ -186,12 +189,19 @@ def respond(exc: Exception) -> HttpResponse:
 def respond_with(error: ApiError) -> HttpResponse:
     """An error as a response."""
     body = orjson.dumps(error.body)
-    return HttpResponse(
+    response = HttpResponse(
         body,
         content_type="application/json",
         status=error.status,
         headers=error.headers | {"Content-Length": str(len(body))},
     )
+    return _quiet(response)
+
+
+def _quiet(response: T) -> T:
+    """Django logs a line for every answer of 400 and up, which lets any client fill the log; metrics count them."""
+    response._has_been_logged = True
+    return response
 
 
 def answer(exc: Exception, context: Mapping[str, Any]) -> Response:
@@ -200,7 +210,7 @@ def answer(exc: Exception, context: Mapping[str, Any]) -> Response:
     headers = error.headers
     if isinstance(error, MethodNotAllowed) and (view := context.get("view")):
         headers["Allow"] = ", ".join(view.allowed_methods)
-    return Response(error.body, status=error.status, headers=headers)
+    return _quiet(Response(error.body, status=error.status, headers=headers))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -9,6 +9,7 @@ Everything else uses `ApiView`, with the same keys, errors and bounds.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import orjson
@@ -72,8 +73,9 @@ def json_response(content: Any, *, status: int = 200) -> HttpResponse:
     return bytes_response(orjson.dumps(content), status=status)
 
 
-def bytes_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
+def bytes_response(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+) -> HttpResponse:
     """JSON that is written already."""
-    response = HttpResponse(body, content_type="application/json", status=status, headers=headers)
-    response["Content-Length"] = str(len(body))
-    return response
+    length = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    return HttpResponse(body, status=status, headers=length | dict(headers))

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -18,6 +18,7 @@ from recommender import published, selectors
 from recommender.errors import Unavailable
 from recommender.outage import database
 
+disable_created_metrics()  # a second series for each counter, which nobody asked for
 _IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 _own = CollectorRegistry()
 
@@ -26,6 +27,7 @@ DUPLICATES = Counter("groundswell_events_duplicate", "Events whose event_id was 
 REJECTED = Counter("groundswell_events_rejected", "Events not taken, by reason.", ["code"], registry=_own)
 ERRORS = Counter("groundswell_errors", "Requests answered with an error, by code.", ["code"], registry=_own)
 LISTS = Counter("groundswell_lists_served", "Lists served.", ["list"], registry=_own)
+TRENDING = LISTS.labels("trending")
 UNLIMITED = Counter(
     "groundswell_rate_unlimited",
     "Requests let through because the store of the rates is away.",

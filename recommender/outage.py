@@ -30,6 +30,9 @@ class Pause:
     def after(self, waited_s: float) -> None:
         self._until = time.monotonic() + max(MIN_PAUSE_S, PAUSE_PER_WAIT * waited_s)
 
+    def end(self) -> None:
+        self._until = 0.0
+
 
 database_pause = Pause()
 

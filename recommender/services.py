@@ -51,6 +51,10 @@ class Backlog:
         if self.n_events >= settings.BACKLOG_LIMIT:
             raise BacklogFull
 
+    def forget(self) -> None:
+        """Ask at the next check."""
+        self._ask_at = 0.0
+
 
 backlog = Backlog()
 

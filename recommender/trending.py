@@ -58,8 +58,7 @@ class Lists:
         self._reader = reader
         self._kept: dict[str, _Kept] = {}
         self._n_bytes = 0
-        self._head: published.Head | None = None
-        self._end = b""
+        self._end: tuple[published.Head | None, bytes] = (None, b"")
 
     def answer(self, query_string: str) -> Answer:
         """Raises Invalid, NoView."""
@@ -70,11 +69,13 @@ class Lists:
         head = self._reader.head()
         if head is None:
             raise NoView
-        if head is not self._head:
-            self._head, self._end = head, _write_end(head)
+        end_of, end = self._end
+        if end_of is not head:
+            end = _write_end(head)
+            self._end = (head, end)
         age_ms = max(0, int((time.time() - head.as_of) * 1000))
         return Answer(
-            b"%b%b%d}" % (kept.start, self._end, age_ms),
+            b"%b%b%d}" % (kept.start, end, age_ms),
             f'W/"{kept.version}-{head.state}-{head.checkpoint}-{kept.query_hash}"',
         )
 

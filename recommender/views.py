@@ -74,7 +74,7 @@ class TrendingView(LeanView):
         """
         rates.charge(key)
         answer = _lists().answer(request.META.get("QUERY_STRING", ""))
-        metrics.LISTS.labels("trending").inc()
+        metrics.TRENDING.inc()
         seen = request.META.get("HTTP_IF_NONE_MATCH")
         if seen is not None and (answer.tag in seen or seen.strip() == "*"):
             return HttpResponse(status=304, headers={"ETag": answer.tag})

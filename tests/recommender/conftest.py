@@ -1,0 +1,151 @@
+"""The API as a client sees it: the real WSGI application, no server in between.
+
+`api` calls it with the key of a scope; everything a process remembers between requests is forgotten before each test.
+"""
+
+import io
+import json
+import time
+from contextlib import contextmanager, nullcontext
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connection
+
+from recommender import health, keys, outage, published, services, views
+from recommender.published import BOARDS, HEAD, Board, Head
+
+SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, {name.lower(): value for name, value in headers}, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def code(self):
+        """Of an error."""
+        return self.json["error"]["code"]
+
+
+@contextmanager
+def _without_closing_connections():
+    """A request's end would close the connection under the test's transaction."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+class Api:
+    """Calls the application: `api.get(path, key="read")`, `api.post(path, {...}, key="ingest")`."""
+
+    def call(self, method, path, body=None, *, key=None, secret=None, content_type="application/json", **environ):
+        from config.wsgi import application
+
+        path, _, query = path.partition("?")
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        secret = secret or SECRETS.get(key)
+        request = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "localhost",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(raw),
+            "wsgi.errors": io.StringIO(),
+            **({} if body is None else {"CONTENT_TYPE": content_type, "CONTENT_LENGTH": str(len(raw))}),
+            **({"HTTP_AUTHORIZATION": f"Bearer {secret}"} if secret else {}),
+            **environ,
+        }
+        with _without_closing_connections() if connection.in_atomic_block else nullcontext():
+            return self._answer(application, request)
+
+    @staticmethod
+    def _answer(application, request):
+        started = []
+        response = application(
+            {name: value for name, value in request.items() if value is not None},
+            lambda status, headers: started.append((int(status.split()[0]), headers)),
+        )
+        answer = Answer(*started[0], b"".join(response))
+        response.close()
+        return answer
+
+    def get(self, path, **more):
+        return self.call("GET", path, **more)
+
+    def post(self, path, body, **more):
+        return self.call("POST", path, body, **more)
+
+    def put(self, path, body, **more):
+        return self.call("PUT", path, body, **more)
+
+    def patch(self, path, body, **more):
+        return self.call("PATCH", path, body, **more)
+
+    def delete(self, path, **more):
+        return self.call("DELETE", path, **more)
+
+
+def forget_everything():
+    keys.forget()
+    health.forget()
+    services.backlog.forget()
+    outage.database_pause.end()
+    published.reader.cache_clear()
+    views._lists.cache_clear()
+
+
+@pytest.fixture
+def anonymous(db):
+    """The API without any key made."""
+    forget_everything()
+    yield Api()
+    forget_everything()
+
+
+@pytest.fixture
+def api(anonymous):
+    """The API with one key a scope."""
+    for scope, secret in SECRETS.items():
+        services.make_key(name=f"the {scope} client", scopes=[scope], secret=secret)
+    return anonymous
+
+
+@pytest.fixture
+def live_api(empty_log, api):
+    """The same where commits are real and the log is empty."""
+    return api
+
+
+@pytest.fixture
+def publish(view_store):
+    """Publishes boards as the learner does: publish({"": [("item", count), ...]})."""
+
+    def publish(boards, *, unit=1000, age_s=0.0, state="learning", checkpoint=7, version=None):
+        version = version or time.time_ns() // 1000
+        packed = {
+            scope: msgspec.msgpack.encode(
+                Board(version, [item for item, _ in places], [count for _, count in places], unit)
+            )
+            for scope, places in boards.items()
+        }
+        view_store.delete(BOARDS)
+        view_store.hset(BOARDS, mapping=packed)
+        view_store.set(HEAD, msgspec.msgpack.encode(Head(version, time.time() - age_s, state, checkpoint)))
+        time.sleep(published.POLL_EVERY_S)
+        return version
+
+    return publish
