@@ -187,7 +187,7 @@ def test_a_site_that_was_closed_goes_on_from_now():
 
 
 @pytest.fixture
-def ingest_key(transactional_db):
+def ingest_key(empty_log):
     return services.make_key(name="demo", scopes=["ingest"])[1]
 
 

@@ -1,0 +1,100 @@
+"""`manage.py send FILE`: a Parquet log through the live HTTP API, its times rebased to now."""
+
+import re
+import secrets
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from recommender.client import Client, Receipt, Refused
+from recommender.management.server import add_server_arguments, key_of, stop_on_signals
+from recommender.sending import EventFile, Sender, Sent, UnreadableLog
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()  # talks to a server over HTTP only
+    help = (
+        "Send a Parquet log (columns ts, actor, item; optional kind, value, session, recommendation, ip, user_agent,"
+        " referrer, country) through the HTTP API. Without --speed as fast as the server takes it, the last row"
+        " happening now; with --speed X from now on, X times as fast as it was."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+        add_server_arguments(parser)
+        parser.add_argument("--speed", type=float, help="Times as fast as the log's own time. Default: no waiting.")
+        parser.add_argument("--batch", type=int, default=500, help="Events in one request, 1 to 10000 (500).")
+        parser.add_argument("--limit", type=int, help="Rows sent at most.")
+        parser.add_argument("--connections", type=int, default=4, help="Requests under way at once, 1 to 32 (4).")
+        parser.add_argument(
+            "--run",
+            help="A name for this run; what was sent under it is not counted twice. Default: random.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _check(options)
+        key = key_of(options)
+        run = options["run"] or secrets.token_hex(4)
+        console = Console(stderr=True)
+        stop = threading.Event()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        try:
+            log = EventFile(options["file"], run=run, limit=options["limit"])
+            with Progress(*columns, console=console) as progress, stop_on_signals(stop):
+                bar = progress.add_task(options["file"].name, total=log.n_rows)
+
+                def note_wait(reason: str, pause_s: float) -> None:
+                    progress.update(bar, description=f"{options['file'].name}: {reason}, waiting {pause_s:.1f} s")
+
+                def note_answer(receipt: Receipt) -> None:
+                    progress.update(bar, advance=receipt.n_answered, description=options["file"].name)
+
+                clients = [
+                    Client(options["url"], key=key, stop=stop, on_wait=note_wait)
+                    for _ in range(options["connections"])
+                ]
+                batches = log.batches(options["batch"], speed=options["speed"], started_at=time.time())
+                sent = Sender(clients, stop=stop, on_answer=note_answer).send(batches)
+        except (UnreadableLog, ValueError) as error:
+            raise CommandError(str(error)) from None
+        except Refused as error:
+            raise CommandError(f"The server refuses the log. {error}") from None
+        console.print(_table(sent, run))
+        if not sent.is_complete:
+            raise CommandError(f"Stopped before the end. To send the rest: the same command with --run {run}")
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Raises CommandError."""
+    if not 1 <= options["batch"] <= 10_000:
+        raise CommandError("--batch is 1 to 10000, the most the server takes in one request.")
+    if not 1 <= options["connections"] <= 32:
+        raise CommandError("--connections is 1 to 32.")
+    if options["speed"] is not None and not options["speed"] > 0:
+        raise CommandError("--speed must be above 0: 60 makes a minute of an hour.")
+    if options["limit"] is not None and options["limit"] < 1:
+        raise CommandError("--limit must be at least 1.")
+    if options["run"] and not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", options["run"]):
+        raise CommandError("--run takes 1 to 40 letters, digits, dots, dashes and underscores.")
+
+
+def _table(sent: Sent, run: str) -> Table:
+    receipt = sent.receipt
+    table = Table(title=f"run {run}", show_header=False)
+    rows: dict[str, float] = {
+        "sent": receipt.n_answered,
+        "accepted": receipt.accepted,
+        "duplicates": receipt.duplicates,
+    }
+    rows |= {f"rejected: {code}": n for code, n in sorted(receipt.rejected.items())}
+    rows |= {"requests sent again": sent.n_retries, "seconds": round(sent.seconds, 1)}
+    rows |= {"events/s": round(receipt.n_answered / sent.seconds) if sent.seconds else 0}
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,}")
+    return table
