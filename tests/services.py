@@ -1,16 +1,17 @@
 """The servers of the test session: a private PostgreSQL and Valkey, unless DATABASE_URL and the like name others.
 
 A pytest plugin rather than part of conftest.py, because the addresses must be in the environment before Django's
-settings are imported, and pytest-django imports them before any conftest.py (pyproject.toml: `-p`). The process
-that the person started keeps the servers; the workers of pytest-xdist inherit the addresses. Each worker has a
-database of its own (pytest-django's) and two numbers of the Valkey (here). The servers end when their standard
-input closes, so also when this process is killed.
+settings are imported, and pytest-django imports them before any conftest.py (pyproject.toml: `-p`).
+
+Each worker of pytest-xdist has servers of its own, not a database each on one server: the log is read below the
+oldest transaction that still writes anywhere on the server (recommender/log.py), so the transaction around one
+worker's test would hold up the learner in another's. The servers end when their standard input closes, so also
+when the process that wanted them is killed.
 """
 
 import atexit
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +27,16 @@ _holder: subprocess.Popen[str] | None = None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests():
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker:
-        _take_numbers_of_our_own(int(worker.removeprefix("gw")))
-    else:
+def pytest_load_initial_conftests(early_config):
+    named = sorted(_ADDRESSES & os.environ.keys())
+    has_workers = getattr(early_config.known_args_namespace, "numprocesses", None)
+    if "PYTEST_XDIST_WORKER" in os.environ or not has_workers:
         _start_servers()
+    elif named:
+        raise pytest.UsageError(
+            f"{' and '.join(named)} named: workers side by side would disturb each other there. "
+            'Run the tests in one process: make test ARGS="-n 0"'
+        )
     return (yield)
 
 
@@ -75,13 +80,3 @@ def _stop_servers() -> None:
         _holder.stdin.close()
         _holder.wait()
         _holder.stdout.close()
-
-
-def _take_numbers_of_our_own(worker: int) -> None:
-    private = os.environ.get(PRIVATE, "").split()
-    for name, number in (("BROKER_URL", 2 + 2 * worker), ("VIEW_URL", 3 + 2 * worker)):
-        url = os.environ[name]
-        if name in private:
-            os.environ[name] = re.sub(r"(virtual_host|db)=\d+", rf"\1={number}", url)
-        elif found := re.fullmatch(r"(rediss?://[^/]+/?)(\d*)", url):
-            os.environ[name] = f"{found[1].rstrip('/')}/{int(found[2] or 0) + worker}"
