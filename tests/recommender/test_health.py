@@ -1,5 +1,8 @@
 """/health and /metrics: what monitors are told, also when servers are away."""
 
+import subprocess
+import sys
+
 import pytest
 from django.db import connection
 
@@ -139,3 +142,20 @@ def test_metrics_are_answered_without_any_server(live_api, away, settings):
     published.reader.cache_clear()
     away()
     assert series(live_api)["groundswell_database_up"] == 0
+
+
+def test_metrics_add_up_over_the_web_processes(server_env, tmp_path):
+    env = server_env | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"}
+
+    def run(code):
+        start = "import django; django.setup(); from recommender import metrics; "
+        return subprocess.run(
+            [sys.executable, "-c", start + code], env=env, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+
+    run("metrics.ACCEPTED.inc(3)")
+    run("metrics.ACCEPTED.inc(4); metrics.REJECTED.labels('invalid_ip').inc()")
+    told = run("print(metrics.render().decode())")
+    assert "groundswell_events_accepted_total 7.0" in told
+    assert 'groundswell_events_rejected_total{code="invalid_ip"} 1.0' in told
+    assert "groundswell_database_up 1.0" in told
