@@ -61,7 +61,7 @@ class Crew:
         self._members: list[_Member] = []
         self._shortened_at = time.monotonic()
 
-    def start(self, child: Child, *, within_s: float = 60.0, is_server: bool = False, may_end: bool = False) -> None:
+    def start(self, child: Child, *, within_s: float = 120.0, is_server: bool = False, may_end: bool = False) -> None:
         """Starts it, waits until it is ready. `may_end`: ending without an error is the end of its work."""
         self._members.append(_Member(child, is_server, may_end, time.monotonic()))
         shorten(child.log)
