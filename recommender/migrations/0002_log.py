@@ -2,6 +2,8 @@
 
 from django.db import migrations
 
+from recommender import log
+
 CREATE_LOG = """
 CREATE SEQUENCE recommender_event_seq;
 
@@ -70,4 +72,7 @@ DROP SEQUENCE recommender_event_seq;
 
 class Migration(migrations.Migration):
     dependencies = [("recommender", "0001_initial")]
-    operations = [migrations.RunSQL(CREATE_LOG, DROP_LOG)]
+    operations = [
+        migrations.RunSQL(CREATE_LOG, DROP_LOG),
+        migrations.RunPython(lambda apps, schema_editor: log.ensure_partitions(), migrations.RunPython.noop),
+    ]
