@@ -21,7 +21,7 @@ MACHINE_PATHS = ("/api/v1/", "/health/", "/metrics")
 class _BareHandler(WSGIHandler):
     """Django's handler with an empty middleware chain."""
 
-    def load_middleware(self, is_async=False):
+    def load_middleware(self, is_async=False):  # noqa: ARG002 (Django's signature)
         self._view_middleware = []
         self._template_response_middleware = []
         self._exception_middleware = []
