@@ -1,0 +1,81 @@
+"""A seeded stream for load: unequal items, actors who act a handful of times each; as columns and as request bodies.
+
+Bodies are made once. A label of fixed length stands where ids must differ from round to round, so that sending the
+same body again with another label is a new batch of new actors, at the price of replacing bytes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+N_ITEMS = 20_000
+EVENTS_AN_ACTOR = 8  # as in a national news site's log
+LABEL = b"@@@@@@@@"
+TIME = b"9999999999.999"  # where occurred_at goes; a label of its own length
+
+_KINDS = ("click", "view", "like", "exposure")
+_SHARES = (0.7, 0.2, 0.05, 0.05)
+_COUNTRIES = ("DE", "FR", "GB", "US", "PL", "ES", "IT", "NL")
+_AGENTS = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Mobile Safari/604.1",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/141.0.0.0 Safari/537.36",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """n events; actor, item, kind as numbers."""
+
+    actor: NDArray[np.int64]
+    item: NDArray[np.int64]
+    kind: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+
+def columns(n: int, *, seed: int) -> Columns:
+    """Zipf-like items, actors at random."""
+    rng = np.random.default_rng(seed)
+    weights = np.cumsum((np.arange(N_ITEMS) + 10.0) ** -0.9)
+    return Columns(
+        actor=rng.integers(max(1, n // EVENTS_AN_ACTOR), size=n),
+        item=np.searchsorted(weights, rng.random(n) * weights[-1]),
+        kind=rng.choice(len(_KINDS), size=n, p=_SHARES),
+    )
+
+
+def bodies(n_bodies: int, batch: int, *, seed: int) -> list[bytes]:
+    """Request bodies of `batch` events each (a bare event where that is 1), with LABEL and TIME still in them."""
+    stream = columns(n_bodies * batch, seed=seed)
+    made = []
+    for start in range(0, len(stream), batch):
+        rows = range(start, start + batch)
+        events = [_event(row, int(stream.actor[row]), int(stream.item[row]), int(stream.kind[row])) for row in rows]
+        made.append(orjson.dumps(events[0] if batch == 1 else {"events": events}))
+    return [body.replace(b'"' + TIME + b'"', TIME) for body in made]
+
+
+def fill(body: bytes, *, label: int, at: float) -> bytes:
+    """A body as it is sent in one round, at one time."""
+    return body.replace(LABEL, b"%08x" % label).replace(TIME, b"%14.3f" % at)
+
+
+def _event(row: int, actor: int, item: int, kind: int) -> dict[str, object]:
+    label = LABEL.decode()
+    return {
+        "event_id": f"{label}-{row}",
+        "actor": f"a{label}-{actor}",
+        "item": f"item-{item}",
+        "kind": _KINDS[kind],
+        "occurred_at": TIME.decode(),
+        "session": f"s{actor}",
+        "context": {
+            "ip": f"10.{actor % 200}.{actor // 200 % 250}.{1 + actor % 250}",
+            "user_agent": _AGENTS[actor % len(_AGENTS)],
+            "referrer": "https://search.example/",
+            "country": _COUNTRIES[actor % len(_COUNTRIES)],
+        },
+    }

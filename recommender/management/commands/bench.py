@@ -1,0 +1,115 @@
+"""`manage.py bench`: what this machine can do, each figure beside its ceiling, as a table and JSON."""
+
+import contextlib
+import ipaddress
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, connection
+from rich.console import Console
+
+from recommender.bench import freshness, ingest, results, rig, step, trending
+from recommender.client import Refused
+from recommender.management.server import key_of
+
+MEASURES = ("step", "ingest", "freshness", "trending")
+WIDTH = 110  # the table is not cut where there is no terminal, as in a log
+_ON_A_RIG = {"ingest": ingest.measure, "freshness": freshness.measure, "trending": trending.measure}
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()  # brings its own servers
+    help = (
+        "Measure step, ingest, freshness and trending reads on this machine. Starts a Groundswell of its own on a"
+        " free port with a database of its own, and removes both; nothing of a running one is touched."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES), help="Default: all of them.")
+        parser.add_argument("--seconds", type=float, default=8.0, help="Length of each phase of load, 1 to 60 (8).")
+        parser.add_argument(
+            "--json", type=Path, metavar="FILE", help="Write the rows there, and what they depend on."
+        )
+        parser.add_argument("--seed", type=int, default=1, help="Of the generated events (1).")
+        parser.add_argument(
+            "--url", help="Measure this server, on this machine, instead; its lists fill with bench items."
+        )
+        parser.add_argument("--key", help="Its key, with the scopes ingest and read. Default: $GROUNDSWELL_KEY.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        chosen = options["measures"] or list(MEASURES)
+        if unknown := set(chosen) - set(MEASURES):
+            raise CommandError(f"There is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}.")
+        if not 1 <= options["seconds"] <= 60:
+            raise CommandError("--seconds is 1 to 60.")
+        if options["url"]:
+            options["key"] = key_of(options)
+            _check_is_here(options["url"])
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is stopped
+        console = Console(stderr=True)
+        console.width = max(console.width, WIDTH)
+        context = results.machine() | {"commit": results.commit(settings.BASE_DIR), "seed": options["seed"]}
+        rows: list[results.Row] = []
+        try:
+            with console.status("measuring") as status:
+                for row in self._measure(chosen, options, context, status.update):
+                    rows.append(row)
+                    console.print(f"  {row.measure}: {row.value:,.4g} {row.unit}")
+        except (rig.CannotMeasure, Refused, DatabaseError) as error:
+            raise CommandError(f"The bench cannot go on: {error}") from None
+        finally:
+            if rows:
+                console.print(results.table(rows))
+                for line in results.notes(rows):
+                    console.print(f"  {line}", soft_wrap=True, highlight=False)
+                told = ", ".join(f"{name} {value}" for name, value in context.items())
+                console.print(f"  {told}", soft_wrap=True, highlight=False)
+        if options["json"]:
+            report = {"machine": context, "rows": [row.as_json() for row in rows]}
+            options["json"].write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+    def _measure(
+        self, chosen: list[str], options: dict[str, Any], context: dict[str, Any], tell
+    ) -> Iterator[results.Row]:
+        seconds, seed = options["seconds"], options["seed"]
+        if "step" in chosen:
+            tell("measuring step")
+            yield from step.measure(seed=seed, seconds=seconds)
+        on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
+        if not on_a_rig:
+            return
+        tell("starting Groundswell")
+        with contextlib.ExitStack() as stack:
+            if options["url"]:
+                server = rig.Rig(options["url"].rstrip("/"), options["key"], has_database=False, seed=seed)
+            else:
+                server = stack.enter_context(rig.start(seed=seed))
+                context |= _database()
+            for name in on_a_rig:
+                tell(f"measuring {name}")
+                yield from _ON_A_RIG[name](server, seconds=seconds)
+
+
+def _check_is_here(url: str) -> None:
+    """Raises CommandError for a server that is not on this machine: a bench is an attack on anybody else's."""
+    host = urlsplit(url).hostname or ""
+    is_here = host == "localhost"
+    with contextlib.suppress(ValueError):
+        is_here = is_here or ipaddress.ip_address(host).is_loopback
+    if not is_here or urlsplit(url).scheme != "http":
+        raise CommandError("--url must be http:// on this machine: localhost, 127.0.0.1 or [::1].")
+
+
+def _database() -> dict[str, str]:
+    """What of the database decides how fast a commit is."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version'), current_setting('fsync')")
+        version, fsync = cursor.fetchone()
+    return {"postgresql": version, "fsync": fsync, "synchronous_commit": settings.SYNCHRONOUS_COMMIT}
