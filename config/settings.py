@@ -86,6 +86,9 @@ DATABASES["default"] |= {
     "CONN_MAX_AGE": None,
     "OPTIONS": {
         "connect_timeout": 3,
+        # a host that silently went away is given up after seconds, not hours
+        "keepalives_idle": 10,
+        "tcp_user_timeout": 10_000,
         # The reader of the log relies on no statement of a writer outliving this: recommender/log.py.
         "options": f"-c statement_timeout=60000 -c synchronous_commit={SYNCHRONOUS_COMMIT} -c timezone=UTC",
     },

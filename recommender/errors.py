@@ -138,16 +138,6 @@ class NoView(ApiError):
     message = "No list has been published yet: the learner has not run, or the view store is new and empty."
 
 
-class LearnerMoved(ApiError):
-    code, status, retry_after_s = "learner_moved", 409, 1
-    message = "Another process moved this learner meanwhile; nothing was changed. Try again."
-
-
-class LogIncomplete(ApiError):
-    code, status = "log_incomplete", 409
-    message = "Events needed for this are no longer in the log."
-
-
 ALL: tuple[type[ApiError], ...] = (ApiError, *ApiError.__subclasses__())
 
 _TOLD_AS: dict[type[Exception], type[ApiError]] = {

@@ -10,6 +10,7 @@ Web processes import this module: nothing of the numerical core, which takes sec
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from functools import cache
@@ -52,7 +53,10 @@ class Board(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """One process's eyes on the view: asks the store at most every 50 ms, remembers what it got."""
+    """One process's eyes on the view: asks the store at most every 50 ms, remembers what it got.
+
+    Threads share it. One of them asks, the others answer from what is known; they wait only while nothing is.
+    """
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -60,15 +64,19 @@ class Reader:
         self._boards: dict[str, Board] = {}
         self._ask_at = 0.0
         self._is_down = False
+        self._asking = threading.Lock()
 
     def head(self) -> Head | None:
         """The newest head known; None where there never was one."""
-        now = time.monotonic()
-        if now >= self._ask_at:
-            self._ask_at = now + POLL_EVERY_S
-            packed = self._ask(self._store.get, HEAD)
-            if packed:
-                self._head = msgspec.msgpack.decode(packed, type=Head)
+        if time.monotonic() >= self._ask_at and self._asking.acquire(blocking=self._head is None):
+            try:
+                if time.monotonic() >= self._ask_at:
+                    packed = self._ask(self._store.get, HEAD)
+                    if packed:
+                        self._head = msgspec.msgpack.decode(packed, type=Head)
+                    self._ask_at = time.monotonic() + (STORE_RETRY_EVERY_S if self._is_down else POLL_EVERY_S)
+            finally:
+                self._asking.release()
         return self._head
 
     def board(self, scope: str) -> Board | None:
@@ -94,7 +102,6 @@ class Reader:
             if not self._is_down:
                 logger.warning("the store of the view does not answer (%s); serving the last copy", error)
             self._is_down = True
-            self._ask_at = time.monotonic() + STORE_RETRY_EVERY_S
             return None
         self._is_down = False
         return answer
