@@ -212,9 +212,7 @@ def _bare_env(home: Home) -> dict[str, str]:
 
 def _run(argv: Sequence[str | Path], account: Account | None, *, stdin: str = "") -> str:
     """A program that ends by itself, as the servers' user; raises CannotStart with what it said."""
-    become: dict[str, Any] = (
-        {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
-    )
+    become: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     command = [str(part) for part in argv]
     try:
         done = subprocess.run(  # noqa: S603 - our own arguments, no shell

@@ -58,9 +58,7 @@ class Child:
         deadline = time.monotonic() + within_s
         while not self.is_ready(self):
             if self.has_ended():
-                raise CannotStart(
-                    f"{self.name} ended while starting ({self.how_it_ended()}).\n{self.explain()}"
-                )
+                raise CannotStart(f"{self.name} ended while starting ({self.how_it_ended()}).\n{self.explain()}")
             if time.monotonic() > deadline:
                 raise CannotStart(f"{self.name} was not ready after {within_s:.0f} s.\n{self.explain()}")
             if interrupted():
@@ -134,9 +132,7 @@ def spawn(
             if os.getppid() != parent:
                 os._exit(1)
 
-    become: dict[str, Any] = (
-        {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
-    )
+    become: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:
         try:
             return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
@@ -188,9 +184,7 @@ def end_orphans(home: Path, *, within_s: float = 10.0) -> int:
         while (left := find_orphans(home)) and time.monotonic() < deadline:
             time.sleep(0.05)
     if left:
-        raise CannotStart(
-            f"An earlier run left processes that cannot be ended: {left}. End them, then try again."
-        )
+        raise CannotStart(f"An earlier run left processes that cannot be ended: {left}. End them, then try again.")
     return len(orphans)
 
 
