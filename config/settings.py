@@ -5,6 +5,7 @@ are used and the secret key is made there. Naming a server switches to it: then 
 docs/settings.md lists every setting; a test keeps the two together.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -42,7 +43,7 @@ DEBUG = env.bool("DEBUG", default=False)
 # Host names this site answers to, separated by commas.
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 # Origins (https://host) whose forms the console accepts, when it stands behind a proxy.
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # -- what is accepted --------------------------------------------------------------------------------------------
 # Largest body of a request, in bytes, as sent; and after unpacking gzip.
@@ -170,5 +171,5 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL", default=logging.INFO)},
 }

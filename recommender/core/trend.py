@@ -18,9 +18,9 @@ new units are not funded. So for every half-life kept, sum over items of the act
 
 **Exactness.** Counts are integers (see `kernels`): the order of events within a horizon's rules, the split into
 batches and the sum over shards cannot change them by one bit. (Only reading rounds: epochs gone by are shifted onto
-the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the scheme: Cormode, Shkapenyuk, Srivastava,
-Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole epochs and time in ticks of h/4096 (0.07 s at five
-minutes), so that a weight differs from the real-valued one by less than 0.02 %.
+the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the scheme: Cormode, Shkapenyuk,
+Srivastava, Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole epochs and time in ticks of h/4096
+(0.07 s at five minutes), so that a weight differs from the real-valued one by less than 0.02 %.
 
 **Bounds.** At most `max_items` items (the weakest by the longest half-life go first), `max_regions` rows by country,
 `max_pairs` pairs (the oldest units go first: with more than that within a horizon, the cap holds for as long as the
