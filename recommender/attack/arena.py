@@ -27,9 +27,13 @@ from recommender.core.pipeline import Config, Pipeline
 
 STEP_MS = 1000
 WARM_STEP_MS = 5000
+FOREST_WARM_MS = 2 * 3_600_000  # what the forest alone remembers is shorter, and it is slow
 DEPTH, SERVED = 20, 10
 READERS, AUTOMATA, INJECTED = range(3)  # whose event: honest readers, honest machines, the campaign
 N_GROUPS, N_VERDICTS = 3, 3
+
+
+OnStep = Callable[[int, Defence, NDArray[np.int8]], None]  # time after the step (ms), who took it, its verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +106,32 @@ class Warm:
         name: str,
         *,
         until_ms: int | None = None,
-        on_step: Callable[[int, Defence, NDArray[np.int8]], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
-        """Fold the log up to the last start (or `until_ms`), saving at every start. `on_step` gets the time, the
-        defence and the verdicts of each step."""
+        """Fold the log up to the last start (or `until_ms`), saving at every start."""
+        first_ms = int(self.site.batch.received_ms[0]) // WARM_STEP_MS * WARM_STEP_MS
+        if name != "forest":
+            self._fold(name, first_ms, max(until_ms or 0, self.starts_ms[-1]), on_step)
+            return
+        for start_ms in self.starts_ms:
+            self._fold(name, max(first_ms, start_ms - FOREST_WARM_MS), start_ms, on_step)
+
+    def _fold(self, name: str, first_ms: int, until_ms: int, on_step: OnStep | None) -> None:
         defence, batch = defences.make(name, self.site.config), self.site.batch
-        first_ms = int(batch.received_ms[0]) // WARM_STEP_MS * WARM_STEP_MS
-        n_steps = (max(until_ms or 0, self.starts_ms[-1]) - first_ms) // WARM_STEP_MS
+        n_steps = (until_ms - first_ms) // WARM_STEP_MS
         cuts = columns.cut(batch.received_ms, first_ms, WARM_STEP_MS, n_steps)
         due = set(self.starts_ms)
         for number in range(n_steps):
             at_ms = first_ms + number * WARM_STEP_MS
-            if at_ms in due:
+            if at_ms in due and name != "forest":
                 self._saved[name, at_ms] = defence.save()
             if cuts[number] == cuts[number + 1]:
                 continue
             verdicts = defence.step(batch[slice(int(cuts[number]), int(cuts[number + 1]))])
             if on_step:
                 on_step(at_ms + WARM_STEP_MS, defence, verdicts.verdict)
-        for at_ms in due - {start for saved, start in self._saved if saved == name}:
-            self._saved[name, at_ms] = defence.save()
+        if until_ms in due:
+            self._saved[name, until_ms] = defence.save()
 
     def state(self, name: str, start_ms: int) -> Defence:
         """A defence as it was at a start."""

@@ -21,10 +21,10 @@ from recommender.core.screen import Verdict, Verdicts
 
 N_FEATURES = 6
 REFIT_EVERY_MS = 1_800_000
-JUDGE_EVERY_MS = 5_000
+JUDGE_EVERY_MS = 10_000
 MAX_ACTORS, FIT_ACTORS, MIN_ACTORS = 20_000, 4_000, 200
 FLAGGED_SHARE = 0.01
-N_TREES = 50
+N_TREES = 25
 
 
 class Forest(Raw):
