@@ -68,25 +68,29 @@ class Live:
         variant: Variant,
         say: Callable[[str], None],
     ) -> None:
-        """Plan and send. Raises Refused, Stopped."""
-        self._look()
-        world = self._world()
-        plan = attack.plan(world, n_actors=n_actors, seed=seed, targets=(target,) if target else None)
-        campaign = Campaign(plan, variant, seed=seed)
-        say(f"{attack.CODE} {attack.TITLE}: {plan.n_actors} accounts, {len(plan.rows)} events, on {plan.targets[0]}")
-        rows = plan.rows.to_dicts()
-        owed, end_s = 0, world.now_s + campaign.time_s + 1
+        """Plan and send, once. Raises Refused, Stopped; ValueError where the attack needs what is not known."""
+        try:
+            self._look()
+            world = self._world()
+            plan = attack.plan(world, n_actors=n_actors, seed=seed, targets=(target,) if target else None)
+            what = f"{plan.n_actors} accounts, {len(plan.rows)} events on {plan.targets[0]}"
+            say(f"{attack.CODE} {attack.TITLE}: {what}")
+            self._carry_out(Campaign(plan, variant, seed=seed), world.now_s)
+        finally:
+            self._client.close()
+
+    def _carry_out(self, campaign: Campaign, start_s: float) -> None:
+        rows, end_s = campaign.plan.rows.to_dicts(), start_s + campaign.time_s + 1
         waiting: list[dict[str, Any]] = []
         while not self._stop.is_set() and self._left > 0 and (waiting or time.time() < end_s):
             began_s = time.time()
             due, _ = campaign.due(began_s, self)
             waiting += [rows[row] for row in due.tolist()]
-            owed = int(min(self._rate, self._left, len(waiting)))
-            for start in range(0, owed, BATCH):
-                self.receipt += self._client.post_events(
-                    [_event(row) for row in waiting[start : min(owed, start + BATCH)]]
-                )
-            waiting, self._left = waiting[owed:], self._left - owed
+            n = int(min(self._rate, self._left, len(waiting)))
+            for first in range(0, n, BATCH):
+                batch = [_event(row) for row in waiting[first : min(n, first + BATCH)]]
+                self.receipt += self._client.post_events(batch)
+            waiting, self._left = waiting[n:], self._left - n
             self._look()
             self._stop.wait(max(0.0, 1.0 - (time.time() - began_s)))
 
