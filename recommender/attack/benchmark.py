@@ -126,17 +126,18 @@ def _against(
         } | _outcome(name, one, attacked, clean, undefended.get(one.run.key))
 
 
-def _outcome(name: str, each: _Ready, attacked: Trace, clean: Trace, bare: Trace | None) -> dict[str, Any]:
+def _outcome(name: str, one: _Ready, attacked: Trace, clean: Trace, bare: Trace | None) -> dict[str, Any]:
     bounded = name not in ("none", "forest", "oracle")
-    weight = (1.0 if each.run.code in STOLEN else clean.fresh_weight) if bounded else None
-    target = each.plan.targets[0]
-    found = metrics.compare(attacked, clean, targets=each.plan.targets, goal=each.plan.goal, account_weight=weight)
-    n = each.seconds
-    gaps = [last - score for last, score in zip(clean.last[:n], clean.scores[target][:n], strict=True)]
+    weight = (1.0 if one.run.code in STOLEN else clean.fresh_weight) if bounded else None
+    target = one.plan.targets[0]
+    found = metrics.compare(attacked, clean, targets=one.plan.targets, goal=one.plan.goal, account_weight=weight)
+    n = one.seconds
+    scores = [max(at_once) for at_once in zip(*(clean.scores[each][:n] for each in one.plan.targets), strict=True)]
+    gaps = [last - score for last, score in zip(clean.last[:n], scores, strict=True)]
     least = metrics.price(min(gaps, default=0.0), 0.0, weight or 1.0)
     found["margin_least"] = least
-    found["is_below_margin"] = bounded and each.plan.goal == "promote" and each.plan.n_actors < least
-    if each.plan.goal == "benign" and bare is not None:
+    found["is_below_margin"] = bounded and one.plan.goal == "promote" and one.plan.n_actors < least
+    if one.plan.goal == "benign" and bare is not None:
         now, then = metrics.reached(attacked, target), metrics.reached(bare, target)
         found["delay_s"] = {
             str(place): None if (came := now[place]) is None else came - due

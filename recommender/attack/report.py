@@ -35,7 +35,7 @@ def render(sites: dict[str, dict[str, Any]]) -> str:
             attacks = frame.filter(pl.col("goal") != "benign")
             if len(attacks):
                 parts += [by_budget(attacks), by_attack(attacks), by_margin(attacks)]
-            parts.append(look_alikes(frame.filter(pl.col("goal") == "benign")))
+            parts.append(look_alikes([record for record in found["records"] if record["goal"] == "benign"]))
         parts += [honest_table(found.get("honest", {})), price_table(found.get("prices", []))]
     return "\n".join(part for part in parts if part)
 
@@ -135,9 +135,9 @@ def by_margin(records: pl.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def look_alikes(records: pl.DataFrame) -> str:
+def look_alikes(records: Sequence[dict[str, Any]]) -> str:
     """What becomes of honest crowds: delay against the undefended list, and events stopped."""
-    if not len(records):
+    if not records:
         return ""
     lines = [
         "Honest look-alikes: seconds until the item stands in the first 20 and 10, later than on an undefended list"
@@ -145,16 +145,16 @@ def look_alikes(records: pl.DataFrame) -> str:
         _row(["look-alike", "defence", "visitors", "top 20", "top 10", "held", "quarantined"]),
         _row(["---", "---"] + ["--:"] * 5),
     ]
-    for key, rows in records.sort("attack").group_by(["attack", "defence"], maintain_order=True):
-        code, name = str(key[0]), str(key[1])
+    for code, name in sorted({(record["attack"], record["defence"]) for record in records}):
         if name in ("none", "oracle"):
             continue
-        injected = np.array([each["injected"] for each in rows["verdicts"]]).sum(axis=0)
+        rows = [record for record in records if (record["attack"], record["defence"]) == (code, name)]
+        injected = np.array([row["verdicts"]["injected"] for row in rows]).sum(axis=0)
         n = max(1, int(injected.sum()))
-        came = {place: [(each or {}).get(place, "none due") for each in rows["delay_s"]] for place in ("20", "10")}
-        cells = [_delay([each for each in came[place] if each != "none due"]) for place in ("20", "10")]
+        delays = [row.get("delay_s", {}) for row in rows]
+        cells = [_delay([each[place] for each in delays if place in each]) for place in ("20", "10")]
         shares = [f"{100 * injected[1] / n:.1f} %", f"{100 * injected[2] / n:.1f} %"]
-        visitors = "-".join(str(each(rows["accounts"].to_list())) for each in (min, max))
+        visitors = "-".join(str(least([row["accounts"] for row in rows])) for least in (min, max))
         lines.append(_row([f"{code} {CATALOGUE[code].TITLE}", NAMES[name], visitors, *cells, *shares]))
     return "\n".join(lines) + "\n"
 

@@ -81,7 +81,7 @@ def test_every_event_of_both_sides_is_judged_once():
     assert totals[0][INJECTED] > totals[1][INJECTED] == 0
 
 
-@pytest.mark.parametrize("defence", ["none", "caps", "full"])
+@pytest.mark.parametrize("defence", ["none", "caps", "full", "forest"])
 def test_a_saved_defence_goes_on_as_if_it_had_never_been_saved(defence):
     site, warm, start = attacks.site(), attacks.warm(), attacks.start_ms()
     once, again = (follow(warm.state(defence, start), site, start, 60) for _ in range(2))
