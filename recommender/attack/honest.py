@@ -25,6 +25,7 @@ SPIKE = 10.0  # times the hourly average of the day before
 MIN_SPIKE = 30
 HELD_STEPS = 60_000 // WARM_STEP_MS  # a place counts as held after a minute
 LATE_S = 60
+MANY_ACTORS = 20  # behind one address
 GRACE_MS = 1_800_000  # past the hour, in which a delayed spike may still arrive
 
 
@@ -77,6 +78,24 @@ class Diary:
             quality = defence.pipeline.evaluation.total("trending")
             self.quality = {"hr20": quality.hit_rate, "mrr20": quality.mean_reciprocal_rank}
 
+    def collateral(self) -> dict[str, float]:
+        """Share of events stopped, of readers in their first hour and behind addresses shared by many, as a multiple
+        of the share of all readers' events; nothing where none was stopped."""
+        n = self._row
+        is_reader = self.site.group[:n] == READERS
+        is_stopped = np.zeros(n, bool)
+        if self.held_rows:
+            is_stopped[np.concatenate(self.held_rows)] = True
+        overall = is_stopped[is_reader].mean() if is_reader.any() else 0.0
+        if not overall:
+            return {}
+        log = self.site.log[:n]
+        groups = {"new": (pl.col("ts") - pl.col("ts").min().over("actor")) < HOUR_MS / 1000}
+        if "ip" in log.columns:
+            groups["shared"] = pl.col("actor").n_unique().over("ip") >= MANY_ACTORS
+        chosen = {name: log.select(by)[:, 0].fill_null(False).to_numpy() & is_reader for name, by in groups.items()}
+        return {name: float(is_stopped[rows].mean() / overall) for name, rows in chosen.items() if rows.any()}
+
     def summary(self) -> dict[str, Any]:
         """Of the honest readers' events: shares held and quarantined; the list's hit rate."""
         readers = self.verdicts[READERS]
@@ -86,6 +105,7 @@ class Diary:
             "held": float(readers[HOLD] / n),
             "quarantined": float(readers[QUARANTINE] / n),
             "listed": self.hits / max(1, self.events),
+            "collateral": self.collateral(),
         } | self.quality
 
 

@@ -41,6 +41,7 @@ def compare(
         "detect_s": _seconds(attacked.first_alarm_ms, attacked.first_ms),
         "contain_s": max(0.0, float(last + 1 - start_s)) if last >= 0 else 0.0,
         "is_contained": last < n - 1,
+        "exposure": _exposure(attacked, false, targets, goal),
         "churn": _churn(attacked, clean, targets),
         "accounts_used": attacked.n_accounts[-1] if n else 0,
         "verdicts": {
@@ -134,6 +135,15 @@ def _false_places(attacked: Trace, clean: Trace, targets: Sequence[str], goal: G
     is_in = np.array([attacked.rank(target)[:n] <= SERVED for target in targets])
     was_in = np.array([clean.rank(target)[:n] <= SERVED for target in targets])
     return was_in & ~is_in if goal == "demote" else is_in & ~was_in
+
+
+def _exposure(attacked: Trace, false: NDArray[np.bool_], targets: Sequence[str], goal: Goal) -> float | None:
+    """Share of all attention to the served list that false places took; a place draws 1 / log2(1 + place)."""
+    if goal != "promote" or not false.size:
+        return None
+    draw = 1 / np.log2(np.arange(2, SERVED + 2))
+    rank = np.array([attacked.rank(target)[: false.shape[1]] for target in targets])
+    return float((draw[np.minimum(rank, SERVED) - 1] * false).sum() / (draw.sum() * false.shape[1]))
 
 
 def _churn(attacked: Trace, clean: Trace, targets: Sequence[str]) -> float:
