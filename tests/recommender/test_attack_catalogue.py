@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from django.conf import settings
 
 from recommender.attack.base import TARGET_CHOICES
 from recommender.attack.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
@@ -188,3 +189,9 @@ def test_b4_is_many_people_behind_one_address():
 
 def test_b5_says_what_it_is():
     assert plan("B5").rows["user_agent"].str.to_lowercase().str.contains("bot").all()
+
+
+def test_the_documentation_lists_every_attack_under_its_name():
+    text = (settings.BASE_DIR / "docs" / "attacks.md").read_text()
+    for code, each in CATALOGUE.items():
+        assert f"| {code} | {each.TITLE} |" in text
