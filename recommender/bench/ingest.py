@@ -31,9 +31,10 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         copied_singly = ceiling.rows_per_s(1, connections=SINGLE_CONNECTIONS, seconds=for_s, seed=rig.seed)
         _set_state(Learner.State.FROZEN)
     try:
-        batches = rig.run(seconds=seconds, connections=CONNECTIONS, batch=BATCH)
-        singles = rig.run(seconds=seconds / 2, connections=SINGLE_CONNECTIONS, batch=1)
+        # Batches come last: PostgreSQL is busy with what they leave behind for a while.
         trivial = rig.run(seconds=seconds / 4, connections=SINGLE_CONNECTIONS, path="/health/live")
+        singles = rig.run(seconds=seconds / 2, connections=SINGLE_CONNECTIONS, batch=1)
+        batches = rig.run(seconds=seconds, connections=CONNECTIONS, batch=BATCH)
     finally:
         if rig.has_database:
             _set_state(Learner.State.LEARNING)
