@@ -43,7 +43,7 @@ class Boards:
         board = pipeline.board(BOARD_DEPTH + 1)
         counts = board.counts.tolist()
         listed, outside = counts[:BOARD_DEPTH], counts[BOARD_DEPTH] if len(counts) > BOARD_DEPTH else 0
-        actors, trust = margins(listed, outside, board.unit)
+        actors, trust = margins(listed, outside, board.unit, board.fresh)
         n = len(listed)
         rows = ([at_ms / 1000] * n, range(1, n + 1), board.items[:n], board.scores[:n].tolist(), actors, trust)
         for column, values in zip(self.columns.values(), rows, strict=True):

@@ -1,16 +1,25 @@
 """Seeded worlds with known answers. Times are unix milliseconds; T0 is midnight, 2026-01-05."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.trust import TrustConfig
 
 T0 = 1_767_571_200_000
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-SMALL = Config(half_lives_s=(300, 3600), horizon_s=6 * 3600, actor_budget=50, lateness_s=6 * 3600)
+# Everybody weighs the same: what is tested is the counting.
+SMALL = Config(
+    half_lives_s=(300, 3600),
+    horizon_s=6 * 3600,
+    actor_budget=50,
+    lateness_s=6 * 3600,
+    trust=TrustConfig(floor=1.0),
+)
+TRUSTING = replace(SMALL, trust=TrustConfig())
 
 
 @dataclass

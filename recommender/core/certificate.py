@@ -10,18 +10,17 @@ are needed, and m* simultaneous acts do it: the bound is exact (ties keep the in
 
 from collections.abc import Sequence
 
-FRESH_WEIGHT = 1  # the trust weight of an actor never seen before
 
-
-def margins(counts: Sequence[int], outside: int, unit: int) -> tuple[list[int], list[float]]:
+def margins(counts: Sequence[int], outside: int, unit: int, fresh: int) -> tuple[list[int], list[float]]:
     """Price of each listed item's place, for whoever wants to take it with the best item outside.
 
-    counts: of the listed items, best first, as integers on the scale on which a full-weight act made now is `unit`.
+    counts: of the listed items, best first, as integers on the scale on which an act made now adds `unit` at full
+    trust and `fresh` from an actor never seen before.
     outside: count of the best item not listed, 0 if none.
     Returns the number of fresh actors, m*, and the trust mass, W* = S_j - S_out in units, place by place.
 
-    >>> margins([1250, 300], 300, unit=100)
-    ([10, 1], [9.5, 0.0])
+    >>> margins([1250, 300], 300, unit=100, fresh=5)
+    ([191, 1], [9.5, 0.0])
     """
     gaps = [max(0, count - outside) for count in counts]
-    return [gap // (unit * FRESH_WEIGHT) + 1 for gap in gaps], [gap / unit for gap in gaps]
+    return [gap // fresh + 1 for gap in gaps], [gap / unit for gap in gaps]

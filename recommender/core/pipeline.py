@@ -2,7 +2,7 @@
 
     Pipeline.step(batch):   screen.judge ──> verdicts
                             the lists as they stand are put to the batch (evaluation)
-                            what was admitted is counted (trend)
+                            what was admitted is counted, at the actor's trust (trend, trust)
 
 State is a fold: `Pipeline = fold(checkpoint, log range, decisions)`. No clock, no settings, no random numbers: time
 comes from the events, everything else from the `Config` it was made with, which travels in its checkpoints. From this
@@ -33,6 +33,7 @@ from recommender.core.events import Encoder, EventBatch, Kind
 from recommender.core.kernels import WEIGHT_ONE, Events
 from recommender.core.screen import AdmitAll, Verdicts
 from recommender.core.trend import Board, Trend
+from recommender.core.trust import TrustConfig
 
 # A view says little, a click is the act that is counted, nothing says more: a unit is the most an actor can add.
 # An exposure is no act. An undo needs a weight only to be heard.
@@ -48,6 +49,7 @@ class Config:
     actor_budget: int = 200
     lateness_s: int = 86_400
     kind_weights: dict[str, float] = field(default_factory=lambda: dict(KIND_WEIGHTS))
+    trust: TrustConfig = field(default_factory=TrustConfig)
     secret: str = ""  # hex; keys the hashes of ids
     max_items: int = 200_000
     max_regions: int = 400_000
@@ -60,7 +62,8 @@ class Config:
         known = {each.name for each in fields(cls)}
         if known != set(state):
             raise ValueError(f"the configuration differs in: {', '.join(sorted(known ^ set(state)))}")
-        return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"])})
+        trust = TrustConfig(**state["trust"])
+        return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), "trust": trust})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Pipeline:
             half_lives_s=config.half_lives_s,
             horizon_s=config.horizon_s,
             actor_budget=config.actor_budget,
+            trust=config.trust,
             max_items=config.max_items,
             max_regions=config.max_regions,
             max_pairs=config.max_pairs,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from recommender.core.certificate import margins
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
-from tests.streams import HOUR, T0, Stream, fold, readers
+from tests.streams import HOUR, SMALL, T0, TRUSTING, Stream, fold, readers
 
 LIST = 5
 
@@ -15,7 +15,7 @@ def certified(pipeline: Pipeline):
     """The list, the price of each place, and the best item outside."""
     board = pipeline.board(LIST + 1)
     counts = board.counts.tolist()
-    actors, _ = margins(counts[:LIST], counts[LIST], board.unit)
+    actors, _ = margins(counts[:LIST], counts[LIST], board.unit, board.fresh)
     return board.items[:LIST], actors, board.items[LIST]
 
 
@@ -33,9 +33,9 @@ kinds = st.sampled_from([Kind.CLICK, Kind.PURCHASE, Kind.VIEW, Kind.UNDO, Kind.L
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 30), st.integers(0, LIST - 1), st.data())
-def test_fewer_actors_than_the_margin_never_take_the_place(seed, place, data):
-    pipeline = fold(readers(n_events=600, seed=seed, seconds=900))
+@given(st.integers(0, 30), st.integers(0, LIST - 1), st.sampled_from([SMALL, TRUSTING]), st.data())
+def test_fewer_actors_than_the_margin_never_take_the_place(seed, place, config, data):
+    pipeline = fold(readers(n_events=600, seed=seed, seconds=900), config)
     listed, actors, outsider = certified(pipeline)
     n_actors = data.draw(st.integers(1, 200)) % actors[place]
     target = data.draw(st.sampled_from([outsider, "never seen", "item-59"]))
@@ -49,9 +49,9 @@ def test_fewer_actors_than_the_margin_never_take_the_place(seed, place, data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1000))
-def test_as_many_actors_as_the_margin_take_the_last_place(seed):
-    pipeline = fold(readers(n_events=600, seed=seed, seconds=900))
+@given(st.integers(0, 1000), st.sampled_from([SMALL, TRUSTING]))
+def test_as_many_actors_as_the_margin_take_the_last_place(seed, config):
+    pipeline = fold(readers(n_events=600, seed=seed, seconds=900), config)
     listed, actors, outsider = certified(pipeline)
     after = attack(pipeline, [(f"mal-{number}", outsider, Kind.CLICK) for number in range(actors[-1])])
     assert outsider in after
@@ -71,7 +71,7 @@ def test_a_greedy_attacker_who_sees_every_score_needs_the_margin():
 
 def test_an_empty_place_costs_one_actor():
     board = fold(Stream().add(T0, "ana", "x")).board(10)
-    assert margins(board.counts.tolist(), 0, board.unit) == ([2], [1.0])
+    assert margins(board.counts.tolist(), 0, board.unit, board.fresh) == ([2], [1.0])
 
 
 def test_margins_hold_across_half_lives_and_epochs():
