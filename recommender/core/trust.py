@@ -13,8 +13,8 @@ is no midnight to wait for. Full weight takes `full` points. After days without 
     w(k) <= floor + (1 - floor) * min(1, (k - 1) * (per_day + item_cap) / full)
 
 (`weight_bound`), and k active days take at least (k - 1) * day_h hours. With the defaults: the floor on the first
-day, 0.24 on the second, full weight not before the sixth, 100 hours after the first. Whoever wants a thousand accounts
-of weight 1 must run all of them for more than four days, and be seen doing it.
+day, 0.24 on the second, full weight not before the sixth, 100 hours after the first. Whoever wants a thousand
+accounts of weight 1 must run all of them for more than four days, and be seen doing it.
 
 **What it costs the honest.** On the first million clicks of a news site's real log, two thirds of whose readers come
 on one day only, the hit rate at 20 is 99.7 % of the unweighted one (0.7203 of 0.7224): a list is a ranking, and the
