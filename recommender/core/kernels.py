@@ -38,11 +38,13 @@ POINT = 1000  # of evidence, see core.trust
 DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
 PLACES = 20  # places that count as a hit
 UNDO = 9  # core.events.Kind.UNDO
+RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
 MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
 
 
 class Pairs(NamedTuple):
-    """(actor, item): when its unit counts (ms), the unit's weight (negative: undone; 0: not funded), its country."""
+    """(actor, item): when its unit counts (ms), the unit's weight (negative: undone or RETRACTED; 0: not funded), its
+    country."""
 
     slots: Int32s
     keys: UInt64s
@@ -404,12 +406,14 @@ def _recount(
     weight: int,
     at_ms: int,
 ) -> None:
-    """Let a pair's unit be `weight` at `at_ms` instead of what it is."""
+    """Let a pair's unit be `weight` at `at_ms` instead of what it is; a weight <= 0 counts nothing."""
     country = pairs.country[pair]
     if pairs.weight[pair] > 0:
         _move(items, regions, leaders, clock, item, country, -pairs.weight[pair], pairs.at_ms[pair])
     if weight > 0:
         _move(items, regions, leaders, clock, item, country, weight, at_ms)
+    pairs.weight[pair] = weight
+    pairs.at_ms[pair] = at_ms
 
 
 @njit(cache=True)
@@ -440,9 +444,7 @@ def fold(
 
         if kind == UNDO:
             if pair >= 0 and pairs.weight[pair] > 0:
-                held = pairs.weight[pair]
-                _recount(pairs, pair, items, regions, leaders, clock, item, 0, own_ms)
-                pairs.weight[pair] = -held
+                _recount(pairs, pair, items, regions, leaders, clock, item, -pairs.weight[pair], pairs.at_ms[pair])
             continue
 
         now_ms = events.received_ms[i]
@@ -461,24 +463,41 @@ def fold(
             pairs.weight[pair] = 0
             pairs.at_ms[pair] = own_ms
 
-        held, at_ms = pairs.weight[pair], pairs.at_ms[pair]
-        gap = own_ms - at_ms
+        held, gap = pairs.weight[pair], own_ms - pairs.at_ms[pair]
+        if held == RETRACTED and gap < clock.horizon_ms:
+            continue
         if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stands as it is
             if _spend(actors, row, cost, now_ms, clock):
                 pairs.weight[pair] = 0
                 pairs.country[pair] = events.country[i]
                 _recount(pairs, pair, items, regions, leaders, clock, item, weight, own_ms)
-                pairs.weight[pair] = weight
-                pairs.at_ms[pair] = own_ms
         elif gap > -clock.horizon_ms:  # inside the horizon: the strongest act, at the earliest time
             strongest = max(abs(held), weight)
             if strongest > abs(held) and not _spend(actors, row, cost, now_ms, clock):
                 strongest = abs(held)
-            earliest = min(at_ms, own_ms)
-            if strongest != held or earliest != at_ms:
+            earliest = min(pairs.at_ms[pair], own_ms)
+            if strongest != held or earliest != pairs.at_ms[pair]:
                 _recount(pairs, pair, items, regions, leaders, clock, item, strongest, earliest)
-                pairs.weight[pair] = strongest
-                pairs.at_ms[pair] = earliest
 
         if items.size[0] > n_items:
             first_events[n_items - n_before] = i
+
+
+@njit(cache=True)
+def retract(
+    acting: UInt64s,
+    acted_on: UInt64s,
+    pairs: Pairs,
+    items: Items,
+    regions: Regions,
+    clock: Clock,
+    leaders: Leaders,
+) -> int:
+    """Take the units of (actor, item) pairs out at their own times, for good. Returns how many there were."""
+    n = 0
+    for i in range(acting.size):
+        pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))
+        if pair >= 0 and pairs.weight[pair] != RETRACTED:
+            n += pairs.weight[pair] > 0
+            _recount(pairs, pair, items, regions, leaders, clock, acted_on[i], RETRACTED, pairs.at_ms[pair])
+    return n
