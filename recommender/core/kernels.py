@@ -43,12 +43,13 @@ MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
 
 
 class Pairs(NamedTuple):
-    """(actor, item): when its unit counts (ms), the unit's weight (negative: undone or RETRACTED; 0: not funded), its
-    country."""
+    """(actor, item): the item, when its unit counts (ms), the unit's weight (negative: undone or RETRACTED; 0: not
+    funded), its country."""
 
     slots: Int32s
     keys: UInt64s
     size: Int64s
+    item: UInt64s
     at_ms: Int64s
     weight: Int32s
     country: Int16s
@@ -244,6 +245,23 @@ def _credit(table: Items | Regions, row: int, clock: Clock, weight: int, at_ms: 
         if clock.epoch[half] - N_EPOCHS < epoch <= clock.epoch[half]:
             unit = weight * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
             table.counts[row, half, epoch % N_EPOCHS] += unit
+
+
+@njit(cache=True)
+def contributions(pairs: Pairs, clock: Clock, half: int, item: Key) -> Int64s:
+    """What every actor adds to an item's count of a half-life now; in no order."""
+    found = np.empty(pairs.size[0], np.int64)
+    n = 0
+    for pair in range(pairs.size[0]):
+        if pairs.item[pair] == item and pairs.weight[pair] > 0:
+            tick = pairs.at_ms[pair] * TICKS // clock.half_ms[half]
+            octave = tick >> TICK_BITS
+            back = clock.epoch[half] - octave // EPOCH_OCTAVES
+            if 0 <= back < N_EPOCHS:
+                unit = pairs.weight[pair] * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
+                found[n] = unit >> (EPOCH_OCTAVES * back)
+                n += 1
+    return found[:n]
 
 
 @njit(cache=True)
@@ -460,6 +478,7 @@ def fold(
                 shown.reads[read] = 0
             shown.reads[read] += 1
             pair = add(pairs.slots, pairs.keys, pairs.size, key)
+            pairs.item[pair] = item
             pairs.weight[pair] = 0
             pairs.at_ms[pair] = own_ms
 

@@ -99,7 +99,9 @@ class Trend:
             {"counts": counts, "score": (np.int64, ()), "place": (np.int16, ())}, derived=("score", "place")
         )
         self.regions = Table({"item": (np.uint64, ()), "country": (np.int16, ()), "counts": counts})
-        self.pairs = Table({"at_ms": (np.int64, ()), "weight": (np.int32, ()), "country": (np.int16, ())})
+        self.pairs = Table(
+            {"item": (np.uint64, ()), "at_ms": (np.int64, ()), "weight": (np.int32, ()), "country": (np.int16, ())}
+        )
         self.actors = Table(
             {
                 "spent": (np.int64, ()),
@@ -181,6 +183,14 @@ class Trend:
     def counts(self, half: int = 0) -> NDArray[np.int64]:
         """Counts of all items, by row (see `names`), for the half-life of that number."""
         return kernels.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
+
+    def contributions(self, item: str, half: int = 0) -> NDArray[np.int64]:
+        """What each actor adds to an item's count now, largest first; empty for an item nobody acted on. 1 ns a pair
+        of the whole table."""
+        if item not in self.names:
+            return np.empty(0, np.int64)
+        key = self.items.keys[self.names.index(item)]
+        return np.sort(kernels.contributions(self._views[0], self._views[4], half, key))[::-1]
 
     def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """By country: rows of items, and their counts there above zero. Items evicted since are left out."""
