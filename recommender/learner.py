@@ -27,6 +27,7 @@ from recommender import housekeeping, log
 from recommender.core.checkpoint import CheckpointCorrupt, digest
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.trust import TrustConfig
 from recommender.log import LogSlice, Position
 from recommender.models import Checkpoint, Learner, Step
 from recommender.publisher import Publisher
@@ -125,6 +126,7 @@ def configured() -> Config:
         horizon_s=settings.HORIZON_S,
         actor_budget=settings.ACTOR_BUDGET,
         lateness_s=settings.LATENESS_S,
+        trust=TrustConfig(floor=settings.TRUST_FLOOR),
         secret=hashlib.blake2b(b"groundswell ids", key=settings.SECRET_KEY.encode()[:64], digest_size=16).hexdigest(),
     )
 
