@@ -51,7 +51,11 @@ N_ACTOR = A_BURSTS + N_BURSTS
 I_LAST, I_N1M, I_N1H, I_N24H, I_NOVEL1M, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H = range(9)
 I_ARRIVALS, I_GAP, I_GAP2, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_BEGUN24H, I_RETURNED24H = range(9, 17)
 I_CONDEMNED = 17  # until when newcomers who go nowhere else are not believed
-N_ITEM = 18
+I_EXPECTED24H, I_CAME24H = 18, 19  # held newcomers expected to go on, those who did
+I_YOUNG1M, I_YOUNG1H, I_YOUNG24H, I_WENTON24H = range(20, 24)
+N_ITEM = 24
+BY_HOUR = (I_N1H, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_YOUNG1H)
+BY_DAY = (I_N24H, I_BEGUN24H, I_RETURNED24H, I_EXPECTED24H, I_CAME24H, I_YOUNG24H, I_WENTON24H)
 # of what links an item to a prefix or an agent, a prefix or an agent to the site, an actor to an item
 L_LAST, L_N, L_FIRST = range(3)
 N_LINK = 3
@@ -63,8 +67,10 @@ N_LIVE = V_COUNTS + N_ROOTS
 B_PARENT, B_START = range(2)
 N_BURST = 2
 # of the ring of recent first acts
-R_ACTOR, R_ITEM, R_ORDINAL, R_IN_BURST = range(4)
-N_RING = 4
+R_ACTOR, R_ITEM, R_ORDINAL, R_IN_BURST, R_AT = range(5)
+N_RING = 5
+YOUNG_ITEMS = 3  # an actor is a newcomer on its first so many items ...
+YOUNG_MS = HOUR_MS  # ... within so long of its first act
 
 IS_ACTIVE, IS_BURST, IS_NOVEL, IS_CROWD, IS_LOCKSTEP, IS_COHORT, IS_FLOOD, IS_REGULAR, IS_NETWORK, IS_ASKED = (
     1 << bit for bit in range(10)
@@ -123,11 +129,11 @@ def fade_window(c: Int64s, row: int, now_ms: int) -> None:
     if elapsed <= 0:
         return
     c[row, I_LAST] = now_ms
-    for column in (I_N1M, I_NOVEL1M):
+    for column in (I_N1M, I_NOVEL1M, I_YOUNG1M):
         _fade(c, row, column, elapsed, MINUTE_MS)
-    for column in (I_N1H, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H):
+    for column in BY_HOUR:
         _fade(c, row, column, elapsed, HOUR_MS)
-    for column in (I_N24H, I_BEGUN24H, I_RETURNED24H):
+    for column in BY_DAY:
         _fade(c, row, column, elapsed, DAY_MS)
 
 
@@ -374,6 +380,7 @@ def observe(
             a[A_IN_SESSION] = 0
         a[A_SESSION] = session
         is_novel = is_first and a[A_ITEMS] == 0
+        is_young = is_first and a[A_ITEMS] < YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS
         if is_first:
             a[A_ITEMS] += 1
             a[A_IN_SESSION] += 1
@@ -407,13 +414,19 @@ def observe(
                 if is_novel:
                     c[I_NOVEL1M] += ONE
                     c[I_NOVEL1H] += ONE
+                if is_young:
+                    c[I_YOUNG1M] += ONE
+                    c[I_YOUNG1H] += ONE
                 if acts.referrer[i]:
                     c[I_REFERRED1H] += ONE
                     c[I_DIRECT1H] += ONE if acts.referrer[i] == 1 else 0
             if is_novel:
                 s[I_BEGUN24H] += ONE
-            elif a[A_ITEMS] == 2 and now_ms - a[A_FIRST] <= limits.return_ms:
-                s[I_RETURNED24H] += ONE
+            if is_young:
+                s[I_YOUNG24H] += ONE
+            if gap <= limits.return_ms and 2 <= a[A_ITEMS] <= YOUNG_ITEMS + 1:
+                s[I_WENTON24H] += ONE
+                s[I_RETURNED24H] += ONE if a[A_ITEMS] == 2 else 0
 
         # the actor
         clicks = pairs.c[pair, L_N] / ONE
@@ -438,18 +451,24 @@ def observe(
         x[DIRECT] = excess(w[I_DIRECT1H], w[I_REFERRED1H], s[I_DIRECT1H], s[I_REFERRED1H])
         x[METRONOME] = regularity(w[I_GAP], w[I_GAP2], w[I_ARRIVALS], 16)
 
-        flag = IS_NOVEL if is_novel else 0
-        is_crowded = is_crowd(w[I_NOVEL1M], w[I_N1M], s[I_NOVEL1H], s[I_N1H], limits)
-        is_crowded |= is_crowd(w[I_NOVEL1H], w[I_N1H], s[I_NOVEL1H], s[I_N1H], limits)
-        if is_crowded and is_novel:
+        # newcomers at their first item, at any pace; in a burst also those who looked elsewhere first
+        flag = IS_NOVEL if is_young else 0
+        is_sudden = w[I_N1M] >= limits.burst_n * ONE and burst >= limits.burst_z
+        if is_novel and (
+            is_crowd(w[I_NOVEL1M], w[I_N1M], s[I_NOVEL1H], s[I_N1H], limits)
+            or is_crowd(w[I_NOVEL1H], w[I_N1H], s[I_NOVEL1H], s[I_N1H], limits)
+        ):
+            flag |= IS_CROWD
+        if is_young and is_sudden and is_crowd(w[I_YOUNG1M], w[I_N1M], s[I_YOUNG1H], s[I_N1H], limits):
             flag |= IS_CROWD
 
         # where it came from
         if is_first and (acts.prefix[i] or acts.agent[i]):
-            flag |= _enter_network(acts, i, links, w, s, now_ms, limits, is_novel, x)
+            flag |= _enter_network(acts, i, links, w, s, now_ms, limits, is_young, x)
 
-        is_burst = w[I_N1M] >= 3 * ONE and burst >= 2.0
-        if w[I_N1M] >= limits.burst_n * ONE and burst >= limits.burst_z:
+        # a rare item's: at least a quarter of the last hour's clickers came in the last minute
+        is_burst = w[I_N1M] >= 3 * ONE and burst >= 2.0 and w[I_N1H] <= 4 * w[I_N1M] + 8 * ONE
+        if is_sudden:
             flag |= IS_BURST | IS_ACTIVE
         elif w[I_N1H] >= 2 * limits.crowd_n * ONE and rise >= 2.0 * limits.burst_z:
             flag |= IS_ACTIVE
@@ -474,6 +493,7 @@ def observe(
             ring[place, R_ITEM] = np.int64(item)
             ring[place, R_ORDINAL] = ordinal + i
             ring[place, R_IN_BURST] = is_burst
+            ring[place, R_AT] = now_ms
         flags[i] = flag
         n_flagged += (flag & TO_DECIDE) != 0
     return n_flagged
@@ -517,13 +537,18 @@ def _enter_network(
 
 
 @njit(cache=True)
-def exposed_in(ring: Int64s, n: int, actors: Rows, cohort_after_ms: int) -> Int64s:
-    """Places in the ring of acts in bursts whose actors are known as a cohort since."""
+def exposed_in(ring: Int64s, n: int, actors: Rows, live: Rows, cohort_after_ms: int) -> Int64s:
+    """Places in the ring of acts whose actors are known as a cohort since then: acts in bursts, and those just before
+    a burst that exposed it."""
     found = np.empty(n, np.int64)
     size = 0
     for k in range(n):
-        if not ring[k, R_IN_BURST] or ring[k, R_ORDINAL] < 0:
+        if ring[k, R_ORDINAL] < 0:
             continue
+        if not ring[k, R_IN_BURST]:
+            burst = find(live.slots, live.keys, np.uint64(ring[k, R_ITEM]))
+            if burst < 0 or not live.c[burst, V_EXPOSED] or ring[k, R_AT] < live.c[burst, V_START] - 2 * MINUTE_MS:
+                continue
         row = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
         if row >= 0 and actors.c[row, A_COHORT] and actors.c[row, A_COHORT_MS] >= cohort_after_ms:
             found[size] = k
@@ -533,14 +558,14 @@ def exposed_in(ring: Int64s, n: int, actors: Rows, cohort_after_ms: int) -> Int6
 
 @njit(cache=True)
 def lonely_in(ring: Int64s, n: int, actors: Rows, item: Key, since_ms: int) -> Int64s:
-    """Places in the ring of acts on an item by actors who came since and have acted on nothing else."""
+    """Places in the ring of acts on an item since then, by newcomers who have not acted after."""
     found = np.empty(n, np.int64)
     size = 0
     for k in range(n):
-        if ring[k, R_ITEM] != np.int64(item) or ring[k, R_ORDINAL] < 0:
+        if ring[k, R_ITEM] != np.int64(item) or ring[k, R_ORDINAL] < 0 or ring[k, R_AT] < since_ms:
             continue
         row = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
-        if row >= 0 and actors.c[row, A_ITEMS] == 1 and actors.c[row, A_FIRST] >= since_ms:
+        if row >= 0 and actors.c[row, A_ITEMS] <= YOUNG_ITEMS and actors.c[row, A_LAST] <= ring[k, R_AT]:
             found[size] = k
             size += 1
     return found[:size]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from recommender.core import feature_kernels as fk
 from recommender.core.events import EventBatch
-from recommender.core.kernels import Actors, TrustRules
+from recommender.core.kernels import Actors, TrustRules, find_all
 from recommender.core.table import Table, strongest
 
 MAX_LIVE = 4096
@@ -65,32 +65,33 @@ class Features:
     def take_exposed(self, since_ms: int) -> NDArray[np.int64]:
         """Recent acts in bursts by actors whose cohort was seen since: rows of the ring, which forgets them."""
         n = min(int(self._ring_size[0]), len(self.ring))
-        return self._taken(fk.exposed_in(self.ring, n, self._views[0], since_ms))
+        return self._taken(fk.exposed_in(self.ring, n, self._views[0], self._views[4], since_ms))
 
     def take_lonely(self, item: np.uint64, since_ms: int) -> NDArray[np.int64]:
-        """Recent acts on an item by actors who came since and went nowhere else: rows of the ring, which forgets
+        """Recent acts on an item since then, by newcomers who went nowhere after: rows of the ring, which forgets
         them."""
         n = min(int(self._ring_size[0]), len(self.ring))
         return self._taken(fk.lonely_in(self.ring, n, self._views[0], item, since_ms))
 
-    def condemn(self, item: np.uint64, until_ms: int) -> None:
-        """Remember that newcomers of this item went nowhere else."""
-        row = fk.find(*self._views[2][:2], item)
-        if row >= 0:
-            self._views[2].c[row, fk.I_CONDEMNED] = until_ms
+    def item_rows(self, items: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The rows of items in `windows`, int64 (n,), -1 where they are forgotten."""
+        return find_all(*self._views[2][:2], items)
 
-    def is_condemned(self, item: np.uint64, now_ms: int) -> bool:
-        row = fk.find(*self._views[2][:2], item)
-        return row >= 0 and bool(self._views[2].c[row, fk.I_CONDEMNED] >= now_ms)
+    @property
+    def windows(self) -> NDArray[np.int64]:
+        """What is known of items, (rows, N_ITEM), by the columns of feature_kernels."""
+        return self._views[2].c
 
     def items_of(self, actors: NDArray[np.uint64]) -> NDArray[np.int64]:
         """How many different items each of these actors has acted on."""
         return fk.items_of(self._views[0], actors)
 
-    def return_rate(self) -> float:
-        """Of the site's newcomers, the share that went on to a second item within the time of a hold."""
+    def return_rates(self) -> tuple[float, float]:
+        """The shares of the site's newcomers that went on to another item within the time of a hold: of those at their
+        first item, and of all."""
         site = self.site[0]
-        return float(site[fk.I_RETURNED24H] / max(1, int(site[fk.I_BEGUN24H])))
+        first = site[fk.I_RETURNED24H] / max(1, int(site[fk.I_BEGUN24H]))
+        return min(1.0, float(first)), min(1.0, float(site[fk.I_WENTON24H] / max(1, int(site[fk.I_YOUNG24H]))))
 
     def state(self) -> dict[str, Any]:
         n = min(int(self._ring_size[0]), len(self.ring))

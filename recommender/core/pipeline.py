@@ -50,7 +50,7 @@ from recommender.core.trust import TrustConfig
 KIND_WEIGHTS = {kind.name.lower(): 1.0 for kind in Kind} | {"view": 0.25, "exposure": 0.0}
 
 
-LONELY_MS = 600_000  # how far back a condemned crowd's first acts are taken out
+LONELY_MS = 21_600_000  # how far back a condemned crowd's first acts are taken out
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ def reason_names(mask: int) -> str:
 
 # an enum's member costs 1 us each time it is looked up
 ADMIT, HOLD, QUARANTINE = (int(verdict) for verdict in Verdict)
+CROWD = int(Reason.FRESH_CROWD | Reason.NETWORK | Reason.FOREST_ITEM | Reason.FOREST_NETWORK)
 UNJUDGED, AUTOMATED, NO_RETURN = int(Reason.UNJUDGED), int(Reason.AUTOMATED), int(Reason.NO_RETURN)
 _REASONS = {
     fk.IS_BURST: Reason.BURST,
@@ -98,7 +99,7 @@ class ScreenConfig:
     lockstep_share: float = 0.5  # of a burst's clickers
     cohort_days: int = 14  # recorded attackers came back over 13 days
     flood_n: int = 20  # clicks of an actor on an item within a day
-    return_ratio: float = 0.25  # a crowd that goes on less than this part as often as newcomers do
+    return_ratio: float = 0.15  # a crowd that goes on less than this part as often as newcomers do
     return_expected: float = 8.0  # returns that must have been expected: chance of so few by luck < 1 %
     alpha: float = 0.001  # share of cleared traffic a forest may flag
     fit_every_s: int = 21_600
@@ -217,22 +218,28 @@ class Screen:
     def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> NDArray[np.bool_]:
         """Which held events, (n,), belong to crowds that came for one item alone. Looks at the items of those due."""
         condemned = np.zeros(len(is_due), np.bool_)
-        newly = held["reason"] & int(Reason.FRESH_CROWD | Reason.NETWORK | Reason.FOREST_ITEM) != 0
+        in_crowd = held["reason"] & CROWD != 0
         has_returned = self.features.items_of(held["actor"]) > held["first_items"]
         waited = 1.0 - np.clip((held["due_ms"] - now_ms) / (1000 * self.config.hold_s), 0.0, 1.0)
-        rate = self.features.return_rate()
-        for item in np.unique(held["item"][is_due & newly]):
-            crowd = newly & (held["item"] == item)
-            expected = rate * float(waited[crowd].sum())
-            is_lonely = (
-                expected >= self.config.return_expected
-                and np.count_nonzero(crowd & has_returned) <= self.config.return_ratio * expected
-            )
+        likely = waited * np.where(held["first_items"] <= 1, *self.features.return_rates())
+        items = np.unique(held["item"][is_due & in_crowd])
+        windows = self.features.windows
+        for item, row in zip(items, self.features.item_rows(items).tolist(), strict=True):
+            if row < 0:
+                continue
+            crowd = in_crowd & (held["item"] == item)
+            # those of the last day whose hold is over, and those who wait now for as long as they have
+            expected = windows[row, fk.I_EXPECTED24H] / fk.ONE + float(likely[crowd].sum())
+            came = windows[row, fk.I_CAME24H] / fk.ONE + np.count_nonzero(crowd & has_returned)
+            is_lonely = expected >= self.config.return_expected and came <= self.config.return_ratio * expected
             if is_lonely:
                 self.newly_condemned.append(item)
-                self.features.condemn(item, now_ms + fk.HOUR_MS)
-            if is_lonely or self.features.is_condemned(item, now_ms):
+                windows[row, fk.I_CONDEMNED] = now_ms + fk.HOUR_MS
+            if is_lonely or windows[row, fk.I_CONDEMNED] >= now_ms:
                 condemned |= crowd & ~has_returned & (is_lonely | is_due)
+            over = crowd & (is_due | condemned)
+            windows[row, fk.I_EXPECTED24H] += int(float(likely[over].sum()) * fk.ONE)
+            windows[row, fk.I_CAME24H] += int(np.count_nonzero(over & has_returned)) * fk.ONE
         return condemned
 
     def _floor(self, newness: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -28,7 +28,7 @@ def test_reading_changes_nothing(config):
     pipeline.trend.region_counts(1)
     pipeline.evaluation.recent("daily", 3)
     pipeline.screen.features.items_of(np.array([1, 2], np.uint64))
-    pipeline.screen.features.return_rate()
+    pipeline.screen.features.return_rates()
     pipeline.encode(received_ms=[T0], actors=["nobody"], items=["nothing"])
     assert pipeline.digest() == before
 
