@@ -21,5 +21,5 @@ RUN DATABASE_URL=postgres://nowhere/none SECRET_KEY=collectstatic-needs-a-value-
 USER groundswell
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-CMD ["granian", "--interface", "wsgi", "--workers", "2", "--blocking-threads", "1", "--no-ws", \
+CMD ["granian", "--interface", "wsgi", "--workers", "2", "--blocking-threads", "4", "--no-ws", \
      "--respawn-failed-workers", "--host", "0.0.0.0", "--port", "8000", "config.wsgi:application"]

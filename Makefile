@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check lint types contracts migrations format bench lock clean
+.PHONY: help setup setup-dev run test check lint types contracts migrations format bench attack lock clean
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -38,6 +38,9 @@ format: setup-dev  ## put the style right
 
 bench: setup  ## what this machine can do, as a table (ARGS="--json")
 	@$(BIN)/python -m config.supervisor exec -- $(BIN)/python manage.py bench $(ARGS)
+
+attack: setup ## the attacks against the defences, as tables; 20 minutes (ARGS="--readme")
+	@$(BIN)/python manage.py attack run $(ARGS)
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 lock:        ## resolve pyproject.toml into the lock files (needs uv; ARGS=--upgrade)

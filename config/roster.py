@@ -39,11 +39,12 @@ def migrate(home: Home) -> Child:
 
 
 def web(home: Home, port: int) -> Child:
+    # Four threads a worker: with one, a read waits behind every batch of events (`manage.py bench` measures both).
     return _child(
         home,
         "web",
         "granian",
-        *("--interface", "wsgi", "--workers", "2", "--blocking-threads", "1", "--no-ws"),
+        *("--interface", "wsgi", "--workers", "2", "--blocking-threads", "4", "--no-ws"),
         *(
             "--respawn-failed-workers",
             "--workers-kill-timeout",

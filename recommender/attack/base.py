@@ -74,6 +74,8 @@ class Attack:
         targets = targets or self.choose_targets(world, rng)
         lead_s = LEAD_S if self.camouflage else 0.0
         rows = self.rows(replace(world, now_s=world.now_s + lead_s), rng, n_actors, targets)
+        if not len(rows):
+            raise ValueError(f"{self.CODE} needs accounts with a history, and none is known")
         rows = pl.concat([_camouflage(rows, world, rng, self.camouflage), rows]) if self.camouflage else rows
         rows = rows.with_columns(pl.col("ts").clip(lower_bound=world.now_s).round(3))
         return Plan(rows.select(*SCHEMA).sort("ts", maintain_order=True), targets, self.GOAL)

@@ -113,12 +113,12 @@ def _sessions(known: pl.DataFrame, rng: np.random.Generator) -> list[list[tuple[
 
 
 def _aged(past: pl.DataFrame, now_s: float, rng: np.random.Generator) -> pl.DataFrame:
-    """Accounts first seen a day ago or more, those with most acts first among a random sample."""
+    """Of accounts first seen a day ago or more (half the log's length where that is less) a sample, busiest first."""
     whole = _with_context(past)
     aged = (
         whole.group_by("actor")
         .agg(pl.col("ts").min().alias("first"), pl.len().alias("acts"), *(pl.col(name).last() for name in CONTEXT))
-        .filter(pl.col("first") <= now_s - AGED_S)
+        .filter(pl.col("first") <= now_s - min(AGED_S, 0.5 * (now_s - (past["ts"][0] if len(past) else 0.0))))
         .sort("actor")
     )
     return _sample(aged, rng, N_AGED).sort(["acts", "actor"], descending=[True, False]).drop("first")

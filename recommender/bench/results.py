@@ -3,6 +3,8 @@
 import os
 import platform
 import subprocess
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,6 +84,19 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def fsync_ms(folder: Path) -> float:
+    """How long a small write takes to reach the disk there, median; what one commit costs at least."""
+    took = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(100):
+            file.write(bytes(8192))
+            file.flush()
+            began_at = time.perf_counter()
+            os.fsync(file.fileno())
+            took.append(1e3 * (time.perf_counter() - began_at))
+    return round(percentile(took, 0.5), 3)
 
 
 def commit(of: Path) -> str:

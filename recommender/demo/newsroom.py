@@ -28,6 +28,7 @@ from recommender.demo.readers import Readers, Session, crowd_referrer
 TICK_S = 0.25
 DAY_S = 900.0  # a day of this site, morning first
 DAY_SWING = 0.6  # by how much of the mean the busiest hour exceeds it
+OPEN_BEFORE_S = 60.0  # when the stream begins, readers are there already
 FIRST_STORY_S = 120.0
 STORY_RAMP_S, STORY_FADE_S, STORY_POWER = 60.0, 120.0, 1.3
 STORY_SHARE = 0.9  # extra sessions at the peak of a story, of the usual ones
@@ -73,13 +74,13 @@ class Newsroom:
 
     def __init__(self, *, seed: int, started_at: float, rate: float = 40.0, day_s: float = DAY_S) -> None:
         self.started_at = started_at
-        self.now_s = 0.0
+        self.now_s = -OPEN_BEFORE_S
         self.items: list[Item] = []
         self.stories: list[Item] = []
         self._rng = np.random.default_rng(seed)
         self._rate, self._day_s = rate, day_s
         self._run = f"{seed:x}-{int(started_at):x}"
-        self._n_ticks = 0
+        self._n_ticks = -round(OPEN_BEFORE_S / TICK_S)
         self._owed_s = 0.0
         self._n_events = self._n_items = self._n_sessions = self._n_queued = 0
         self._readers = Readers(self._rng, run=self._run)
@@ -89,7 +90,9 @@ class Newsroom:
         self._story_due_s = FIRST_STORY_S
         self._weights: list[tuple[list[Item], np.ndarray]] = []
         for age in np.linspace(600.0, 0.0, 75):
-            self._add_item(self._write(), born_s=-float(age))
+            self._add_item(self._write(), born_s=-OPEN_BEFORE_S - float(age))
+        while self._n_ticks < 0:
+            self._tick()
 
     def events(self, seconds: float) -> list[dict[str, Any]]:
         """What happens in the next seconds, oldest first; whole ticks only, the rest is owed to the next call."""

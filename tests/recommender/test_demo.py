@@ -71,7 +71,6 @@ def test_events_come_in_order_within_their_time_each_with_an_id_of_its_own():
 def test_the_rate_is_what_was_asked_for():
     newsroom = open_newsroom(rate=20.0)
     newsroom._story_due_s = float("inf")
-    newsroom.events(120)  # the first morning starts with nobody there
     assert len(newsroom.events(DAY_S)) / DAY_S == pytest.approx(20.0, rel=0.1)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from recommender.client import Refused
 from recommender.management.server import key_of
 
 MEASURES = ("step", "ingest", "freshness", "trending")
+BUSY = 0.25  # load average of a core, before, past which figures are doubtful
 WIDTH = 110  # the table is not cut where there is no terminal, as in a log
 _ON_A_RIG = {"ingest": ingest.measure, "freshness": freshness.measure, "trending": trending.measure}
 
@@ -71,6 +73,8 @@ class Command(BaseCommand):
                     console.print(f"  {line}", soft_wrap=True, highlight=False)
                 told = ", ".join(f"{name} {value}" for name, value in context.items())
                 console.print(f"  {told}", soft_wrap=True, highlight=False)
+                if context["load_before"] > BUSY * context["cores"]:
+                    console.print("  [red]The machine was busy with something else: these figures are too low.[/]")
         if options["json"]:
             report = {"machine": context, "rows": [row.as_json() for row in rows]}
             options["json"].write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
@@ -91,7 +95,7 @@ class Command(BaseCommand):
                 server = rig.Rig(options["url"].rstrip("/"), options["key"], has_database=False, seed=seed)
             else:
                 server = stack.enter_context(rig.start(seed=seed))
-                context |= _database()
+                context |= _database() | {"fsync_ms": results.fsync_ms(Path(tempfile.gettempdir()))}
             for name in on_a_rig:
                 tell(f"measuring {name}")
                 yield from _ON_A_RIG[name](server, seconds=seconds)

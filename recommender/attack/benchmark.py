@@ -1,0 +1,173 @@
+"""The benchmark: every chosen attack, at every budget, from several starts, against every chosen defence.
+
+    Site ──> starts ──> for each: attacks x budgets x variants ──follow──> one record a run
+
+Budgets come in two units. "price": new accounts the undefended list would ask for its last place, the same number
+for every defence. "margin": the certificate's m* of the defence itself; no set of new accounts below 1.0 can succeed.
+Targets are cold, mid and rival items in turn. A record says all that `report` needs; nothing else is kept.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recommender.attack import metrics
+from recommender.attack.arena import SERVED, Site, Trace, Warm, follow
+from recommender.attack.base import TARGET_CHOICES, Attack, Plan
+from recommender.attack.campaign import Campaign, Variant
+from recommender.attack.catalogue import ATTACKS, LOOK_ALIKES, attack
+from recommender.attack.defences import Defence, Product
+
+TAIL_S = 120  # after an attack's last act
+STOLEN = frozenset({"A9", "A14"})  # accounts with a history may weigh up to 1
+MAX_ACTORS = 30_000
+CROWD = (4.0, 16.0)  # sizes of the look-alikes, in prices
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to run. prices, margins: multiples of the two units; adaptive variants run at multiples of their own."""
+
+    attacks: tuple[str, ...] = tuple(ATTACKS)
+    look_alikes: tuple[str, ...] = tuple(LOOK_ALIKES)
+    defences: tuple[str, ...] = ("none", "caps", "forest", "full", "oracle")
+    prices: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+    margins: tuple[float, ...] = (0.5, 2.0)
+    variants: tuple[Variant, ...] = ("plain", "black-box", "white-box")
+    adaptive_prices: tuple[float, ...] = (2.0,)
+    adaptive_margins: tuple[float, ...] = (0.9,)
+    seeds: int = 3
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    code: str
+    variant: Variant
+    unit: str
+    multiple: float
+
+    @property
+    def key(self) -> str:
+        return f"{self.code} {self.variant} {self.unit} {self.multiple}"
+
+
+@dataclass(slots=True)
+class _Ready:
+    """A run with its campaign, against one defence."""
+
+    run: _Run
+    choice: Attack
+    plan: Plan
+    campaign: Campaign
+    price: int
+    margin: int
+
+    @property
+    def seconds(self) -> int:
+        return int(self.campaign.time_s) + TAIL_S + 1
+
+
+def run(site: Site, choice: Choice, warm: Warm, starts_ms: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """All records, start by start. `warm` may have been folded already."""
+    for number, start_ms in enumerate(starts_ms):
+        undefended: dict[str, Trace] = {}
+        for name in choice.defences:
+            yield from _against(name, site, choice, warm, (number, start_ms), undefended)
+
+
+def _against(
+    name: str, site: Site, choice: Choice, warm: Warm, start: tuple[int, int], undefended: dict[str, Trace]
+) -> Iterator[dict[str, Any]]:
+    number, start_ms = start
+    folded = "none" if name == "oracle" else name
+    state, bare = warm.state(folded, start_ms), warm.state("none", start_ms)
+    world = site.world(start_ms, state.top(20)[0])
+    ready = []
+    for each in _runs(choice, name):
+        parameters: dict[str, Any] = {}
+        if attack(each.code).GOAL == "promote":
+            parameters["target"] = TARGET_CHOICES[number % len(TARGET_CHOICES)]
+        chosen = attack(each.code).for_bench(**parameters)
+        probe = chosen.plan(world, n_actors=1, seed=choice.seed + number)
+        target = probe.targets[0]
+        price, margin = _price(bare, target), _price(state, target)
+        n = round(each.multiple * (price if each.unit == "price" else margin))
+        if chosen.GOAL in ("demote", "disturb"):  # there is no place to buy
+            n = round(each.multiple * (_price(bare, "") if each.unit == "price" else _price(state, "")))
+        n = min(MAX_ACTORS, max(1, n))
+        plan = chosen.plan(world, n_actors=n, seed=choice.seed + number, targets=probe.targets)
+        ready.append(_Ready(each, chosen, plan, Campaign(plan, each.variant, seed=number), price, margin))
+    if not ready:
+        return
+    watch = sorted({target for each in ready for target in each.plan.targets})
+    clean = follow(state, site, start_ms, max(each.seconds for each in ready), watch=watch)
+    for one in ready:
+        attacked = clean
+        if name != "oracle" or one.plan.goal == "benign":
+            attacked = follow(warm.state(folded, start_ms), site, start_ms, one.seconds, campaign=one.campaign)
+        if name == "none" and one.plan.goal == "benign":
+            undefended[one.run.key] = attacked
+        yield {
+            "site": site.name,
+            "defence": name,
+            "attack": one.run.code,
+            "variant": one.run.variant,
+            "goal": one.plan.goal,
+            "target": one.choice.target,
+            "unit": one.run.unit,
+            "multiple": one.run.multiple,
+            "start": number,
+            "start_s": start_ms / 1000,
+            "accounts": one.plan.n_actors,
+            "events": len(one.plan.rows),
+            "price": one.price,
+            "margin": one.margin,
+        } | _outcome(name, one, attacked, clean, undefended.get(one.run.key))
+
+
+def _outcome(name: str, each: _Ready, attacked: Trace, clean: Trace, bare: Trace | None) -> dict[str, Any]:
+    bounded = name not in ("none", "forest", "oracle")
+    weight = (1.0 if each.run.code in STOLEN else clean.fresh_weight) if bounded else None
+    target = each.plan.targets[0]
+    found = metrics.compare(attacked, clean, targets=each.plan.targets, goal=each.plan.goal, account_weight=weight)
+    n = each.seconds
+    gaps = [last - score for last, score in zip(clean.last[:n], clean.scores[target][:n], strict=True)]
+    least = metrics.price(min(gaps, default=0.0), 0.0, weight or 1.0)
+    found["margin_least"] = least
+    found["is_below_margin"] = bounded and each.plan.goal == "promote" and each.plan.n_actors < least
+    if each.plan.goal == "benign" and bare is not None:
+        now, then = metrics.reached(attacked, target), metrics.reached(bare, target)
+        found["delay_s"] = {
+            str(place): None if (came := now[place]) is None else came - due
+            for place, due in then.items()
+            if due is not None
+        }
+    return found
+
+
+def _runs(choice: Choice, name: str) -> list[_Run]:
+    """What is run against a defence. Units that mean nothing there are left out, and variants that would be the same
+    run once more."""
+    runs = []
+    has_margin = name in ("caps", "full")
+    for code in choice.attacks:
+        runs += [_Run(code, "plain", "price", multiple) for multiple in choice.prices if "plain" in choice.variants]
+        if name == "full" and "plain" in choice.variants:
+            runs += [_Run(code, "plain", "margin", multiple) for multiple in choice.margins]
+        for variant in choice.variants:
+            if variant == "plain" or not has_margin or attack(code).GOAL != "promote":
+                continue
+            runs += [_Run(code, variant, "price", multiple) for multiple in choice.adaptive_prices]
+            if name == "full":
+                runs += [_Run(code, variant, "margin", multiple) for multiple in choice.adaptive_margins]
+    for code in choice.look_alikes:
+        runs += [_Run(code, "plain", "price", multiple) for multiple in CROWD]
+    return runs
+
+
+def _price(defence: Defence, target: str) -> int:
+    scores = defence.top(SERVED)[1]
+    last = float(scores[-1]) if len(scores) == SERVED else 0.0
+    weight = defence.fresh_weight() if isinstance(defence, Product) else 1.0
+    return metrics.price(last, defence.score(target) if target else 0.0, weight)

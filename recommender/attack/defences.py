@@ -1,0 +1,199 @@
+"""What stands between a log and a list, all with one face: `step` a batch, read the `top`, be saved and restored.
+
+none    decayed clicks, every one counted: what a list is without any defence
+caps    the product with screen and trust off: one unit an actor and item, a budget an actor
+forest  an isolation forest on plain per-actor activity, refitted on what it let through, in front of `none`
+full    the product as it is
+
+An oracle, which drops exactly the labelled events, needs no run of its own: its state is that of the log without the
+attack, bit for bit (invariant: excluded actors leave no trace).
+"""
+
+import pickle
+from dataclasses import fields
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core import certificate, kernels
+from recommender.core.events import EventBatch, Kind
+from recommender.core.pipeline import Config, Pipeline
+from recommender.core.screen import Verdicts
+
+DEFENCES = ("none", "caps", "forest", "full")
+SWITCHES = ("screen", "trust")  # of Config, where it has them
+
+
+class Defence(Protocol):
+    """See the module. Scores are in units of a full-weight act made now."""
+
+    def step(self, batch: EventBatch) -> Verdicts:
+        """Judge and learn a batch."""
+        ...
+
+    def advance(self, now_ms: int) -> None:
+        """Time passes without an event."""
+        ...
+
+    def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
+        """The best items and their scores."""
+        ...
+
+    def score(self, item: str) -> float:
+        """An item's score, 0 where it has none."""
+        ...
+
+    def fresh_weight(self) -> float:
+        """What the act of an actor never seen before adds."""
+        ...
+
+    def save(self) -> bytes:
+        """The whole state."""
+        ...
+
+    @classmethod
+    def restore(cls, data: bytes) -> Self:
+        """What was saved."""
+        ...
+
+
+class Product:
+    """The Pipeline as it is configured."""
+
+    def __init__(self, config: Config) -> None:
+        self.pipeline = Pipeline(config)
+
+    def step(self, batch: EventBatch) -> Verdicts:
+        return self.pipeline.step(batch).verdicts
+
+    def advance(self, now_ms: int) -> None:
+        """Stream time is the events'; nothing to do. Scores of different items fade alike."""
+
+    def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
+        board = self.pipeline.board(depth)
+        return board.items, board.scores
+
+    def score(self, item: str) -> float:
+        trend = self.pipeline.trend
+        key = np.array([self.pipeline.encoder.key(item)], np.uint64)
+        row = int(kernels.find_all(trend.items.slots, trend.items.keys, key)[0])
+        if row < 0:
+            return 0.0
+        return max(0.0, float(trend.items["score"][row]) / trend.unit(self.pipeline.stream_ms))
+
+    def fresh_weight(self) -> float:
+        return float(certificate.FRESH_WEIGHT) if is_switched(self.pipeline.config, "trust") else 1.0
+
+    def save(self) -> bytes:
+        return self.pipeline.to_bytes()
+
+    @classmethod
+    def restore(cls, data: bytes) -> Self:
+        product = cls.__new__(cls)
+        product.pipeline = Pipeline.from_bytes(data)
+        return product
+
+
+class Raw:
+    """Decayed clicks without a cap, and without anything in front. Weights of kinds as in the product."""
+
+    PRUNE_EVERY_MS = 600_000
+    GONE = 1e-6
+
+    def __init__(self, config: Config) -> None:
+        self._half_ms = 1000.0 * config.half_lives_s[0]
+        self._weights = {int(kind): config.kind_weights[kind.name.lower()] for kind in Kind}
+        self._weights[int(Kind.UNDO)] = -1.0
+        self.now_ms = 0
+        self._landmark_ms = 0
+        self._prune_ms = 0
+        self._row: dict[str, int] = {}
+        self._names: list[str] = []
+        self._sums = np.zeros(1024)
+
+    def step(self, batch: EventBatch) -> Verdicts:
+        self._count(batch)
+        return Verdicts(np.zeros(len(batch), np.int8), np.zeros(len(batch), np.float32))
+
+    def advance(self, now_ms: int) -> None:
+        self.now_ms = max(self.now_ms, now_ms)
+        if self.now_ms >= self._prune_ms:
+            self._prune()
+
+    def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
+        sums = self._sums[: len(self._names)]
+        best = (
+            np.argpartition(-sums, min(depth, len(sums) - 1))[:depth] if len(sums) > depth else np.arange(len(sums))
+        )
+        best = best[np.argsort(-sums[best], kind="stable")]
+        return [self._names[row] for row in best.tolist()], sums[best] / self._unit(self.now_ms)
+
+    def score(self, item: str) -> float:
+        row = self._row.get(item)
+        return 0.0 if row is None else float(self._sums[row] / self._unit(self.now_ms))
+
+    def fresh_weight(self) -> float:
+        return 1.0
+
+    def save(self) -> bytes:
+        return pickle.dumps(self)  # of our own making, and never leaves this process
+
+    @classmethod
+    def restore(cls, data: bytes) -> Self:
+        return pickle.loads(data)  # noqa: S301
+
+    def _count(self, batch: EventBatch, is_admitted: NDArray[np.bool_] | None = None) -> None:
+        if len(batch):
+            self.advance(int(batch.received_ms.max()))
+        times, kinds = batch.received_ms.tolist(), batch.kind.tolist()
+        for i, item in enumerate(batch.item_names):
+            weight = self._weights[kinds[i]]
+            if weight == 0 or (is_admitted is not None and not is_admitted[i]):
+                continue
+            row = self._row.get(item)
+            if row is None:
+                row = self._row[item] = len(self._names)
+                self._names.append(item)
+                if row == len(self._sums):
+                    self._sums = np.concatenate([self._sums, np.zeros(row)])
+                self._sums[row] = 0.0
+            self._sums[row] = max(0.0, self._sums[row] + weight * self._unit(times[i]))
+
+    def _unit(self, at_ms: int) -> float:
+        return float(2.0 ** ((at_ms - self._landmark_ms) / self._half_ms))
+
+    def _prune(self) -> None:
+        """Move the landmark here; forget items of which nothing is left."""
+        passed = min(1000.0, (self.now_ms - self._landmark_ms) / self._half_ms)  # half-lives; a float holds 1023
+        sums = self._sums[: len(self._names)] * 2.0**-passed
+        keep = np.flatnonzero(sums > self.GONE)
+        self._names = [self._names[row] for row in keep.tolist()]
+        self._row = {name: row for row, name in enumerate(self._names)}
+        self._sums = np.concatenate([sums[keep], np.zeros(1024)])
+        self._landmark_ms, self._prune_ms = self.now_ms, self.now_ms + self.PRUNE_EVERY_MS
+
+
+def make(name: str, config: Config) -> Defence:
+    """A defence by name, before its first event. Raises ValueError."""
+    if name == "none":
+        return Raw(config)
+    if name == "caps":
+        return Product(switched(config, False))
+    if name == "full":
+        return Product(switched(config, True))
+    if name == "forest":
+        from recommender.attack.forest import Forest  # noqa: PLC0415  PyOD takes two seconds to import
+
+        return Forest(config)
+    raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
+
+
+def switched(config: Config, is_on: bool) -> Config:
+    """The configuration with screen and trust on or off; unchanged where it has no such switches."""
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    return type(config)(**(known | {name: is_on for name in SWITCHES if name in known}))
+
+
+def is_switched(config: Config, name: str) -> bool:
+    return bool(getattr(config, name, False))

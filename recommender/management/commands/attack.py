@@ -1,0 +1,216 @@
+"""`manage.py attack`: the catalogue, attacks into a log or at a server on this machine, the benchmark."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import polars as pl
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from recommender.attack import inject, report, suite, vandals
+from recommender.attack.base import TARGET_CHOICES
+from recommender.attack.benchmark import Choice
+from recommender.attack.campaign import VARIANTS
+from recommender.attack.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
+from recommender.attack.live import Live
+from recommender.attack.synthetic import Town
+from recommender.attack.world import as_text, see
+from recommender.client import Refused, Stopped
+from recommender.core.logfile import LogFileError
+from recommender.learner import configured
+from recommender.management.server import add_server_arguments, key_of, stop_on_signals
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()  # needs no server of ours
+    help = "Attack the recommender: in a log, in the benchmark, or live on this machine only."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs.add_parser("list", help="The attacks and the honest look-alikes.")
+        verb = verbs.add_parser("inject", help="Put an attack into a log.")
+        verb.add_argument("file", type=Path)
+        verb.add_argument(
+            "--out", type=Path, required=True, help="The log with the attack, label and attack columns."
+        )
+        _add_attack_arguments(verb)
+        verb.add_argument("--at", type=float, help="Unix seconds at which it begins. Default: half-way.")
+        verb = verbs.add_parser("synthetic", help="Write the invented town's log.")
+        verb.add_argument("--out", type=Path, required=True)
+        verb.add_argument("--days", type=float, default=3.0)
+        verb.add_argument("--readers", type=int, default=100_000)
+        verb.add_argument("--seed", type=int, default=1)
+        _add_run_arguments(verbs.add_parser("run", help="The benchmark."))
+        verb = verbs.add_parser("vandals", help="The outside check against actors blocked on Wikipedia.")
+        verb.add_argument("--log", type=Path, help="wikipedia_vandals.parquet. Default: in the data folder.")
+        verb = verbs.add_parser("live", help="Attack a running server on this machine.")
+        add_server_arguments(verb)
+        _add_attack_arguments(verb)
+        verb.add_argument("--item", help="The item to push or to frame. Default: chosen as in the benchmark.")
+        verb.add_argument("--variant", choices=VARIANTS, default="plain")
+        verb.add_argument("--rate", type=float, default=100.0, help="Events a second at most (100).")
+        verb.add_argument("--max-events", type=int, default=5000, help="Events in all at most (5000).")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            getattr(self, f"_{options['verb']}")(options)
+        except (LogFileError, ValueError, OSError, pl.exceptions.PolarsError) as error:
+            raise CommandError(str(error)) from error
+
+    def _list(self, options: dict[str, Any]) -> None:
+        table = Table("code", "what", "goal", "how")
+        for code, each in CATALOGUE.items():
+            table.add_row(code, each.TITLE, each.GOAL, " ".join((each.__doc__ or "").split()))
+        console = Console(file=self.stdout, width=None if self.stdout.isatty() else 140)
+        console.print(table)
+
+    def _inject(self, options: dict[str, Any]) -> None:
+        log = inject.read_log(options["file"])
+        at_s = options["at"] if options["at"] is not None else float(log["ts"][len(log) // 2])
+        world = see(as_text(log), at_s, board=[])
+        chosen = attack(options["attack"])(**_parameters(options))
+        world = replace(world, board=world.popular[:20])
+        plan = chosen.plan(world, n_actors=options["budget"], seed=options["seed"])
+        injected = inject.inject(log, [(chosen.CODE, plan)])
+        injected.write_parquet(options["out"])
+        self.stdout.write(
+            f"{chosen.CODE} {chosen.TITLE}: {plan.n_actors} accounts, {len(plan.rows)} events on"
+            f" {', '.join(plan.targets)} from {at_s:.0f}; {len(injected):,} rows in {options['out']}"
+        )
+
+    def _synthetic(self, options: dict[str, Any]) -> None:
+        log = Town(days=options["days"], n_readers=options["readers"], seed=options["seed"]).make()
+        log.write_parquet(options["out"])
+        self.stdout.write(f"{len(log):,} events of {log['actor'].n_unique():,} actors in {options['out']}")
+
+    def _run(self, options: dict[str, Any]) -> None:
+        choice = _choice(options)
+        logs = options["log"] or suite.default_logs()
+        console = Console(stderr=True)
+        began_at = time.monotonic()
+        out = options["out"] or settings.BASE_DIR / "out" / "attack"
+        out.mkdir(parents=True, exist_ok=True)
+        sites = {}
+        for name in logs:
+            with (out / f"{Path(name).stem}.jsonl").open("wb") as file:
+                found = suite.measure(
+                    name,
+                    choice,
+                    replace(configured(), secret=""),
+                    limit=options["limit"],
+                    is_honest=not options["no_honest"],
+                    on_record=partial(_write_line, file),
+                    say=lambda text: console.print(f"{time.monotonic() - began_at:6.0f} s  {text}", highlight=False),
+                )
+            sites[found.pop("name")] = found
+        table = report.render(sites)
+        (out / "table.md").write_text(table)
+        (out / "summary.json").write_bytes(
+            orjson.dumps(
+                {name: {key: each[key] for key in each if key != "records"} for name, each in sites.items()},
+                option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
+            )
+        )
+        self.stdout.write(table)
+        self.stdout.write(f"raw results in {out}; {time.monotonic() - began_at:.0f} s")
+        if options["readme"]:
+            report.update_readme(settings.BASE_DIR / "README.md", table)
+
+    def _vandals(self, options: dict[str, Any]) -> None:
+        path = options["log"] or suite.data_folder() / "wikipedia_vandals.parquet"
+        if not path.exists():
+            raise CommandError(f"{path} is not there; name it with --log, or set {suite.DATA_VARIABLE}")
+        found = vandals.check(path, replace(configured(), secret=""))
+        self.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+
+    def _live(self, options: dict[str, Any]) -> None:
+        stop = threading.Event()
+        sender = Live(
+            options["url"], key_of(options), stop=stop, rate=options["rate"], max_events=options["max_events"]
+        )
+        with stop_on_signals(stop):
+            try:
+                sender.run(
+                    attack(options["attack"])(**_parameters(options)),
+                    n_actors=options["budget"],
+                    seed=options["seed"],
+                    target=options["item"],
+                    variant=options["variant"],
+                    say=self.stdout.write,
+                )
+            except Refused as error:
+                raise CommandError(f"The server refuses the events. {error}") from None
+            except Stopped:
+                pass
+        receipt = sender.receipt
+        self.stdout.write(f"{receipt.accepted} accepted, {receipt.duplicates} duplicates, {dict(receipt.rejected)}")
+
+
+def _add_attack_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--attack", required=True, choices=list(CATALOGUE), metavar="CODE", help="Of `attack list`.")
+    parser.add_argument("--budget", type=int, required=True, help="Accounts at most.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--target", choices=TARGET_CHOICES, help="Which sort of item. Default: the attack's own.")
+    parser.add_argument("--camouflage", type=float, help="Share of acts on popular items, in [0, 1).")
+    parser.add_argument("--duration", type=float, help="Seconds. Default: as the attack is documented.")
+
+
+def _add_run_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--attacks", help="Codes, with commas between them. Default: all.")
+    parser.add_argument("--budgets", default="0.25,0.5,1,2,4", help="In undefended prices (0.25,0.5,1,2,4).")
+    parser.add_argument("--margins", default="0.5,2", help="Against `full` also: in its own m* (0.5,2).")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="plain, black-box, white-box.")
+    parser.add_argument("--defences", default="none,caps,forest,full,oracle")
+    parser.add_argument("--seeds", type=int, default=3, help="Starts in each log (3).")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--log", action="append", help="A Parquet log, or `synthetic`. May be repeated. Default: what there is."
+    )
+    parser.add_argument("--limit", type=int, default=900_000, help="Rows of a log read at most (900000).")
+    parser.add_argument("--no-honest", action="store_true", help="Leave out the cost without an attack.")
+    parser.add_argument("--out", type=Path, help="Folder of the raw results. Default: out/attack.")
+    parser.add_argument("--readme", action="store_true", help="Put the tables between the README's markers.")
+
+
+def _parameters(options: dict[str, Any]) -> dict[str, Any]:
+    given = {name: options[name] for name in ("target", "camouflage")} | {"duration_s": options["duration"]}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _choice(options: dict[str, Any]) -> Choice:
+    """Raises ValueError for what there is not."""
+    codes = _listed(options["attacks"]) if options["attacks"] else [*ATTACKS, *LOOK_ALIKES]
+    for code in codes:
+        attack(code)
+    defences, variants = _listed(options["defences"]), _listed(options["variants"])
+    for given, known in ((defences, tuple(report.NAMES)), (variants, VARIANTS)):
+        if unknown := set(given) - set(known):
+            raise ValueError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if options["seeds"] < 1:
+        raise ValueError("--seeds is at least 1")
+    return Choice(
+        attacks=tuple(code for code in codes if code in ATTACKS),
+        look_alikes=tuple(code for code in codes if code in LOOK_ALIKES),
+        defences=tuple(name for name in report.NAMES if name in defences),
+        prices=tuple(float(each) for each in _listed(options["budgets"])),
+        margins=tuple(float(each) for each in _listed(options["margins"])),
+        variants=tuple(each for each in VARIANTS if each in variants),
+        seeds=options["seeds"],
+        seed=options["seed"],
+    )
+
+
+def _write_line(file: BinaryIO, record: dict[str, Any]) -> None:
+    file.write(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+
+
+def _listed(text: str) -> Sequence[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]

@@ -1,0 +1,210 @@
+"""The arena finds the successes and the failures whose answer is known, and what it counts is right."""
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from django.core.management import call_command
+
+from recommender.attack import benchmark, columns, metrics, prices
+from recommender.attack.arena import INJECTED, READERS, Trace, follow
+from recommender.attack.benchmark import Choice
+from recommender.attack.campaign import Campaign
+from recommender.attack.catalogue import attack
+from recommender.attack.honest import Diary, delays, find_spikes, lateness
+from recommender.attack.report import CLOSE, OPEN, render, update_readme
+from recommender.attack.synthetic import Town
+from recommender.core.pipeline import Pipeline
+from tests.recommender import attacks
+
+
+def run(defence, code, multiple, variant="plain", seconds=260):
+    """One attack on the small site, its budget in prices of the undefended list; and the clean twin."""
+    site, warm, start = attacks.site(), attacks.warm(), attacks.start_ms()
+    state = warm.state(defence, start)
+    world = site.world(start, state.top(20)[0])
+    targets = attack(code).for_bench().plan(world, n_actors=1, seed=1).targets
+    bare = warm.state("none", start)
+    price = metrics.price(float(bare.top(10)[1][-1]), bare.score(targets[0]), 1.0)
+    made = attack(code).for_bench().plan(world, n_actors=max(1, round(multiple * price)), seed=1, targets=targets)
+    clean = follow(state, site, start, seconds, watch=targets)
+    attacked = follow(warm.state(defence, start), site, start, seconds, campaign=Campaign(made, variant))
+    return metrics.compare(attacked, clean, targets=targets, goal=made.goal, account_weight=1.0), attacked, clean
+
+
+def test_twice_the_price_buys_a_place_in_an_undefended_list():
+    found, _, _ = run("none", "A2", 2.0)
+    assert found["success"]
+    assert found["best_rank"] <= 10 < found["clean_rank"]
+
+
+def test_half_the_price_does_not():
+    assert not run("none", "A2", 0.5)[0]["success"]
+
+
+def test_one_account_that_floods_takes_an_undefended_list_and_is_one_unit_to_a_capped_one():
+    assert run("none", "A1", 1.0)[0]["success"]
+    found, attacked, _ = run("caps", "A1", 4.0)
+    assert not found["success"]
+    assert found["accounts_used"] == 1
+    assert attacked.verdicts[0][INJECTED].sum() > 0
+
+
+@pytest.mark.parametrize("variant", ["plain", "black-box", "white-box"])
+def test_below_the_margin_no_variant_takes_a_capped_place(variant):
+    found, _, clean = run("caps", "A2", 0.9, variant, seconds=500)
+    assert found["accounts_used"] < min(clean.last) + 1
+    assert not found["success"]
+    assert found["violations"] == 0
+
+
+def test_an_attacker_who_sees_the_scores_needs_no_more_than_one_who_does_not():
+    blind, seeing = run("caps", "A2", 2.0)[0], run("caps", "A2", 2.0, "white-box")[0]
+    assert seeing["success"]
+    assert seeing["accounts_used"] <= blind["accounts_used"]
+
+
+def test_an_attacker_who_sees_the_list_stops_while_he_is_in_it():
+    blind, seeing = run("caps", "A2", 4.0)[0], run("caps", "A2", 4.0, "black-box")[0]
+    assert seeing["success"]
+    assert seeing["accounts_used"] < blind["accounts_used"]
+
+
+def test_framing_a_rival_with_clicks_does_not_remove_it():
+    assert not run("caps", "A10", 2.0)[0]["success"]
+
+
+def test_every_event_of_both_sides_is_judged_once():
+    _, attacked, clean = run("caps", "A4", 1.0)
+    totals = [np.sum(trace.verdicts, axis=0).sum(axis=1) for trace in (attacked, clean)]
+    assert totals[0][READERS] == totals[1][READERS] > 0
+    assert totals[0][INJECTED] > totals[1][INJECTED] == 0
+
+
+@pytest.mark.parametrize("defence", ["none", "caps", "full"])
+def test_a_saved_defence_goes_on_as_if_it_had_never_been_saved(defence):
+    site, warm, start = attacks.site(), attacks.warm(), attacks.start_ms()
+    once, again = (follow(warm.state(defence, start), site, start, 60) for _ in range(2))
+    whole = warm.state(defence, start)
+    follow(whole, site, start, 30)
+    rest = follow(type(whole).restore(whole.save()), site, start + 30_000, 30)
+    assert once.tops == again.tops
+    assert rest.tops == once.tops[30:]
+
+
+def test_batches_taken_apart_and_merged_are_what_the_log_file_gives():
+    pipeline = Pipeline(attacks.CONFIG)
+    frame = attacks.site().log.head(50)
+    batch = columns.encode(pipeline, frame)
+    odd, even = (columns.take(batch, np.arange(first, 50, 2)) for first in (1, 0))
+    merged, order = columns.merge([odd, even])
+    assert merged.received_ms.tolist() == batch.received_ms.tolist()
+    assert list(merged.item_names) == list(batch.item_names)
+    assert sorted(order.tolist()) == list(range(50))
+
+
+def trace(tops, last=5.0, score=0.0, accounts=1):
+    n = len(tops)
+    return Trace(
+        tops=tops,
+        last=[last] * n,
+        scores={"t": [score] * n},
+        verdicts=[np.zeros((3, 3), np.int64)] * n,
+        n_accounts=[accounts] * n,
+    )
+
+
+def compare(attacked, clean, goal="promote"):
+    return metrics.compare(attacked, clean, targets=["t"], goal=goal, account_weight=1.0)
+
+
+def test_a_minute_in_the_list_is_a_success_and_a_second_less_is_not():
+    clean = trace([["a", "b"]] * 100)
+    for seconds, is_success in ((60, True), (59, False)):
+        attacked = trace([["t", "a"]] * seconds + [["a", "b"]] * (100 - seconds))
+        found = compare(attacked, clean)
+        assert (found["success"], found["contain_s"]) == (is_success, seconds)
+
+
+def test_a_place_the_target_would_have_had_anyway_is_no_success():
+    assert not compare(trace([["t"]] * 100), trace([["a", "t"]] * 100))["success"]
+
+
+def test_a_rival_missing_for_a_minute_is_a_successful_demotion():
+    assert compare(trace([["a"]] * 100), trace([["a", "t"]] * 100), goal="demote")["success"]
+
+
+def test_a_place_below_its_price_is_a_violation():
+    clean = trace([["a"]] * 10, last=5.0)
+    assert compare(trace([["t"]] * 10, accounts=4), clean)["violations"] == 10
+    assert compare(trace([["t"]] * 10, accounts=6), clean)["violations"] == 0
+
+
+def test_prices_are_the_smallest_budgets_that_work():
+    found = {each.rule: each for each in prices.measure(attacks.site(), attacks.start_ms(), attacks.warm())}
+    state = attacks.warm().state("caps", attacks.start_ms())
+    assert found["capped"].top10 == int(state.top(10)[1][-1]) + 1
+    assert found["capped"].top10 < found["capped"].top1
+    assert found["trusted"].top10 >= found["capped"].top10
+    assert all(found[rule].top10 <= found[rule].top1 for rule in ("raw", "hot", "ratio"))
+
+
+def test_a_spike_shown_as_soon_as_without_a_defence_is_not_late():
+    frame = Town(days=1.3, n_readers=12_000, seed=4).make()
+    site = type(attacks.site()).of("town", frame, attacks.CONFIG)
+    warm = type(attacks.warm())(site, [int(site.batch.received_ms[-1]) // 5000 * 5000])
+    diary = Diary(site)
+    warm.fold("caps", on_step=diary.note)
+    spikes = find_spikes(site)
+    found = lateness(delays(spikes, diary, diary))
+    assert found["spikes"] > 0
+    assert all(found[key]["late"] == 0 for key in ("exact", "top20", "top10"))
+    assert diary.summary()["held"] == 0
+
+
+def test_the_benchmark_writes_records_and_a_table():
+    choice = Choice(attacks=("A2",), look_alikes=("B1",), defences=("none", "caps"), prices=(0.5, 2.0), seeds=1)
+    records = list(benchmark.run(attacks.site(), choice, attacks.warm(), [attacks.start_ms()]))
+    orjson.dumps(records, option=orjson.OPT_SERIALIZE_NUMPY)
+    frame = pl.DataFrame(records, infer_schema_length=None)
+    won = frame.filter(pl.col("success"))
+    assert set(frame["defence"]) == {"none", "caps"}
+    assert won["multiple"].min() == 2.0
+    assert frame["violations"].fill_null(0).sum() == 0
+    table = render({"small": {"records": records}})
+    assert "| A2 one host, a new id a click | 1/1 | 1/1 / 1/1 / 1/1 |" in table
+    assert "flash crowd" in table
+
+
+def test_the_table_goes_between_the_readmes_markers(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{OPEN}\nold\n{CLOSE}\nafter\n")
+    update_readme(readme, "new\n")
+    assert readme.read_text() == f"before\n{OPEN}\nnew\n{CLOSE}\nafter\n"
+    readme.write_text("none")
+    with pytest.raises(ValueError, match="attack table"):
+        update_readme(readme, "new")
+
+
+def test_the_command_runs_and_leaves_raw_results(tmp_path, capsys):
+    attacks.log().write_parquet(tmp_path / "log.parquet")
+    call_command(
+        "attack", "run", "--log", str(tmp_path / "log.parquet"), "--attacks", "A1,B2", "--budgets", "2",
+        "--seeds", "1", "--defences", "none,caps,oracle", "--variants", "plain", "--no-honest",
+        "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    assert {orjson.loads(line)["attack"] for line in lines} == {"A1", "B2"}
+    assert (tmp_path / "out" / "table.md").read_text() in capsys.readouterr().out
+
+
+def test_the_town_is_the_same_for_the_same_seed_and_has_everything_in_it():
+    town, again = (Town(days=0.3, n_readers=20_000, seed=2).make() for _ in range(2))
+    assert town.equals(again)
+    assert not town.equals(Town(days=0.3, n_readers=20_000, seed=3).make())
+    shares = dict(town["attack"].fill_null("").value_counts(normalize=True).iter_rows())
+    assert shares["B5"] == pytest.approx(0.05, abs=0.02)
+    assert {"", "B1", "B2", "B3", "B5", "automation"} == set(shares)
+    assert town["ts"].is_sorted()
+    assert town["label"].sum() == 0
+    assert (town["ip"] == "10.99.1.1").sum() > 0
