@@ -4,8 +4,8 @@
                                    ├──> boards.parquet     every 10 s of stream time: ts, rank, item, score, margins
                                    └──> summary.json       counts, HR@20 and MRR@20, events/s, digest
 
-The `verdict` is the last word: an event released from a hold is admitted (and `was_held`), one taken back out later is
-quarantined. `reasons` are words joined by commas.
+The `verdict` is the last word: an event released from a hold is admitted (and `was_held`), one taken back out later
+is quarantined. `reasons` are words joined by commas.
 
 Labels of manipulation, where the log has them, are read here to score the verdicts; the Pipeline never sees them.
 """

@@ -153,8 +153,8 @@ class Encoder:
         referrers: Texts | None = None,
         is_automated: NDArray[np.bool_] | None = None,
     ) -> EventBatch:
-        """Columns with ids as text to a batch. A None, or a column that is not given, is unknown; an empty referrer is
-        known to be none. `is_automated` adds to what the user agents declare."""
+        """Columns with ids as text to a batch. A None, or a column that is not given, is unknown; an empty referrer
+        is known to be none. `is_automated` adds to what the user agents declare."""
         n = len(received_ms)
         declared = np.zeros(n, np.bool_) if is_automated is None else np.asarray(is_automated, np.bool_)
         if user_agents is not None:
@@ -184,8 +184,8 @@ class Encoder:
 
 @lru_cache(maxsize=65_536)
 def is_declared(user_agent: str | None) -> bool:
-    """Does a user agent say itself that nobody is reading? By the list of the package crawler-user-agents; 0.2 ms when
-    it is new.
+    """Does a user agent say itself that nobody is reading? By the list of the package crawler-user-agents; 0.2 ms
+    when it is new.
 
     >>> is_declared("Googlebot/2.1 (+http://www.google.com/bot.html)"), is_declared("Mozilla/5.0"), is_declared(None)
     (True, False, False)

@@ -69,6 +69,7 @@ N_BURST = 2
 # of the ring of recent first acts
 R_ACTOR, R_ITEM, R_ORDINAL, R_IN_BURST, R_AT = range(5)
 N_RING = 5
+LOOK_BACK = 4096
 YOUNG_ITEMS = 3  # an actor is a newcomer on its first so many items ...
 YOUNG_MS = HOUR_MS  # ... within so long of its first act
 
@@ -240,33 +241,12 @@ def root_of(bursts: Rows, burst: int) -> int:
 
 
 @njit(cache=True)
-def _meet(
-    actors: Rows,
-    row: int,
-    live: Rows,
-    bursts: Rows,
-    ring: Int64s,
-    ring_size: Int64s,
-    item: Key,
-    now_ms: int,
-    limits: Limits,
-) -> int:
-    """An actor takes part in an item's burst: were those here together before? 0, IS_LOCKSTEP; sets OVERLAP's count.
+def _join(a: Int64s, c: Int64s, bursts: Rows) -> tuple[int, int]:
+    """Enter an actor (its row) into a burst (its row); the largest group it shares an earlier burst with, and which.
 
     Each actor remembers its last N_BURSTS bursts; a burst counts, for each earlier one (joined by cohort), how many
     of its clickers were there too (Misra-Gries, N_ROOTS counters, never too high). O(N_BURSTS * N_ROOTS)."""
-    at = _row(live, item)
-    c = live.c[at]
-    if c[V_START] == 0 or now_ms - c[V_START] > 2 * MINUTE_MS:
-        c[:] = 0
-        c[V_ID] = np.int64(mix(item, np.uint64(now_ms)))
-        c[V_START] = now_ms
-        made = _row(bursts, np.uint64(c[V_ID]))
-        bursts.c[made, B_PARENT] = c[V_ID]
-        bursts.c[made, B_START] = now_ms
-    c[V_LAST] = now_ms
     c[V_N] += 1
-    a = actors.c[row]
     best, best_root = 0, 0
     for k in range(N_BURSTS):
         if a[A_BURSTS + k] == 0:
@@ -296,6 +276,45 @@ def _meet(
             best, best_root = c[V_COUNTS + place], root
     a[A_BURSTS + a[A_NEXT_BURST]] = c[V_ID]
     a[A_NEXT_BURST] = (a[A_NEXT_BURST] + 1) % N_BURSTS
+    return best, best_root
+
+
+@njit(cache=True)
+def _meet(
+    actors: Rows,
+    row: int,
+    live: Rows,
+    bursts: Rows,
+    ring: Int64s,
+    ring_size: Int64s,
+    item: Key,
+    now_ms: int,
+    limits: Limits,
+) -> int:
+    """An actor takes part in an item's burst: were those here together before? 0, or IS_LOCKSTEP.
+
+    The first finds the burst; who came to the item in the minute before joins it then, from the ring's last acts."""
+    at = _row(live, item)
+    c = live.c[at]
+    if c[V_START] == 0 or now_ms - c[V_START] > 2 * MINUTE_MS:
+        c[:] = 0
+        c[V_ID] = np.int64(mix(item, np.uint64(now_ms)))
+        c[V_START] = now_ms
+        made = _row(bursts, np.uint64(c[V_ID]))
+        bursts.c[made, B_PARENT] = c[V_ID]
+        bursts.c[made, B_START] = now_ms
+        for back in range(1, min(ring_size[0], ring.shape[0], LOOK_BACK) + 1):
+            earlier = ring[(ring_size[0] - back) % ring.shape[0]]
+            if earlier[R_AT] < now_ms - MINUTE_MS:
+                break
+            if earlier[R_ITEM] == np.int64(item):
+                other = find(actors.slots, actors.keys, np.uint64(earlier[R_ACTOR]))
+                if other >= 0:
+                    _join(actors.c[other], c, bursts)
+                    earlier[R_IN_BURST] = 1
+    c[V_LAST] = now_ms
+    a = actors.c[row]
+    best, best_root = _join(a, c, bursts)
     if best < limits.lockstep_n or best < limits.lockstep_share * c[V_N]:
         return 0
     own = root_of(bursts, c[V_ID])
@@ -317,13 +336,13 @@ def _was_in(a: Int64s, bursts: Rows, root: int, but: int) -> bool:
     """Has an actor taken part in a burst of a cohort, other than this one?"""
     for k in range(N_BURSTS):
         burst = a[A_BURSTS + k]
-        if burst != 0 and burst != but and root_of(bursts, burst) == root:
+        if burst not in (0, but) and root_of(bursts, burst) == root:
             return True
     return False
 
 
 @njit(cache=True)
-def observe(
+def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it would pass forty arrays on
     acts: Acts,
     actors: Rows,
     pairs: Rows,
@@ -537,18 +556,13 @@ def _enter_network(
 
 
 @njit(cache=True)
-def exposed_in(ring: Int64s, n: int, actors: Rows, live: Rows, cohort_after_ms: int) -> Int64s:
-    """Places in the ring of acts whose actors are known as a cohort since then: acts in bursts, and those just before
-    a burst that exposed it."""
+def exposed_in(ring: Int64s, n: int, actors: Rows, cohort_after_ms: int) -> Int64s:
+    """Places in the ring of acts in bursts whose actors are known as a cohort since then."""
     found = np.empty(n, np.int64)
     size = 0
     for k in range(n):
-        if ring[k, R_ORDINAL] < 0:
+        if not ring[k, R_IN_BURST] or ring[k, R_ORDINAL] < 0:
             continue
-        if not ring[k, R_IN_BURST]:
-            burst = find(live.slots, live.keys, np.uint64(ring[k, R_ITEM]))
-            if burst < 0 or not live.c[burst, V_EXPOSED] or ring[k, R_AT] < live.c[burst, V_START] - 2 * MINUTE_MS:
-                continue
         row = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
         if row >= 0 and actors.c[row, A_COHORT] and actors.c[row, A_COHORT_MS] >= cohort_after_ms:
             found[size] = k

@@ -8,13 +8,14 @@ Unknown is neutral: without session, address, user agent or referrer their featu
 the rest of the site's, so a site of newcomers, or one behind a single proxy, is no anomaly.
 
 **Lockstep.** The live signal of recorded attacks is not that accounts are busy but that the same ones turn up together.
-An item's burst gets a name; every actor remembers the last six bursts of items it was in; a burst counts how many of its
+An item's burst gets a name; every actor remembers the last six bursts it was in; a burst counts how many of its
 clickers share an earlier one. Where that is at least half of them, the two bursts are one cohort (union-find). That
 costs O(1) an event for groups of any size; a memory of pairs, kept for 32 co-clickers a minute, sees a fifth of the
 pairs of 300 accounts, and less the larger the group.
 
 **Bounds.** Rows by table: `max_actors`, `max_pairs`, `max_items`, `max_links`, MAX_LIVE, MAX_BURSTS; the longest
-silent go first, an eighth at a time; `max_recent` first acts are remembered, to be taken back when a cohort is exposed. About 0.4 us an event.
+silent go first, an eighth at a time. The last `max_recent` first acts are remembered, to be taken back when a cohort
+is exposed.
 """
 
 from typing import Any
@@ -57,15 +58,25 @@ class Features:
         self._make_room(n)
         out = np.zeros((n, fk.N_FEATURES))
         flags = np.zeros(n, np.int32)
-        n_flagged = fk.observe(
-            acts, *self._views, self.site, self.ring, self._ring_size, trusted, rules, limits, ordinal, out, flags
+        n_flagged = fk.observe(  # type: ignore[call-arg]
+            acts,
+            *self._views,
+            self.site,
+            self.ring,
+            self._ring_size,
+            trusted,
+            rules,
+            limits,
+            ordinal,
+            out,
+            flags,  # type: ignore[arg-type]
         )
         return out, flags, n_flagged
 
     def take_exposed(self, since_ms: int) -> NDArray[np.int64]:
         """Recent acts in bursts by actors whose cohort was seen since: rows of the ring, which forgets them."""
         n = min(int(self._ring_size[0]), len(self.ring))
-        return self._taken(fk.exposed_in(self.ring, n, self._views[0], self._views[4], since_ms))
+        return self._taken(fk.exposed_in(self.ring, n, self._views[0], since_ms))
 
     def take_lonely(self, item: np.uint64, since_ms: int) -> NDArray[np.int64]:
         """Recent acts on an item since then, by newcomers who went nowhere after: rows of the ring, which forgets
@@ -87,8 +98,8 @@ class Features:
         return fk.items_of(self._views[0], actors)
 
     def return_rates(self) -> tuple[float, float]:
-        """The shares of the site's newcomers that went on to another item within the time of a hold: of those at their
-        first item, and of all."""
+        """The shares of the site's newcomers that went on to another item within the time of a hold: of those
+        at their first item, and of all."""
         site = self.site[0]
         first = site[fk.I_RETURNED24H] / max(1, int(site[fk.I_BEGUN24H]))
         return min(1.0, float(first)), min(1.0, float(site[fk.I_WENTON24H] / max(1, int(site[fk.I_YOUNG24H]))))

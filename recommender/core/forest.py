@@ -48,8 +48,8 @@ def path_lengths(
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Flattened trees. roots: (trees,); by node: feature (-1 = leaf), threshold, children (.., 2), length = the path to
-    it and the expected rest; holdout: path lengths of cleared rows it was not fitted on, ascending."""
+    """Flattened trees. roots: (trees,); by node: feature (-1 = leaf), threshold, children (.., 2), length = the path
+    to it and the expected rest; holdout: path lengths of cleared rows it was not fitted on, ascending."""
 
     roots: Int32s
     feature: Int32s
@@ -113,7 +113,7 @@ def flattened(model: Any, holdout: Float32s) -> Forest:
 
 
 def expected_path(n_samples: NDArray[Any]) -> Float64s:
-    """The mean path length of an unsuccessful search among n (Liu, Ting, Zhou, *Isolation Forest*, ICDM 2008, eq. 1)."""
+    """The mean path length of an unsuccessful search among n (Liu et al., *Isolation Forest*, ICDM 2008, eq. 1)."""
     n = np.asarray(n_samples, np.float64)
     large = np.maximum(n, 3)
     mean = 2 * (np.log(large - 1) + np.euler_gamma) - 2 * (large - 1) / large

@@ -1,6 +1,6 @@
 """The forests of the screen: three entities, a frozen reference and a recent one each, and when they are fitted.
 
-    cleared rows of active windows ──> Reservoir ──at fixed stream times──> pending ──later──> recent (the first: frozen)
+    cleared rows of active windows ──> Reservoir ──at fixed times──> pending ──later──> recent (the first: frozen)
 
 An event is flagged if the reference *or* the recent forest flags it. That is the measured answer to a stream that is
 poisoned a little more every day: what the reference knew to be strange stays so, however the recent one was boiled.

@@ -3,8 +3,8 @@
     file ──> chunks of rows (columns as they stand) ──> EventBatch ──> steps: all events of one bucket of stream time
 
 Columns: `ts` (unix seconds), `actor`, `item`; optional `kind` (a name; default click), `occurred_at` (unix seconds),
-`country` (two letters), `session`, `ip`, `user_agent`, `referrer` (text or number; an empty referrer: known to be none).
-Rows must be sorted by `ts`. Steps are cut by time only, never by count, so that leaving rows
+`country` (two letters), `session`, `ip`, `user_agent`, `referrer` (text or number; an empty referrer:
+known to be none). Rows must be sorted by `ts`. Steps are cut by time only, never by count, so that leaving rows
 out moves no boundary: a replay without some actors is the replay of a log they never were in, bit for bit.
 """
 

@@ -13,8 +13,8 @@ one property come crash recovery, revert, release and "the same without the atta
 Stream time is the largest `received_ms` seen: it never runs back. An event's own time is the client's claim, kept
 between its arrival less the lateness allowed and its arrival.
 
-What a step comes back to later is in its `revised`: events by their number in the fold (0 is the first ever taken), so
-that whoever stores verdicts can store the new ones. The cut into steps decides when that happens, to a step; and when
+What a step comes back to later is in its `revised`: events by their number in the fold (0 is the first ever taken),
+so that whoever stores verdicts can store the new ones. The cut into steps decides when that happens, to a step; and when
 forests are fitted: steps are part of the history.
 
 A list is judged as it stood before the step, since that is what readers were shown while the step's events happened.
@@ -36,9 +36,8 @@ from numpy.typing import ArrayLike, NDArray
 from recommender.core import checkpoint
 from recommender.core.evaluation import NOTHING, Evaluation, Quality
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
-from recommender.core.feature_kernels import R_ORDINAL
+from recommender.core.feature_kernels import R_ORDINAL, UNDO
 from recommender.core.features import Features
-from recommender.core.holding import COLUMNS as HELD
 from recommender.core.holding import Holding
 from recommender.core.kernels import WEIGHT_BITS, WEIGHT_ONE, Actors, Events
 from recommender.core.screen import ADMIT, HOLD, NO_RETURN, QUARANTINE, Reason, Screen, ScreenConfig, Verdicts
@@ -86,8 +85,8 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """New verdicts on events of earlier steps. ordinal: their numbers in the fold, int64 (n,), 0 the first ever taken;
-    verdict: int8, `admit` = released, `quarantine` = condemned or retracted; reason: int32, what is added to theirs."""
+    """New verdicts on events of earlier steps. ordinal: their numbers in the fold, int64 (n,), 0 the first ever
+    taken; verdict: int8, `admit` = released, `quarantine` = condemned or retracted; reason: int32, what is added."""
 
     ordinal: NDArray[np.int64]
     verdict: NDArray[np.int8]
@@ -102,8 +101,8 @@ UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown; n_released
-    from earlier holds and learned, n_condemned instead, n_retracted units taken back out."""
+    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown;
+    n_released from earlier holds and learned, n_condemned instead, n_retracted units taken back out."""
 
     n_events: int
     n_admitted: int
@@ -164,6 +163,9 @@ class Pipeline:
             raise ValueError("a batch holds an unknown kind or a time before 1970")
         self.stream_ms = max(self.stream_ms, int(batch.received_ms.max()))
         verdicts = self.screen.judge(batch, self._trusted(), self.n_events, self.stream_ms)
+        is_undo = batch.kind == UNDO
+        if is_undo.any():
+            self._hold_undos(batch, verdicts, is_undo)
         self.trend.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
         events, names = self._columns(batch, verdicts), batch.item_names
@@ -173,7 +175,7 @@ class Pipeline:
             released, released_names, revised = self._settle()
             revisions.append(revised)
             n_condemned = int(np.count_nonzero(revised.verdict))
-            events = Events(*(np.concatenate(pair) for pair in zip(released, events, strict=True)))
+            events = Events(*(np.concatenate(pair) for pair in zip(released, events, strict=True)))  # type: ignore[arg-type]
             names = [*released_names, *names]
         if (verdicts.verdict == HOLD).any():
             self._hold(batch, verdicts)
@@ -205,7 +207,7 @@ class Pipeline:
         taken, names = self.holding.take(is_due | is_condemned)
         is_condemned = is_condemned[is_due | is_condemned]
         weight = np.where(is_condemned, 0, taken["weight"]).astype(np.int32)
-        released = Events(*(taken[name] for name in HELD if name in Events._fields[:-1]), weight)
+        released = Events(**{name: taken[name] for name in Events._fields if name != "weight"}, weight=weight)
         verdict = np.where(is_condemned, QUARANTINE, ADMIT).astype(np.int8)
         reason = np.where(is_condemned, NO_RETURN, 0).astype(np.int32)
         return released, names, Revised(taken["ordinal"], verdict, reason)
@@ -227,8 +229,18 @@ class Pipeline:
                 "reason": verdicts.reason[rows],
                 "first_items": self.screen.features.items_of(batch.actor[rows]),
             },
-            [batch.item_names[row] for row in rows],
+            [batch.item_names[row] for row in rows.tolist()],
         )
+
+    def _hold_undos(self, batch: EventBatch, verdicts: Verdicts, is_undo: NDArray[np.bool_]) -> None:
+        """An undo of what is being held waits with it, or it would find nothing, and the act count after all."""
+        is_held = verdicts.verdict == HOLD
+        held = set(zip(self.holding.columns["actor"].tolist(), self.holding.columns["item"].tolist(), strict=True))
+        held |= set(zip(batch.actor[is_held].tolist(), batch.item[is_held].tolist(), strict=True))
+        for row in np.flatnonzero(is_undo & ~is_held).tolist():
+            if (int(batch.actor[row]), int(batch.item[row])) in held:
+                verdicts.verdict[row] = HOLD
+                verdicts.reason[row] |= int(Reason.UNDO)
 
     def _retract(self, ring_rows: NDArray[np.int64], reason: int, revisions: list[Revised]) -> int:
         if not len(ring_rows):
