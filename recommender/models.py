@@ -124,8 +124,13 @@ class Step(models.Model):
     from_seq = models.BigIntegerField()
     to_xid = models.BigIntegerField()
     to_seq = models.BigIntegerField()
+    first_ordinal = models.BigIntegerField(default=0, help_text="Number in the fold of the step's first event.")
     n_events = models.IntegerField()
     n_admitted = models.IntegerField()
+    n_held = models.IntegerField(default=0)
+    n_quarantined = models.IntegerField(default=0)
+    n_released = models.IntegerField(default=0, help_text="Held earlier, and learned in this step.")
+    n_retracted = models.IntegerField(default=0, help_text="Learned earlier, and taken back out.")
     n_predicted = models.IntegerField(help_text="Events whose item was predicted before it was learned.")
     n_hits = models.IntegerField(help_text="Of these, found in the first 20 places.")
     reciprocal_ranks = models.FloatField(help_text="Sum of 1/rank over the hits.")
@@ -135,10 +140,41 @@ class Step(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["shard", "number"], name="one_step_a_number")]
-        indexes = [BrinIndex(fields=["created_at"], name="step_created_at")]  # for pruning
+        indexes = [
+            BrinIndex(fields=["created_at"], name="step_created_at"),  # for pruning
+            models.Index(fields=["shard", "first_ordinal"], name="step_of_an_event"),
+        ]
 
     def __str__(self):
         return f"step {self.number} of shard {self.shard}"
+
+
+class EventVerdict(models.Model):
+    """An event that was held, quarantined, or taken back out; see recommender.verdicts."""
+
+    class Verdict(models.IntegerChoices):
+        ADMIT = 0
+        HOLD = 1
+        QUARANTINE = 2
+
+    shard = models.SmallIntegerField()
+    ordinal = models.BigIntegerField(help_text="Its number in the fold.")
+    step = models.BigIntegerField(help_text="The step that took it.")
+    xid = models.BigIntegerField()
+    seq = models.BigIntegerField()
+    verdict = models.SmallIntegerField(choices=Verdict.choices)
+    was_held = models.BooleanField(default=False)
+    score = models.FloatField(default=0.0)
+    reasons = models.IntegerField(help_text="Bits of recommender.core.screen.Reason.")
+    revised_in = models.BigIntegerField(null=True, help_text="The step that spoke the last word.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["shard", "ordinal"], name="one_verdict_an_event")]
+        indexes = [BrinIndex(fields=["created_at"], name="verdict_created_at")]  # for pruning
+
+    def __str__(self):
+        return f"event {self.ordinal}: {self.get_verdict_display().lower()}"
 
 
 class ApiKey(models.Model):
