@@ -27,7 +27,7 @@ from recommender import housekeeping, log, verdicts
 from recommender.core.checkpoint import digest
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.screen import ScreenConfig, Verdict
+from recommender.core.screen import Reason, ScreenConfig, Verdict
 from recommender.core.trust import TrustConfig
 from recommender.log import LogSlice, Position
 from recommender.models import Checkpoint, Learner, Step
@@ -271,10 +271,19 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
         "seq": events.end.seq,
         "stream_ms": warm.pipeline.stream_ms,
     }
+    screened = result.verdicts
+    counts = {
+        "n_events": result.n_events,
+        "n_held": int((screened.verdict == Verdict.HOLD).sum()),
+        "n_quarantined": int((screened.verdict == Verdict.QUARANTINE).sum()),
+        "n_released": result.n_released,
+        "n_retracted": result.n_retracted,
+        "n_unjudged": int(((screened.reason & Reason.UNJUDGED) != 0).sum()),
+    }
     with transaction.atomic():
         is_first = Learner.objects.filter(
             shard=learner.shard, step=warm.step, seq=warm.position.seq, state=Learner.State.LEARNING
-        ).update(**moved, n_events=F("n_events") + len(events), stepped_at=Now())
+        ).update(**moved, **{name: F(name) + n for name, n in counts.items()}, stepped_at=Now())
         if not is_first:
             raise LearnerMoved(f"shard {learner.shard} was moved on from step {warm.step} by somebody else")
         Step.objects.create(
@@ -285,12 +294,8 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
             to_xid=events.end.xid,
             to_seq=events.end.seq,
             first_ordinal=first_ordinal,
-            n_events=result.n_events,
             n_admitted=result.n_admitted,
-            n_held=int((result.verdicts.verdict == Verdict.HOLD).sum()),
-            n_quarantined=int((result.verdicts.verdict == Verdict.QUARANTINE).sum()),
-            n_released=result.n_released,
-            n_retracted=result.n_retracted,
+            **counts,
             n_predicted=result.quality.n,
             n_hits=result.quality.hits,
             reciprocal_ranks=result.quality.reciprocal_ranks,

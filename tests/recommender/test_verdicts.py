@@ -4,9 +4,9 @@ from math import inf
 
 import pytest
 
-from recommender import learner, log, verdicts
+from recommender import learner, log, metrics, verdicts
 from recommender.core.screen import Reason, Verdict
-from recommender.models import Checkpoint, EventVerdict, Step
+from recommender.models import Checkpoint, EventVerdict, Learner, Step
 from tests.recommender.logs import clicks, events
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
@@ -32,6 +32,9 @@ def test_a_declared_crawler_is_recorded_and_never_learned():
     assert row.reasons & Reason.AUTOMATED
     step = Step.objects.get()
     assert (step.n_events, step.n_admitted, step.n_quarantined) == (3, 2, 1)
+    row_of_learner = Learner.objects.get()
+    assert (row_of_learner.n_quarantined, row_of_learner.n_held, row_of_learner.n_unjudged) == (1, 0, 2)
+    assert b'groundswell_events_screened_total{shard="0",verdict="quarantined"} 1.0' in metrics.render()
     (first,) = log.read_step(step).actors[row.ordinal :][:1]
     assert first == "bot"
     assert learner._warm[0].pipeline.trend.contributions("x").size == 2
