@@ -503,7 +503,8 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
             flag |= IS_FLOOD
         if a[A_GAPS] >= 8 and x[REGULAR] >= 0.9:
             flag |= IS_REGULAR
-        if flag & IS_ACTIVE and is_odd(x):
+        # only where the answer could matter: of newcomers, and of actors odd in themselves
+        if flag & IS_ACTIVE and (is_young or x[REGULAR] >= 0.75 or x[UNDONE] >= 0.25) and is_odd(x):
             flag |= IS_ASKED
         if is_first:
             place = ring_size[0] % ring.shape[0]

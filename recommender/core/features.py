@@ -7,9 +7,9 @@
 Unknown is neutral: without session, address, user agent or referrer their features stay 0. A share is compared with
 the rest of the site's, so a site of newcomers, or one behind a single proxy, is no anomaly.
 
-**Lockstep.** The live signal of recorded attacks is not that accounts are busy but that the same ones turn up together.
-An item's burst gets a name; every actor remembers the last six bursts it was in; a burst counts how many of its
-clickers share an earlier one. Where that is at least half of them, the two bursts are one cohort (union-find). That
+A burst has a name; every actor remembers the last six it was in; a burst counts how many of its clickers
+A burst has a name; every actor remembers the last six bursts it was in; a burst counts how many of its clickers
+share an earlier one. Where that is at least half of them, the two bursts are one cohort (union-find). That
 costs O(1) an event for groups of any size; a memory of pairs, kept for 32 co-clickers a minute, sees a fifth of the
 pairs of 300 accounts, and less the larger the group.
 
@@ -48,7 +48,7 @@ class Features:
         self.site = np.zeros((1, fk.N_ITEM), np.int64)
         self.ring = np.zeros((max_recent, fk.N_RING), np.int64)
         self._ring_size = np.zeros(1, np.int64)
-        self._views = self._view_tables()
+        self._views: Any = self._view_tables()  # to NumPy's types a kernel takes anything
 
     def observe(
         self, acts: fk.Acts, trusted: Actors, rules: TrustRules, limits: fk.Limits, ordinal: int
@@ -69,7 +69,7 @@ class Features:
             limits,
             ordinal,
             out,
-            flags,  # type: ignore[arg-type]
+            flags,
         )
         return out, flags, n_flagged
 
@@ -86,12 +86,13 @@ class Features:
 
     def item_rows(self, items: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The rows of items in `windows`, int64 (n,), -1 where they are forgotten."""
-        return find_all(*self._views[2][:2], items)
+        views = self._views[2]
+        return np.asarray(find_all(views.slots, views.keys, items))
 
     @property
     def windows(self) -> NDArray[np.int64]:
         """What is known of items, (rows, N_ITEM), by the columns of feature_kernels."""
-        return self._views[2].c
+        return np.asarray(self._views[2].c)
 
     def items_of(self, actors: NDArray[np.uint64]) -> NDArray[np.int64]:
         """How many different items each of these actors has acted on."""

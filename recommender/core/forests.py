@@ -61,10 +61,13 @@ class Forests:
         rows = np.flatnonzero(is_active)
         if len(rows) and self.forests["recent"]:
             values = features[rows].astype(np.float32)
-            for at, (entity, columns) in enumerate(ENTITIES.items()):
+            for at, (entity, columns) in reversed(list(enumerate(ENTITIES.items()))):
+                if entity == "actor":  # counts only with an anomalous window
+                    is_anomalous = flagged[1:, rows].any(axis=0)
+                    rows, values = rows[is_anomalous], values[is_anomalous]
                 for age in ("frozen", "recent"):
                     forest = self.forests[age].get(entity)
-                    if forest is not None:
+                    if forest is not None and len(rows):
                         flagged[at, rows] |= forest.p_values(values[:, columns]) <= self._alpha
         return flagged[0], flagged[1], flagged[2]
 

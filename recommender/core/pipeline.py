@@ -14,8 +14,8 @@ Stream time is the largest `received_ms` seen: it never runs back. An event's ow
 between its arrival less the lateness allowed and its arrival.
 
 What a step comes back to later is in its `revised`: events by their number in the fold (0 is the first ever taken),
-so that whoever stores verdicts can store the new ones. The cut into steps decides when that happens, to a step; and when
-forests are fitted: steps are part of the history.
+so that whoever stores verdicts can store the new ones. The cut into steps decides when that happens, to a step, and
+when forests are fitted: steps are part of the history.
 
 A list is judged as it stood before the step, since that is what readers were shown while the step's events happened.
 
