@@ -7,8 +7,8 @@
 Unknown is neutral: without session, address, user agent or referrer their features stay 0. A share is compared with
 the rest of the site's, so a site of newcomers, or one behind a single proxy, is no anomaly.
 
+**Lockstep.** In recorded attacks the live signal is not that accounts are busy but that they turn up together again.
 A burst has a name; every actor remembers the last six it was in; a burst counts how many of its clickers
-A burst has a name; every actor remembers the last six bursts it was in; a burst counts how many of its clickers
 share an earlier one. Where that is at least half of them, the two bursts are one cohort (union-find). That
 costs O(1) an event for groups of any size; a memory of pairs, kept for 32 co-clickers a minute, sees a fifth of the
 pairs of 300 accounts, and less the larger the group.
