@@ -98,7 +98,8 @@ def test_a_crowd_that_goes_on_to_read_is_released_within_the_minute_and_counts_a
 def test_the_same_accounts_together_again_are_quarantined_and_their_earlier_acts_taken_out():
     stream = push(push(site(), "one", 40), "two", 40, start_ms=PUSH_AT + 20 * MINUTE)
     # a site on which newcomers never go on: only lockstep can tell
-    run = Run(stream, replace(SCREENED, screen=replace(SCREENED.screen, return_expected=1e9)))
+    screen = replace(SCREENED.screen, return_expected=1e9, is_lockstep_on=True)
+    run = Run(stream, replace(SCREENED, screen=screen))
     second = run.of("two")
     assert (run.last[second] == QUARANTINE).mean() > 0.95
     assert score(run.pipeline, "two") <= 2
