@@ -7,13 +7,10 @@ server accepted must have been learned exactly once at the end: a bench that los
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-import psycopg
-from django.db import connection
 from django.db.models import Sum
 
-from recommender.bench import stream
+from recommender.bench import ceiling
 from recommender.bench.results import Row
 from recommender.bench.rig import CannotMeasure, Rig
 from recommender.models import Learner
@@ -23,25 +20,15 @@ CONNECTIONS = 4
 SINGLE_CONNECTIONS = 8
 BUDGET_SUSTAINED, BUDGET_SINGLE = 20_000, 1_500
 
-_COPY = (
-    "COPY bench_copy (event_key, bucket, kind, actor, item, occurred_at, session, ip, user_agent, referrer, country)"
-    " FROM STDIN (FORMAT binary)"
-)
-_CONTEXT = (
-    "10.1.2.3",
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36",
-    "https://search.example/",
-    "DE",
-)
-_COPY_TYPES = ("bytea", "int2", "int2", "text", "text", "timestamptz", "text", "text", "text", "text", "text")
-
 
 def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
     """The rows; those that need the database only on a rig of our own."""
     n_accepted = warm_up(rig)
-    copied = _copy(rig.seed, BATCH, min(seconds, 3.0)) if rig.has_database else None
-    copied_singly = _copy(rig.seed, 1, min(seconds, 3.0)) if rig.has_database else None
+    copied = copied_singly = None
     if rig.has_database:
+        for_s = min(seconds, 3.0)
+        copied = ceiling.rows_per_s(BATCH, connections=CONNECTIONS, seconds=for_s, seed=rig.seed)
+        copied_singly = ceiling.rows_per_s(1, connections=SINGLE_CONNECTIONS, seconds=for_s, seed=rig.seed)
         _set_state(Learner.State.FROZEN)
     try:
         batches = rig.run(seconds=seconds, connections=CONNECTIONS, batch=BATCH)
@@ -59,7 +46,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         value=batches.accepted / batches.seconds,
         unit="events/s",
         ceiling=copied,
-        of="binary COPY, same batches, no index" if copied else "",
+        of=ceiling.OF if copied else "",
         note=f"{CONNECTIONS} connections, p50 {batches.p50_s * 1e3:.0f} ms, p99 {batches.p99_s * 1e3:.0f} ms",
     )
     yield Row(
@@ -68,7 +55,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         unit="POSTs/s",
         budget=BUDGET_SINGLE,
         ceiling=copied_singly or trivial.rate,
-        of="binary COPY of one row, no index, one connection" if copied_singly else "GET /health/live",
+        of=ceiling.OF if copied_singly else "GET /health/live",
         note=f"{SINGLE_CONNECTIONS} connections, p50 {singles.p50_s * 1e3:.1f} ms, p99 {singles.p99_s * 1e3:.1f} ms;"
         f" GET /health/live {trivial.rate:,.0f}/s",
     )
@@ -90,7 +77,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         unit="events/s",
         budget=BUDGET_SUSTAINED,
         ceiling=copied,
-        of="binary COPY, same batches, no index" if copied else "",
+        of=ceiling.OF if copied else "",
         note=f"{sustained.accepted:,} events in {sent_at - began_at:.1f} s, listed {listed_at - sent_at:.1f} s later",
     )
     if rig.has_database:
@@ -114,31 +101,3 @@ def _check_learned(n_accepted: int) -> None:
     learned = Learner.objects.aggregate(n=Sum("n_events"))["n"]
     if learned != n_accepted:
         raise CannotMeasure(f"{n_accepted:,} events were accepted and {learned:,} learned: some are lost or doubled")
-
-
-def _copy(seed: int, batch: int, seconds: float) -> float:
-    """Rows a second by COPY in such batches, each committed, into a plain table without an index."""
-    made = stream.columns(20 * max(batch, 50), seed=seed)
-    now = datetime.now(UTC)
-    rows = [
-        (row.to_bytes(16, "big"), actor % 64, 2, f"a00000000-{actor}", f"item-{item}", now, f"s{actor}", *_CONTEXT)
-        for row, (actor, item) in enumerate(zip(made.actor.tolist(), made.item.tolist(), strict=True))
-    ]
-    connection.ensure_connection()
-    n_copied = 0
-    with connection.connection.cursor() as raw:
-        raw.execute(
-            "CREATE TABLE bench_copy (event_key bytea, bucket int2, kind int2, actor text, item text,"
-            " occurred_at timestamptz, session text, ip text, user_agent text, referrer text, country text)"
-        )
-        began_at = time.perf_counter()
-        while time.perf_counter() < began_at + seconds:
-            start = n_copied % len(rows)
-            with psycopg.Cursor(connection.connection) as cursor, cursor.copy(_COPY) as copy:
-                copy.set_types(_COPY_TYPES)
-                for row in rows[start : start + batch]:
-                    copy.write_row(row)
-            n_copied += batch
-        took_s = time.perf_counter() - began_at
-        raw.execute("DROP TABLE bench_copy")
-    return n_copied / took_s
