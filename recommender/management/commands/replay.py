@@ -37,9 +37,7 @@ class Command(BaseCommand):
             with Progress(*columns, console=console) as progress:
                 bar = progress.add_task(options["file"].name, total=log.n_rows)
                 config = _unkeyed(is_screened=not options["no_screen"])
-                _, summary = replay(
-                    log, config, out=options["out"], on_progress=lambda n: progress.advance(bar, n)
-                )
+                _, summary = replay(log, config, out=options["out"], on_progress=lambda n: progress.advance(bar, n))
         except (LogFileError, OSError) as error:
             raise CommandError(str(error)) from error
         table = Table("ranking", "HR@20", "MRR@20")
