@@ -65,6 +65,10 @@ HALF_LIVES_S = env.list(
 HORIZON_S = env.int("HORIZON_S", default=86_400, validate=Range(min=60))
 # Units one actor may have in all counts together, in unit weights.
 ACTOR_BUDGET = env.int("ACTOR_BUDGET", default=200, validate=Range(min=1))
+# What an act of an actor never seen before weighs; trust is earned from there. 1 switches trust off.
+TRUST_FLOOR = env.float("TRUST_FLOOR", default=0.05, validate=Range(min=0.001, max=1.0))
+# Whether events are screened before they are learned.
+SCREEN = env.bool("SCREEN", default=True)
 # How old an event may claim to be and still count at its own time, in seconds.
 LATENESS_S = env.int("LATENESS_S", default=86_400, validate=Range(min=0))
 

@@ -23,10 +23,12 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import housekeeping, log
-from recommender.core.checkpoint import CheckpointCorrupt, digest
+from recommender import housekeeping, log, verdicts
+from recommender.core.checkpoint import digest
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.screen import Reason, ScreenConfig, Verdict
+from recommender.core.trust import TrustConfig
 from recommender.log import LogSlice, Position
 from recommender.models import Checkpoint, Learner, Step
 from recommender.publisher import Publisher
@@ -125,6 +127,8 @@ def configured() -> Config:
         horizon_s=settings.HORIZON_S,
         actor_budget=settings.ACTOR_BUDGET,
         lateness_s=settings.LATENESS_S,
+        trust=TrustConfig(floor=settings.TRUST_FLOOR),
+        screen=ScreenConfig(is_on=settings.SCREEN),
         secret=hashlib.blake2b(b"groundswell ids", key=settings.SECRET_KEY.encode()[:64], digest_size=16).hexdigest(),
     )
 
@@ -145,7 +149,7 @@ def restore(learner: Learner) -> Warm:
     while checkpoint and pipeline is None:
         try:
             pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
-        except CheckpointCorrupt as error:
+        except ValueError as error:  # damaged, or of another version
             logger.error("%s is left aside: %s", checkpoint, error)
             checkpoint = checkpoint.parent
     if pipeline is None:
@@ -249,12 +253,17 @@ def _encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
         items=events.items,
         kind=events.kind,
         country=events.country,
+        sessions=events.sessions,
+        ips=events.ips,
+        user_agents=events.user_agents,
+        referrers=events.referrers,
     )
 
 
 def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
     """Learn a slice and commit that; raises LearnerMoved where another learner or operator was first."""
     began_at = time.perf_counter()
+    first_ordinal = warm.pipeline.n_events
     result = warm.pipeline.step(_encode(warm.pipeline, events))
     moved = {
         "step": warm.step + 1,
@@ -262,10 +271,19 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
         "seq": events.end.seq,
         "stream_ms": warm.pipeline.stream_ms,
     }
+    screened = result.verdicts
+    counts = {
+        "n_events": result.n_events,
+        "n_held": int((screened.verdict == Verdict.HOLD).sum()),
+        "n_quarantined": int((screened.verdict == Verdict.QUARANTINE).sum()),
+        "n_released": result.n_released,
+        "n_retracted": result.n_retracted,
+        "n_unjudged": int(((screened.reason & Reason.UNJUDGED) != 0).sum()),
+    }
     with transaction.atomic():
         is_first = Learner.objects.filter(
             shard=learner.shard, step=warm.step, seq=warm.position.seq, state=Learner.State.LEARNING
-        ).update(**moved, n_events=F("n_events") + len(events), stepped_at=Now())
+        ).update(**moved, **{name: F(name) + n for name, n in counts.items()}, stepped_at=Now())
         if not is_first:
             raise LearnerMoved(f"shard {learner.shard} was moved on from step {warm.step} by somebody else")
         Step.objects.create(
@@ -275,13 +293,17 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
             from_seq=warm.position.seq,
             to_xid=events.end.xid,
             to_seq=events.end.seq,
-            n_events=result.n_events,
+            first_ordinal=first_ordinal,
             n_admitted=result.n_admitted,
+            **counts,
             n_predicted=result.quality.n,
             n_hits=result.quality.hits,
             reciprocal_ranks=result.quality.reciprocal_ranks,
             stream_ms=warm.pipeline.stream_ms,
             duration_ms=1000 * (time.perf_counter() - began_at),
+        )
+        verdicts.store(
+            shard=learner.shard, first_ordinal=first_ordinal, step=warm.step + 1, events=events, result=result
         )
     warm.step, warm.position = warm.step + 1, events.end
     for name, value in moved.items():

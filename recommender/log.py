@@ -23,10 +23,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
+from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from numpy.typing import NDArray
 
 from recommender.core.events import country_code
+from recommender.models import Step
 
 N_BUCKETS = 64  # actors are divided into these; shards take whole buckets
 PARTITIONS_AHEAD = 7  # days
@@ -79,6 +81,10 @@ class LogSlice:
     country: NDArray[np.int16]
     actors: list[str]
     items: list[str]
+    sessions: list[str | None] | None  # None: no event has one
+    ips: list[str | None] | None
+    user_agents: list[str | None] | None
+    referrers: list[str | None] | None
     is_end: bool  # nothing visible stood after these, and no transaction was open
 
     def __len__(self) -> int:
@@ -140,6 +146,8 @@ _READ = """
 SELECT string_agg(xid8send(xid) || int8send(seq) || timestamptz_send(received_at)
                   || timestamptz_send(coalesce(occurred_at, received_at)) || int2send(kind), ''::bytea),
        string_agg(actor, E'\\n'), string_agg(item, E'\\n'), string_agg(coalesce(country, ''), E'\\n'),
+       string_agg(coalesce(session, ''), E'\\n'), string_agg(coalesce(ip, ''), E'\\n'),
+       string_agg(coalesce(user_agent, ''), E'\\n'), string_agg(coalesce(referrer, ''), E'\\n'),
        (SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s) FROM pg_current_snapshot() s)
 FROM (
     SELECT * FROM recommender_event
@@ -215,8 +223,11 @@ def read(
     }
     if until is not None:
         parameters |= {"to_xid": until.xid, "to_seq": until.seq}
-    packed, actors, items, countries, is_quiet = _fetch(_READ_NEW if until is None else _READ_KNOWN, parameters)
+    packed, actors, items, countries, *context, is_quiet = _fetch(
+        _READ_NEW if until is None else _READ_KNOWN, parameters
+    )
     rows = np.frombuffer(packed or b"", _ROW)
+    sessions, ips, user_agents, referrers = (_texts(column) for column in context)
     codes = [country_code(country) for country in countries.split("\n")] if rows.size else []
     return LogSlice(
         xid=rows["xid"].astype(np.int64),
@@ -227,7 +238,23 @@ def read(
         country=np.array(codes, np.int16),
         actors=actors.split("\n") if rows.size else [],
         items=items.split("\n") if rows.size else [],
+        sessions=sessions,
+        ips=ips,
+        user_agents=user_agents,
+        referrers=referrers,
         is_end=bool(is_quiet) and len(rows) < limit,
+    )
+
+
+def read_step(step: Step) -> LogSlice:
+    """The events a recorded step took."""
+    return read(
+        after=Position(step.from_xid, step.from_seq),
+        until=Position(step.to_xid, step.to_seq),
+        since_ms=step.stream_ms,
+        limit=step.n_events,
+        shard=step.shard,
+        shards=settings.SHARDS,
     )
 
 
@@ -284,6 +311,13 @@ def drop_before(day: date) -> int:
 
 def _partition(day: date) -> str:
     return f"recommender_event_{day:%Y%m%d}"
+
+
+def _texts(column: str | None) -> list[str | None] | None:
+    """A column of texts that may be absent, '' in the answer; None where all are."""
+    if not column or not column.strip("\n"):
+        return None
+    return [text or None for text in column.split("\n")]
 
 
 def _to_unix_ms(postgres_us: NDArray[np.int64]) -> NDArray[np.int64]:

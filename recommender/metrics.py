@@ -64,15 +64,20 @@ def _of_learners(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
     step_s = GaugeMetricFamily(
         "groundswell_step_seconds", "Duration of the last step that had events.", labels=["shard"]
     )
+    screened = CounterMetricFamily(
+        "groundswell_events_screened", "Events by what the screen did with them.", labels=["shard", "verdict"]
+    )
     for learner in learners:
         labels = [str(learner.shard)]
         lag.add_metric(labels, learner.lag_s)
         frozen.add_metric(labels, float(learner.is_frozen))
         steps.add_metric(labels, learner.step)
         learned.add_metric(labels, learner.n_events)
+        for verdict, n in learner.verdicts.items():
+            screened.add_metric([*labels, verdict], n)
         if learner.step_s is not None:
             step_s.add_metric(labels, learner.step_s)
-    yield from (lag, frozen, steps, learned, step_s)
+    yield from (lag, frozen, steps, learned, screened, step_s)
 
 
 def render() -> bytes:

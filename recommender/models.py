@@ -104,6 +104,11 @@ class Learner(models.Model):
     xid = models.BigIntegerField(default=0, help_text="Log position: the last event learned.")
     seq = models.BigIntegerField(default=0)
     n_events = models.BigIntegerField(default=0, help_text="Events learned so far.")
+    n_held = models.BigIntegerField(default=0, help_text="Events held at first, so far.")
+    n_quarantined = models.BigIntegerField(default=0, help_text="Events quarantined at once, so far.")
+    n_released = models.BigIntegerField(default=0, help_text="Held events released by themselves, so far.")
+    n_retracted = models.BigIntegerField(default=0, help_text="Events taken back out, so far.")
+    n_unjudged = models.BigIntegerField(default=0, help_text="Events the screen was too cold or too broken to judge.")
     stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
     stepped_at = models.DateTimeField(null=True)
@@ -124,8 +129,14 @@ class Step(models.Model):
     from_seq = models.BigIntegerField()
     to_xid = models.BigIntegerField()
     to_seq = models.BigIntegerField()
+    first_ordinal = models.BigIntegerField(default=0, help_text="Number in the fold of the step's first event.")
     n_events = models.IntegerField()
     n_admitted = models.IntegerField()
+    n_held = models.IntegerField(default=0)
+    n_quarantined = models.IntegerField(default=0)
+    n_released = models.IntegerField(default=0, help_text="Held earlier, and learned in this step.")
+    n_retracted = models.IntegerField(default=0, help_text="Learned earlier, and taken back out.")
+    n_unjudged = models.IntegerField(default=0)
     n_predicted = models.IntegerField(help_text="Events whose item was predicted before it was learned.")
     n_hits = models.IntegerField(help_text="Of these, found in the first 20 places.")
     reciprocal_ranks = models.FloatField(help_text="Sum of 1/rank over the hits.")
@@ -135,10 +146,41 @@ class Step(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["shard", "number"], name="one_step_a_number")]
-        indexes = [BrinIndex(fields=["created_at"], name="step_created_at")]  # for pruning
+        indexes = [
+            BrinIndex(fields=["created_at"], name="step_created_at"),  # for pruning
+            models.Index(fields=["shard", "first_ordinal"], name="step_of_an_event"),
+        ]
 
     def __str__(self):
         return f"step {self.number} of shard {self.shard}"
+
+
+class EventVerdict(models.Model):
+    """An event that was held, quarantined, or taken back out; see recommender.verdicts."""
+
+    class Verdict(models.IntegerChoices):
+        ADMIT = 0
+        HOLD = 1
+        QUARANTINE = 2
+
+    shard = models.SmallIntegerField()
+    ordinal = models.BigIntegerField(help_text="Its number in the fold.")
+    step = models.BigIntegerField(help_text="The step that took it.")
+    xid = models.BigIntegerField()
+    seq = models.BigIntegerField()
+    verdict = models.SmallIntegerField(choices=Verdict.choices)
+    was_held = models.BooleanField(default=False)
+    score = models.FloatField(default=0.0)
+    reasons = models.IntegerField(help_text="Bits of recommender.core.screen.Reason.")
+    revised_in = models.BigIntegerField(null=True, help_text="The step that spoke the last word.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["shard", "ordinal"], name="one_verdict_an_event")]
+        indexes = [BrinIndex(fields=["created_at"], name="verdict_created_at")]  # for pruning
+
+    def __str__(self):
+        return f"event {self.ordinal}: {self.get_verdict_display().lower()}"
 
 
 class ApiKey(models.Model):

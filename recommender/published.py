@@ -40,15 +40,17 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Board(msgspec.Struct, frozen=True):
-    """Items best first. `counts` are integers on the scale on which a full-weight act at `as_of` is `unit`."""
+    """Items best first. `counts` are integers on the scale on which an act at `as_of` adds `unit` at full trust,
+    `fresh` from an actor never seen before."""
 
     version: int
     items: list[str]
     counts: list[int]
     unit: int
+    fresh: int
 
     def score(self, place: int) -> float:
-        """In units: one full-weight act made now = 1.0."""
+        """In units: one act at full trust made now = 1.0."""
         return self.counts[place] / self.unit
 
 
@@ -91,7 +93,7 @@ class Reader:
             return known
         if len(self._boards) >= N_CACHED_SCOPES:
             self._boards = {"": self._boards[""]} if "" in self._boards else {}
-        board = msgspec.msgpack.decode(packed, type=Board) if packed else Board(head.version, [], [], 1)
+        board = msgspec.msgpack.decode(packed, type=Board) if packed else Board(head.version, [], [], 1, 1)
         self._boards[scope] = board
         return board
 

@@ -39,6 +39,7 @@ class Tally(msgspec.Struct, frozen=True):
 
     epoch: int
     unit: int
+    fresh: int
     stream_ms: int
     scopes: dict[str, tuple[list[str], list[int]]]
 
@@ -153,7 +154,7 @@ def add_tallies(tallies: list[Tally]) -> Tally:
     for scope, by_item in sums.items():
         ranked = sorted(by_item.items(), key=lambda pair: (-pair[1], pair[0]))
         scopes[scope] = ([item for item, _ in ranked], [count for _, count in ranked])
-    return Tally(newest.epoch, newest.unit, newest.stream_ms, scopes)
+    return Tally(newest.epoch, newest.unit, newest.fresh, newest.stream_ms, scopes)
 
 
 def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> dict[str, Board]:
@@ -174,7 +175,9 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
                 if len(board_items) < DEPTH:
                     board_items.append(item)
                     board_counts.append(count)
-    return {scope: Board(version, items, counts, tally.unit) for scope, (items, counts) in ranked.items()}
+    return {
+        scope: Board(version, items, counts, tally.unit, tally.fresh) for scope, (items, counts) in ranked.items()
+    }
 
 
 def _tally(pipeline: Pipeline) -> Tally:
@@ -192,4 +195,5 @@ def _tally(pipeline: Pipeline) -> Tally:
     scopes = {"": ranked(rows, counts[rows], TALLY_DEPTH)}
     for country, (of_country, counted) in trend.region_counts().items():
         scopes[f"country:{country}"] = ranked(of_country, counted, TALLY_DEPTH if settings.SHARDS > 1 else DEPTH)
-    return Tally(trend.epoch(), trend.unit(pipeline.stream_ms), pipeline.stream_ms, scopes)
+    now_ms = pipeline.stream_ms
+    return Tally(trend.epoch(), trend.unit(now_ms), trend.fresh(now_ms), now_ms, scopes)

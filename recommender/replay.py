@@ -1,8 +1,11 @@
 """Replay: a log file through a fresh Pipeline, in this process, by exactly the code the learner runs.
 
-    LogFile.steps ──> Pipeline.step ──> verdicts.parquet   a row an event: row, verdict, score, reasons
+    LogFile.steps ──> Pipeline.step ──> verdicts.parquet   a row an event: row, verdict, score, reasons, and was_held
                                    ├──> boards.parquet     every 10 s of stream time: ts, rank, item, score, margins
                                    └──> summary.json       counts, HR@20 and MRR@20, events/s, digest
+
+The `verdict` is the last word: an event released from a hold is admitted (and `was_held`), one taken back out later
+is quarantined. `reasons` are words joined by commas.
 
 Labels of manipulation, where the log has them, are read here to score the verdicts; the Pipeline never sees them.
 """
@@ -20,8 +23,8 @@ import polars as pl
 from recommender.core.certificate import margins
 from recommender.core.evaluation import LISTS
 from recommender.core.logfile import LogFile
-from recommender.core.pipeline import Config, Pipeline
-from recommender.core.screen import Verdict, Verdicts
+from recommender.core.pipeline import Config, Pipeline, StepResult
+from recommender.core.screen import HOLD, Verdict, reason_names
 
 BOARD_EVERY_MS = 10_000
 BOARD_DEPTH = 20
@@ -43,7 +46,7 @@ class Boards:
         board = pipeline.board(BOARD_DEPTH + 1)
         counts = board.counts.tolist()
         listed, outside = counts[:BOARD_DEPTH], counts[BOARD_DEPTH] if len(counts) > BOARD_DEPTH else 0
-        actors, trust = margins(listed, outside, board.unit)
+        actors, trust = margins(listed, outside, board.unit, board.fresh)
         n = len(listed)
         rows = ([at_ms / 1000] * n, range(1, n + 1), board.items[:n], board.scores[:n].tolist(), actors, trust)
         for column, values in zip(self.columns.values(), rows, strict=True):
@@ -60,7 +63,7 @@ def replay(
     """
     pipeline = Pipeline(config)
     boards = Boards()
-    verdicts: list[Verdicts] = []
+    results: list[StepResult] = []
     rows = []
     board_due_ms = 0
     learning_s = 0.0
@@ -69,17 +72,17 @@ def replay(
         result = pipeline.step(step.batch)
         learning_s += time.perf_counter() - began_at
         if out is not None:
-            verdicts.append(result.verdicts)
+            results.append(result)
             rows.append(step.rows)
             if pipeline.stream_ms >= board_due_ms:
                 boards.add(pipeline, pipeline.stream_ms)
                 board_due_ms = (pipeline.stream_ms // BOARD_EVERY_MS + 1) * BOARD_EVERY_MS
         if on_progress:
             on_progress(len(step.batch))
-    summary = summarise(pipeline, verdicts_counts(verdicts) if out is not None else {}, learning_s)
+    table = _verdict_table(results, rows)
+    summary = summarise(pipeline, verdict_counts(table) if out is not None else {}, learning_s)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        table = _verdict_table(verdicts, rows)
         table.write_parquet(out / "verdicts.parquet")
         summary |= score_labels(log.path, table)
         pl.DataFrame(boards.columns).write_parquet(out / "boards.parquet")
@@ -101,12 +104,10 @@ def summarise(pipeline: Pipeline, verdicts: dict[str, int], learning_s: float) -
     }
 
 
-def verdicts_counts(verdicts: list[Verdicts]) -> dict[str, int]:
-    """How many events got each verdict."""
-    counts = np.zeros(len(Verdict), np.int64)
-    for each in verdicts:
-        counts += np.bincount(each.verdict, minlength=len(Verdict))
-    return {verdict.name.lower(): int(counts[verdict]) for verdict in Verdict}
+def verdict_counts(table: pl.DataFrame) -> dict[str, int]:
+    """How many events ended with each verdict, and how many were held on the way."""
+    counts = {verdict.name.lower(): table["verdict"].eq(verdict.name.lower()).sum() for verdict in Verdict}
+    return {name: int(n) for name, n in counts.items()} | {"was_held": int(table["was_held"].sum())}
 
 
 def score_labels(path: Path, table: pl.DataFrame) -> dict[str, float]:
@@ -123,14 +124,30 @@ def score_labels(path: Path, table: pl.DataFrame) -> dict[str, float]:
     }
 
 
-def _verdict_table(verdicts: list[Verdicts], rows: list[Any]) -> pl.DataFrame:
-    names = pl.Series([verdict.name.lower() for verdict in Verdict])
-    codes = np.concatenate([each.verdict for each in verdicts]) if verdicts else np.empty(0, np.int8)
+def _verdict_table(results: list[StepResult], rows: list[Any]) -> pl.DataFrame:
+    if not results:
+        empty = {
+            "row": pl.Int64,
+            "verdict": pl.String,
+            "score": pl.Float32,
+            "reasons": pl.String,
+            "was_held": pl.Boolean,
+        }
+        return pl.DataFrame(schema=empty)
+    verdict = np.concatenate([each.verdicts.verdict for each in results])
+    reason = np.concatenate([each.verdicts.reason for each in results])
+    was_held = verdict == HOLD
+    for each in results:  # in the order in which they were revised
+        verdict[each.revised.ordinal] = each.revised.verdict
+        reason[each.revised.ordinal] |= each.revised.reason
+    masks, places = np.unique(reason, return_inverse=True)
+    names = pl.Series([each.name.lower() for each in Verdict])
     return pl.DataFrame(
         {
-            "row": np.concatenate(rows) if rows else np.empty(0, np.int64),
-            "verdict": names.gather(codes.astype(np.int64)),
-            "score": np.concatenate([each.score for each in verdicts]) if verdicts else np.empty(0, np.float32),
-            "reasons": pl.Series([""], dtype=pl.String).gather(np.zeros(len(codes), np.int64)),
+            "row": np.concatenate(rows),
+            "verdict": names.gather(verdict.astype(np.int64)),
+            "score": np.concatenate([each.verdicts.score for each in results]),
+            "reasons": pl.Series([reason_names(mask) for mask in masks.tolist()], dtype=pl.String).gather(places),
+            "was_held": was_held,
         }
     )

@@ -23,6 +23,9 @@ SELECT duration_ms / 1000 FROM recommender_step WHERE shard = %s ORDER BY number
 """
 
 
+VERDICTS = ("held", "quarantined", "released", "retracted", "unjudged")
+
+
 @dataclass(frozen=True, slots=True)
 class LearnerState:
     """Where one learner stands, for people and monitors."""
@@ -31,6 +34,7 @@ class LearnerState:
     is_frozen: bool
     step: int
     n_events: int
+    verdicts: dict[str, int]
     lag_s: float
     step_s: float | None
 
@@ -49,6 +53,7 @@ def list_learner_states() -> list[LearnerState]:
             is_frozen=learner.state == Learner.State.FROZEN,
             step=learner.step,
             n_events=learner.n_events,
+            verdicts={name: getattr(learner, f"n_{name}") for name in VERDICTS},
             lag_s=_lag_s(learner),
             step_s=_one(_LAST_STEPS, [learner.shard]),
         )

@@ -144,7 +144,7 @@ def _write_items(board: published.Board, query: ListQuery) -> bytes:
     places = [place for place, item in enumerate(board.items[:reach]) if item not in query.exclude]
     listed, rest = places[: query.limit], places[query.limit :]
     outside = board.counts[rest[0]] if rest else 0
-    actors, trust = margins([board.counts[place] for place in listed], outside, board.unit)
+    actors, trust = margins([board.counts[place] for place in listed], outside, board.unit, board.fresh)
     items = [
         {
             "item": board.items[place],

@@ -1,16 +1,28 @@
 """Seeded worlds with known answers. Times are unix milliseconds; T0 is midnight, 2026-01-05."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.screen import ScreenConfig
+from recommender.core.trust import TrustConfig
 
 T0 = 1_767_571_200_000
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-SMALL = Config(half_lives_s=(300, 3600), horizon_s=6 * 3600, actor_budget=50, lateness_s=6 * 3600)
+# Everybody weighs the same: what is tested is the counting.
+SMALL = Config(
+    half_lives_s=(300, 3600),
+    horizon_s=6 * 3600,
+    actor_budget=50,
+    lateness_s=6 * 3600,
+    trust=TrustConfig(floor=1.0),
+    screen=ScreenConfig(is_on=False),
+)
+SCREENED = replace(SMALL, screen=ScreenConfig(cold_events=200, fit_rows=20, fit_every_s=600, fit_after_s=60))
+TRUSTING = replace(SMALL, trust=TrustConfig())
 
 
 @dataclass
@@ -41,6 +53,18 @@ def readers(n_events=2000, n_actors=200, n_items=60, seconds=7200, seed=1) -> St
     stream = Stream()
     for when, actor, item in zip(at.tolist(), actors.tolist(), items.tolist(), strict=True):
         stream.add(T0 + when, f"reader-{actor}", f"item-{item}", country=int(actor % 3))
+    return stream
+
+
+def pushes(n_bots=40, items=("push-0", "push-1"), seed=1, start_s=4000, apart_s=900, **honest) -> Stream:
+    """The readers, and Mal's fresh accounts: all of them on each of his items in turn, within 60 s."""
+    rng = np.random.default_rng(seed)
+    stream = readers(**{"n_events": 3000, "n_actors": 1500, "seed": seed} | honest)
+    for number, item in enumerate(items):
+        for bot in range(n_bots):
+            at_ms = T0 + 1000 * (start_s + number * apart_s) + int(rng.integers(0, 60_000))
+            stream.add(at_ms, f"mal-{bot}", item)
+    stream.rows.sort(key=lambda row: row[0])
     return stream
 
 

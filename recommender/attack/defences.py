@@ -3,6 +3,7 @@
 none    decayed clicks, every one counted: what a list is without any defence
 caps    the product with screen and trust off: one unit an actor and item, a budget an actor
 forest  an isolation forest on plain per-actor activity, refitted on what it let through, in front of `none`
+trust   the product with the screen off: caps, and weights that are earned
 full    the product as it is
 
 An oracle, which drops exactly the labelled events, needs no run of its own: its state is that of the log without the
@@ -10,19 +11,18 @@ attack, bit for bit (invariant: excluded actors leave no trace).
 """
 
 import pickle
-from dataclasses import fields
+from dataclasses import replace
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import certificate, kernels
+from recommender.core import kernels
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.screen import Verdicts
+from recommender.core.screen import Verdicts, admitted
 
-DEFENCES = ("none", "caps", "forest", "full")
-SWITCHES = ("screen", "trust")  # of Config, where it has them
+DEFENCES = ("none", "caps", "forest", "trust", "full")
 
 
 class Defence(Protocol):
@@ -83,7 +83,7 @@ class Product:
         return max(0.0, float(trend.items["score"][row]) / trend.unit(self.pipeline.stream_ms))
 
     def fresh_weight(self) -> float:
-        return float(certificate.FRESH_WEIGHT) if is_switched(self.pipeline.config, "trust") else 1.0
+        return self.pipeline.config.trust.floor
 
     def save(self) -> bytes:
         return self.pipeline.to_bytes()
@@ -114,7 +114,7 @@ class Raw:
 
     def step(self, batch: EventBatch) -> Verdicts:
         self._count(batch)
-        return Verdicts(np.zeros(len(batch), np.int8), np.zeros(len(batch), np.float32))
+        return admitted(len(batch))
 
     def advance(self, now_ms: int) -> None:
         self.now_ms = max(self.now_ms, now_ms)
@@ -179,9 +179,11 @@ def make(name: str, config: Config) -> Defence:
     if name == "none":
         return Raw(config)
     if name == "caps":
-        return Product(switched(config, False))
+        return Product(switched(config, trust=False, screen=False))
+    if name == "trust":
+        return Product(switched(config, trust=True, screen=False))
     if name == "full":
-        return Product(switched(config, True))
+        return Product(switched(config, trust=True, screen=True))
     if name == "forest":
         from recommender.attack.forest import Forest  # noqa: PLC0415  PyOD takes two seconds to import
 
@@ -189,11 +191,10 @@ def make(name: str, config: Config) -> Defence:
     raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
 
 
-def switched(config: Config, is_on: bool) -> Config:
-    """The configuration with screen and trust on or off; unchanged where it has no such switches."""
-    known = {field.name: getattr(config, field.name) for field in fields(config)}
-    return type(config)(**(known | {name: is_on for name in SWITCHES if name in known}))
-
-
-def is_switched(config: Config, name: str) -> bool:
-    return bool(getattr(config, name, False))
+def switched(config: Config, *, trust: bool, screen: bool) -> Config:
+    """The configuration with trust and screen on or off."""
+    return replace(
+        config,
+        trust=config.trust if trust else replace(config.trust, floor=1.0),
+        screen=replace(config.screen, is_on=screen),
+    )

@@ -55,7 +55,7 @@ class Forest(Raw):
         is_flagged = np.array([actor in self._flagged for actor in actors], bool)
         self._count(batch, ~is_flagged)
         verdict = np.where(is_flagged, int(Verdict.QUARANTINE), int(Verdict.ADMIT)).astype(np.int8)
-        return Verdicts(verdict, is_flagged.astype(np.float32))
+        return Verdicts(verdict, is_flagged.astype(np.float32), np.zeros(len(verdict), np.int32))
 
     def _note(self, actor: int, item: int, at_ms: int) -> None:
         state = self._actors.get(actor)

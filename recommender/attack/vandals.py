@@ -61,7 +61,7 @@ def check(path: Path, config: Config) -> dict[str, Any]:
 
 def judge(log: pl.DataFrame, config: Config) -> Judged:
     """Fold a labelled log in steps of a minute; the label is not among the columns the Pipeline is given."""
-    product = defences.Product(defences.switched(config, True))
+    product = defences.Product(defences.switched(config, trust=True, screen=True))
     batch = columns.encode(Pipeline(config), log.select("ts", "actor", "item"))
     steps = np.flatnonzero(np.diff(batch.received_ms // STEP_MS)) + 1
     edges = [0, *steps.tolist(), len(batch)]

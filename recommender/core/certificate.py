@@ -5,23 +5,68 @@ lower another. So the best item outside the list takes the place of a listed ite
 
     W(A) > S_j - S_out ,    and with fresh actors of weight w:   m* = floor((S_j - S_out) / w) + 1
 
-are needed, and m* simultaneous acts do it: the bound is exact (ties keep the incumbent).
+are needed, and m* simultaneous acts do it: the bound is exact (ties keep the incumbent). W* = S_j - S_out says the
+same in trust: it holds for any mix of actors, of those whose accounts were taken over too.
+
+What is in the list already may be there on false clicks. An item j with the margin M_j = S_j - S_out stays however
+few of its clickers were honest, as long as fewer than r_j were fake, where r_j of its largest contributions are the
+fewest whose sum is more than M_j.
+
+The list as a whole: e actors who add at most `unit` to an item and at most their budget to all can drop d of its k
+items only if, with D_t = S_(k-d+1) - S_(k+t) for t = 1..d, the largest D_t is less than e units and their sum less
+than e budgets. r(e) = k - d at the largest such d is how many of the list's items are certain.
+
+The list certificate is the deterministic analogue of Jia et al., *PORE: Provably Robust Recommender Systems* (USENIX
+Security 2023).
 """
 
 from collections.abc import Sequence
 
-FRESH_WEIGHT = 1  # the trust weight of an actor never seen before
 
-
-def margins(counts: Sequence[int], outside: int, unit: int) -> tuple[list[int], list[float]]:
+def margins(counts: Sequence[int], outside: int, unit: int, fresh: int) -> tuple[list[int], list[float]]:
     """Price of each listed item's place, for whoever wants to take it with the best item outside.
 
-    counts: of the listed items, best first, as integers on the scale on which a full-weight act made now is `unit`.
+    counts: of the listed items, best first, as integers on the scale on which an act made now adds `unit` at full
+    trust and `fresh` from an actor never seen before.
     outside: count of the best item not listed, 0 if none.
     Returns the number of fresh actors, m*, and the trust mass, W* = S_j - S_out in units, place by place.
 
-    >>> margins([1250, 300], 300, unit=100)
-    ([10, 1], [9.5, 0.0])
+    >>> margins([1250, 300], 300, unit=100, fresh=5)
+    ([191, 1], [9.5, 0.0])
     """
     gaps = [max(0, count - outside) for count in counts]
-    return [gap // (unit * FRESH_WEIGHT) + 1 for gap in gaps], [gap / unit for gap in gaps]
+    return [gap // fresh + 1 for gap in gaps], [gap / unit for gap in gaps]
+
+
+def dependence(contributions: Sequence[int], margin: int) -> int:
+    """How many of an item's own clickers may be fake before it falls out: r_j. Its place is certain against r_j - 1.
+
+    contributions: what each actor adds to its count, largest first. margin: S_j - S_out, at least 0.
+    Returns a number from 1 to len(contributions) + 1; the last says that all of them together do not reach it.
+
+    >>> dependence([50, 30, 20], 60), dependence([50, 30, 20], 0), dependence([50], 50)
+    (2, 1, 2)
+    """
+    total = 0
+    for n, contribution in enumerate(contributions, start=1):
+        total += contribution
+        if total > margin:
+            return n
+    return len(contributions) + 1
+
+
+def certain_places(counts: Sequence[int], k: int, n_actors: int, unit: int, budget: int) -> int:
+    """How many of the first k items stay in the list whatever so many actors do: r(e). O(k) a call, O(k^2) in all.
+
+    counts: of all items, best first; missing ones count 0. unit: the most one actor adds to an item, budget: to all.
+
+    >>> [certain_places([900, 800, 300, 290, 100], 3, e, unit=10, budget=20) for e in (0, 1, 2, 30, 1000)]
+    [3, 3, 2, 2, 0]
+    """
+    count = [*counts[: 2 * k], *[0] * max(0, 2 * k - len(counts))]
+    k = min(k, sum(1 for each in count[:k] if each > 0))
+    for dropped in range(k, 0, -1):
+        gaps = [count[k - dropped] - count[k + rank] for rank in range(dropped)]
+        if max(gaps) < n_actors * unit and sum(gaps) < n_actors * budget:
+            return k - dropped
+    return k

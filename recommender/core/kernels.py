@@ -31,33 +31,42 @@ TICK_BITS = 12
 POW_BITS = 16  # a unit's weight at the start of a half-life is 2**16 ...
 EPOCH_OCTAVES = 8  # ... and 2**24 at the end of an epoch
 N_EPOCHS = 3
-WEIGHT_ONE = 1024  # the weight 1.0
-SPENT_BITS = 10  # budgets are counted in WEIGHT_ONE << 10
+WEIGHT_BITS = 14
+WEIGHT_ONE = 1 << WEIGHT_BITS  # the weight 1.0
+SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6
+POINT = 1000  # of evidence, see core.trust
 DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
 PLACES = 20  # places that count as a hit
 UNDO = 9  # core.events.Kind.UNDO
+RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
 MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
 
 
 class Pairs(NamedTuple):
-    """(actor, item): when its unit counts (ms), the unit's weight (negative: undone; 0: not funded), its country."""
+    """(actor, item): the item, when its unit counts (ms), the unit's weight (negative: undone or RETRACTED; 0: not
+    funded), its country."""
 
     slots: Int32s
     keys: UInt64s
     size: Int64s
+    item: UInt64s
     at_ms: Int64s
     weight: Int32s
     country: Int16s
 
 
 class Actors(NamedTuple):
-    """What an actor has spent of its budget, decayed to `tick` (of the longest half-life)."""
+    """What an actor has spent of its budget, decayed to `tick` (of the longest half-life); what it has earned, in
+    POINTs: `earned` counts, `pending` will count from its next active day on; when its active day began (ms)."""
 
     slots: Int32s
     keys: UInt64s
     size: Int64s
     spent: Int64s
     tick: Int64s
+    earned: Int32s
+    pending: Int32s
+    day_ms: Int64s
 
 
 class Items(NamedTuple):
@@ -88,6 +97,18 @@ class Clock(NamedTuple):
     epoch: Int64s
     horizon_ms: int
     budget: int
+
+
+class TrustRules(NamedTuple):
+    """See core.trust. Weights in WEIGHT_ONE, evidence in POINTs, times in ms."""
+
+    floor: int
+    full: int
+    per_day: int
+    per_item: int
+    item_cap: int
+    day_ms: int
+    idle_half_ms: int
 
 
 class Leaders(NamedTuple):
@@ -227,6 +248,23 @@ def _credit(table: Items | Regions, row: int, clock: Clock, weight: int, at_ms: 
 
 
 @njit(cache=True)
+def contributions(pairs: Pairs, clock: Clock, half: int, item: Key) -> Int64s:
+    """What every actor adds to an item's count of a half-life now; in no order."""
+    found = np.empty(pairs.size[0], np.int64)
+    n = 0
+    for pair in range(pairs.size[0]):
+        if pairs.item[pair] == item and pairs.weight[pair] > 0:
+            tick = pairs.at_ms[pair] * TICKS // clock.half_ms[half]
+            octave = tick >> TICK_BITS
+            back = clock.epoch[half] - octave // EPOCH_OCTAVES
+            if 0 <= back < N_EPOCHS:
+                unit = pairs.weight[pair] * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
+                found[n] = unit >> (EPOCH_OCTAVES * back)
+                n += 1
+    return found[:n]
+
+
+@njit(cache=True)
 def is_ahead(leaders: Leaders, keys: UInt64s, row: int, other: int) -> bool:
     """The order of a list: by score, ties by key."""
     if leaders.score[row] != leaders.score[other]:
@@ -266,15 +304,51 @@ def _place(leaders: Leaders, keys: UInt64s, row: int, score: int) -> None:
 
 
 @njit(cache=True)
-def _spend(actors: Actors, actor: Key, cost: int, now_ms: int, clock: Clock) -> bool:
-    """Charge an actor's budget; False, and nothing charged, where it does not reach. What was spent decays with the
-    longest half-life, rounded up, so that no count, decaying at least as fast, can hold more than the budget."""
-    tick = now_ms * TICKS // clock.longest_ms
+def decayed(amount: int, ticks: int) -> int:
+    """An amount after so many ticks of its half-life, rounded down."""
+    octaves = ticks >> TICK_BITS
+    if octaves > MAX_DECAY_OCTAVES:
+        return 0
+    return (amount * POW[TICKS - (ticks & (TICKS - 1))] >> (POW_BITS + 1)) >> octaves
+
+
+@njit(cache=True)
+def _actor_row(actors: Actors, actor: Key, now_ms: int, clock: Clock) -> int:
+    """The row of an actor, made where it has none."""
     row = find(actors.slots, actors.keys, actor)
     if row < 0:
         row = add(actors.slots, actors.keys, actors.size, actor)
         actors.spent[row] = 0
-        actors.tick[row] = tick
+        actors.tick[row] = now_ms * TICKS // clock.longest_ms
+        actors.earned[row] = 0
+        actors.pending[row] = 0
+        actors.day_ms[row] = -1
+    return row
+
+
+@njit(cache=True)
+def _trust(actors: Actors, row: int, now_ms: int, is_new_item: bool, rules: TrustRules) -> int:
+    """Enter an act into an actor's evidence; returns its weight, in [rules.floor, WEIGHT_ONE], by what it had earned
+    before this active day."""
+    begun_ms = actors.day_ms[row]
+    if begun_ms < 0 or now_ms - begun_ms >= rules.day_ms:
+        earned = min(actors.earned[row] + actors.pending[row], rules.full)
+        if begun_ms >= 0:
+            idle_ms = now_ms - begun_ms - rules.day_ms
+            earned = decayed(earned, idle_ms * TICKS // rules.idle_half_ms)
+        actors.earned[row] = earned
+        actors.pending[row] = rules.per_day
+        actors.day_ms[row] = now_ms
+    elif is_new_item:
+        actors.pending[row] = min(actors.pending[row] + rules.per_item, rules.per_day + rules.item_cap)
+    return rules.floor + (WEIGHT_ONE - rules.floor) * actors.earned[row] // rules.full
+
+
+@njit(cache=True)
+def _spend(actors: Actors, row: int, cost: int, now_ms: int, clock: Clock) -> bool:
+    """Charge an actor's budget; False, and nothing charged, where it does not reach. What was spent decays with the
+    longest half-life, rounded up, so that no count, decaying at least as fast, can hold more than the budget."""
+    tick = now_ms * TICKS // clock.longest_ms
     spent = actors.spent[row]
     elapsed = tick - actors.tick[row]
     if elapsed > 0:
@@ -350,12 +424,14 @@ def _recount(
     weight: int,
     at_ms: int,
 ) -> None:
-    """Let a pair's unit be `weight` at `at_ms` instead of what it is."""
+    """Let a pair's unit be `weight` at `at_ms` instead of what it is; a weight <= 0 counts nothing."""
     country = pairs.country[pair]
     if pairs.weight[pair] > 0:
         _move(items, regions, leaders, clock, item, country, -pairs.weight[pair], pairs.at_ms[pair])
     if weight > 0:
         _move(items, regions, leaders, clock, item, country, weight, at_ms)
+    pairs.weight[pair] = weight
+    pairs.at_ms[pair] = at_ms
 
 
 @njit(cache=True)
@@ -366,6 +442,7 @@ def fold(
     items: Items,
     regions: Regions,
     clock: Clock,
+    rules: TrustRules,
     leaders: Leaders,
     shown: Shown,
     ranks: Int8s,
@@ -385,11 +462,13 @@ def fold(
 
         if kind == UNDO:
             if pair >= 0 and pairs.weight[pair] > 0:
-                held = pairs.weight[pair]
-                _recount(pairs, pair, items, regions, leaders, clock, item, 0, own_ms)
-                pairs.weight[pair] = -held
+                _recount(pairs, pair, items, regions, leaders, clock, item, -pairs.weight[pair], pairs.at_ms[pair])
             continue
 
+        now_ms = events.received_ms[i]
+        row = _actor_row(actors, actor, now_ms, clock)
+        cost = weight
+        weight = weight * _trust(actors, row, now_ms, pair < 0, rules) >> WEIGHT_BITS
         if pair < 0:
             ranks[i, 0] = _rank(shown.trending, pairs, actor, item)
             ranks[i, 1] = _rank(shown.daily, pairs, actor, item)
@@ -399,28 +478,45 @@ def fold(
                 shown.reads[read] = 0
             shown.reads[read] += 1
             pair = add(pairs.slots, pairs.keys, pairs.size, key)
+            pairs.item[pair] = item
             pairs.weight[pair] = 0
             pairs.at_ms[pair] = own_ms
 
-        held, at_ms = pairs.weight[pair], pairs.at_ms[pair]
-        gap = own_ms - at_ms
+        held, gap = pairs.weight[pair], own_ms - pairs.at_ms[pair]
+        if held == RETRACTED and gap < clock.horizon_ms:
+            continue
         if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stands as it is
-            if _spend(actors, actor, weight, events.received_ms[i], clock):
+            if _spend(actors, row, cost, now_ms, clock):
                 pairs.weight[pair] = 0
                 pairs.country[pair] = events.country[i]
                 _recount(pairs, pair, items, regions, leaders, clock, item, weight, own_ms)
-                pairs.weight[pair] = weight
-                pairs.at_ms[pair] = own_ms
         elif gap > -clock.horizon_ms:  # inside the horizon: the strongest act, at the earliest time
             strongest = max(abs(held), weight)
-            grown = strongest - abs(held)
-            if grown > 0 and not _spend(actors, actor, grown, events.received_ms[i], clock):
+            if strongest > abs(held) and not _spend(actors, row, cost, now_ms, clock):
                 strongest = abs(held)
-            earliest = min(at_ms, own_ms)
-            if strongest != held or earliest != at_ms:
+            earliest = min(pairs.at_ms[pair], own_ms)
+            if strongest != held or earliest != pairs.at_ms[pair]:
                 _recount(pairs, pair, items, regions, leaders, clock, item, strongest, earliest)
-                pairs.weight[pair] = strongest
-                pairs.at_ms[pair] = earliest
 
         if items.size[0] > n_items:
             first_events[n_items - n_before] = i
+
+
+@njit(cache=True)
+def retract(
+    acting: UInt64s,
+    acted_on: UInt64s,
+    pairs: Pairs,
+    items: Items,
+    regions: Regions,
+    clock: Clock,
+    leaders: Leaders,
+) -> int:
+    """Take the units of (actor, item) pairs out at their own times, for good. Returns how many there were."""
+    n = 0
+    for i in range(acting.size):
+        pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))
+        if pair >= 0 and pairs.weight[pair] != RETRACTED:
+            n += pairs.weight[pair] > 0
+            _recount(pairs, pair, items, regions, leaders, clock, acted_on[i], RETRACTED, pairs.at_ms[pair])
+    return n

@@ -3,7 +3,8 @@
     file ──> chunks of rows (columns as they stand) ──> EventBatch ──> steps: all events of one bucket of stream time
 
 Columns: `ts` (unix seconds), `actor`, `item`; optional `kind` (a name; default click), `occurred_at` (unix seconds),
-`country` (two letters). Rows must be sorted by `ts`. Steps are cut by time only, never by count, so that leaving rows
+`country` (two letters), `session`, `ip`, `user_agent`, `referrer` (text or number; an empty referrer:
+known to be none). Rows must be sorted by `ts`. Steps are cut by time only, never by count, so that leaving rows
 out moves no boundary: a replay without some actors is the replay of a log they never were in, bit for bit.
 """
 
@@ -16,11 +17,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.core.events import Encoder, EventBatch, Kind, country_code
+from recommender.core.events import Encoder, EventBatch, Kind, country_code, joined
 
 CHUNK_ROWS = 262_144
 REQUIRED = ("ts", "actor", "item")
-OPTIONAL = ("kind", "occurred_at", "country")
+OPTIONAL = ("kind", "occurred_at", "country", "session", "ip", "user_agent", "referrer")
 
 
 class LogFileError(ValueError):
@@ -96,6 +97,10 @@ class LogFile:
             items=columns["item"].to_list(),
             kind=self._kinds(columns, len(rows)),
             country=_countries(columns, len(rows)),
+            sessions=_texts(columns, "session"),
+            ips=_texts(columns, "ip"),
+            user_agents=_texts(columns, "user_agent"),
+            referrers=_texts(columns, "referrer"),
         )
         return Step(batch, rows["row"].to_numpy().astype(np.int64))
 
@@ -137,16 +142,8 @@ def _countries(columns: dict[str, pl.Series], n: int) -> NDArray[np.int16]:
 def _joined(parts: list[Step]) -> Step:
     if len(parts) == 1:
         return parts[0]
-    batches = [part.batch for part in parts]
-    return Step(
-        EventBatch(
-            np.concatenate([batch.received_ms for batch in batches]),
-            np.concatenate([batch.occurred_ms for batch in batches]),
-            np.concatenate([batch.actor for batch in batches]),
-            np.concatenate([batch.item for batch in batches]),
-            np.concatenate([batch.kind for batch in batches]),
-            np.concatenate([batch.country for batch in batches]),
-            [name for batch in batches for name in batch.item_names],
-        ),
-        np.concatenate([part.rows for part in parts]),
-    )
+    return Step(joined([part.batch for part in parts]), np.concatenate([part.rows for part in parts]))
+
+
+def _texts(columns: dict[str, pl.Series], name: str) -> list[str | None] | None:
+    return columns[name].cast(pl.String).to_list() if name in columns else None

@@ -1,8 +1,10 @@
 """The Pipeline: the whole numerical state, and the only thing that learns. READ THIS FIRST.
 
-    Pipeline.step(batch):   screen.judge ──> verdicts
+    Pipeline.step(batch):   screen.judge ──> verdicts: admit | hold | quarantine
+                            what was held and is due: released at its own time, or condemned with its crowd
                             the lists as they stand are put to the batch (evaluation)
-                            what was admitted is counted (trend)
+                            what was admitted or released is counted, at the actor's trust (trend, trust)
+                            what turns out to be a cohort's is taken back out (trend.retract)
 
 State is a fold: `Pipeline = fold(checkpoint, log range, decisions)`. No clock, no settings, no random numbers: time
 comes from the events, everything else from the `Config` it was made with, which travels in its checkpoints. From this
@@ -10,6 +12,10 @@ one property come crash recovery, revert, release and "the same without the atta
 
 Stream time is the largest `received_ms` seen: it never runs back. An event's own time is the client's claim, kept
 between its arrival less the lateness allowed and its arrival.
+
+What a step comes back to later is in its `revised`: events by their number in the fold (0 is the first ever taken),
+so that whoever stores verdicts can store the new ones. The cut into steps decides when that happens, to a step, and
+when forests are fitted: steps are part of the history.
 
 A list is judged as it stood before the step, since that is what readers were shown while the step's events happened.
 
@@ -29,14 +35,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from recommender.core import checkpoint
 from recommender.core.evaluation import NOTHING, Evaluation, Quality
-from recommender.core.events import Encoder, EventBatch, Kind
-from recommender.core.kernels import WEIGHT_ONE, Events
-from recommender.core.screen import AdmitAll, Verdicts
+from recommender.core.events import Encoder, EventBatch, Kind, Texts
+from recommender.core.feature_kernels import R_ORDINAL, UNDO
+from recommender.core.features import Features
+from recommender.core.holding import Holding
+from recommender.core.kernels import WEIGHT_BITS, WEIGHT_ONE, Actors, Events
+from recommender.core.screen import ADMIT, HOLD, NO_RETURN, QUARANTINE, Reason, Screen, ScreenConfig, Verdicts
 from recommender.core.trend import Board, Trend
+from recommender.core.trust import TrustConfig
 
 # A view says little, a click is the act that is counted, nothing says more: a unit is the most an actor can add.
 # An exposure is no act. An undo needs a weight only to be heard.
 KIND_WEIGHTS = {kind.name.lower(): 1.0 for kind in Kind} | {"view": 0.25, "exposure": 0.0}
+
+
+LONELY_MS = 21_600_000  # how far back a condemned crowd's first acts are taken out
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +61,17 @@ class Config:
     actor_budget: int = 200
     lateness_s: int = 86_400
     kind_weights: dict[str, float] = field(default_factory=lambda: dict(KIND_WEIGHTS))
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
     secret: str = ""  # hex; keys the hashes of ids
     max_items: int = 200_000
     max_regions: int = 400_000
     max_pairs: int = 4_000_000
     max_actors: int = 2_000_000
+    max_screened_actors: int = 500_000
+    max_screened_pairs: int = 1_000_000
+    max_links: int = 500_000
+    max_recent: int = 32_768
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
@@ -60,17 +79,39 @@ class Config:
         known = {each.name for each in fields(cls)}
         if known != set(state):
             raise ValueError(f"the configuration differs in: {', '.join(sorted(known ^ set(state)))}")
-        return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"])})
+        parts = {"trust": TrustConfig(**state["trust"]), "screen": ScreenConfig(**state["screen"])}
+        return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """New verdicts on events of earlier steps. ordinal: their numbers in the fold, int64 (n,), 0 the first ever
+    taken; verdict: int8, `admit` = released, `quarantine` = condemned or retracted; reason: int32, what is added."""
+
+    ordinal: NDArray[np.int64]
+    verdict: NDArray[np.int8]
+    reason: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ordinal)
+
+
+UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int32))
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown."""
+    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown;
+    n_released from earlier holds and learned, n_condemned instead, n_retracted units taken back out."""
 
     n_events: int
     n_admitted: int
     quality: Quality
     verdicts: Verdicts
+    revised: Revised = UNREVISED
+    n_released: int = 0
+    n_condemned: int = 0
+    n_retracted: int = 0
 
 
 class Pipeline:
@@ -83,11 +124,20 @@ class Pipeline:
         self.config = config
         self.stream_ms = 0
         self.n_events = 0
-        self.screen = AdmitAll()
+        features = Features(
+            max_actors=config.max_screened_actors,
+            max_pairs=config.max_screened_pairs,
+            max_items=config.max_items,
+            max_links=config.max_links,
+            max_recent=config.max_recent,
+        )
+        self.screen = Screen(config.screen, config.trust.rules(), features)
+        self.holding = Holding()
         self.trend = Trend(
             half_lives_s=config.half_lives_s,
             horizon_s=config.horizon_s,
             actor_budget=config.actor_budget,
+            trust=config.trust,
             max_items=config.max_items,
             max_regions=config.max_regions,
             max_pairs=config.max_pairs,
@@ -108,23 +158,112 @@ class Pipeline:
         Raises ValueError, with the state unchanged, for kinds or times that no log can hold.
         """
         if not len(batch):
-            return StepResult(0, 0, NOTHING, self.screen.judge(batch))
+            return StepResult(0, 0, NOTHING, self.screen.judge(batch, self._trusted(), self.n_events, self.stream_ms))
         if batch.kind.min() < 1 or batch.kind.max() >= len(self._weights) or batch.received_ms.min() < 0:
             raise ValueError("a batch holds an unknown kind or a time before 1970")
         self.stream_ms = max(self.stream_ms, int(batch.received_ms.max()))
-        self.n_events += len(batch)
-        verdicts = self.screen.judge(batch)
-        is_admitted = verdicts.is_admitted
+        verdicts = self.screen.judge(batch, self._trusted(), self.n_events, self.stream_ms)
+        is_undo = batch.kind == UNDO
+        if is_undo.any():
+            self._hold_undos(batch, verdicts, is_undo)
         self.trend.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
-        shown = self.evaluation.shown(self.trend.leaders(), len(batch))
-        ranks = self.trend.learn(self._columns(batch, is_admitted), shown, batch.item_names)
-        return StepResult(len(batch), int(np.count_nonzero(is_admitted)), self.evaluation.learn(ranks), verdicts)
+        events, names = self._columns(batch, verdicts), batch.item_names
+        revisions: list[Revised] = []
+        n_condemned = n_retracted = 0
+        if self.holding.is_due(self.stream_ms):
+            released, released_names, revised = self._settle()
+            revisions.append(revised)
+            n_condemned = int(np.count_nonzero(revised.verdict))
+            events = Events(*(np.concatenate(pair) for pair in zip(released, events, strict=True)))  # type: ignore[arg-type]
+            names = [*released_names, *names]
+        if (verdicts.verdict == HOLD).any():
+            self._hold(batch, verdicts)
+        shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
+        quality = self.evaluation.learn(self.trend.learn(events, shown, names))
+        if verdicts.n_exposed:
+            since_ms = int(batch.received_ms.min())
+            n_retracted = self._retract(self.screen.features.take_exposed(since_ms), int(Reason.COHORT), revisions)
+        for item in self.screen.newly_condemned:
+            lonely = self.screen.features.take_lonely(item, self.stream_ms - LONELY_MS)
+            n_retracted += self._retract(lonely, NO_RETURN, revisions)
+        self.screen.newly_condemned.clear()
+        self.n_events += len(batch)
+        return StepResult(
+            len(batch),
+            int(np.count_nonzero(verdicts.verdict == ADMIT)),
+            quality,
+            verdicts,
+            _joined(revisions),
+            sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions),
+            n_condemned,
+            n_retracted,
+        )
 
-    def _columns(self, batch: EventBatch, is_admitted: NDArray[np.bool_]) -> Events:
+    def _settle(self) -> tuple[Events, list[str], Revised]:
+        """Decide what is due: release it, or condemn it with its crowd."""
+        held, is_due = self.holding.columns, self.holding.due(self.stream_ms)
+        is_condemned = self.screen.condemned(held, is_due, self.stream_ms)
+        taken, names = self.holding.take(is_due | is_condemned)
+        is_condemned = is_condemned[is_due | is_condemned]
+        weight = np.where(is_condemned, 0, taken["weight"]).astype(np.int32)
+        released = Events(**{name: taken[name] for name in Events._fields if name != "weight"}, weight=weight)
+        verdict = np.where(is_condemned, QUARANTINE, ADMIT).astype(np.int8)
+        reason = np.where(is_condemned, NO_RETURN, 0).astype(np.int32)
+        return released, names, Revised(taken["ordinal"], verdict, reason)
+
+    def _hold(self, batch: EventBatch, verdicts: Verdicts) -> None:
+        rows = np.flatnonzero(verdicts.verdict == HOLD)
+        own = self._own_ms(batch)
+        self.holding.add(
+            {
+                "due_ms": batch.received_ms[rows] + 1000 * self.config.screen.hold_s,
+                "ordinal": self.n_events + rows,
+                "received_ms": batch.received_ms[rows],
+                "own_ms": own[rows],
+                "actor": batch.actor[rows],
+                "item": batch.item[rows],
+                "kind": batch.kind[rows],
+                "country": batch.country[rows],
+                "weight": self._weights[batch.kind[rows]],
+                "reason": verdicts.reason[rows],
+                "first_items": self.screen.features.items_of(batch.actor[rows]),
+            },
+            [batch.item_names[row] for row in rows.tolist()],
+        )
+
+    def _hold_undos(self, batch: EventBatch, verdicts: Verdicts, is_undo: NDArray[np.bool_]) -> None:
+        """An undo of what is being held waits with it, or it would find nothing, and the act count after all."""
+        is_held = verdicts.verdict == HOLD
+        held = set(zip(self.holding.columns["actor"].tolist(), self.holding.columns["item"].tolist(), strict=True))
+        held |= set(zip(batch.actor[is_held].tolist(), batch.item[is_held].tolist(), strict=True))
+        for row in np.flatnonzero(is_undo & ~is_held).tolist():
+            if (int(batch.actor[row]), int(batch.item[row])) in held:
+                verdicts.verdict[row] = HOLD
+                verdicts.reason[row] |= int(Reason.UNDO)
+
+    def _retract(self, ring_rows: NDArray[np.int64], reason: int, revisions: list[Revised]) -> int:
+        if not len(ring_rows):
+            return 0
+        keys = ring_rows[:, :2].astype(np.uint64)
+        verdict = np.full(len(keys), QUARANTINE, np.int8)
+        revisions.append(Revised(ring_rows[:, R_ORDINAL].copy(), verdict, np.full(len(keys), reason, np.int32)))
+        return self.trend.retract(np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1]))
+
+    def _trusted(self) -> Actors:
+        actors = self.trend.actors
+        return Actors(actors.slots, actors.keys, actors.size, **actors.data)
+
+    def _own_ms(self, batch: EventBatch) -> NDArray[np.int64]:
         earliest_ms = np.maximum(batch.received_ms - self._lateness_ms, 0)
-        own_ms = np.minimum(np.maximum(batch.occurred_ms, earliest_ms), batch.received_ms)
-        weight = self._weights[batch.kind] * is_admitted
+        return np.asarray(np.minimum(np.maximum(batch.occurred_ms, earliest_ms), batch.received_ms))
+
+    def _columns(self, batch: EventBatch, verdicts: Verdicts) -> Events:
+        weight = self._weights[batch.kind]
+        if verdicts.cap is not None:
+            weight = weight * verdicts.cap.astype(np.int64) >> WEIGHT_BITS
+        weight = (weight * verdicts.is_admitted).astype(np.int32)
+        own_ms = self._own_ms(batch)
         return Events(batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, weight)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -138,8 +277,13 @@ class Pipeline:
         occurred_ms: ArrayLike | None = None,
         kind: ArrayLike | None = None,
         country: ArrayLike | None = None,
+        sessions: Texts | None = None,
+        ips: Texts | None = None,
+        user_agents: Texts | None = None,
+        referrers: Texts | None = None,
     ) -> EventBatch:
-        """A batch of columns as they come; kinds default to click, `occurred_ms` to `received_ms`."""
+        """A batch of columns as they come; kinds default to click, `occurred_ms` to `received_ms`, the rest to
+        unknown."""
         received = np.asarray(received_ms, np.int64)
         n = len(received)
         return self.encoder.encode(
@@ -149,6 +293,10 @@ class Pipeline:
             items=items,
             kind=np.full(n, Kind.CLICK, np.int8) if kind is None else np.asarray(kind, np.int8),
             country=np.zeros(n, np.int16) if country is None else np.asarray(country, np.int16),
+            sessions=sessions,
+            ips=ips,
+            user_agents=user_agents,
+            referrers=referrers,
         )
 
     def board(self, depth: int) -> Board:
@@ -165,6 +313,8 @@ class Pipeline:
             "n_events": self.n_events,
             "trend": self.trend.state(),
             "evaluation": self.evaluation.state(),
+            "screen": self.screen.state(),
+            "holding": self.holding.state(),
         }
 
     @classmethod
@@ -174,6 +324,8 @@ class Pipeline:
         pipeline.stream_ms, pipeline.n_events = state["stream_ms"], state["n_events"]
         pipeline.trend.restore(state["trend"])
         pipeline.evaluation.restore(state["evaluation"])
+        pipeline.screen.restore(state["screen"])
+        pipeline.holding.restore(state["holding"])
         return pipeline
 
     def to_bytes(self) -> bytes:
@@ -188,3 +340,9 @@ class Pipeline:
     def digest(self) -> str:
         """64 hex digits; equal exactly where the states are equal."""
         return checkpoint.digest(self.to_bytes())
+
+
+def _joined(revisions: list[Revised]) -> Revised:
+    if not revisions:
+        return UNREVISED
+    return Revised(*(np.concatenate([getattr(each, name) for each in revisions]) for name in Revised.__slots__))

@@ -19,8 +19,8 @@ class Table:
     Columns named in `derived` are not part of the state; their owner makes them anew.
 
     >>> table = Table({"spent": (np.int64, ())})
-    >>> table.reserve(10); len(table)
-    0
+    >>> table.reserve(10), len(table)
+    (True, 0)
     """
 
     def __init__(self, columns: dict[str, tuple[Any, tuple[int, ...]]], derived: tuple[str, ...] = ()) -> None:

@@ -13,8 +13,11 @@ the time of the earliest. Acting again does not refresh it: holding a place must
 An undo takes the actor's own unit back out, at its own time; acting again puts it back where it was. An act older
 than the unit by a horizon or more is not counted.
 
+**The weight** of a unit is the kind's, times the actor's trust when it acted (see `trust`).
+
 **The budget.** All units of one actor together, decayed by the longest half-life, stay within `actor_budget`; past it
-new units are not funded. So for every half-life kept, sum over items of the actor's contributions <= budget.
+new units are not funded. So for every half-life kept, the sum over items of an actor's contributions is at most its
+budget times the highest trust it had.
 
 **Exactness.** Counts are integers (see `kernels`): the order of events within a horizon's rules, the split into
 batches and the sum over shards cannot change them by one bit. (Only reading rounds: epochs gone by are shifted onto
@@ -43,21 +46,24 @@ from recommender.core.kernels import (
     SPENT_BITS,
     TICK_BITS,
     TICKS,
+    WEIGHT_BITS,
     WEIGHT_ONE,
 )
 from recommender.core.table import Table, strongest
+from recommender.core.trust import TrustConfig
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A ranked list: items best first; their counts as integers on the scale on which a full-weight act made now is
-    `unit`."""
+    """A ranked list: items best first; their counts as integers on the scale on which an act made now adds `unit` at
+    full trust, `fresh` from an actor never seen before."""
 
     items: list[str]
     counts: NDArray[np.int64]
     unit: int
+    fresh: int
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -74,6 +80,7 @@ class Trend:
         half_lives_s: tuple[int, ...],
         horizon_s: int,
         actor_budget: int,
+        trust: TrustConfig,
         max_items: int,
         max_regions: int,
         max_pairs: int,
@@ -85,14 +92,25 @@ class Trend:
         self._epoch = np.zeros(len(half_lives_s), np.int64)
         self._horizon_ms = 1000 * horizon_s
         self._budget = actor_budget * (WEIGHT_ONE << SPENT_BITS)
+        self._trust = trust.rules()
         self._max = {"items": max_items, "regions": max_regions, "pairs": max_pairs, "actors": max_actors}
         counts = (np.int64, (len(half_lives_s), N_EPOCHS))
         self.items = Table(
             {"counts": counts, "score": (np.int64, ()), "place": (np.int16, ())}, derived=("score", "place")
         )
         self.regions = Table({"item": (np.uint64, ()), "country": (np.int16, ()), "counts": counts})
-        self.pairs = Table({"at_ms": (np.int64, ()), "weight": (np.int32, ()), "country": (np.int16, ())})
-        self.actors = Table({"spent": (np.int64, ()), "tick": (np.int64, ())})
+        self.pairs = Table(
+            {"item": (np.uint64, ()), "at_ms": (np.int64, ()), "weight": (np.int32, ()), "country": (np.int16, ())}
+        )
+        self.actors = Table(
+            {
+                "spent": (np.int64, ()),
+                "tick": (np.int64, ()),
+                "earned": (np.int32, ()),
+                "pending": (np.int32, ()),
+                "day_ms": (np.int64, ()),
+            }
+        )
         self.names: list[str] = []  # of the items, by row
         self._leaders = np.zeros(DEPTH, np.int32)
         self._n_leaders = np.zeros(1, np.int64)
@@ -136,6 +154,19 @@ class Trend:
             self._sort_leaders()
         return ranks
 
+    def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
+        """Take the units of these (actor, item) pairs back out, each at its own time, as if they had never been.
+
+        Within the horizon of them, acts of the pair count no more. Budgets are not given back.
+
+        actors, items: keys, uint64 (n,). Returns how many units there were. 0.5 us a pair.
+        """
+        pairs, _, counts, regions, clock, _, leaders = self._views
+        n_retracted = kernels.retract(actors, items, pairs, counts, regions, clock, leaders)
+        if self._is_dirty[0]:
+            self._sort_leaders()
+        return int(n_retracted)
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def leaders(self) -> NDArray[np.uint64]:
@@ -145,11 +176,21 @@ class Trend:
     def board(self, depth: int, now_ms: int) -> Board:
         """The best items of the served half-life, at most `DEPTH`; no sorting, 10 us."""
         rows = self._leaders[: min(depth, int(self._n_leaders[0]))]
-        return Board([self.names[row] for row in rows], self.items["score"][rows], self.unit(now_ms))
+        return Board(
+            [self.names[row] for row in rows], self.items["score"][rows], self.unit(now_ms), self.fresh(now_ms)
+        )
 
     def counts(self, half: int = 0) -> NDArray[np.int64]:
         """Counts of all items, by row (see `names`), for the half-life of that number."""
         return kernels.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
+
+    def contributions(self, item: str, half: int = 0) -> NDArray[np.int64]:
+        """What each actor adds to an item's count now, largest first; empty for an item nobody acted on. 1 ns a pair
+        of the whole table."""
+        if item not in self.names:
+            return np.empty(0, np.int64)
+        key = self.items.keys[self.names.index(item)]
+        return np.sort(kernels.contributions(self._views[0], self._views[4], half, key))[::-1]
 
     def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """By country: rows of items, and their counts there above zero. Items evicted since are left out."""
@@ -172,6 +213,10 @@ class Trend:
         tick = now_ms * TICKS // int(self._half_ms[half])
         octave = (tick >> TICK_BITS) - int(self._epoch[half]) * EPOCH_OCTAVES
         return WEIGHT_ONE * int(POW[tick & (TICKS - 1)]) << octave
+
+    def fresh(self, now_ms: int, half: int = 0) -> int:
+        """The most that one act of an actor never seen before can add now, on the same scale."""
+        return self.unit(now_ms, half) * self._trust.floor >> WEIGHT_BITS
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +243,15 @@ class Trend:
 
     def _view_tables(
         self,
-    ) -> tuple[kernels.Pairs, kernels.Actors, kernels.Items, kernels.Regions, kernels.Clock, kernels.Leaders]:
+    ) -> tuple[
+        kernels.Pairs,
+        kernels.Actors,
+        kernels.Items,
+        kernels.Regions,
+        kernels.Clock,
+        kernels.TrustRules,
+        kernels.Leaders,
+    ]:
         """What the kernels work on; good until a table grows."""
         items = _arrays(self.items)
         score, place = items.pop("score"), items.pop("place")
@@ -208,6 +261,7 @@ class Trend:
             kernels.Items(**items),
             kernels.Regions(**_arrays(self.regions)),
             kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
+            self._trust,
             kernels.Leaders(self._leaders, self._n_leaders, score, place, self._is_dirty),
         )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recommender.core.checkpoint import CheckpointCorrupt, dump, load
 from recommender.core.events import Kind
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
-from tests.streams import HOUR, SMALL, T0, Stream, fold, readers
+from tests.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers
 
 
 def test_a_new_pipeline_answers():
@@ -19,13 +19,16 @@ def test_a_new_pipeline_answers():
     assert pipeline.evaluation.total("trending").hit_rate == 0
 
 
-def test_reading_changes_nothing():
-    pipeline = fold(readers())
+@pytest.mark.parametrize("config", [SMALL, SCREENED])
+def test_reading_changes_nothing(config):
+    pipeline = fold(pushes(), config)
     before = pipeline.digest()
     pipeline.board(100)
     pipeline.trend.leaders()
     pipeline.trend.region_counts(1)
     pipeline.evaluation.recent("daily", 3)
+    pipeline.screen.features.items_of(np.array([1, 2], np.uint64))
+    pipeline.screen.features.return_rates()
     pipeline.encode(received_ms=[T0], actors=["nobody"], items=["nothing"])
     assert pipeline.digest() == before
 
@@ -44,6 +47,20 @@ def test_a_checkpoint_continues_as_if_nothing_had_happened(cut):
         for each in (pipeline, restored):
             each.step(stream.batch(each, start, start + 100))
     assert restored.digest() == pipeline.digest() == fold(stream).digest()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 30))
+def test_a_checkpoint_continues_in_the_midst_of_holds_forests_and_cohorts(cut):
+    stream = pushes()
+    pipeline = fold(Stream(stream.rows[: cut * 100]), SCREENED)
+    restored = Pipeline.from_bytes(pipeline.to_bytes())
+    for start in range(cut * 100, len(stream.rows), 100):
+        steps = [each.step(stream.batch(each, start, start + 100)) for each in (pipeline, restored)]
+        np.testing.assert_array_equal(steps[0].verdicts.verdict, steps[1].verdicts.verdict)
+        np.testing.assert_array_equal(steps[0].revised.ordinal, steps[1].revised.ordinal)
+    assert pipeline.screen.forests.n_fits > 1
+    assert restored.digest() == pipeline.digest() == fold(stream, SCREENED).digest()
 
 
 def test_an_empty_step_changes_nothing():
@@ -74,9 +91,10 @@ def test_any_text_can_be_an_id(name):
     assert Pipeline.from_bytes(pipeline.to_bytes()).board(1).items == [name]
 
 
-def test_inputs_are_not_kept_by_reference():
-    pipeline = Pipeline(SMALL)
-    batch = readers().batch(pipeline)
+@pytest.mark.parametrize("config", [SMALL, SCREENED])
+def test_inputs_are_not_kept_by_reference(config):
+    pipeline = Pipeline(config)
+    batch = pushes().batch(pipeline)
     pipeline.step(batch)
     before = pipeline.digest()
     for column in (batch.received_ms, batch.occurred_ms, batch.actor, batch.item, batch.kind, batch.country):
@@ -85,8 +103,14 @@ def test_inputs_are_not_kept_by_reference():
 
 
 def test_a_state_is_a_copy():
-    pipeline = fold(readers())
+    pipeline = fold(pushes(), SCREENED)
     state, before = pipeline.state(), pipeline.digest()
+    assert len(state["screen"]["features"]["ring"])
+    state["screen"]["features"]["actors"]["c"][:] = 0
+    state["screen"]["features"]["ring"][:] = 0
+    state["screen"]["features"]["site"][:] = 0
+    state["screen"]["forests"]["reservoir"]["rows"][:] = 0
+    state["screen"]["forests"]["recent"]["item"]["length"][:] = 0
     state["trend"]["items"]["counts"][:] = 0
     state["evaluation"]["places"][:] = 0
     assert pipeline.digest() == before
@@ -154,7 +178,8 @@ def test_weights_that_cannot_be_are_refused(weights):
 
 
 def test_memory_stays_bounded_for_ten_times_the_actors():
-    config = replace(SMALL, max_items=100, max_pairs=1000, max_actors=500)
+    bounds = {"max_screened_actors": 500, "max_screened_pairs": 1000, "max_links": 500, "max_recent": 500}
+    config = replace(SCREENED, max_items=100, max_pairs=1000, max_actors=500, **bounds)
     sizes = []
     for n_actors in (1000, 10_000):
         stream = Stream()

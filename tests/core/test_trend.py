@@ -123,6 +123,41 @@ def test_undo_and_click_do_not_refresh_a_unit():
     assert score(fold(stream), "x", half=1) == pytest.approx(1 / 2, rel=TOLERANCE)
 
 
+def keys(pipeline, actors, items):
+    return pipeline.encoder.keys(actors), pipeline.encoder.keys(items)
+
+
+def test_what_is_retracted_leaves_no_trace_in_the_counts():
+    bots = [f"mal-{number}" for number in range(50)]
+    stream = readers(n_events=500)
+    attacked = Stream([*stream.rows])
+    for number, bot in enumerate(bots):
+        attacked.add(T0 + 2 * HOUR + number, bot, "item-30", country=country_code("DE"))
+    attacked.add(T0 + 3 * HOUR, "ana", "y")
+    clean, pipeline = fold(stream.add(T0 + 3 * HOUR, "ana", "y")), fold(attacked)
+    assert pipeline.trend.retract(*keys(pipeline, bots, ["item-30"] * 50)) == 50
+    assert pipeline.board(20).items == clean.board(20).items
+    assert [score(pipeline, item) for item in clean.trend.names] == [score(clean, item) for item in clean.trend.names]
+    assert "DE" not in pipeline.trend.region_counts()
+    assert pipeline.trend.retract(*keys(pipeline, bots, ["item-30"] * 50)) == 0
+
+
+def test_a_retracted_pair_counts_again_after_the_horizon_only():
+    pipeline = fold(Stream().add(T0, "mal", "x"))
+    pipeline.trend.retract(*keys(pipeline, ["mal"], ["x"]))
+    pipeline.step(Stream().add(T0 + HOUR, "mal", "x").add(T0 + HOUR, "mal", "x", Kind.UNDO).batch(pipeline))
+    assert score(pipeline, "x") == 0
+    pipeline.step(Stream().add(T0 + 7 * HOUR, "mal", "x").batch(pipeline))
+    assert score(pipeline, "x") == pytest.approx(1)
+
+
+def test_to_retract_what_never_was_changes_nothing():
+    pipeline = fold(readers())
+    before = pipeline.digest()
+    assert pipeline.trend.retract(*keys(pipeline, ["nobody"], ["nothing"])) == 0
+    assert pipeline.digest() == before
+
+
 def test_an_undo_of_nothing_changes_nothing():
     assert fold(Stream().add(T0, "mal", "x", Kind.UNDO)).trend.names == []
 

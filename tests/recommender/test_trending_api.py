@@ -24,7 +24,7 @@ def test_the_best_ten_are_listed_with_scores_and_margins(api, publish):
     answer = get(api)
     assert answer.status == 200
     assert items(answer) == [item for item, _ in PLACES[:10]]
-    actors, trust = margins([count for _, count in PLACES[:10]], PLACES[10][1], 1000)
+    actors, trust = margins([count for _, count in PLACES[:10]], PLACES[10][1], 1000, 1000)
     assert answer.json["items"][0] == {
         "item": "article-0",
         "score": 5.0,

@@ -1,5 +1,6 @@
 """`manage.py replay FILE`: what online learning would have done with a log, and how well."""
 
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,8 @@ class Command(BaseCommand):
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             with Progress(*columns, console=console) as progress:
                 bar = progress.add_task(options["file"].name, total=log.n_rows)
-                _, summary = replay(
-                    log, _unkeyed(), out=options["out"], on_progress=lambda n: progress.advance(bar, n)
-                )
+                config = _unkeyed(is_screened=not options["no_screen"])
+                _, summary = replay(log, config, out=options["out"], on_progress=lambda n: progress.advance(bar, n))
         except (LogFileError, OSError) as error:
             raise CommandError(str(error)) from error
         table = Table("ranking", "HR@20", "MRR@20")
@@ -49,10 +49,10 @@ class Command(BaseCommand):
         self.stdout.write(f"digest {summary['digest']}")
 
 
-def _unkeyed() -> Config:
+def _unkeyed(*, is_screened: bool) -> Config:
     """The configured Pipeline with unkeyed hashes, so that a replay's digest is the same on every machine."""
     config = configured()
-    return Config(**{name: getattr(config, name) for name in config.__dataclass_fields__} | {"secret": ""})
+    return replaced(config, secret="", screen=replaced(config.screen, is_on=config.screen.is_on and is_screened))
 
 
 def _read_actors(path: Path | None) -> frozenset[str]:

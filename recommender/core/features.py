@@ -1,0 +1,167 @@
+"""Features: what every event looks like beside what came before it, as numbers in [0, 1] (0 = nothing against it).
+
+    batch ──> feature_kernels.observe ──> matrix (n, N_FEATURES) and flags (n,), one row an event
+                    │
+                    └── actors, (actor, item), items, links (item or site x prefix or agent), bursts, a ring of acts
+
+Unknown is neutral: without session, address, user agent or referrer their features stay 0. A share is compared with
+the rest of the site's, so a site of newcomers, or one behind a single proxy, is no anomaly.
+
+**Lockstep.** In recorded attacks the live signal is not that accounts are busy but that they turn up together again.
+A burst has a name; every actor remembers the last six it was in; a burst counts how many of its clickers
+share an earlier one. Where that is at least half of them, the two bursts are one cohort (union-find). That
+costs O(1) an event for groups of any size; a memory of pairs, kept for 32 co-clickers a minute, sees a fifth of the
+pairs of 300 accounts, and less the larger the group.
+
+**Bounds.** Rows by table: `max_actors`, `max_pairs`, `max_items`, `max_links`, MAX_LIVE, MAX_BURSTS; the longest
+silent go first, an eighth at a time. The last `max_recent` first acts are remembered, to be taken back when a cohort
+is exposed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core import feature_kernels as fk
+from recommender.core.events import EventBatch
+from recommender.core.kernels import Actors, TrustRules, find_all
+from recommender.core.table import Table, strongest
+
+MAX_LIVE = 4096
+MAX_BURSTS = 65_536
+KEPT_AT_EVICTION = 7 / 8
+WIDTHS = {"actors": fk.N_ACTOR, "pairs": fk.N_LINK, "items": fk.N_ITEM, "links": fk.N_LINK, "live": fk.N_LIVE}
+_STAMPS = {"actors": fk.A_LAST, "pairs": fk.L_LAST, "items": fk.I_LAST, "links": fk.L_LAST, "live": fk.V_LAST}
+_STAMPS |= {"bursts": fk.B_START}
+
+
+class Features:
+    """See the module. `observe` is the one method that writes."""
+
+    def __init__(self, *, max_actors: int, max_pairs: int, max_items: int, max_links: int, max_recent: int) -> None:
+        self._max = {"actors": max_actors, "pairs": max_pairs, "items": max_items, "links": max_links}
+        self._max |= {"live": MAX_LIVE, "bursts": MAX_BURSTS}
+        widths = WIDTHS | {"bursts": fk.N_BURST}
+        self.tables = {name: Table({"c": (np.int64, (widths[name],))}) for name in self._max}
+        self._in_order = [(self.tables[name], self._max[name]) for name in self._max]
+        self.site = np.zeros((1, fk.N_ITEM), np.int64)
+        self.ring = np.zeros((max_recent, fk.N_RING), np.int64)
+        self._ring_size = np.zeros(1, np.int64)
+        self._views: Any = self._view_tables()  # to NumPy's types a kernel takes anything
+
+    def observe(
+        self, acts: fk.Acts, trusted: Actors, rules: TrustRules, limits: fk.Limits, ordinal: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int32], int]:
+        """Enter a batch, whose first event has that number. Returns features, flags, and how many events have one."""
+        n = len(acts.item)
+        self._make_room(n)
+        out = np.zeros((n, fk.N_FEATURES))
+        flags = np.zeros(n, np.int32)
+        n_flagged = fk.observe(  # type: ignore[call-arg]
+            acts,
+            *self._views,
+            self.site,
+            self.ring,
+            self._ring_size,
+            trusted,
+            rules,
+            limits,
+            ordinal,
+            out,
+            flags,
+        )
+        return out, flags, n_flagged
+
+    def take_exposed(self, since_ms: int) -> NDArray[np.int64]:
+        """Recent acts in bursts by actors whose cohort was seen since: rows of the ring, which forgets them."""
+        n = min(int(self._ring_size[0]), len(self.ring))
+        return self._taken(fk.exposed_in(self.ring, n, self._views[0], since_ms))
+
+    def take_lonely(self, item: np.uint64, since_ms: int) -> NDArray[np.int64]:
+        """Recent acts on an item since then, by newcomers who went nowhere after: rows of the ring, which forgets
+        them."""
+        n = min(int(self._ring_size[0]), len(self.ring))
+        return self._taken(fk.lonely_in(self.ring, n, self._views[0], item, since_ms))
+
+    def item_rows(self, items: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The rows of items in `windows`, int64 (n,), -1 where they are forgotten."""
+        views = self._views[2]
+        return np.asarray(find_all(views.slots, views.keys, items))
+
+    @property
+    def windows(self) -> NDArray[np.int64]:
+        """What is known of items, (rows, N_ITEM), by the columns of feature_kernels."""
+        return np.asarray(self._views[2].c)
+
+    def items_of(self, actors: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """How many different items each of these actors has acted on."""
+        return fk.items_of(self._views[0], actors)
+
+    def return_rates(self) -> tuple[float, float]:
+        """The shares of the site's newcomers that went on to another item within the time of a hold: of those
+        at their first item, and of all."""
+        site = self.site[0]
+        first = site[fk.I_RETURNED24H] / max(1, int(site[fk.I_BEGUN24H]))
+        return min(1.0, float(first)), min(1.0, float(site[fk.I_WENTON24H] / max(1, int(site[fk.I_YOUNG24H]))))
+
+    def state(self) -> dict[str, Any]:
+        n = min(int(self._ring_size[0]), len(self.ring))
+        return {
+            **{name: table.state() for name, table in self.tables.items()},
+            "site": self.site.copy(),
+            "ring": self.ring[:n].copy(),
+            "ring_size": int(self._ring_size[0]),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state()` gave. Raises ValueError where it does not fit."""
+        n = len(state["ring"])
+        if state["site"].shape != self.site.shape or n != min(state["ring_size"], len(self.ring)):
+            raise ValueError("the state is of another version of the features")
+        for name, table in self.tables.items():
+            table.restore(state[name])
+        self.site[:] = state["site"]
+        self.ring[:n] = state["ring"]
+        self._ring_size[0] = state["ring_size"]
+        self._views = self._view_tables()
+
+    def _taken(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        rows = self.ring[places]
+        self.ring[places, fk.R_ORDINAL] = -1
+        return rows
+
+    def _make_room(self, n: int) -> None:
+        is_new = False
+        for table, most in self._in_order:
+            if len(table) > most:
+                self._evict()
+            is_new |= table.reserve(4 * n if table is self.tables["links"] else n)
+        if is_new:
+            self._views = self._view_tables()
+
+    def _evict(self) -> None:
+        for name, table in self.tables.items():
+            if len(table) > self._max[name]:
+                stamps = table["c"][:, _STAMPS[name]]
+                kept = int(self._max[name] * KEPT_AT_EVICTION)
+                table.keep(strongest(stamps, table.keys[: len(table)], kept))
+
+    def _view_tables(self) -> tuple[fk.Rows, ...]:
+        """What the kernels work on; good until a table grows."""
+        return tuple(fk.Rows(t.slots, t.keys, t.size, t.data["c"]) for t in self.tables.values())
+
+
+def acts_of(batch: EventBatch) -> fk.Acts:
+    """The columns of a batch that features are made of."""
+    return fk.Acts(
+        batch.received_ms,
+        batch.actor,
+        batch.item,
+        batch.kind,
+        batch.session,
+        batch.prefix,
+        batch.agent,
+        batch.referrer,
+        (~batch.is_automated).view(np.int8),
+    )
