@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from recommender.attack import columns, defences
 from recommender.attack.campaign import Campaign
 from recommender.attack.catalogue import MACHINES
-from recommender.attack.defences import Defence
+from recommender.attack.defences import Defence, Judged
+from recommender.attack.ledger import AUTOMATA, INJECTED, Ledger
 from recommender.attack.world import World, as_text, see
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
@@ -30,11 +31,9 @@ STEP_MS = 1000
 WARM_STEP_MS = 5000
 FOREST_WARM_MS = 2 * 3_600_000  # what the forest alone remembers is shorter, and it is slow
 DEPTH, SERVED = 20, 10
-READERS, AUTOMATA, INJECTED = range(3)  # whose event: honest readers, honest machines, the campaign
-N_GROUPS, N_VERDICTS = 3, 3
 
 
-OnStep = Callable[[int, Defence, NDArray[np.int8]], None]  # time after the step (ms), who took it, its verdicts
+OnStep = Callable[[int, Defence, Judged], None]  # time after the step (ms), who took it, what was said
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +75,14 @@ class Site:
 
 @dataclass(slots=True)
 class Trace:
-    """What a run showed, by second. tops: the first DEPTH items. last: score at the last served place. scores: of the
-    watched items. verdicts: events by group and verdict (n, groups, verdicts). n_accounts: accounts that had acted on
-    a target by then."""
+    """What a run showed. By second: tops, the first DEPTH items; last, the score at the last served place; scores of
+    the watched items; n_accounts that had acted on a target by then. Of all its events: `ledger`."""
 
     tops: list[list[str]] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
     scores: dict[str, list[float]] = field(default_factory=dict)
-    verdicts: list[NDArray[np.int64]] = field(default_factory=list)
     n_accounts: list[int] = field(default_factory=list)
-    first_ms: int | None = None  # of an act on a target
-    first_alarm_ms: int | None = None  # of a verdict other than admit on one
-    suspicion: list[tuple[NDArray[np.int8], NDArray[np.float32]]] = field(default_factory=list)  # group, score
+    ledger: Ledger = field(default_factory=Ledger)
     fresh_weight: float = 1.0
 
     def rank(self, item: str) -> NDArray[np.int64]:
@@ -129,9 +124,9 @@ class Warm:
                 self._saved[name, at_ms] = defence.save()
             if cuts[number] == cuts[number + 1]:
                 continue
-            verdicts = defence.step(batch[slice(int(cuts[number]), int(cuts[number + 1]))])
+            judged = defence.step(batch[slice(int(cuts[number]), int(cuts[number + 1]))])
             if on_step:
-                on_step(at_ms + WARM_STEP_MS, defence, verdicts.verdict)
+                on_step(at_ms + WARM_STEP_MS, defence, judged)
         if until_ms in due:
             self._saved[name, until_ms] = defence.save()
 
@@ -194,7 +189,8 @@ def follow(
                 group = np.concatenate([group, np.full(len(rows), INJECTED, np.int8)])[order]
                 on_target = np.concatenate([on_target, is_target[rows]])[order]
                 accounts.update(sent.actor[rows[is_target[rows]]].tolist())
-        _note_verdicts(trace, defence, step, group, on_target)
+        first_number, judged = defence.n_seen(), defence.step(step)
+        trace.ledger.note(now_ms, first_number, step.received_ms, group, on_target, judged)
         defence.advance(now_ms + STEP_MS - 1)
         items, scores = defence.top(DEPTH)
         trace.tops.append(items)
@@ -203,20 +199,3 @@ def follow(
             trace.scores[item].append(defence.score(item))
         trace.n_accounts.append(len(accounts))
     return trace
-
-
-def _note_verdicts(
-    trace: Trace, defence: Defence, step: EventBatch, group: NDArray[np.int8], on_target: NDArray[np.bool_]
-) -> None:
-    counts = np.zeros((N_GROUPS, N_VERDICTS), np.int64)
-    if len(step):
-        verdicts = defence.step(step)
-        np.add.at(counts, (group, verdicts.verdict), 1)
-        if on_target.any():
-            times = step.received_ms[on_target]
-            trace.first_ms = int(times[0]) if trace.first_ms is None else trace.first_ms
-            alarmed = times[verdicts.verdict[on_target] != 0]
-            if len(alarmed) and trace.first_alarm_ms is None:
-                trace.first_alarm_ms = int(alarmed[0])
-        trace.suspicion.append((group, verdicts.score))
-    trace.verdicts.append(counts)

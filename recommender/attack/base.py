@@ -44,7 +44,8 @@ class Plan:
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """target: which item ("rival": the one at `place` of the list, for demotion; the one just below the list, for
-    promotion). camouflage: share of an account's acts that go to popular items. duration_s: of the whole."""
+    promotion). camouflage: share of an account's acts that go to popular items, beforehand. browse: share of accounts
+    that go on to a popular item after their last act on a target. duration_s: of the whole."""
 
     CODE: ClassVar[str] = ""
     TITLE: ClassVar[str] = ""
@@ -55,11 +56,17 @@ class Attack:
     target: TargetChoice = "cold"
     place: int = 5
     camouflage: float = 0.0
+    browse: float = 0.0
     duration_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.camouflage < 1 or self.duration_s <= 0 or self.target not in TARGET_CHOICES:
-            raise ValueError("camouflage is in [0, 1), duration_s above 0, target cold, mid or rival")
+        if (
+            not 0 <= self.camouflage < 1
+            or not 0 <= self.browse <= 1
+            or self.duration_s <= 0
+            or self.target not in TARGET_CHOICES
+        ):
+            raise ValueError("camouflage is in [0, 1), browse in [0, 1], duration_s above 0, target one of three")
 
     @classmethod
     def for_bench(cls, **parameters: Any) -> Self:
@@ -77,6 +84,7 @@ class Attack:
         if not len(rows):
             raise ValueError(f"{self.CODE} needs accounts with a history, and none is known")
         rows = pl.concat([_camouflage(rows, world, rng, self.camouflage), rows]) if self.camouflage else rows
+        rows = pl.concat([rows, _browsing(rows, world, rng, self.browse)]) if self.browse else rows
         rows = rows.with_columns(pl.col("ts").clip(lower_bound=world.now_s).round(3))
         return Plan(rows.select(*SCHEMA).sort("ts", maintain_order=True), targets, self.GOAL)
 
@@ -108,5 +116,17 @@ def _camouflage(rows: pl.DataFrame, world: World, rng: np.random.Generator, shar
     return firsts[who].with_columns(
         pl.Series("ts", firsts["ts"].to_numpy()[who] - before_s),
         pl.Series("item", world.draw_popular(rng, len(who)), dtype=pl.String),
+        pl.lit("click").alias("kind"),
+    )
+
+
+def _browsing(rows: pl.DataFrame, world: World, rng: np.random.Generator, share: float) -> pl.DataFrame:
+    """One more act each, on something popular, some seconds after their last: as an honest reader goes on."""
+    acts = rows.filter(pl.col("kind") != "undo").sort("ts", maintain_order=True)
+    lasts = acts.unique("actor", keep="last", maintain_order=True)
+    lasts = lasts.filter(pl.Series(rng.random(len(lasts)) < share, dtype=pl.Boolean))
+    return lasts.with_columns(
+        pl.col("ts") + pl.Series(human_gaps(rng, len(lasts), median_s=15.0, spread=0.5)),
+        pl.Series("item", world.draw_popular(rng, len(lasts)), dtype=pl.String),
         pl.lit("click").alias("kind"),
     )

@@ -21,6 +21,7 @@ from recommender.attack.defences import Defence, Product
 TAIL_S = 120  # after an attack's last act
 STOLEN = frozenset({"A9", "A14"})  # accounts with a history may weigh up to 1
 MAX_ACTORS = 30_000
+WEIGHTED = ("trust", "full")  # whose margin is in other units than the undefended price
 CROWD = (4.0, 16.0)  # sizes of the look-alikes, in prices
 
 
@@ -30,7 +31,7 @@ class Choice:
 
     attacks: tuple[str, ...] = tuple(ATTACKS)
     look_alikes: tuple[str, ...] = tuple(LOOK_ALIKES)
-    defences: tuple[str, ...] = ("none", "caps", "forest", "full", "oracle")
+    defences: tuple[str, ...] = ("none", "forest", "caps", "trust", "full", "oracle")
     prices: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     margins: tuple[float, ...] = (0.5, 2.0)
     variants: tuple[Variant, ...] = ("plain", "black-box", "white-box")
@@ -88,6 +89,8 @@ def _against(
         parameters: dict[str, Any] = {}
         if attack(each.code).GOAL == "promote":
             parameters["target"] = TARGET_CHOICES[number % len(TARGET_CHOICES)]
+        if each.variant == "white-box":
+            parameters["browse"] = 1.0
         chosen = attack(each.code).for_bench(**parameters)
         probe = chosen.plan(world, n_actors=1, seed=choice.seed + number)
         target = probe.targets[0]
@@ -151,16 +154,16 @@ def _runs(choice: Choice, name: str) -> list[_Run]:
     """What is run against a defence. Units that mean nothing there are left out, and variants that would be the same
     run once more."""
     runs = []
-    has_margin = name in ("caps", "full")
+    has_margin = name in ("caps", "trust", "full")
     for code in choice.attacks:
         runs += [_Run(code, "plain", "price", multiple) for multiple in choice.prices if "plain" in choice.variants]
-        if name == "full" and "plain" in choice.variants:
+        if name in WEIGHTED and "plain" in choice.variants:
             runs += [_Run(code, "plain", "margin", multiple) for multiple in choice.margins]
         for variant in choice.variants:
             if variant == "plain" or not has_margin or attack(code).GOAL != "promote":
                 continue
             runs += [_Run(code, variant, "price", multiple) for multiple in choice.adaptive_prices]
-            if name == "full":
+            if name in WEIGHTED:
                 runs += [_Run(code, variant, "margin", multiple) for multiple in choice.adaptive_margins]
     for code in choice.look_alikes:
         runs += [_Run(code, "plain", "price", multiple) for multiple in CROWD]

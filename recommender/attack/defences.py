@@ -12,24 +12,36 @@ attack, bit for bit (invariant: excluded actors leave no trace).
 
 import pickle
 from dataclasses import replace
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core import kernels
 from recommender.core.events import EventBatch, Kind
-from recommender.core.pipeline import Config, Pipeline
+from recommender.core.pipeline import UNREVISED, Config, Pipeline, Revised
 from recommender.core.screen import Verdicts, admitted
 
 DEFENCES = ("none", "caps", "forest", "trust", "full")
 
 
+class Judged(NamedTuple):
+    """What a defence says of a batch: verdicts on its events, and new ones on events of earlier batches, which it
+    names by their number since its first (`Revised.ordinal`)."""
+
+    verdicts: Verdicts
+    revised: Revised = UNREVISED
+
+
 class Defence(Protocol):
     """See the module. Scores are in units of a full-weight act made now."""
 
-    def step(self, batch: EventBatch) -> Verdicts:
+    def step(self, batch: EventBatch) -> Judged:
         """Judge and learn a batch."""
+        ...
+
+    def n_seen(self) -> int:
+        """Events taken so far: the number of the next one."""
         ...
 
     def advance(self, now_ms: int) -> None:
@@ -64,8 +76,12 @@ class Product:
     def __init__(self, config: Config) -> None:
         self.pipeline = Pipeline(config)
 
-    def step(self, batch: EventBatch) -> Verdicts:
-        return self.pipeline.step(batch).verdicts
+    def step(self, batch: EventBatch) -> Judged:
+        result = self.pipeline.step(batch)
+        return Judged(result.verdicts, result.revised)
+
+    def n_seen(self) -> int:
+        return self.pipeline.n_events
 
     def advance(self, now_ms: int) -> None:
         """Stream time is the events'; nothing to do. Scores of different items fade alike."""
@@ -112,9 +128,12 @@ class Raw:
         self._names: list[str] = []
         self._sums = np.zeros(1024)
 
-    def step(self, batch: EventBatch) -> Verdicts:
+    def step(self, batch: EventBatch) -> Judged:
         self._count(batch)
-        return admitted(len(batch))
+        return Judged(admitted(len(batch)))
+
+    def n_seen(self) -> int:
+        return 0  # it never comes back to an event
 
     def advance(self, now_ms: int) -> None:
         self.now_ms = max(self.now_ms, now_ms)

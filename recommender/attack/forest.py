@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyod.models.iforest import IForest
 
-from recommender.attack.defences import Raw
+from recommender.attack.defences import Judged, Raw
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
 from recommender.core.screen import Verdict, Verdicts
@@ -41,7 +41,7 @@ class Forest(Raw):
         self._threshold = np.inf
         self._refit_ms = self._judge_ms = 0
 
-    def step(self, batch: EventBatch) -> Verdicts:
+    def step(self, batch: EventBatch) -> Judged:
         actors, items, times = batch.actor.tolist(), batch.item.tolist(), batch.received_ms.tolist()
         for actor, item, at_ms in zip(actors, items, times, strict=True):
             self._note(actor, item, at_ms)
@@ -55,7 +55,7 @@ class Forest(Raw):
         is_flagged = np.array([actor in self._flagged for actor in actors], bool)
         self._count(batch, ~is_flagged)
         verdict = np.where(is_flagged, int(Verdict.QUARANTINE), int(Verdict.ADMIT)).astype(np.int8)
-        return Verdicts(verdict, is_flagged.astype(np.float32), np.zeros(len(verdict), np.int32))
+        return Judged(Verdicts(verdict, is_flagged.astype(np.float32), np.zeros(len(verdict), np.int32)))
 
     def _note(self, actor: int, item: int, at_ms: int) -> None:
         state = self._actors.get(actor)

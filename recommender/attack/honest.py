@@ -16,9 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.attack.arena import DEPTH, N_VERDICTS, READERS, WARM_STEP_MS, Site
-from recommender.attack.defences import Defence, Product
-from recommender.attack.metrics import ADMIT, HOLD, QUARANTINE
+from recommender.attack.arena import DEPTH, WARM_STEP_MS, Site
+from recommender.attack.defences import Defence, Judged, Product
+from recommender.attack.ledger import READERS, Ledger
+from recommender.core.screen import ADMIT
 
 HOUR_MS = 3_600_000
 SPIKE = 10.0  # times the hourly average of the day before
@@ -36,8 +37,7 @@ class Diary:
     site: Site
     at_ms: list[int] = field(default_factory=list)
     tops: list[list[str]] = field(default_factory=list)
-    verdicts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, N_VERDICTS), np.int64))
-    held_rows: list[NDArray[np.int64]] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
     hits: int = 0
     events: int = 0
     quality: dict[str, float] = field(default_factory=dict)
@@ -60,18 +60,17 @@ class Diary:
         rank[at[inside] - first] = place[inside]
         return times[first:end], rank
 
-    def note(self, at_ms: int, defence: Defence, verdict: NDArray[np.int8]) -> None:
+    def note(self, at_ms: int, defence: Defence, judged: Judged) -> None:
         """After each step; see `arena.OnStep`."""
-        rows = slice(self._row, self._row + len(verdict))
+        n = len(judged.verdicts.verdict)
+        rows = slice(self._row, self._row + n)
         self._row = rows.stop
-        np.add.at(self.verdicts, (self.site.group[rows], verdict), 1)
-        stopped = np.flatnonzero(verdict != ADMIT)
-        if len(stopped):
-            self.held_rows.append(stopped + rows.start)
+        times, group = self.site.batch.received_ms[rows], self.site.group[rows]
+        self.ledger.note(at_ms, rows.start, times, group, np.zeros(n, np.bool_), judged)
         if self.tops:
             shown = set(self.tops[-1])
             self.hits += sum(item in shown for item in self.site.batch.item_names[rows])
-            self.events += len(verdict)
+            self.events += n
         self.at_ms.append(at_ms)
         self.tops.append(defence.top(DEPTH)[0])
         if isinstance(defence, Product):
@@ -79,31 +78,29 @@ class Diary:
             self.quality = {"hr20": quality.hit_rate, "mrr20": quality.mean_reciprocal_rank}
 
     def collateral(self) -> dict[str, float]:
-        """Share of events stopped, of readers in their first hour and behind addresses shared by many, as a multiple
-        of the share of all readers' events; nothing where none was stopped."""
-        n = self._row
-        is_reader = self.site.group[:n] == READERS
-        is_stopped = np.zeros(n, bool)
-        if self.held_rows:
-            is_stopped[np.concatenate(self.held_rows)] = True
-        overall = is_stopped[is_reader].mean() if is_reader.any() else 0.0
+        """Share of events stopped or held, of readers in their first hour and behind addresses shared by many, as a
+        multiple of the share of all readers' events; nothing where there was none."""
+        group, verdict, was_held, _ = self.ledger.columns()
+        is_reader, is_touched = group == READERS, was_held | (verdict != ADMIT)
+        overall = is_touched[is_reader].mean() if is_reader.any() else 0.0
         if not overall:
             return {}
-        log = self.site.log[:n]
+        log = self.site.log[: len(group)]
         groups = {"new": (pl.col("ts") - pl.col("ts").min().over("actor")) < HOUR_MS / 1000}
         if "ip" in log.columns:
             groups["shared"] = pl.col("actor").n_unique().over("ip") >= MANY_ACTORS
         chosen = {name: log.select(by)[:, 0].fill_null(False).to_numpy() & is_reader for name, by in groups.items()}
-        return {name: float(is_stopped[rows].mean() / overall) for name, rows in chosen.items() if rows.any()}
+        return {name: float(is_touched[rows].mean() / overall) for name, rows in chosen.items() if rows.any()}
 
     def summary(self) -> dict[str, Any]:
-        """Of the honest readers' events: shares held and quarantined; the list's hit rate."""
-        readers = self.verdicts[READERS]
-        n = max(1, int(readers.sum()))
+        """Of the honest readers' events: shares ever held and quarantined in the end; the list's hit rate."""
+        readers = self.ledger.summary()["readers"]
+        n = max(1, readers["events"])
         return {
-            "events": int(self.verdicts.sum()),
-            "held": float(readers[HOLD] / n),
-            "quarantined": float(readers[QUARANTINE] / n),
+            "events": self._row,
+            "held": readers["held"] / n,
+            "held_s": readers["held_s"],
+            "quarantined": readers["quarantined"] / n,
             "listed": self.hits / max(1, self.events),
             "collateral": self.collateral(),
         } | self.quality

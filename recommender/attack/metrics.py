@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.attack.arena import AUTOMATA, INJECTED, READERS, SERVED, Trace
+from recommender.attack.arena import SERVED, Trace
 from recommender.attack.base import Goal
+from recommender.attack.ledger import AUTOMATA, INJECTED
+from recommender.core.screen import ADMIT
 
 SUCCESS_S = 60
 DISTURBED = 2
 TOLERANCE = 0.01  # a step's stream time is that of its last event, which differs between the two runs
-ADMIT, HOLD, QUARANTINE = range(3)
 
 
 def compare(
@@ -32,22 +33,20 @@ def compare(
     seconds = int(false.sum(axis=1).max(initial=0))
     last = int(np.flatnonzero(false.any(axis=0)).max(initial=-1))
     start_s = next((second for second, n_accounts in enumerate(attacked.n_accounts) if n_accounts), 0)
-    verdicts = np.sum(attacked.verdicts, axis=0) if attacked.verdicts else np.zeros((3, 3), np.int64)
+    ledger = attacked.ledger
     found: dict[str, Any] = {
         "success": seconds >= SUCCESS_S,
         "false_s": seconds,
         "best_rank": min(int(attacked.rank(target)[:n].min(initial=21)) for target in targets),
         "clean_rank": min(int(clean.rank(target)[:n].min(initial=21)) for target in targets),
-        "detect_s": _seconds(attacked.first_alarm_ms, attacked.first_ms),
+        "detect_s": _seconds(ledger.first_alarm_ms, ledger.first_ms),
         "contain_s": max(0.0, float(last + 1 - start_s)) if last >= 0 else 0.0,
         "is_contained": last < n - 1,
         "exposure": _exposure(attacked, false, targets, goal),
         "churn": _churn(attacked, clean, targets),
         "accounts_used": attacked.n_accounts[-1] if n else 0,
-        "verdicts": {
-            name: verdicts[group].tolist()
-            for name, group in (("readers", READERS), ("machines", AUTOMATA), ("injected", INJECTED))
-        },
+        "verdicts": ledger.summary(),
+        "lost_before": ledger.n_revised_before,
     }
     found |= _classified(attacked)
     if goal == "promote" and account_weight is not None:
@@ -165,18 +164,17 @@ def _violations(attacked: Trace, clean: Trace, target: str, weight: float) -> in
 
 
 def _classified(trace: Trace) -> dict[str, float | None]:
-    """Precision, recall and average precision of "not admitted" over readers' and injected events."""
-    counts = np.sum(trace.verdicts, axis=0)
-    stopped = counts[:, HOLD:].sum(axis=1)
-    n_injected = int(counts[INJECTED].sum())
-    flagged = int(stopped[INJECTED] + stopped[READERS])
-    groups = np.concatenate([group for group, _ in trace.suspicion]) if trace.suspicion else np.empty(0, np.int8)
-    scores = np.concatenate([score for _, score in trace.suspicion]) if trace.suspicion else np.empty(0, np.float32)
-    is_judged = groups != AUTOMATA
+    """Over readers' and injected events: precision and recall of "not admitted in the end", and average precision of
+    the score."""
+    group, verdict, _, _ = trace.ledger.columns()
+    is_judged, is_injected, is_stopped = group != AUTOMATA, group == INJECTED, verdict != ADMIT
+    n_injected, n_stopped = int(is_injected.sum()), int((is_stopped & is_judged).sum())
+    caught = int((is_injected & is_stopped).sum())
+    scores = trace.ledger.scores()[1]
     return {
-        "precision": float(stopped[INJECTED] / flagged) if flagged else None,
-        "recall": float(stopped[INJECTED] / n_injected) if n_injected else None,
-        "average_precision": average_precision(groups[is_judged] == INJECTED, scores[is_judged]),
+        "precision": caught / n_stopped if n_stopped else None,
+        "recall": caught / n_injected if n_injected else None,
+        "average_precision": average_precision(is_injected[is_judged], scores[is_judged]),
     }
 
 

@@ -56,7 +56,7 @@ def measure(site: Site, start_ms: int, warm: Warm) -> list[Price]:
         "hot": _hot(past, start_ms / 1000),
         "ratio": _ratio(past, start_ms / 1000),
         "capped": _product(site, start_ms, warm, "caps"),
-        "trusted": _product(site, start_ms, warm, "full"),
+        "trusted": _product(site, start_ms, warm, "trust"),
     }
     return [Price(rule, cheapest(place, 10), cheapest(place, 1)) for rule, place in places.items()]
 

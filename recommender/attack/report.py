@@ -19,9 +19,11 @@ NAMES = {
     "none": "no defence",
     "forest": "forest alone, self-trained",
     "caps": "caps alone",
+    "trust": "caps and trust",
     "full": "full",
     "oracle": "oracle",
 }
+BOUNDED = ["caps", "trust", "full"]  # by a certificate
 MANY = 2.0  # the budget, in prices, of the table by attack
 
 
@@ -112,8 +114,8 @@ def by_margin(records: pl.DataFrame) -> str:
         ),
         _row(["---"] + ["--:"] * 6),
     ]
-    promotions = records.filter(pl.col("goal") == "promote", pl.col("defence").is_in(["caps", "full"]))
-    for name in ("caps", "full"):
+    promotions = records.filter(pl.col("goal") == "promote", pl.col("defence").is_in(BOUNDED))
+    for name in BOUNDED:
         mine = promotions.filter(pl.col("defence") == name)
         if not len(mine):
             continue
@@ -149,11 +151,12 @@ def look_alikes(records: Sequence[dict[str, Any]]) -> str:
         if name in ("none", "oracle"):
             continue
         rows = [record for record in records if (record["attack"], record["defence"]) == (code, name)]
-        injected = np.array([row["verdicts"]["injected"] for row in rows]).sum(axis=0)
-        n = max(1, int(injected.sum()))
+        n = {
+            name: sum(row["verdicts"]["injected"][name] for row in rows) for name in ("events", "held", "quarantined")
+        }
         delays = [row.get("delay_s", {}) for row in rows]
         cells = [_delay([each[place] for each in delays if place in each]) for place in ("20", "10")]
-        shares = [f"{100 * injected[1] / n:.1f} %", f"{100 * injected[2] / n:.1f} %"]
+        shares = [f"{100 * n[name] / max(1, n['events']):.1f} %" for name in ("held", "quarantined")]
         visitors = "-".join(str(least([row["accounts"] for row in rows])) for least in (min, max))
         lines.append(_row([f"{code} {CATALOGUE[code].TITLE}", NAMES[name], visitors, *cells, *shares]))
     return "\n".join(lines) + "\n"

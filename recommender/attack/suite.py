@@ -19,7 +19,7 @@ from recommender.core.pipeline import Config
 SYNTHETIC = "synthetic"
 DATA_VARIABLE = "GROUNDSWELL_DATA"
 MAIN_LOG = "globo_news.parquet"
-FOLDED = ("none", "caps", "full")  # by these the honest are measured
+FOLDED = ("none", "caps", "trust", "full")  # by these the honest are measured
 
 
 def data_folder() -> Path:
@@ -70,7 +70,7 @@ def measure(
             figures["lateness"] = honest.lateness(honest.delays(spikes, diaries["caps"], diaries[each]))
         say(f"{site.name}: {len(spikes)} spikes followed")
     priced = []
-    if {"caps", "full"} <= set(choice.defences):
+    if {"caps", "trust"} <= set(choice.defences):
         priced = [[asdict(price) for price in prices.measure(site, start_ms, warm)] for start_ms in starts]
         say(f"{site.name}: prices measured")
     records = []

@@ -67,8 +67,9 @@ def judge(log: pl.DataFrame, config: Config) -> Judged:
     edges = [0, *steps.tolist(), len(batch)]
     verdict, score = np.zeros(len(batch), np.int8), np.zeros(len(batch), np.float64)
     for first, end in pairwise(edges):
-        verdicts = product.step(batch[slice(first, end)])
+        verdicts, revised = product.step(batch[slice(first, end)])
         verdict[first:end], score[first:end] = verdicts.verdict, verdicts.score
+        verdict[revised.ordinal] = np.maximum(verdict[revised.ordinal], revised.verdict)  # a hold was an alarm
     actors = (
         log.select("actor", "label")
         .with_columns(

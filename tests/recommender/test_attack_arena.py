@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 
 from recommender.attack import benchmark, columns, metrics, prices
-from recommender.attack.arena import INJECTED, READERS, Trace, follow
+from recommender.attack.arena import Trace, follow
 from recommender.attack.benchmark import Choice
 from recommender.attack.campaign import Campaign
 from recommender.attack.catalogue import attack
@@ -47,7 +47,7 @@ def test_one_account_that_floods_takes_an_undefended_list_and_is_one_unit_to_a_c
     found, attacked, _ = run("caps", "A1", 4.0)
     assert not found["success"]
     assert found["accounts_used"] == 1
-    assert attacked.verdicts[0][INJECTED].sum() > 0
+    assert attacked.ledger.summary()["injected"]["events"] > 0
 
 
 @pytest.mark.parametrize("variant", ["plain", "black-box", "white-box"])
@@ -76,9 +76,9 @@ def test_framing_a_rival_with_clicks_does_not_remove_it():
 
 def test_every_event_of_both_sides_is_judged_once():
     _, attacked, clean = run("caps", "A4", 1.0)
-    totals = [np.sum(trace.verdicts, axis=0).sum(axis=1) for trace in (attacked, clean)]
-    assert totals[0][READERS] == totals[1][READERS] > 0
-    assert totals[0][INJECTED] > totals[1][INJECTED] == 0
+    totals = [trace.ledger.summary() for trace in (attacked, clean)]
+    assert totals[0]["readers"]["events"] == totals[1]["readers"]["events"] > 0
+    assert totals[0]["injected"]["events"] > totals[1]["injected"]["events"] == 0
 
 
 @pytest.mark.parametrize("defence", ["none", "caps", "full", "forest"])
@@ -109,7 +109,6 @@ def trace(tops, last=5.0, score=0.0, accounts=1):
         tops=tops,
         last=[last] * n,
         scores={"t": [score] * n},
-        verdicts=[np.zeros((3, 3), np.int64)] * n,
         n_accounts=[accounts] * n,
     )
 

@@ -166,9 +166,9 @@ def _add_attack_arguments(parser: CommandParser) -> None:
 def _add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument("--attacks", help="Codes, with commas between them. Default: all.")
     parser.add_argument("--budgets", default="0.25,0.5,1,2,4", help="In undefended prices (0.25,0.5,1,2,4).")
-    parser.add_argument("--margins", default="0.5,2", help="Against `full` also: in its own m* (0.5,2).")
+    parser.add_argument("--margins", default="0.5,2", help="Against trust and full also: in their own m* (0.5,2).")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="plain, black-box, white-box.")
-    parser.add_argument("--defences", default="none,caps,forest,full,oracle")
+    parser.add_argument("--defences", default="none,forest,caps,trust,full,oracle")
     parser.add_argument("--seeds", type=int, default=3, help="Starts in each log (3).")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
