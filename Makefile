@@ -37,7 +37,7 @@ format: setup-dev  ## put the style right
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 bench: setup  ## what this machine can do, as a table (ARGS="--json")
-	@$(BIN)/python -m config.supervisor exec -- $(BIN)/python manage.py bench $(ARGS)
+	@$(BIN)/python manage.py bench $(ARGS)
 
 attack: setup ## the attacks against the defences, as tables; 20 minutes (ARGS="--readme")
 	@$(BIN)/python manage.py attack run $(ARGS)

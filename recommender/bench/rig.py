@@ -105,14 +105,15 @@ class Rig:
 
 
 @contextlib.contextmanager
-def start(*, seed: int) -> Iterator[Rig]:
-    """A rig of our own. Raises CannotMeasure with the end of its log where it does not come up."""
+def start(*, seed: int, **settings_of_it: str) -> Iterator[Rig]:
+    """A rig of our own, with these settings. Raises CannotMeasure, with its log's end, where it does not come up."""
     home = Path(tempfile.mkdtemp(prefix="groundswell-bench-", dir="/tmp"))
     with contextlib.ExitStack() as undo:
         undo.callback(shutil.rmtree, home, ignore_errors=True)
         port = _free_port()
         env = {name: value for name, value in os.environ.items() if name not in ("BROKER_URL", "VIEW_URL")}
         env |= {"GROUNDSWELL_HOME": str(home), "PORT": str(port), "DEMO": "0", "PYTHONUNBUFFERED": "1"}
+        env |= settings_of_it
         if "DATABASE_URL" in env:
             env["DATABASE_URL"] = undo.enter_context(_scratch_database(env["DATABASE_URL"]))
         log = home.with_name(f"{home.name}.log")

@@ -53,10 +53,11 @@ class LogFile:
         self.n_rows = min(n_rows, limit) if limit is not None else n_rows
         self._without = without
         self._last_ms = 0
+        self.unknown_kinds: set[str] = set()  # met so far, and taken for clicks
 
     def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[Step]:
         """The whole file, step by step. Memory: one chunk and one step. Raises LogFileError for rows out of order,
-        without a time, an actor or an item, or of an unknown kind."""
+        without a time, an actor or an item."""
         held: list[Step] = []  # of a bucket that may go on in the next chunk
         for start in range(0, self.n_rows, CHUNK_ROWS):
             chunk = self._chunk(encoder, start, min(CHUNK_ROWS, self.n_rows - start))
@@ -123,10 +124,9 @@ class LogFile:
             return np.full(n, Kind.CLICK, np.int8)
         names = columns["kind"].cast(pl.String).fill_null("click")
         numbers = {kind.name.lower(): int(kind) for kind in Kind}
-        unknown = set(names.unique()) - set(numbers)
-        if unknown:
-            raise LogFileError(f"{self.path}: unknown kind {sorted(unknown)[0]!r}; kinds are {', '.join(numbers)}")
-        return np.asarray(names.replace_strict(numbers, return_dtype=pl.Int8), np.int8)
+        self.unknown_kinds |= set(names.unique()) - set(numbers)
+        known = names.replace_strict(numbers, default=int(Kind.CLICK), return_dtype=pl.Int8)
+        return np.asarray(known, np.int8)
 
 
 def _to_ms(seconds: pl.Series) -> NDArray[np.int64]:

@@ -98,7 +98,11 @@ class Command(BaseCommand):
                 context |= _database() | {"fsync_ms": results.fsync_ms(Path(tempfile.gettempdir()))}
             for name in on_a_rig:
                 tell(f"measuring {name}")
-                yield from _ON_A_RIG[name](server, seconds=seconds)
+                if name == "freshness" and not options["url"]:
+                    with rig.start(seed=seed, **freshness.SETTINGS) as open_server:
+                        yield from freshness.measure(open_server, seconds=seconds)
+                else:
+                    yield from _ON_A_RIG[name](server, seconds=seconds)
 
 
 def _check_is_here(url: str) -> None:

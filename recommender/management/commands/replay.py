@@ -40,6 +40,9 @@ class Command(BaseCommand):
                 _, summary = replay(log, config, out=options["out"], on_progress=lambda n: progress.advance(bar, n))
         except (LogFileError, OSError) as error:
             raise CommandError(str(error)) from error
+        if log.unknown_kinds:
+            kinds = ", ".join(sorted(log.unknown_kinds))
+            self.stderr.write(f"Kinds unknown here were taken for clicks: {kinds}.")
         table = Table("ranking", "HR@20", "MRR@20")
         names = {"trending": "trending, learned online", "daily": "yesterday's most read, refreshed daily"}
         for name, title in names.items():
