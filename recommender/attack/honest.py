@@ -154,7 +154,7 @@ def delays(spikes: pl.DataFrame, undefended: Diary, defended: Diary) -> pl.DataF
 
 
 def lateness(found: pl.DataFrame) -> dict[str, Any]:
-    """Spikes, and how many of those due at each place came more than LATE_S later or never."""
+    """Spikes; of those due at each place, how many came more than LATE_S later (or never), how many earlier."""
     answer: dict[str, Any] = {"spikes": len(found)}
     for name in ("exact", "near", "top20", "top10") if len(found) else ():
         due = found.filter(pl.col(f"is_due_{name}"))
@@ -163,6 +163,7 @@ def lateness(found: pl.DataFrame) -> dict[str, Any]:
         answer[name] = {
             "due": len(due),
             "late": len(late),
+            "early": len(due.filter(pl.col(name) < -LATE_S)),
             "never": due[name].null_count(),
             "median_s": came.median() if len(came) else None,
             "p95_s": came.quantile(0.95) if len(came) else None,

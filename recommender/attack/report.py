@@ -167,20 +167,26 @@ def honest_table(honest: dict[str, Any]) -> str:
     if not honest:
         return ""
     lines = [
-        "Without an attack: readers' events held and quarantined, the list's hit rate, and genuine spikes (item-hours"
-        " of ten times the day before) that reach their undefended place, or come within two places of it, or enter"
-        " the first 20 and 10, more than 60 s late.\n",
-        _row(["defence", "held", "quarantined", "HR@20", "spikes", "late: exact", "within 2", "top 20", "top 10"]),
-        _row(["---"] + ["--:"] * 8),
+        "Without an attack: readers' events ever held, and quarantined for good; the list's hit rate; and genuine"
+        " spikes (item-hours of ten times the day before) that reach the place they have under caps alone, or come"
+        " within two places of it, or enter the first 20 and 10, more than 60 s later (in brackets: more than 60 s"
+        " earlier; trust orders neighbours anew, both ways). The last line is against the same list without a screen."
+        "\n",
+        _row(["defence", "held", "quarantined", "HR@20", "late: same place", "within 2", "top 20", "top 10"]),
+        _row(["---"] + ["--:"] * 7),
     ]
     for name, each in honest.items():
-        late = each.get("lateness") or {}
-        cells = [f"{late[key]['late']}/{late[key]['due']}" if key in late else "-" for key in _LATE]
         hit_rate = f"{each['hr20']:.4f}" if "hr20" in each else "-"
-        spikes = str(late.get("spikes", "-"))
         shares = [f"{100 * each['held']:.2f} %", f"{100 * each['quarantined']:.3f} %"]
-        lines.append(_row([NAMES[name], *shares, hit_rate, spikes, *cells]))
+        lines.append(_row([NAMES[name], *shares, hit_rate, *_lateness(each.get("lateness"))]))
+    if "lateness_by_screen" in honest.get("full", {}):
+        lines.append(_row(["the screen's part", "", "", "", *_lateness(honest["full"]["lateness_by_screen"])]))
     return "\n".join(lines) + "\n"
+
+
+def _lateness(late: dict[str, Any] | None) -> list[str]:
+    found = [(late or {}).get(key) for key in _LATE]
+    return [f"{each['late']}/{each['due']} ({each['early']})" if each else "-" for each in found]
 
 
 _LATE = ("exact", "near", "top20", "top10")

@@ -68,6 +68,12 @@ def measure(
         spikes = honest.find_spikes(site, until_ms=end_ms)
         for each, figures in found.items():
             figures["lateness"] = honest.lateness(honest.delays(spikes, diaries["caps"], diaries[each]))
+        if {
+            "trust",
+            "full",
+        } <= diaries.keys():  # of trust, which reorders the list, and screen: what the screen costs
+            alone = honest.lateness(honest.delays(spikes, diaries["trust"], diaries["full"]))
+            found["full"]["lateness_by_screen"] = alone
         say(f"{site.name}: {len(spikes)} spikes followed")
     priced = []
     if {"caps", "trust"} <= set(choice.defences):
