@@ -59,6 +59,13 @@ class Site:
         frame = pl.scan_parquet(path)
         return cls.of(path.stem, (frame.head(limit) if limit else frame).collect(), config)
 
+    def without_machines(self) -> Self:
+        """The same with the events of honest machines left out: what readers did."""
+        if not (self.group == AUTOMATA).any():
+            return self
+        rows = np.flatnonzero(self.group != AUTOMATA)
+        return type(self)(self.name, self.log[rows], columns.take(self.batch, rows), self.group[rows], self.config)
+
     def starts(self, n: int, *, seed: int, after: float = 0.5, room_s: float = 2400.0) -> list[int]:
         """n times (ms) at which attacks begin, as an attacker would pick them: more often while more is going on.
         Past the share `after` of the log, and `room_s` before its end."""

@@ -11,7 +11,11 @@ hot       log10(votes) + age, a vote an account (Reddit; 45,000 s for a factor o
 ratio     (accounts - expected)^2 / expected against yesterday, expected >= 1, at least 5 accounts, the peak fading
           with 4 h (Mastodon's trending tags)
 capped    one unit an account and item, decayed
-trusted   the same, a new account's unit weighted at the floor of trust
+trusted   the same, a new account's unit weighted at the floor of trust; also at the longer half-lives kept
+
+A price is as long as the memory of its rule: what counts a day's readers asks for a day's readers, what forgets in
+five minutes for those of five minutes. (Where items come back every day, `ratio` asks for very few: 1 + the root of
+the score to beat. On a news site every item is new.)
 """
 
 from collections.abc import Callable
@@ -21,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from recommender.attack.arena import Site, Warm
-from recommender.attack.defences import Product
+from recommender.attack.defences import Defence, Product
 from recommender.core.pipeline import Pipeline
 
 DAY_S = 86_400.0
@@ -29,6 +33,7 @@ HOT_S = 45_000.0
 RATIO_HALF_S = 4 * 3600.0
 RATIO_LEAST = 5
 MOST = 2_000_000
+SLOWER = {"trusted 1 h": 3600, "trusted 6 h": 21_600}
 TARGET = "9999999999999"
 RULES = {
     "raw": "decayed clicks, every one counted",
@@ -36,6 +41,8 @@ RULES = {
     "ratio": "Mastodon's tags: against yesterday's count",
     "capped": "capped: one unit an account",
     "trusted": "capped, weighted by trust",
+    "trusted 1 h": "the same, half-life 1 h",
+    "trusted 6 h": "the same, half-life 6 h",
 }
 
 
@@ -58,6 +65,9 @@ def measure(site: Site, start_ms: int, warm: Warm) -> list[Price]:
         "capped": _product(site, start_ms, warm, "caps"),
         "trusted": _product(site, start_ms, warm, "trust"),
     }
+    for rule, half_life_s in SLOWER.items():
+        if half_life_s in site.config.half_lives_s:
+            places[rule] = _slower(warm.state("trust", start_ms), half_life_s)
     return [Price(rule, cheapest(place, 10), cheapest(place, 1)) for rule, place in places.items()]
 
 
@@ -126,3 +136,13 @@ def _product(site: Site, start_ms: int, warm: Warm, name: str) -> Callable[[int]
         return items.index(TARGET) + 1 if TARGET in items else 129
 
     return place
+
+
+def _slower(defence: Defence, half_life_s: int) -> Callable[[int], int]:
+    """The product's counts of another half-life, as if that were the one served."""
+    assert isinstance(defence, Product)
+    trend, config = defence.pipeline.trend, defence.pipeline.config
+    half = config.half_lives_s.index(half_life_s)
+    fresh = trend.unit(defence.pipeline.stream_ms, half) * config.trust.floor
+    counts = trend.counts(half)
+    return lambda n: int((counts >= n * fresh).sum()) + 1

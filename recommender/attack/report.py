@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recommender.attack.benchmark import STOLEN
 from recommender.attack.catalogue import CATALOGUE
 from recommender.attack.metrics import interval, proportion
 from recommender.attack.prices import RULES
@@ -99,8 +100,9 @@ def by_attack(records: pl.DataFrame) -> str:
 def by_margin(records: pl.DataFrame) -> str:
     """The certificate against everything that was tried."""
     lines = [
-        "The certificate: runs with fewer accounts than the least margin of the target during the attack, how many of"
-        " them succeeded, and seconds in which a place was taken below its price; beside it the runs with more.\n",
+        "The certificate: runs with fewer accounts than the least margin of the target during the attack (of accounts"
+        " with a history: at full trust each), how many of them succeeded, and seconds in which a place was taken"
+        " below its price; beside it the runs with more.\n",
         _row(
             [
                 "defence",
@@ -114,26 +116,28 @@ def by_margin(records: pl.DataFrame) -> str:
         ),
         _row(["---"] + ["--:"] * 6),
     ]
-    promotions = records.filter(pl.col("goal") == "promote", pl.col("defence").is_in(BOUNDED))
+    promotions = records.filter(pl.col("goal") == "promote")
+    is_stolen = pl.col("attack").is_in(sorted(STOLEN))
     for name in BOUNDED:
-        mine = promotions.filter(pl.col("defence") == name)
-        if not len(mine):
-            continue
-        below, above = mine.filter(pl.col("is_below_margin")), mine.filter(~pl.col("is_below_margin"))
-        contain = above["contain_s"]
-        lines.append(
-            _row(
-                [
-                    NAMES[name],
-                    str(len(below)),
-                    _share(below),
-                    str(int(mine["violations"].fill_null(0).sum())),
-                    str(len(above)),
-                    _share(above),
-                    f"{_quantile(contain, 0.5)}, {_quantile(contain, 0.95)}",
-                ]
+        for title, chosen in (("new accounts", ~is_stolen), ("stolen or hired", is_stolen)):
+            mine = promotions.filter(pl.col("defence") == name, chosen)
+            if not len(mine):
+                continue
+            below, above = mine.filter(pl.col("is_below_margin")), mine.filter(~pl.col("is_below_margin"))
+            contain = above["contain_s"]
+            lines.append(
+                _row(
+                    [
+                        f"{NAMES[name]}, {title}",
+                        str(len(below)),
+                        _share(below),
+                        str(int(mine["violations"].fill_null(0).sum())),
+                        str(len(above)),
+                        _share(above),
+                        f"{_quantile(contain, 0.5)}, {_quantile(contain, 0.95)}",
+                    ]
+                )
             )
-        )
     return "\n".join(lines) + "\n"
 
 

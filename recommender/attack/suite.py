@@ -1,4 +1,4 @@
-"""The whole benchmark of one log: fold it once a defence, note what the honest pay, then attack.
+"""The whole benchmark of one log: first what the honest pay, then the attacks.
 
 log or town ──> Site ──Warm.fold(on_step=Diary)──> honest figures, states at the starts ──> prices, runs
 """
@@ -40,6 +40,28 @@ def open_site(name: str, config: Config, *, limit: int | None, seed: int = 1) ->
     return Site.read(Path(name), config, limit=limit)
 
 
+def measure_honest(site: Site, choice: Choice, say: Callable[[str], None]) -> dict[str, Any]:
+    """What each defence costs the readers of the whole log. Machines that no defence should count are left out, lest
+    a list without them look late beside one that counts them."""
+    site = site.without_machines()
+    end_ms = int(site.batch.received_ms[-1]) // WARM_STEP_MS * WARM_STEP_MS
+    diaries: dict[str, honest.Diary] = {}
+    for name in FOLDED:
+        if name in choice.defences or name in ("none", "caps"):
+            diaries[name] = honest.Diary(site)
+            Warm(site, [end_ms]).fold(name, on_step=diaries[name].note)
+            say(f"{site.name}: {name} folded, without an attack")
+    found = {name: diary.summary() for name, diary in diaries.items()}
+    spikes = honest.find_spikes(site, until_ms=end_ms)
+    for name, figures in found.items():
+        figures["lateness"] = honest.lateness(honest.delays(spikes, diaries["caps"], diaries[name]))
+    if {"trust", "full"} <= diaries.keys():  # of trust, which reorders the list, and screen: what the screen costs
+        alone = honest.lateness(honest.delays(spikes, diaries["trust"], diaries["full"]))
+        found["full"]["lateness_by_screen"] = alone
+    say(f"{site.name}: {len(spikes)} spikes followed")
+    return found
+
+
 def measure(
     name: str,
     choice: Choice,
@@ -56,25 +78,11 @@ def measure(
     starts = site.starts(choice.seeds, seed=choice.seed)
     warm = Warm(site, starts)
     say(f"{site.name}: {len(site.batch):,} events, {choice.seeds} starts")
-    end_ms = int(site.batch.received_ms[-1]) // WARM_STEP_MS * WARM_STEP_MS
-    diaries: dict[str, honest.Diary] = {}
+    found = measure_honest(site, choice, say) if is_honest else {}
     for each in FOLDED:
         if each in choice.defences or each == "none":
-            diaries[each] = honest.Diary(site)
-            warm.fold(each, until_ms=end_ms if is_honest else None, on_step=diaries[each].note)
+            warm.fold(each)
             say(f"{site.name}: {each} folded")
-    found = {name: diary.summary() for name, diary in diaries.items()} if is_honest else {}
-    if is_honest and "caps" in diaries:
-        spikes = honest.find_spikes(site, until_ms=end_ms)
-        for each, figures in found.items():
-            figures["lateness"] = honest.lateness(honest.delays(spikes, diaries["caps"], diaries[each]))
-        if {
-            "trust",
-            "full",
-        } <= diaries.keys():  # of trust, which reorders the list, and screen: what the screen costs
-            alone = honest.lateness(honest.delays(spikes, diaries["trust"], diaries["full"]))
-            found["full"]["lateness_by_screen"] = alone
-        say(f"{site.name}: {len(spikes)} spikes followed")
     priced = []
     if {"caps", "trust"} <= set(choice.defences):
         priced = [[asdict(price) for price in prices.measure(site, start_ms, warm)] for start_ms in starts]

@@ -51,8 +51,8 @@ _ATTRIBUTED = 0.2
 class Town:
     """days; n_readers who may come (about a third does on a given day); seed. Two of each crowd a day."""
 
-    days: float = 3.0
-    n_readers: int = 100_000
+    days: float = 7.0
+    n_readers: int = 60_000
     n_stories: int | None = None  # flash crowds and links posted, of each; default two a day
     seed: int = 1
 

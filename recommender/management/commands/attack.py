@@ -45,8 +45,8 @@ class Command(BaseCommand):
         verb.add_argument("--at", type=float, help="Unix seconds at which it begins. Default: half-way.")
         verb = verbs.add_parser("synthetic", help="Write the invented town's log.")
         verb.add_argument("--out", type=Path, required=True)
-        verb.add_argument("--days", type=float, default=3.0)
-        verb.add_argument("--readers", type=int, default=100_000)
+        verb.add_argument("--days", type=float, default=7.0)
+        verb.add_argument("--readers", type=int, default=60_000)
         verb.add_argument("--seed", type=int, default=1)
         _add_run_arguments(verbs.add_parser("run", help="The benchmark."))
         verb = verbs.add_parser("vandals", help="The outside check against actors blocked on Wikipedia.")
@@ -174,7 +174,7 @@ def _add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--log", action="append", help="A Parquet log, or `synthetic`. May be repeated. Default: what there is."
     )
-    parser.add_argument("--limit", type=int, default=900_000, help="Rows of a log read at most (900000).")
+    parser.add_argument("--limit", type=int, help="Rows of a log read at most. Default: all.")
     parser.add_argument("--no-honest", action="store_true", help="Leave out the cost without an attack.")
     parser.add_argument("--out", type=Path, help="Folder of the raw results. Default: out/attack.")
     parser.add_argument("--readme", action="store_true", help="Put the tables between the README's markers.")
