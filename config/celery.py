@@ -15,6 +15,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 LEARN = [f"learn-{shard}" for shard in range(settings.SHARDS)]
 
+DELIVER_EVERY_S = 3.0
+
 app = Celery("groundswell", broker=settings.BROKER_URL, set_as_current=True)
 app.conf.update(
     task_ignore_result=True,
@@ -39,6 +41,12 @@ app.conf.update(
             for shard, name in enumerate(LEARN)
         },
         "keep-house": {"task": "recommender.keep_house", "schedule": crontab(minute=7)},
+        "deliver": {
+            "task": "monitoring.deliver",
+            "schedule": DELIVER_EVERY_S,
+            "options": {"expires": 1.5 * DELIVER_EVERY_S},
+        },
+        "keep-monitoring-house": {"task": "monitoring.keep_house", "schedule": crontab(minute=17)},
     },
 )
-app.autodiscover_tasks(["recommender"])
+app.autodiscover_tasks(["recommender", "monitoring"])

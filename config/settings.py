@@ -8,11 +8,12 @@ docs/settings.md lists every setting; a test keeps the two together.
 import logging
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
 from marshmallow import ValidationError
-from marshmallow.validate import Length, OneOf, Range
+from marshmallow.validate import Email, Length, OneOf, Range
 
 from config import embedded
 
@@ -20,6 +21,12 @@ from config import embedded
 def _all_positive(values: list[int]) -> None:
     if min(values, default=1) < 1:
         raise ValidationError("each must be at least 1")
+
+
+def _is_web_address(value: str) -> None:
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or parts.username):
+        raise ValidationError("must be http:// or https:// and a host, without user or fragment")
 
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -86,6 +93,21 @@ CHECKPOINT_EVERY_S = env.float("CHECKPOINT_EVERY_S", default=5.0, validate=Range
 # Newest checkpoints kept.
 CHECKPOINTS_KEPT = env.int("CHECKPOINTS_KEPT", default=20, validate=Range(min=2))
 
+# -- who is told -------------------------------------------------------------------------------------------------
+# Where alerts are POSTed, and the secret they are signed with (at least 16 characters). Default: nowhere.
+ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="", validate=_is_web_address)
+ALERT_WEBHOOK_SECRET = env.str("ALERT_WEBHOOK_SECRET", default="")
+if ALERT_WEBHOOK_URL and len(ALERT_WEBHOOK_SECRET) < 16:
+    raise ImproperlyConfigured("ALERT_WEBHOOK_SECRET must have at least 16 characters when ALERT_WEBHOOK_URL is set.")
+# Who gets alerts by mail, separated by commas. Default: nobody.
+ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[], validate=lambda emails: [*map(Email(), emails)])
+# Seconds of alerts that are put into one mail; a freeze is mailed at once.
+DIGEST_EVERY_S = env.int("DIGEST_EVERY_S", default=600, validate=Range(min=1))
+# The mail server: smtp://user:password@host:port, submission:// for STARTTLS, console:// to print.
+_mail = env.dj_email_url("EMAIL_URL", default="smtp://localhost:25")
+# Whom the mails come from.
+EMAIL_FROM = env.str("EMAIL_FROM", default="groundswell@localhost")
+
 # -- Django ------------------------------------------------------------------------------------------------------
 DATABASES["default"] |= {
     "CONN_MAX_AGE": None,
@@ -98,6 +120,14 @@ DATABASES["default"] |= {
         "options": f"-c statement_timeout=60000 -c synchronous_commit={SYNCHRONOUS_COMMIT} -c timezone=UTC",
     },
 }
+if "EMAIL_BACKEND" not in _mail:
+    raise ImproperlyConfigured("EMAIL_URL must begin with smtp://, submission:// or console://.")
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "localhost", _mail["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["EMAIL_USE_TLS"], _mail["EMAIL_USE_SSL"]
+EMAIL_TIMEOUT = 5
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = EMAIL_FROM
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "unfold",

@@ -31,6 +31,24 @@ def view_store(_view_store_may_be_emptied):
         client.flushdb()
 
 
+@pytest.fixture(autouse=True)
+def _decisions_end_with_their_test(request):
+    """Decisions cannot be deleted, so Django's flush after a test that commits leaves them, and they are unmanaged."""
+    marker = request.node.get_closest_marker("django_db")
+    commits = {"transactional_db", "live_server"} & set(request.fixturenames)
+    if not commits and not (marker and marker.kwargs.get("transaction")):
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM monitoring_review)")
+        if cursor.fetchone()[0]:
+            cursor.execute("ALTER TABLE monitoring_review DISABLE TRIGGER append_only")
+            cursor.execute("TRUNCATE monitoring_review")
+            cursor.execute("ALTER TABLE monitoring_review ENABLE ALWAYS TRIGGER append_only")
+
+
 @pytest.fixture
 def empty_log(transactional_db):
     """The event log with its partitions and nothing in it: Django's own flush does not know unmanaged tables."""

@@ -1,0 +1,131 @@
+"""The arithmetic of the audit chain: what of a decision is hashed, and what a head of the chain looks like.
+
+    hash(n) = sha256(canonical JSON of every other field of row n), previous_hash(n) = hash(n - 1), hash(0) = 64 zeros
+
+The chain finds whoever changed, removed or inserted rows behind the service's back. It cannot find whoever rewrote
+everything from some row on, or dropped the newest rows: for that a `Head` has to be kept elsewhere (a mail, a ticket,
+another machine) and compared. A head is signed with SECRET_KEY, so that one brought back is known to be ours.
+
+Knows no table; pure functions.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from django.core import signing
+
+GENESIS = "0" * 64
+MAX_SUBJECT_BYTES = 4096
+_SALT = "monitoring.chain.Head"
+
+
+class Entry(NamedTuple):
+    """A row of the chain as stored, in the order it is read."""
+
+    id: int
+    at: datetime
+    by: str
+    user_id: int | None
+    action: str
+    scope: str
+    shard: int | None
+    subject: Any
+    note: str
+    before_digest: str
+    after_digest: str
+    previous_hash: str
+    hash: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The hash its contents give: sha256, 64 hex digits."""
+        fields = self._asdict()
+        del fields["hash"]
+        fields["at"] = self.at.astimezone(UTC).isoformat(timespec="microseconds")
+        return hashlib.sha256(canonical(fields).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest row of a chain. `Head(0, GENESIS)` is that of an empty one."""
+
+    id: int
+    hash: str
+
+    def signed(self) -> str:
+        """ID:HASH:SIGNATURE, to be kept elsewhere."""
+        return signing.Signer(salt=_SALT).sign(f"{self.id}:{self.hash}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Head":
+        """From `signed()`. Raises ValueError where it was not signed here."""
+        try:
+            number, _, digest = signing.Signer(salt=_SALT).unsign(text.strip()).partition(":")
+        except signing.BadSignature:
+            raise ValueError("this head was not signed with this site's SECRET_KEY") from None
+        return cls(int(number), digest)
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces. Raises ValueError on NaN and infinities.
+
+    >>> canonical({"b": [1, None], "a": "ü"})
+    '{"a":"ü","b":[1,null]}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def storable(subject: Mapping[str, Any]) -> dict[str, Any]:
+    """A subject as PostgreSQL's jsonb gives it back, so that its hash is the same afterwards.
+
+    jsonb keeps numbers as decimals: 5e3 comes back as 5000 and -0.0 as 0, so whole floats become integers here.
+    Raises ValueError where it is no JSON, holds a NUL or half a character, or is longer than MAX_SUBJECT_BYTES.
+
+    >>> storable({"hit_rate": 0.25, "n": 5e3})
+    {'hit_rate': 0.25, 'n': 5000}
+    """
+    if not isinstance(subject, Mapping):
+        raise ValueError("no JSON object")
+    try:
+        text = canonical(_whole(subject))
+        n_bytes = len(text.encode())
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"no JSON: {error}") from None
+    if n_bytes > MAX_SUBJECT_BYTES:
+        raise ValueError(f"{n_bytes} bytes; at most {MAX_SUBJECT_BYTES} (name ids and counts, not contents)")
+    if "\\u0000" in text and "\0" in _all_text(subject):
+        raise ValueError("holds a NUL character")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) and value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {_key(key): _whole(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(each) for each in value]
+    return value
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{key!r} is a key; keys are texts")
+    return key
+
+
+def _all_text(value: Any) -> str:
+    """Every text in it, put together."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "".join(_all_text(each) for pair in value.items() for each in pair)
+    if isinstance(value, list | tuple):
+        return "".join(map(_all_text, value))
+    return ""

@@ -1,0 +1,119 @@
+"""`manage.py audit verify|head|list|export`: the chain of decisions from a shell."""
+
+import contextlib
+import csv
+import os
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import IO, Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.dateparse import parse_date, parse_datetime
+
+from monitoring import reviews
+from monitoring.chain import Entry, Head, canonical
+from monitoring.models import Review
+
+
+class Command(BaseCommand):
+    help = "List, export and verify the decisions taken; they are append-only and each carries the hash of the last."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verify = verbs.add_parser("verify", help="Walk the whole chain; exits with 1 where it was tampered with.")
+        verify.add_argument(
+            "--head", help="What `audit head` printed earlier, or just its hash: it must still be there."
+        )
+        verbs.add_parser("head", help="The end of the chain, signed: keep it on another machine.")
+        listed = verbs.add_parser("list", help="Decisions, newest first.")
+        listed.add_argument("--action", choices=Review.Action.values)
+        listed.add_argument("--since", type=_moment, help="A date or a time (RFC 3339; UTC where it names no zone).")
+        listed.add_argument("--limit", type=int, default=50, help="At most 1000 (50).")
+        export = verbs.add_parser("export", help="All decisions as CSV, oldest first.")
+        export.add_argument("file", metavar="FILE.csv", help="Replaced when complete; - for the terminal.")
+
+    def handle(self, *, verb: str, **options: Any) -> None:
+        getattr(self, f"_{verb}")(**options)
+
+    def _verify(self, *, head: str | None, **_: Any) -> None:
+        kept, kept_hash = _kept(head)
+        report = reviews.verify_chain(kept=kept, kept_hash=kept_hash)
+        for problem in report.problems:
+            self.stdout.write(f"{problem.id}  {problem.kind}: {problem.message}")
+        if not report.is_intact:
+            untold = report.n_problems - len(report.problems)
+            more = f" ({untold} more not listed)" if untold else ""
+            raise CommandError(f"NOT INTACT: {report.n_problems} problem(s) in {report.n_rows} decision(s){more}.")
+        self.stdout.write(f"Intact: {report.n_rows} decision(s), the last {report.head.id}:{report.head.hash}")
+
+    def _head(self, **_: Any) -> None:
+        self.stdout.write(reviews.head().signed())
+
+    def _list(self, *, action: str | None, since: datetime | None, limit: int, **_: Any) -> None:
+        for row in reviews.list_reviews(action=action or "", since=since, limit=limit):
+            scope = f" [{row.scope}]" if row.scope else ""
+            note = " ".join(row.note.split())
+            self.stdout.write(f"{row.id:6} {row.at:%F %T} {row.action:8} {row.by}{scope}: {note}")
+
+    def _export(self, *, file: str, **_: Any) -> None:
+        with self._replacing(file) as out, reviews.stream() as rows:
+            sheet = csv.writer(out, lineterminator="\n")
+            sheet.writerow(Entry._fields)
+            n_rows = 0
+            for row in rows:
+                sheet.writerow([cell(value) for value in row])
+                n_rows += 1
+        if file != "-":
+            self.stdout.write(f"{n_rows} decision(s) in {file}")
+
+    @contextlib.contextmanager
+    def _replacing(self, file: str) -> Iterator[IO[str]]:
+        if file == "-":
+            yield self.stdout
+            return
+        path = Path(file)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with draft.open("x", encoding="utf-8", newline="") as out:
+                yield out
+            draft.replace(path)
+        except OSError as error:
+            raise CommandError(f"{file} cannot be written: {error.strerror}.") from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def cell(value: Any) -> Any:
+    """A value as a spreadsheet may open it: a text that would be a formula there begins with an apostrophe."""
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    text = value if isinstance(value, str) else canonical(value)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) or text[:1] in ("\t", "\r", "\n") else text
+
+
+def _kept(text: str | None) -> tuple[Head | None, str]:
+    if not text:
+        return None, ""
+    if ":" not in text:
+        if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+            raise CommandError("--head takes what `audit head` printed, or the 64 hexadecimal digits in it.")
+        return None, text
+    try:
+        return Head.parse(text), ""
+    except ValueError as error:
+        raise CommandError(f"--head: {error}.") from None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        day = parse_date(text)
+        moment = datetime.combine(day, time.min) if day else parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ArgumentTypeError(f"{text!r} is neither a date (2026-01-31) nor a time (2026-01-31T12:00Z)")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

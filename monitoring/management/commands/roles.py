@@ -1,0 +1,36 @@
+"""`manage.py roles add|remove|list`: who may do what in the console."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from monitoring import roles
+from monitoring.management.shell import shell_account
+from recommender.errors import ApiError
+
+
+class Command(BaseCommand):
+    help = "Give accounts a role in the console: viewer, reviewer or operator."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        add = verbs.add_parser("add", help="Give an account a role, in place of the one it has.")
+        add.add_argument("user")
+        add.add_argument("role", choices=[*roles.CODENAMES])
+        remove = verbs.add_parser("remove", help="Take an account's role.")
+        remove.add_argument("user")
+        for verb in (add, remove):
+            verb.add_argument("--note", default="", help="Why; it is written down.")
+        verbs.add_parser("list", help="Accounts that may come into the console.")
+
+    def handle(self, *, verb: str, user: str = "", role: str = "", note: str = "", **_: Any) -> None:
+        if verb == "list":
+            for account in roles.list_accounts():
+                closed = "" if account.is_active else "  (deactivated)"
+                self.stdout.write(f"{account.role:10} {account.username}{closed}")
+            return
+        try:
+            roles.assign(username=user, role=role, by=shell_account(), note=note)
+        except ApiError as error:
+            raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
+        self.stdout.write(f"{user}: {role or 'no role'}")

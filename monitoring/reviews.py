@@ -1,0 +1,235 @@
+"""The decisions of people and policy: written with what they decide, listed, and proven unchanged.
+
+    with transaction.atomic():
+        recommender's freeze | thaw | revert | release | confirm | erase
+        reviews.record(by=, action=, note=, subject=)          last: it takes the chain's lock until the commit
+
+The mechanism knows no Review; who calls it writes one in the same transaction, so that neither stands without the
+other. Writers queue at one lock, so ids have no gaps and the chain no forks (`monitoring.chain` says what the hashes
+find). Recording comes last so that the lock is short, and always taken after the locks of the mechanism: taken the
+other way round by two callers, they would deadlock.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import connection, transaction
+
+from monitoring.chain import GENESIS, MAX_SUBJECT_BYTES, Entry, Head, storable
+from monitoring.models import Review
+from recommender.errors import Invalid
+
+By: TypeAlias = str | AbstractBaseUser
+"""A Django user, the name of one, or for what is none: `policy`, `api:KEY NAME`, `shell:ACCOUNT`."""
+
+POLICY = "policy"
+MAX_NOTE = 2000
+EMPTY = Head(0, GENESIS)
+MAX_PROBLEMS = 20  # told of a broken chain; all are counted
+_MACHINES = ("api:", "shell:")
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('monitoring_review chain'))"
+_FIELDS = Entry._fields
+
+# -- write --------------------------------------------------------------------------------------------------------
+
+
+def record(
+    *,
+    by: By,
+    action: str,
+    note: str,
+    subject: dict[str, Any],
+    scope: str = "",
+    shard: int | None = None,
+    before: str = "",
+    after: str = "",
+) -> Review:
+    """Write a decision at the end of the chain, in the caller's transaction and after everything else in it.
+
+    `before`, `after`: digests of the state, 64 hex digits or empty. `subject`: ids and counts, at most 4 kB, no
+    actors. 1. Check. 2. Lock the chain until the commit. 3. Append. Raises Invalid, and TransactionManagementError
+    outside a transaction.
+    """
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("A decision is recorded in the transaction of what it decides.")
+    by_text, user_id = _decider(by)
+    wrong = {}
+    if action not in Review.Action.values:
+        wrong["action"] = f"Actions are {', '.join(Review.Action.values)}."
+    note = note.strip()
+    if not note or len(note) > MAX_NOTE or not _is_text(note):
+        wrong["note"] = f"Say why, in 1 to {MAX_NOTE} characters."
+    if len(scope) > 200 or not _is_text(scope):
+        wrong["scope"] = "A scope has at most 200 characters."
+    for name, digest in (("before", before), ("after", after)):
+        if digest and not _is_digest(digest):
+            wrong[name] = "A digest has 64 hexadecimal digits."
+    try:
+        subject = storable(subject)
+    except ValueError as error:
+        wrong["subject"] = f"A subject is a small JSON object, at most {MAX_SUBJECT_BYTES} bytes: {error}."
+    if wrong:
+        raise Invalid(fields=wrong)
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK)
+        # a statement after the lock's, so that its snapshot has what the holder before us committed
+        cursor.execute("SELECT clock_timestamp()")
+        (at,) = cursor.fetchone()
+    last = head()
+    entry = Entry(
+        id=last.id + 1,
+        at=at,
+        by=by_text,
+        user_id=user_id,
+        action=str(action),
+        scope=scope,
+        shard=shard,
+        subject=subject,
+        note=note,
+        before_digest=before,
+        after_digest=after,
+        previous_hash=last.hash,
+    )
+    return Review.objects.create(**entry._replace(hash=entry.digest)._asdict())
+
+
+def _decider(by: By) -> tuple[str, int | None]:
+    """The text and the account. Raises Invalid where no such account is, or one is called like a machine."""
+    if isinstance(by, str):
+        if by == POLICY or (by.startswith(_MACHINES) and by.split(":", 1)[1].strip() and by.isprintable()):
+            return by[:200], None
+        by, name = get_user_model().objects.filter(username=by).first() if _is_text(by) else None, by
+        if by is None:
+            raise Invalid(fields={"by": f"No account is called {name!r}."})
+    name = by.get_username()
+    if by.pk is None or not name or name == POLICY or name.startswith(_MACHINES):
+        raise Invalid(fields={"by": f"An account called {name!r} cannot decide: the name stands for a machine."})
+    return name, by.pk
+
+
+def _is_text(text: str) -> bool:
+    """Whether PostgreSQL can keep it."""
+    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+# -- read ---------------------------------------------------------------------------------------------------------
+
+
+def head() -> Head:
+    """The end of the chain; `Head.signed()` is for keeping elsewhere."""
+    newest = Review.objects.order_by("-id").values_list("id", "hash").first()
+    return Head(*newest) if newest else EMPTY
+
+
+def list_reviews(
+    *, action: str = "", by: str = "", since: datetime | None = None, before_id: int | None = None, limit: int = 100
+) -> list[Review]:
+    """Newest first, at most 1,000; `before_id` continues a list."""
+    rows = Review.objects.order_by("-id")
+    if action:
+        rows = rows.filter(action=action)
+    if by:
+        rows = rows.filter(by=by)
+    if since is not None:
+        rows = rows.filter(at__gte=since)
+    if before_id is not None:
+        rows = rows.filter(id__lt=before_id)
+    return list(rows[: max(0, min(limit, 1000))])
+
+
+@contextmanager
+def stream(*, batch: int = 1000) -> Iterator[Iterator[Entry]]:
+    """Every row, oldest first, as of now; `batch` of them in memory. For the time of the block."""
+    with transaction.atomic():  # a cursor of the server's, which without a transaction would first copy everything
+        rows = Review.objects.order_by("id", "hash").values_list(*_FIELDS)
+        yield (Entry(*row) for row in rows.iterator(chunk_size=batch))
+
+
+# -- prove --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at a row; `kind` is changed, missing, reordered, forked, unlinked or head."""
+
+    id: int
+    kind: str
+    message: str
+
+
+@dataclass(slots=True)
+class ChainReport:
+    """`problems` holds the first MAX_PROBLEMS of `n_problems`."""
+
+    n_rows: int = 0
+    head: Head = EMPTY
+    n_problems: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_intact(self) -> bool:
+        return not self.n_problems
+
+    def add(self, id: int, kind: str, message: str) -> None:
+        self.n_problems += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(id, kind, message))
+
+
+def verify_chain(*, batch: int = 1000, kept: Head | None = None, kept_hash: str = "") -> ChainReport:
+    """Walk the whole chain and compare. Reads only; memory for `batch` rows, some 30 us a row.
+
+    `kept`: a head from earlier, which must still stand where it stood; `kept_hash`: the same by its hash alone.
+    Without either, rows dropped at the end are not noticed.
+    """
+    report = ChainReport()
+    wanted = {each for each in (kept.hash if kept else "", kept_hash) if each and each != GENESIS}
+    before: Entry | None = None
+    with stream(batch=batch) as rows:
+        for row in rows:
+            _compare(row, before, report)
+            if row.hash in wanted and (kept is None or row.hash != kept.hash or row.id == kept.id):
+                wanted.discard(row.hash)
+            report.n_rows += 1
+            before = row
+    if before is not None:
+        report.head = Head(before.id, before.hash)
+    for digest in sorted(wanted):
+        at = kept.id if kept and kept.hash == digest else report.head.id
+        report.add(at, "head", f"the head kept earlier, {digest[:12]}…, is gone: rows were dropped or written anew")
+    return report
+
+
+def _compare(row: Entry, before: Entry | None, report: ChainReport) -> None:
+    """One row with the one before it. Each fault is told once, at the first row that shows it."""
+    if row.digest != row.hash:
+        report.add(row.id, "changed", "its contents do not give its hash")
+    last_id, last_hash = (before.id, before.hash) if before else (0, GENESIS)
+    if row.id > last_id + 1:
+        gone = f"row {last_id + 1} is" if row.id == last_id + 2 else f"rows {last_id + 1} to {row.id - 1} are"
+        report.add(last_id + 1, "missing", f"{gone} missing")
+        return  # the broken link says nothing more
+    if row.id == last_id:
+        report.add(row.id, "forked", "there is more than one row of this number")
+        return
+    if row.previous_hash == last_hash:
+        return
+    # by the row's own hash, so that two rows that changed places are seen for what they are
+    followed = Review.objects.filter(hash=row.previous_hash).values_list("id", flat=True).first()
+    if row.previous_hash == GENESIS:
+        followed = 0
+    if followed is None:
+        report.add(row.id, "unlinked", f"the row it followed is gone: row {last_id} was written anew")
+    elif Review.objects.filter(previous_hash=row.previous_hash).exclude(id=row.id).exists():
+        report.add(row.id, "forked", f"it follows row {followed}, as another row does")
+    else:
+        report.add(row.id, "reordered", f"by its hash it follows row {followed}, not row {last_id}")

@@ -1,0 +1,85 @@
+"""One signed POST to the operator's address: no redirects, no retries, an end after TIMEOUT_S whatever happens.
+
+    X-Groundswell-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, "<t>." + body)>
+    X-Groundswell-Event: <id, the same in every try>
+
+The receiver recomputes v1, refuses a `t` minutes away from its own clock, and drops an id it has seen. Knows no
+database; standard library only. The address may hold a token, so errors name its host and nothing else.
+"""
+
+import hashlib
+import hmac
+import http.client
+import socket
+import ssl
+import threading
+import time
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 5.0
+USER_AGENT = "groundswell"
+
+
+class DeliveryFailed(Exception):
+    """The message did not arrive, or nobody said it did."""
+
+
+def sign(body: bytes, *, secret: str, t: int) -> str:
+    """The signature's header.
+
+    >>> sign(b"{}", secret="s" * 16, t=1700000000)[:40]
+    't=1700000000,v1=abfc04a6adf23e6b2aa0cee1'
+    """
+    digest = hmac.new(secret.encode(), f"{t}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={t},v1={digest}"
+
+
+def post(url: str, body: bytes, *, secret: str, event_id: str) -> None:
+    """Send once; returns when the receiver answered 2xx. Raises DeliveryFailed."""
+    parts = urlsplit(url)
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "X-Groundswell-Event": event_id,
+        "X-Groundswell-Signature": sign(body, secret=secret, t=int(time.time())),
+    }
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    ends_at = time.monotonic() + TIMEOUT_S
+    late = threading.Event()
+    alarm: threading.Timer | None = None
+    try:
+        connection.connect()
+        # the socket's own timeout begins anew with each byte, and a byte a second would hold the worker for ever
+        alarm = threading.Timer(max(0.0, ends_at - time.monotonic()), _hang_up, (connection.sock, late))
+        alarm.daemon = True
+        alarm.start()
+        connection.request("POST", path, body=body, headers=headers)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        is_late = late.is_set() or isinstance(error, TimeoutError)
+        told = f"no answer within {TIMEOUT_S:g} s" if is_late else f"{type(error).__name__}: {error}"
+        raise DeliveryFailed(f"{parts.hostname}: {told}") from error
+    finally:
+        if alarm is not None:
+            alarm.cancel()
+        connection.close()
+    if 300 <= status < 400:
+        raise DeliveryFailed(f"{parts.hostname} answers {status}: redirects are not followed, name the final address")
+    if not 200 <= status < 300:
+        raise DeliveryFailed(f"{parts.hostname} answers {status}")
+
+
+def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+
+
+def _hang_up(sock: socket.socket | None, late: threading.Event) -> None:
+    late.set()
+    if sock is not None:
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # closed meanwhile
+            return

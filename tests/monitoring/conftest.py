@@ -1,0 +1,55 @@
+"""People and decisions. Olga operates, Rita reviews, Vera looks on, Mal tampers."""
+
+from contextlib import contextmanager
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
+
+from monitoring import notify, reviews, roles
+from monitoring.models import Review
+
+
+@pytest.fixture
+def olga(db):
+    return get_user_model().objects.create_user("olga", password="a long password of olga")
+
+
+@pytest.fixture
+def accounts(db):
+    """One with each role, and one without: accounts["operator"]."""
+    names = {"viewer": "vera", "reviewer": "rita", "operator": "otto", "": "nemo"}
+    users = {}
+    for role, name in names.items():
+        users[role] = get_user_model().objects.create_user(name, password=f"a long password of {name}")
+        if role:
+            roles.assign(username=name, role=role, by="policy")
+            users[role] = get_user_model().objects.get(username=name)
+    return users
+
+
+@pytest.fixture
+def decide(db):
+    """Record decisions: decide(), decide(by="api:shop", note="why")."""
+
+    def decide(**more):
+        row = {"by": "policy", "action": Review.Action.FREEZE, "note": "hit rate fell", "subject": {"finding": 7}}
+        with transaction.atomic():
+            return reviews.record(**row | more)
+
+    return decide
+
+
+@contextmanager
+def unguarded():
+    """A cursor past the triggers, as somebody has who owns the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE monitoring_review DISABLE TRIGGER append_only")
+        yield cursor
+        cursor.execute("ALTER TABLE monitoring_review ENABLE ALWAYS TRIGGER append_only")
+
+
+@pytest.fixture(autouse=True)
+def _no_channel_rests():
+    for rest in notify.rests.values():
+        rest.end()

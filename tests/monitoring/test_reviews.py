@@ -1,0 +1,411 @@
+"""Decisions: written with what they decide, in one chain, and not changed unseen."""
+
+import os
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.models import ProtectedError
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from monitoring import reviews
+from monitoring.chain import GENESIS, MAX_SUBJECT_BYTES, Entry, Head
+from monitoring.models import Review
+from recommender.errors import Invalid
+from tests.monitoring.conftest import unguarded
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def kinds(report):
+    return [(problem.id, problem.kind) for problem in report.problems]
+
+
+# -- recording ----------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_says_who_what_when_and_why(olga, decide):
+    before = datetime.now(UTC)
+    review = decide(
+        by=olga,
+        action="revert",
+        note="  back to before the push ",
+        subject={"checkpoint": 812},
+        scope="country:DE",
+        shard=0,
+        before="a" * 64,
+        after="b" * 64,
+    )
+    review = Review.objects.get(id=review.id)
+    assert (review.by, review.user, review.action, review.note) == ("olga", olga, "revert", "back to before the push")
+    assert (review.scope, review.shard, review.subject) == ("country:DE", 0, {"checkpoint": 812})
+    assert (review.before_digest, review.after_digest) == ("a" * 64, "b" * 64)
+    assert abs(review.at - before) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("by", ["policy", "api:the shop", "shell:root"])
+def test_a_machine_decides_without_an_account(decide, by):
+    review = decide(by=by)
+    assert (review.by, review.user) == (by, None)
+
+
+def test_an_account_may_be_named(olga, decide):
+    assert decide(by="olga").user == olga
+
+
+@pytest.mark.parametrize("by", ["", "nobody", "api:", "shell: ", "api:a\nb", "olga\0"])
+def test_who_decides_must_be_somebody(olga, decide, by):
+    with pytest.raises(Invalid) as caught:
+        decide(by=by)
+    assert "by" in caught.value.fields
+
+
+@pytest.mark.parametrize("name", ["policy", "api:shop", "shell:root"])
+def test_an_account_cannot_pass_for_a_machine(olga, decide, name):
+    olga.username = name
+    olga.save()
+    with pytest.raises(Invalid):
+        decide(by=olga)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"note": ""}, "note"),
+        ({"note": " \n"}, "note"),
+        ({"note": "x" * 2001}, "note"),
+        ({"note": "a\0b"}, "note"),
+        ({"note": "\ud800"}, "note"),
+        ({"action": "delete"}, "action"),
+        ({"scope": "x" * 201}, "scope"),
+        ({"before": "abc"}, "before"),
+        ({"after": "A" * 64}, "after"),
+        ({"subject": {"x": "y" * MAX_SUBJECT_BYTES}}, "subject"),
+        ({"subject": {"x": float("nan")}}, "subject"),
+        ({"subject": {"x": "a\0b"}}, "subject"),
+        ({"subject": {"a\0b": 1}}, "subject"),
+        ({"subject": {"x": "\udc00"}}, "subject"),
+        ({"subject": {"x": {1, 2}}}, "subject"),
+        ({"subject": {1: 2}}, "subject"),
+        ({"subject": [1]}, "subject"),
+    ],
+)
+def test_what_cannot_be_a_decision_is_refused_and_nothing_written(decide, wrong, field):
+    with pytest.raises(Invalid) as caught:
+        decide(**wrong)
+    assert set(caught.value.fields) == {field}
+    assert not Review.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_nothing_is_recorded():
+    with pytest.raises(transaction.TransactionManagementError):
+        reviews.record(by="policy", action="note", note="n", subject={})
+    assert not Review.objects.exists()
+
+
+def test_a_decision_goes_with_the_transaction_of_what_it_decides(decide):
+    decide()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        decide()
+        raise ZeroDivisionError
+    decide()
+    assert [*Review.objects.order_by("id").values_list("id", flat=True)] == [1, 2]
+    assert reviews.verify_chain().is_intact
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(subject=st.dictionaries(TEXTS, JSON, max_size=5), note=TEXTS.filter(str.strip))
+@example(subject={"a": 1e22, "b": -0.0, "c": 5e-324, "d": 1e308, "e": "\\u0000"}, note="x")
+def test_whatever_is_recorded_still_gives_its_hash_when_read_back(decide, subject, note):
+    review = decide(subject=subject, note=note)
+    stored = Entry(*Review.objects.filter(id=review.id).values_list(*Entry._fields).get())
+    assert stored.digest == stored.hash == review.hash
+    assert stored.subject == subject
+
+
+# -- append-only --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda review: Review.objects.update(note="other"),
+        lambda review: Review.objects.filter(id=0).update(note="of no row at all"),
+        lambda review: review.save(),
+        lambda review: review.delete(),
+        lambda review: Review.objects.all().delete(),
+    ],
+)
+def test_the_database_refuses_what_the_orm_tries(decide, change):
+    review = decide()
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+        change(review)
+    assert reviews.verify_chain().n_rows == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE monitoring_review SET note = 'other'",
+        "DELETE FROM monitoring_review",
+        "TRUNCATE monitoring_review",
+        "TRUNCATE monitoring_review CASCADE",
+        "INSERT INTO monitoring_review SELECT * FROM monitoring_review ON CONFLICT (id) DO UPDATE SET note = 'other'",
+        "SET LOCAL session_replication_role = replica; DELETE FROM monitoring_review",
+    ],
+)
+def test_the_database_refuses_sql(decide, statement):
+    decide()
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert reviews.verify_chain().is_intact
+
+
+def test_the_database_refuses_a_second_row_after_one(decide):
+    first = decide()
+    decide()
+    with pytest.raises(IntegrityError, match="previous_hash"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO monitoring_review SELECT 3, at, by, user_id, action, scope, shard, subject, note,"
+            " before_digest, after_digest, %s, repeat('f', 64) FROM monitoring_review WHERE id = 2",
+            [first.hash],
+        )
+
+
+def test_an_account_that_decided_is_not_deleted(olga, decide):
+    decide(by=olga)
+    with pytest.raises(ProtectedError):
+        olga.delete()
+
+
+# -- one chain ----------------------------------------------------------------------------------------------------
+
+
+def test_each_decision_carries_the_hash_of_the_one_before(decide):
+    assert reviews.head() == Head(0, GENESIS)
+    rows = [decide() for _ in range(3)]
+    assert [row.id for row in rows] == [1, 2, 3]
+    assert [row.previous_hash for row in rows] == [GENESIS, rows[0].hash, rows[1].hash]
+    assert reviews.head() == Head(3, rows[2].hash)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writers_at_once_make_one_chain_without_gaps_or_forks():
+    n_writers, n_each = 6, 12
+    together = threading.Barrier(n_writers)
+
+    def write(writer):
+        try:
+            together.wait()
+            for i in range(n_each):
+                try:
+                    with transaction.atomic():
+                        reviews.record(by="policy", action="note", note=f"{writer}.{i}", subject={})
+                        if i % 4 == 3:
+                            raise ZeroDivisionError  # rolled back: leaves no gap
+                except ZeroDivisionError:
+                    pass
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(n_writers) as pool:
+        list(pool.map(write, range(n_writers)))
+    report = reviews.verify_chain(batch=7)
+    assert report.is_intact
+    assert report.n_rows == report.head.id == n_writers * 9
+    assert len(set(Review.objects.values_list("previous_hash", flat=True))) == report.n_rows
+    times = [*Review.objects.order_by("id").values_list("at", flat=True)]
+    assert times == sorted(times)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_writer_with_an_old_snapshot_is_refused_instead_of_forking():
+    started, written = threading.Event(), threading.Event()
+
+    def write_between():
+        started.wait(10)
+        try:
+            with transaction.atomic():
+                reviews.record(by="policy", action="note", note="between", subject={})
+        finally:
+            connection.close()
+            written.set()
+
+    other = threading.Thread(target=write_between)
+    other.start()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SELECT 1 FROM monitoring_review")
+        started.set()
+        assert written.wait(10)
+        reviews.record(by="policy", action="note", note="late", subject={})
+    other.join()
+    assert reviews.verify_chain().n_rows == 1
+
+
+# -- proving ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 3, 1000])
+def test_an_untouched_chain_is_intact(decide, batch):
+    assert reviews.verify_chain(batch=batch).is_intact
+    rows = [decide(note=str(i)) for i in range(7)]
+    report = reviews.verify_chain(batch=batch)
+    assert report.is_intact
+    assert (report.n_rows, report.head) == (7, Head(7, rows[-1].hash))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "note = 'nothing happened'",
+        "by = 'policy '",
+        "user_id = 99",
+        "at = at + interval '1 microsecond'",
+        "action = 'note'",
+        "scope = 'country:DE'",
+        "shard = 1",
+        "subject = '{}'",
+        "before_digest = repeat('a', 64)",
+        "after_digest = repeat('a', 64)",
+        "hash = repeat('a', 64)",
+    ],
+)
+def test_a_changed_row_is_found_whatever_is_changed(decide, change):
+    for _ in range(4):
+        decide()
+    with unguarded() as cursor:
+        cursor.execute(f"UPDATE monitoring_review SET {change} WHERE id = 2")
+    report = reviews.verify_chain(batch=2)
+    assert (2, "changed") in kinds(report)
+    assert {id for id, _ in kinds(report)} <= {2, 3}
+
+
+def test_a_row_changed_together_with_its_hash_is_found_at_the_next(decide):
+    for _ in range(3):
+        decide()
+    entry = Entry(*Review.objects.filter(id=2).values_list(*Entry._fields).get())._replace(note="forged")
+    with unguarded() as cursor:
+        cursor.execute("UPDATE monitoring_review SET note = %s, hash = %s WHERE id = 2", [entry.note, entry.digest])
+    assert kinds(reviews.verify_chain()) == [(3, "unlinked")]
+
+
+@pytest.mark.parametrize(("gone", "told"), [("1", 1), ("2", 2), ("2, 3", 2), ("1, 2, 3", 1)])
+def test_missing_rows_are_found(decide, gone, told):
+    for _ in range(5):
+        decide()
+    with unguarded() as cursor:
+        cursor.execute(f"DELETE FROM monitoring_review WHERE id IN ({gone})")
+    assert kinds(reviews.verify_chain(batch=1)) == [(told, "missing")]
+
+
+def test_rows_that_changed_places_are_found(decide):
+    for i in range(5):
+        decide(note=str(i))
+    with unguarded() as cursor:
+        for number, to in ((2, 99), (3, 2), (99, 3)):
+            cursor.execute("UPDATE monitoring_review SET id = %s WHERE id = %s", [to, number])
+    found = kinds(reviews.verify_chain())
+    assert {(2, "changed"), (3, "changed"), (2, "reordered"), (3, "reordered")} <= set(found)
+
+
+def test_a_fork_is_found(decide):
+    for _ in range(3):
+        decide()
+    with unguarded() as cursor:
+        cursor.execute("ALTER TABLE monitoring_review DROP CONSTRAINT monitoring_review_previous_hash_key")
+    first, third = (Entry(*row) for row in Review.objects.exclude(id=2).order_by("id").values_list(*Entry._fields))
+    fork = third._replace(id=4, previous_hash=first.hash, note="another way")
+    Review.objects.create(**fork._replace(hash=fork.digest)._asdict())
+    assert kinds(reviews.verify_chain()) == [(4, "forked")]
+
+
+def test_of_many_problems_some_are_told_and_all_are_counted(decide):
+    for _ in range(30):
+        decide()
+    with unguarded() as cursor:
+        cursor.execute("UPDATE monitoring_review SET note = 'x'")
+    report = reviews.verify_chain()
+    assert (report.n_problems, len(report.problems)) == (30, reviews.MAX_PROBLEMS)
+
+
+def test_dropping_the_newest_rows_is_found_by_a_head_kept_elsewhere(decide):
+    for _ in range(4):
+        decide()
+    kept = Head.parse(reviews.head().signed())
+    decide()
+    assert reviews.verify_chain(kept=kept).is_intact
+    with unguarded() as cursor:
+        cursor.execute("DELETE FROM monitoring_review WHERE id >= 4")
+    assert reviews.verify_chain().is_intact
+    assert kinds(reviews.verify_chain(kept=kept)) == [(4, "head")]
+    decide()  # in its place
+    assert kinds(reviews.verify_chain(kept_hash=kept.hash)) == [(4, "head")]
+
+
+def test_the_head_of_an_empty_chain_is_always_there(decide):
+    decide()
+    assert reviews.verify_chain(kept=Head(0, GENESIS), kept_hash=GENESIS).is_intact
+
+
+def test_a_head_signed_elsewhere_is_not_believed(decide, settings):
+    decide()
+    signed = reviews.head().signed()
+    assert Head.parse(signed + "\n") == reviews.head()
+    for wrong in ("", "1:" + "a" * 64, signed[:-1], "2" + signed[1:]):
+        with pytest.raises(ValueError, match="not signed"):
+            Head.parse(wrong)
+    settings.SECRET_KEY = "another key of at least thirty-two characters"
+    with pytest.raises(ValueError, match="not signed"):
+        Head.parse(signed)
+
+
+# -- listing ------------------------------------------------------------------------------------------------------
+
+
+def test_decisions_are_listed_newest_first_and_by_what_is_asked(olga, decide):
+    decide(action="freeze")
+    decide(action="thaw", by=olga)
+    last = decide(action="freeze", by=olga)
+
+    def ids(**asked):
+        return [row.id for row in reviews.list_reviews(**asked)]
+
+    assert ids() == [3, 2, 1]
+    assert ids(limit=2) == [3, 2]
+    assert ids(before_id=3) == [2, 1]
+    assert ids(action="freeze") == [3, 1]
+    assert ids(by="olga") == [3, 2]
+    assert ids(since=last.at) == [3]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_psql_is_refused_as_well(server_env):
+    with transaction.atomic():
+        reviews.record(by="policy", action="note", note="n", subject={})
+    psql = Path(os.environ.get("PG_BIN_DIR", "/nonexistent")) / "psql"
+    program = str(psql) if psql.exists() else "psql"
+    try:
+        done = subprocess.run(
+            [program, "-X", server_env["DATABASE_URL"], "-c", "DELETE FROM monitoring_review"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("no psql here")
+    assert done.returncode != 0
+    assert "append-only" in done.stderr
+    assert reviews.verify_chain().n_rows == 1
