@@ -33,7 +33,7 @@ def view_store(_view_store_may_be_emptied):
 
 @pytest.fixture(autouse=True)
 def _decisions_end_with_their_test(request):
-    """Decisions cannot be deleted, so Django's flush after a test that commits leaves them, and they are unmanaged."""
+    """Decisions refuse to be deleted, so Django's flush after a test that commits leaves them alone."""
     marker = request.node.get_closest_marker("django_db")
     commits = {"transactional_db", "live_server"} & set(request.fixturenames)
     if not commits and not (marker and marker.kwargs.get("transaction")):

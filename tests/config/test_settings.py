@@ -32,6 +32,11 @@ def test_every_setting_is_documented():
         ({"SYNCHRONOUS_COMMIT": "perhaps"}, "SYNCHRONOUS_COMMIT"),
         ({"RETENTION_DAYS": "-1"}, "RETENTION_DAYS"),
         ({"DEBUG": "maybe"}, "DEBUG"),
+        ({"ALERT_WEBHOOK_URL": "ftp://example.com"}, "ALERT_WEBHOOK_URL"),
+        ({"ALERT_WEBHOOK_URL": "https://example.com"}, "ALERT_WEBHOOK_SECRET"),
+        ({"ALERT_EMAILS": "olga@example.com,otto"}, "ALERT_EMAILS"),
+        ({"DIGEST_EVERY_S": "0"}, "DIGEST_EVERY_S"),
+        ({"EMAIL_URL": "https://example.com"}, "EMAIL_URL"),
     ],
 )
 def test_a_setting_that_cannot_be_stops_the_start_and_is_named(wrong, said):

@@ -12,7 +12,7 @@ from monitoring.models import Review
 
 @pytest.fixture
 def olga(db):
-    return get_user_model().objects.create_user("olga", password="a long password of olga")
+    return get_user_model().objects.create_user("olga")
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def accounts(db):
     names = {"viewer": "vera", "reviewer": "rita", "operator": "otto", "": "nemo"}
     users = {}
     for role, name in names.items():
-        users[role] = get_user_model().objects.create_user(name, password=f"a long password of {name}")
+        users[role] = get_user_model().objects.create_user(name)
         if role:
             roles.assign(username=name, role=role, by="policy")
             users[role] = get_user_model().objects.get(username=name)

@@ -1,0 +1,420 @@
+"""Messages: written with what they tell, delivered later, signed, tried again, never twice at a time."""
+
+import hashlib
+import hmac
+import itertools
+import json
+import ssl
+import threading
+import time
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core import mail
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.utils import timezone
+
+from config.celery import app
+from monitoring import notify, tasks, webhook
+from monitoring.models import Notification
+from tests.recommender.servers import Script, closed_port, drop, serving
+
+SECRET = "a secret of the receiver"
+CERTIFICATE = Path(__file__).with_name("loopback.pem")
+
+
+def ok(handler):
+    handler.answer(200, {})
+
+
+def answer(status, **headers):
+    return lambda handler: handler.answer(status, {}, headers)
+
+
+@pytest.fixture
+def hook(db, settings):
+    """A receiver that does what it is told: hook(ok) -> Script."""
+    running = []
+
+    def hook(*acts, tls=None):
+        script = Script(*acts)
+        server = serving(script, tls=tls)
+        settings.ALERT_WEBHOOK_URL = server.__enter__() + "/alerts?from=test"
+        settings.ALERT_WEBHOOK_SECRET = SECRET
+        running.append(server)
+        return script
+
+    yield hook
+    for server in running:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def mailed(db, settings):
+    settings.ALERT_EMAILS = ["olga@example.com", "otto@example.com"]
+    return mail.outbox
+
+
+def deliver():
+    for rest in notify.rests.values():
+        rest.end()
+    return notify.deliver()
+
+
+def make_due():
+    Notification.objects.filter(state="pending").update(next_at=timezone.now())
+
+
+def only():
+    return Notification.objects.get()
+
+
+# -- writing ------------------------------------------------------------------------------------------------------
+
+
+def test_where_nobody_is_to_be_told_nothing_is_written_or_sent(db):
+    assert notify.notify(kind="freeze", title="Learning stopped") is None
+    assert deliver() == (0, 0)
+    assert not Notification.objects.exists()
+    assert not mail.outbox
+
+
+def test_a_message_goes_with_the_transaction_of_what_it_tells(hook):
+    hook(ok)
+    with transaction.atomic():
+        notify.notify(kind="freeze", title="Learning stopped")
+        transaction.set_rollback(True)
+    assert not Notification.objects.exists()
+
+
+def test_each_channel_has_its_own_row_of_one_event(hook, mailed):
+    hook(ok)
+    event_id = notify.notify(kind="finding", title="A crowd")
+    rows = Notification.objects.values_list("channel", "event_id", "is_urgent")
+    assert {*rows} == {("webhook", event_id, False), ("email", event_id, False)}
+
+
+@pytest.mark.parametrize("facts", [{"x": "y" * 5000}, {"x": float("nan")}, {"x": {1}}])
+def test_facts_that_do_not_fit_are_refused(hook, facts):
+    hook(ok)
+    with pytest.raises(ValueError, match=r".+"):
+        notify.notify(kind="finding", title="A crowd", facts=facts)
+    assert not Notification.objects.exists()
+
+
+# -- webhook ------------------------------------------------------------------------------------------------------
+
+
+def test_the_webhook_gets_a_signed_post(hook, decide):
+    script = hook(ok)
+    review = decide()
+    event_id = notify.notify(kind="freeze", title="Learning\nstopped", facts={"lists": 3}, review=review)
+    assert deliver() == (1, 0)
+    [(path, body, headers)] = script.got
+    assert path == "/alerts?from=test"
+    told = json.loads(body)
+    assert (told["id"], told["kind"], told["title"]) == (str(event_id), "freeze", "Learning stopped")
+    assert (told["urgent"], told["facts"]) == (True, {"lists": 3})
+    assert (told["review"]["id"], told["review"]["hash"]) == (review.id, review.hash)
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Groundswell-Event"] == str(event_id)
+    t, v1 = (part.partition("=")[2] for part in headers["X-Groundswell-Signature"].split(","))
+    assert abs(time.time() - int(t)) < 60
+    assert v1 == hmac.new(SECRET.encode(), f"{t}.".encode() + body, hashlib.sha256).hexdigest()
+    assert (only().state, only().attempts) == ("sent", 1)
+    assert deliver() == (0, 0)
+    assert len(script.got) == 1
+
+
+def test_after_a_failure_the_same_event_is_sent_again(hook):
+    script = hook(answer(500), ok)
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (0, 1)
+    row = only()
+    assert (row.state, row.attempts, row.sent_at) == ("pending", 1, None)
+    assert "500" in row.last_error
+    assert row.next_at > timezone.now()
+    assert deliver() == (0, 0)  # not due
+    make_due()
+    assert deliver() == (1, 0)
+    row = only()
+    assert (row.state, row.attempts, row.last_error) == ("sent", 2, "")
+    assert script.got[0][1] == script.got[1][1]
+    assert script.got[0][2]["X-Groundswell-Event"] == script.got[1][2]["X-Groundswell-Event"]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_every_answer_of_success_is_one(hook, status):
+    hook(answer(status))
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (1, 0)
+
+
+@pytest.mark.parametrize("status", [304, 400, 401, 404, 410, 429, 500, 503])
+def test_every_other_answer_is_a_failure(hook, status):
+    hook(answer(status))
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (0, 1)
+    assert str(status) in only().last_error
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(hook, status):
+    script = hook(answer(status, Location="/elsewhere"))
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (0, 1)
+    assert len(script.got) == 1
+    assert "redirects are not followed" in only().last_error
+
+
+def test_a_receiver_that_hangs_up_or_is_away_has_not_got_it(hook, settings):
+    hook(drop)
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (0, 1)
+    settings.ALERT_WEBHOOK_URL = f"http://127.0.0.1:{closed_port()}/secret-token"
+    make_due()
+    assert deliver() == (0, 1)
+    assert "refused" in only().last_error
+    assert "secret-token" not in only().last_error
+
+
+def test_a_receiver_that_stays_silent_is_given_up(hook, monkeypatch):
+    monkeypatch.setattr(webhook, "TIMEOUT_S", 0.2)
+    enough = threading.Event()
+    hook(lambda handler: enough.wait(10) and drop(handler))
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (0, 1)
+    enough.set()
+    assert "no answer within 0.2 s" in only().last_error
+
+
+def test_a_receiver_that_answers_a_byte_at_a_time_is_given_up(hook, monkeypatch):
+    monkeypatch.setattr(webhook, "TIMEOUT_S", 0.3)
+    enough = threading.Event()
+
+    def drip(handler):
+        try:
+            for byte in itertools.cycle(b"HTTP/1.1 200 OK and so on"):
+                handler.wfile.write(bytes([byte]))
+                if enough.wait(0.05):
+                    break
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    hook(drip)
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (0, 1)
+    enough.set()
+    assert "no answer within 0.3 s" in only().last_error
+
+
+@pytest.fixture
+def tls():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_certificate_nobody_vouches_for_is_refused(hook, tls, capfd):
+    script = hook(ok, tls=tls)
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (0, 1)
+    assert not script.got
+    assert "certificate verify failed" in only().last_error
+
+
+def test_a_certificate_that_is_vouched_for_is_trusted(hook, tls, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    script = hook(ok, tls=tls)
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (1, 0)
+    assert len(script.got) == 1
+
+
+def test_after_one_failure_the_others_wait_for_the_next_run(hook):
+    script = hook(answer(500), ok)
+    for i in range(3):
+        notify.notify(kind="finding", title=str(i))
+    assert deliver() == (0, 1)
+    assert deliver() == (2, 0)
+    assert [json.loads(body)["title"] for _, body, _ in script.got] == ["0", "1", "2"]
+
+
+def test_a_channel_rests_in_proportion_to_what_it_took(hook, monkeypatch):
+    waits = []
+    script = hook(lambda handler: time.sleep(0.1) or ok(handler))
+    monkeypatch.setattr(notify.rests["webhook"], "after", waits.append)
+    notify.notify(kind="finding", title="A crowd")
+    assert deliver() == (1, 0)
+    assert waits[0] >= 0.1
+    monkeypatch.undo()
+    notify.rests["webhook"].after(1000)
+    notify.notify(kind="finding", title="Another")
+    assert notify.deliver() == (0, 0)
+    assert len(script.got) == 1
+
+
+def test_retries_come_later_and_later_up_to_an_hour():
+    for attempts in range(1, 40):
+        longest = min(3600, 10 * 2 ** (attempts - 1))
+        pauses = {notify.retry_s(attempts) for _ in range(20)}
+        assert len(pauses) > 1
+        assert all(longest / 2 <= pause <= longest for pause in pauses)
+
+
+def test_after_a_day_of_failures_it_is_given_up_and_seen(hook):
+    script = hook(answer(500), ok)
+    notify.notify(kind="finding", title="A crowd")
+    Notification.objects.update(created_at=timezone.now() - timedelta(days=1))
+    assert deliver() == (0, 1)
+    assert only().state == "failed"
+    make_due()
+    assert deliver() == (0, 0)
+    assert len(script.got) == 1
+    assert notify.count_unsent() == {"pending": 0, "failed": 1}
+
+
+def test_who_dies_while_sending_has_failed(hook, monkeypatch):
+    hook(ok)
+    notify.notify(kind="finding", title="A crowd")
+    monkeypatch.setattr(webhook, "post", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        deliver()
+    assert (only().state, only().attempts) == ("pending", 1)
+    assert only().next_at > timezone.now()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_channel_is_delivered_to_by_one_at_a_time_and_no_transaction_waits_for_it(hook):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(handler):
+        arrived.set()
+        go_on.wait(10)
+        ok(handler)
+
+    script = hook(slow, ok)
+    for i in range(2):
+        notify.notify(kind="finding", title=str(i))
+    counts = []
+
+    def run():
+        try:
+            counts.append(notify.deliver())
+        finally:
+            connection.close()
+
+    first = threading.Thread(target=run)
+    first.start()
+    assert arrived.wait(10)
+    assert notify.deliver() == (0, 0)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s) FROM pg_current_snapshot() s")
+        assert cursor.fetchone() == (True,)
+    go_on.set()
+    first.join()
+    assert counts == [(2, 0)]
+    assert len(script.got) == 2
+
+
+# -- mail ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_freeze_is_mailed_at_once(mailed, decide):
+    review = decide(note="hit rate fell\nby half")
+    notify.notify(kind="freeze", title="Learning stopped", facts={"hit_rate": 0.25}, review=review)
+    assert deliver() == (1, 0)
+    [message] = mailed
+    assert message.subject == "[Groundswell] URGENT: Learning stopped"
+    assert message.to == ["olga@example.com", "otto@example.com"]
+    for part in ("Learning stopped", "hit_rate: 0.25", "by policy: hit rate fell by half", review.hash):
+        assert part in message.body
+
+
+def test_the_rest_is_one_digest(mailed):
+    for i in range(3):
+        notify.notify(kind="finding", title=f"crowd {i}")
+    assert deliver() == (0, 0)
+    Notification.objects.filter(title="crowd 0").update(next_at=timezone.now())
+    assert deliver() == (3, 0)
+    [message] = mailed
+    assert message.subject == "[Groundswell] 3 messages, the first: crowd 0"
+    assert all(f"crowd {i}" in message.body for i in range(3))
+    make_due()
+    assert deliver() == (0, 0)
+
+
+def test_an_urgent_message_leaves_the_digest_waiting(mailed):
+    notify.notify(kind="finding", title="a crowd")
+    notify.notify(kind="freeze", title="Learning stopped")
+    assert deliver() == (1, 0)
+    assert "a crowd" not in mailed[0].body
+    assert Notification.objects.get(title="a crowd").state == "pending"
+
+
+def test_a_mail_server_that_is_away_is_asked_again(mailed, settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", closed_port()
+    notify.notify(kind="freeze", title="Learning stopped")
+    assert deliver() == (0, 1)
+    assert "refused" in only().last_error
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    make_due()
+    assert deliver() == (1, 0)
+    assert len(mailed) == 1
+
+
+def test_the_mail_server_and_the_webhook_fail_apart(hook, mailed):
+    hook(answer(500))
+    notify.notify(kind="freeze", title="Learning stopped")
+    assert deliver() == (1, 1)
+    assert len(mailed) == 1
+
+
+# -- the rest -----------------------------------------------------------------------------------------------------
+
+
+def test_old_messages_are_forgotten(hook):
+    hook(ok)
+    for i in range(2):
+        notify.notify(kind="finding", title=str(i))
+    deliver()
+    Notification.objects.filter(title="0").update(created_at=timezone.now() - timedelta(days=31))
+    tasks.keep_house()
+    assert only().title == "1"
+
+
+def test_beat_delivers_and_keeps_house():
+    app.loader.import_default_modules()
+    scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert {"monitoring.deliver", "monitoring.keep_house"} <= scheduled <= set(app.tasks)
+
+
+def test_the_task_delivers(hook):
+    hook(ok)
+    notify.notify(kind="finding", title="A crowd")
+    tasks.deliver_notifications()
+    assert only().state == "sent"
+
+
+def test_a_test_message_tells_whether_it_arrived(hook):
+    hook(ok, answer(500))
+    out = StringIO()
+    call_command("alerts", "test", stdout=out)
+    assert "webhook sent" in out.getvalue()
+    notify.rests["webhook"].end()
+    with pytest.raises(CommandError, match="Not delivered"):
+        call_command("alerts", "test", stdout=StringIO())
+    out = StringIO()
+    call_command("alerts", "list", "--state", "pending", stdout=out)
+    assert "answers 500" in out.getvalue()
+
+
+def test_a_test_message_to_nobody_says_what_to_set(db):
+    with pytest.raises(CommandError, match="ALERT_WEBHOOK_URL"):
+        call_command("alerts", "test")
