@@ -24,8 +24,12 @@ def _all_positive(values: list[int]) -> None:
 
 
 def _is_web_address(value: str) -> None:
-    parts = urlsplit(value)
-    if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or parts.username):
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_one = False
+    if value and (not is_one or parts.fragment or parts.username or not value.isprintable() or " " in value):
         raise ValidationError("must be http:// or https:// and a host, without user or fragment")
 
 

@@ -33,6 +33,7 @@ def test_every_setting_is_documented():
         ({"RETENTION_DAYS": "-1"}, "RETENTION_DAYS"),
         ({"DEBUG": "maybe"}, "DEBUG"),
         ({"ALERT_WEBHOOK_URL": "ftp://example.com"}, "ALERT_WEBHOOK_URL"),
+        ({"ALERT_WEBHOOK_URL": "https://example.com:port/"}, "ALERT_WEBHOOK_URL"),
         ({"ALERT_WEBHOOK_URL": "https://example.com"}, "ALERT_WEBHOOK_SECRET"),
         ({"ALERT_EMAILS": "olga@example.com,otto"}, "ALERT_EMAILS"),
         ({"DIGEST_EVERY_S": "0"}, "DIGEST_EVERY_S"),
