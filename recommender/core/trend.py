@@ -272,8 +272,12 @@ class Trend:
         return Board([self.names[row] for row in rows], self.items["score"][rows], unit, fresh, self.network(now_ms))
 
     def counts(self, half: int = 0) -> NDArray[np.int64]:
-        """Counts of all items, by row (see `names`), for the half-life of that number; of the served one the scores."""
-        return self.items["score"].copy() if half == 0 else kernels.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
+        """Counts of all items, by row (see `names`), for the half-life of that number; the scores for the served."""
+        return (
+            self.items["score"].copy()
+            if half == 0
+            else kernels.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
+        )
 
     def contributions(self, item: str, half: int = 0) -> NDArray[np.int64]:
         """What each actor adds to an item's count now, before networks, largest first; empty for an item nobody acted
@@ -296,7 +300,9 @@ class Trend:
         found = kernels.sizes_of(self._views[0], self._views[5], wanted.slots, wanted.keys, len(rows))
         answer = {}
         for place, row in enumerate(rows):
-            classes = [found[place, each].tolist() for each in range(SIZE_CLASSES - 1, -1, -1) if found[place, each, 0]]
+            classes = [
+                found[place, each].tolist() for each in range(SIZE_CLASSES - 1, -1, -1) if found[place, each, 0]
+            ]
             small = classes[MAX_SIZES - 1 :]
             if len(small) > 1:
                 classes[MAX_SIZES - 1 :] = [[sum(n for n, _, _ in small), sum(s for _, s, _ in small), small[0][2]]]
