@@ -12,10 +12,10 @@ Networks count concavely (see `trend`), and none of this needs more of a score t
 weight, lowers no other item's, and taken out again takes at most its weight. m* is exact still: as many actors, each
 in a network of its own, do it.
 
-Networks have a price as well. Let a prefix hold at most 256 fresh actors, one an address of a /24. Whatever the clicks
-of a prefix come to already, these add at most phi(256 w) more, since phi is concave and phi(0) = 0, and groups of
-prefixes only take from that. So g* = floor((S_j - S_out) / phi(256 w)) + 1 prefixes are needed. Where one address can send as
-many new actors as it likes (nothing in IPv6 or a carrier's NAT forbids it), g* is no bound, but m* is.
+Networks have a price as well. Let a prefix hold at most 256 fresh actors, one an address of a /24. Whatever the
+clicks of a prefix come to already, these add at most phi(256 w) more, since phi is concave and phi(0) = 0, and groups
+of prefixes only take from that. So g* = floor((S_j - S_out) / phi(256 w)) + 1 prefixes are needed. Where one address
+can send as many new actors as it likes (nothing in IPv6 or a carrier's NAT forbids it), g* is no bound, but m* is.
 
 What is in the list already may be there on false clicks. An item j with the margin M_j = S_j - S_out stays however
 few of its clickers were honest, as long as fewer than r_j were fake, where r_j of its largest contributions are the

@@ -75,13 +75,15 @@ class Actors(NamedTuple):
 
 class Items(NamedTuple):
     """Decayed counts by item; `counts` has shape (rows, half-lives, N_EPOCHS). `excess`, derived: what its networks
-    have above what they count for; an item's score is its count less that."""
+    have above what they count for; an item's score is its count less that. `removed`, derived: what was taken out of
+    its count of the served half-life since the row was made or restored, on the scale of the epoch it was then."""
 
     slots: Int32s
     keys: UInt64s
     size: Int64s
     counts: Int64s
     excess: Int64s
+    removed: Int64s
 
 
 class Regions(NamedTuple):
@@ -298,7 +300,7 @@ def sizes_of(pairs: Pairs, clock: Clock, slots: Int32s, keys: UInt64s, n_items: 
     """What actors add to the counts of some items of the served half-life, by size, in one pass over all pairs.
 
     slots, keys: the items wanted, as an index from key to place. Returns int64 (n_items, SIZE_CLASSES, 3): of each
-    class (two an octave) how many contributions, their sum, and the largest. 1-2 ns a pair.
+    class (two an octave) how many contributions, their sum, and the largest. 1 ns a pair, 15 ns one that counts.
     """
     found = np.zeros((n_items, SIZE_CLASSES, 3), np.int64)
     half_ms, epoch = clock.half_ms[0], clock.epoch[0]
@@ -575,12 +577,19 @@ def _move(
         row = add(items.slots, items.keys, items.size, item)
         items.counts[row] = 0
         items.excess[row] = 0
+        items.removed[row] = 0
         leaders.score[row] = 0
         leaders.place[row] = -1
+    epoch = clock.epoch[0]
+    if weight < 0:
+        items.removed[row] += combined(items.counts, row, 0, epoch)
     _credit(items, row, clock, weight, at_ms)
+    count = combined(items.counts, row, 0, epoch)
+    if weight < 0:
+        items.removed[row] -= count
     if prefix:
         _credit_network(networks, items, row, clock, prefix, weight, at_ms)
-    _place(leaders, items.keys, row, combined(items.counts, row, 0, clock.epoch[0]) - items.excess[row])
+    _place(leaders, items.keys, row, count - items.excess[row])
     if country:
         key = mix(item, np.uint64(country) << np.uint64(1))  # `mix` does not see the lowest bit
         region = find(regions.slots, regions.keys, key)
