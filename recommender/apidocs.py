@@ -172,8 +172,25 @@ LISTED = inline_serializer(
                                 help_text="Fewest new actors that could put the best item left out in its place."
                             ),
                             "trust": serializers.FloatField(help_text="The same as a sum of trust weights."),
+                            "networks": serializers.IntegerField(
+                                help_text="Fewest networks (/24, /48) they need, at 256 new actors each."
+                            ),
+                            "clickers": serializers.IntegerField(
+                                allow_null=True,
+                                help_text="If it does not belong in the list, at least so many of its clickers were"
+                                " fake; null beyond the first 50 items of all, and with several shards.",
+                            ),
                         },
                     ),
+                },
+            )
+        ),
+        "certain_places": serializers.ListField(
+            child=inline_serializer(
+                "CertainPlaces",
+                {
+                    "actors": serializers.IntegerField(help_text="So many new actors, whatever they do together,"),
+                    "places": serializers.IntegerField(help_text="leave so many of these items in the list."),
                 },
             )
         ),

@@ -25,6 +25,7 @@ HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
 BROKER_RETRY_EVERY_S = 5.0
+DEPTH = 500  # places of a board
 N_CACHED_SCOPES = 1000  # scopes are named by clients
 
 logger = logging.getLogger(__name__)
@@ -41,13 +42,18 @@ class Head(msgspec.Struct, frozen=True):
 
 class Board(msgspec.Struct, frozen=True):
     """Items best first. `counts` are integers on the scale on which an act at `as_of` adds `unit` at full trust,
-    `fresh` from an actor never seen before."""
+    `fresh` from an actor never seen before, who can add `budget` to all items together; `network` is what one more
+    prefix of such actors adds at most. `sizes`: of what actors add to the best items (`certificate.fewest_clickers`).
+    """
 
     version: int
     items: list[str]
     counts: list[int]
     unit: int
     fresh: int
+    network: int = 0
+    budget: int = 1 << 62  # unbounded
+    sizes: dict[str, list[tuple[int, int, int]]] = {}
 
     def score(self, place: int) -> float:
         """In units: one act at full trust made now = 1.0."""

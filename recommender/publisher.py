@@ -5,7 +5,10 @@
 
 Categories and visibility belong to the view, not to the state: changing them takes effect on all of an item's past,
 and no replay depends on them. With several shards every learner leaves its tally in the store and publishes the sum;
-counts are integers on the scale of an epoch, so tallies of different epochs are shifted onto one scale first.
+counts are integers on the scale of an epoch, so tallies of different epochs are shifted onto one scale first. What is
+summed are scores: each shard has applied phi to what it saw of a network, so a network spread over n shards counts up
+to sqrt(n) times what it would in one (`trend`). Actors do not choose their shard. How many of an item's clickers may
+be fake is told by a single shard only.
 """
 
 import logging
@@ -20,13 +23,16 @@ import redis
 from django.conf import settings
 from django.db import connection
 
+from recommender.core.clickers import Clickers
 from recommender.core.kernels import EPOCH_OCTAVES
 from recommender.core.pipeline import Pipeline
 from recommender.core.table import strongest
+from recommender.core.trend import Sizes
 from recommender.models import Item, Learner
-from recommender.published import BOARDS, HEAD, Board, Head, connect
+from recommender.published import BOARDS, DEPTH, HEAD, Board, Head, connect
 
-DEPTH = 500  # places of a board
+SIZES_DEPTH = 50  # items whose clickers are told by size
+SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds
 TALLY_DEPTH = 20_000  # items of a shard that can reach a board
 TALLIES = "groundswell:tallies"
 RELOAD_EVERY_S = 60.0  # rows deleted by hand are not seen by reading what changed
@@ -40,8 +46,11 @@ class Tally(msgspec.Struct, frozen=True):
     epoch: int
     unit: int
     fresh: int
+    network: int
+    budget: int
     stream_ms: int
     scopes: dict[str, tuple[list[str], list[int]]]
+    sizes: dict[str, Sizes] = {}
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -99,6 +108,8 @@ class Publisher:
         self.shard = shard
         self._store = store or connect()
         self._catalogue = Catalogue()
+        self._clickers = Clickers(SIZES_DEPTH)
+        self._sizes_due_at = 0.0
         self._step = -1
         self._is_down = False
 
@@ -120,7 +131,9 @@ class Publisher:
         head = msgspec.msgpack.decode(packed, type=Head) if packed else None
         if is_new or head is None or not self._store.exists(BOARDS):
             version = max(time.time_ns() // 1000, head.version + 1 if head else 0)
-            boards = build_boards(self._sum(_tally(pipeline)), self._catalogue.listings, version)
+            boards = build_boards(
+                self._sum(_tally(pipeline, self._sizes(pipeline))), self._catalogue.listings, version
+            )
             fields = {scope: msgspec.msgpack.encode(board) for scope, board in boards.items()}
         else:
             version, fields = head.version, {}
@@ -132,6 +145,16 @@ class Publisher:
             changes.set(HEAD, msgspec.msgpack.encode(head))
             changes.execute()
         self._step = learner.step
+
+    def _sizes(self, pipeline: Pipeline) -> dict[str, Sizes]:
+        if settings.SHARDS > 1:
+            return {}
+        began_at = time.monotonic()
+        if began_at >= self._sizes_due_at or not self._clickers.is_of(pipeline.trend):
+            self._clickers.refresh(pipeline.trend)
+            ended_at = time.monotonic()
+            self._sizes_due_at = ended_at + (ended_at - began_at) / SIZES_SHARE
+        return self._clickers.sizes(pipeline.trend)
 
     def _sum(self, tally: Tally) -> Tally:
         if settings.SHARDS == 1:
@@ -154,7 +177,7 @@ def add_tallies(tallies: list[Tally]) -> Tally:
     for scope, by_item in sums.items():
         ranked = sorted(by_item.items(), key=lambda pair: (-pair[1], pair[0]))
         scopes[scope] = ([item for item, _ in ranked], [count for _, count in ranked])
-    return Tally(newest.epoch, newest.unit, newest.fresh, newest.stream_ms, scopes)
+    return msgspec.structs.replace(newest, scopes=scopes, sizes={})
 
 
 def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> dict[str, Board]:
@@ -176,11 +199,21 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
                     board_items.append(item)
                     board_counts.append(count)
     return {
-        scope: Board(version, items, counts, tally.unit, tally.fresh) for scope, (items, counts) in ranked.items()
+        scope: Board(
+            version,
+            items,
+            counts,
+            tally.unit,
+            tally.fresh,
+            tally.network,
+            tally.budget,
+            {item: tally.sizes[item] for item in items if item in tally.sizes},
+        )
+        for scope, (items, counts) in ranked.items()
     }
 
 
-def _tally(pipeline: Pipeline) -> Tally:
+def _tally(pipeline: Pipeline, sizes: dict[str, Sizes]) -> Tally:
     """The best items of a pipeline, by scope."""
     trend = pipeline.trend
 
@@ -196,4 +229,14 @@ def _tally(pipeline: Pipeline) -> Tally:
     for country, (of_country, counted) in trend.region_counts().items():
         scopes[f"country:{country}"] = ranked(of_country, counted, TALLY_DEPTH if settings.SHARDS > 1 else DEPTH)
     now_ms = pipeline.stream_ms
-    return Tally(trend.epoch(), trend.unit(now_ms), trend.fresh(now_ms), now_ms, scopes)
+    fresh = trend.fresh(now_ms)
+    return Tally(
+        epoch=trend.epoch(),
+        unit=trend.unit(now_ms),
+        fresh=fresh,
+        network=trend.network(now_ms, settings.SHARDS),
+        budget=pipeline.config.actor_budget * fresh,
+        stream_ms=now_ms,
+        scopes=scopes,
+        sizes=sizes,
+    )

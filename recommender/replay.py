@@ -1,7 +1,8 @@
 """Replay: a log file through a fresh Pipeline, in this process, by exactly the code the learner runs.
 
     LogFile.steps ──> Pipeline.step ──> verdicts.parquet   a row an event: row, verdict, score, reasons, and was_held
-                                   ├──> boards.parquet     every 10 s of stream time: ts, rank, item, score, margins
+                                   ├──> boards.parquet     every 10 s of stream time: ts, rank, item, score, margins;
+                                   │                       `margin_clickers` on the first of a minute, else null
                                    └──> summary.json       counts, HR@20 and MRR@20, events/s, digest
 
 The `verdict` is the last word: an event released from a hold is admitted (and `was_held`), one taken back out later
@@ -20,7 +21,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from recommender.core.certificate import margins
+from recommender.core.certificate import fewest_clickers, margins, networks
 from recommender.core.evaluation import LISTS
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline, StepResult
@@ -28,6 +29,8 @@ from recommender.core.screen import HOLD, Verdict, reason_names
 
 BOARD_EVERY_MS = 10_000
 BOARD_DEPTH = 20
+CLICKERS_EVERY_MS = 60_000  # a pass over all (actor, item) pairs
+MARGINS = ("margin_actors", "margin_trust", "margin_networks", "margin_clickers")
 STEP_MS = 1000
 
 
@@ -36,10 +39,9 @@ class Boards:
     """The boards of a replay, as columns."""
 
     columns: dict[str, list[Any]] = field(
-        default_factory=lambda: {
-            name: [] for name in ("ts", "rank", "item", "score", "margin_actors", "margin_trust")
-        }
+        default_factory=lambda: {name: [] for name in ("ts", "rank", "item", "score", *MARGINS)}
     )
+    clickers_due_ms: int = 0
 
     def add(self, pipeline: Pipeline, at_ms: int) -> None:
         """Append the first places as of the end of a step."""
@@ -47,8 +49,25 @@ class Boards:
         counts = board.counts.tolist()
         listed, outside = counts[:BOARD_DEPTH], counts[BOARD_DEPTH] if len(counts) > BOARD_DEPTH else 0
         actors, trust = margins(listed, outside, board.unit, board.fresh)
+        prefixes = networks(listed, outside, board.network)
         n = len(listed)
-        rows = ([at_ms / 1000] * n, range(1, n + 1), board.items[:n], board.scores[:n].tolist(), actors, trust)
+        clickers: list[int | None] = [None] * n
+        if at_ms >= self.clickers_due_ms:
+            sizes = pipeline.trend.sizes(n)
+            told = zip(board.items[:n], listed, strict=True)
+            clickers = [fewest_clickers(sizes[item], count - outside) for item, count in told]
+            self.clickers_due_ms = (at_ms // CLICKERS_EVERY_MS + 1) * CLICKERS_EVERY_MS
+        scores = board.scores[:n].tolist()
+        rows = (
+            [at_ms / 1000] * n,
+            range(1, n + 1),
+            board.items[:n],
+            scores,
+            actors,
+            trust,
+            prefixes,
+            clickers,
+        )
         for column, values in zip(self.columns.values(), rows, strict=True):
             column.extend(values)
 
@@ -85,7 +104,8 @@ def replay(
         out.mkdir(parents=True, exist_ok=True)
         table.write_parquet(out / "verdicts.parquet")
         summary |= score_labels(log.path, table)
-        pl.DataFrame(boards.columns).write_parquet(out / "boards.parquet")
+        frame = pl.DataFrame(boards.columns, schema_overrides={"margin_clickers": pl.Int64})
+        frame.write_parquet(out / "boards.parquet")
         (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
     return pipeline, summary
 

@@ -16,7 +16,7 @@ import orjson
 from django.http import QueryDict
 
 from recommender import published
-from recommender.core.certificate import margins
+from recommender.core.certificate import certain_places, fewest_clickers, margins, networks
 from recommender.errors import Invalid, NoView
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 200
@@ -24,6 +24,7 @@ MAX_EXCLUDED = 200
 MAX_NAME = 100  # of a category
 MAX_CACHED_QUERY = 1_000  # characters; a longer one is answered without the cache
 MAX_CACHED_BYTES = 16 * 2**20
+CERTAIN_AGAINST = (10, 100, 1000)  # new actors
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +140,38 @@ def _limit(text: str | None) -> int | None:
 
 
 def _write_items(board: published.Board, query: ListQuery) -> bytes:
-    """The places asked for; the best item left out sets the margins."""
-    reach = query.limit + len(query.exclude) + 1
+    """The places asked for; the best item left out sets the margins, the best as many left out how many places are
+    certain. Of items beyond the end of a full board no more is known than that they count no more than its last."""
+    reach = 2 * query.limit + len(query.exclude) + 1
     places = [place for place, item in enumerate(board.items[:reach]) if item not in query.exclude]
     listed, rest = places[: query.limit], places[query.limit :]
     outside = board.counts[rest[0]] if rest else 0
-    actors, trust = margins([board.counts[place] for place in listed], outside, board.unit, board.fresh)
+    counts = [board.counts[place] for place in listed]
+    actors, trust = margins(counts, outside, board.unit, board.fresh)
+    prefixes = networks(counts, outside, board.network)
     items = [
         {
-            "item": board.items[place],
+            "item": item,
             "score": round(board.score(place), 6),
-            "margin": {"actors": n_actors, "trust": round(weight, 6)},
+            "margin": {
+                "actors": n_actors,
+                "trust": round(weight, 6),
+                "networks": n_networks,
+                "clickers": fewest_clickers(sizes, count - outside) if (sizes := board.sizes.get(item)) else None,
+            },
         }
-        for place, n_actors, weight in zip(listed, actors, trust, strict=True)
+        for place, item, count, n_actors, weight, n_networks in zip(
+            listed, (board.items[place] for place in listed), counts, actors, trust, prefixes, strict=True
+        )
     ]
-    return b'{"items":' + orjson.dumps(items)
+    counts += [board.counts[place] for place in rest[: query.limit]]
+    if len(board.items) >= published.DEPTH:
+        counts += [board.counts[-1]] * (2 * query.limit - len(counts))
+    certain = [
+        {"actors": n, "places": certain_places(counts, len(listed), n, board.fresh, board.budget)}
+        for n in CERTAIN_AGAINST
+    ]
+    return b'{"items":' + orjson.dumps(items) + b',"certain_places":' + orjson.dumps(certain)
 
 
 def _write_end(head: published.Head) -> bytes:

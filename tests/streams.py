@@ -82,3 +82,29 @@ def score(pipeline: Pipeline, item: str, half: int = 0) -> float:
     if item not in trend.names:
         return 0.0
     return trend.counts(half)[trend.names.index(item)] / trend.unit(pipeline.stream_ms, half)
+
+
+class AddressedStream(Stream):
+    """The same with an address a row, None where it is unknown."""
+
+    def add(self, at_ms, actor, item, kind=Kind.CLICK, *, received_ms=None, country=0, ip=None):
+        received_ms = received_ms if received_ms is not None else at_ms
+        self.rows.append((received_ms, at_ms, actor, item, kind, country, ip))
+        return self
+
+    def batch(self, pipeline: Pipeline, start=0, end=None) -> EventBatch:
+        received, occurred, actors, items, kinds, countries, ips = zip(*self.rows[start:end], strict=True)
+        return pipeline.encode(
+            received_ms=received,
+            occurred_ms=occurred,
+            actors=actors,
+            items=items,
+            kind=kinds,
+            country=countries,
+            ips=ips,
+        )
+
+
+def addressed(stream: Stream, ip_of) -> AddressedStream:
+    """A stream whose actors have the addresses `ip_of(actor)`."""
+    return AddressedStream([(*row, ip_of(row[2])) for row in stream.rows])

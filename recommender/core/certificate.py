@@ -8,9 +8,19 @@ lower another. So the best item outside the list takes the place of a listed ite
 are needed, and m* simultaneous acts do it: the bound is exact (ties keep the incumbent). W* = S_j - S_out says the
 same in trust: it holds for any mix of actors, of those whose accounts were taken over too.
 
+Networks count concavely (see `trend`), and none of this needs more of a score than that an act adds at most its
+weight, lowers no other item's, and taken out again takes at most its weight. m* is exact still: as many actors, each
+in a network of its own, do it.
+
+Networks have a price as well. Let a prefix hold at most 256 fresh actors, one an address of a /24. Whatever the
+clicks of a prefix come to already, these add at most phi(256 w) more, since phi is concave and phi(0) = 0, and groups
+of prefixes only take from that. So g* = floor((S_j - S_out) / phi(256 w)) + 1 prefixes are needed. Where one address
+can send as many new actors as it likes (nothing in IPv6 or a carrier's NAT forbids it), g* is no bound, but m* is.
+
 What is in the list already may be there on false clicks. An item j with the margin M_j = S_j - S_out stays however
 few of its clickers were honest, as long as fewer than r_j were fake, where r_j of its largest contributions are the
-fewest whose sum is more than M_j.
+fewest whose sum is more than M_j. Where its networks are over the knee, taking clickers out takes less than they
+contributed, and r_j is a lower bound.
 
 The list as a whole: e actors who add at most `unit` to an item and at most their budget to all can drop d of its k
 items only if, with D_t = S_(k-d+1) - S_(k+t) for t = 1..d, the largest D_t is less than e units and their sum less
@@ -21,6 +31,7 @@ Security 2023).
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 
 def margins(counts: Sequence[int], outside: int, unit: int, fresh: int) -> tuple[list[int], list[float]]:
@@ -36,6 +47,17 @@ def margins(counts: Sequence[int], outside: int, unit: int, fresh: int) -> tuple
     """
     gaps = [max(0, count - outside) for count in counts]
     return [gap // fresh + 1 for gap in gaps], [gap / unit for gap in gaps]
+
+
+def networks(counts: Sequence[int], outside: int, capacity: int) -> list[int]:
+    """The fewest prefixes, g*, from which new actors could take each place; see `margins`.
+
+    capacity: what the new actors of one prefix add at most; 0 where that is not known.
+
+    >>> networks([1250, 300], 300, 110)
+    [9, 1]
+    """
+    return [max(0, count - outside) // capacity + 1 if capacity else 1 for count in counts]
 
 
 def dependence(contributions: Sequence[int], margin: int) -> int:
@@ -55,8 +77,25 @@ def dependence(contributions: Sequence[int], margin: int) -> int:
     return len(contributions) + 1
 
 
+def fewest_clickers(sizes: Sequence[Sequence[int]], margin: int) -> int:
+    """`dependence` where contributions are known by size only: at most r_j, and r_j itself where each class holds
+    contributions of one size. O(classes).
+
+    sizes: (how many, their sum, the largest) of each class, large contributions first.
+
+    >>> fewest_clickers([(1, 50, 50), (2, 50, 30)], 60), fewest_clickers([(3, 100, 50)], 60)
+    (2, 2)
+    """
+    n_before = total = 0
+    for n, amount, largest in sizes:
+        if total + amount > margin:
+            return n_before + (margin - total) // largest + 1
+        n_before, total = n_before + n, total + amount
+    return n_before + 1
+
+
 def certain_places(counts: Sequence[int], k: int, n_actors: int, unit: int, budget: int) -> int:
-    """How many of the first k items stay in the list whatever so many actors do: r(e). O(k) a call, O(k^2) in all.
+    """How many of the first k items stay in the list whatever so many actors do: r(e). O(k).
 
     counts: of all items, best first; missing ones count 0. unit: the most one actor adds to an item, budget: to all.
 
@@ -65,8 +104,10 @@ def certain_places(counts: Sequence[int], k: int, n_actors: int, unit: int, budg
     """
     count = [*counts[: 2 * k], *[0] * max(0, 2 * k - len(counts))]
     k = min(k, sum(1 for each in count[:k] if each > 0))
+    outside = [0, *accumulate(count[k : 2 * k])]
     for dropped in range(k, 0, -1):
-        gaps = [count[k - dropped] - count[k + rank] for rank in range(dropped)]
-        if max(gaps) < n_actors * unit and sum(gaps) < n_actors * budget:
+        to_beat = count[k - dropped]
+        largest, total = to_beat - count[k + dropped - 1], dropped * to_beat - outside[dropped]
+        if largest < n_actors * unit and total < n_actors * budget:
             return k - dropped
     return k

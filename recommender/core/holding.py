@@ -21,6 +21,7 @@ COLUMNS = {
     "item": np.uint64,
     "kind": np.int8,
     "country": np.int16,
+    "prefix": np.uint64,
     "weight": np.int32,
     "reason": np.int32,
     "first_items": np.int64,

@@ -4,6 +4,7 @@ notices a change of the file a function stands in, not of the files that functio
     fold(batch, ...)  one pass over a batch in log order; for each event
         the pair (actor, item) ─ seen before? ─ no ──> at which place did the lists show it?   (evaluation)
                                             └───────> credit its unit, once a horizon          (trend)
+        its network's sum ─ above the knee? ─ yes ──> how much less than linear the item's score is
 
 Integers only: a sum of integers does not depend on the order of its terms, can be subtracted again exactly, and is
 the same on every machine. Time is counted in ticks of 1/4096 of a half-life, where a unit's weight 2**(tick/4096)
@@ -12,7 +13,7 @@ comes from a table made by integer arithmetic. Eight half-lives make an epoch; c
 Tables are open-addressed: `slots` maps a key to its dense row, or -1. Keys are keyed hashes, uniform already.
 """
 
-from math import isqrt
+from math import frexp, isqrt, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -40,11 +41,13 @@ PLACES = 20  # places that count as a hit
 UNDO = 9  # core.events.Kind.UNDO
 RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
 MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
+GROUP_BITS = 32  # the upper half of a prefix's key is its group's (core.events.Encoder.network_key)
+SIZE_CLASSES = 128  # of contributions, two an octave
 
 
 class Pairs(NamedTuple):
     """(actor, item): the item, when its unit counts (ms), the unit's weight (negative: undone or RETRACTED; 0: not
-    funded), its country."""
+    funded), its country, its prefix (0: unknown)."""
 
     slots: Int32s
     keys: UInt64s
@@ -53,6 +56,7 @@ class Pairs(NamedTuple):
     at_ms: Int64s
     weight: Int32s
     country: Int16s
+    prefix: UInt64s
 
 
 class Actors(NamedTuple):
@@ -70,12 +74,16 @@ class Actors(NamedTuple):
 
 
 class Items(NamedTuple):
-    """Decayed counts by item; `counts` has shape (rows, half-lives, N_EPOCHS)."""
+    """Decayed counts by item; `counts` has shape (rows, half-lives, N_EPOCHS). `excess`, derived: what its networks
+    have above what they count for; an item's score is its count less that. `removed`, derived: what was taken out of
+    its count of the served half-life since the row was made or restored, on the scale of the epoch it was then."""
 
     slots: Int32s
     keys: UInt64s
     size: Int64s
     counts: Int64s
+    excess: Int64s
+    removed: Int64s
 
 
 class Regions(NamedTuple):
@@ -87,6 +95,28 @@ class Regions(NamedTuple):
     item: UInt64s
     country: Int16s
     counts: Int64s
+
+
+class Networks(NamedTuple):
+    """The same by item and prefix, and by item and group of prefixes; `counts` has shape (rows, 1, N_EPOCHS), of the
+    served half-life. `group`: the key of a prefix's row for its group, which exists as long as it does; 0 in a
+    group's own row. knee: of prefixes and of groups, as counts now.
+
+    Derived: what a row has in excess of what it counts for; of a group's, what its prefixes have; `over` holds the
+    rows with an excess (`is_listed`) in its first n_over[0] places."""
+
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    item: UInt64s
+    group: UInt64s
+    counts: Int64s
+    excess: Int64s
+    below: Int64s
+    is_listed: Int8s
+    over: Int32s
+    n_over: Int64s
+    knee: Int64s
 
 
 class Clock(NamedTuple):
@@ -142,6 +172,7 @@ class Events(NamedTuple):
     item: UInt64s
     kind: Int8s
     country: Int16s
+    prefix: UInt64s
     weight: Int32s
 
 
@@ -236,9 +267,9 @@ def combine_all(counts: Int64s, n: int, half: int, epoch: int) -> Int64s:
 
 
 @njit(cache=True)
-def _credit(table: Items | Regions, row: int, clock: Clock, weight: int, at_ms: int) -> None:
+def _credit(table: Items | Regions | Networks, row: int, clock: Clock, weight: int, at_ms: int) -> None:
     """Add a unit's weight (negative: take it out) at its own time, to every half-life that still knows that time."""
-    for half in range(clock.half_ms.size):
+    for half in range(table.counts.shape[1]):
         tick = at_ms * TICKS // clock.half_ms[half]
         octave = tick >> TICK_BITS
         epoch = octave // EPOCH_OCTAVES
@@ -262,6 +293,154 @@ def contributions(pairs: Pairs, clock: Clock, half: int, item: Key) -> Int64s:
                 found[n] = unit >> (EPOCH_OCTAVES * back)
                 n += 1
     return found[:n]
+
+
+@njit(cache=True)
+def sizes_of(pairs: Pairs, clock: Clock, slots: Int32s, keys: UInt64s, n_items: int) -> Int64s:
+    """What actors add to the counts of some items of the served half-life, by size, in one pass over all pairs.
+
+    slots, keys: the items wanted, as an index from key to place. Returns int64 (n_items, SIZE_CLASSES, 3): of each
+    class (two an octave) how many contributions, their sum, and the largest. 1 ns a pair, 15 ns one that counts.
+    """
+    found = np.zeros((n_items, SIZE_CLASSES, 3), np.int64)
+    half_ms, epoch = clock.half_ms[0], clock.epoch[0]
+    since_ms = (epoch - N_EPOCHS + 1) * EPOCH_OCTAVES * half_ms
+    for pair in range(pairs.size[0]):
+        if pairs.at_ms[pair] < since_ms or pairs.weight[pair] <= 0:
+            continue
+        place = find(slots, keys, pairs.item[pair])
+        if place < 0:
+            continue
+        tick = pairs.at_ms[pair] * TICKS // half_ms
+        octave = tick >> TICK_BITS
+        back = epoch - octave // EPOCH_OCTAVES
+        if 0 <= back < N_EPOCHS:
+            unit = pairs.weight[pair] * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
+            unit >>= EPOCH_OCTAVES * back
+            if unit > 0:
+                mantissa, exponent = frexp(float(unit))
+                in_class = found[place, 2 * exponent + (mantissa >= 0.75)]
+                in_class[0] += 1
+                in_class[1] += unit
+                in_class[2] = max(in_class[2], unit)
+    return found
+
+
+@njit(cache=True)
+def excess_of(amount: int, knee: int) -> int:
+    """What a network's sum is above what it counts for: amount - phi(amount), where phi(x) = x up to the knee C and
+    2 sqrt(C x) - C beyond, so (sqrt(x) - sqrt(C))**2. At most amount - knee.
+
+    A root, a difference and a product of doubles, each rounded as IEEE 754 says and none fused with another: the same
+    on every machine, and never falling as the amount grows.
+    """
+    if amount <= knee:
+        return 0
+    beyond = sqrt(float(amount)) - sqrt(float(knee))
+    return int(beyond * beyond)
+
+
+@njit(cache=True)
+def _list_over(networks: Networks, row: int) -> None:
+    if not networks.is_listed[row]:
+        networks.is_listed[row] = 1
+        networks.over[networks.n_over[0]] = row
+        networks.n_over[0] += 1
+
+
+@njit(cache=True)
+def _weigh(networks: Networks, row: int, items: Items, item_row: int, clock: Clock) -> int:
+    """Make the excess of a network's row anew, and its item's. Returns by how much it changed."""
+    amount = combined(networks.counts, row, 0, clock.epoch[0]) - networks.below[row]
+    excess = excess_of(amount, networks.knee[0 if networks.group[row] else 1])
+    change = excess - networks.excess[row]
+    if change:
+        networks.excess[row] = excess
+        items.excess[item_row] += change
+        _list_over(networks, row)
+    return change
+
+
+@njit(cache=True)
+def _network_row(networks: Networks, key: Key, item: Key, group: Key, is_made: bool) -> int:
+    """The row of an item's prefix or group; where it has none, one is made, or the answer is -1."""
+    row = find(networks.slots, networks.keys, key)
+    if row < 0 and is_made:
+        row = add(networks.slots, networks.keys, networks.size, key)
+        networks.item[row] = item
+        networks.group[row] = group
+        networks.counts[row] = 0
+        networks.excess[row] = 0
+        networks.below[row] = 0
+        networks.is_listed[row] = 0
+    return row
+
+
+@njit(cache=True)
+def _credit_network(
+    networks: Networks, items: Items, item_row: int, clock: Clock, prefix: Key, weight: int, at_ms: int
+) -> None:
+    """Move a unit in the rows of its prefix and its group, and the item's excess with them. Rows evicted since have
+    nothing to take out."""
+    item = items.keys[item_row]
+    group_key = mix(item, (prefix >> np.uint64(GROUP_BITS)) << np.uint64(1))  # `mix` does not see the lowest bit
+    group = _network_row(networks, group_key, item, np.uint64(0), weight > 0)
+    row = _network_row(networks, mix(item, prefix), item, group_key, weight > 0)
+    if row >= 0:
+        _credit(networks, row, clock, weight, at_ms)
+        change = _weigh(networks, row, items, item_row, clock)
+        networks.below[group] += change
+    if group >= 0:
+        _credit(networks, group, clock, weight, at_ms)
+        _weigh(networks, group, items, item_row, clock)
+
+
+@njit(cache=True)
+def weigh_all(networks: Networks, items: Items, clock: Clock) -> None:
+    """Make everything derived of networks anew. Every row's item, and every prefix's group, must have a row."""
+    items.excess[: items.size[0]] = 0
+    n = networks.size[0]
+    networks.excess[:n] = 0
+    networks.below[:n] = 0
+    networks.is_listed[:n] = 0
+    networks.n_over[0] = 0
+    for is_group in (False, True):  # a group's excess is of what its prefixes count for
+        for row in range(n):
+            if (networks.group[row] == 0) == is_group:
+                item_row = find(items.slots, items.keys, networks.item[row])
+                change = _weigh(networks, row, items, item_row, clock)
+                if change and not is_group:
+                    networks.below[find(networks.slots, networks.keys, networks.group[row])] += change
+
+
+@njit(cache=True)
+def weigh_over(networks: Networks, items: Items, leaders: Leaders, clock: Clock) -> None:
+    """After the knees have moved: make anew what has an excess. (It only shrinks, so nothing else can get one.)"""
+    n_before = networks.n_over[0]
+    for i in range(n_before):
+        row = networks.over[i]
+        if networks.group[row]:
+            item_row = find(items.slots, items.keys, networks.item[row])
+            change = _weigh(networks, row, items, item_row, clock)
+            if change:
+                group = find(networks.slots, networks.keys, networks.group[row])
+                networks.below[group] += change
+                _list_over(networks, group)
+    n = networks.n_over[0]
+    for i in range(n):
+        row = networks.over[i]
+        if networks.group[row] == 0:
+            _weigh(networks, row, items, find(items.slots, items.keys, networks.item[row]), clock)
+    networks.n_over[0] = 0
+    for i in range(n):
+        row = networks.over[i]
+        item_row = find(items.slots, items.keys, networks.item[row])
+        score = combined(items.counts, item_row, 0, clock.epoch[0]) - items.excess[item_row]
+        if score != leaders.score[item_row]:
+            _place(leaders, items.keys, item_row, score)
+        networks.is_listed[row] = 0
+        if networks.excess[row]:
+            _list_over(networks, row)
 
 
 @njit(cache=True)
@@ -380,27 +559,39 @@ def _rank(shown: UInt64s, pairs: Pairs, actor: Key, item: Key) -> int:
 def _move(
     items: Items,
     regions: Regions,
+    networks: Networks,
     leaders: Leaders,
     clock: Clock,
     item: Key,
     country: int,
+    prefix: Key,
     weight: int,
     at_ms: int,
 ) -> None:
-    """Credit (or, with a negative weight, take out) a unit in the item's row and in its country's. A row evicted
-    since has nothing to take out."""
+    """Credit (or, with a negative weight, take out) a unit in the item's row, in its country's and its networks'. A
+    row evicted since has nothing to take out."""
     row = find(items.slots, items.keys, item)
     if row < 0:
         if weight < 0:
             return
         row = add(items.slots, items.keys, items.size, item)
         items.counts[row] = 0
+        items.excess[row] = 0
+        items.removed[row] = 0
         leaders.score[row] = 0
         leaders.place[row] = -1
+    epoch = clock.epoch[0]
+    if weight < 0:
+        items.removed[row] += combined(items.counts, row, 0, epoch)
     _credit(items, row, clock, weight, at_ms)
-    _place(leaders, items.keys, row, combined(items.counts, row, 0, clock.epoch[0]))
+    count = combined(items.counts, row, 0, epoch)
+    if weight < 0:
+        items.removed[row] -= count
+    if prefix:
+        _credit_network(networks, items, row, clock, prefix, weight, at_ms)
+    _place(leaders, items.keys, row, count - items.excess[row])
     if country:
-        key = mix(item, np.uint64(country))
+        key = mix(item, np.uint64(country) << np.uint64(1))  # `mix` does not see the lowest bit
         region = find(regions.slots, regions.keys, key)
         if region < 0:
             if weight < 0:
@@ -418,6 +609,7 @@ def _recount(
     pair: int,
     items: Items,
     regions: Regions,
+    networks: Networks,
     leaders: Leaders,
     clock: Clock,
     item: Key,
@@ -425,11 +617,12 @@ def _recount(
     at_ms: int,
 ) -> None:
     """Let a pair's unit be `weight` at `at_ms` instead of what it is; a weight <= 0 counts nothing."""
-    country = pairs.country[pair]
-    if pairs.weight[pair] > 0:
-        _move(items, regions, leaders, clock, item, country, -pairs.weight[pair], pairs.at_ms[pair])
+    country, prefix = pairs.country[pair], pairs.prefix[pair]
+    held = pairs.weight[pair]
+    if held > 0:
+        _move(items, regions, networks, leaders, clock, item, country, prefix, -held, pairs.at_ms[pair])
     if weight > 0:
-        _move(items, regions, leaders, clock, item, country, weight, at_ms)
+        _move(items, regions, networks, leaders, clock, item, country, prefix, weight, at_ms)
     pairs.weight[pair] = weight
     pairs.at_ms[pair] = at_ms
 
@@ -441,6 +634,7 @@ def fold(
     actors: Actors,
     items: Items,
     regions: Regions,
+    networks: Networks,
     clock: Clock,
     rules: TrustRules,
     leaders: Leaders,
@@ -462,7 +656,8 @@ def fold(
 
         if kind == UNDO:
             if pair >= 0 and pairs.weight[pair] > 0:
-                _recount(pairs, pair, items, regions, leaders, clock, item, -pairs.weight[pair], pairs.at_ms[pair])
+                undone, at_ms = -pairs.weight[pair], pairs.at_ms[pair]
+                _recount(pairs, pair, items, regions, networks, leaders, clock, item, undone, at_ms)
             continue
 
         now_ms = events.received_ms[i]
@@ -489,14 +684,15 @@ def fold(
             if _spend(actors, row, cost, now_ms, clock):
                 pairs.weight[pair] = 0
                 pairs.country[pair] = events.country[i]
-                _recount(pairs, pair, items, regions, leaders, clock, item, weight, own_ms)
+                pairs.prefix[pair] = events.prefix[i]
+                _recount(pairs, pair, items, regions, networks, leaders, clock, item, weight, own_ms)
         elif gap > -clock.horizon_ms:  # inside the horizon: the strongest act, at the earliest time
             strongest = max(abs(held), weight)
             if strongest > abs(held) and not _spend(actors, row, cost, now_ms, clock):
                 strongest = abs(held)
             earliest = min(pairs.at_ms[pair], own_ms)
             if strongest != held or earliest != pairs.at_ms[pair]:
-                _recount(pairs, pair, items, regions, leaders, clock, item, strongest, earliest)
+                _recount(pairs, pair, items, regions, networks, leaders, clock, item, strongest, earliest)
 
         if items.size[0] > n_items:
             first_events[n_items - n_before] = i
@@ -509,6 +705,7 @@ def retract(
     pairs: Pairs,
     items: Items,
     regions: Regions,
+    networks: Networks,
     clock: Clock,
     leaders: Leaders,
 ) -> int:
@@ -518,5 +715,5 @@ def retract(
         pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))
         if pair >= 0 and pairs.weight[pair] != RETRACTED:
             n += pairs.weight[pair] > 0
-            _recount(pairs, pair, items, regions, leaders, clock, acted_on[i], RETRACTED, pairs.at_ms[pair])
+            _recount(pairs, pair, items, regions, networks, leaders, clock, acted_on[i], RETRACTED, pairs.at_ms[pair])
     return n

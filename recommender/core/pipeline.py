@@ -63,9 +63,14 @@ class Config:
     kind_weights: dict[str, float] = field(default_factory=lambda: dict(KIND_WEIGHTS))
     trust: TrustConfig = field(default_factory=TrustConfig)
     screen: ScreenConfig = field(default_factory=ScreenConfig)
+    # Up to here a network counts in full: a hundred fresh accounts, or five known readers, behind one /24 at a time;
+    # eight such networks of one operator. Homes and offices stay below, campuses count less and less, never nothing.
+    network_knee: float = 5.0
+    group_knee: float = 40.0
     secret: str = ""  # hex; keys the hashes of ids
     max_items: int = 200_000
     max_regions: int = 400_000
+    max_networks: int = 500_000
     max_pairs: int = 4_000_000
     max_actors: int = 2_000_000
     max_screened_actors: int = 500_000
@@ -138,8 +143,11 @@ class Pipeline:
             horizon_s=config.horizon_s,
             actor_budget=config.actor_budget,
             trust=config.trust,
+            network_knee=config.network_knee,
+            group_knee=config.group_knee,
             max_items=config.max_items,
             max_regions=config.max_regions,
+            max_networks=config.max_networks,
             max_pairs=config.max_pairs,
             max_actors=config.max_actors,
         )
@@ -225,6 +233,7 @@ class Pipeline:
                 "item": batch.item[rows],
                 "kind": batch.kind[rows],
                 "country": batch.country[rows],
+                "prefix": batch.prefix[rows],
                 "weight": self._weights[batch.kind[rows]],
                 "reason": verdicts.reason[rows],
                 "first_items": self.screen.features.items_of(batch.actor[rows]),
@@ -264,7 +273,9 @@ class Pipeline:
             weight = weight * verdicts.cap.astype(np.int64) >> WEIGHT_BITS
         weight = (weight * verdicts.is_admitted).astype(np.int32)
         own_ms = self._own_ms(batch)
-        return Events(batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, weight)
+        return Events(
+            batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, batch.prefix, weight
+        )
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -322,7 +333,7 @@ class Pipeline:
         """The Pipeline that `state()` was taken of. Raises ValueError where it does not fit this version."""
         pipeline = cls(Config.from_state(state["config"]))
         pipeline.stream_ms, pipeline.n_events = state["stream_ms"], state["n_events"]
-        pipeline.trend.restore(state["trend"])
+        pipeline.trend.restore(state["trend"], pipeline.stream_ms)
         pipeline.evaluation.restore(state["evaluation"])
         pipeline.screen.restore(state["screen"])
         pipeline.holding.restore(state["holding"])

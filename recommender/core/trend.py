@@ -1,7 +1,8 @@
 """Trend: how much each item is being read now, as forward-decayed, capped counts.
 
     events ──> a unit an (actor, item) and horizon ──> counts by item, and by item and country, one a half-life
-                                                  └──> the best items by the first half-life, kept sorted
+                                                  └──> sums by item and network ──> excess over what they count for
+                     count less excess ──> score ──> the best items by the first half-life, kept sorted
 
 **The half-life is the learning rate of a count.** A unit of time t weighs 2**((t - now)/h) now. A short half-life
 adapts within minutes and forgets as fast: cheap to enter, dear to stay, and noisy where readers are few. A long one
@@ -19,6 +20,29 @@ than the unit by a horizon or more is not counted.
 new units are not funded. So for every half-life kept, the sum over items of an actor's contributions is at most its
 budget times the highest trust it had.
 
+**Networks.** Many actors behind one network count less than as many apart, but never nothing: campuses and carriers
+put thousands behind one address. With x_g the sum of an item's units from a prefix g (/24, /48), G its group (/16,
+/32: about an operator's), and U the units that came without an address, which nobody holds against them, the served
+half-life ranks by
+
+    S = sum over G of phi2( sum over g in G of phi1(x_g) ) + U ,     phi(x) = x up to a knee C, 2 sqrt(C x) - C beyond
+
+phi is concave with slope from 1 down, and unbounded: four times the actors, twice the weight. So an act adds at most
+its weight and lowers nothing, which is all the certificates need. (One in the other, not the lesser of the two: of a
+minimum, a network can add more than phi1 gives it wherever the other sum is the lesser, and no price in networks
+would hold.) C is in units of an act at full trust made now, so on the counts' scale it moves; it is taken anew 64
+times a half-life, which makes it up to 1.1 % low in between. What is kept are the sums, which are linear: phi is
+applied in reading, so order, batches, undoing and release stay exact. Fresh bots, of trust 0.05 and all at once,
+knees 5 and 40:
+
+    bots       count   in one /24   in one /16, 256 a /24   each in a /16 of its own
+    100          5         5.0             5.0                      5.0
+    1,000       50        26.6            43.1                     50.0
+    10,000     500        83.1           221.8                    499.9
+
+The other half-lives count linearly. With counts of several shards summed, phi is applied by each to its part: of a
+network spread over n of them the sum is up to sqrt(n) times what one would give it.
+
 **Exactness.** Counts are integers (see `kernels`): the order of events within a horizon's rules, the split into
 batches and the sum over shards cannot change them by one bit. (Only reading rounds: epochs gone by are shifted onto
 the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the scheme: Cormode, Shkapenyuk,
@@ -27,7 +51,8 @@ Srivastava, Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole ep
 
 **Bounds.** At most `max_items` items (the weakest by the longest half-life go first), `max_regions` rows by country,
 `max_pairs` pairs (the oldest units go first: with more than that within a horizon, the cap holds for as long as the
-table reaches back), `max_actors` budgets (the longest unspent go first). 150 ns an event, 24 + 8 bytes a pair.
+table reaches back), `max_actors` budgets (the longest unspent go first), `max_networks` rows by prefix or group (the
+weakest go first; a row that comes back starts from nothing). 150 ns an event, 32 + 8 bytes a pair.
 """
 
 from dataclasses import dataclass
@@ -43,6 +68,7 @@ from recommender.core.kernels import (
     EPOCH_OCTAVES,
     N_EPOCHS,
     POW,
+    SIZE_CLASSES,
     SPENT_BITS,
     TICK_BITS,
     TICKS,
@@ -53,17 +79,22 @@ from recommender.core.table import Table, strongest
 from recommender.core.trust import TrustConfig
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
+KNEE_TICK_BITS = 6  # the knees move every 64 ticks, 4.7 s at five minutes
+PREFIX_ACTORS = 256  # addresses of a /24
+MAX_SIZES = 24  # classes of contributions told of an item; the rest, the smallest, are told as one
+Sizes = list[tuple[int, int, int]]  # of contributions: how many, their sum, the largest; large ones first
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
     """A ranked list: items best first; their counts as integers on the scale on which an act made now adds `unit` at
-    full trust, `fresh` from an actor never seen before."""
+    full trust, `fresh` from an actor never seen before, `network` what a prefix full of these adds at most."""
 
     items: list[str]
     counts: NDArray[np.int64]
     unit: int
     fresh: int
+    network: int
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -72,7 +103,8 @@ class Board:
 
 
 class Trend:
-    """half_lives_s: seconds, the first is served. horizon_s: seconds. actor_budget: units. Bounds as above."""
+    """half_lives_s: seconds, the first is served. horizon_s: seconds. actor_budget: units. network_knee, group_knee:
+    units, of a prefix and of a group of prefixes. Bounds as above."""
 
     def __init__(
         self,
@@ -81,26 +113,63 @@ class Trend:
         horizon_s: int,
         actor_budget: int,
         trust: TrustConfig,
+        network_knee: float,
+        group_knee: float,
         max_items: int,
         max_regions: int,
+        max_networks: int,
         max_pairs: int,
         max_actors: int,
     ) -> None:
         if not half_lives_s or min(half_lives_s) <= 0 or horizon_s <= 0 or actor_budget <= 0:
             raise ValueError("half-lives, horizon and budget must be positive")
+        if not (1 / WEIGHT_ONE <= network_knee <= 1e6 and 1 / WEIGHT_ONE <= group_knee <= 1e6):
+            raise ValueError(f"knees must be from {1 / WEIGHT_ONE:.5f} to a million units")
         self._half_ms = np.array([1000 * seconds for seconds in half_lives_s], np.int64)
         self._epoch = np.zeros(len(half_lives_s), np.int64)
         self._horizon_ms = 1000 * horizon_s
         self._budget = actor_budget * (WEIGHT_ONE << SPENT_BITS)
         self._trust = trust.rules()
-        self._max = {"items": max_items, "regions": max_regions, "pairs": max_pairs, "actors": max_actors}
+        self._knees = [round(knee * WEIGHT_ONE) for knee in (network_knee, group_knee)]
+        self._max = {
+            "items": max_items,
+            "regions": max_regions,
+            "networks": max_networks,
+            "pairs": max_pairs,
+            "actors": max_actors,
+        }
         counts = (np.int64, (len(half_lives_s), N_EPOCHS))
         self.items = Table(
-            {"counts": counts, "score": (np.int64, ()), "place": (np.int16, ())}, derived=("score", "place")
+            {
+                "counts": counts,
+                "excess": (np.int64, ()),
+                "removed": (np.int64, ()),
+                "score": (np.int64, ()),
+                "place": (np.int16, ()),
+            },
+            derived=("excess", "removed", "score", "place"),
         )
         self.regions = Table({"item": (np.uint64, ()), "country": (np.int16, ()), "counts": counts})
+        self.networks = Table(
+            {
+                "item": (np.uint64, ()),
+                "group": (np.uint64, ()),
+                "counts": (np.int64, (1, N_EPOCHS)),
+                "excess": (np.int64, ()),
+                "below": (np.int64, ()),
+                "is_listed": (np.int8, ()),
+                "over": (np.int32, ()),
+            },
+            derived=("excess", "below", "is_listed", "over"),
+        )
         self.pairs = Table(
-            {"item": (np.uint64, ()), "at_ms": (np.int64, ()), "weight": (np.int32, ()), "country": (np.int16, ())}
+            {
+                "item": (np.uint64, ()),
+                "at_ms": (np.int64, ()),
+                "weight": (np.int32, ()),
+                "country": (np.int16, ()),
+                "prefix": (np.uint64, ()),
+            }
         )
         self.actors = Table(
             {
@@ -115,24 +184,54 @@ class Trend:
         self._leaders = np.zeros(DEPTH, np.int32)
         self._n_leaders = np.zeros(1, np.int64)
         self._is_dirty = np.zeros(1, np.int64)
+        self._n_over = np.zeros(1, np.int64)  # networks with an excess
+        self._knee = np.zeros(2, np.int64)  # now
+        self._knee_slot = -1
         self._next_epoch_ms = 0
+        self.now_ms = 0  # stream time it was brought to
         self._views = self._view_tables()
+        self._move_knees(0)
 
     # -- learning ------------------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int) -> None:
-        """Move to stream time `now_ms`: counts of epochs gone by are dropped."""
-        if now_ms < self._next_epoch_ms:
-            return
+        """Move to stream time `now_ms`: counts of epochs gone by are dropped, scores are by the knees as of now."""
+        self.now_ms = now_ms
+        is_new_epoch = now_ms >= self._next_epoch_ms and self._turn_epochs(now_ms)
+        has_moved = self._move_knees(now_ms)
+        if is_new_epoch:
+            self._weigh_all()
+        elif has_moved and self._n_over[0]:
+            _, _, items, _, networks, clock, _, leaders = self._views
+            kernels.weigh_over(networks, items, leaders, clock)
+        if is_new_epoch or self._is_dirty[0]:
+            self._sort_leaders()
+
+    def _turn_epochs(self, now_ms: int) -> bool:
+        """Drop the counts of epochs gone by; True where the served half-life is in a new one."""
+        is_served = False
         epochs = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
         for half in np.flatnonzero(epochs > self._epoch):
             for epoch in range(max(self._epoch[half], epochs[half] - N_EPOCHS) + 1, epochs[half] + 1):
                 self.items["counts"][:, half, epoch % N_EPOCHS] = 0
                 self.regions["counts"][:, half, epoch % N_EPOCHS] = 0
+                if half == 0:
+                    self.networks["counts"][:, 0, epoch % N_EPOCHS] = 0
             self._epoch[half] = epochs[half]
-            if half == 0:
-                self._sort_leaders()
+            is_served |= half == 0
         self._next_epoch_ms = int(((self._epoch + 1) * EPOCH_OCTAVES * self._half_ms).min())
+        return is_served
+
+    def _move_knees(self, now_ms: int) -> bool:
+        """Bring the knees onto the scale of the counts now; False where they stand there."""
+        slot = now_ms * TICKS // int(self._half_ms[0]) >> KNEE_TICK_BITS
+        if slot == self._knee_slot:
+            return False
+        tick = slot << KNEE_TICK_BITS
+        octave = (tick >> TICK_BITS) - int(self._epoch[0]) * EPOCH_OCTAVES
+        self._knee[:] = [knee * int(POW[tick & (TICKS - 1)]) << octave for knee in self._knees]
+        self._knee_slot = slot
+        return True
 
     def learn(self, events: kernels.Events, shown: kernels.Shown, item_names: Any) -> NDArray[np.int8]:
         """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
@@ -142,6 +241,7 @@ class Trend:
         """
         n = len(events.item)
         grown = [table.reserve(n) for table in (self.items, self.regions, self.pairs, self.actors)]
+        grown.append(self.networks.reserve(2 * int(np.count_nonzero(events.prefix))))
         if any(grown):
             self._views = self._view_tables()
         ranks = np.zeros((n, 2), np.int8)
@@ -161,8 +261,8 @@ class Trend:
 
         actors, items: keys, uint64 (n,). Returns how many units there were. 0.5 us a pair.
         """
-        pairs, _, counts, regions, clock, _, leaders = self._views
-        n_retracted = kernels.retract(actors, items, pairs, counts, regions, clock, leaders)
+        pairs, _, counts, regions, networks, clock, _, leaders = self._views
+        n_retracted = kernels.retract(actors, items, pairs, counts, regions, networks, clock, leaders)
         if self._is_dirty[0]:
             self._sort_leaders()
         return int(n_retracted)
@@ -173,29 +273,59 @@ class Trend:
         """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
         return self.items.keys[self._leaders[: self._n_leaders[0]]]
 
+    def leading_rows(self, depth: int) -> NDArray[np.int32]:
+        """Rows of the same, at most so many."""
+        return self._leaders[: min(depth, int(self._n_leaders[0]))]
+
     def board(self, depth: int, now_ms: int) -> Board:
         """The best items of the served half-life, at most `DEPTH`; no sorting, 10 us."""
-        rows = self._leaders[: min(depth, int(self._n_leaders[0]))]
-        return Board(
-            [self.names[row] for row in rows], self.items["score"][rows], self.unit(now_ms), self.fresh(now_ms)
-        )
+        rows = self.leading_rows(depth)
+        unit, fresh = self.unit(now_ms), self.fresh(now_ms)
+        return Board([self.names[row] for row in rows], self.items["score"][rows], unit, fresh, self.network(now_ms))
 
     def counts(self, half: int = 0) -> NDArray[np.int64]:
-        """Counts of all items, by row (see `names`), for the half-life of that number."""
+        """Counts of all items, by row (see `names`), for the half-life of that number; the scores for the served."""
+        if half == 0:
+            return self.items["score"].copy()
         return kernels.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
 
     def contributions(self, item: str, half: int = 0) -> NDArray[np.int64]:
-        """What each actor adds to an item's count now, largest first; empty for an item nobody acted on. 1 ns a pair
-        of the whole table."""
+        """What each actor adds to an item's count now, before networks, largest first; empty for an item nobody acted
+        on. 1 ns a pair of the whole table."""
         if item not in self.names:
             return np.empty(0, np.int64)
         key = self.items.keys[self.names.index(item)]
-        return np.sort(kernels.contributions(self._views[0], self._views[4], half, key))[::-1]
+        return np.sort(kernels.contributions(self._views[0], self._views[5], half, key))[::-1]
+
+    def sizes(self, depth: int) -> dict[str, Sizes]:
+        """What actors add to the counts of the best items, by size (see `certificate.fewest_clickers`).
+
+        One pass over all pairs, 1 ns each and 15 ns one of these items; at most `DEPTH` items.
+        """
+        rows = self.leading_rows(depth)
+        wanted = Table({})
+        wanted.reserve(len(rows))
+        wanted.keys[: len(rows)] = self.items.keys[rows]
+        kernels.fill_slots(wanted.slots, wanted.keys, len(rows))
+        found = kernels.sizes_of(self._views[0], self._views[5], wanted.slots, wanted.keys, len(rows))
+        answer = {}
+        for place, row in enumerate(rows):
+            classes = [
+                found[place, each].tolist() for each in range(SIZE_CLASSES - 1, -1, -1) if found[place, each, 0]
+            ]
+            small = classes[MAX_SIZES - 1 :]
+            if len(small) > 1:
+                classes[MAX_SIZES - 1 :] = [[sum(n for n, _, _ in small), sum(s for _, s, _ in small), small[0][2]]]
+            answer[self.names[row]] = [tuple(each) for each in classes]
+        return answer
 
     def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """By country: rows of items, and their counts there above zero. Items evicted since are left out."""
+        """By country: rows of items, and their counts there above zero, of the served half-life at most the item's
+        score. Items evicted since are left out."""
         counts = kernels.combine_all(self.regions.data["counts"], len(self.regions), half, self._epoch[half])
         rows = kernels.find_all(self.items.slots, self.items.keys, self.regions["item"])
+        if half == 0 and len(self.items):
+            counts = np.minimum(counts, self.items["score"][rows])
         codes = self.regions["country"]
         is_listed = (rows >= 0) & (counts > 0)
         answer = {}
@@ -218,6 +348,13 @@ class Trend:
         """The most that one act of an actor never seen before can add now, on the same scale."""
         return self.unit(now_ms, half) * self._trust.floor >> WEIGHT_BITS
 
+    def network(self, now_ms: int, n_shards: int = 1) -> int:
+        """The most that one more prefix full of actors never seen before, one an address, can add to a score now;
+        with several shards to the sum of their scores, its actors being spread over them."""
+        crowd = PREFIX_ACTORS * self.fresh(now_ms) // n_shards + 1
+        capacity = crowd - kernels.excess_of(crowd, int(self._knee[0]))
+        return n_shards * (capacity + (capacity >> 20) + 2)  # more than roundings come to
+
     # -- state ---------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -227,16 +364,20 @@ class Trend:
             **{name: getattr(self, name).state() for name in self._max},
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave. Raises ValueError where it does not fit this configuration."""
+    def restore(self, state: dict[str, Any], now_ms: int) -> None:
+        """Take what `state()` gave at stream time `now_ms`. Raises ValueError where it does not fit this
+        configuration."""
         if state["epoch"].shape != self._epoch.shape or len(state["names"]) != len(state["items"]["keys"]):
             raise ValueError("the state is of a trend with other half-lives, or its names are cut")
         self._epoch[:] = state["epoch"]
         self.names = list(state["names"])
         for name in self._max:
             getattr(self, name).restore(state[name])
-        self._next_epoch_ms = 0
+        self.items["removed"][:] = 0
+        self.now_ms, self._next_epoch_ms, self._knee_slot = now_ms, 0, -1
         self._views = self._view_tables()
+        self._move_knees(now_ms)
+        self._weigh_all()
         self._sort_leaders()
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -248,6 +389,7 @@ class Trend:
         kernels.Actors,
         kernels.Items,
         kernels.Regions,
+        kernels.Networks,
         kernels.Clock,
         kernels.TrustRules,
         kernels.Leaders,
@@ -260,15 +402,21 @@ class Trend:
             kernels.Actors(**_arrays(self.actors)),
             kernels.Items(**items),
             kernels.Regions(**_arrays(self.regions)),
+            kernels.Networks(**_arrays(self.networks), n_over=self._n_over, knee=self._knee),
             kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
             self._trust,
             kernels.Leaders(self._leaders, self._n_leaders, score, place, self._is_dirty),
         )
 
+    def _weigh_all(self) -> None:
+        """Make what networks have in excess anew: O(networks + items)."""
+        _, _, items, _, networks, clock, _, _ = self._views
+        kernels.weigh_all(networks, items, clock)
+
     def _sort_leaders(self) -> None:
         """Make the scores and the sorted list of leaders anew: O(items)."""
         n = len(self.items)
-        scores = kernels.combine_all(self.items.data["counts"], n, 0, self._epoch[0])
+        scores = kernels.combine_all(self.items.data["counts"], n, 0, self._epoch[0]) - self.items["excess"]
         self.items["score"][:] = scores
         self.items["place"][:] = -1
         rows = np.flatnonzero(scores > 0)
@@ -283,6 +431,7 @@ class Trend:
     def _evict(self) -> None:
         """Bring every table that has passed its bound back to seven eighths of it."""
         longest = int(np.argmax(self._half_ms))
+        has_lost_items = len(self.items) > self._max["items"]
         for name, by in (("items", "counts"), ("regions", "counts"), ("pairs", "at_ms"), ("actors", "tick")):
             table: Table = getattr(self, name)
             if len(table) <= self._max[name]:
@@ -296,6 +445,24 @@ class Trend:
             if name == "items":
                 self.names = [self.names[row] for row in rows]
                 self._is_dirty[0] = 1
+        if has_lost_items or len(self.networks) > self._max["networks"]:
+            self._evict_networks()
+
+    def _evict_networks(self) -> None:
+        """The weakest rows go, those of items that went, and prefixes whose group went: a prefix's row never stands
+        without its group's, nor either without its item's."""
+        networks, items = self.networks, self.items
+        is_group = networks["group"] == 0
+        worth = 2 * kernels.combine_all(networks.data["counts"], len(networks), 0, self._epoch[0]) + is_group
+        if len(networks) > self._max["networks"]:
+            n_kept = int(self._max["networks"] * KEPT_AT_EVICTION)
+            networks.keep(strongest(worth, networks.keys[: len(networks)], n_kept))
+        has_item = kernels.find_all(items.slots, items.keys, networks["item"]) >= 0
+        group = networks["group"]
+        has_group = (group == 0) | (kernels.find_all(networks.slots, networks.keys, group) >= 0)
+        networks.keep(np.flatnonzero(has_item & has_group))
+        self._weigh_all()
+        self._is_dirty[0] = 1
 
 
 def _arrays(table: Table) -> dict[str, NDArray[Any]]:

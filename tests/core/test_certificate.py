@@ -1,12 +1,16 @@
 """The margin is a theorem: an attacker below it never gets in, whatever it does; at it, it does."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.certificate import certain_places, dependence, margins
+from recommender.core.certificate import certain_places, dependence, fewest_clickers, margins, networks
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
-from tests.streams import HOUR, SMALL, T0, TRUSTING, Stream, fold, readers
+from recommender.core.trend import PREFIX_ACTORS
+from tests.streams import HOUR, SMALL, T0, TRUSTING, AddressedStream, Stream, addressed, fold, readers
 
 LIST = 5
 
@@ -20,11 +24,11 @@ def certified(pipeline: Pipeline):
 
 
 def attack(pipeline: Pipeline, events) -> list[str]:
-    """The list after more events, all within the millisecond after the last."""
+    """The list after more events, all within the millisecond after the last; from addresses where given."""
     copy = Pipeline.from_bytes(pipeline.to_bytes())
-    stream = Stream()
-    for actor, item, kind in events:
-        stream.add(copy.stream_ms, actor, item, kind)
+    stream = AddressedStream()
+    for actor, item, kind, *ip in events:
+        stream.add(copy.stream_ms, actor, item, kind, ip=ip[0] if ip else None)
     copy.step(stream.batch(copy))
     return copy.board(LIST).items
 
@@ -56,6 +60,149 @@ def test_as_many_actors_as_the_margin_take_the_last_place(seed, config):
     after = attack(pipeline, [(f"mal-{number}", outsider, Kind.CLICK) for number in range(actors[-1])])
     assert outsider in after
     assert listed[-1] not in after
+
+
+# Knees so low that honest readers, a few of whom share each network, are over them as well.
+KNEELING = replace(SMALL, network_knee=1.5, group_knee=4.0)
+FRESH_KNEELING = replace(TRUSTING, network_knee=0.2, group_knee=0.6)
+kneeling = st.sampled_from([KNEELING, FRESH_KNEELING])
+
+
+def home(actor: str) -> str | None:
+    """Where a reader lives: 12 prefixes in three groups, or, of every seventh, nobody knows."""
+    number = int(actor.split("-")[1])
+    return f"10.{number % 3}.{number % 4}.{number % 250}" if number % 7 else None
+
+
+def kneeling_site(seed, config) -> Pipeline:
+    return fold(addressed(readers(n_events=600, seed=seed, seconds=900), home), config)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 30), st.integers(0, LIST - 1), kneeling, st.data())
+def test_fewer_actors_than_the_margin_never_take_the_place_from_networks_of_their_choice(seed, place, config, data):
+    pipeline = kneeling_site(seed, config)
+    listed, actors, outsider = certified(pipeline)
+    n_actors = data.draw(st.integers(1, 200)) % actors[place]
+    target = data.draw(st.sampled_from([outsider, "never seen"]))
+    addresses = data.draw(st.sampled_from(["own", "one", "readers'", "none"]))
+    events = []
+    for number in range(n_actors):
+        ip = {"own": f"11.{number}.0.1", "one": "11.0.0.1", "readers'": home(f"r-{number}"), "none": None}[addresses]
+        kinds_sent = data.draw(st.lists(kinds, min_size=1, max_size=4)) if number < 4 else [Kind.CLICK] * 2
+        for kind in kinds_sent:
+            events.append((f"mal-{number}", target, kind, ip))
+        events.append((f"mal-{number}", listed[place], Kind.VIEW, home("r-1")))  # crowding a rival's network
+        events.append((f"mal-{number}", listed[place], Kind.UNDO, home("r-2")))
+    if events:
+        assert listed[place] in attack(pipeline, events)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), kneeling)
+def test_as_many_actors_as_the_margin_each_from_a_network_of_its_own_take_the_last_place(seed, config):
+    pipeline = kneeling_site(seed, config)
+    listed, actors, outsider = certified(pipeline)
+    events = [(f"mal-{n}", outsider, Kind.CLICK, f"{11 + n // 250}.{n % 250}.0.1") for n in range(actors[-1])]
+    after = attack(pipeline, events)
+    assert outsider in after
+    assert listed[-1] not in after
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 30), st.booleans(), st.integers(0, 40), st.booleans(), st.data())
+def test_full_prefixes_fewer_than_the_margin_in_networks_never_take_the_place(seed, same_group, earlier, again, data):
+    config = replace(TRUSTING, network_knee=0.05, group_knee=data.draw(st.sampled_from([0.1, 2.0])))
+    stream = addressed(readers(n_events=600, seed=seed, seconds=900), home)
+    where = (lambda n: f"11.0.{n}") if same_group else (lambda n: f"{11 + n}.0.0")
+    for number in range(earlier):  # they have been at it before
+        stream.add(T0 + 880_000, f"old-{number}", "item-4", ip=f"{where(number % 3)}.{number}")
+    pipeline = fold(stream, config)
+    board = pipeline.board(LIST + 1)
+    counts = board.counts.tolist()
+    needed = networks(counts[:LIST], counts[LIST], board.network)
+    place = data.draw(st.integers(0, LIST - 1))
+    target = board.items[LIST]
+    first = 0 if again else 100
+    n_prefixes = min(needed[place] - 1, 6)
+    events = [
+        (f"mal-{prefix}-{host}", target, Kind.CLICK, f"{where(first + prefix)}.{host}")
+        for prefix in range(n_prefixes)
+        for host in range(PREFIX_ACTORS)
+    ]
+    assert not events or board.items[place] in attack(pipeline, events)
+
+
+def test_as_many_full_prefixes_as_the_margin_in_networks_take_the_place():
+    config = replace(TRUSTING, network_knee=0.05, group_knee=1000.0)
+    stream = addressed(readers(n_events=3000, seconds=900), lambda _: None)
+    for number in range(300):  # the first place is worth more than one prefix
+        stream.add(T0 + 890_000, f"fan-{number}", "item-0")
+    stream.rows.sort(key=lambda row: row[0])
+    pipeline = fold(stream, config)
+    board = pipeline.board(LIST + 1)
+    (needed,) = networks(board.counts[:1].tolist(), int(board.counts[1]), board.network)
+    assert needed > 3
+    for n_prefixes, is_first in ((needed - 1, True), (needed, False)):
+        events = [
+            (f"mal-{prefix}-{host}", board.items[1], Kind.CLICK, f"{11 + prefix}.0.0.{host}")
+            for prefix in range(n_prefixes)
+            for host in range(PREFIX_ACTORS)
+        ]
+        assert (attack(pipeline, events)[0] == board.items[0]) == is_first
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 30), st.integers(0, LIST - 1), kneeling, st.sampled_from(["largest", "one network"]))
+def test_fewer_fake_clickers_than_told_never_cost_an_item_its_place(seed, place, config, chosen):
+    stream = addressed(readers(n_events=600, seed=seed, seconds=900), home)
+    pipeline = fold(stream, config)
+    board = pipeline.board(LIST + 1)
+    item, outside = board.items[place], int(board.counts[LIST])
+    margin = int(board.counts[place]) - outside
+    exact = dependence(pipeline.trend.contributions(item).tolist(), margin)
+    told = fewest_clickers(pipeline.trend.sizes(LIST)[item], margin)
+    assert 1 <= told <= exact
+    clickers = sorted({row[2] for row in stream.rows if row[3] == item})
+    if chosen == "largest":
+        clickers.sort(key=lambda actor: _contribution(pipeline, actor, item), reverse=True)
+    else:
+        clickers.sort(key=lambda actor: home(actor) or "")
+    fakes = clickers[: exact - 1]
+    copy = Pipeline.from_bytes(pipeline.to_bytes())
+    copy.trend.retract(copy.encoder.keys(fakes), copy.encoder.keys([item] * len(fakes)))
+    assert copy.trend.counts()[copy.trend.names.index(item)] >= outside - len(clickers)  # rounding of epochs gone by
+
+
+@given(st.lists(st.integers(1, 1 << 45), max_size=60), st.integers(0, 1 << 46))
+def test_clickers_told_by_size_are_at_most_those_that_are_needed_and_at_least_two_thirds(contributions, margin):
+    classes: dict[tuple[int, bool], list[int]] = {}
+    for each in contributions:
+        octave = each.bit_length()
+        classes.setdefault((octave, 4 * each >= 3 << octave), []).append(each)
+    sizes = [(len(found), sum(found), max(found)) for _, found in sorted(classes.items(), reverse=True)]
+    exact = dependence(sorted(contributions, reverse=True), margin)
+    assert 2 * (exact - 1) / 3 <= fewest_clickers(sizes, margin) <= exact
+
+
+def test_sizes_are_told_in_a_bounded_number_of_classes_and_add_up_to_the_contributions():
+    pipeline = fold(readers(n_events=3000, seconds=7200))
+    for item, sizes in pipeline.trend.sizes(128).items():
+        contributions = pipeline.trend.contributions(item)
+        contributions = contributions[contributions > 0]
+        assert len(sizes) <= 24
+        assert sum(n for n, _, _ in sizes) == len(contributions)
+        assert sum(amount for _, amount, _ in sizes) == contributions.sum()
+        assert sizes == sorted(sizes, key=lambda each: -each[2])
+
+
+@pytest.mark.parametrize("n_shards", [1, 3])
+def test_a_prefix_spread_over_shards_adds_at_most_what_is_said(n_shards):
+    stream = AddressedStream()
+    for number in range(PREFIX_ACTORS // n_shards):
+        stream.add(T0, f"mal-{number}", "x", ip="11.0.0.1")
+    trend = fold(stream, replace(TRUSTING, network_knee=0.5)).trend
+    assert 0.98 * trend.network(T0, n_shards) < n_shards * trend.counts()[0] <= trend.network(T0, n_shards)
 
 
 def test_a_greedy_attacker_who_sees_every_score_needs_the_margin():

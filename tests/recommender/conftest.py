@@ -134,11 +134,11 @@ def live_api(empty_log, api):
 def publish(view_store):
     """Publishes boards as the learner does: publish({"": [("item", count), ...]})."""
 
-    def publish(boards, *, unit=1000, fresh=None, age_s=0.0, state="learning", checkpoint=7, version=None):
+    def publish(boards, *, unit=1000, fresh=None, age_s=0.0, state="learning", checkpoint=7, version=None, **more):
         version = version or time.time_ns() // 1000
         packed = {
             scope: msgspec.msgpack.encode(
-                Board(version, [item for item, _ in places], [count for _, count in places], unit, fresh or unit)
+                Board(version, [name for name, _ in places], [n for _, n in places], unit, fresh or unit, **more)
             )
             for scope, places in boards.items()
         }

@@ -32,7 +32,13 @@ def test_a_replay_writes_verdicts_boards_and_summary(tmp_path):
     verdicts = pl.read_parquet(tmp_path / "out" / "verdicts.parquet")
     assert verdicts["row"].to_list() == list(range(3000))
     boards = pl.read_parquet(tmp_path / "out" / "boards.parquet")
-    assert boards.columns == ["ts", "rank", "item", "score", "margin_actors", "margin_trust"]
+    margins = ["margin_actors", "margin_trust", "margin_networks", "margin_clickers"]
+    assert boards.columns == ["ts", "rank", "item", "score", *margins]
+    told = boards.filter(pl.col("margin_clickers").is_not_null())
+    assert (told["ts"].unique() // 60).is_unique().all()  # one in a minute
+    assert (told["ts"] // 60).n_unique() == (boards["ts"] // 60).n_unique()
+    assert boards.select((pl.col("margin_networks") <= pl.col("margin_actors")).all()).item()
+    assert told["margin_clickers"].min() >= 1
     last = boards.filter(pl.col("ts") == boards["ts"].max())
     assert last["rank"].to_list() == list(range(1, 21))
     assert last["score"].is_sorted(descending=True)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from recommender import published, trending
-from recommender.core.certificate import margins
+from recommender.core.certificate import certain_places, margins
 
 PLACES = [(f"article-{place}", 5000 - 10 * place) for place in range(500)]
 
@@ -20,7 +20,7 @@ def items(answer):
 
 
 def test_the_best_ten_are_listed_with_scores_and_margins(api, publish):
-    publish({"": PLACES}, unit=1000)
+    publish({"": PLACES}, unit=1000, network=11_000, sizes={"article-0": [(5, 400, 90), (60, 4600, 80)]})
     answer = get(api)
     assert answer.status == 200
     assert items(answer) == [item for item, _ in PLACES[:10]]
@@ -28,8 +28,9 @@ def test_the_best_ten_are_listed_with_scores_and_margins(api, publish):
     assert answer.json["items"][0] == {
         "item": "article-0",
         "score": 5.0,
-        "margin": {"actors": actors[0], "trust": trust[0]},
+        "margin": {"actors": actors[0], "trust": trust[0], "networks": 1, "clickers": 2},
     }
+    assert answer.json["items"][1]["margin"]["clickers"] is None
     scores = [entry["score"] for entry in answer.json["items"]]
     assert all(better >= worse for better, worse in pairwise(scores))
 
@@ -60,9 +61,29 @@ def test_as_many_places_as_asked_for(api, publish, limit):
 def test_a_short_board_is_listed_whole_against_nothing(api, publish):
     publish({"": [("a", 2000), ("b", 500)]}, unit=1000)
     assert [entry["margin"] for entry in get(api).json["items"]] == [
-        {"actors": 3, "trust": 2.0},
-        {"actors": 1, "trust": 0.5},
+        {"actors": 3, "trust": 2.0, "networks": 1, "clickers": None},
+        {"actors": 1, "trust": 0.5, "networks": 1, "clickers": None},
     ]
+
+
+def test_an_answer_says_how_many_places_are_certain(api, publish):
+    publish({"": PLACES}, fresh=3, budget=30, network=40)
+    counts = [count for _, count in PLACES[:20]]
+    expected = [{"actors": n, "places": certain_places(counts, 10, n, 3, 30)} for n in (10, 100, 1000)]
+    assert get(api).json["certain_places"] == expected
+    assert [each["places"] for each in expected] == sorted((each["places"] for each in expected), reverse=True)
+    assert get(api).json["items"][0]["margin"]["networks"] == 100 // 40 + 1
+    publish({"": []})
+    assert [each["places"] for each in get(api).json["certain_places"]] == [0, 0, 0]
+
+
+def test_what_a_full_board_does_not_show_counts_as_its_last_place(api, publish):
+    publish({"": PLACES}, fresh=1, budget=10**9)
+    excluded = ",".join(item for item, _ in PLACES[:200])
+    certain = get(api, f"limit=200&exclude={excluded}").json["certain_places"]
+    # places 201 to 400 against 401 to 500 and a hundred no worse than the 500th: gaps of 10 and more
+    counts = [count for _, count in PLACES[200:]] + [PLACES[-1][1]] * 100
+    assert certain == [{"actors": n, "places": certain_places(counts, 200, n, 1, 10**9)} for n in (10, 100, 1000)]
 
 
 def test_a_category_and_a_country_have_their_own_board(api, publish):

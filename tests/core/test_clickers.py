@@ -1,0 +1,68 @@
+"""Clickers by size between refreshes: never more than there are, exact right after one."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommender.core.certificate import dependence, fewest_clickers
+from recommender.core.clickers import Clickers
+from recommender.core.events import Kind
+from tests.streams import SMALL, T0, TRUSTING, Stream, fold, readers
+
+DEPTH = 8
+
+
+def told_and_exact(clickers, trend, item, margin):
+    contributions = trend.contributions(item)
+    return fewest_clickers(clickers.sizes(trend)[item], margin), dependence(contributions.tolist(), margin)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 30),
+    st.sampled_from([SMALL, TRUSTING]),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9), st.booleans()), max_size=80),
+    st.floats(0, 1.2),
+)
+def test_what_is_told_between_refreshes_is_never_more_than_it_is(seed, config, acts, share):
+    pipeline = fold(readers(n_events=600, seed=seed, seconds=900), config)
+    clickers = Clickers(DEPTH)
+    clickers.refresh(pipeline.trend)
+    stream, now = Stream(), pipeline.stream_ms
+    for actor, item, is_undo in acts:
+        now += 500
+        stream.add(now, f"reader-{actor}", f"item-{item}", Kind.UNDO if is_undo else Kind.CLICK)
+    if acts:
+        pipeline.step(stream.batch(pipeline))
+    assert clickers.is_of(pipeline.trend)
+    for item in pipeline.board(DEPTH).items:
+        margin = int(share * pipeline.trend.counts()[pipeline.trend.names.index(item)])
+        told, exact = told_and_exact(clickers, pipeline.trend, item, margin)
+        assert 1 <= told <= exact
+    clickers.refresh(pipeline.trend)
+    for item, sizes in clickers.sizes(pipeline.trend).items():
+        assert sizes == pipeline.trend.sizes(DEPTH)[item]
+
+
+def test_another_trend_or_another_scale_needs_a_refresh():
+    pipeline = fold(readers())
+    clickers = Clickers(DEPTH)
+    assert not clickers.is_of(pipeline.trend)
+    clickers.refresh(pipeline.trend)
+    assert clickers.is_of(pipeline.trend)
+    assert not clickers.is_of(fold(readers()).trend)
+    pipeline.step(Stream().add(T0 + 24 * 3_600_000, "ana", "x").batch(pipeline))
+    assert not clickers.is_of(pipeline.trend)
+
+
+@pytest.mark.parametrize("kind", [Kind.UNDO, Kind.CLICK])
+def test_what_is_taken_out_and_what_comes_do_not_cancel(kind):
+    pipeline = fold(Stream([row for n in range(40) for row in Stream().add(T0, f"a-{n}", "x").rows]))
+    clickers = Clickers(DEPTH)
+    clickers.refresh(pipeline.trend)
+    stream = Stream()
+    for number in range(10):
+        stream.add(T0 + 1000, f"a-{number}", "x", kind).add(T0 + 1000, f"b-{number}", "x")
+    pipeline.step(stream.batch(pipeline))
+    came = clickers.sizes(pipeline.trend)["x"][0]
+    assert came[1] == pytest.approx(10 * pipeline.trend.unit(pipeline.stream_ms), rel=0.001)
