@@ -116,7 +116,8 @@ class Trend:
         self._n_leaders = np.zeros(1, np.int64)
         self._is_dirty = np.zeros(1, np.int64)
         self._next_epoch_ms = 0
-        self._views = self._view_tables()
+        self._room = 0  # rows that every table can take before one has to grow, or to be cut
+        self._see_tables()
 
     # -- learning ------------------------------------------------------------------------------------------------
 
@@ -141,15 +142,17 @@ class Trend:
         not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item).
         """
         n = len(events.item)
-        grown = [table.reserve(n) for table in (self.items, self.regions, self.pairs, self.actors)]
-        if any(grown):
-            self._views = self._view_tables()
+        if n > self._room:
+            self._make_room(n)
+        self._room -= n
         ranks = np.zeros((n, 2), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
-        kernels.fold(events, *self._views, shown, ranks, first_events)
-        self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
-        self._evict()
+        kernels.fold_packed(tuple(events), self._packed, tuple(shown), ranks, first_events)
+        if len(self.items) > n_items:
+            self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
+        if self._room < 0:
+            self._evict()
         if self._is_dirty[0]:
             self._sort_leaders()
         return ranks
@@ -168,6 +171,11 @@ class Trend:
         return int(n_retracted)
 
     # -- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def trusted(self) -> kernels.Actors:
+        """What actors have earned, as the kernels read it; good until something is learned."""
+        return self._views[1]
 
     def leaders(self) -> NDArray[np.uint64]:
         """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
@@ -236,10 +244,24 @@ class Trend:
         for name in self._max:
             getattr(self, name).restore(state[name])
         self._next_epoch_ms = 0
-        self._views = self._view_tables()
+        self._room = 0
+        self._see_tables()
         self._sort_leaders()
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _tables(self) -> list[tuple[Table, int]]:
+        return [(getattr(self, name), most) for name, most in self._max.items()]
+
+    def _make_room(self, n: int) -> None:
+        """For n rows in every table; `_room` falls below 0 where one of them would then be past its bound."""
+        if any([table.reserve(n) for table, _ in self._tables()]):
+            self._see_tables()
+        self._room = min(min(len(table.keys), most) - len(table) for table, most in self._tables())
+
+    def _see_tables(self) -> None:
+        self._views = self._view_tables()
+        self._packed = tuple(tuple(view) for view in self._views)
 
     def _view_tables(
         self,
