@@ -27,7 +27,8 @@ from recommender.core import feature_kernels as fk
 from recommender.core.events import EventBatch
 from recommender.core.features import Features, acts_of
 from recommender.core.forests import Forests
-from recommender.core.kernels import WEIGHT_ONE, Actors, TrustRules
+from recommender.core.kernels import WEIGHT_ONE, TrustRules
+from recommender.core.scoring import WEIGHTS, scores
 
 
 class Verdict(IntEnum):
@@ -78,10 +79,6 @@ _REASONS = {
     fk.IS_FLOOD: Reason.REPEAT,
     fk.IS_NETWORK: Reason.NETWORK,
 }
-_SCORE_WEIGHTS = np.zeros(fk.N_FEATURES)
-_SCORE_WEIGHTS[: fk.SHALLOW + 1] = 0.5 / 6
-_SCORE_WEIGHTS[fk.SHALLOW + 1 :] = 0.5 / 10
-
 
 _NEVER = 1 << 60  # more clickers than there are
 
@@ -160,9 +157,9 @@ class Screen:
         self.n_broken = 0
         self.newly_condemned: list[np.uint64] = []  # items, of this step
         self._rules = rules
-        self._limits = config.limits()
+        self._packed = tuple(rules), tuple(config.limits())
 
-    def judge(self, batch: EventBatch, trusted: Actors, ordinal: int, now_ms: int) -> Verdicts:
+    def judge(self, batch: EventBatch, trusted: tuple[Any, ...], ordinal: int, now_ms: int) -> Verdicts:
         """Verdicts on a batch whose first event has that number. Never raises: what breaks is held, `unjudged`."""
         n = len(batch)
         if not self.config.is_on or not n:
@@ -174,13 +171,12 @@ class Screen:
             reason = np.full(n, UNJUDGED, np.int32)
             return Verdicts(np.full(n, HOLD, np.int8), np.full(n, 0.5, np.float32), reason)
 
-    def _judge(self, batch: EventBatch, trusted: Actors, ordinal: int, now_ms: int) -> Verdicts:
+    def _judge(self, batch: EventBatch, trusted: tuple[Any, ...], ordinal: int, now_ms: int) -> Verdicts:
         n = len(batch)
         self.forests.advance(now_ms)
         features, flags, n_flagged = self.features.observe(
-            acts_of(batch), trusted, self._rules, self._limits, ordinal
+            acts_of(batch), trusted, *self._packed, ordinal
         )
-        base = (features @ _SCORE_WEIGHTS).astype(np.float32)
         verdict, reason = np.zeros(n, np.int8), np.zeros(n, np.int32)
         is_cold = self.n_seen < self.config.cold_events
         self.n_seen += n
@@ -192,10 +188,9 @@ class Screen:
             rows = np.flatnonzero(flags & fk.TO_DECIDE)
             verdict[rows], reason[rows] = self._decide(features[rows], flags[rows])
             n_exposed = int(np.count_nonzero(flags[rows] & fk.IS_LOCKSTEP))
-        if batch.is_automated.any():
+        if np.count_nonzero(batch.is_automated):
             verdict[batch.is_automated], reason[batch.is_automated] = QUARANTINE, AUTOMATED
-        score = base / 2 + verdict.astype(np.float32) / 4 + np.float32(0.0)
-        return Verdicts(verdict, np.minimum(score, np.float32(1.0)), reason, cap, n_exposed)
+        return Verdicts(verdict, scores(features, verdict, WEIGHTS), reason, cap, n_exposed)
 
     def _decide(
         self, features: NDArray[np.float64], flags: NDArray[np.int32]

@@ -173,9 +173,9 @@ class Trend:
     # -- reading -------------------------------------------------------------------------------------------------
 
     @property
-    def trusted(self) -> kernels.Actors:
-        """What actors have earned, as the kernels read it; good until something is learned."""
-        return self._views[1]
+    def trusted(self) -> tuple[Any, ...]:
+        """What actors have earned, the fields of kernels.Actors; good until something is learned."""
+        return self._packed[1]
 
     def leaders(self) -> NDArray[np.uint64]:
         """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
