@@ -28,6 +28,7 @@ from recommender.core.events import EventBatch
 from recommender.core.features import Features, acts_of
 from recommender.core.forests import Forests
 from recommender.core.kernels import WEIGHT_ONE, TrustRules
+from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
 from recommender.core.scoring import WEIGHTS, scores
 
 
@@ -77,8 +78,13 @@ _REASONS = {
     fk.IS_LOCKSTEP: Reason.LOCKSTEP,
     fk.IS_COHORT: Reason.COHORT,
     fk.IS_FLOOD: Reason.REPEAT,
+    fk.IS_REGULAR: Reason.REGULAR,
     fk.IS_NETWORK: Reason.NETWORK,
+    BY_ACTOR << 32: Reason.FOREST_ACTOR,
+    BY_ITEM << 32: Reason.FOREST_ITEM,
+    BY_NETWORK << 32: Reason.FOREST_NETWORK,
 }
+_NAMES = np.array([_REASONS.get(1 << bit, 0) for bit in range(64)], np.int32)
 
 _NEVER = 1 << 60  # more clickers than there are
 
@@ -185,36 +191,13 @@ class Screen:
             reason[:] = UNJUDGED
             cap = self._floor(features[:, fk.NEWNESS])
         elif n_flagged:
-            rows = np.flatnonzero(flags & fk.TO_DECIDE)
-            verdict[rows], reason[rows] = self._decide(features[rows], flags[rows])
-            n_exposed = int(np.count_nonzero(flags[rows] & fk.IS_LOCKSTEP))
+            is_cleared = np.zeros(n, np.uint8)
+            strange = self.forests.flag(features, flags, fk.IS_ASKED)
+            n_exposed = decide(flags, strange, _NAMES, verdict, reason, is_cleared)
+            self.forests.learn(features, is_cleared)
         if np.count_nonzero(batch.is_automated):
             verdict[batch.is_automated], reason[batch.is_automated] = QUARANTINE, AUTOMATED
         return Verdicts(verdict, scores(features, verdict, WEIGHTS), reason, cap, n_exposed)
-
-    def _decide(
-        self, features: NDArray[np.float64], flags: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        """Verdicts and reasons of events that carry a flag."""
-        reason = np.zeros(len(flags), np.int32)
-        for flag, name in _REASONS.items():
-            reason[(flags & flag) != 0] |= int(name)
-        is_active = (flags & fk.IS_ACTIVE) != 0
-        is_novel = (flags & fk.IS_NOVEL) != 0
-        is_crowd = (flags & (fk.IS_CROWD | fk.IS_NETWORK)) != 0
-        by_actor, by_item, by_network = self.forests.flag(features, (flags & fk.IS_ASKED) != 0)
-        reason[by_actor] |= int(Reason.FOREST_ACTOR)
-        reason[by_item] |= int(Reason.FOREST_ITEM)
-        reason[by_network] |= int(Reason.FOREST_NETWORK)
-        is_regular = (flags & fk.IS_REGULAR) != 0
-        reason[is_regular & is_active] |= int(Reason.REGULAR)
-        is_anomalous = by_item | by_network | (is_active & is_crowd)
-        is_exposed = (flags & (fk.IS_LOCKSTEP | fk.IS_COHORT | fk.IS_FLOOD)) != 0
-        is_quarantined = is_exposed | (is_anomalous & (is_regular | by_actor))
-        is_held = is_anomalous & is_novel & ~is_quarantined
-        verdict = np.where(is_quarantined, QUARANTINE, np.where(is_held, HOLD, ADMIT)).astype(np.int8)
-        self.forests.learn(features[((flags & fk.IS_ASKED) != 0) & ~is_exposed & ~is_crowd])
-        return verdict, reason
 
     def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> NDArray[np.bool_]:
         """Which held events, (n,), belong to crowds that came for one item alone. Looks at the items of those due."""
