@@ -226,6 +226,10 @@ class Reservoir:
         """Take the rows, (n, d), that are cleared, (n,)."""
         self.n = enter(self.rows, self.n, self._seed, rows, is_cleared)
 
+    def filled(self) -> Float32s:
+        """All cleared rows there are, at most N_FIT + N_HOLDOUT; not a copy where it is full."""
+        return self.rows if self.n >= len(self.rows) else np.concatenate(self.split())
+
     def split(self) -> tuple[Float32s, Float32s]:
         """Rows to fit on, rows held out, as far as they are filled."""
         is_filled = np.zeros(len(self.rows), np.bool_)

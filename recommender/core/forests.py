@@ -36,7 +36,7 @@ class Forests:
     def __init__(self, fit_every_s: int, fit_after_s: int, fit_rows: int, alpha: float) -> None:
         self._every_ms, self._after_ms = 1000 * fit_every_s, 1000 * fit_after_s
         self._fit_rows = fit_rows
-        self._alpha = alpha
+        self.alpha = alpha
         self.reservoir = Reservoir(fk.N_FEATURES, seed=1)
         self._forests: dict[str, ByEntity] = {age: {} for age in AGES}
         self._fitting: Future[ByEntity] | None = None  # what will be pending
@@ -81,6 +81,21 @@ class Forests:
             find_strange(features, flags, asked, *self._pack, strange)
         return strange
 
+    def p_values(self, features: NDArray[np.float64]) -> Float32s:
+        """Of rows that were asked, float32 (n, 3) by ENTITIES: the smaller p-value of the reference and the recent
+        forest; NaN without one, and of the actor's where the window was not strange. For explanations: `flag` decides.
+        """
+        answer = np.full((len(features), len(ENTITIES)), np.nan, np.float32)
+        for at, (entity, columns) in enumerate(ENTITIES.items()):
+            for age in ("frozen", "recent"):
+                forest = self._forests[age].get(entity)
+                if forest is not None:
+                    p_values = forest.p_values(features[:, columns].astype(np.float32))
+                    answer[:, at] = np.fmin(answer[:, at], p_values)
+        is_strange = (answer[:, 1:] <= np.float32(self.alpha)).any(axis=1)
+        answer[~is_strange, 0] = np.nan
+        return answer
+
     def learn(self, features: NDArray[np.float64], is_cleared: NDArray[np.uint8]) -> None:
         """Take the rows that are cleared."""
         self.reservoir.add(features, is_cleared)
@@ -111,7 +126,7 @@ class Forests:
             for forest in (frozen, recent) if recent is not frozen else (frozen,):
                 if forest is not None:
                     chosen.append((_BITS[entity], ENTITIES[entity].start, forest))
-        self._pack = packed(chosen, self._alpha) if chosen else None
+        self._pack = packed(chosen, self.alpha) if chosen else None
 
 
 def _fitted(rows: Float32s, holdout: Float32s, seed: int, before: ByEntity) -> ByEntity:

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 
 from recommender.core import feature_kernels as fk
 from recommender.core.events import EventBatch
+from recommender.core.evidence import NO_EVIDENCE, Evidence, gather
 from recommender.core.features import Features, acts_of
 from recommender.core.forests import Forests
 from recommender.core.kernels import WEIGHT_ONE, TrustRules
 from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
-from recommender.core.scoring import WEIGHTS, scores
+from recommender.core.scoring import scores
 
 
 class Verdict(IntEnum):
@@ -134,13 +135,15 @@ class ScreenConfig:
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """verdict: int8 (n,), a `Verdict`. score: float32 (n,), in [0, 1], high = suspicious. reason: int32 (n,), of
-    `Reason`s. cap: int32 (n,), the part of its weight an event may have, or None."""
+    `Reason`s. cap: int32 (n,), the part of its weight an event may have, or None. evidence: of what the
+    screen itself did not admit."""
 
     verdict: NDArray[np.int8]
     score: NDArray[np.float32]
     reason: NDArray[np.int32]
     cap: NDArray[np.int32] | None = None
     n_exposed: int = 0
+    evidence: Evidence = NO_EVIDENCE
 
     @property
     def is_admitted(self) -> NDArray[np.bool_]:
@@ -195,9 +198,14 @@ class Screen:
             strange = self.forests.flag(features, flags, fk.IS_ASKED)
             n_exposed = decide(flags, strange, _NAMES, verdict, reason, is_cleared)
             self.forests.learn(features, is_cleared)
-        if np.count_nonzero(batch.is_automated):
+        n_automated = np.count_nonzero(batch.is_automated)
+        if n_automated:
             verdict[batch.is_automated], reason[batch.is_automated] = QUARANTINE, AUTOMATED
-        return Verdicts(verdict, scores(features, verdict, WEIGHTS), reason, cap, n_exposed)
+        evidence = NO_EVIDENCE
+        if n_flagged or n_automated:
+            stopped = np.flatnonzero(verdict)
+            evidence = gather(batch, stopped, features, flags, self.forests) if len(stopped) else NO_EVIDENCE
+        return Verdicts(verdict, scores(features, verdict), reason, cap, n_exposed, evidence)
 
     def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> NDArray[np.bool_]:
         """Which held events, (n,), belong to crowds that came for one item alone. Looks at the items of those due."""
