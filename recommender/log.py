@@ -181,16 +181,16 @@ def append(events: NewEvents) -> int:
         events.referrer,
         events.country,
     ]
-    query, parameters = _APPEND, [_array(array) for array in arrays]
+    query, parameters = _APPEND, [nullable(values) for values in arrays]
     if len(events) == 1 and events.key[0] is not None:
-        query, parameters = _APPEND_ONE, [array[0] for array in arrays]
+        query, parameters = _APPEND_ONE, [values[0] for values in arrays]
     try:
-        (written,) = _fetch(query, parameters)
+        (written,) = fetch(query, parameters)
     except IntegrityError as error:
         if not isinstance(error.__cause__, psycopg.errors.CheckViolation):
             raise
         ensure_partitions()  # there was none for today: the house was not kept for a week
-        (written,) = _fetch(query, parameters)
+        (written,) = fetch(query, parameters)
     return int(written)
 
 
@@ -223,7 +223,7 @@ def read(
     }
     if until is not None:
         parameters |= {"to_xid": until.xid, "to_seq": until.seq}
-    packed, actors, items, countries, *context, is_quiet = _fetch(
+    packed, actors, items, countries, *context, is_quiet = fetch(
         _READ_NEW if until is None else _READ_KNOWN, parameters
     )
     rows = np.frombuffer(packed or b"", _ROW)
@@ -260,13 +260,13 @@ def read_step(step: Step) -> LogSlice:
 
 def newest_xid() -> int:
     """The transaction id the server will give next."""
-    (xid,) = _fetch("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint", [])
+    (xid,) = fetch("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint", [])
     return int(xid)
 
 
 def last_seq() -> int:
     """The highest number given to an event so far, committed or not."""
-    last, is_called = _fetch("SELECT last_value, is_called FROM recommender_event_seq", [])
+    last, is_called = fetch("SELECT last_value, is_called FROM recommender_event_seq", [])
     return int(last) if is_called else 0
 
 
@@ -324,12 +324,12 @@ def _to_unix_ms(postgres_us: NDArray[np.int64]) -> NDArray[np.int64]:
     return postgres_us.astype(np.int64) // 1000 + POSTGRES_EPOCH_MS
 
 
-def _array(values: list[Any]) -> list[Any] | None:
+def nullable(values: list[Any]) -> list[Any] | None:
     """A list of nothing but None has no type to send; a null array unnests to as many nulls."""
     return values if any(value is not None for value in values) else None
 
 
-def _fetch(query: str, parameters) -> tuple:
+def fetch(query: str, parameters) -> tuple:
     """One row of a prepared statement in binary, past Django's text-only cursor."""
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:

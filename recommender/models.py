@@ -173,6 +173,13 @@ class EventVerdict(models.Model):
     score = models.FloatField(default=0.0)
     reasons = models.IntegerField(help_text="Bits of recommender.core.screen.Reason.")
     revised_in = models.BigIntegerField(null=True, help_text="The step that spoke the last word.")
+    evidence = models.BinaryField(null=True, help_text="A byte a feature: see recommender.core.evidence.")
+    p_values = ArrayField(
+        models.FloatField(null=True),
+        null=True,
+        help_text="Of the forests of actor, item and network, where they were asked.",
+    )
+    alpha = models.FloatField(null=True, help_text="The p-value at which a forest flagged.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

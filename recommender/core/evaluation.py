@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from recommender.core import kernels
 from recommender.core.kernels import DEPTH, PLACES
+from recommender.core.step_kernels import tally
 from recommender.core.table import Table, strongest
 
 LISTS = ("trending", "daily")
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 WINDOW_HOURS = 24
-_LIST_OFFSETS = np.arange(len(LISTS)) * (PLACES + 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,8 @@ class Evaluation:
 
     def learn(self, ranks: NDArray[np.int8]) -> Quality:
         """Take a batch's answers, int8 (n, 2); returns the quality of `trending` over the batch."""
-        counts = np.bincount((ranks + _LIST_OFFSETS).ravel(), minlength=_LIST_OFFSETS.size * (PLACES + 2))
-        counts = counts.reshape(len(LISTS), PLACES + 2)
-        counts[:, 0] = 0  # not predicted
-        self._places += counts
-        self._window[self._hour % WINDOW_HOURS] += counts
+        counts = np.zeros(self._places.shape, np.int64)
+        tally(ranks, self._places, self._window[self._hour % WINDOW_HOURS], counts)
         return Quality(counts[0])
 
     def total(self, name: str) -> Quality:

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from recommender.core import feature_kernels as fk
 from recommender.core.events import EventBatch
-from recommender.core.kernels import Actors, TrustRules, find_all
+from recommender.core.kernels import find_all
 from recommender.core.table import Table, strongest
 
+Plain = tuple[Any, ...]
 MAX_LIVE = 4096
 MAX_BURSTS = 65_536
 KEPT_AT_EVICTION = 7 / 8
@@ -48,29 +49,23 @@ class Features:
         self.site = np.zeros((1, fk.N_ITEM), np.int64)
         self.ring = np.zeros((max_recent, fk.N_RING), np.int64)
         self._ring_size = np.zeros(1, np.int64)
-        self._views: Any = self._view_tables()  # to NumPy's types a kernel takes anything
+        self._room = 0  # events that can be taken before a table has to grow, or to be cut
+        self._see_tables()
 
     def observe(
-        self, acts: fk.Acts, trusted: Actors, rules: TrustRules, limits: fk.Limits, ordinal: int
+        self, acts: Plain, trusted: Plain, rules: Plain, limits: Plain, ordinal: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int32], int]:
-        """Enter a batch, whose first event has that number. Returns features, flags, and how many events have one."""
-        n = len(acts.item)
-        self._make_room(n)
+        """Enter a batch, whose first event has that number. Returns features, flags, and how many events have one.
+
+        `acts`, `trusted`, `rules` and `limits` are the fields of fk.Acts, Actors, TrustRules and fk.Limits."""
+        n = len(acts[0])
+        if n > self._room:
+            self._make_room(n)
+        self._room -= n
         out = np.zeros((n, fk.N_FEATURES))
         flags = np.zeros(n, np.int32)
-        n_flagged = fk.observe(  # type: ignore[call-arg]
-            acts,
-            *self._views,
-            self.site,
-            self.ring,
-            self._ring_size,
-            trusted,
-            rules,
-            limits,
-            ordinal,
-            out,
-            flags,
-        )
+        memory = (*self._packed, self.site, self.ring, self._ring_size)
+        n_flagged = fk.observe_packed(acts, memory, trusted, rules, limits, ordinal, out, flags)
         return out, flags, n_flagged
 
     def take_exposed(self, since_ms: int) -> NDArray[np.int64]:
@@ -124,7 +119,8 @@ class Features:
         self.site[:] = state["site"]
         self.ring[:n] = state["ring"]
         self._ring_size[0] = state["ring_size"]
-        self._views = self._view_tables()
+        self._room = 0
+        self._see_tables()
 
     def _taken(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         rows = self.ring[places]
@@ -133,12 +129,16 @@ class Features:
 
     def _make_room(self, n: int) -> None:
         is_new = False
+        room = len(self.ring)
         for table, most in self._in_order:
             if len(table) > most:
                 self._evict()
-            is_new |= table.reserve(4 * n if table is self.tables["links"] else n)
+            rows = 4 if table is self.tables["links"] else 1  # of an event, at most
+            is_new |= table.reserve(rows * n)
+            room = min(room, (min(len(table.keys), most) - len(table)) // rows)
         if is_new:
-            self._views = self._view_tables()
+            self._see_tables()
+        self._room = room
 
     def _evict(self) -> None:
         for name, table in self.tables.items():
@@ -147,14 +147,15 @@ class Features:
                 kept = int(self._max[name] * KEPT_AT_EVICTION)
                 table.keep(strongest(stamps, table.keys[: len(table)], kept))
 
-    def _view_tables(self) -> tuple[fk.Rows, ...]:
+    def _see_tables(self) -> None:
         """What the kernels work on; good until a table grows."""
-        return tuple(fk.Rows(t.slots, t.keys, t.size, t.data["c"]) for t in self.tables.values())
+        self._packed = tuple((t.slots, t.keys, t.size, t.data["c"]) for t in self.tables.values())
+        self._views: Any = tuple(fk.Rows(*each) for each in self._packed)  # to NumPy's types a kernel takes anything
 
 
-def acts_of(batch: EventBatch) -> fk.Acts:
-    """The columns of a batch that features are made of."""
-    return fk.Acts(
+def acts_of(batch: EventBatch) -> Plain:
+    """The columns of a batch that features are made of, in the order of fk.Acts."""
+    return (
         batch.received_ms,
         batch.actor,
         batch.item,

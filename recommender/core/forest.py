@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 N_TREES = 50
 N_SAMPLES = 256
 N_FIT = 2048  # rows of the reservoir a forest is fitted on ...
+STRIDE = 1237  # between the places of the first rows; coprime to all rows there are
 N_HOLDOUT = 1024  # ... and rows its threshold is taken from
 
 Float64s = NDArray[np.float64]
 Float32s = NDArray[np.float32]
 Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
 
 
 @njit(cache=True)
@@ -44,6 +46,43 @@ def path_lengths(
             total += length[node]
         sums[i] = total
     return sums
+
+
+@njit(cache=True)
+def find_strange(
+    features: Float64s,
+    flags: Int32s,
+    asked: int,
+    entity: Int64s,
+    first_column: Int64s,
+    limit: Float64s,
+    first_tree: Int64s,
+    roots: Int32s,
+    nodes: Float64s,
+    strange: NDArray[np.uint8],
+) -> None:
+    """Of rows with the flag `asked`: which have a path shorter than the limit in one of the forests of a `packed`;
+    into strange, (n,), the entities' bits. Entity 1 is asked only where another has answered yes.
+
+    Lengths only add up, so that most rows are done with at half of the trees. Rows are rounded, and lengths added,
+    as `path_lengths` does it: the answer is the same."""
+    for i in range(features.shape[0]):
+        if not flags[i] & asked:
+            continue
+        for k in range(limit.size):
+            if strange[i] & entity[k] or (entity[k] == 1 and not strange[i]):
+                continue
+            total = 0.0
+            for root in roots[first_tree[k] : first_tree[k + 1]]:
+                node = nodes[root]
+                while node[0] >= 0:
+                    value = np.float32(features[i, first_column[k] + int(node[0])])
+                    node = nodes[int(node[2])] if value <= node[1] else nodes[int(node[3])]
+                total += node[1]
+                if total >= limit[k]:
+                    break
+            if total < limit[k]:
+                strange[i] |= entity[k]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +106,45 @@ class Forest:
         at_least = np.searchsorted(self.holdout, self.paths(rows), side="right")
         return np.asarray((1 + at_least) / (len(self.holdout) + 1))
 
+    def limit(self, alpha: float) -> float:
+        """The path length below which exactly the rows stand whose p-value is at most alpha."""
+        p_values = np.arange(1, len(self.holdout) + 2) / (len(self.holdout) + 1)
+        n_allowed = int(np.count_nonzero(p_values <= alpha)) - 1  # rows of the holdout at least as strange
+        if n_allowed < 0:
+            return -np.inf
+        return float(self.holdout[n_allowed]) if n_allowed < len(self.holdout) else np.inf
+
     def state(self) -> dict[str, Any]:
         return {name: getattr(self, name).copy() for name in self.__dataclass_fields__}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         return cls(**{name: state[name].copy() for name in cls.__dataclass_fields__})
+
+
+Pack = tuple[NDArray[Any], ...]  # the arguments of `find_strange` between asked and strange
+
+
+def packed(forests: list[tuple[int, int, Forest]], alpha: float) -> Pack:
+    """Forests, each with its entity's bit and the first column it looks at, in the order in which they are asked, and
+    the limits of a share of flags.
+
+    A node is one row, so that it costs one line of the cache: feature, threshold, children; or -1, length."""
+    nodes, roots, n_nodes = [], [], 0
+    for *_, forest in forests:
+        is_leaf = forest.feature < 0
+        threshold = np.where(is_leaf, forest.length, forest.threshold)
+        nodes.append(np.column_stack([forest.feature, threshold, forest.children + n_nodes]))
+        roots.append(forest.roots + n_nodes)
+        n_nodes += len(forest.feature)
+    return (
+        np.array([bit for bit, *_ in forests], np.int64),
+        np.array([column for _, column, _ in forests], np.int64),
+        np.array([forest.limit(alpha) for *_, forest in forests]),
+        np.cumsum([0] + [len(forest.roots) for *_, forest in forests]),
+        np.concatenate(roots).astype(np.int32),
+        np.concatenate(nodes),
+    )
 
 
 def fit(rows: Float32s, holdout: Float32s, seed: int) -> Forest:
@@ -120,6 +192,26 @@ def expected_path(n_samples: NDArray[Any]) -> Float64s:
     return np.where(n <= 1, 0.0, np.where(n == 2, 1.0, mean))
 
 
+@njit(cache=True)
+def enter(reservoir: Float32s, n_before: int, seed: int, rows: Float64s, is_chosen: NDArray[np.uint8]) -> int:
+    """Put the chosen rows in their places, in order: of two for one place the later stays. How many there are then."""
+    size, n = reservoir.shape[0], n_before
+    for i in range(rows.shape[0]):
+        if not is_chosen[i]:
+            continue
+        number = np.uint64(n)
+        if n < size:
+            place = number * np.uint64(STRIDE) % np.uint64(size)
+        else:
+            x = (number + np.uint64(seed) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+            x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            place = (x ^ (x >> np.uint64(31))) % np.uint64(size)
+        reservoir[place] = rows[i]
+        n += 1
+    return n
+
+
 class Reservoir:
     """The last few thousand cleared rows, one in place of another chosen by a keyed hash of its number (Aggarwal's
     biased reservoir, VLDB 2006): rows fade out of it as new ones come. The first N_FIT places are fitted on, the rest
@@ -128,19 +220,15 @@ class Reservoir:
     def __init__(self, n_features: int, seed: int) -> None:
         self.rows = np.zeros((N_FIT + N_HOLDOUT, n_features), np.float32)
         self.n = 0
-        self._seed = np.uint64(seed)
+        self._seed = seed
 
-    def add(self, rows: NDArray[Any]) -> None:
-        """Take cleared rows, (n, d)."""
-        numbers = np.arange(self.n, self.n + len(rows), dtype=np.uint64)
-        x = (numbers + self._seed + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        places = ((x ^ (x >> np.uint64(31))) % np.uint64(len(self.rows))).astype(np.int64)
-        places = np.where(numbers < len(self.rows), _shuffled(numbers, len(self.rows)), places)
-        for row, place in zip(rows, places.tolist(), strict=True):  # in order: of two for one place the later stays
-            self.rows[place] = row
-        self.n += len(rows)
+    def add(self, rows: NDArray[Any], is_cleared: NDArray[np.uint8]) -> None:
+        """Take the rows, (n, d), that are cleared, (n,)."""
+        self.n = enter(self.rows, self.n, self._seed, rows, is_cleared)
+
+    def filled(self) -> Float32s:
+        """All cleared rows there are, at most N_FIT + N_HOLDOUT; not a copy where it is full."""
+        return self.rows if self.n >= len(self.rows) else np.concatenate(self.split())
 
     def split(self) -> tuple[Float32s, Float32s]:
         """Rows to fit on, rows held out, as far as they are filled."""
@@ -158,5 +246,5 @@ class Reservoir:
 
 
 def _shuffled(numbers: NDArray[np.uint64], size: int) -> NDArray[np.int64]:
-    """Distinct places for the first rows, fit and holdout filled alike (a step coprime to 3 * 2**10)."""
-    return ((numbers * np.uint64(1237)) % np.uint64(size)).astype(np.int64)
+    """Distinct places for the first rows, fit and holdout filled alike."""
+    return ((numbers * np.uint64(STRIDE)) % np.uint64(size)).astype(np.int64)

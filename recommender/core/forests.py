@@ -4,17 +4,21 @@
 
 An event is flagged if the reference *or* the recent forest flags it. That is the measured answer to a stream that is
 poisoned a little more every day: what the reference knew to be strange stays so, however the recent one was boiled.
+
 A fit is due every `fit_every_s` of stream time, once there are `fit_rows` rows, and counts from `fit_after_s` later
-on, so that it might as well be computed in the background; the pending trees stand in the state meanwhile.
+on. Its rows are set aside when it is due, and a thread works on them; whoever needs the trees waits for it: the step
+from which they count, and `state()`. So it makes no difference to any state when the thread is done.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core import feature_kernels as fk
-from recommender.core.forest import Forest, Reservoir, fit
+from recommender.core.forest import Float32s, Forest, Pack, Reservoir, find_strange, fit, packed
+from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK
 
 ENTITIES = {
     "actor": slice(fk.REPEAT, fk.SHALLOW + 1),
@@ -22,7 +26,8 @@ ENTITIES = {
     "network": slice(fk.PREFIX, fk.AGENT + 1),
 }
 AGES = ("frozen", "recent", "pending")
-Bools = NDArray[np.bool_]
+_BITS = {"actor": BY_ACTOR, "item": BY_ITEM, "network": BY_NETWORK}
+ByEntity = dict[str, Forest]
 
 
 class Forests:
@@ -31,62 +36,103 @@ class Forests:
     def __init__(self, fit_every_s: int, fit_after_s: int, fit_rows: int, alpha: float) -> None:
         self._every_ms, self._after_ms = 1000 * fit_every_s, 1000 * fit_after_s
         self._fit_rows = fit_rows
-        self._alpha = alpha
+        self.alpha = alpha
         self.reservoir = Reservoir(fk.N_FEATURES, seed=1)
-        self.forests: dict[str, dict[str, Forest]] = {age: {} for age in AGES}
+        self._forests: dict[str, ByEntity] = {age: {} for age in AGES}
+        self._fitting: Future[ByEntity] | None = None  # what will be pending
+        self._pack: Pack | None = None
         self.n_fits = 0
         self.due_ms = 0
         self.effective_ms = 0
 
+    @property
+    def forests(self) -> dict[str, ByEntity]:
+        """By age and entity; waits for a fit that is under way."""
+        if self._fitting is not None:
+            fitting, self._fitting = self._fitting, None
+            self._forests["pending"] = fitting.result()
+        return self._forests
+
     def advance(self, now_ms: int) -> None:
-        """Fit, and put into effect, what is due at stream time."""
-        if self.forests["pending"] and now_ms >= self.effective_ms:
-            self.forests["recent"] = self.forests["pending"]
-            for entity, forest in self.forests["pending"].items():
-                self.forests["frozen"].setdefault(entity, forest)
-            self.forests["pending"] = {}
+        """Begin to fit, and put into effect, what is due at stream time."""
+        if now_ms >= self.effective_ms and (self._fitting is not None or self._forests["pending"]):
+            forests = self.forests
+            forests["recent"] = forests["pending"]
+            for entity, forest in forests["pending"].items():
+                forests["frozen"].setdefault(entity, forest)
+            forests["pending"] = {}
+            self._see()
         if now_ms < self.due_ms or self.reservoir.n < self._fit_rows:
             return
+        forests = self.forests  # of a fit that is not in effect yet the entities without a new one stay
         self.due_ms = (now_ms // self._every_ms + 1) * self._every_ms
         self.effective_ms = now_ms + self._after_ms
         self.n_fits += 1
         rows, holdout = self.reservoir.split()
-        for entity, columns in ENTITIES.items():
-            if (rows[:, columns] != rows[0, columns]).any():  # else nothing is known of it, and all is neutral
-                self.forests["pending"][entity] = fit(rows[:, columns], holdout[:, columns], seed=self.n_fits)
+        thread = ThreadPoolExecutor(1, "fit")  # of its own: one kept would be lost in a process that forks
+        self._fitting = thread.submit(_fitted, rows, holdout, self.n_fits, forests["pending"])
+        thread.shutdown(wait=False)
 
-    def flag(self, features: NDArray[np.float64], is_active: Bools) -> tuple[Bools, Bools, Bools]:
-        """Which rows the forests of actor, item and network find stranger than cleared traffic; only active ones."""
-        flagged = np.zeros((3, len(features)), np.bool_)
-        rows = np.flatnonzero(is_active)
-        if len(rows) and self.forests["recent"]:
-            values = features[rows].astype(np.float32)
-            for at, (entity, columns) in reversed(list(enumerate(ENTITIES.items()))):
-                if entity == "actor":  # counts only with an anomalous window
-                    is_anomalous = flagged[1:, rows].any(axis=0)
-                    rows, values = rows[is_anomalous], values[is_anomalous]
-                for age in ("frozen", "recent"):
-                    forest = self.forests[age].get(entity)
-                    if forest is not None and len(rows):
-                        flagged[at, rows] |= forest.p_values(values[:, columns]) <= self._alpha
-        return flagged[0], flagged[1], flagged[2]
+    def flag(self, features: NDArray[np.float64], flags: NDArray[np.int32], asked: int) -> NDArray[np.uint8]:
+        """By which forests, as bits of rules.BY_*, the rows with the flag `asked` are found stranger than cleared
+        traffic; by the actor's only where one of the others finds the window strange."""
+        strange = np.zeros(len(features), np.uint8)
+        if self._pack is not None:
+            find_strange(features, flags, asked, *self._pack, strange)
+        return strange
 
-    def learn(self, features: NDArray[np.float64]) -> None:
-        """Take cleared rows."""
-        if len(features):
-            self.reservoir.add(features)
+    def p_values(self, features: NDArray[np.float64]) -> Float32s:
+        """Of rows that were asked, float32 (n, 3) by ENTITIES: the smaller p-value of the reference and the recent
+        forest; NaN without one, and of the actor's where the window was not strange. For explanations: `flag` decides.
+        """
+        answer = np.full((len(features), len(ENTITIES)), np.nan, np.float32)
+        for at, (entity, columns) in enumerate(ENTITIES.items()):
+            for age in ("frozen", "recent"):
+                forest = self._forests[age].get(entity)
+                if forest is not None:
+                    p_values = forest.p_values(features[:, columns].astype(np.float32))
+                    answer[:, at] = np.fmin(answer[:, at], p_values)
+        is_strange = (answer[:, 1:] <= np.float32(self.alpha)).any(axis=1)
+        answer[~is_strange, 0] = np.nan
+        return answer
+
+    def learn(self, features: NDArray[np.float64], is_cleared: NDArray[np.uint8]) -> None:
+        """Take the rows that are cleared."""
+        self.reservoir.add(features, is_cleared)
 
     def state(self) -> dict[str, Any]:
+        forests = self.forests
         return {
             "n_fits": self.n_fits,
             "due_ms": self.due_ms,
             "effective_ms": self.effective_ms,
             "reservoir": self.reservoir.state(),
-            **{age: {entity: forest.state() for entity, forest in self.forests[age].items()} for age in AGES},
+            **{age: {entity: forest.state() for entity, forest in forests[age].items()} for age in AGES},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.n_fits, self.due_ms, self.effective_ms = state["n_fits"], state["due_ms"], state["effective_ms"]
         self.reservoir.restore(state["reservoir"])
+        self._fitting = None
         for age in AGES:
-            self.forests[age] = {entity: Forest.from_state(each) for entity, each in state[age].items()}
+            self._forests[age] = {entity: Forest.from_state(each) for entity, each in state[age].items()}
+        self._see()
+
+    def _see(self) -> None:
+        """What `flag` works on; good until other forests count."""
+        chosen = []
+        for entity in ("item", "network", "actor"):
+            frozen, recent = (self._forests[age].get(entity) for age in ("frozen", "recent"))
+            for forest in (frozen, recent) if recent is not frozen else (frozen,):
+                if forest is not None:
+                    chosen.append((_BITS[entity], ENTITIES[entity].start, forest))
+        self._pack = packed(chosen, self.alpha) if chosen else None
+
+
+def _fitted(rows: Float32s, holdout: Float32s, seed: int, before: ByEntity) -> ByEntity:
+    """A forest an entity of which the rows differ; of the others nothing is known, and all is neutral."""
+    return before | {
+        entity: fit(rows[:, columns], holdout[:, columns], seed=seed)
+        for entity, columns in ENTITIES.items()
+        if (rows[:, columns] != rows[0, columns]).any()
+    }

@@ -14,7 +14,7 @@ Tables are open-addressed: `slots` maps a key to its dense row, or -1. Keys are 
 """
 
 from math import frexp, isqrt, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -696,6 +696,28 @@ def fold(
 
         if items.size[0] > n_items:
             first_events[n_items - n_before] = i
+
+
+@njit(cache=True)
+def fold_packed(
+    events: tuple[Any, ...], tables: tuple[Any, ...], shown: tuple[Any, ...], ranks: Int8s, first_events: Int32s
+) -> None:
+    """`fold` for a caller from Python: a named tuple costs twice a plain one on its way in (10 us a call, not 4)."""
+    pairs, actors, items, regions, networks, clock, rules, leaders = tables
+    fold(
+        Events(*events),
+        Pairs(*pairs),
+        Actors(*actors),
+        Items(*items),
+        Regions(*regions),
+        Networks(*networks),
+        Clock(*clock),
+        TrustRules(*rules),
+        Leaders(*leaders),
+        Shown(*shown),
+        ranks,
+        first_events,
+    )
 
 
 @njit(cache=True)

@@ -39,8 +39,19 @@ from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.feature_kernels import R_ORDINAL, UNDO
 from recommender.core.features import Features
 from recommender.core.holding import Holding
-from recommender.core.kernels import WEIGHT_BITS, WEIGHT_ONE, Actors, Events
-from recommender.core.screen import ADMIT, HOLD, NO_RETURN, QUARANTINE, Reason, Screen, ScreenConfig, Verdicts
+from recommender.core.kernels import WEIGHT_ONE, Events
+from recommender.core.screen import (
+    ADMIT,
+    HOLD,
+    NO_RETURN,
+    QUARANTINE,
+    Reason,
+    Screen,
+    ScreenConfig,
+    Verdicts,
+    admitted,
+)
+from recommender.core.step_kernels import survey, weigh
 from recommender.core.trend import Board, Trend
 from recommender.core.trust import TrustConfig
 
@@ -49,6 +60,7 @@ from recommender.core.trust import TrustConfig
 KIND_WEIGHTS = {kind.name.lower(): 1.0 for kind in Kind} | {"view": 0.25, "exposure": 0.0}
 
 
+_UNCAPPED = np.empty(0, np.int32)
 LONELY_MS = 21_600_000  # how far back a condemned crowd's first acts are taken out
 
 
@@ -165,18 +177,24 @@ class Pipeline:
 
         Raises ValueError, with the state unchanged, for kinds or times that no log can hold.
         """
-        if not len(batch):
-            return StepResult(0, 0, NOTHING, self.screen.judge(batch, self._trusted(), self.n_events, self.stream_ms))
-        if batch.kind.min() < 1 or batch.kind.max() >= len(self._weights) or batch.received_ms.min() < 0:
+        n = len(batch)
+        if not n:
+            return StepResult(0, 0, NOTHING, admitted(0))
+        is_valid, first_ms, last_ms, n_undos = survey(batch.kind, batch.received_ms, len(self._weights) - 1)
+        if not is_valid:
             raise ValueError("a batch holds an unknown kind or a time before 1970")
-        self.stream_ms = max(self.stream_ms, int(batch.received_ms.max()))
-        verdicts = self.screen.judge(batch, self._trusted(), self.n_events, self.stream_ms)
-        is_undo = batch.kind == UNDO
-        if is_undo.any():
-            self._hold_undos(batch, verdicts, is_undo)
+        self.stream_ms = max(self.stream_ms, last_ms)
+        verdicts = self.screen.judge(batch, self.trend.trusted, self.n_events, self.stream_ms)
+        if n_undos:
+            self._hold_undos(batch, verdicts, batch.kind == UNDO)
         self.trend.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
-        events, names = self._columns(batch, verdicts), batch.item_names
+        own_ms, weight = np.empty(n, np.int64), np.empty(n, np.int32)
+        n_admitted, n_held = self._weigh(batch, verdicts, own_ms, weight)
+        events = Events(
+            batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, batch.prefix, weight
+        )
+        names = batch.item_names
         revisions: list[Revised] = []
         n_condemned = n_retracted = 0
         if self.holding.is_due(self.stream_ms):
@@ -185,28 +203,22 @@ class Pipeline:
             n_condemned = int(np.count_nonzero(revised.verdict))
             events = Events(*(np.concatenate(pair) for pair in zip(released, events, strict=True)))  # type: ignore[arg-type]
             names = [*released_names, *names]
-        if (verdicts.verdict == HOLD).any():
-            self._hold(batch, verdicts)
+        if n_held:
+            self._hold(batch, verdicts, own_ms)
         shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
         quality = self.evaluation.learn(self.trend.learn(events, shown, names))
         if verdicts.n_exposed:
-            since_ms = int(batch.received_ms.min())
-            n_retracted = self._retract(self.screen.features.take_exposed(since_ms), int(Reason.COHORT), revisions)
+            n_retracted = self._retract(self.screen.features.take_exposed(first_ms), int(Reason.COHORT), revisions)
         for item in self.screen.newly_condemned:
             lonely = self.screen.features.take_lonely(item, self.stream_ms - LONELY_MS)
             n_retracted += self._retract(lonely, NO_RETURN, revisions)
         self.screen.newly_condemned.clear()
-        self.n_events += len(batch)
-        return StepResult(
-            len(batch),
-            int(np.count_nonzero(verdicts.verdict == ADMIT)),
-            quality,
-            verdicts,
-            _joined(revisions),
-            sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions),
-            n_condemned,
-            n_retracted,
-        )
+        self.n_events += n
+        if not revisions:
+            return StepResult(n, n_admitted, quality, verdicts)
+        n_released = sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions)
+        revised = _joined(revisions)
+        return StepResult(n, n_admitted, quality, verdicts, revised, n_released, n_condemned, n_retracted)
 
     def _settle(self) -> tuple[Events, list[str], Revised]:
         """Decide what is due: release it, or condemn it with its crowd."""
@@ -220,15 +232,14 @@ class Pipeline:
         reason = np.where(is_condemned, NO_RETURN, 0).astype(np.int32)
         return released, names, Revised(taken["ordinal"], verdict, reason)
 
-    def _hold(self, batch: EventBatch, verdicts: Verdicts) -> None:
+    def _hold(self, batch: EventBatch, verdicts: Verdicts, own_ms: NDArray[np.int64]) -> None:
         rows = np.flatnonzero(verdicts.verdict == HOLD)
-        own = self._own_ms(batch)
         self.holding.add(
             {
                 "due_ms": batch.received_ms[rows] + 1000 * self.config.screen.hold_s,
                 "ordinal": self.n_events + rows,
                 "received_ms": batch.received_ms[rows],
-                "own_ms": own[rows],
+                "own_ms": own_ms[rows],
                 "actor": batch.actor[rows],
                 "item": batch.item[rows],
                 "kind": batch.kind[rows],
@@ -259,23 +270,21 @@ class Pipeline:
         revisions.append(Revised(ring_rows[:, R_ORDINAL].copy(), verdict, np.full(len(keys), reason, np.int32)))
         return self.trend.retract(np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1]))
 
-    def _trusted(self) -> Actors:
-        actors = self.trend.actors
-        return Actors(actors.slots, actors.keys, actors.size, **actors.data)
-
-    def _own_ms(self, batch: EventBatch) -> NDArray[np.int64]:
-        earliest_ms = np.maximum(batch.received_ms - self._lateness_ms, 0)
-        return np.asarray(np.minimum(np.maximum(batch.occurred_ms, earliest_ms), batch.received_ms))
-
-    def _columns(self, batch: EventBatch, verdicts: Verdicts) -> Events:
-        weight = self._weights[batch.kind]
-        if verdicts.cap is not None:
-            weight = weight * verdicts.cap.astype(np.int64) >> WEIGHT_BITS
-        weight = (weight * verdicts.is_admitted).astype(np.int32)
-        own_ms = self._own_ms(batch)
-        return Events(
-            batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, batch.prefix, weight
+    def _weigh(
+        self, batch: EventBatch, verdicts: Verdicts, own_ms: NDArray[np.int64], weight: NDArray[np.int32]
+    ) -> tuple[int, int]:
+        n_admitted, n_held = weigh(
+            batch.kind,
+            batch.received_ms,
+            batch.occurred_ms,
+            verdicts.verdict,
+            _UNCAPPED if verdicts.cap is None else verdicts.cap,
+            self._weights,
+            self._lateness_ms,
+            own_ms,
+            weight,
         )
+        return n_admitted, n_held
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -354,6 +363,4 @@ class Pipeline:
 
 
 def _joined(revisions: list[Revised]) -> Revised:
-    if not revisions:
-        return UNREVISED
     return Revised(*(np.concatenate([getattr(each, name) for each in revisions]) for name in Revised.__slots__))

@@ -25,9 +25,12 @@ from numpy.typing import NDArray
 
 from recommender.core import feature_kernels as fk
 from recommender.core.events import EventBatch
+from recommender.core.evidence import NO_EVIDENCE, Evidence, gather
 from recommender.core.features import Features, acts_of
 from recommender.core.forests import Forests
-from recommender.core.kernels import WEIGHT_ONE, Actors, TrustRules
+from recommender.core.kernels import WEIGHT_ONE, TrustRules
+from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
+from recommender.core.scoring import scores
 
 
 class Verdict(IntEnum):
@@ -76,12 +79,13 @@ _REASONS = {
     fk.IS_LOCKSTEP: Reason.LOCKSTEP,
     fk.IS_COHORT: Reason.COHORT,
     fk.IS_FLOOD: Reason.REPEAT,
+    fk.IS_REGULAR: Reason.REGULAR,
     fk.IS_NETWORK: Reason.NETWORK,
+    BY_ACTOR << 32: Reason.FOREST_ACTOR,
+    BY_ITEM << 32: Reason.FOREST_ITEM,
+    BY_NETWORK << 32: Reason.FOREST_NETWORK,
 }
-_SCORE_WEIGHTS = np.zeros(fk.N_FEATURES)
-_SCORE_WEIGHTS[: fk.SHALLOW + 1] = 0.5 / 6
-_SCORE_WEIGHTS[fk.SHALLOW + 1 :] = 0.5 / 10
-
+_NAMES = np.array([_REASONS.get(1 << bit, 0) for bit in range(64)], np.int32)
 
 _NEVER = 1 << 60  # more clickers than there are
 
@@ -131,13 +135,15 @@ class ScreenConfig:
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """verdict: int8 (n,), a `Verdict`. score: float32 (n,), in [0, 1], high = suspicious. reason: int32 (n,), of
-    `Reason`s. cap: int32 (n,), the part of its weight an event may have, or None."""
+    `Reason`s. cap: int32 (n,), the part of its weight an event may have, or None. evidence: of what the
+    screen itself did not admit."""
 
     verdict: NDArray[np.int8]
     score: NDArray[np.float32]
     reason: NDArray[np.int32]
     cap: NDArray[np.int32] | None = None
     n_exposed: int = 0
+    evidence: Evidence = NO_EVIDENCE
 
     @property
     def is_admitted(self) -> NDArray[np.bool_]:
@@ -160,9 +166,9 @@ class Screen:
         self.n_broken = 0
         self.newly_condemned: list[np.uint64] = []  # items, of this step
         self._rules = rules
-        self._limits = config.limits()
+        self._packed = tuple(rules), tuple(config.limits())
 
-    def judge(self, batch: EventBatch, trusted: Actors, ordinal: int, now_ms: int) -> Verdicts:
+    def judge(self, batch: EventBatch, trusted: tuple[Any, ...], ordinal: int, now_ms: int) -> Verdicts:
         """Verdicts on a batch whose first event has that number. Never raises: what breaks is held, `unjudged`."""
         n = len(batch)
         if not self.config.is_on or not n:
@@ -174,13 +180,10 @@ class Screen:
             reason = np.full(n, UNJUDGED, np.int32)
             return Verdicts(np.full(n, HOLD, np.int8), np.full(n, 0.5, np.float32), reason)
 
-    def _judge(self, batch: EventBatch, trusted: Actors, ordinal: int, now_ms: int) -> Verdicts:
+    def _judge(self, batch: EventBatch, trusted: tuple[Any, ...], ordinal: int, now_ms: int) -> Verdicts:
         n = len(batch)
         self.forests.advance(now_ms)
-        features, flags, n_flagged = self.features.observe(
-            acts_of(batch), trusted, self._rules, self._limits, ordinal
-        )
-        base = (features @ _SCORE_WEIGHTS).astype(np.float32)
+        features, flags, n_flagged = self.features.observe(acts_of(batch), trusted, *self._packed, ordinal)
         verdict, reason = np.zeros(n, np.int8), np.zeros(n, np.int32)
         is_cold = self.n_seen < self.config.cold_events
         self.n_seen += n
@@ -189,37 +192,18 @@ class Screen:
             reason[:] = UNJUDGED
             cap = self._floor(features[:, fk.NEWNESS])
         elif n_flagged:
-            rows = np.flatnonzero(flags & fk.TO_DECIDE)
-            verdict[rows], reason[rows] = self._decide(features[rows], flags[rows])
-            n_exposed = int(np.count_nonzero(flags[rows] & fk.IS_LOCKSTEP))
-        if batch.is_automated.any():
+            is_cleared = np.zeros(n, np.uint8)
+            strange = self.forests.flag(features, flags, fk.IS_ASKED)
+            n_exposed = decide(flags, strange, _NAMES, verdict, reason, is_cleared)
+            self.forests.learn(features, is_cleared)
+        n_automated = np.count_nonzero(batch.is_automated)
+        if n_automated:
             verdict[batch.is_automated], reason[batch.is_automated] = QUARANTINE, AUTOMATED
-        score = base / 2 + verdict.astype(np.float32) / 4 + np.float32(0.0)
-        return Verdicts(verdict, np.minimum(score, np.float32(1.0)), reason, cap, n_exposed)
-
-    def _decide(
-        self, features: NDArray[np.float64], flags: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        """Verdicts and reasons of events that carry a flag."""
-        reason = np.zeros(len(flags), np.int32)
-        for flag, name in _REASONS.items():
-            reason[(flags & flag) != 0] |= int(name)
-        is_active = (flags & fk.IS_ACTIVE) != 0
-        is_novel = (flags & fk.IS_NOVEL) != 0
-        is_crowd = (flags & (fk.IS_CROWD | fk.IS_NETWORK)) != 0
-        by_actor, by_item, by_network = self.forests.flag(features, (flags & fk.IS_ASKED) != 0)
-        reason[by_actor] |= int(Reason.FOREST_ACTOR)
-        reason[by_item] |= int(Reason.FOREST_ITEM)
-        reason[by_network] |= int(Reason.FOREST_NETWORK)
-        is_regular = (flags & fk.IS_REGULAR) != 0
-        reason[is_regular & is_active] |= int(Reason.REGULAR)
-        is_anomalous = by_item | by_network | (is_active & is_crowd)
-        is_exposed = (flags & (fk.IS_LOCKSTEP | fk.IS_COHORT | fk.IS_FLOOD)) != 0
-        is_quarantined = is_exposed | (is_anomalous & (is_regular | by_actor))
-        is_held = is_anomalous & is_novel & ~is_quarantined
-        verdict = np.where(is_quarantined, QUARANTINE, np.where(is_held, HOLD, ADMIT)).astype(np.int8)
-        self.forests.learn(features[((flags & fk.IS_ASKED) != 0) & ~is_exposed & ~is_crowd])
-        return verdict, reason
+        evidence = NO_EVIDENCE
+        if n_flagged or n_automated:
+            stopped = np.flatnonzero(verdict)
+            evidence = gather(batch, stopped, features, flags, self.forests) if len(stopped) else NO_EVIDENCE
+        return Verdicts(verdict, scores(features, verdict), reason, cap, n_exposed, evidence)
 
     def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> NDArray[np.bool_]:
         """Which held events, (n,), belong to crowds that came for one item alone. Looks at the items of those due."""

@@ -189,7 +189,8 @@ class Trend:
         self._knee_slot = -1
         self._next_epoch_ms = 0
         self.now_ms = 0  # stream time it was brought to
-        self._views = self._view_tables()
+        self._room = self._network_room = 0  # rows that can be taken before a table has to grow, or to be cut
+        self._see_tables()
         self._move_knees(0)
 
     # -- learning ------------------------------------------------------------------------------------------------
@@ -240,16 +241,19 @@ class Trend:
         not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item).
         """
         n = len(events.item)
-        grown = [table.reserve(n) for table in (self.items, self.regions, self.pairs, self.actors)]
-        grown.append(self.networks.reserve(2 * int(np.count_nonzero(events.prefix))))
-        if any(grown):
-            self._views = self._view_tables()
+        n_networks = 2 * int(np.count_nonzero(events.prefix))
+        if n > self._room or n_networks > self._network_room:
+            self._make_room(n, n_networks)
+        self._room -= n
+        self._network_room -= n_networks
         ranks = np.zeros((n, 2), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
-        kernels.fold(events, *self._views, shown, ranks, first_events)
-        self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
-        self._evict()
+        kernels.fold_packed(tuple(events), self._packed, tuple(shown), ranks, first_events)
+        if len(self.items) > n_items:
+            self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
+        if self._room < 0 or self._network_room < 0:
+            self._evict()
         if self._is_dirty[0]:
             self._sort_leaders()
         return ranks
@@ -268,6 +272,11 @@ class Trend:
         return int(n_retracted)
 
     # -- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def trusted(self) -> tuple[Any, ...]:
+        """What actors have earned, the fields of kernels.Actors; good until something is learned."""
+        return self._packed[1]
 
     def leaders(self) -> NDArray[np.uint64]:
         """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
@@ -375,12 +384,26 @@ class Trend:
             getattr(self, name).restore(state[name])
         self.items["removed"][:] = 0
         self.now_ms, self._next_epoch_ms, self._knee_slot = now_ms, 0, -1
-        self._views = self._view_tables()
+        self._room = self._network_room = 0
+        self._see_tables()
         self._move_knees(now_ms)
         self._weigh_all()
         self._sort_leaders()
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _make_room(self, n: int, n_networks: int) -> None:
+        """For n rows in every table, and so many of networks; the rooms fall below 0 where a table would then be past
+        its bound."""
+        tables = [(getattr(self, name), most) for name, most in self._max.items() if name != "networks"]
+        if any([*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]):
+            self._see_tables()
+        self._room = min(min(len(table.keys), most) - len(table) for table, most in tables)
+        self._network_room = min(len(self.networks.keys), self._max["networks"]) - len(self.networks)
+
+    def _see_tables(self) -> None:
+        self._views = self._view_tables()
+        self._packed = tuple(tuple(view) for view in self._views)
 
     def _view_tables(
         self,

@@ -1,9 +1,27 @@
 """Forests: the compiled walk equals PyOD's, the threshold keeps its promise, the reservoir keeps its sides apart."""
 
+from dataclasses import replace
+from threading import Event
+
 import numpy as np
 import pytest
 
-from recommender.core.forest import N_FIT, N_HOLDOUT, N_TREES, Forest, Reservoir, expected_path, fit, flattened
+from recommender.core.forest import (
+    N_FIT,
+    N_HOLDOUT,
+    N_TREES,
+    Forest,
+    Reservoir,
+    expected_path,
+    find_strange,
+    fit,
+    flattened,
+    packed,
+)
+from recommender.core.pipeline import Pipeline
+from tests.streams import SCREENED, fold, readers
+
+ALL = np.ones(40_000, np.uint8)
 
 
 def rows_of(seed, n=2000, d=6):
@@ -46,11 +64,11 @@ def test_a_forest_comes_back_from_its_state(forest):
 
 def test_the_reservoir_fills_both_sides_alike_and_forgets():
     reservoir = Reservoir(1, seed=1)
-    reservoir.add(np.arange(600.0).reshape(-1, 1))
+    reservoir.add(np.arange(600.0).reshape(-1, 1), ALL[:600])
     rows, holdout = reservoir.split()
     assert sorted(np.concatenate([rows, holdout]).ravel().tolist()) == list(range(600))
     assert len(holdout) == pytest.approx(200, abs=5)
-    reservoir.add(np.full((40_000, 1), -1.0))
+    reservoir.add(np.full((40_000, 1), -1.0), ALL)
     rows, holdout = reservoir.split()
     assert (len(rows), len(holdout)) == (N_FIT, N_HOLDOUT)
     assert (rows >= 0).mean() < 0.01
@@ -59,7 +77,68 @@ def test_the_reservoir_fills_both_sides_alike_and_forgets():
 def test_the_cut_into_batches_does_not_change_the_reservoir():
     one, other = Reservoir(1, seed=1), Reservoir(1, seed=1)
     values = np.arange(9000.0).reshape(-1, 1)
-    one.add(values)
+    one.add(values, ALL[:9000])
     for start in range(0, 9000, 700):
-        other.add(values[start : start + 700])
+        other.add(values[start : start + 700], ALL[start : start + 700])
     np.testing.assert_array_equal(one.rows, other.rows)
+
+
+def test_only_the_chosen_rows_enter_the_reservoir():
+    one, other = Reservoir(1, seed=1), Reservoir(1, seed=1)
+    values = np.arange(9000.0).reshape(-1, 1)
+    is_odd = (np.arange(9000) % 2).astype(np.uint8)
+    one.add(values, is_odd)
+    other.add(values[1::2], ALL[:4500])
+    assert one.n == other.n == 4500
+    np.testing.assert_array_equal(one.rows, other.rows)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.0005, 0.001, 0.05, 0.5, 1.0])
+def test_the_fast_walk_finds_strange_what_the_p_values_say(forest, alpha):
+    other = fit(rows_of(7)[:, :3], rows_of(8, 1000)[:, :3], seed=4)
+    rows = np.concatenate([rows_of(9, 500), np.full((3, 6), 0.9)]).astype(np.float64)
+    flags = np.full(len(rows), 4, np.int32)
+    flags[::7] = 3
+    strange = np.zeros(len(rows), np.uint8)
+    find_strange(rows, flags, 4, *packed([(2, 2, other), (4, 0, forest), (1, 0, forest)], alpha), strange)
+    narrow, wide = rows.astype(np.float32)[:, 2:5], rows.astype(np.float32)
+    by_other, by_forest = other.p_values(narrow) <= alpha, forest.p_values(wide) <= alpha
+    np.testing.assert_array_equal(strange, np.where(flags == 4, 2 * by_other + 5 * by_forest, 0))
+
+
+def test_it_makes_no_difference_when_a_fit_is_done(monkeypatch):
+    stream = readers(n_events=6000, n_actors=300, n_items=30, seconds=4 * 3600)
+    config = replace(
+        SCREENED, screen=replace(SCREENED.screen, fit_rows=1, alpha=0.2, crowd_n=2, burst_n=2, burst_z=1.0)
+    )
+    waited, slow = fold(stream, config), Event()
+
+    def late(*arguments, **named):
+        slow.wait(0.2)
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr("recommender.core.forests.fit", late)
+    assert waited.screen.forests.n_fits > 2
+    assert fold(stream, config).digest() == waited.digest()
+
+
+def test_a_checkpoint_taken_while_a_fit_is_under_way_has_its_trees(monkeypatch):
+    monkeypatch.setattr(
+        "recommender.core.forests.fit", lambda *args, **named: Event().wait(0.2) or fit(*args, **named)
+    )
+    forests = Pipeline(SCREENED).screen.forests
+    rows = np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1]))
+    forests.learn(rows, ALL[:100])
+    forests.advance(1000)
+    assert not forests._fitting.done()
+    assert set(forests.state()["pending"]) == {"actor", "item", "network"}
+
+
+def test_a_fit_that_fails_breaks_one_step_and_not_the_next(monkeypatch):
+    monkeypatch.setattr("recommender.core.forests.fit", lambda *_, **__: 1 / 0)
+    forests = Pipeline(SCREENED).screen.forests
+    forests.learn(np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1])), ALL[:100])
+    forests.advance(1000)
+    with pytest.raises(ZeroDivisionError):
+        forests.advance(1000 + 60_000)
+    forests.advance(1000 + 61_000)

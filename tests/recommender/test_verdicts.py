@@ -1,11 +1,16 @@
 """Verdicts are kept with the step that gave them, and the last word with the step that spoke it."""
 
-from math import inf
+from math import inf, nan
 
+import numpy as np
 import pytest
 
 from recommender import learner, log, metrics, verdicts
-from recommender.core.screen import Reason, Verdict
+from recommender.core.evaluation import NOTHING
+from recommender.core.evidence import UNKNOWN, Evidence
+from recommender.core.feature_kernels import FEATURES
+from recommender.core.pipeline import Revised, StepResult
+from recommender.core.screen import Reason, Verdict, Verdicts, admitted
 from recommender.models import Checkpoint, EventVerdict, Learner, Step
 from tests.recommender.logs import clicks, events
 
@@ -76,3 +81,40 @@ def test_with_the_screen_off_everything_is_admitted(settings):
     learner.learn(0)
     assert EventVerdict.objects.count() == 0
     assert learner._warm[0].pipeline.trend.contributions("x").size == 1
+
+
+def test_a_verdict_is_stored_with_its_evidence():
+    rng = np.random.default_rng(1)
+    percentiles = rng.integers(0, 101, (3, len(FEATURES))).astype(np.uint8)
+    percentiles[0, 1] = UNKNOWN
+    p_values = np.array([[0.5, 0.25, nan], [nan] * 3, [nan, 0.125, 0.75]], np.float32)
+    evidence = Evidence(np.array([0, 2, 3]), percentiles, p_values, 0.001)
+    verdict = np.array([1, 0, 2, 1, 1], np.int8)  # the last is an undo that waits: nothing is known against it
+    screened = Verdicts(verdict, np.full(5, 0.5, np.float32), np.full(5, 72, np.int32), evidence=evidence)
+    log.append(clicks(5))
+    stored = log.read(after=log.Position(), since_ms=0, limit=5)
+    verdicts.store(shard=0, first_ordinal=7, step=4, events=stored, result=StepResult(5, 1, NOTHING, screened))
+    rows = list(EventVerdict.objects.order_by("ordinal"))
+    assert [row.ordinal for row in rows] == [7, 9, 10, 11]
+    assert [(row.xid, row.seq) for row in rows] == [(stored.xid[at], stored.seq[at]) for at in (0, 2, 3, 4)]
+    assert [row.was_held for row in rows] == [True, False, True, True]
+    assert [row.p_values for row in rows] == [[0.5, 0.25, None], None, [None, 0.125, 0.75], None]
+    assert [row.alpha for row in rows] == [0.001, 0.001, 0.001, None]
+    assert verdicts.percentiles(rows[0])[FEATURES[1]] is None
+    assert list(verdicts.percentiles(rows[1]).values()) == percentiles[1].tolist()
+    assert verdicts.percentiles(rows[3]) == {}
+
+
+def test_what_is_revised_twice_in_a_step_has_the_last_word_and_every_reason():
+    log.append(clicks(3))
+    learner.learn(0)
+    held = Verdicts(np.array([1, 0, 0], np.int8), np.zeros(3, np.float32), np.full(3, 1, np.int32))
+    stored = log.read(after=log.Position(), since_ms=0, limit=3)
+    revised = Revised(np.array([0, 2, 0]), np.array([0, 2, 2], np.int8), np.array([0, 4, 2], np.int32))
+    verdicts.store(shard=0, first_ordinal=0, step=1, events=stored, result=StepResult(3, 2, NOTHING, held))
+    verdicts.store(
+        shard=0, first_ordinal=3, step=2, events=stored, result=StepResult(0, 0, NOTHING, admitted(0), revised)
+    )
+    first, last = EventVerdict.objects.order_by("ordinal")
+    assert (first.ordinal, first.step, first.verdict, first.reasons, first.revised_in) == (0, 1, 2, 3, 2)
+    assert (last.ordinal, last.step, last.verdict, last.reasons, last.was_held) == (2, 1, 2, 4, False)

@@ -1,0 +1,56 @@
+"""The rules of the screen: from what was found of an event to its verdict, its reasons, and whether it is cleared.
+
+    flags (feature_kernels) ──┐
+    what forests find strange ┴──> admit | hold | quarantine; reasons; cleared = forests may learn from it
+
+An event that is exposed (lockstep, cohort, flood) is quarantined whatever its window; any other needs an anomalous
+window, and is quarantined on evidence against the actor, held as a newcomer, admitted else.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from recommender.core import feature_kernels as fk
+
+ADMIT, HOLD, QUARANTINE = 0, 1, 2  # core.screen.Verdict
+BY_ACTOR, BY_ITEM, BY_NETWORK = 1, 2, 4  # which forests find an event strange
+EXPOSED = fk.IS_LOCKSTEP | fk.IS_COHORT | fk.IS_FLOOD
+CROWDED = fk.IS_CROWD | fk.IS_NETWORK
+
+
+@njit(cache=True)
+def decide(
+    flags: NDArray[np.int32],
+    strange: NDArray[np.uint8],
+    names: NDArray[np.int32],
+    verdict: NDArray[np.int8],
+    reason: NDArray[np.int32],
+    is_cleared: NDArray[np.uint8],
+) -> int:
+    """Write verdicts, reasons and who is cleared of the events with a flag of TO_DECIDE. How many show lockstep.
+
+    strange: of BY_*; names: int32 (64,), the reason that goes with the flag, or (from 32) BY_*, of that bit."""
+    n_exposed = 0
+    for i in range(flags.size):
+        flag = flags[i]
+        if not flag & fk.TO_DECIDE:
+            continue
+        n_exposed += (flag & fk.IS_LOCKSTEP) != 0
+        for bit in range(32):
+            if flag >> bit & 1 and (1 << bit != fk.IS_REGULAR or flag & fk.IS_ACTIVE):
+                reason[i] |= names[bit]
+        for bit in range(3):
+            if strange[i] >> bit & 1:
+                reason[i] |= names[32 + bit]
+        is_anomalous = (strange[i] & (BY_ITEM | BY_NETWORK)) != 0 or (
+            flag & fk.IS_ACTIVE != 0 and flag & CROWDED != 0
+        )
+        is_exposed = flag & EXPOSED != 0
+        is_odd_actor = flag & fk.IS_REGULAR != 0 or strange[i] & BY_ACTOR != 0
+        if is_exposed or (is_anomalous and is_odd_actor):
+            verdict[i] = QUARANTINE
+        elif is_anomalous and flag & fk.IS_NOVEL != 0:
+            verdict[i] = HOLD
+        is_cleared[i] = flag & fk.IS_ASKED != 0 and not is_exposed and flag & CROWDED == 0
+    return n_exposed
