@@ -68,7 +68,6 @@ from recommender.core.kernels import (
     EPOCH_OCTAVES,
     N_EPOCHS,
     POW,
-    SIZE_CLASSES,
     SPENT_BITS,
     TICK_BITS,
     TICKS,
@@ -241,7 +240,8 @@ class Trend:
         """
         n = len(events.item)
         grown = [table.reserve(n) for table in (self.items, self.regions, self.pairs, self.actors)]
-        grown.append(self.networks.reserve(2 * int(np.count_nonzero(events.prefix))))
+        if events.prefix.any():
+            grown.append(self.networks.reserve(2 * n))
         if any(grown):
             self._views = self._view_tables()
         ranks = np.zeros((n, 2), np.int8)
@@ -309,10 +309,8 @@ class Trend:
         kernels.fill_slots(wanted.slots, wanted.keys, len(rows))
         found = kernels.sizes_of(self._views[0], self._views[5], wanted.slots, wanted.keys, len(rows))
         answer = {}
-        for place, row in enumerate(rows):
-            classes = [
-                found[place, each].tolist() for each in range(SIZE_CLASSES - 1, -1, -1) if found[place, each, 0]
-            ]
+        for of_item, row in zip(found, rows, strict=True):
+            classes = of_item[np.flatnonzero(of_item[:, 0])[::-1]].tolist()
             small = classes[MAX_SIZES - 1 :]
             if len(small) > 1:
                 classes[MAX_SIZES - 1 :] = [[sum(n for n, _, _ in small), sum(s for _, s, _ in small), small[0][2]]]
