@@ -68,7 +68,6 @@ from recommender.core.kernels import (
     EPOCH_OCTAVES,
     N_EPOCHS,
     POW,
-    SIZE_CLASSES,
     SPENT_BITS,
     TICK_BITS,
     TICKS,
@@ -241,7 +240,7 @@ class Trend:
         not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item).
         """
         n = len(events.item)
-        n_networks = 2 * int(np.count_nonzero(events.prefix))
+        n_networks = 2 * n if events.prefix.any() else 0
         if n > self._room or n_networks > self._network_room:
             self._make_room(n, n_networks)
         self._room -= n
@@ -318,10 +317,8 @@ class Trend:
         kernels.fill_slots(wanted.slots, wanted.keys, len(rows))
         found = kernels.sizes_of(self._views[0], self._views[5], wanted.slots, wanted.keys, len(rows))
         answer = {}
-        for place, row in enumerate(rows):
-            classes = [
-                found[place, each].tolist() for each in range(SIZE_CLASSES - 1, -1, -1) if found[place, each, 0]
-            ]
+        for of_item, row in zip(found, rows, strict=True):
+            classes = of_item[np.flatnonzero(of_item[:, 0])[::-1]].tolist()
             small = classes[MAX_SIZES - 1 :]
             if len(small) > 1:
                 classes[MAX_SIZES - 1 :] = [[sum(n for n, _, _ in small), sum(s for _, s, _ in small), small[0][2]]]
