@@ -12,7 +12,7 @@ attack, bit for bit (invariant: excluded actors leave no trace).
 
 import pickle
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,11 +204,11 @@ def make(name: str, config: Config) -> Defence:
     if name == "full":
         return Product(switched(config, trust=True, screen=True))
     if name == "forest":
-        return kind(name)(config)  # type: ignore[no-any-return]
+        return kind(name)(config)
     raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
 
 
-def kind(name: str) -> Any:
+def kind(name: str) -> type[Product] | type[Raw]:
     """The class of a defence."""
     if name == "forest":
         from recommender.attack.forest import Forest  # noqa: PLC0415  PyOD takes two seconds to import
