@@ -30,6 +30,7 @@ from recommender.core.pipeline import Config
 
 SYNTHETIC, SMALL = "synthetic", "small-town"
 TOWNS: dict[str, dict[str, Any]] = {SYNTHETIC: {}, SMALL: {"days": 2.2, "n_readers": 40_000}}
+TOWN_SEED = 1
 MAX_OPEN = 2  # logs a process keeps
 DATA_VARIABLE = "GROUNDSWELL_DATA"
 MAIN_LOG = "globo_news.parquet"
@@ -52,12 +53,11 @@ def _mute(text: str) -> None:
 
 
 class Log(NamedTuple):
-    """Which log: a file or a town, rows at most, the seed of a town, with or without honest machines."""
+    """Which log: its file, and rows at most."""
 
     name: str
     config: Config
     limit: int | None = None
-    seed: int = 1
 
 
 @dataclass(slots=True)
@@ -96,11 +96,17 @@ def default_logs() -> list[str]:
 
 
 def open_site(log: Log) -> Site:
-    """A log file, or a town."""
-    if log.name in TOWNS:
-        frame = Town(seed=log.seed, **TOWNS[log.name]).make()
-        return Site.of(log.name, frame.head(log.limit) if log.limit else frame, log.config)
+    """A log file, read whole or up to its limit."""
     return Site.read(Path(log.name), log.config, limit=log.limit)
+
+
+def _made(name: str, folder: str) -> str:
+    """The file of a log: a town is made once, and read by every process."""
+    if name not in TOWNS:
+        return name
+    path = Path(folder) / f"{name}.parquet"
+    Town(seed=TOWN_SEED, **TOWNS[name]).make().write_parquet(path)
+    return str(path)
 
 
 def measure(
@@ -114,9 +120,9 @@ def measure(
     say: Say = _mute,
 ) -> list[Found]:
     """The benchmark of some logs, in their order."""
-    logs = [Log(name, config, limit) for name in names]
     found = []
     with tempfile.TemporaryDirectory(prefix="groundswell-attack-") as folder, _runner(n_processes, say) as run:
+        logs = [Log(_made(name, folder), config, limit) for name in names]
         starts: list[list[int]] = []
         is_mixed: list[bool] = []
         spikes: list[pl.DataFrame] = []
