@@ -39,7 +39,7 @@ format: setup-dev  ## put the style right
 bench: setup  ## what this machine can do, as a table (ARGS="--json")
 	@$(BIN)/python manage.py bench $(ARGS)
 
-attack: setup ## the attacks against the defences, as tables; 20 minutes (ARGS="--readme")
+attack: setup ## the attacks against the defences; ten minutes on two cores (ARGS="--quick", ARGS="--readme")
 	@$(BIN)/python manage.py attack run $(ARGS)
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from recommender.attack import columns, defences
 from recommender.attack.campaign import Campaign
 from recommender.attack.catalogue import MACHINES
-from recommender.attack.defences import Defence, Judged
+from recommender.attack.defences import Defence, Judged, Product
 from recommender.attack.ledger import AUTOMATA, INJECTED, Ledger
 from recommender.attack.world import World, as_text, see
 from recommender.core.events import EventBatch
@@ -98,10 +98,12 @@ class Trace:
 
 
 class Warm:
-    """Saved states of defences at the start times; each defence folds the log once."""
+    """Saved states of defences at the start times; each defence folds the log once. In memory, or in a folder, where
+    other processes find them."""
 
-    def __init__(self, site: Site, starts_ms: Sequence[int]) -> None:
+    def __init__(self, site: Site, starts_ms: Sequence[int], folder: Path | None = None) -> None:
         self.site, self.starts_ms = site, sorted(set(starts_ms))
+        self._folder = folder
         self._saved: dict[tuple[str, int], bytes] = {}
         self._open: dict[tuple[str, int], Defence] = {}  # restored once, copied for every run from this start
 
@@ -128,24 +130,39 @@ class Warm:
         for number in range(n_steps):
             at_ms = first_ms + number * WARM_STEP_MS
             if at_ms in due and name != "forest":
-                self._saved[name, at_ms] = defence.save()
+                self._put(name, at_ms, defence.save())
             if cuts[number] == cuts[number + 1]:
                 continue
             judged = defence.step(batch[slice(int(cuts[number]), int(cuts[number + 1]))])
             if on_step:
                 on_step(at_ms + WARM_STEP_MS, defence, judged)
         if until_ms in due:
-            self._saved[name, until_ms] = defence.save()
+            self._put(name, until_ms, defence.save())
 
     def state(self, name: str, start_ms: int) -> Defence:
         """A defence as it was at a start."""
         key = (name, start_ms)
         if key not in self._saved:
-            self.fold(name)
+            path = self._path(name, start_ms)
+            if path is not None and path.exists():
+                self._saved[key] = path.read_bytes()
+            else:
+                self.fold(name)
+        kind = defences.kind(name)
+        if not issubclass(kind, Product):
+            return kind.restore(self._saved[key])
         if key not in self._open:
             self._open = {other: state for other, state in self._open.items() if other[1] == start_ms}
-            self._open[key] = type(defences.make(name, self.site.config)).restore(self._saved[key])
+            self._open[key] = kind.restore(self._saved[key])
         return copy.deepcopy(self._open[key])  # as exact as from its bytes, and fifty times as fast
+
+    def _path(self, name: str, start_ms: int) -> Path | None:
+        return self._folder / f"{self.site.name}-{name}-{start_ms}" if self._folder else None
+
+    def _put(self, name: str, start_ms: int, state: bytes) -> None:
+        self._saved[name, start_ms] = state
+        if (path := self._path(name, start_ms)) is not None:
+            path.write_bytes(state)
 
 
 class _Sight:

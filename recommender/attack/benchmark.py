@@ -20,6 +20,7 @@ from recommender.attack.defences import Defence, Product
 
 TAIL_S = 120  # after an attack's last act
 STOLEN = frozenset({"A9", "A14"})  # accounts with a history may weigh up to 1
+SINGLE = frozenset({"A1"})  # of any budget it uses one account
 MAX_ACTORS = 30_000
 WEIGHTED = ("trust", "full")  # whose margin is in other units than the undefended price
 CROWD = (4.0, 16.0)  # sizes of the look-alikes, in prices
@@ -33,7 +34,7 @@ class Choice:
     look_alikes: tuple[str, ...] = tuple(LOOK_ALIKES)
     defences: tuple[str, ...] = ("none", "forest", "caps", "trust", "full", "oracle")
     prices: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
-    margins: tuple[float, ...] = (0.5, 2.0)
+    margins: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     variants: tuple[Variant, ...] = ("plain", "black-box", "white-box")
     adaptive_prices: tuple[float, ...] = (2.0,)
     adaptive_margins: tuple[float, ...] = (0.9,)
@@ -47,10 +48,6 @@ class _Run:
     variant: Variant
     unit: str
     multiple: float
-
-    @property
-    def key(self) -> str:
-        return f"{self.code} {self.variant} {self.unit} {self.multiple}"
 
 
 @dataclass(slots=True)
@@ -68,18 +65,20 @@ class _Ready:
     def seconds(self) -> int:
         return int(self.campaign.time_s) + TAIL_S + 1
 
+    def again(self) -> Campaign:
+        """The same campaign from its beginning."""
+        return Campaign(self.plan, self.run.variant)
+
 
 def run(site: Site, choice: Choice, warm: Warm, starts_ms: Sequence[int]) -> Iterator[dict[str, Any]]:
     """All records, start by start. `warm` may have been folded already."""
     for number, start_ms in enumerate(starts_ms):
-        undefended: dict[str, Trace] = {}
         for name in choice.defences:
-            yield from _against(name, site, choice, warm, (number, start_ms), undefended)
+            yield from against(name, site, choice, warm, (number, start_ms))
 
 
-def _against(
-    name: str, site: Site, choice: Choice, warm: Warm, start: tuple[int, int], undefended: dict[str, Trace]
-) -> Iterator[dict[str, Any]]:
+def against(name: str, site: Site, choice: Choice, warm: Warm, start: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """The records of one defence at one start (its number, and its time in ms): independent of all others."""
     number, start_ms = start
     folded = "none" if name == "oracle" else name
     state, bare = warm.state(folded, start_ms), warm.state("none", start_ms)
@@ -109,8 +108,10 @@ def _against(
         attacked = clean
         if name != "oracle" or one.plan.goal == "benign":
             attacked = follow(warm.state(folded, start_ms), site, start_ms, one.seconds, campaign=one.campaign)
-        if name == "none" and one.plan.goal == "benign":
-            undefended[one.run.key] = attacked
+        beside = {}
+        if one.plan.goal == "benign":
+            for other in _yardsticks(name, choice):
+                beside[other] = follow(warm.state(other, start_ms), site, start_ms, one.seconds, campaign=one.again())
         yield {
             "site": site.name,
             "defence": name,
@@ -126,10 +127,17 @@ def _against(
             "events": len(one.plan.rows),
             "price": one.price,
             "margin": one.margin,
-        } | _outcome(name, one, attacked, clean, undefended.get(one.run.key))
+        } | _outcome(name, one, attacked, clean, beside)
 
 
-def _outcome(name: str, one: _Ready, attacked: Trace, clean: Trace, bare: Trace | None) -> dict[str, Any]:
+def _yardsticks(name: str, choice: Choice) -> list[str]:
+    """Lists beside which an honest crowd may look late: without any defence, and without the screen."""
+    if name in ("none", "oracle"):
+        return []
+    return ["none", "trust"] if name == "full" and "trust" in choice.defences else ["none"]
+
+
+def _outcome(name: str, one: _Ready, attacked: Trace, clean: Trace, beside: dict[str, Trace]) -> dict[str, Any]:
     bounded = name not in ("none", "forest", "oracle")
     weight = (1.0 if one.run.code in STOLEN else clean.fresh_weight) if bounded else None
     target = one.plan.targets[0]
@@ -140,13 +148,9 @@ def _outcome(name: str, one: _Ready, attacked: Trace, clean: Trace, bare: Trace 
     least = metrics.price(min(gaps, default=0.0), 0.0, weight or 1.0)
     found["margin_least"] = least
     found["is_below_margin"] = bounded and one.plan.goal == "promote" and one.plan.n_actors < least
-    if one.plan.goal == "benign" and bare is not None:
-        now, then = metrics.reached(attacked, target), metrics.reached(bare, target)
-        found["delay_s"] = {
-            str(place): None if (came := now[place]) is None else came - due
-            for place, due in then.items()
-            if due is not None
-        }
+    for other, trace in beside.items():
+        key = "delay_s" if other == "none" else "delay_by_screen_s"
+        found[key] = metrics.delays(attacked, trace, target)
     return found
 
 
@@ -157,13 +161,13 @@ def _runs(choice: Choice, name: str) -> list[_Run]:
     has_margin = name in ("caps", "trust", "full")
     for code in choice.attacks:
         runs += [_Run(code, "plain", "price", multiple) for multiple in choice.prices if "plain" in choice.variants]
-        if name in WEIGHTED and "plain" in choice.variants:
+        if name in WEIGHTED and "plain" in choice.variants and code not in SINGLE:
             runs += [_Run(code, "plain", "margin", multiple) for multiple in choice.margins]
         for variant in choice.variants:
             if variant == "plain" or not has_margin or attack(code).GOAL != "promote":
                 continue
             runs += [_Run(code, variant, "price", multiple) for multiple in choice.adaptive_prices]
-            if name in WEIGHTED:
+            if name in WEIGHTED and code not in SINGLE:
                 runs += [_Run(code, variant, "margin", multiple) for multiple in choice.adaptive_margins]
     for code in choice.look_alikes:
         runs += [_Run(code, "plain", "price", multiple) for multiple in CROWD]

@@ -204,10 +204,17 @@ def make(name: str, config: Config) -> Defence:
     if name == "full":
         return Product(switched(config, trust=True, screen=True))
     if name == "forest":
+        return kind(name)(config)
+    raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
+
+
+def kind(name: str) -> type[Product] | type[Raw]:
+    """The class of a defence."""
+    if name == "forest":
         from recommender.attack.forest import Forest  # noqa: PLC0415  PyOD takes two seconds to import
 
-        return Forest(config)
-    raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
+        return Forest
+    return Raw if name == "none" else Product
 
 
 def switched(config: Config, *, trust: bool, screen: bool) -> Config:

@@ -9,6 +9,7 @@ through teaches the forest that it is normal.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Forest(Raw):
         self._items: dict[int, set[int]] = {}
         self._flagged: OrderedDict[int, None] = OrderedDict()
         self._fresh: set[int] = set()  # acted since they were judged
-        self._forest: IForest | None = None
+        self._forest: _Trees | None = None
         self._threshold = np.inf
         self._refit_ms = self._judge_ms = 0
 
@@ -91,7 +92,7 @@ class Forest(Raw):
         self._fresh.clear()
         if not actors:
             return
-        scores = self._forest.decision_function(self._features(actors))
+        scores = self._forest.scores(self._features(actors))
         for row in np.flatnonzero(scores > self._threshold).tolist():
             self._flagged[actors[row]] = None
         while len(self._flagged) > MAX_ACTORS:
@@ -102,5 +103,32 @@ class Forest(Raw):
         if len(accepted) < MIN_ACTORS:
             return
         features = self._features(accepted)
-        self._forest = IForest(n_estimators=N_TREES, random_state=0).fit(features)
-        self._threshold = float(np.quantile(self._forest.decision_function(features), 1 - FLAGGED_SHARE))
+        self._forest = _Trees(IForest(n_estimators=N_TREES, random_state=0).fit(features))
+        self._threshold = float(np.quantile(self._forest.scores(features), 1 - FLAGGED_SHARE))
+
+
+class _Trees:
+    """A fitted forest's trees alone. For a handful of actors every few seconds PyOD's own `decision_function` costs
+    fifty times as much, all of it in checks and thread pools; the order of scores is the same."""
+
+    def __init__(self, forest: IForest) -> None:
+        self._trees = [(each.tree_, _path_lengths(each.tree_)) for each in forest.detector_.estimators_]
+
+    def scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """More is more anomalous: less the mean length of the path to an actor's leaf. float64 (n,)."""
+        rows = np.ascontiguousarray(features, np.float32)
+        total = np.zeros(len(rows))
+        for tree, lengths in self._trees:
+            total -= lengths[tree.apply(rows)]
+        return total / len(self._trees)
+
+
+def _path_lengths(tree: Any) -> NDArray[np.float64]:
+    """By node: splits above it, and those that its samples would still take (Liu, Ting, Zhou, 2008, eq. 1)."""
+    n = tree.n_node_samples.astype(np.float64)
+    depth = np.zeros(len(n))
+    for node, (left, right) in enumerate(zip(tree.children_left.tolist(), tree.children_right.tolist(), strict=True)):
+        if left >= 0:  # parents come before their children
+            depth[left] = depth[right] = depth[node] + 1
+    further = 2 * (np.log(np.maximum(n - 1, 1)) + np.euler_gamma) - 2 * (n - 1) / n
+    return depth + np.where(n > 2, further, np.where(n == 2, 1.0, 0.0))

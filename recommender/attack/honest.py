@@ -1,7 +1,7 @@
 """What a defence costs those who did nothing: a log without an attack, folded once, list by list.
 
-    Warm.fold(on_step=Diary) ──> Diary: the first places every five seconds, verdicts by group, whether the item of
-                                 each event stood in the list ──> spikes delayed, honest events held, hit rate kept
+    Warm.fold(on_step=Diary.note) ──> Pages: the first places every five seconds, verdicts by group, whether the item
+                                      of each event stood in the list ──> spikes delayed, events held, hit rate kept
 
 A spike is an item-hour with ten times the item's hourly average of the day before, and at least MIN_SPIKE acts. It is
 delayed by the time between the moment an undefended list shows the item at the best place it holds there for a minute
@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recommender.attack import metrics
 from recommender.attack.arena import DEPTH, WARM_STEP_MS, Site
 from recommender.attack.defences import Defence, Judged, Product
 from recommender.attack.ledger import READERS, Ledger
@@ -30,35 +31,42 @@ MANY_ACTORS = 20  # behind one address
 GRACE_MS = 1_800_000  # past the hour, in which a delayed spike may still arrive
 
 
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What a diary says in the end, without the log. at_ms: int64 (n,), ascending; tops: int32 (n, DEPTH), items by
+    number, -1 where the list was shorter; numbers: of the items; summary: see `Diary.summary`. 80 bytes a step."""
+
+    at_ms: NDArray[np.int64]
+    tops: NDArray[np.int32]
+    numbers: dict[str, int]
+    summary: dict[str, Any]
+
+    def ranks(self, item: str, start_ms: int, end_ms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Times of the steps in between, and the item's place after each, DEPTH + 1 where it was in none."""
+        first, end = np.searchsorted(self.at_ms, [start_ms, end_ms])
+        is_here = self.tops[first:end] == self.numbers.get(item, -2)
+        return self.at_ms[first:end], np.where(is_here.any(axis=1), is_here.argmax(axis=1) + 1, DEPTH + 1)
+
+
 @dataclass(slots=True)
 class Diary:
-    """Notes of one fold. tops: the first places after each step, by the time after it."""
+    """Notes of one fold: the first places after each step, by the time after it."""
 
     site: Site
-    at_ms: list[int] = field(default_factory=list)
-    tops: list[list[str]] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
     hits: int = 0
     events: int = 0
     quality: dict[str, float] = field(default_factory=dict)
+    _at_ms: list[int] = field(default_factory=list)
+    _tops: list[NDArray[np.int32]] = field(default_factory=list)
+    _shown: set[str] = field(default_factory=set)
+    _numbers: dict[str, int] = field(default_factory=dict)
     _row: int = 0
-    _index: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
 
-    def ranks(self, item: str, start_ms: int, end_ms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Times of the steps in between, and the item's place after each, DEPTH + 1 where it was in none."""
-        if not self._index:
-            for step, top in enumerate(self.tops):
-                for number, each in enumerate(top, 1):
-                    steps, places = self._index.setdefault(each, ([], []))
-                    steps.append(step)
-                    places.append(number)
-        times = np.asarray(self.at_ms)
-        first, end = np.searchsorted(times, [start_ms, end_ms])
-        rank = np.full(end - first, DEPTH + 1, np.int64)
-        at, place = (np.array(each, np.int64) for each in self._index.get(item, ([], [])))
-        inside = slice(*np.searchsorted(at, [first, end]).tolist())
-        rank[at[inside] - first] = place[inside]
-        return times[first:end], rank
+    def pages(self) -> Pages:
+        """What was noted so far."""
+        tops = np.array(self._tops, np.int32).reshape(-1, DEPTH)
+        return Pages(np.array(self._at_ms, np.int64), tops, self._numbers, self.summary())
 
     def note(self, at_ms: int, defence: Defence, judged: Judged) -> None:
         """After each step; see `arena.OnStep`."""
@@ -67,12 +75,14 @@ class Diary:
         self._row = rows.stop
         times, group = self.site.batch.received_ms[rows], self.site.group[rows]
         self.ledger.note(at_ms, rows.start, times, group, np.zeros(n, np.bool_), judged)
-        if self.tops:
-            shown = set(self.tops[-1])
-            self.hits += sum(item in shown for item in self.site.batch.item_names[rows])
+        if self._at_ms:
+            self.hits += sum(item in self._shown for item in self.site.batch.item_names[rows])
             self.events += n
-        self.at_ms.append(at_ms)
-        self.tops.append(defence.top(DEPTH)[0])
+        items, numbers = defence.top(DEPTH)[0], self._numbers
+        self._shown = set(items)
+        self._at_ms.append(at_ms)
+        row = [numbers.setdefault(item, len(numbers)) for item in items]
+        self._tops.append(np.array(row + [-1] * (DEPTH - len(row)), np.int32))
         if isinstance(defence, Product):
             quality = defence.pipeline.evaluation.total("trending")
             self.quality = {"hr20": quality.hit_rate, "mrr20": quality.mean_reciprocal_rank}
@@ -127,7 +137,7 @@ def find_spikes(site: Site, *, until_ms: int | None = None) -> pl.DataFrame:
     return spikes.filter(is_spike, pl.col("hour").is_between(first, last)).with_columns(pl.col("hour") * HOUR_MS)
 
 
-def delays(spikes: pl.DataFrame, undefended: Diary, defended: Diary) -> pl.DataFrame:
+def delays(spikes: pl.DataFrame, undefended: Pages, defended: Pages) -> pl.DataFrame:
     """By spike that an undefended list shows at all: its place there, and by how many seconds the defended list is
     later with it at that place, at one or two places below, and in the first 20 and 10 (null: never; negative:
     earlier)."""
@@ -135,7 +145,7 @@ def delays(spikes: pl.DataFrame, undefended: Diary, defended: Diary) -> pl.DataF
     for spike in spikes.iter_rows(named=True):
         start_ms, item = spike["hour"], spike["item"]
         bare = undefended.ranks(item, start_ms, start_ms + HOUR_MS)
-        place = _best_held(bare[1])
+        place = metrics.best_held(bare[1], HELD_STEPS)
         if place > DEPTH:
             continue
         ours = defended.ranks(item, start_ms, start_ms + HOUR_MS + GRACE_MS)
@@ -169,13 +179,6 @@ def lateness(found: pl.DataFrame) -> dict[str, Any]:
             "p95_s": came.quantile(0.95) if len(came) else None,
         }
     return answer
-
-
-def _best_held(rank: NDArray[np.int64]) -> int:
-    """The best place an item kept, or bettered, for HELD_STEPS in a row."""
-    if len(rank) < HELD_STEPS:
-        return DEPTH + 1
-    return int(np.lib.stride_tricks.sliding_window_view(rank, HELD_STEPS).max(axis=1).min())
 
 
 def _first(ranks: tuple[NDArray[np.int64], NDArray[np.int64]], place: int) -> int | None:

@@ -1,8 +1,10 @@
-"""What a run was worth, as numbers. Definitions as in the issue's list; every function is pure.
+"""What a run was worth, as numbers. Every function is pure.
 
 success      a target stands in the served list for 60 s or more in which it does not stand there in the clean run
              (demotion: is missing from it; disturbance: two or more of the clean list are missing)
 detect_s     from the first act on a target to the first of them that is not admitted
+lift         places a target stood higher than at the same second of the clean run, at its best
+exposure     share of all attention to the served list that false places took (DRAW: what a place draws)
 contain_s    from the first act on a target to the last second of a false place; 0 where there is none
 violations   seconds in which a target holds a false place although the accounts that had acted on it by then, at the
              weight of a new account (of a full one, where accounts are stolen), did not reach the clean run's gap
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.attack.arena import SERVED, Trace
+from recommender.attack.arena import DEPTH, SERVED, Trace
 from recommender.attack.base import Goal
 from recommender.attack.ledger import AUTOMATA, INJECTED
 from recommender.core.screen import ADMIT
@@ -41,6 +43,7 @@ def compare(
         "clean_rank": min(int(clean.rank(target)[:n].min(initial=21)) for target in targets),
         "detect_s": _seconds(ledger.first_alarm_ms, ledger.first_ms),
         "contain_s": max(0.0, float(last + 1 - start_s)) if last >= 0 else 0.0,
+        "lift": _lift(attacked, clean, targets) if goal == "promote" else None,
         "is_contained": last < n - 1,
         "exposure": _exposure(attacked, false, targets, goal),
         "churn": _churn(attacked, clean, targets),
@@ -117,11 +120,27 @@ def proportion(n_hits: int, n: int) -> tuple[float, float, float]:
     return share, max(0.0, middle - half) if n_hits else 0.0, min(1.0, middle + half)
 
 
-def reached(trace: Trace, item: str, places: Sequence[int] = (20, 10, 5)) -> dict[int, int | None]:
-    """The first second in which an item stood at each place or better."""
-    rank = trace.rank(item)
-    firsts = {place: np.flatnonzero(rank <= place) for place in places}
-    return {place: int(found[0]) if len(found) else None for place, found in firsts.items()}
+def best_held(rank: NDArray[np.int64], n_steps: int) -> int:
+    """The best place an item kept, or bettered, for n_steps in a row; DEPTH + 1 where there is none.
+
+    >>> best_held(np.array([21, 3, 2, 3, 1, 21]), 3)
+    3
+    """
+    if len(rank) < n_steps:
+        return DEPTH + 1
+    return int(np.lib.stride_tricks.sliding_window_view(rank, n_steps).max(axis=1).min())
+
+
+def delays(now: Trace, then: Trace, item: str) -> dict[str, float | None]:
+    """By how many seconds a list shows an item later than another does: at the best place it holds there for a minute
+    ("same"), and in the first 20 and 10. None: never; nothing where the other never shows it there either."""
+    ranks, due = now.rank(item), then.rank(item)
+    found: dict[str, float | None] = {}
+    for name, place in (("same", best_held(due, SUCCESS_S)), ("20", DEPTH), ("10", SERVED)):
+        was, came = np.flatnonzero(due <= place), np.flatnonzero(ranks <= place)
+        if place <= DEPTH and len(was):
+            found[name] = float(came[0] - was[0]) if len(came) else None
+    return found
 
 
 def _false_places(attacked: Trace, clean: Trace, targets: Sequence[str], goal: Goal) -> NDArray[np.bool_]:
@@ -143,6 +162,12 @@ def _exposure(attacked: Trace, false: NDArray[np.bool_], targets: Sequence[str],
     draw = 1 / np.log2(np.arange(2, SERVED + 2))
     rank = np.array([attacked.rank(target)[: false.shape[1]] for target in targets])
     return float((draw[np.minimum(rank, SERVED) - 1] * false).sum() / (draw.sum() * false.shape[1]))
+
+
+def _lift(attacked: Trace, clean: Trace, targets: Sequence[str]) -> int:
+    """Places by which a target stood higher at its best, within the first DEPTH + 1."""
+    n = min(len(attacked.tops), len(clean.tops))
+    return max(int((clean.rank(target)[:n] - attacked.rank(target)[:n]).max(initial=0)) for target in targets)
 
 
 def _churn(attacked: Trace, clean: Trace, targets: Sequence[str]) -> float:

@@ -135,7 +135,8 @@ class _Items:
         for number in np.unique(slot):
             acts = np.flatnonzero(slot == number)
             age = number * SLOT_S - self.born_s
-            weight = self.pull * np.where(age >= 0, (1 - np.exp(-(age + 60) / 900)) * np.exp(-age / FADE_S), 0.0)
+            since = np.maximum(age, 0.0)
+            weight = self.pull * np.where(age >= 0, (1 - np.exp(-(since + 60) / 900)) * np.exp(-since / FADE_S), 0.0)
             for category in range(-1, CATEGORIES):
                 mine = acts[(~is_own[acts]) if category < 0 else is_own[acts] & (favourite[acts] == category)]
                 if not len(mine):

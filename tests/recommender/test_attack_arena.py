@@ -5,15 +5,18 @@ import orjson
 import polars as pl
 import pytest
 from django.core.management import call_command
+from pyod.models.iforest import IForest
 
-from recommender.attack import benchmark, columns, metrics, prices
+from recommender.attack import benchmark, columns, metrics, prices, suite, tightness
 from recommender.attack.arena import Trace, follow
 from recommender.attack.benchmark import Choice
 from recommender.attack.campaign import Campaign
 from recommender.attack.catalogue import attack
-from recommender.attack.honest import Diary, delays, find_spikes, lateness
-from recommender.attack.report import CLOSE, OPEN, render, update_readme
+from recommender.attack.forest import _Trees
+from recommender.attack.honest import Diary, Pages, delays, find_spikes, lateness
+from recommender.attack.suite import Found
 from recommender.attack.synthetic import Town
+from recommender.attack.tables import of_log
 from recommender.core.pipeline import Pipeline
 from tests.recommender import attacks
 
@@ -154,11 +157,11 @@ def test_a_spike_shown_as_soon_as_without_a_defence_is_not_late():
     warm = type(attacks.warm())(site, [int(site.batch.received_ms[-1]) // 5000 * 5000])
     diary = Diary(site)
     warm.fold("caps", on_step=diary.note)
-    spikes = find_spikes(site)
-    found = lateness(delays(spikes, diary, diary))
+    spikes, pages = find_spikes(site), diary.pages()
+    found = lateness(delays(spikes, pages, pages))
     assert found["spikes"] > 0
     assert all(found[key]["late"] == 0 for key in ("exact", "top20", "top10"))
-    assert diary.summary()["held"] == 0
+    assert pages.summary["held"] == 0
 
 
 def test_the_benchmark_writes_records_and_a_table():
@@ -170,31 +173,76 @@ def test_the_benchmark_writes_records_and_a_table():
     assert set(frame["defence"]) == {"none", "caps"}
     assert won["multiple"].min() == 2.0
     assert frame["violations"].fill_null(0).sum() == 0
-    table = render({"small": {"records": records}})
+    table = of_log(Found("small", records=records))
     assert "| A2 one host, a new id a click | 1/1 | 1/1 / 1/1 / 1/1 |" in table
     assert "flash crowd" in table
-
-
-def test_the_table_goes_between_the_readmes_markers(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{OPEN}\nold\n{CLOSE}\nafter\n")
-    update_readme(readme, "new\n")
-    assert readme.read_text() == f"before\n{OPEN}\nnew\n{CLOSE}\nafter\n"
-    readme.write_text("none")
-    with pytest.raises(ValueError, match="attack table"):
-        update_readme(readme, "new")
 
 
 def test_the_command_runs_and_leaves_raw_results(tmp_path, capsys):
     attacks.log().write_parquet(tmp_path / "log.parquet")
     call_command(
         "attack", "run", "--log", str(tmp_path / "log.parquet"), "--attacks", "A1,B2", "--budgets", "2",
-        "--seeds", "1", "--defences", "none,caps,oracle", "--variants", "plain", "--no-honest",
+        "--seeds", "1", "--defences", "none,caps,oracle", "--variants", "plain", "--no-honest", "--jobs", "1",
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
     lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
     assert {orjson.loads(line)["attack"] for line in lines} == {"A1", "B2"}
-    assert (tmp_path / "out" / "table.md").read_text() in capsys.readouterr().out
+    assert (tmp_path / "out" / "readme.md").read_text() in capsys.readouterr().out
+    assert "## log" in (tmp_path / "out" / "benchmark.md").read_text()
+
+
+@pytest.fixture
+def short_log(tmp_path):
+    path = tmp_path / "log.parquet"
+    attacks.log().write_parquet(path)
+    return str(path)
+
+
+def test_the_number_of_processes_changes_no_record(short_log):
+    choice = Choice(
+        attacks=("A12",), look_alikes=("B1",), defences=("none", "caps"), prices=(2.0,), variants=("plain",), seeds=1,
+    )  # fmt: skip
+    one, two = (suite.measure([short_log], choice, attacks.CONFIG, n_processes=n)[0] for n in (1, 2))
+    assert one.records
+    assert one.tightness
+    for name in ("records", "honest", "tightness", "starts_s"):
+        assert getattr(one, name) == getattr(two, name), name
+
+
+def test_the_margin_of_a_capped_list_is_nearly_what_a_strike_needs():
+    site, warm, start = attacks.site(), attacks.warm(), attacks.start_ms()
+    (found,) = tightness.measure("caps", site, warm, (0, start), seed=1)
+    assert found["margin"] <= found["needed"] <= 1.5 * found["margin"]
+
+
+def test_the_smallest_budget_is_searched_upwards_from_the_margin_and_given_up_at_eight():
+    assert tightness.smallest(lambda n: n >= 7, 7) == 7
+    assert tightness.smallest(lambda n: n >= 30, 10) == 30
+    assert tightness.smallest(lambda n: False, 10) is None
+
+
+def test_a_place_among_pages_is_that_of_its_step():
+    tops = np.array([[0, 1] + [-1] * 18, [1, 0] + [-1] * 18, [1] + [-1] * 19], np.int32)
+    pages = Pages(np.array([5000, 10_000, 15_000]), tops, {"a": 0, "b": 1}, {})
+    times, ranks = pages.ranks("a", 5000, 15_001)
+    assert (times.tolist(), ranks.tolist()) == ([5000, 10_000, 15_000], [1, 2, 21])
+    assert pages.ranks("unknown", 0, 20_000)[1].tolist() == [21, 21, 21]
+
+
+def test_a_crowd_is_late_by_the_place_it_held_without_a_defence():
+    then = trace([["x"] * 5] * 10 + [["t"]] * 90)
+    assert metrics.delays(trace([["x"]] * 80 + [["t"]] * 20), then, "t") == {"same": 70.0, "20": 70.0, "10": 70.0}
+    assert metrics.delays(trace([["x"]] * 100), then, "t")["same"] is None
+    assert metrics.delays(then, trace([["x"]] * 100), "t") == {}
+
+
+def test_the_lone_forests_trees_score_in_the_order_of_pyod():
+    rng = np.random.default_rng(1)
+    fitted = IForest(n_estimators=10, random_state=0).fit(rng.normal(size=(500, 6)))
+    strange = 2 * rng.normal(size=(40, 6))
+    assert (
+        np.argsort(_Trees(fitted).scores(strange)).tolist() == np.argsort(fitted.decision_function(strange)).tolist()
+    )
 
 
 def test_the_town_is_the_same_for_the_same_seed_and_has_everything_in_it():

@@ -1,12 +1,13 @@
 """`manage.py attack`: the catalogue, attacks into a log or at a server on this machine, the benchmark."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import polars as pl
@@ -15,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from recommender.attack import inject, report, suite, vandals
+from recommender.attack import inject, report, suite, tables, vandals
 from recommender.attack.base import TARGET_CHOICES
 from recommender.attack.benchmark import Choice
 from recommender.attack.campaign import VARIANTS
@@ -27,6 +28,8 @@ from recommender.client import Refused, Stopped
 from recommender.core.logfile import LogFileError
 from recommender.learner import configured
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
+
+FULL_LINK = "[docs/benchmark.md](docs/benchmark.md)"
 
 
 class Command(BaseCommand):
@@ -92,37 +95,35 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(log):,} events of {log['actor'].n_unique():,} actors in {options['out']}")
 
     def _run(self, options: dict[str, Any]) -> None:
-        choice = _choice(options)
-        logs = options["log"] or suite.default_logs()
+        choice, logs = _choice(options)
         console = Console(stderr=True)
         began_at = time.monotonic()
         out = options["out"] or settings.BASE_DIR / "out" / "attack"
         out.mkdir(parents=True, exist_ok=True)
-        sites = {}
-        for name in logs:
-            with (out / f"{Path(name).stem}.jsonl").open("wb") as file:
-                found = suite.measure(
-                    name,
-                    choice,
-                    replace(configured(), secret=""),
-                    limit=options["limit"],
-                    is_honest=not options["no_honest"],
-                    on_record=partial(_write_line, file),
-                    say=lambda text: console.print(f"{time.monotonic() - began_at:6.0f} s  {text}", highlight=False),
-                )
-            sites[found.pop("name")] = found
-        table = report.render(sites)
-        (out / "table.md").write_text(table)
-        (out / "summary.json").write_bytes(
-            orjson.dumps(
-                {name: {key: each[key] for key in each if key != "records"} for name, each in sites.items()},
-                option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
-            )
+        cores = len(os.sched_getaffinity(0))
+        found = suite.measure(
+            logs,
+            choice,
+            replace(configured(), secret=""),
+            limit=options["limit"],
+            is_honest=not options["no_honest"],
+            n_processes=options["jobs"] or cores,
+            say=lambda text: console.print(f"{time.monotonic() - began_at:6.0f} s  {text}", highlight=False),
         )
-        self.stdout.write(table)
+        how = report.describe(
+            found,
+            command=_as_given(sys.argv[1:]),
+            n_starts=choice.seeds,
+            seed=choice.seed,
+            took_s=time.monotonic() - began_at,
+            cores=cores,
+        )
+        _write(out, found, table := report.render(found, how=how), summary := report.readme(found, how=how))
+        self.stdout.write(summary)
         self.stdout.write(f"raw results in {out}; {time.monotonic() - began_at:.0f} s")
         if options["readme"]:
-            report.update_readme(settings.BASE_DIR / "README.md", table)
+            report.update_readme(settings.BASE_DIR / "README.md", f"{summary} All tables: {FULL_LINK}.")
+            (settings.BASE_DIR / "docs" / "benchmark.md").write_text(table)
 
     def _vandals(self, options: dict[str, Any]) -> None:
         path = options["log"] or suite.data_folder() / "wikipedia_vandals.parquet"
@@ -166,7 +167,7 @@ def _add_attack_arguments(parser: CommandParser) -> None:
 def _add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument("--attacks", help="Codes, with commas between them. Default: all.")
     parser.add_argument("--budgets", default="0.25,0.5,1,2,4", help="In undefended prices (0.25,0.5,1,2,4).")
-    parser.add_argument("--margins", default="0.5,2", help="Against trust and full also: in their own m* (0.5,2).")
+    parser.add_argument("--margins", default="0.25,0.5,1,2,4", help="Against trust and full also: in their own m*.")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="plain, black-box, white-box.")
     parser.add_argument("--defences", default="none,forest,caps,trust,full,oracle")
     parser.add_argument("--seeds", type=int, default=3, help="Starts in each log (3).")
@@ -177,7 +178,13 @@ def _add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument("--limit", type=int, help="Rows of a log read at most. Default: all.")
     parser.add_argument("--no-honest", action="store_true", help="Leave out the cost without an attack.")
     parser.add_argument("--out", type=Path, help="Folder of the raw results. Default: out/attack.")
-    parser.add_argument("--readme", action="store_true", help="Put the tables between the README's markers.")
+    parser.add_argument("--jobs", type=int, help="Processes. Default: as many as there are cores.")
+    parser.add_argument("--quick", action="store_true", help="Under a minute: a few attacks on a small town.")
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="Write the summary into the README, all tables into docs/benchmark.md.",
+    )
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
@@ -185,31 +192,53 @@ def _parameters(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _choice(options: dict[str, Any]) -> Choice:
-    """Raises ValueError for what there is not."""
+def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
+    """What to run, on which logs. Raises ValueError for what there is not."""
+    if options["quick"]:
+        return suite.QUICK, options["log"] or [suite.SMALL]
     codes = _listed(options["attacks"]) if options["attacks"] else [*ATTACKS, *LOOK_ALIKES]
     for code in codes:
         attack(code)
     defences, variants = _listed(options["defences"]), _listed(options["variants"])
-    for given, known in ((defences, tuple(report.NAMES)), (variants, VARIANTS)):
+    for given, known in ((defences, tuple(tables.NAMES)), (variants, VARIANTS)):
         if unknown := set(given) - set(known):
             raise ValueError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if options["seeds"] < 1:
         raise ValueError("--seeds is at least 1")
-    return Choice(
+    chosen = Choice(
         attacks=tuple(code for code in codes if code in ATTACKS),
         look_alikes=tuple(code for code in codes if code in LOOK_ALIKES),
-        defences=tuple(name for name in report.NAMES if name in defences),
+        defences=tuple(name for name in tables.NAMES if name in defences),
         prices=tuple(float(each) for each in _listed(options["budgets"])),
         margins=tuple(float(each) for each in _listed(options["margins"])),
         variants=tuple(each for each in VARIANTS if each in variants),
         seeds=options["seeds"],
         seed=options["seed"],
     )
+    return chosen, options["log"] or suite.default_logs()
 
 
-def _write_line(file: BinaryIO, record: dict[str, Any]) -> None:
-    file.write(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+def _write(out: Path, found: Sequence[suite.Found], table: str, summary: str) -> None:
+    """Everything into the folder of raw results: a line a run by log, the other figures, both documents."""
+    kept = {}
+    for each in found:
+        lines = [orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) for record in each.records]
+        (out / f"{each.name}.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+        kept[each.name] = {key: value for key, value in asdict(each).items() if key != "records"}
+    option = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    (out / "summary.json").write_bytes(orjson.dumps(kept, option=option))
+    (out / "benchmark.md").write_text(table)
+    (out / "readme.md").write_text(summary)
+
+
+def _as_given(arguments: Sequence[str]) -> str:
+    """The command without what does not change a figure: folders, and how many processes."""
+    kept, is_skipped = ["manage.py"], False
+    for each in arguments:
+        if not is_skipped and each not in ("--out", "--jobs"):
+            kept.append(Path(each).name)
+        is_skipped = each in ("--out", "--jobs")
+    return " ".join(kept)
 
 
 def _listed(text: str) -> Sequence[str]:
