@@ -24,7 +24,8 @@ import polars as pl
 from recommender.core.certificate import fewest_clickers, margins, networks
 from recommender.core.evaluation import LISTS
 from recommender.core.logfile import LogFile
-from recommender.core.pipeline import Config, Pipeline, StepResult
+from recommender.core.pipeline import Config, Pipeline
+from recommender.core.results import StepResult
 from recommender.core.screen import HOLD, Verdict, reason_names
 
 BOARD_EVERY_MS = 10_000

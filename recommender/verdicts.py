@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recommender import log
 from recommender.core.evidence import UNKNOWN
 from recommender.core.feature_kernels import FEATURES
-from recommender.core.pipeline import Revised, StepResult
+from recommender.core.results import Revised, StepResult
 from recommender.core.screen import Verdict
 from recommender.log import LogSlice, Position
 from recommender.models import EventVerdict, Step

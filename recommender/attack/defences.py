@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from recommender.core import kernels
 from recommender.core.events import EventBatch, Kind
-from recommender.core.pipeline import UNREVISED, Config, Pipeline, Revised
+from recommender.core.pipeline import Config, Pipeline
+from recommender.core.results import UNREVISED, Revised
 from recommender.core.screen import Verdicts, admitted
 
 DEFENCES = ("none", "caps", "forest", "trust", "full")

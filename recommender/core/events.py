@@ -93,6 +93,11 @@ class EventBatch:
     def __getitem__(self, rows: slice) -> "EventBatch":
         return EventBatch(*(getattr(self, name)[rows] for name in COLUMNS))
 
+    def take(self, rows: NDArray[np.int64]) -> "EventBatch":
+        """The events of these rows, in the order given."""
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS if name != "item_names"}
+        return EventBatch(**columns, item_names=[self.item_names[row] for row in rows.tolist()])
+
 
 COLUMNS = tuple(each.name for each in fields_of(EventBatch))
 CONTEXT = COLUMNS[7:]

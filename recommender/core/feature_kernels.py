@@ -628,3 +628,15 @@ def items_of(actors: Rows, wanted: UInt64s) -> Int64s:
         if row >= 0:
             counts[i] = actors.c[row, A_ITEMS]
     return counts
+
+
+@njit(cache=True)
+def forget_acts(acting: UInt64s, acted_on: UInt64s, actors: Rows, ring: Int64s, n: int) -> None:
+    """Take acts of these pairs out of the ring, and these actors out of their cohorts."""
+    for i in range(acting.size):
+        row = find(actors.slots, actors.keys, acting[i])
+        if row >= 0:
+            actors.c[row, A_COHORT] = actors.c[row, A_COHORT_MS] = 0
+        for k in range(n):
+            if ring[k, R_ACTOR] == np.int64(acting[i]) and ring[k, R_ITEM] == np.int64(acted_on[i]):
+                ring[k, R_ORDINAL] = -1

@@ -79,6 +79,18 @@ class Features:
         n = min(int(self._ring_size[0]), len(self.ring))
         return self._taken(fk.lonely_in(self.ring, n, self._views[0], item, since_ms))
 
+    def forget_acts(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
+        """Let no later evidence take these acts back: they leave the ring, their actors leave their cohorts."""
+        fk.forget_acts(actors, items, self._views[0], self.ring, min(int(self._ring_size[0]), len(self.ring)))
+
+    def expose(self, actors: NDArray[np.uint64], now_ms: int) -> None:
+        """Mark actors as a cohort seen at stream time; those not known any more are left."""
+        rows = find_all(self._views[0].slots, self._views[0].keys, np.unique(actors))
+        known = self._views[0].c
+        rows = rows[rows >= 0]
+        if len(rows):
+            known[rows, fk.A_COHORT] = known[rows, fk.A_COHORT_MS] = now_ms
+
     def item_rows(self, items: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The rows of items in `windows`, int64 (n,), -1 where they are forgotten."""
         views = self._views[2]

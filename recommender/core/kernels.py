@@ -739,3 +739,15 @@ def retract(
             n += pairs.weight[pair] > 0
             _recount(pairs, pair, items, regions, networks, leaders, clock, acted_on[i], RETRACTED, pairs.at_ms[pair])
     return n
+
+
+@njit(cache=True)
+def reinstate(acting: UInt64s, acted_on: UInt64s, pairs: Pairs) -> int:
+    """Let pairs whose unit was retracted count again from their next act on. Returns how many there were."""
+    n = 0
+    for i in range(acting.size):
+        pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))
+        if pair >= 0 and pairs.weight[pair] == RETRACTED:
+            pairs.weight[pair] = 0
+            n += 1
+    return n

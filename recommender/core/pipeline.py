@@ -27,21 +27,24 @@ A list is judged as it stood before the step, since that is what readers were sh
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recommender.core import checkpoint
-from recommender.core.evaluation import NOTHING, Evaluation, Quality
+from recommender.core.decisions import Decision, Ruling
+from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.feature_kernels import R_ORDINAL, UNDO
 from recommender.core.features import Features
-from recommender.core.holding import Holding
+from recommender.core.holding import Columns, Holding
 from recommender.core.kernels import WEIGHT_ONE, Events
+from recommender.core.results import NO_STEP, Revised, StepResult, joined
 from recommender.core.screen import (
     ADMIT,
+    CONFIRMED,
     HOLD,
     NO_RETURN,
     QUARANTINE,
@@ -100,37 +103,6 @@ class Config:
         return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
 
 
-@dataclass(frozen=True, slots=True)
-class Revised:
-    """New verdicts on events of earlier steps. ordinal: their numbers in the fold, int64 (n,), 0 the first ever
-    taken; verdict: int8, `admit` = released, `quarantine` = condemned or retracted; reason: int32, what is added."""
-
-    ordinal: NDArray[np.int64]
-    verdict: NDArray[np.int8]
-    reason: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.ordinal)
-
-
-UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int32))
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown;
-    n_released from earlier holds and learned, n_condemned instead, n_retracted units taken back out."""
-
-    n_events: int
-    n_admitted: int
-    quality: Quality
-    verdicts: Verdicts
-    revised: Revised = UNREVISED
-    n_released: int = 0
-    n_condemned: int = 0
-    n_retracted: int = 0
-
-
 class Pipeline:
     """See the module. Methods that read never change state; `step` is the one that writes."""
 
@@ -172,28 +144,42 @@ class Pipeline:
 
     # -- learning ------------------------------------------------------------------------------------------------
 
-    def step(self, batch: EventBatch) -> StepResult:
-        """Screen, evaluate and learn one mini-batch in log order; an empty one changes nothing.
+    def step(self, batch: EventBatch, decisions: Sequence[Decision] = ()) -> StepResult:
+        """Screen, evaluate and learn one mini-batch in log order, after what was decided; without either nothing
+        changes.
 
         Raises ValueError, with the state unchanged, for kinds or times that no log can hold.
         """
-        n = len(batch)
-        if not n:
-            return StepResult(0, 0, NOTHING, admitted(0))
+        if not decisions:
+            return self._step(batch) if len(batch) else NO_STEP
+        for each in (batch, *(decision.events for decision in decisions)):
+            self._survey(each)
+        decided = [self._decide(each) for each in decisions]
+        result = self._step(batch) if len(batch) else NO_STEP
+        return replace(
+            result,
+            revised=joined([*(each.revised for each in decided), result.revised]),
+            n_released=result.n_released + sum(each.n_released for each in decided),
+            n_retracted=result.n_retracted + sum(each.n_retracted for each in decided),
+        )
+
+    def _survey(self, batch: EventBatch) -> tuple[int, int, int]:
+        """When its first and its last event came, and how many undos it has. Raises ValueError."""
         is_valid, first_ms, last_ms, n_undos = survey(batch.kind, batch.received_ms, len(self._weights) - 1)
         if not is_valid:
             raise ValueError("a batch holds an unknown kind or a time before 1970")
+        return first_ms, last_ms, n_undos
+
+    def _step(self, batch: EventBatch) -> StepResult:
+        n = len(batch)
+        first_ms, last_ms, n_undos = self._survey(batch)
         self.stream_ms = max(self.stream_ms, last_ms)
         verdicts = self.screen.judge(batch, self.trend.trusted, self.n_events, self.stream_ms)
         if n_undos:
             self._hold_undos(batch, verdicts, batch.kind == UNDO)
         self.trend.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
-        own_ms, weight = np.empty(n, np.int64), np.empty(n, np.int32)
-        n_admitted, n_held = self._weigh(batch, verdicts, own_ms, weight)
-        events = Events(
-            batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, batch.prefix, weight
-        )
+        events, n_admitted, n_held = self._weigh(batch, verdicts)
         names = batch.item_names
         revisions: list[Revised] = []
         n_condemned = n_retracted = 0
@@ -201,10 +187,10 @@ class Pipeline:
             released, released_names, revised = self._settle()
             revisions.append(revised)
             n_condemned = int(np.count_nonzero(revised.verdict))
-            events = Events(*(np.concatenate(pair) for pair in zip(released, events, strict=True)))  # type: ignore[arg-type]
+            events = _together(released, events)
             names = [*released_names, *names]
         if n_held:
-            self._hold(batch, verdicts, own_ms)
+            self._hold(batch, verdicts, events.own_ms)
         shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
         quality = self.evaluation.learn(self.trend.learn(events, shown, names))
         if verdicts.n_exposed:
@@ -217,8 +203,34 @@ class Pipeline:
         if not revisions:
             return StepResult(n, n_admitted, quality, verdicts)
         n_released = sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions)
-        revised = _joined(revisions)
+        revised = joined(revisions)
         return StepResult(n, n_admitted, quality, verdicts, revised, n_released, n_condemned, n_retracted)
+
+    def _decide(self, decision: Decision) -> StepResult:
+        """Carry out a decision at stream time; see `Ruling`."""
+        events, pairs = decision.events, set(decision.pairs())
+        held = self.holding.columns
+        is_held = np.fromiter(
+            (pair in pairs for pair in zip(held["actor"].tolist(), held["item"].tolist(), strict=True)),
+            np.bool_,
+            count=len(self.holding),
+        )
+        taken, names = self.holding.take(is_held)
+        if decision.ruling == Ruling.CONFIRM:
+            n_retracted = self.trend.retract(events.actor, events.item)
+            self.screen.features.expose(events.actor, self.stream_ms)
+            revised = Revised.all(taken["ordinal"], QUARANTINE, CONFIRMED)
+            return replace(NO_STEP, revised=revised, n_retracted=n_retracted)
+        self.screen.pardon(events.actor, events.item)
+        self.trend.reinstate(events.actor, events.item)
+        was_held = set(zip(taken["actor"].tolist(), taken["item"].tolist(), strict=True))
+        others = [row for row, pair in enumerate(decision.pairs()) if pair not in was_held]
+        rest = events.take(np.array(others, np.int64))
+        learned = _together(_as_events(taken), self._weigh(rest, admitted(len(rest)))[0])
+        nothing_shown = self.evaluation.shown(self.trend.leaders()[:0], len(learned.item))
+        self.trend.learn(learned, nothing_shown, [*names, *rest.item_names])
+        revised = Revised.all(taken["ordinal"], ADMIT, 0)
+        return replace(NO_STEP, revised=revised, n_released=len(learned.item))
 
     def _settle(self) -> tuple[Events, list[str], Revised]:
         """Decide what is due: release it, or condemn it with its crowd."""
@@ -226,8 +238,7 @@ class Pipeline:
         is_condemned = self.screen.condemned(held, is_due, self.stream_ms)
         taken, names = self.holding.take(is_due | is_condemned)
         is_condemned = is_condemned[is_due | is_condemned]
-        weight = np.where(is_condemned, 0, taken["weight"]).astype(np.int32)
-        released = Events(**{name: taken[name] for name in Events._fields if name != "weight"}, weight=weight)
+        released = _as_events(taken)._replace(weight=np.where(is_condemned, 0, taken["weight"]).astype(np.int32))
         verdict = np.where(is_condemned, QUARANTINE, ADMIT).astype(np.int8)
         reason = np.where(is_condemned, NO_RETURN, 0).astype(np.int32)
         return released, names, Revised(taken["ordinal"], verdict, reason)
@@ -266,13 +277,12 @@ class Pipeline:
         if not len(ring_rows):
             return 0
         keys = ring_rows[:, :2].astype(np.uint64)
-        verdict = np.full(len(keys), QUARANTINE, np.int8)
-        revisions.append(Revised(ring_rows[:, R_ORDINAL].copy(), verdict, np.full(len(keys), reason, np.int32)))
+        revisions.append(Revised.all(ring_rows[:, R_ORDINAL].copy(), QUARANTINE, reason))
         return self.trend.retract(np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1]))
 
-    def _weigh(
-        self, batch: EventBatch, verdicts: Verdicts, own_ms: NDArray[np.int64], weight: NDArray[np.int32]
-    ) -> tuple[int, int]:
+    def _weigh(self, batch: EventBatch, verdicts: Verdicts) -> tuple[Events, int, int]:
+        """A batch as it is learned, how many of its events are admitted, and how many held."""
+        own_ms, weight = np.empty(len(batch), np.int64), np.empty(len(batch), np.int32)
         n_admitted, n_held = weigh(
             batch.kind,
             batch.received_ms,
@@ -284,7 +294,10 @@ class Pipeline:
             own_ms,
             weight,
         )
-        return n_admitted, n_held
+        events = Events(
+            batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, batch.country, batch.prefix, weight
+        )
+        return events, n_admitted, n_held
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -362,5 +375,10 @@ class Pipeline:
         return checkpoint.digest(self.to_bytes())
 
 
-def _joined(revisions: list[Revised]) -> Revised:
-    return Revised(*(np.concatenate([getattr(each, name) for each in revisions]) for name in Revised.__slots__))
+def _as_events(held: Columns) -> Events:
+    """Rows of the holding queue as what is learned."""
+    return Events(**{name: held[name] for name in Events._fields})
+
+
+def _together(one: Events, other: Events) -> Events:
+    return Events(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))  # type: ignore[arg-type]

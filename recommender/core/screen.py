@@ -59,6 +59,7 @@ class Reason(IntFlag):
     FOREST_NETWORK = 2048
     UNJUDGED = 4096  # too little is known yet, or the screen broke
     UNDO = 8192  # takes back what is being held
+    CONFIRMED = 16_384  # a reviewer says that it is manipulation
 
 
 def reason_names(mask: int) -> str:
@@ -73,6 +74,7 @@ def reason_names(mask: int) -> str:
 ADMIT, HOLD, QUARANTINE = (int(verdict) for verdict in Verdict)
 CROWD = int(Reason.FRESH_CROWD | Reason.NETWORK | Reason.FOREST_ITEM | Reason.FOREST_NETWORK)
 UNJUDGED, AUTOMATED, NO_RETURN = int(Reason.UNJUDGED), int(Reason.AUTOMATED), int(Reason.NO_RETURN)
+CONFIRMED = int(Reason.CONFIRMED)
 _REASONS = {
     fk.IS_BURST: Reason.BURST,
     fk.IS_CROWD: Reason.FRESH_CROWD,
@@ -231,6 +233,12 @@ class Screen:
             windows[row, fk.I_EXPECTED24H] += int(float(likely[over].sum()) * fk.ONE)
             windows[row, fk.I_CAME24H] += int(np.count_nonzero(over & has_returned)) * fk.ONE
         return condemned
+
+    def pardon(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
+        """A reviewer found these acts honest: what stood against their actors and items is forgotten."""
+        self.features.forget_acts(actors, items)
+        rows = self.features.item_rows(np.unique(items))
+        self.features.windows[rows[rows >= 0], fk.I_CONDEMNED] = 0
 
     def _floor(self, newness: NDArray[np.float64]) -> NDArray[np.int32]:
         """What is left of a weight so that, times the actor's trust, it is the floor; in WEIGHT_ONE."""

@@ -270,6 +270,13 @@ class Trend:
             self._sort_leaders()
         return int(n_retracted)
 
+    def reinstate(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
+        """Undo `retract` as far as the future goes: the next act of these pairs counts again, at its own time.
+
+        actors, items: keys, uint64 (n,). Returns how many pairs were retracted.
+        """
+        return int(kernels.reinstate(actors, items, self._views[0]))
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     @property

@@ -1,0 +1,89 @@
+"""What people decide about events, and which events a history leaves out. Both belong to the fold.
+
+    Decision   release | confirm some events; takes effect in one recorded step, in front of its batch
+    Exclusion  a filter on the log: a fold under it is the fold of a log that never held what it excludes
+
+Decisions name acts by (actor, item), as units do: whatever of a pair is held is released or condemned together. They
+bring the events with them, because the Pipeline does not remember what it quarantined.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core.events import EventBatch
+
+_NOBODY = np.zeros(0, np.uint64)
+
+
+class Ruling(IntEnum):
+    """What was decided. The numbers are stored: never reuse one."""
+
+    RELEASE = 1  # honest: counts at its own time, as if it had never been held
+    CONFIRM = 2  # manipulation: counts no more, and those who did it are known
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A ruling on events, which are in log order and keep their own times."""
+
+    ruling: Ruling
+    events: EventBatch
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """The (actor, item) of each event."""
+        return list(zip(self.events.actor.tolist(), self.events.item.tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Acts on an item (0: on any) received from `from_ms` on and before `to_ms`."""
+
+    item: int
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Which events a fold leaves out: those of `actors`, those from network `prefixes`, those in `windows`.
+    actors, prefixes: keys of the Pipeline's encoder, uint64."""
+
+    actors: NDArray[np.uint64] = field(default_factory=_NOBODY.copy)
+    prefixes: NDArray[np.uint64] = field(default_factory=_NOBODY.copy)
+    windows: tuple[Window, ...] = ()
+
+    def kept(self, batch: EventBatch) -> NDArray[np.bool_]:
+        """Which events stay, (n,). 50 ns an event, plus 5 ns a window."""
+        is_kept = ~np.isin(batch.actor, self.actors)
+        if len(self.prefixes):
+            is_kept &= ~np.isin(batch.prefix, self.prefixes)
+        for window in self.windows:
+            is_inside = (batch.received_ms >= window.from_ms) & (batch.received_ms < window.to_ms)
+            is_kept &= ~(is_inside & ((batch.item == window.item) | (window.item == 0)))
+        return is_kept
+
+    def apply(self, batch: EventBatch) -> EventBatch:
+        """The batch without what is excluded; the same object where nothing is."""
+        is_kept = self.kept(batch)
+        return batch if is_kept.all() else batch.take(np.flatnonzero(is_kept))
+
+    def state(self) -> dict[str, Any]:
+        """As JSON has it: lists of integers."""
+        return {
+            "actors": self.actors.tolist(),
+            "prefixes": self.prefixes.tolist(),
+            "windows": [[window.item, window.from_ms, window.to_ms] for window in self.windows],
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """What `state()` was taken of."""
+        return cls(
+            np.array(state["actors"], np.uint64),
+            np.array(state["prefixes"], np.uint64),
+            tuple(Window(*each) for each in state["windows"]),
+        )

@@ -1,0 +1,57 @@
+"""What a step says it did, and what it says now of events of earlier steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core.evaluation import NOTHING, Quality
+from recommender.core.screen import Verdicts, admitted
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """New verdicts on events of earlier steps. ordinal: their numbers in the fold, int64 (n,), 0 the first ever
+    taken; verdict: int8, `admit` = released, `quarantine` = condemned or retracted; reason: int32, what is added."""
+
+    ordinal: NDArray[np.int64]
+    verdict: NDArray[np.int8]
+    reason: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ordinal)
+
+    @classmethod
+    def all(cls, ordinal: NDArray[np.int64], verdict: int, reason: int) -> Self:
+        """The same verdict, for the same reason, on all."""
+        return cls(ordinal, np.full(len(ordinal), verdict, np.int8), np.full(len(ordinal), reason, np.int32))
+
+
+UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown;
+    n_released from earlier holds and learned, n_condemned instead, n_retracted units taken back out."""
+
+    n_events: int
+    n_admitted: int
+    quality: Quality
+    verdicts: Verdicts
+    revised: Revised = UNREVISED
+    n_released: int = 0
+    n_condemned: int = 0
+    n_retracted: int = 0
+
+
+NO_STEP = StepResult(0, 0, NOTHING, admitted(0))
+
+
+def joined(revisions: Sequence[Revised]) -> Revised:
+    """All of them as one, in their order."""
+    if not revisions:
+        return UNREVISED
+    return Revised(*(np.concatenate([getattr(each, name) for each in revisions]) for name in Revised.__slots__))
