@@ -60,18 +60,19 @@ def web(home: Home, port: int) -> Child:
 
 
 def workers(home: Home) -> list[Child]:
-    """One process a shard, because a shard's Pipeline lives in the process that learns it."""
+    """One process a shard, because a shard's Pipeline lives in the process that learns it; and one that keeps house,
+    because a revert takes minutes in which learning goes on."""
     shards = range(int(os.environ.get("SHARDS", "1")))
+    queues = {"worker" if len(shards) == 1 else f"worker-{shard}": f"learn-{shard}" for shard in shards}
     return [
         _child(
             home,
-            "worker" if len(shards) == 1 else f"worker-{shard}",
-            *("celery", "-A", "config.celery", "worker", "-n", f"worker-{shard}@%h", "-P", "solo"),
-            *("-Q", f"learn-{shard},maintenance" if shard == 0 else f"learn-{shard}"),
+            name,
+            *("celery", "-A", "config.celery", "worker", "-n", f"{name}@%h", "-P", "solo", "-Q", queue),
             *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
             stop_within_s=20.0,
         )
-        for shard in shards
+        for name, queue in (queues | {"keeper": "maintenance"}).items()
     ]
 
 

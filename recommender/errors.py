@@ -118,6 +118,11 @@ class UnsupportedEncoding(ApiError):
     message = "Send the body plain or with Content-Encoding: gzip."
 
 
+class Conflict(ApiError):
+    code, status = "conflict", 409
+    message = "Somebody else was first; look again."
+
+
 class RateLimited(ApiError):
     code, status, retry_after_s = "rate_limited", 429, 1
     message = "This key is past its rate; wait and send again."

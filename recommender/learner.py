@@ -12,10 +12,9 @@ the loser drops what it has. A step records the range it took, because what was 
 every refold takes the same ranges.
 """
 
-import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -23,17 +22,19 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import housekeeping, log, verdicts
+from recommender import history, housekeeping, keyed, log, verdicts
 from recommender.core.checkpoint import digest
-from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.screen import Reason, ScreenConfig, Verdict
+from recommender.core.screen import ScreenConfig
 from recommender.core.trust import TrustConfig
+from recommender.history import Recipe
 from recommender.log import LogSlice, Position
-from recommender.models import Checkpoint, Learner, Step
+from recommender.models import Checkpoint, Decision, Learner, Step
 from recommender.publisher import Publisher
+from recommender.refold import LogIncomplete, as_decided, encode, refold
 
-REFOLD_EVENTS = 65_536  # read at once when folding recorded steps again
+DECISIONS_A_STEP = 100
+QUALITY_HOURS = 2  # of stream time, that a checkpoint's quality is of
 CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
 PUBLISH_SHARE = 0.25  # of the time, at most, goes into publishing after steps that are not full
 
@@ -42,10 +43,6 @@ logger = logging.getLogger(__name__)
 
 class LearnerMoved(Exception):
     """Another learner, or an operator, moved the shard on first; the next wake starts from there."""
-
-
-class LogIncomplete(Exception):
-    """The log, or the record of steps, no longer reaches back to where a fold was to begin."""
 
 
 @dataclass(slots=True)
@@ -82,6 +79,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     if warm is None or (warm.step, warm.checkpoint_id) != (learner.step, learner.checkpoint_id):
         warm = restore(learner)
     n_learned, publish_at = 0, 0.0
+    decided = list(Decision.objects.filter(shard=shard, taken_in=None).order_by("id")[:DECISIONS_A_STEP])
     stop_at = time.monotonic() + for_s
     is_draining = True
     while is_draining:
@@ -90,9 +88,10 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         is_draining = False
         if learner.state == Learner.State.LEARNING:
             events = _read(warm, settings.STEP_EVENTS)
-            if events:
-                learner = _take_step(warm, learner, events)
+            if events or decided:
+                learner = _take_step(warm, learner, events, decided)
                 n_learned += len(events)
+                decided = []
             as_of = read_at if events.is_end else warm.pipeline.stream_ms / 1000
             is_draining = len(events) == settings.STEP_EVENTS and began_at < stop_at
         if not is_draining or began_at >= publish_at:
@@ -115,7 +114,9 @@ def get_learner(shard: int) -> Learner:
     with transaction.atomic():
         learner, is_new = Learner.objects.get_or_create(shard=shard)
         if is_new:
-            learner.checkpoint = _store_checkpoint(Pipeline(configured()), shard, 0, Position(), None)
+            learner.checkpoint = store_checkpoint(
+                Pipeline(configured()), shard, 0, Position(), history.beginning(), None
+            )
             learner.save(update_fields=["checkpoint"])
     return learner
 
@@ -129,7 +130,7 @@ def configured() -> Config:
         lateness_s=settings.LATENESS_S,
         trust=TrustConfig(floor=settings.TRUST_FLOOR),
         screen=ScreenConfig(is_on=settings.SCREEN),
-        secret=hashlib.blake2b(b"groundswell ids", key=settings.SECRET_KEY.encode()[:64], digest_size=16).hexdigest(),
+        secret=keyed.secret(),
     )
 
 
@@ -151,53 +152,34 @@ def restore(learner: Learner) -> Warm:
             pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
         except ValueError as error:  # damaged, or of another version
             logger.error("%s is left aside: %s", checkpoint, error)
-            checkpoint = checkpoint.parent
+            checkpoint = _before(checkpoint, learner.recipe)
     if pipeline is None:
         logger.error("shard %d has no sound checkpoint; folding its whole log again", learner.shard)
         pipeline = Pipeline(configured())
     from_step = checkpoint.step if checkpoint else 0
-    refold(pipeline, learner.shard, from_step, learner.step)
+    refold(pipeline, learner.shard, learner.recipe, from_step, learner.step)
     took_s = time.monotonic() - began_at
     logger.info("shard %d restored at step %d from %s in %.2f s", learner.shard, learner.step, checkpoint, took_s)
     position = Position(learner.xid, learner.seq)
     return Warm(pipeline, learner.step, position, Publisher(learner.shard), learner.checkpoint_id, from_step)
 
 
-def refold(pipeline: Pipeline, shard: int, after_step: int, to_step: int) -> None:
-    """Fold the recorded steps after_step+1 .. to_step of the log into a Pipeline that stands at after_step.
-
-    Raises LogIncomplete where a step is not recorded any more, or the log lacks events of it. 2 us an event.
-    """
-    recorded = Step.objects.filter(shard=shard, number__gt=after_step, number__lte=to_step)
-    if recorded.count() != to_step - after_step:
-        raise LogIncomplete(f"not all of the steps {after_step + 1} to {to_step} are recorded any more")
-    for steps in _groups(recorded):
-        n_events = sum(step.n_events for step in steps)
-        events = log.read(
-            after=Position(steps[0].from_xid, steps[0].from_seq),
-            until=Position(steps[-1].to_xid, steps[-1].to_seq),
-            since_ms=pipeline.stream_ms,
-            limit=n_events + 1,
-            shard=shard,
-            shards=settings.SHARDS,
-        )
-        if len(events) != n_events:
-            raise LogIncomplete(
-                f"steps {steps[0].number} to {steps[-1].number} learned {n_events} events,"
-                f" the log now holds {len(events)} of them; start from a later checkpoint"
-            )
-        batch = _encode(pipeline, events)
-        start = 0
-        for step in steps:
-            pipeline.step(batch[start : start + step.n_events])
-            start += step.n_events
+def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
+    """The newest checkpoint before one that is on the way of a history."""
+    older = Checkpoint.objects.filter(shard=checkpoint.shard, step__lte=checkpoint.step, id__lt=checkpoint.pk)
+    for each in older.order_by("-step", "-id"):
+        if history.begins_with(recipe, each.recipe, each.step):
+            return each
+    return None
 
 
 def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:
     """Store the warm Pipeline, make it the Learner's active checkpoint, thin the older ones."""
     began_at = time.monotonic()
     with transaction.atomic():
-        checkpoint = _store_checkpoint(warm.pipeline, learner.shard, warm.step, warm.position, learner.checkpoint_id)
+        checkpoint = store_checkpoint(
+            warm.pipeline, learner.shard, warm.step, warm.position, learner.recipe, learner.checkpoint_id
+        )
         Learner.objects.filter(shard=learner.shard, checkpoint=warm.checkpoint_id).update(checkpoint=checkpoint)
     housekeeping.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint
@@ -214,24 +196,26 @@ def rebuild(learner: Learner) -> Checkpoint:
     log no longer reaches back to the first step.
     """
     pipeline = Pipeline(configured())
-    refold(pipeline, learner.shard, 0, learner.step)
+    refold(pipeline, learner.shard, learner.recipe, 0, learner.step)
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
-        checkpoint = _store_checkpoint(pipeline, learner.shard, learner.step, position, None)
+        checkpoint = store_checkpoint(pipeline, learner.shard, learner.step, position, learner.recipe, None)
         Learner.objects.filter(shard=learner.shard).update(checkpoint=checkpoint)
     return checkpoint
 
 
 def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
-    """The digest a fresh fold of the recorded steps arrives at, from `start` or from nothing, at a checkpoint's step.
+    """The digest a fresh fold of a checkpoint's history arrives at, from `start` or from nothing, at its step.
 
-    Raises LogIncomplete, CheckpointCorrupt.
+    Raises LogIncomplete, CheckpointCorrupt; ValueError where `start` is not on the way.
     """
     if start:
+        if not history.begins_with(checkpoint.recipe, start.recipe, start.step):
+            raise ValueError(f"{checkpoint} does not descend from {start}: the learner was reverted in between")
         pipeline, step = Pipeline.from_bytes(bytes(start.data)), start.step
     else:
         pipeline, step = Pipeline(Pipeline.from_bytes(bytes(checkpoint.data)).config), 0
-    refold(pipeline, checkpoint.shard, step, checkpoint.step)
+    refold(pipeline, checkpoint.shard, checkpoint.recipe, step, checkpoint.step)
     return pipeline.digest()
 
 
@@ -245,44 +229,27 @@ def _read(warm: Warm, limit: int) -> LogSlice:
     )
 
 
-def _encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
-    return pipeline.encoder.encode(
-        received_ms=events.received_ms,
-        occurred_ms=events.occurred_ms,
-        actors=events.actors,
-        items=events.items,
-        kind=events.kind,
-        country=events.country,
-        sessions=events.sessions,
-        ips=events.ips,
-        user_agents=events.user_agents,
-        referrers=events.referrers,
-    )
-
-
-def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
-    """Learn a slice and commit that; raises LearnerMoved where another learner or operator was first."""
+def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence[Decision] = ()) -> Learner:
+    """Carry out what was decided, learn a slice, commit both; raises LearnerMoved where another learner or operator
+    was first."""
     began_at = time.perf_counter()
     first_ordinal = warm.pipeline.n_events
-    result = warm.pipeline.step(_encode(warm.pipeline, events))
+    result = warm.pipeline.step(encode(warm.pipeline, events), as_decided(warm.pipeline, decided))
+    end = events.end if events else warm.position
     moved = {
         "step": warm.step + 1,
-        "xid": events.end.xid,
-        "seq": events.end.seq,
+        "xid": end.xid,
+        "seq": end.seq,
         "stream_ms": warm.pipeline.stream_ms,
     }
-    screened = result.verdicts
-    counts = {
-        "n_events": result.n_events,
-        "n_held": int((screened.verdict == Verdict.HOLD).sum()),
-        "n_quarantined": int((screened.verdict == Verdict.QUARANTINE).sum()),
-        "n_released": result.n_released,
-        "n_retracted": result.n_retracted,
-        "n_unjudged": int(((screened.reason & Reason.UNJUDGED) != 0).sum()),
-    }
+    counts = {"n_events": result.n_events} | verdicts.counts(result)
     with transaction.atomic():
         is_first = Learner.objects.filter(
-            shard=learner.shard, step=warm.step, seq=warm.position.seq, state=Learner.State.LEARNING
+            shard=learner.shard,
+            step=warm.step,
+            seq=warm.position.seq,
+            n_reverts=learner.n_reverts,
+            state=Learner.State.LEARNING,
         ).update(**moved, **{name: F(name) + n for name, n in counts.items()}, stepped_at=Now())
         if not is_first:
             raise LearnerMoved(f"shard {learner.shard} was moved on from step {warm.step} by somebody else")
@@ -291,8 +258,8 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
             number=warm.step + 1,
             from_xid=warm.position.xid,
             from_seq=warm.position.seq,
-            to_xid=events.end.xid,
-            to_seq=events.end.seq,
+            to_xid=end.xid,
+            to_seq=end.seq,
             first_ordinal=first_ordinal,
             n_admitted=result.n_admitted,
             **counts,
@@ -305,16 +272,21 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice) -> Learner:
         verdicts.store(
             shard=learner.shard, first_ordinal=first_ordinal, step=warm.step + 1, events=events, result=result
         )
-    warm.step, warm.position = warm.step + 1, events.end
+        if decided:
+            Decision.objects.filter(id__in=[each.pk for each in decided]).update(taken_in=warm.step + 1)
+            verdicts.decide(shard=learner.shard, step=warm.step + 1, decided=decided)
+    warm.step, warm.position = warm.step + 1, end
     for name, value in moved.items():
         setattr(learner, name, value)
     return learner
 
 
-def _store_checkpoint(
-    pipeline: Pipeline, shard: int, step: int, position: Position, parent_id: int | None
+def store_checkpoint(
+    pipeline: Pipeline, shard: int, step: int, position: Position, recipe: Recipe, parent_id: int | None
 ) -> Checkpoint:
+    """Keep a Pipeline's state; one that is kept already is left as it is."""
     data = pipeline.to_bytes()
+    quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
     checkpoint, _ = Checkpoint.objects.get_or_create(
         shard=shard,
         step=step,
@@ -325,20 +297,11 @@ def _store_checkpoint(
             "parent_id": parent_id,
             "n_bytes": len(data),
             "data": data,
+            "recipe": history.closed(recipe, step),
+            "stream_ms": pipeline.stream_ms,
+            "n_events": pipeline.n_events,
+            "n_predicted": quality.n,
+            "hr20": quality.hit_rate,
         },
     )
     return checkpoint
-
-
-def _groups(steps) -> Iterator[list[Step]]:
-    """Recorded steps in order, in groups of at most REFOLD_EVENTS events."""
-    group: list[Step] = []
-    n_events = 0
-    for step in steps.order_by("number").iterator(chunk_size=1000):
-        if group and n_events + step.n_events > REFOLD_EVENTS:
-            yield group
-            group, n_events = [], 0
-        group.append(step)
-        n_events += step.n_events
-    if group:
-        yield group

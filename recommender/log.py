@@ -17,6 +17,7 @@ id; a day covers that and a clock set back by hours.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -142,22 +143,31 @@ WITH fresh AS (
 SELECT count(*) FROM written
 """.replace("%b::float8", "to_timestamp(%b::float8)", 1)
 
-_READ = """
+_PACK = """
 SELECT string_agg(xid8send(xid) || int8send(seq) || timestamptz_send(received_at)
                   || timestamptz_send(coalesce(occurred_at, received_at)) || int2send(kind), ''::bytea),
        string_agg(actor, E'\\n'), string_agg(item, E'\\n'), string_agg(coalesce(country, ''), E'\\n'),
        string_agg(coalesce(session, ''), E'\\n'), string_agg(coalesce(ip, ''), E'\\n'),
        string_agg(coalesce(user_agent, ''), E'\\n'), string_agg(coalesce(referrer, ''), E'\\n'),
        (SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s) FROM pg_current_snapshot() s)
-FROM (
+FROM ({rows}) AS e
+"""
+_READ = _PACK.format(
+    rows="""
     SELECT * FROM recommender_event
     WHERE received_at >= %(since)s
       AND (xid, seq) > (%(after_xid)s::text::xid8, %(after_seq)s)
       AND {bound}
       AND bucket %% %(shards)s = %(shard)s
-    ORDER BY xid, seq LIMIT %(limit)s
-) AS e
-"""
+    ORDER BY xid, seq LIMIT %(limit)s"""
+)
+_READ_AT = _PACK.format(
+    rows="""
+    SELECT * FROM recommender_event
+    WHERE received_at >= %(since)s
+      AND (xid, seq) IN (SELECT x::xid8, s FROM unnest(%(xids)b::text[], %(seqs)b::bigint[]) AS at(x, s))
+    ORDER BY xid, seq"""
+)
 _READ_NEW = _READ.format(bound="xid < pg_snapshot_xmin(pg_current_snapshot())")
 _READ_KNOWN = _READ.format(bound="(xid, seq) <= (%(to_xid)s::text::xid8, %(to_seq)s)")
 
@@ -167,7 +177,7 @@ def append(events: NewEvents) -> int:
     the caller's is open). Returns how many were written. About 20 us an event."""
     arrays: list[list[Any]] = [
         events.key,
-        [zlib.crc32(actor.encode()) % N_BUCKETS for actor in events.actor],
+        [_bucket(actor) for actor in events.actor],
         events.kind,
         events.actor,
         events.item,
@@ -223,9 +233,11 @@ def read(
     }
     if until is not None:
         parameters |= {"to_xid": until.xid, "to_seq": until.seq}
-    packed, actors, items, countries, *context, is_quiet = fetch(
-        _READ_NEW if until is None else _READ_KNOWN, parameters
-    )
+    return _slice(fetch(_READ_NEW if until is None else _READ_KNOWN, parameters), limit)
+
+
+def _slice(fetched: tuple, limit: int) -> LogSlice:
+    packed, actors, items, countries, *context, is_quiet = fetched
     rows = np.frombuffer(packed or b"", _ROW)
     sessions, ips, user_agents, referrers = (_texts(column) for column in context)
     codes = [country_code(country) for country in countries.split("\n")] if rows.size else []
@@ -244,6 +256,18 @@ def read(
         referrers=referrers,
         is_end=bool(is_quiet) and len(rows) < limit,
     )
+
+
+def read_at(positions: Sequence[Position], *, since_ms: int) -> LogSlice:
+    """The events at these positions, in the log's order, as far as they are there; none was received before
+    `since_ms`. 20 us an event and partition."""
+    since = datetime.fromtimestamp(since_ms / 1000, UTC)
+    parameters = {
+        "since": since - timedelta(seconds=1),
+        "xids": [str(each.xid) for each in positions],
+        "seqs": [each.seq for each in positions],
+    }
+    return _slice(fetch(_READ_AT, parameters), limit=len(positions) + 1)
 
 
 def read_step(step: Step) -> LogSlice:
@@ -307,6 +331,15 @@ def drop_before(day: date) -> int:
             )
             if cursor.rowcount < PRUNE_CHUNK:
                 return len(days)
+
+
+def shard_of(actor: str, shards: int) -> int:
+    """The shard that learns from an actor."""
+    return _bucket(actor) % shards
+
+
+def _bucket(actor: str) -> int:
+    return zlib.crc32(actor.encode()) % N_BUCKETS
 
 
 def _partition(day: date) -> str:

@@ -9,6 +9,8 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
+from recommender import history
+
 
 class Kind(models.IntegerChoices):
     """What an actor did with an item; stored in the log and known to the core by these numbers."""
@@ -70,8 +72,18 @@ class Item(models.Model):
         return self.title or self.id
 
 
+class Exclusion(models.Model):
+    """A rule for events that a history leaves out; see recommender.core.decisions. It names keys, never ids."""
+
+    rule = models.JSONField(help_text="As recommender.core.decisions.Exclusion.state() gives it.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self):
+        return f"exclusion {self.pk}"
+
+
 class Checkpoint(models.Model):
-    """Immutable bytes of a Pipeline at one position of the log."""
+    """Immutable bytes of a Pipeline at one position of the log, and the history they are the fold of."""
 
     shard = models.SmallIntegerField()
     step = models.BigIntegerField(help_text="Number of the last step folded in.")
@@ -81,11 +93,18 @@ class Checkpoint(models.Model):
     digest = models.CharField(max_length=64)
     n_bytes = models.BigIntegerField()
     data = models.BinaryField()
+    recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
+    is_pinned = models.BooleanField(default=False, help_text="Never thinned out.")
+    stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
+    n_events = models.BigIntegerField(default=0, help_text="Events folded in.")
+    n_predicted = models.BigIntegerField(default=0, help_text="Predictions of the last hours; hr20 is of these.")
+    hr20 = models.FloatField(default=0.0, help_text="Share of them in the first 20 places.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state")]
+        indexes = [models.Index(fields=["shard", "-created_at"], name="checkpoint_by_age")]
 
     def __str__(self):
         return f"checkpoint {self.pk} at step {self.step}"
@@ -111,6 +130,9 @@ class Learner(models.Model):
     n_unjudged = models.BigIntegerField(default=0, help_text="Events the screen was too cold or too broken to judge.")
     stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
+    recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
+    n_reverts = models.IntegerField(default=0, help_text="How often its history was changed.")
+    frozen_at = models.DateTimeField(null=True)
     stepped_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -129,8 +151,13 @@ class Step(models.Model):
     from_seq = models.BigIntegerField()
     to_xid = models.BigIntegerField()
     to_seq = models.BigIntegerField()
-    first_ordinal = models.BigIntegerField(default=0, help_text="Number in the fold of the step's first event.")
+    first_ordinal = models.BigIntegerField(
+        null=True, help_text="Number in the fold of the step's first event. Null: reverted, in no history now."
+    )
     n_events = models.IntegerField()
+    excluded = ArrayField(
+        models.IntegerField(), null=True, help_text="Of its events, by place, those the learner's history leaves out."
+    )
     n_admitted = models.IntegerField()
     n_held = models.IntegerField(default=0)
     n_quarantined = models.IntegerField(default=0)
@@ -149,6 +176,7 @@ class Step(models.Model):
         indexes = [
             BrinIndex(fields=["created_at"], name="step_created_at"),  # for pruning
             models.Index(fields=["shard", "first_ordinal"], name="step_of_an_event"),
+            models.Index(fields=["shard", "to_xid", "to_seq"], name="step_at_a_position"),
         ]
 
     def __str__(self):
@@ -188,6 +216,84 @@ class EventVerdict(models.Model):
 
     def __str__(self):
         return f"event {self.ordinal}: {self.get_verdict_display().lower()}"
+
+
+class Decision(models.Model):
+    """What people decided about events of one shard: an entry of the history, in front of the step that took it."""
+
+    class Ruling(models.IntegerChoices):
+        RELEASE = 1
+        CONFIRM = 2
+
+    shard = models.SmallIntegerField()
+    ruling = models.SmallIntegerField(choices=Ruling.choices)
+    xid = ArrayField(models.BigIntegerField(), help_text="Where the events stand in the log, in its order.")
+    seq = ArrayField(models.BigIntegerField())
+    since_ms = models.BigIntegerField(help_text="None of them was received before.")
+    taken_in = models.BigIntegerField(null=True, help_text="Number of the step it took effect in. Null: it waits.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["shard", "taken_in"], name="decision_of_a_step"),
+            models.Index(fields=["shard", "id"], name="decision_waiting", condition=Q(taken_in=None)),
+        ]
+
+    def __str__(self):
+        return f"{self.get_ruling_display().lower()} {len(self.seq)} events of shard {self.shard}"
+
+
+class FrozenScope(models.Model):
+    """A board that stands still while the rest goes on."""
+
+    scope = models.CharField(max_length=150, primary_key=True, help_text='"category:sports" or "country:DE".')
+    board = models.BinaryField(help_text="As published when it was frozen.")
+    as_of = models.FloatField(help_text="Unix time up to which events are in it.")
+    frozen_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self):
+        return f"{self.scope} frozen at {self.frozen_at:%F %T}"
+
+
+class Revert(models.Model):
+    """One way back, asked for, under way or done; or its preview, which changes nothing."""
+
+    class Mode(models.TextChoices):
+        DROP = "drop", "forget everything since"
+        REPLAY = "replay", "learn everything since again"
+        EXCLUDE = "exclude", "the same without what is excluded"
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    mode = models.CharField(max_length=10, choices=Mode.choices)
+    is_preview = models.BooleanField(default=False)
+    checkpoints = ArrayField(models.BigIntegerField(), help_text="One a shard, in the order of shards.")
+    exclusion = models.ForeignKey(Exclusion, null=True, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    n_done = models.BigIntegerField(default=0, help_text="Events folded so far.")
+    n_total = models.BigIntegerField(default=0, help_text="Events to fold, as far as known.")
+    outcome = models.JSONField(default=dict, help_text="What it changed, or would: events, quality, boards.")
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    heartbeat_at = models.DateTimeField(null=True, help_text="Last sign of life of the process that runs it.")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                models.Value(1),
+                condition=Q(state__in=["queued", "running"], is_preview=False),
+                name="one_revert_at_a_time",
+            )
+        ]
+
+    def __str__(self):
+        return f"{'preview of a ' if self.is_preview else ''}revert {self.pk} ({self.mode}): {self.state}"
 
 
 class ApiKey(models.Model):

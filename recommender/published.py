@@ -127,18 +127,18 @@ class Waker:
         if now < self._next_at.get(shard, 0.0):
             return
         self._next_at[shard] = now + settings.PUBLISH_EVERY_S
-        try:
-            current_app.send_task(
-                "recommender.learn",
-                args=(shard,),
-                queue=f"learn-{shard}",
-                expires=1,
-                retry=False,
-                ignore_result=True,
-            )
-        except Exception as error:  # whatever the broker's client raises: the events are safe in the log
-            logger.warning("the broker does not answer (%s); beat will wake the learner", error)
+        if not send_task("recommender.learn", shard, queue=f"learn-{shard}", expires_s=1):
             self._next_at[shard] = now + BROKER_RETRY_EVERY_S
+
+
+def send_task(name: str, *args: int, queue: str, expires_s: float | None = None) -> bool:
+    """Ask a worker for a task; False, and a line in the log, where the broker does not answer."""
+    try:
+        current_app.send_task(name, args=args, queue=queue, expires=expires_s, retry=False, ignore_result=True)
+    except Exception as error:  # whatever the broker's client raises: the events are safe in the log
+        logger.warning("the broker does not answer (%s); beat will wake the worker", error)
+        return False
+    return True
 
 
 def connect() -> Any:
@@ -160,3 +160,8 @@ def _waker() -> Waker:
 def wake(shard: int) -> None:
     """Tell a shard's learner that there is work."""
     _waker().wake(shard)
+
+
+def wake_reverts() -> None:
+    """Tell the worker that keeps house that a revert was asked for."""
+    send_task("recommender.revert", queue="maintenance")

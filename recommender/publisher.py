@@ -132,7 +132,7 @@ class Publisher:
         if is_new or head is None or not self._store.exists(BOARDS):
             version = max(time.time_ns() // 1000, head.version + 1 if head else 0)
             boards = build_boards(
-                self._sum(_tally(pipeline, self._sizes(pipeline))), self._catalogue.listings, version
+                self._sum(tally(pipeline, self._sizes(pipeline))), self._catalogue.listings, version
             )
             fields = {scope: msgspec.msgpack.encode(board) for scope, board in boards.items()}
         else:
@@ -213,7 +213,7 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
     }
 
 
-def _tally(pipeline: Pipeline, sizes: dict[str, Sizes]) -> Tally:
+def tally(pipeline: Pipeline, sizes: dict[str, Sizes]) -> Tally:
     """The best items of a pipeline, by scope."""
     trend = pipeline.trend
 

@@ -5,7 +5,6 @@ Each service is one transaction; raises from recommender.errors.
 
 import secrets
 import time
-import zlib
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -88,7 +87,7 @@ def _shards_of(actors: list[str]) -> Collection[int]:
     shards = settings.SHARDS
     if shards == 1:
         return (0,)
-    return {zlib.crc32(actor.encode()) % log.N_BUCKETS % shards for actor in actors}
+    return {log.shard_of(actor, shards) for actor in actors}
 
 
 # -- items --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from recommender import housekeeping, learner
+from recommender import housekeeping, learner, reverts
 
 RETRY_S = 1
 BACK_OFF_S = 10
@@ -29,6 +29,17 @@ def learn(shard: int) -> None:
     except Exception:  # a wake comes four times a second: one traceback in BACK_OFF_S is enough
         logger.exception("shard %d cannot learn", shard)
         time.sleep(BACK_OFF_S)
+
+
+@shared_task(name="recommender.revert")
+def revert() -> None:
+    """Carry out the reverts asked for that nobody is at work on."""
+    try:
+        while reverts.run_next():
+            pass
+    except DatabaseError as error:
+        logger.warning("the database does not answer, the revert begins again later: %s", str(error).strip())
+        connection.close()
 
 
 @shared_task(name="recommender.keep_house")

@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from django.db.models import Q
 from numpy.typing import NDArray
 
 from recommender import log
 from recommender.core.evidence import UNKNOWN
 from recommender.core.feature_kernels import FEATURES
 from recommender.core.results import Revised, StepResult
-from recommender.core.screen import Verdict
+from recommender.core.screen import Reason, Verdict, Verdicts
 from recommender.log import LogSlice, Position
-from recommender.models import EventVerdict, Step
+from recommender.models import Decision, EventVerdict, Step
 
 _INSERT = """
 WITH written AS (
@@ -43,46 +44,57 @@ SELECT count(*) FROM written
 # Of an event revised twice in a step the last word counts, and every reason.
 _REVISE = """
 WITH revised AS (
-    SELECT ordinal, (array_agg(verdict ORDER BY n DESC))[1] AS verdict, bit_or(reasons) AS reasons
-    FROM unnest(%b::bigint[], %b::smallint[], %b::integer[]) WITH ORDINALITY AS t(ordinal, verdict, reasons, n)
+    SELECT ordinal, (array_agg(verdict ORDER BY n DESC))[1] AS verdict, bit_or(reasons) AS reasons, max(step) AS step
+    FROM unnest(%b::bigint[], %b::smallint[], %b::integer[], %b::bigint[])
+         WITH ORDINALITY AS t(ordinal, verdict, reasons, step, n)
     GROUP BY ordinal
 ), known AS (
     UPDATE recommender_eventverdict AS v
-    SET verdict = revised.verdict, reasons = v.reasons | revised.reasons, revised_in = %b::bigint
+    SET verdict = revised.verdict, reasons = v.reasons | revised.reasons, revised_in = revised.step
     FROM revised WHERE v.shard = %b::smallint AND v.ordinal = revised.ordinal
     RETURNING v.ordinal
 )
 SELECT coalesce(array_agg(ordinal), '{}') FROM known
 """
 
+# The word of people on events that have a row; which have one.
+_DECIDE = """
+WITH known AS (
+    UPDATE recommender_eventverdict SET verdict = %b::smallint, reasons = reasons | %b::integer, revised_in = %b::bigint
+    WHERE shard = %b::smallint AND seq = ANY(%b::bigint[]) RETURNING seq
+)
+SELECT coalesce(array_agg(seq), '{}') FROM known
+"""
+
+Int64s = NDArray[np.int64]
+CHUNK = 10_000  # rows in one statement
+_COLUMNS = (
+    *("ordinal", "step", "xid", "seq", "verdict", "score", "reasons", "evidence"),
+    *("p_actor", "p_item", "p_network"),
+)
+
+
+def counts(result: StepResult) -> dict[str, int]:
+    """What the Step and Learner rows say of a step."""
+    screened = result.verdicts
+    return {
+        "n_held": int((screened.verdict == Verdict.HOLD).sum()),
+        "n_quarantined": int((screened.verdict == Verdict.QUARANTINE).sum()),
+        "n_released": result.n_released,
+        "n_retracted": result.n_retracted,
+        "n_unjudged": int(((screened.reason & Reason.UNJUDGED) != 0).sum()),
+    }
+
 
 def store(*, shard: int, first_ordinal: int, step: int, events: LogSlice, result: StepResult) -> None:
     """Write the verdicts of a step and what it revised; the caller's transaction is the step's. 10 us a row."""
-    verdicts, evidence = result.verdicts, result.verdicts.evidence
-    rows = np.flatnonzero(verdicts.verdict != Verdict.ADMIT)
+    rows = rows_of(
+        first_ordinal=first_ordinal, step=step, xid=events.xid, seq=events.seq, verdicts=result.verdicts
+    )
     if len(rows):
-        known: list[bytes | None] = [None] * len(rows)
-        p_values = np.full((len(rows), 3), np.nan, np.float32)
-        places = np.searchsorted(rows, evidence.rows)
-        p_values[places] = evidence.p_values
-        for place, percentiles in zip(places.tolist(), evidence.percentiles, strict=True):
-            known[place] = percentiles.tobytes()
-        _insert(
-            shard,
-            None,
-            evidence.alpha,
-            (first_ordinal + rows).tolist(),
-            [step] * len(rows),
-            events.xid[rows].tolist(),
-            events.seq[rows].tolist(),
-            verdicts.verdict[rows].tolist(),
-            verdicts.score[rows].tolist(),
-            verdicts.reason[rows].tolist(),
-            known,
-            *(_with_nulls(p_values[:, entity]) for entity in range(3)),
-        )
+        insert(shard=shard, rows=rows)
     if len(result.revised):
-        _revise(shard, step, result.revised)
+        revise(shard=shard, steps=[step] * len(result.revised), revised=result.revised)
 
 
 def percentiles(row: EventVerdict) -> dict[str, int | None]:
@@ -91,37 +103,124 @@ def percentiles(row: EventVerdict) -> dict[str, int | None]:
     return {name: None if value == UNKNOWN else value for name, value in zip(FEATURES, known, strict=False)}
 
 
-def _revise(shard: int, step: int, revised: Revised) -> None:
+class Rows:
+    """Rows to be written: columns by name, and how strange a p-value had to be for its forest to object."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        self.alpha: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns["ordinal"])
+
+    def add(self, alpha: float | None, **columns: list[Any]) -> None:
+        """Append rows; columns that are not given are empty in them."""
+        n = len(columns["ordinal"])
+        self.alpha = self.alpha if alpha is None else alpha
+        for name, column in self.columns.items():
+            column.extend(columns.get(name, [None] * n))
+
+
+def rows_of(
+    *, first_ordinal: int, step: int, xid: Int64s, seq: Int64s, verdicts: Verdicts, into: Rows | None = None
+) -> Rows:
+    """A row for each event that is not simply admitted, after those of `into`. xid, seq: where they stand, (n,)."""
+    into = into or Rows()
+    evidence = verdicts.evidence
+    rows = np.flatnonzero(verdicts.verdict != Verdict.ADMIT)
+    if not len(rows):
+        return into
+    known: list[bytes | None] = [None] * len(rows)
+    p_values = np.full((len(rows), 3), np.nan, np.float32)
+    places = np.searchsorted(rows, evidence.rows)
+    p_values[places] = evidence.p_values
+    for place, percentiles in zip(places.tolist(), evidence.percentiles, strict=True):
+        known[place] = percentiles.tobytes()
+    into.add(
+        evidence.alpha,
+        ordinal=(first_ordinal + rows).tolist(),
+        step=[step] * len(rows),
+        xid=xid[rows].tolist(),
+        seq=seq[rows].tolist(),
+        verdict=verdicts.verdict[rows].tolist(),
+        score=verdicts.score[rows].tolist(),
+        reasons=verdicts.reason[rows].tolist(),
+        evidence=known,
+        **{name: _with_nulls(p_values[:, entity]) for entity, name in enumerate(_COLUMNS[-3:])},
+    )
+    return into
+
+
+def insert(*, shard: int, rows: Rows, revised_in: int | None = None) -> None:
+    """Write rows; one that is there already stays."""
+    for start in range(0, len(rows), CHUNK):
+        columns = [log.nullable(column[start : start + CHUNK]) for column in rows.columns.values()]
+        log.fetch(_INSERT, [shard, revised_in, revised_in, rows.alpha, *columns])
+
+
+def revise(*, shard: int, steps: Sequence[int], revised: Revised) -> None:
+    """Let the verdicts on events of earlier steps be what these steps say of them now."""
     ordinals = revised.ordinal.tolist()
     arrays = ordinals, revised.verdict.tolist(), revised.reason.tolist()
-    (found,) = log.fetch(_REVISE, [*arrays, step, shard])
+    (found,) = log.fetch(_REVISE, [*arrays, list(steps), shard])
     known = set(found)
     new = [place for place, ordinal in enumerate(ordinals) if ordinal not in known]
     if not new:
         return
     positions = positions_of(shard=shard, ordinals=[ordinals[place] for place in new])
-    nothing = [None] * len(new)
-    _insert(
-        shard,
-        step,
-        None,
-        [ordinals[place] for place in new],
-        [number for number, _ in positions],
-        [position.xid for _, position in positions],
-        [position.seq for _, position in positions],
-        revised.verdict[new].tolist(),
-        [0.0] * len(new),
-        revised.reason[new].tolist(),
-        *[nothing] * 4,
-    )
+    by_step = {steps[place]: Rows() for place in new}
+    for place, (number, position) in zip(new, positions, strict=True):
+        by_step[steps[place]].add(
+            None,
+            ordinal=[ordinals[place]],
+            step=[number],
+            xid=[position.xid],
+            seq=[position.seq],
+            verdict=[int(revised.verdict[place])],
+            score=[0.0],
+            reasons=[int(revised.reason[place])],
+        )
+    for step, rows in by_step.items():
+        insert(shard=shard, rows=rows, revised_in=step)
 
 
-def _insert(shard: int, revised_in: int | None, alpha: float | None, *columns: list[Any]) -> None:
-    log.fetch(_INSERT, [shard, revised_in, revised_in, alpha, *(log.nullable(column) for column in columns)])
+def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
+    """Let the verdicts on decided events say so; the caller's transaction is the step's."""
+    for decision in decided:
+        is_release = decision.ruling == Decision.Ruling.RELEASE
+        verdict = int(Verdict.ADMIT if is_release else Verdict.QUARANTINE)
+        reason = 0 if is_release else int(Reason.CONFIRMED)
+        (found,) = log.fetch(_DECIDE, [verdict, reason, step, shard, decision.seq])
+        if not is_release:
+            known = set(found)
+            at = zip(decision.xid, decision.seq, strict=True)
+            new = ordinals_at(shard=shard, positions=[Position(*each) for each in at if each[1] not in known])
+            rows = Rows()
+            rows.add(
+                None,
+                ordinal=[ordinal for _, ordinal, _ in new],
+                step=[number for number, _, _ in new],
+                xid=[position.xid for _, _, position in new],
+                seq=[position.seq for _, _, position in new],
+                verdict=[verdict] * len(new),
+                score=[0.0] * len(new),
+                reasons=[reason] * len(new),
+            )
+            insert(shard=shard, rows=rows, revised_in=step)
+
+
+def forget_since(*, shard: int, step: int) -> None:
+    """Unsay what was said after a step: rows of later steps go, what those said of earlier ones is taken back."""
+    of_shard = EventVerdict.objects.filter(shard=shard)
+    of_shard.filter(step__gt=step).delete()
+    undone = of_shard.filter(revised_in__gt=step)
+    undone.filter(was_held=False, evidence=None, score=0.0).delete()  # admitted at first
+    undone.filter(was_held=True).update(verdict=Verdict.HOLD, revised_in=None)
+    undone.filter(was_held=False).update(verdict=Verdict.QUARANTINE, revised_in=None)
 
 
 def _with_nulls(values: NDArray[np.float32]) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
+    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def positions_of(*, shard: int, ordinals: Sequence[int]) -> list[tuple[int, Position]]:
@@ -131,11 +230,40 @@ def positions_of(*, shard: int, ordinals: Sequence[int]) -> list[tuple[int, Posi
     for ordinal in sorted(set(ordinals)):
         if ordinal in found:
             continue
-        step = Step.objects.filter(shard=shard, first_ordinal__lte=ordinal).order_by("-first_ordinal").first()
-        if step is None:
-            continue
-        events = log.read_step(step)
-        for row in range(len(events)):
-            position = Position(int(events.xid[row]), int(events.seq[row]))
-            found[step.first_ordinal + row] = (step.number, position)
+        step = (
+            Step.objects.filter(shard=shard, first_ordinal__lte=ordinal).order_by("-first_ordinal", "-number").first()
+        )
+        if step is not None:
+            found |= {number: (step.number, position) for number, position in _numbered(step)}
     return [found.get(ordinal, (0, Position())) for ordinal in ordinals]
+
+
+def ordinals_at(*, shard: int, positions: Sequence[Position]) -> list[tuple[int, int, Position]]:
+    """(step, ordinal, position) of the events at these positions that are in the learner's history. One read of the
+    log a step."""
+    wanted = sorted(set(positions))
+    found: list[tuple[int, int, Position]] = []
+    while wanted:
+        step = _step_at(shard, wanted[0])
+        if step is None:
+            return found
+        end = Position(step.to_xid, step.to_seq)
+        inside = {position for position in wanted if position <= end}
+        if step.first_ordinal is not None:
+            found += [(step.number, ordinal, position) for ordinal, position in _numbered(step) if position in inside]
+        wanted = [position for position in wanted if position > end]
+    return found
+
+
+def _step_at(shard: int, position: Position) -> Step | None:
+    """The first step that reaches to a position."""
+    beyond = Q(to_xid__gt=position.xid) | Q(to_xid=position.xid, to_seq__gte=position.seq)
+    return Step.objects.filter(beyond, shard=shard).order_by("to_xid", "to_seq", "number").first()
+
+
+def _numbered(step: Step) -> list[tuple[int, Position]]:
+    """The events a step took, without what the learner's history excludes: (ordinal, position)."""
+    events = log.read_step(step)
+    rows = np.setdiff1d(np.arange(len(events)), step.excluded or [])
+    first = step.first_ordinal or 0
+    return [(first + n, Position(int(events.xid[row]), int(events.seq[row]))) for n, row in enumerate(rows.tolist())]

@@ -7,6 +7,7 @@ import io
 import json
 import time
 from contextlib import contextmanager, nullcontext
+from math import inf
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -14,7 +15,7 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
-from recommender import health, keys, outage, published, services, views
+from recommender import health, keys, learner, outage, published, services, views
 from recommender.published import BOARDS, HEAD, Board, Head
 
 SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
@@ -149,3 +150,16 @@ def publish(view_store):
         return version
 
     return publish
+
+
+@pytest.fixture
+def fresh_process(settings, monkeypatch):
+    """A learner that remembers nothing, publishes and keeps a checkpoint after every step."""
+    settings.PUBLISH_EVERY_S = 0.0
+    settings.CHECKPOINT_EVERY_S = 0.0
+    monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
+    monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
+    learner._warm.clear()
+    published.reader.cache_clear()
+    yield
+    learner._warm.clear()

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from math import inf
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -13,33 +12,17 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
 from recommender.models import Checkpoint, Item, Learner, Step
+from recommender.refold import LogIncomplete
+from tests.recommender.learning import restart, warm
 from tests.recommender.logs import clicks, events
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("view_store", "empty_log", "fresh_process"),
+]
 
 
 FRESH = TrustConfig().floor  # nobody here has come back yet
-
-
-@pytest.fixture(autouse=True)
-def _fresh_process(settings, monkeypatch):
-    settings.PUBLISH_EVERY_S = 0.0
-    settings.CHECKPOINT_EVERY_S = 0.0
-    monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
-    monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
-    learner._warm.clear()
-    published.reader.cache_clear()
-    yield
-    learner._warm.clear()
-
-
-def restart():
-    """What is in memory is gone."""
-    learner._warm.clear()
-
-
-def warm() -> Pipeline:
-    return learner._warm[0].pipeline
 
 
 def board(scope=""):
@@ -148,7 +131,7 @@ def test_a_database_restored_from_a_dump_is_not_learned_from_silently():
     learner.learn(0)
     Learner.objects.update(xid=2**62)
     restart()
-    with pytest.raises(learner.LogIncomplete, match="restored from a dump"):
+    with pytest.raises(LogIncomplete, match="restored from a dump"):
         learner.learn(0)
 
 
@@ -257,7 +240,7 @@ def test_verify_says_when_the_log_no_longer_reaches_back():
         learner.learn(0)
     newest = Checkpoint.objects.latest("id")
     Step.objects.filter(number=1).delete()
-    with pytest.raises(learner.LogIncomplete):
+    with pytest.raises(LogIncomplete):
         learner.verify(newest)
     assert learner.verify(newest, start=Checkpoint.objects.get(step=2)) == newest.digest
 
@@ -309,7 +292,7 @@ def test_a_learner_without_a_log_that_reaches_back_says_so():
     Checkpoint.objects.update(data=b"nothing")
     Step.objects.all().delete()
     restart()
-    with pytest.raises(learner.LogIncomplete, match="recorded any more"):
+    with pytest.raises(LogIncomplete, match="recorded any more"):
         learner.learn(0)
     with pytest.raises(CheckpointCorrupt):
         Pipeline.from_bytes(b"nothing")

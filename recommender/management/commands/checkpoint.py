@@ -10,6 +10,7 @@ from recommender import learner
 from recommender.core.checkpoint import CheckpointCorrupt, digest
 from recommender.core.pipeline import Pipeline
 from recommender.models import Checkpoint, Learner
+from recommender.refold import LogIncomplete
 
 
 class Command(BaseCommand):
@@ -70,7 +71,7 @@ class Command(BaseCommand):
         for checkpoint in checkpoints:
             try:
                 found = learner.verify(checkpoint, start)
-            except (learner.LogIncomplete, CheckpointCorrupt) as error:
+            except (LogIncomplete, CheckpointCorrupt) as error:
                 raise CommandError(f"{checkpoint}: {error}") from error
             if found != checkpoint.digest:
                 raise CommandError(f"{checkpoint} has digest {checkpoint.digest}, the log folds to {found}")

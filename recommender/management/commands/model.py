@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from recommender import learner
 from recommender.models import Learner
+from recommender.refold import LogIncomplete
 
 
 class Command(BaseCommand):
@@ -19,6 +20,6 @@ class Command(BaseCommand):
         for row in Learner.objects.order_by("shard"):
             try:
                 checkpoint = learner.rebuild(row)
-            except learner.LogIncomplete as error:
+            except LogIncomplete as error:
                 raise CommandError(str(error)) from error
             self.stdout.write(f"shard {row.shard} goes on from {checkpoint}, digest {checkpoint.digest}")

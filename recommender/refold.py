@@ -1,0 +1,152 @@
+"""Folding the recorded log again: the same ranges, the same decisions, the same exclusions, so the same state.
+
+history.segments ──> Steps recorded ──> log.read ──encode──> without what is excluded ──┐
+                     Decisions taken in them ──────────────────────────────────────────> Pipeline.step ──> on_step
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+
+from recommender import history, log, models
+from recommender.core import decisions
+from recommender.core.decisions import Ruling
+from recommender.core.events import EventBatch
+from recommender.core.pipeline import Pipeline
+from recommender.core.results import StepResult
+from recommender.history import Recipe, Segment
+from recommender.log import LogSlice, Position
+from recommender.models import Step
+
+GROUP_EVENTS = 65_536  # read at once
+
+
+class LogIncomplete(Exception):
+    """The log, or the record of steps, no longer reaches back to where a fold was to begin."""
+
+
+class Folded(NamedTuple):
+    """A recorded step folded again: the number in the fold of its first event, what it did, where in the log the
+    events stand that it learned from (int64), and the places of those it left out."""
+
+    step: Step
+    first_ordinal: int
+    result: StepResult
+    xid: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    excluded: NDArray[np.int64]
+    decided: Sequence[models.Decision]
+
+
+OnStep = Callable[[Folded], None]
+
+
+def refold(
+    pipeline: Pipeline, shard: int, recipe: Recipe, after_step: int, to_step: int, on_step: OnStep | None = None
+) -> None:
+    """Fold what a history holds of the steps after_step+1 .. to_step into a Pipeline that stands at after_step.
+
+    Raises LogIncomplete where a step is not recorded any more, or the log lacks events of it. 2 us an event.
+    """
+    for segment in history.segments(recipe, after_step, to_step):
+        exclusion = get_exclusion(segment.exclusion)
+        for steps in _groups(shard, segment):
+            _fold_group(pipeline, steps, exclusion, on_step)
+
+
+def get_exclusion(number: int | None) -> decisions.Exclusion | None:
+    """The exclusion of that number."""
+    if number is None:
+        return None
+    return decisions.Exclusion.from_state(models.Exclusion.objects.get(pk=number).rule)
+
+
+def encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
+    """Events of the log as the Pipeline takes them."""
+    return pipeline.encoder.encode(
+        received_ms=events.received_ms,
+        occurred_ms=events.occurred_ms,
+        actors=events.actors,
+        items=events.items,
+        kind=events.kind,
+        country=events.country,
+        sessions=events.sessions,
+        ips=events.ips,
+        user_agents=events.user_agents,
+        referrers=events.referrers,
+    )
+
+
+def as_decided(
+    pipeline: Pipeline, rows: Sequence[models.Decision], exclusion: decisions.Exclusion | None = None
+) -> list[decisions.Decision]:
+    """Decisions with their events, without what is excluded or erased."""
+    decided = []
+    for row in rows:
+        positions = [Position(xid, seq) for xid, seq in zip(row.xid, row.seq, strict=True)]
+        batch = encode(pipeline, log.read_at(positions, since_ms=row.since_ms))
+        decided.append(decisions.Decision(Ruling(row.ruling), exclusion.apply(batch) if exclusion else batch))
+    return [each for each in decided if len(each.events)]
+
+
+def _fold_group(
+    pipeline: Pipeline, steps: list[Step], exclusion: decisions.Exclusion | None, on_step: OnStep | None
+) -> None:
+    events = _read(pipeline, steps)
+    batch = encode(pipeline, events)
+    is_kept = exclusion.kept(batch) if exclusion else np.ones(len(batch), np.bool_)
+    made = defaultdict(list)
+    taken_in = models.Decision.objects.filter(
+        shard=steps[0].shard, taken_in__gte=steps[0].number, taken_in__lte=steps[-1].number
+    )
+    for each in taken_in.order_by("id"):
+        made[each.taken_in].append(each)
+    start = 0
+    for step in steps:
+        of_step = is_kept[start : start + step.n_events]
+        rows, excluded = start + np.flatnonzero(of_step), np.flatnonzero(~of_step)
+        part = batch.take(rows) if len(excluded) else batch[start : start + step.n_events]
+        start += step.n_events
+        first_ordinal, decided = pipeline.n_events, made[step.number]
+        result = pipeline.step(part, as_decided(pipeline, decided, exclusion) if decided else ())
+        if on_step:
+            on_step(Folded(step, first_ordinal, result, events.xid[rows], events.seq[rows], excluded, decided))
+
+
+def _read(pipeline: Pipeline, steps: list[Step]) -> LogSlice:
+    n_events = sum(step.n_events for step in steps)
+    events = log.read(
+        after=Position(steps[0].from_xid, steps[0].from_seq),
+        until=Position(steps[-1].to_xid, steps[-1].to_seq),
+        since_ms=pipeline.stream_ms,
+        limit=n_events + 1,
+        shard=steps[0].shard,
+        shards=settings.SHARDS,
+    )
+    if len(events) != n_events:
+        raise LogIncomplete(
+            f"steps {steps[0].number} to {steps[-1].number} learned {n_events} events,"
+            f" the log now holds {len(events)} of them; start from a later checkpoint"
+        )
+    return events
+
+
+def _groups(shard: int, segment: Segment) -> Iterator[list[Step]]:
+    """Recorded steps in order, in groups of at most GROUP_EVENTS events."""
+    recorded = Step.objects.filter(shard=shard, number__gte=segment.first, number__lte=segment.last)
+    if recorded.count() != segment.last - segment.first + 1:
+        raise LogIncomplete(f"not all of the steps {segment.first} to {segment.last} are recorded any more")
+    group: list[Step] = []
+    n_events = 0
+    for step in recorded.order_by("number").iterator(chunk_size=1000):
+        if group and n_events + step.n_events > GROUP_EVENTS:
+            yield group
+            group, n_events = [], 0
+        group.append(step)
+        n_events += step.n_events
+    if group:
+        yield group

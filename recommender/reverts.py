@@ -1,0 +1,178 @@
+"""Reverts: worked out in the background on a copy, then switched to in one transaction; reads go on meanwhile.
+
+    control.ask_for_revert ──> Revert row ──task──> run: a Way a shard, from its checkpoint over the steps since
+        live steps are taken meanwhile ──> folded too, until next to none is left
+        preview: the outcome is noted, nothing changed
+        else:    Learner rows locked ──> the last steps folded ──> Steps, verdicts, Learner rows written ──> commit
+
+Killed anywhere before the commit: nothing has changed, and the next worker begins again. Killed after: it is done.
+A session's advisory lock says that somebody is at work; the server lets go of it when the worker dies.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F, Sum
+from django.db.models.functions import Now
+
+from recommender import learner, published
+from recommender.core.checkpoint import CheckpointCorrupt
+from recommender.models import Checkpoint, Learner, Revert, Step
+from recommender.publisher import Catalogue, add_tallies, build_boards, tally
+from recommender.refold import LogIncomplete
+from recommender.ways import Way
+
+LOCK_CLASS = 0x6757  # of our advisory locks
+FEW_EVENTS = 5000  # left to fold while the learner waits
+PROGRESS_EVERY_S = 1.0
+SHOWN = 20  # places compared
+
+logger = logging.getLogger(__name__)
+
+
+def run_next() -> bool:
+    """Carry out the oldest revert that nobody is at work on; False where there is none."""
+    for revert in Revert.objects.filter(state__in=[Revert.State.QUEUED, Revert.State.RUNNING]).order_by("id"):
+        if _try_lock(revert.pk):
+            try:
+                _run(revert)
+            finally:
+                _unlock(revert.pk)
+            return True
+    return False
+
+
+def _run(revert: Revert) -> None:
+    revert.refresh_from_db()
+    if revert.state not in (Revert.State.QUEUED, Revert.State.RUNNING):
+        return
+    began_at = time.monotonic()
+    try:
+        outcome = _work_out(revert)
+    except (LogIncomplete, CheckpointCorrupt, Checkpoint.DoesNotExist) as error:
+        logger.error("%s cannot be done: %s", revert, error)
+        _finish(revert, Revert.State.FAILED, error=str(error))
+        return
+    logger.info("%s done in %.1f s: %d events", revert, time.monotonic() - began_at, outcome["events"])
+    for shard in Learner.objects.values_list("shard", flat=True):
+        published.wake(shard)
+
+
+def _work_out(revert: Revert) -> dict[str, Any]:
+    checkpoints = [Checkpoint.objects.get(pk=pk) for pk in revert.checkpoints]
+    ways = [Way.begin(each, revert.mode, revert.exclusion_id) for each in checkpoints]
+    rows = {row.shard: row for row in Learner.objects.filter(shard__in=[way.shard for way in ways])}
+    total = sum(_events_since(way, rows[way.shard].step) for way in ways)
+    Revert.objects.filter(pk=revert.pk).update(
+        state=Revert.State.RUNNING, heartbeat_at=Now(), n_done=0, n_total=total
+    )
+    say = _progress(revert)
+    for way in ways:
+        way.advance(rows[way.shard].step, say)
+        while _events_since(way, (row := Learner.objects.get(shard=way.shard)).step) > FEW_EVENTS:
+            way.advance(row.step, say)
+    outcome = _describe(ways, [learner.restore(rows[way.shard]).pipeline for way in ways])
+    if revert.is_preview:
+        _finish(revert, Revert.State.DONE, outcome=outcome)
+        return outcome
+    stored = [way.store() for way in ways]
+    with transaction.atomic():
+        locked = {row.shard: row for row in Learner.objects.select_for_update().order_by("shard")}
+        for way, checkpoint in zip(ways, stored, strict=True):
+            way.advance(locked[way.shard].step)
+            way.switch(locked[way.shard], checkpoint)
+        outcome["events"] = sum(way.n_folded for way in ways)
+        _finish(revert, Revert.State.DONE, outcome=outcome)
+    return outcome
+
+
+def _describe(ways: Sequence[Way], current: Sequence[Any]) -> dict[str, Any]:
+    """What a revert changes: events, quality since the checkpoint, and the list of all items."""
+    steps = [Step.objects.filter(shard=way.shard, number__gt=way.checkpoint.step) for way in ways]
+    sums = [each.aggregate(n=Sum("n_predicted", default=0), hits=Sum("n_hits", default=0)) for each in steps]
+    boards = {
+        "before": _board(current),
+        "after": _board([way.pipeline for way in ways]),
+    }
+    return {
+        "events": sum(way.n_folded for way in ways),
+        "excluded": sum(way.n_excluded for way in ways),
+        "quality": {
+            "before": _quality(sum(each["n"] for each in sums), sum(each["hits"] for each in sums)),
+            "after": _quality(sum(way.n_predicted for way in ways), sum(way.n_hits for way in ways)),
+        },
+        "boards": boards,
+        "changes": compare(
+            [place["item"] for place in boards["before"]], [place["item"] for place in boards["after"]]
+        ),
+    }
+
+
+def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
+    """Who enters, who leaves, who moves; places from 1.
+
+    >>> compare(["a", "b"], ["b", "c"])
+    {'enters': ['c'], 'leaves': ['a'], 'moves': [{'item': 'b', 'from': 2, 'to': 1}]}
+    """
+    was = {item: place for place, item in enumerate(before, 1)}
+    now = {item: place for place, item in enumerate(after, 1)}
+    return {
+        "enters": [item for item in after if item not in was],
+        "leaves": [item for item in before if item not in now],
+        "moves": [
+            {"item": item, "from": was[item], "to": place}
+            for item, place in now.items()
+            if item in was and was[item] != place
+        ],
+    }
+
+
+def _board(pipelines: Sequence[Any]) -> list[dict[str, Any]]:
+    catalogue = Catalogue()
+    catalogue.refresh()
+    board = build_boards(add_tallies([tally(each, {}) for each in pipelines]), catalogue.listings, 0)[""]
+    return [{"item": item, "score": round(board.score(place), 6)} for place, item in enumerate(board.items[:SHOWN])]
+
+
+def _quality(n: int, hits: int) -> dict[str, Any]:
+    return {"predictions": n, "hr20": round(hits / n, 5) if n else None}
+
+
+def _events_since(way: Way, to_step: int) -> int:
+    steps = Step.objects.filter(shard=way.shard, number__gt=way.at_step, number__lte=to_step)
+    return int(steps.aggregate(n=Sum("n_events", default=0))["n"])
+
+
+def _progress(revert: Revert) -> Callable[[int], None]:
+    """Tells the row how far it is, at most once in PROGRESS_EVERY_S."""
+    n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
+
+    def say(n_events: int) -> None:
+        nonlocal n_new, due_at
+        n_new += n_events
+        if time.monotonic() >= due_at:
+            Revert.objects.filter(pk=revert.pk).update(n_done=F("n_done") + n_new, heartbeat_at=Now())
+            n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
+
+    return say
+
+
+def _finish(revert: Revert, state: str, *, outcome: dict[str, Any] | None = None, error: str = "") -> None:
+    done = {"n_done": F("n_total")} if state == Revert.State.DONE else {}
+    Revert.objects.filter(pk=revert.pk).update(
+        state=state, outcome=outcome or {}, error=error, finished_at=Now(), heartbeat_at=Now(), **done
+    )
+
+
+def _try_lock(number: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_CLASS, number])
+        return bool(cursor.fetchone()[0])
+
+
+def _unlock(number: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, number])

@@ -1,0 +1,235 @@
+"""The stop switch: frozen at once, thawed whole, and back to a state that never saw what is excluded."""
+
+import numpy as np
+import pytest
+from django.db import transaction
+
+from recommender import control, learner, log, refold, reverts, verdicts
+from recommender.core.pipeline import Pipeline
+from recommender.errors import Conflict, Invalid, NotFound
+from recommender.log import Position
+from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
+from tests.recommender.learning import restart, warm
+from tests.recommender.logs import clicks
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("view_store", "empty_log", "fresh_process"),
+]
+
+
+def learned(*batches):
+    """Batches of clicks, a step each."""
+    for batch in batches:
+        log.append(batch)
+        learner.learn(0)
+
+
+def revert(checkpoint, mode="replay", *, exclusion=None, is_preview=False):
+    asked = control.ask_for_revert(checkpoint_id=checkpoint.pk, mode=mode, exclusion=exclusion, is_preview=is_preview)
+    assert reverts.run_next()
+    asked.refresh_from_db()
+    assert asked.state == Revert.State.DONE, asked.error
+    return asked
+
+
+def at_step(number):
+    return Checkpoint.objects.get(step=number)
+
+
+def digest():
+    """Of the state the learner goes on from."""
+    learner.learn(0)
+    return warm().digest()
+
+
+def fold(*batches, without=()):
+    """The digest of a pipeline that received these batches, one a step, without some actors."""
+    pipeline = Pipeline(learner.configured())
+    for step in Step.objects.order_by("number")[: len(batches)]:
+        events = log.read_step(step)
+        batch = refold.encode(pipeline, events)
+        pipeline.step(batch.take(np.flatnonzero([actor not in without for actor in events.actors])))
+    return pipeline.digest()
+
+
+ONE, TWO, THREE = clicks(20), clicks(20, start=20, item="mal's"), clicks(20, start=40)
+
+
+def test_frozen_learning_stops_and_thawed_it_catches_up():
+    learned(ONE)
+    control.freeze()
+    log.append(TWO)
+    assert learner.learn(0) == 0
+    assert Learner.objects.get().n_events == 20
+    control.thaw()
+    assert learner.learn(0) == 20
+    assert learner.verify(Checkpoint.objects.latest("id")) == digest()
+
+
+def test_of_two_who_freeze_one_is_told():
+    learned(ONE)
+    control.freeze()
+    with pytest.raises(Conflict, match="frozen already"):
+        control.freeze()
+    control.thaw()
+    with pytest.raises(Conflict, match="not frozen"):
+        control.thaw()
+
+
+def test_a_step_in_flight_is_not_committed_after_a_freeze():
+    learned(ONE)
+    row, loser = Learner.objects.get(), learner.restore(Learner.objects.get())
+    log.append(TWO)
+    part = learner._read(loser, 100)
+    control.freeze()
+    with pytest.raises(learner.LearnerMoved):
+        learner._take_step(loser, row, part)
+    assert Learner.objects.get().step == 1
+
+
+def test_replay_arrives_where_it_was():
+    learned(ONE, TWO, THREE)
+    before = digest()
+    revert(at_step(1), "replay")
+    assert digest() == before
+    assert Learner.objects.get().recipe == [[1, None, None]]
+
+
+def test_drop_forgets_everything_since():
+    learned(ONE)
+    before = digest()
+    learned(TWO, THREE)
+    revert(at_step(1), "drop")
+    assert digest() == before
+    log.append(clicks(5, start=60))
+    assert learner.learn(0) == 5
+    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    assert Learner.objects.get().recipe == [[1, 1, None], [4, None, None]]
+
+
+def test_exclude_arrives_at_what_never_saw_them():
+    learned(ONE, TWO, THREE)
+    without = {f"reader-{number}" for number in range(25, 45)} | set(TWO.actor[:3])
+    done = revert(at_step(1), "exclude", exclusion=control.exclusion(actors=sorted(without)))
+    assert digest() == fold(ONE, TWO, THREE, without=without)
+    assert done.outcome["excluded"] > 0
+    log.append(clicks(5, start=60))
+    learner.learn(0)
+    newest = Checkpoint.objects.latest("id")
+    assert learner.verify(newest) == warm().digest()
+    assert learner.verify(newest, start=at_step(1)) == warm().digest()
+    restart()
+    assert digest() == newest.digest
+
+
+def test_a_revert_can_be_reverted():
+    learned(ONE, TWO, THREE)
+    state, before = at_step(3), digest()
+    revert(at_step(1), "exclude", exclusion=control.exclusion(windows=[("mal's", 0, 2**50)]))
+    assert digest() != before
+    assert "mal's" not in warm().board(10).items
+    revert(state, "replay")
+    assert digest() == before
+    assert learner.verify(Checkpoint.objects.latest("id")) == before
+
+
+def test_a_preview_says_it_and_changes_nothing():
+    learned(ONE, TWO, THREE)
+    before, rows = digest(), list(Step.objects.values())
+    exclusion = control.exclusion(windows=[("mal's", 0, 2**50)])
+    outcome = revert(at_step(1), "exclude", exclusion=exclusion, is_preview=True).outcome
+    assert outcome["changes"]["leaves"] == ["mal's"]
+    assert outcome["excluded"] == 20
+    assert outcome["quality"]["before"]["predictions"] == 40
+    assert digest() == before
+    assert list(Step.objects.values()) == rows
+
+
+def test_one_revert_at_a_time_and_previews_beside_it():
+    learned(ONE)
+    ask = {"checkpoint_id": at_step(1).pk, "mode": "replay", "exclusion": None}
+    control.ask_for_revert(**ask, is_preview=False)
+    with pytest.raises(Conflict, match="under way"):
+        control.ask_for_revert(**ask, is_preview=False)
+    control.ask_for_revert(**ask, is_preview=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"checkpoint_id": 0}, NotFound),
+        ({"mode": "undo"}, Invalid),
+        ({"mode": "exclude"}, Invalid),
+    ],
+)
+def test_a_revert_that_cannot_be_is_refused(wrong, error):
+    learned(ONE)
+    ask = {"checkpoint_id": at_step(1).pk, "mode": "replay", "exclusion": None, "is_preview": False} | wrong
+    with pytest.raises(error):
+        control.ask_for_revert(**ask)
+
+
+def test_a_revert_that_breaks_before_the_switch_changes_nothing(monkeypatch):
+    learned(ONE, TWO)
+    before, row = digest(), Learner.objects.values().get()
+    asked = control.ask_for_revert(checkpoint_id=at_step(1).pk, mode="drop", exclusion=None, is_preview=False)
+    with monkeypatch.context() as broken:
+        broken.setattr(reverts, "_finish", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            reverts.run_next()
+    assert Learner.objects.values().get() == row
+    assert digest() == before
+    assert reverts.run_next()  # the next worker begins again
+    asked.refresh_from_db()
+    assert asked.state == Revert.State.DONE
+
+
+def test_events_that_came_during_a_revert_are_in_it(monkeypatch):
+    learned(ONE, TWO)
+    store = reverts.Way.store
+
+    def store_late(way):
+        stored = store(way)
+        learned(THREE)
+        return stored
+
+    monkeypatch.setattr(reverts.Way, "store", store_late)
+    revert(at_step(1), "exclude", exclusion=control.exclusion(windows=[("mal's", 0, 2**50)]))
+    assert Learner.objects.get().step == 3
+    assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))
+
+
+def test_a_learner_with_the_old_history_cannot_go_on():
+    learned(ONE, TWO)
+    row, stale = Learner.objects.get(), learner.restore(Learner.objects.get())
+    revert(at_step(1), "drop")
+    log.append(THREE)
+    with pytest.raises(learner.LearnerMoved):
+        learner._take_step(stale, row, learner._read(stale, 100))
+
+
+def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after():
+    learned(ONE, TWO)
+    events = log.read_step(Step.objects.get(number=2))
+    positions = [Position(int(xid), int(seq)) for xid, seq in zip(events.xid, events.seq, strict=True)]
+    assert control.confirm(positions=positions, since_ms=int(events.received_ms[0])) == 20
+    learner.learn(0)
+    assert "mal's" not in warm().board(10).items
+    assert EventVerdict.objects.filter(verdict=EventVerdict.Verdict.QUARANTINE).count() == 20
+    assert Decision.objects.get().taken_in == 3
+    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    restart()
+    learner.learn(0)
+    assert "mal's" not in warm().board(10).items
+    control.release(positions=positions, since_ms=int(events.received_ms[0]))
+    learner.learn(0)
+    assert "mal's" in warm().board(10).items
+    assert not EventVerdict.objects.exclude(verdict=EventVerdict.Verdict.ADMIT).exists()
+    found = verdicts.ordinals_at(shard=0, positions=positions)
+    assert [ordinal for _, ordinal, _ in found] == list(range(20, 40))
+
+
+def test_a_decision_on_events_that_are_gone_is_refused():
+    with pytest.raises(NotFound):
+        control.release(positions=[Position(1, 2**40)], since_ms=0)
