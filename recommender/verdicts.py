@@ -88,9 +88,7 @@ def counts(result: StepResult) -> dict[str, int]:
 
 def store(*, shard: int, first_ordinal: int, step: int, events: LogSlice, result: StepResult) -> None:
     """Write the verdicts of a step and what it revised; the caller's transaction is the step's. 10 us a row."""
-    rows = rows_of(
-        first_ordinal=first_ordinal, step=step, xid=events.xid, seq=events.seq, verdicts=result.verdicts
-    )
+    rows = rows_of(first_ordinal=first_ordinal, step=step, xid=events.xid, seq=events.seq, verdicts=result.verdicts)
     if len(rows):
         insert(shard=shard, rows=rows)
     if len(result.revised):
