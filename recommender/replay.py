@@ -8,6 +8,12 @@
 The `verdict` is the last word: an event released from a hold is admitted (and `was_held`), one taken back out later
 is quarantined. `reasons` are words joined by commas.
 
+Evidence (core.evidence) is for reviewers of a running site, and not among the columns.
+
+Speed, on the first 200,000 rows of the news log in 83,616 steps (CPU, one core): 40 us a step with the screen, 22 us
+without, so 60,000 and 109,000 events/s; fits come on top, 0.2 s for every 6 hours of stream time, and 2 s once to
+import PyOD. Of the 40 us two thirds are the two compiled passes, half of that handing them their arrays.
+
 Labels of manipulation, where the log has them, are read here to score the verdicts; the Pipeline never sees them.
 """
 
@@ -78,7 +84,7 @@ def replay(
 ) -> tuple[Pipeline, dict[str, Any]]:
     """Fold a whole file; returns the Pipeline and the summary. Writes the three files where `out` is given.
 
-    `on_progress` is called with the number of events of each step. Raises LogFileError. 18 us an event where steps
+    `on_progress` is called with the number of events of each step. Raises LogFileError. 17 us an event where steps
     are a handful of events each, 3 us where they are thousands.
     """
     pipeline = Pipeline(config)

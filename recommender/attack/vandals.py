@@ -3,9 +3,13 @@
     wikipedia_vandals (edits, half of the actors later blocked) ──> Pipeline, verdicts and scores by event
                                                                ──> by actor: AUC, precision and recall
 
-Edits come as clicks. What is chosen here (how an actor's score is made of its events') is chosen on the first half of
-the time; the figures are of actors first seen in the second half. Vandals of an encyclopaedia do not push items, most
-act alone, and the log has neither addresses nor user agents; a detector of campaigns is not made for them.
+Edits come as clicks. All that is chosen here (how an actor's score is made of its events', where it counts as an
+alarm, and the features core.scoring is made of) is chosen on actors first seen in the first half of the time; the
+figures of the second half were not looked at for it. Vandals of an encyclopaedia do not push items, most act alone,
+and the log has neither addresses nor user agents: a detector of campaigns is not made for them.
+
+Beware of one thing that helps: whoever is blocked stops, so vandals have few events, all of them early. Their first
+three events alone are told apart less well (`auc_of_first_events`).
 """
 
 from dataclasses import dataclass
@@ -18,17 +22,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recommender.attack import columns, defences
-from recommender.attack.metrics import auc
+from recommender.attack.metrics import auc, average_precision
 from recommender.attack.world import as_text
 from recommender.core.pipeline import Config, Pipeline
 
 STEP_MS = 60_000
 AGGREGATES = ("max", "mean", "last")
+FIRST_EVENTS = 3
+HONEST_FLAGGED = 0.01  # of the first half
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """By actor: label, when first seen (ms), whether any event was stopped, and its score by each aggregate."""
+    """By actor: label, when first seen (ms), whether any event was stopped, and its score by each aggregate
+    (`early`: the mean of its first events')."""
 
     label: NDArray[np.bool_]
     first_ms: NDArray[np.int64]
@@ -37,25 +44,44 @@ class Judged:
 
 
 def check(path: Path, config: Config) -> dict[str, Any]:
-    """The figures, as JSON takes them."""
+    """The figures, as JSON takes them: what was chosen, then each half by it."""
     log = as_text(pl.read_parquet(path, columns=["ts", "actor", "item", "label"]))
     judged = judge(log, config)
     middle_ms = (judged.first_ms.min() + judged.first_ms.max()) // 2
-    is_tuned = judged.first_ms < middle_ms
-    by = {name: auc(judged.label[is_tuned], score[is_tuned]) for name, score in judged.scores.items()}
+    is_first = judged.first_ms < middle_ms
+    by = {name: auc(judged.label[is_first], judged.scores[name][is_first]) for name in AGGREGATES}
     chosen = max(AGGREGATES, key=lambda name: by[name])
-    label, stopped = judged.label[~is_tuned], judged.is_stopped[~is_tuned]
-    caught = int((label & stopped).sum())
+    honest = judged.scores[chosen][is_first & ~judged.label]
+    threshold = float(np.quantile(honest, 1 - HONEST_FLAGGED, method="higher"))
+    return {
+        "chosen_on": "first half",
+        "score": chosen,
+        "threshold": round(threshold, 4),
+        "first_half": _figures(judged, is_first, chosen, threshold),
+        "second_half": _figures(judged, ~is_first, chosen, threshold),
+    }
+
+
+def _figures(judged: Judged, rows: NDArray[np.bool_], chosen: str, threshold: float) -> dict[str, Any]:
+    label, score = judged.label[rows], judged.scores[chosen][rows]
     return {
         "actors": len(label),
         "vandals": int(label.sum()),
-        "score": chosen,
-        "auc_first_half": round(by[chosen], 4),
-        "auc": round(auc(label, judged.scores[chosen][~is_tuned]), 4),
-        "stopped": int(stopped.sum()),
-        "precision": round(caught / max(1, int(stopped.sum())), 4),
-        "recall": round(caught / max(1, int(label.sum())), 4),
-        "honest_stopped": round(float((stopped & ~label).sum()) / max(1, int((~label).sum())), 4),
+        "auc": round(auc(label, score), 4),
+        "auc_of_first_events": round(auc(label, judged.scores["early"][rows]), 4),
+        "average_precision": round(average_precision(label, score.astype(np.float32)) or 0.0, 4),
+        "flagged": _caught(label, score > threshold),
+        "stopped": _caught(label, judged.is_stopped[rows]),
+    }
+
+
+def _caught(label: NDArray[np.bool_], is_alarm: NDArray[np.bool_]) -> dict[str, float]:
+    n, n_caught = int(is_alarm.sum()), int((label & is_alarm).sum())
+    return {
+        "actors": n,
+        "precision": round(n_caught / max(1, n), 4),
+        "recall": round(n_caught / max(1, int(label.sum())), 4),
+        "honest": round((n - n_caught) / max(1, int((~label).sum())), 4),
     }
 
 
@@ -83,11 +109,12 @@ def judge(log: pl.DataFrame, config: Config) -> Judged:
             pl.col("score").max().alias("max"),
             pl.col("score").mean().alias("mean"),
             pl.col("score").last().alias("last"),
+            pl.col("score").head(FIRST_EVENTS).mean().alias("early"),
         )
     )
     return Judged(
         actors["label"].to_numpy(),
         actors["at_ms"].to_numpy(),
         actors["stopped"].to_numpy(),
-        {name: actors[name].to_numpy() for name in AGGREGATES},
+        {name: actors[name].to_numpy() for name in (*AGGREGATES, "early")},
     )

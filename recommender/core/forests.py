@@ -8,6 +8,10 @@ poisoned a little more every day: what the reference knew to be strange stays so
 A fit is due every `fit_every_s` of stream time, once there are `fit_rows` rows, and counts from `fit_after_s` later
 on. Its rows are set aside when it is due, and a thread works on them; whoever needs the trees waits for it: the step
 from which they count, and `state()`. So it makes no difference to any state when the thread is done.
+
+Not here, since it does not help: a forest's path, or River's HalfSpaceTrees, as the score of an actor. On half of the
+actors of an encyclopaedia (AUC by the mean of their events): forests 0.42 on the actor's columns and 0.62 on the
+item's, HalfSpaceTrees 0.41 to 0.47 at 200 us an event; the product in core.scoring 0.75.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

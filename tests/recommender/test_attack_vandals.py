@@ -1,0 +1,42 @@
+"""The outside check: chosen on the first half, told for both."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recommender.attack import vandals
+from tests.streams import SCREENED, T0
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Ana and others edit for weeks; fifty accounts come once, all to the page of the day."""
+    rng = np.random.default_rng(1)
+    days = 20
+    rows = []
+    for day in range(days):
+        for actor in range(40):
+            if actor % 20 <= day:
+                at = T0 / 1000 + 86_400 * day + rng.integers(0, 80_000, 3)
+                rows += [(float(t), f"ana-{actor}", f"page-{rng.integers(0, 100)}", 0) for t in at]
+        for bot in range(12 if day % 5 == 3 else 0):
+            rows.append((T0 / 1000 + 86_400 * day + 40_000 + 5 * bot, f"mal-{day}-{bot}", f"day-{day}", 1))
+    path = tmp_path / "log.parquet"
+    frame = pl.DataFrame(sorted(rows), schema=["ts", "actor", "item", "label"], orient="row")
+    frame.with_columns(pl.col("label").cast(pl.Int8)).write_parquet(path)
+    return path
+
+
+def test_both_halves_are_told_by_what_was_chosen_on_the_first(log):
+    found = vandals.check(log, SCREENED)
+    halves = found["first_half"], found["second_half"]
+    assert sum(half["actors"] for half in halves) == 40 + 4 * 12
+    assert sum(half["vandals"] for half in halves) == 4 * 12
+    assert found["score"] in vandals.AGGREGATES
+    assert found["first_half"]["flagged"]["honest"] <= vandals.HONEST_FLAGGED
+    assert min(half["auc"] for half in halves) > 0.6
+
+
+def test_nothing_but_figures_is_told(log):
+    names = {*pl.read_parquet(log)["actor"], *pl.read_parquet(log)["item"]}
+    assert not any(name in str(vandals.check(log, SCREENED)) for name in names)
