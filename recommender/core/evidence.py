@@ -4,8 +4,8 @@
                                     └──> p-values of the forests that were asked, and the threshold then in force
 
 Cleared are rows of active windows that no rule spoke against: an event is compared with others in a crowd, not with
-the quiet rest of the site. Nothing is computed for what is admitted, and nothing of it is state: the reservoir and the forests are. What is
-admitted and taken back out later has none, since its features are not kept.
+the quiet rest of the site. Nothing is computed for what is admitted, and nothing of it is state: the reservoir and
+the forests are. What is admitted and taken back out later has none, since its features are not kept.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from recommender.core.events import EventBatch
 from recommender.core.forests import ENTITIES, Forests
 
 UNKNOWN = 255
+MANY = 64  # rows, from which on it pays to sort the cleared ones
 MIN_CLEARED = 100  # rows, below which a percentile says nothing
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ NO_EVIDENCE = Evidence(
 def gather(
     batch: EventBatch, rows: NDArray[np.int64], features: Floats, flags: NDArray[np.int32], forests: Forests
 ) -> Evidence:
-    """The evidence behind the verdicts on those rows of a batch. 40 us, and 20 us a row."""
+    """The evidence behind the verdicts on those rows of a batch. 0.1 ms, and 30 us a row that forests were asked about."""
     chosen = features[rows]
     percentiles = percentiles_of(forests.reservoir.filled(), chosen)
     percentiles[np.ix_(batch.prefix[rows] == 0, (fk.PREFIX, fk.NEW_PREFIX))] = UNKNOWN
@@ -55,22 +56,28 @@ def gather(
     return Evidence(rows, percentiles, p_values, forests.alpha)
 
 
-@njit(cache=True)
 def percentiles_of(cleared: NDArray[np.float32], rows: Floats) -> NDArray[np.uint8]:
     """The percent of cleared values below each value, rounded down, uint8 (m, d); 100 only where all are below.
 
-    20 us a row for 3,072 cleared ones. Values are rounded as the cleared ones were."""
-    out = np.full(rows.shape, UNKNOWN, np.uint8)
-    n = cleared.shape[0]
+    Values are rounded as the cleared ones were. 15 us a row, or 1 ms and 1 us a row, whichever is less."""
+    n = len(cleared)
     if n < MIN_CLEARED:
-        return out
-    below = np.empty(rows.shape[1], np.int64)
-    for i in range(rows.shape[0]):
-        values = rows[i].astype(np.float32)
-        below[:] = 0
-        for k in range(n):
-            for column in range(values.size):
-                below[column] += cleared[k, column] < values[column]
-        for column in range(values.size):
-            out[i, column] = 100 * below[column] // n
-    return out
+        return np.full(rows.shape, UNKNOWN, np.uint8)
+    values = rows.astype(np.float32)
+    if len(rows) < MANY:
+        below = count_below(cleared, values)
+    else:
+        columns = zip(np.sort(cleared, axis=0).T, values.T, strict=True)
+        below = np.stack([np.searchsorted(ordered, column) for ordered, column in columns], axis=1)
+    return np.asarray(100 * below // n, np.uint8)
+
+
+@njit(cache=True)
+def count_below(cleared: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """How many cleared values are below each value, (m, d)."""
+    below = np.zeros(values.shape, np.int64)
+    for i in range(values.shape[0]):
+        for k in range(cleared.shape[0]):
+            for column in range(values.shape[1]):
+                below[i, column] += cleared[k, column] < values[i, column]
+    return below

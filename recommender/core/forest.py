@@ -74,15 +74,33 @@ def find_strange(
                 continue
             total = 0.0
             for root in roots[first_tree[k] : first_tree[k + 1]]:
-                node = nodes[root]
-                while node[0] >= 0:
-                    value = np.float32(features[i, first_column[k] + int(node[0])])
-                    node = nodes[int(node[2])] if value <= node[1] else nodes[int(node[3])]
-                total += node[1]
+                node = root
+                while nodes[node, 0] >= 0:
+                    value = np.float32(features[i, first_column[k] + int(nodes[node, 0])])
+                    node = np.int32(nodes[node, 2] if value <= nodes[node, 1] else nodes[node, 3])
+                total += nodes[node, 1]
                 if total >= limit[k]:
                     break
             if total < limit[k]:
                 strange[i] |= entity[k]
+
+
+@njit(cache=True)
+def find_paths(
+    features: Float64s, first_column: Int64s, first_tree: Int64s, roots: Int32s, nodes: Float64s
+) -> Float64s:
+    """What `path_lengths` finds in each of the forests of a `packed`, (n, forests); 25 us a row and six forests, tree
+    by tree, so that a tree stays in the cache for all rows."""
+    sums = np.zeros((features.shape[0], first_column.size))
+    for k in range(first_column.size):
+        for root in roots[first_tree[k] : first_tree[k + 1]]:
+            for i in range(features.shape[0]):
+                node = root
+                while nodes[node, 0] >= 0:
+                    value = np.float32(features[i, first_column[k] + int(nodes[node, 0])])
+                    node = np.int32(nodes[node, 2] if value <= nodes[node, 1] else nodes[node, 3])
+                sums[i, k] += nodes[node, 1]
+    return sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +121,11 @@ class Forest:
 
     def p_values(self, rows: Float32s) -> Float64s:
         """The share of cleared rows at least as strange, in (0, 1], (n,)."""
-        at_least = np.searchsorted(self.holdout, self.paths(rows), side="right")
+        return self.p_values_of(self.paths(rows))
+
+    def p_values_of(self, paths: Float64s) -> Float64s:
+        """The same of rows whose paths are known."""
+        at_least = np.searchsorted(self.holdout, paths, side="right")
         return np.asarray((1 + at_least) / (len(self.holdout) + 1))
 
     def limit(self, alpha: float) -> float:
@@ -194,7 +216,7 @@ def expected_path(n_samples: NDArray[Any]) -> Float64s:
 
 @njit(cache=True)
 def enter(reservoir: Float32s, n_before: int, seed: int, rows: Float64s, is_chosen: NDArray[np.uint8]) -> int:
-    """Put the chosen rows in their places, in order: of two for one place the later stays. How many there are then."""
+    """Put the chosen rows in their places, in order: of two for one place the later stays. Returns the new number."""
     size, n = reservoir.shape[0], n_before
     for i in range(rows.shape[0]):
         if not is_chosen[i]:

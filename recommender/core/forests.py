@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core import feature_kernels as fk
-from recommender.core.forest import Float32s, Forest, Pack, Reservoir, find_strange, fit, packed
+from recommender.core.forest import Float32s, Forest, Pack, Reservoir, find_paths, find_strange, fit, packed
 from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK
 
 ENTITIES = {
@@ -44,7 +44,8 @@ class Forests:
         self.reservoir = Reservoir(fk.N_FEATURES, seed=1)
         self._forests: dict[str, ByEntity] = {age: {} for age in AGES}
         self._fitting: Future[ByEntity] | None = None  # what will be pending
-        self._pack: Pack | None = None
+        self._packed: list[tuple[str, Forest]] = []  # what counts now ...
+        self._pack: Pack | None = None  # ... and the same for the kernels
         self.n_fits = 0
         self.due_ms = 0
         self.effective_ms = 0
@@ -82,20 +83,21 @@ class Forests:
         traffic; by the actor's only where one of the others finds the window strange."""
         strange = np.zeros(len(features), np.uint8)
         if self._pack is not None:
-            find_strange(features, flags, asked, *self._pack, strange)
+            find_strange(features, flags, asked, *self._pack, strange)  # type: ignore[call-arg]
         return strange
 
     def p_values(self, features: NDArray[np.float64]) -> Float32s:
         """Of rows that were asked, float32 (n, 3) by ENTITIES: the smaller p-value of the reference and the recent
-        forest; NaN without one, and of the actor's where the window was not strange. For explanations: `flag` decides.
+        forest; NaN without one, and of the actor's where the window was not strange. To explain, not to
+        decide.
         """
         answer = np.full((len(features), len(ENTITIES)), np.nan, np.float32)
-        for at, (entity, columns) in enumerate(ENTITIES.items()):
-            for age in ("frozen", "recent"):
-                forest = self._forests[age].get(entity)
-                if forest is not None:
-                    p_values = forest.p_values(features[:, columns].astype(np.float32))
-                    answer[:, at] = np.fmin(answer[:, at], p_values)
+        if self._pack is not None:
+            _, first_column, _, *trees = self._pack
+            paths = find_paths(features, first_column, *trees)
+            for (entity, forest), lengths in zip(self._packed, paths.T, strict=True):
+                at = list(ENTITIES).index(entity)
+                answer[:, at] = np.fmin(answer[:, at], forest.p_values_of(lengths))
         is_strange = (answer[:, 1:] <= np.float32(self.alpha)).any(axis=1)
         answer[~is_strange, 0] = np.nan
         return answer
@@ -124,13 +126,14 @@ class Forests:
 
     def _see(self) -> None:
         """What `flag` works on; good until other forests count."""
-        chosen = []
+        self._packed = []
         for entity in ("item", "network", "actor"):
             frozen, recent = (self._forests[age].get(entity) for age in ("frozen", "recent"))
             for forest in (frozen, recent) if recent is not frozen else (frozen,):
                 if forest is not None:
-                    chosen.append((_BITS[entity], ENTITIES[entity].start, forest))
-        self._pack = packed(chosen, self.alpha) if chosen else None
+                    self._packed.append((entity, forest))
+        forests = [(_BITS[entity], ENTITIES[entity].start, forest) for entity, forest in self._packed]
+        self._pack = packed(forests, self.alpha) if forests else None
 
 
 def _fitted(rows: Float32s, holdout: Float32s, seed: int, before: ByEntity) -> ByEntity:

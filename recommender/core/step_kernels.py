@@ -44,7 +44,9 @@ def weigh(
     weight: Int32s,
 ) -> tuple[int, int]:
     """Write the events' own times (not after they came, not before them by more than the lateness) and weights (of
-    their kinds, within `cap` where that is not empty; 0 for what is not admitted). How many are admitted, and held."""
+    their kinds, within `cap` where that is not empty; 0 for what is not admitted).
+
+    Returns how many are admitted, and how many held."""
     n_admitted = n_held = 0
     for i in range(kind.size):
         own_ms[i] = min(max(occurred_ms[i], received_ms[i] - lateness_ms, 0), received_ms[i])

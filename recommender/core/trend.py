@@ -400,7 +400,8 @@ class Trend:
         """For n rows in every table, and so many of networks; the rooms fall below 0 where a table would then be past
         its bound."""
         tables = [(getattr(self, name), most) for name, most in self._max.items() if name != "networks"]
-        if any([*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]):
+        grown = [*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]
+        if any(grown):
             self._see_tables()
         self._room = min(min(len(table.keys), most) - len(table) for table, most in tables)
         self._network_room = min(len(self.networks.keys), self._max["networks"]) - len(self.networks)

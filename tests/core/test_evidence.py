@@ -14,10 +14,11 @@ from tests.core.test_screen import Run, push, site
 from tests.streams import SCREENED, fold, readers
 
 
-def test_percentiles_are_the_share_of_cleared_rows_below():
+@pytest.mark.parametrize("n", [1, 50, 500])
+def test_percentiles_are_the_share_of_cleared_rows_below(n):
     rng = np.random.default_rng(1)
     cleared = np.round(rng.random((700, 5)), 2).astype(np.float32)
-    rows = np.concatenate([np.round(rng.random((50, 5)), 2), np.zeros((1, 5)), np.full((1, 5), 2.0)])
+    rows = np.concatenate([np.round(rng.random((n, 5)), 2), np.zeros((1, 5)), np.full((1, 5), 2.0)])
     expected = [[100 * int((cleared[:, c] < np.float32(row[c])).sum()) // 700 for c in range(5)] for row in rows]
     np.testing.assert_array_equal(percentiles_of(cleared, rows), expected)
 
