@@ -44,7 +44,7 @@ NO_EVIDENCE = Evidence(
 def gather(
     batch: EventBatch, rows: NDArray[np.int64], features: Floats, flags: NDArray[np.int32], forests: Forests
 ) -> Evidence:
-    """The evidence behind the verdicts on those rows of a batch. 0.1 ms, and 30 us a row that forests were asked about."""
+    """The evidence behind the verdicts on those rows of a batch. 0.1 ms, and 30 us a row asked about."""
     chosen = features[rows]
     percentiles = percentiles_of(forests.reservoir.filled(), chosen)
     percentiles[np.ix_(batch.prefix[rows] == 0, (fk.PREFIX, fk.NEW_PREFIX))] = UNKNOWN

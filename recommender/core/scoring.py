@@ -3,11 +3,11 @@
     score = 1/2 * (the worst of the actor) * (the worst of the window or network) + 1/4 a degree of the verdict
 
 As with the rules, either alone says little: newcomers are most of any site, and a busy item is what news looks like.
-Left out is what the busiest honest have most of: repetition, concentration, short sessions, arrivals like a metronome,
-all of which alone rank worse than chance on 5,822 actors of an encyclopaedia, half of them blocked later; and the
-freshness of an item's readers, which says again what newness does. By the mean of an actor's events, an even mix of
-all features ranks these actors at AUC 0.43, newness alone at 0.71, this product at 0.75. (`manage.py attack vandals`
-has the figures of actors that were not looked at for it.)
+Left out is what the busiest honest have most of: repetition, concentration, short sessions, arrivals like a
+metronome, all of which alone rank worse than chance on 5,822 actors of an encyclopaedia, half of them blocked later;
+and the freshness of an item's readers, which says again what newness does. By the mean of an actor's events, an even
+mix of all features ranks these actors at AUC 0.43, newness alone at 0.71, this product at 0.75. (`manage.py attack
+vandals` has the figures of actors that were not looked at for it.)
 """
 
 import numpy as np
