@@ -10,9 +10,10 @@ is quarantined. `reasons` are words joined by commas.
 
 Evidence (core.evidence) is for reviewers of a running site, and not among the columns.
 
-Speed, on the first 200,000 rows of the news log in 83,616 steps (CPU, one core): 40 us a step with the screen, 22 us
-without, so 60,000 and 109,000 events/s; fits come on top, 0.2 s for every 6 hours of stream time, and 2 s once to
-import PyOD. Of the 40 us two thirds are the two compiled passes, half of that handing them their arrays.
+Speed, on the first 200,000 rows of the news log in 83,616 steps (CPU of one core of a busy machine): 52 us a step
+with the screen, 28 us without, so 46,000 and 85,000 events/s. Fits come on top: 0.2 s for every 6 hours of stream
+time, and 2 s once to import PyOD. Over half of a step are the two compiled passes, of which 4 us each hand over the
+arrays; reading the keys of the leaders is the next, then what is held and its evidence.
 
 Labels of manipulation, where the log has them, are read here to score the verdicts; the Pipeline never sees them.
 """
