@@ -12,7 +12,7 @@ from recommender.core.trust import TrustConfig
 T0 = 1_767_571_200_000
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-# Everybody weighs the same: what is tested is the counting.
+# Everybody weighs the same, nobody is on the canary panel: what is tested is the counting.
 SMALL = Config(
     half_lives_s=(300, 3600),
     horizon_s=6 * 3600,
@@ -20,6 +20,7 @@ SMALL = Config(
     lateness_s=6 * 3600,
     trust=TrustConfig(floor=1.0),
     screen=ScreenConfig(is_on=False),
+    canary_share=0.0,
 )
 SCREENED = replace(SMALL, screen=ScreenConfig(cold_events=200, fit_rows=20, fit_every_s=600, fit_after_s=60))
 TRUSTING = replace(SMALL, trust=TrustConfig())

@@ -4,9 +4,21 @@ Before a step is learned, the list as it stands is put to each of its events: is
 first time, among the first 20 the actor has not seen? The hit rate (HR@20) and the mean reciprocal rank (MRR@20) over
 all such events say how good the list is without any data set aside; over the last hours, whether it is getting worse.
 
-    step ──> ranks in two lists, by kernels.fold ──> counts of places, in all and by hour
+    step ──> ranks in two lists, and who asked, by kernels.fold ──> counts of places, in all and by hour
              trending: what was served;  daily: yesterday's most read, made anew at midnight of stream time, the
-             yardstick of a model trained in a nightly batch
+             yardstick of a model trained in a nightly batch;  steady: the best by the next longer half-life, a list
+             slower to learn and dearer to rig, made anew every STEADY_MS
+
+Three populations are told apart, since whoever floods a site takes part in its evaluation:
+
+- **all**: everybody admitted.
+- **trusted**: actors who weighed at least a half when they acted. Their number can be raised only by days of activity
+  (`trust`), so a crowd of fresh accounts, hits or misses, does not show here.
+- **canary**: a secret panel, the actors whose keyed hash falls below `share` of its range. Their acts are predicted
+  and remembered as seen, but train nothing: no unit, no trust, no place in the daily list. A model that learned its
+  own attackers looks good to them; the panel has no part in what was learned. It is as open to noise as `all` is, for
+  a flood has its share of canaries too. Whoever can watch a score move by one fresh act can find out whether his own
+  account is on the panel, not whether another is.
 
 Answers are kept as counts of places, so every metric is exact and the state does not depend on the order of sums.
 """
@@ -22,10 +34,14 @@ from recommender.core.kernels import DEPTH, PLACES
 from recommender.core.step_kernels import tally
 from recommender.core.table import Table, strongest
 
-LISTS = ("trending", "daily")
+LISTS = ("trending", "daily", "steady")
+POPULATIONS = ("all", "trusted", "canary")
+MAX_CANARY_SHARE = 0.5
+STEADY_MS = 30_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 WINDOW_HOURS = 24
+_SHAPE = (len(POPULATIONS), len(LISTS), PLACES + 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +81,22 @@ NOTHING = Quality(np.zeros(PLACES + 2, np.int64))
 
 
 class Evaluation:
-    """Holds the two lists and the answers. Memory: today's reads, at most `max_items` (the least read go first)."""
+    """Holds the lists and the answers. Memory: today's reads, at most `max_items` (the least read go first).
 
-    def __init__(self, *, max_items: int) -> None:
+    canary_share: of actors on the panel, in [0, 0.5]. Raises ValueError outside."""
+
+    def __init__(self, *, max_items: int, canary_share: float = 0.0) -> None:
+        if not 0 <= canary_share <= MAX_CANARY_SHARE:
+            raise ValueError(f"the canary panel may be 0 to {MAX_CANARY_SHARE} of all actors")
         self._max_items = max_items
+        self._panel = np.array([int(canary_share * 2**64)], np.uint64)
         self._day = 0
         self._daily = np.empty(0, np.uint64)
+        self._steady = np.empty(0, np.uint64)
+        self._steady_due_ms = 0
         self._reads = Table({"reads": (np.int64, ())})
-        self._places = np.zeros((len(LISTS), PLACES + 2), np.int64)
-        self._window = np.zeros((WINDOW_HOURS, len(LISTS), PLACES + 2), np.int64)
+        self._places = np.zeros(_SHAPE, np.int64)
+        self._window = np.zeros((WINDOW_HOURS, *_SHAPE), np.int64)
         self._hour = 0
 
     def advance(self, now_ms: int) -> None:
@@ -91,6 +114,17 @@ class Evaluation:
                 self._window[passed % WINDOW_HOURS] = 0
             self._hour = hour
 
+    def is_canary(self, actor: int) -> bool:
+        """Is the actor of that key on the panel?"""
+        return bool(kernels.mix(np.uint64(actor), kernels.PANEL) < self._panel[0])
+
+    def is_steady_due(self, now_ms: int) -> bool:
+        return now_ms >= self._steady_due_ms
+
+    def put_steady(self, keys: NDArray[np.uint64], now_ms: int) -> None:
+        """Take the list of the next longer half-life."""
+        self._steady, self._steady_due_ms = keys, now_ms + STEADY_MS
+
     def shown(self, trending: NDArray[np.uint64], n_events: int) -> kernels.Shown:
         """The lists to put to the next batch of n events."""
         if len(self._reads) > self._max_items:
@@ -98,28 +132,32 @@ class Evaluation:
             self._reads.keep(strongest(worth, keys, self._max_items * 7 // 8))
         self._reads.reserve(n_events)
         reads = self._reads
-        return kernels.Shown(trending, self._daily, reads.slots, reads.keys, reads.size, reads.data["reads"])
+        return kernels.Shown(
+            trending, self._daily, self._steady, reads.slots, reads.keys, reads.size, reads.data["reads"], self._panel
+        )
 
-    def learn(self, ranks: NDArray[np.int8]) -> Quality:
-        """Take a batch's answers, int8 (n, 2); returns the quality of `trending` over the batch."""
-        counts = np.zeros(self._places.shape, np.int64)
+    def learn(self, ranks: NDArray[np.int8]) -> tuple[Quality, Quality, Quality]:
+        """Take a batch's answers, int8 (n, 4); returns the quality of `trending` over the batch, by population."""
+        counts = np.zeros(_SHAPE, np.int64)
         tally(ranks, self._places, self._window[self._hour % WINDOW_HOURS], counts)
-        return Quality(counts[0])
+        return Quality(counts[0, 0]), Quality(counts[1, 0]), Quality(counts[2, 0])
 
-    def total(self, name: str) -> Quality:
-        """Quality of a list since the beginning."""
-        return Quality(self._places[LISTS.index(name)].copy())
+    def total(self, name: str, population: str = "all") -> Quality:
+        """Quality of a list for a population since the beginning."""
+        return Quality(self._places[POPULATIONS.index(population), LISTS.index(name)].copy())
 
-    def recent(self, name: str, hours: int = WINDOW_HOURS) -> Quality:
+    def recent(self, name: str, hours: int = WINDOW_HOURS, population: str = "all") -> Quality:
         """Quality of a list over the last hours of stream time, this one included; hours in 1..24."""
         slots = [(self._hour - back) % WINDOW_HOURS for back in range(hours)]
-        return Quality(self._window[slots, LISTS.index(name)].sum(axis=0))
+        return Quality(self._window[slots, POPULATIONS.index(population), LISTS.index(name)].sum(axis=0))
 
     def state(self) -> dict[str, Any]:
         return {
             "day": self._day,
             "hour": self._hour,
             "daily": self._daily.copy(),
+            "steady": self._steady.copy(),
+            "steady_due_ms": self._steady_due_ms,
             "reads": self._reads.state(),
             "places": self._places.copy(),
             "window": self._window.copy(),
@@ -131,5 +169,6 @@ class Evaluation:
             raise ValueError("the state is of another version of the evaluation")
         self._day, self._hour = state["day"], state["hour"]
         self._daily = state["daily"].copy()
+        self._steady, self._steady_due_ms = state["steady"].copy(), state["steady_due_ms"]
         self._reads.restore(state["reads"])
         self._places, self._window = state["places"].copy(), state["window"].copy()

@@ -38,6 +38,9 @@ SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6
 POINT = 1000  # of evidence, see core.trust
 DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
 PLACES = 20  # places that count as a hit
+ORDINARY, TRUSTED, CANARY = 0, 1, 2  # who was predicted, see core.evaluation
+TRUSTED_WEIGHT = WEIGHT_ONE // 2
+PANEL = np.uint64(0x5EED0FCA4A127000)  # mixed with an actor's key; what comes out below `Shown.panel` is a canary
 UNDO = 9  # core.events.Kind.UNDO
 RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
 MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
@@ -153,14 +156,17 @@ class Leaders(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """The lists predictions are taken from (item keys, best first), and today's reads by item."""
+    """The lists predictions are taken from (item keys, best first), today's reads by item, and the bound below which
+    an actor is on the canary panel (an array of one)."""
 
     trending: UInt64s
     daily: UInt64s
+    steady: UInt64s
     slots: Int32s
     keys: UInt64s
     size: Int64s
     reads: Int64s
+    panel: UInt64s
 
 
 class Events(NamedTuple):
@@ -642,8 +648,9 @@ def fold(
     ranks: Int8s,
     first_events: Int32s,
 ) -> None:
-    """Fold a batch in log order. Writes ranks[i] = places in the two lists (0: not predicted) and, for every item row
-    made, the event that made it into first_events. See recommender.core.trend for the rules of a unit."""
+    """Fold a batch in log order. Writes ranks[i] = places in the lists (0: not predicted) and who acted (ORDINARY,
+    TRUSTED, CANARY), and, for every item row made, the event that made it into first_events. See
+    recommender.core.trend for the rules of a unit. Of a canary only the pair is remembered."""
     n_before = items.size[0]
     for i in range(events.item.size):
         weight, kind = events.weight[i], events.kind[i]
@@ -660,13 +667,30 @@ def fold(
                 _recount(pairs, pair, items, regions, networks, leaders, clock, item, undone, at_ms)
             continue
 
+        if mix(actor, PANEL) < shown.panel[0]:
+            if pair < 0:
+                ranks[i, 0] = _rank(shown.trending, pairs, actor, item)
+                ranks[i, 1] = _rank(shown.daily, pairs, actor, item)
+                ranks[i, 2] = _rank(shown.steady, pairs, actor, item)
+                ranks[i, 3] = CANARY
+                pair = add(pairs.slots, pairs.keys, pairs.size, key)
+                pairs.item[pair] = item
+                pairs.weight[pair] = 0
+                pairs.at_ms[pair] = own_ms
+                pairs.country[pair] = 0
+                pairs.prefix[pair] = 0
+            continue
+
         now_ms = events.received_ms[i]
         row = _actor_row(actors, actor, now_ms, clock)
         cost = weight
-        weight = weight * _trust(actors, row, now_ms, pair < 0, rules) >> WEIGHT_BITS
+        trust = _trust(actors, row, now_ms, pair < 0, rules)
+        weight = weight * trust >> WEIGHT_BITS
         if pair < 0:
+            ranks[i, 3] = TRUSTED if trust >= TRUSTED_WEIGHT else ORDINARY
             ranks[i, 0] = _rank(shown.trending, pairs, actor, item)
             ranks[i, 1] = _rank(shown.daily, pairs, actor, item)
+            ranks[i, 2] = _rank(shown.steady, pairs, actor, item)
             read = find(shown.slots, shown.keys, item)
             if read < 0:
                 read = add(shown.slots, shown.keys, shown.size, item)
@@ -676,6 +700,8 @@ def fold(
             pairs.item[pair] = item
             pairs.weight[pair] = 0
             pairs.at_ms[pair] = own_ms
+            pairs.country[pair] = 0  # a row may have been another's, and where no budget reaches it stays as it is
+            pairs.prefix[pair] = 0
 
         held, gap = pairs.weight[pair], own_ms - pairs.at_ms[pair]
         if held == RETRACTED and gap < clock.horizon_ms:

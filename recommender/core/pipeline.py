@@ -2,7 +2,7 @@
 
     Pipeline.step(batch):   screen.judge ──> verdicts: admit | hold | quarantine
                             what was held and is due: released at its own time, or condemned with its crowd
-                            the lists as they stand are put to the batch (evaluation)
+                            the lists as they stand are put to the batch (evaluation); do they get worse? (drift)
                             what was admitted or released is counted, at the actor's trust (trend, trust)
                             what turns out to be a cohort's is taken back out (trend.retract)
 
@@ -35,12 +35,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from recommender.core import checkpoint
 from recommender.core.decisions import Decision, Ruling
+from recommender.core.drift import Drift, DriftConfig
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.feature_kernels import R_ORDINAL, UNDO
 from recommender.core.features import Features
 from recommender.core.holding import Columns, Holding
-from recommender.core.kernels import WEIGHT_ONE, Events
+from recommender.core.kernels import PLACES, WEIGHT_ONE, Events
+from recommender.core.pressure import Pressure
 from recommender.core.results import NO_STEP, Revised, StepResult, joined
 from recommender.core.screen import (
     ADMIT,
@@ -78,11 +80,13 @@ class Config:
     kind_weights: dict[str, float] = field(default_factory=lambda: dict(KIND_WEIGHTS))
     trust: TrustConfig = field(default_factory=TrustConfig)
     screen: ScreenConfig = field(default_factory=ScreenConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
     # Up to here a network counts in full: a hundred fresh accounts, or five known readers, behind one /24 at a time;
     # eight such networks of one operator. Homes and offices stay below, campuses count less and less, never nothing.
     network_knee: float = 5.0
     group_knee: float = 40.0
     secret: str = ""  # hex; keys the hashes of ids
+    canary_share: float = 0.01  # of actors: predicted, never learned from (core.evaluation)
     max_items: int = 200_000
     max_regions: int = 400_000
     max_networks: int = 500_000
@@ -99,7 +103,8 @@ class Config:
         known = {each.name for each in fields(cls)}
         if known != set(state):
             raise ValueError(f"the configuration differs in: {', '.join(sorted(known ^ set(state)))}")
-        parts = {"trust": TrustConfig(**state["trust"]), "screen": ScreenConfig(**state["screen"])}
+        kinds = {"trust": TrustConfig, "screen": ScreenConfig, "drift": DriftConfig}
+        parts = {name: kind(**state[name]) for name, kind in kinds.items()}
         return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
 
 
@@ -135,7 +140,9 @@ class Pipeline:
             max_pairs=config.max_pairs,
             max_actors=config.max_actors,
         )
-        self.evaluation = Evaluation(max_items=config.max_items)
+        self.evaluation = Evaluation(max_items=config.max_items, canary_share=config.canary_share)
+        self.pressure = Pressure()
+        self.drift = Drift(config.drift, config.half_lives_s[0])
         self.encoder = Encoder(bytes.fromhex(config.secret))
         self._weights = np.zeros(len(Kind) + 1, np.int32)
         for kind in Kind:
@@ -175,6 +182,7 @@ class Pipeline:
         first_ms, last_ms, n_undos = self._survey(batch)
         self.stream_ms = max(self.stream_ms, last_ms)
         verdicts = self.screen.judge(batch, self.trend.trusted, self.n_events, self.stream_ms)
+        self.pressure.learn(verdicts, self.stream_ms)
         if n_undos:
             self._hold_undos(batch, verdicts, batch.kind == UNDO)
         self.trend.advance(self.stream_ms)
@@ -191,8 +199,11 @@ class Pipeline:
             names = [*released_names, *names]
         if n_held:
             self._hold(batch, verdicts, events.own_ms)
+        self._look()
         shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
-        quality = self.evaluation.learn(self.trend.learn(events, shown, names))
+        ranks = self.trend.learn(events, shown, names)
+        quality, trusted, canary = self.evaluation.learn(ranks)
+        alarm = self.drift.learn(ranks, self.stream_ms)
         if verdicts.n_exposed:
             n_retracted = self._retract(self.screen.features.take_exposed(first_ms), int(Reason.COHORT), revisions)
         for item in self.screen.newly_condemned:
@@ -201,10 +212,29 @@ class Pipeline:
         self.screen.newly_condemned.clear()
         self.n_events += n
         if not revisions:
-            return StepResult(n, n_admitted, quality, verdicts)
+            return StepResult(n, n_admitted, quality, verdicts, trusted=trusted, canary=canary, alarm=alarm)
         n_released = sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions)
         revised = joined(revisions)
-        return StepResult(n, n_admitted, quality, verdicts, revised, n_released, n_condemned, n_retracted)
+        return StepResult(
+            n,
+            n_admitted,
+            quality,
+            verdicts,
+            revised,
+            n_released,
+            n_condemned,
+            n_retracted,
+            trusted,
+            canary,
+            alarm,
+        )
+
+    def _look(self) -> None:
+        """Tell evaluation and drift, from time to time, what takes a pass over all items."""
+        if self.evaluation.is_steady_due(self.stream_ms):
+            self.evaluation.put_steady(self.trend.best(min(1, len(self.config.half_lives_s) - 1)), self.stream_ms)
+        if self.drift.is_due(self.stream_ms):
+            self.drift.look(self.trend.promise(PLACES), self.stream_ms)
 
     def _decide(self, decision: Decision) -> StepResult:
         """Carry out a decision at stream time; see `Ruling`."""
@@ -346,6 +376,8 @@ class Pipeline:
             "n_events": self.n_events,
             "trend": self.trend.state(),
             "evaluation": self.evaluation.state(),
+            "drift": self.drift.state(),
+            "pressure": self.pressure.state(),
             "screen": self.screen.state(),
             "holding": self.holding.state(),
         }
@@ -357,6 +389,8 @@ class Pipeline:
         pipeline.stream_ms, pipeline.n_events = state["stream_ms"], state["n_events"]
         pipeline.trend.restore(state["trend"], pipeline.stream_ms)
         pipeline.evaluation.restore(state["evaluation"])
+        pipeline.drift.restore(state["drift"])
+        pipeline.pressure.restore(state["pressure"])
         pipeline.screen.restore(state["screen"])
         pipeline.holding.restore(state["holding"])
         return pipeline

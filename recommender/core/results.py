@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.core.drift import QUIET, Alarm
 from recommender.core.evaluation import NOTHING, Quality
 from recommender.core.screen import Verdicts, admitted
 
@@ -34,8 +35,9 @@ UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown;
-    n_released from earlier holds and learned, n_condemned instead, n_retracted units taken back out."""
+    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown (and the
+    same of the predictions for `trusted` actors and for the `canary` panel); n_released from earlier holds and
+    learned, n_condemned instead, n_retracted units taken back out; `alarm`: raised in this step, about the list."""
 
     n_events: int
     n_admitted: int
@@ -45,6 +47,9 @@ class StepResult:
     n_released: int = 0
     n_condemned: int = 0
     n_retracted: int = 0
+    trusted: Quality = NOTHING
+    canary: Quality = NOTHING
+    alarm: Alarm = QUIET
 
 
 NO_STEP = StepResult(0, 0, NOTHING, admitted(0))

@@ -61,11 +61,18 @@ def weigh(
 
 @njit(cache=True)
 def tally(ranks: Int8s, total: Int64s, window: Int64s, counts: Int64s) -> None:
-    """Count answers, int8 (n, lists), by list and place into all three, int64 (lists, places); 0 was no question."""
+    """Count answers, int8 (n, lists + 1), by list and place into all three, int64 (populations, lists, places): for
+    all, and for the population the last column names, if any. 0 was no question."""
+    who = ranks.shape[1] - 1
     for i in range(ranks.shape[0]):
-        for at in range(ranks.shape[1]):
+        population = ranks[i, who]
+        for at in range(who):
             place = ranks[i, at]
             if place:
-                total[at, place] += 1
-                window[at, place] += 1
-                counts[at, place] += 1
+                total[0, at, place] += 1
+                window[0, at, place] += 1
+                counts[0, at, place] += 1
+                if population:
+                    total[population, at, place] += 1
+                    window[population, at, place] += 1
+                    counts[population, at, place] += 1

@@ -77,6 +77,7 @@ from recommender.core.kernels import (
 from recommender.core.table import Table, strongest
 from recommender.core.trust import TrustConfig
 
+PROMISE_ONE = 1 << 16
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
 KNEE_TICK_BITS = 6  # the knees move every 64 ticks, 4.7 s at five minutes
 PREFIX_ACTORS = 256  # addresses of a /24
@@ -236,8 +237,9 @@ class Trend:
     def learn(self, events: kernels.Events, shown: kernels.Shown, item_names: Any) -> NDArray[np.int8]:
         """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
 
-        Returns int8 (n, 2): the place of each event's item in the two lists for its actor, `PLACES` + 1 where it is
-        not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item).
+        Returns int8 (n, 4): the place of each event's item in the lists for its actor, `PLACES` + 1 where it is
+        not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item); and
+        who acted, `kernels.ORDINARY`, `TRUSTED` or `CANARY`.
         """
         n = len(events.item)
         n_networks = 2 * n if events.prefix.any() else 0
@@ -245,7 +247,7 @@ class Trend:
             self._make_room(n, n_networks)
         self._room -= n
         self._network_room -= n_networks
-        ranks = np.zeros((n, 2), np.int8)
+        ranks = np.zeros((n, 4), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
         kernels.fold_packed(tuple(events), self._packed, tuple(shown), ranks, first_events)
@@ -291,6 +293,22 @@ class Trend:
     def leading_rows(self, depth: int) -> NDArray[np.int32]:
         """Rows of the same, at most so many."""
         return self._leaders[: min(depth, int(self._n_leaders[0]))]
+
+    def best(self, half: int) -> NDArray[np.uint64]:
+        """Keys of the best items of a half-life, best first, at most `DEPTH`. O(items): 0.5 ms for 40,000."""
+        scores = self.counts(half)
+        rows = np.flatnonzero(scores > 0)
+        keys = self.items.keys[rows]
+        best = strongest(scores[rows], keys, DEPTH)
+        return np.asarray(keys[best[np.lexsort((keys[best], -scores[rows][best]))]])
+
+    def promise(self, n: int) -> int:
+        """The share of all that the served half-life counts which stands in its first n places, in PROMISE_ONE: how
+        often a list is hit if the next clicks are like the last. 20 us for 40,000 items."""
+        scores = self.items["score"]
+        total = int(scores.sum())
+        listed = int(scores[self._leaders[: min(n, int(self._n_leaders[0]))]].sum())
+        return listed * PROMISE_ONE // total if total > 0 else 0
 
     def board(self, depth: int, now_ms: int) -> Board:
         """The best items of the served half-life, at most `DEPTH`; no sorting, 10 us."""

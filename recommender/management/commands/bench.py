@@ -16,11 +16,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from rich.console import Console
 
-from recommender.bench import freshness, ingest, results, rig, step, trending
+from recommender.bench import drift, freshness, ingest, results, rig, step, trending
 from recommender.client import Refused
 from recommender.management.server import key_of
 
 MEASURES = ("step", "ingest", "freshness", "trending")
+SLOW = ("drift",)  # only where asked for: ten minutes, and a matter of quality, not of this machine
 BUSY = 0.25  # load average of a core, before, past which figures are doubtful
 WIDTH = 110  # the table is not cut where there is no terminal, as in a log
 _ON_A_RIG = {"ingest": ingest.measure, "freshness": freshness.measure, "trending": trending.measure}
@@ -34,12 +35,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES), help="Default: all of them.")
+        parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES + SLOW), help="Default: all but drift.")
         parser.add_argument("--seconds", type=float, default=8.0, help="Length of each phase of load, 1 to 60 (8).")
         parser.add_argument(
             "--json", type=Path, metavar="FILE", help="Write the rows there, and what they depend on."
         )
         parser.add_argument("--seed", type=int, default=1, help="Of the generated events (1).")
+        parser.add_argument("--limit", type=int, help="Rows of the real log that drift reads (all).")
         parser.add_argument(
             "--url", help="Measure this server, on this machine, instead; its lists fill with bench items."
         )
@@ -47,8 +49,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         chosen = options["measures"] or list(MEASURES)
-        if unknown := set(chosen) - set(MEASURES):
-            raise CommandError(f"There is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}.")
+        if unknown := set(chosen) - set(MEASURES + SLOW):
+            raise CommandError(
+                f"There is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES + SLOW)}."
+            )
         if not 1 <= options["seconds"] <= 60:
             raise CommandError("--seconds is 1 to 60.")
         if options["url"]:
@@ -86,6 +90,9 @@ class Command(BaseCommand):
         if "step" in chosen:
             tell("measuring step")
             yield from step.measure(seed=seed, seconds=seconds)
+        if "drift" in chosen:
+            tell("measuring drift")
+            yield from drift.measure(seed=seed, path=step.real_log(), limit=options["limit"])
         on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
         if not on_a_rig:
             return
