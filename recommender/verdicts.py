@@ -60,7 +60,8 @@ SELECT coalesce(array_agg(ordinal), '{}') FROM known
 # The word of people on events that have a row; which have one.
 _DECIDE = """
 WITH known AS (
-    UPDATE recommender_eventverdict SET verdict = %b::smallint, reasons = reasons | %b::integer, revised_in = %b::bigint
+    UPDATE recommender_eventverdict
+    SET verdict = %b::smallint, reasons = reasons | %b::integer, revised_in = %b::bigint
     WHERE shard = %b::smallint AND seq = ANY(%b::bigint[]) RETURNING seq
 )
 SELECT coalesce(array_agg(seq), '{}') FROM known
