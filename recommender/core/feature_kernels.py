@@ -5,12 +5,9 @@
          └──> prefix ─┘
          └──> burst of a rare item ──> who was here before, together? ──> lockstep, cohort
 
-State is integers in one int64 matrix a table, counts in ONE = 2**16, decayed by `kernels.decayed`; features are
-divisions and square roots of them, which are exact in IEEE arithmetic, so the same history has the same state and the
-same verdicts on every machine. One event costs four to eight probes of hash tables: 0.5 us.
-
-It stands beside kernels.py and not in it: Numba's cache on disk notices a change of the file a function stands in.
-What is imported from there (find, add, mix, decayed) is stable.
+State is integers; features are divisions and square roots of them, exact in IEEE arithmetic: the same history has
+the same verdicts on every machine. One event costs four to eight probes of hash tables. After a change in a file that
+is called from here, delete __pycache__ of this folder: Numba's cache notices only a change of this one.
 """
 
 from typing import Any

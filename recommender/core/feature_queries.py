@@ -21,8 +21,6 @@ from recommender.core.feature_tables import (
     Int64s,
     Rows,
     UInt64s,
-    item,
-    size,
 )
 from recommender.core.kernels import Key, find, mix
 
