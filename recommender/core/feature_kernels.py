@@ -31,9 +31,7 @@ from recommender.core.feature_windows import (
     count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_odd, newness_of, regularity, row_of,
     surprise,
 )  # fmt: skip
-from recommender.core.kernels import (
-    Actors, TrustRules, find, mix,
-)  # fmt: skip
+from recommender.core.kernels import Actors, TrustRules, find, mix
 from recommender.core.lockstep import meet
 
 
