@@ -188,7 +188,7 @@ class Pipeline:
             events = _together(released, events)
             names = [*released_names, *names]
         if n_held:
-            self._hold(batch, verdicts, events.own_ms)
+            self._hold(batch, verdicts, events.own_ms[-n:])
         shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
         quality = self.evaluation.learn(self.trend.learn(events, shown, names))
         if verdicts.n_exposed:
