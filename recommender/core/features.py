@@ -7,11 +7,13 @@
 Unknown is neutral: without session, address, user agent or referrer their features stay 0. A share is compared with
 the rest of the site's, so a site of newcomers, or one behind a single proxy, is no anomaly.
 
-**Lockstep.** In recorded attacks the live signal is not that accounts are busy but that they turn up together again.
-A burst has a name; every actor remembers the last six it was in; a burst counts how many of its clickers
-share an earlier one. Where that is at least half of them, the two bursts are one cohort (union-find). That
-costs O(1) an event for groups of any size; a memory of pairs, kept for 32 co-clickers a minute, sees a fifth of the
-pairs of 300 accounts, and less the larger the group.
+**Crowds.** A newcomer is an actor on its first three items, within an hour of its first act. What a crowd of them
+gives away stands in feature_windows.evidence_of: each sign is a share of the window's clickers beside the same share
+of the rest of the site's, beyond it by a margin and by five deviations.
+
+**Lockstep.** In recorded attacks the live signal is not that accounts are busy but that they turn up together again;
+see the module lockstep. It costs O(1) an event for groups of any size; a memory of pairs, kept for 32 co-clickers a
+minute, sees a fifth of the pairs of 300 accounts, and less the larger the group.
 
 **Bounds.** Rows by table: `max_actors`, `max_pairs`, `max_items`, `max_links`, MAX_LIVE, MAX_BURSTS; the longest
 silent go first, an eighth at a time. The last `max_recent` first acts are remembered, to be taken back when a cohort
@@ -23,8 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import feature_kernels as fk
+from recommender.core import feature_kernels as kernels
+from recommender.core import feature_queries as queries
+from recommender.core import feature_tables as fk
 from recommender.core.events import EventBatch
+from recommender.core.feature_windows import evidence_of
 from recommender.core.kernels import find_all
 from recommender.core.table import Table, strongest
 
@@ -65,23 +70,32 @@ class Features:
         out = np.zeros((n, fk.N_FEATURES))
         flags = np.zeros(n, np.int32)
         memory = (*self._packed, self.site, self.ring, self._ring_size)
-        n_flagged = fk.observe_packed(acts, memory, trusted, rules, limits, ordinal, out, flags)
+        n_flagged = kernels.observe_packed(acts, memory, trusted, rules, limits, ordinal, out, flags)
         return out, flags, n_flagged
 
     def take_exposed(self, since_ms: int) -> NDArray[np.int64]:
         """Recent acts in bursts by actors whose cohort was seen since: rows of the ring, which forgets them."""
         n = min(int(self._ring_size[0]), len(self.ring))
-        return self._taken(fk.exposed_in(self.ring, n, self._views[0], since_ms))
+        return self._taken(queries.exposed_in(self.ring, n, self._views[0], since_ms))
 
-    def take_lonely(self, item: np.uint64, since_ms: int) -> NDArray[np.int64]:
-        """Recent acts on an item since then, by newcomers who went nowhere after: rows of the ring, which forgets
-        them."""
+    def take_crowd(self, item: np.uint64, since_ms: int, from_nth: int) -> NDArray[np.int64]:
+        """Recent acts on an item since then by newcomers, whose item of that number (1: their first) or a later one
+        it was; with 0 by those who went nowhere after. Rows of the ring, which forgets them."""
         n = min(int(self._ring_size[0]), len(self.ring))
-        return self._taken(fk.lonely_in(self.ring, n, self._views[0], item, since_ms))
+        return self._taken(queries.lonely_in(self.ring, n, self._views[0], item, since_ms, from_nth))
+
+    def evidence(self, row: int, limits: fk.Limits) -> int:
+        """What the crowd of the item in that row of `windows` gives away; see feature_windows.evidence_of."""
+        return int(evidence_of(self.windows[row], self.site[0], limits))
+
+    def shun(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
+        """These actors' acts on these items were condemned; more of them are `IS_SHUNNED`."""
+        queries.mark_pairs(self._views[1], actors, items, fk.L_SHUNNED)
 
     def forget_acts(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
         """Let no later evidence take these acts back: they leave the ring, their actors leave their cohorts."""
-        fk.forget_acts(actors, items, self._views[0], self.ring, min(int(self._ring_size[0]), len(self.ring)))
+        queries.forget_acts(actors, items, self._views[0], self.ring, min(int(self._ring_size[0]), len(self.ring)))
+        queries.mark_pairs(self._views[1], actors, items, 1)
 
     def expose(self, actors: NDArray[np.uint64], now_ms: int) -> None:
         """Mark actors as a cohort seen at stream time; those not known any more are left."""
@@ -103,7 +117,7 @@ class Features:
 
     def items_of(self, actors: NDArray[np.uint64]) -> NDArray[np.int64]:
         """How many different items each of these actors has acted on."""
-        return fk.items_of(self._views[0], actors)
+        return queries.items_of(self._views[0], actors)
 
     def return_rates(self) -> tuple[float, float]:
         """The shares of the site's newcomers that went on to another item within the time of a hold: of those

@@ -38,7 +38,7 @@ from recommender.core.decisions import Decision, Ruling
 from recommender.core.drift import Drift, DriftConfig
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
-from recommender.core.feature_kernels import R_ORDINAL, UNDO
+from recommender.core.feature_tables import R_ORDINAL, UNDO
 from recommender.core.features import Features
 from recommender.core.holding import Columns, Holding
 from recommender.core.kernels import PLACES, WEIGHT_ONE, Events
@@ -48,7 +48,6 @@ from recommender.core.screen import (
     ADMIT,
     CONFIRMED,
     HOLD,
-    NO_RETURN,
     QUARANTINE,
     Reason,
     Screen,
@@ -179,12 +178,11 @@ class Pipeline:
 
     def _step(self, batch: EventBatch) -> StepResult:
         n = len(batch)
-        first_ms, last_ms, n_undos = self._survey(batch)
+        first_ms, last_ms, _ = self._survey(batch)
         self.stream_ms = max(self.stream_ms, last_ms)
         verdicts = self.screen.judge(batch, self.trend.trusted, self.n_events, self.stream_ms)
         self.pressure.learn(verdicts, self.stream_ms)
-        if n_undos:
-            self._hold_undos(batch, verdicts, batch.kind == UNDO)
+        verdicts = self._hold_more(batch, verdicts)
         self.trend.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
         events, n_admitted, n_held = self._weigh(batch, verdicts)
@@ -198,7 +196,7 @@ class Pipeline:
             events = _together(released, events)
             names = [*released_names, *names]
         if n_held:
-            self._hold(batch, verdicts, events.own_ms)
+            self._hold(batch, verdicts, events.own_ms[-n:])
         self._look()
         shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
         ranks = self.trend.learn(events, shown, names)
@@ -206,9 +204,9 @@ class Pipeline:
         alarm = self.drift.learn(ranks, self.stream_ms)
         if verdicts.n_exposed:
             n_retracted = self._retract(self.screen.features.take_exposed(first_ms), int(Reason.COHORT), revisions)
-        for item in self.screen.newly_condemned:
-            lonely = self.screen.features.take_lonely(item, self.stream_ms - LONELY_MS)
-            n_retracted += self._retract(lonely, NO_RETURN, revisions)
+        for item, reason, from_nth in self.screen.newly_condemned:
+            crowd = self.screen.features.take_crowd(item, self.stream_ms - LONELY_MS, from_nth)
+            n_retracted += self._retract(crowd, reason, revisions)
         self.screen.newly_condemned.clear()
         self.n_events += n
         if not revisions:
@@ -265,12 +263,13 @@ class Pipeline:
     def _settle(self) -> tuple[Events, list[str], Revised]:
         """Decide what is due: release it, or condemn it with its crowd."""
         held, is_due = self.holding.columns, self.holding.due(self.stream_ms)
-        is_condemned = self.screen.condemned(held, is_due, self.stream_ms)
-        taken, names = self.holding.take(is_due | is_condemned)
-        is_condemned = is_condemned[is_due | is_condemned]
+        reason = self.screen.condemned(held, is_due, self.stream_ms)
+        is_over = is_due | (reason != 0)
+        taken, names = self.holding.take(is_over)
+        reason = reason[is_over]
+        is_condemned = reason != 0
         released = _as_events(taken)._replace(weight=np.where(is_condemned, 0, taken["weight"]).astype(np.int32))
         verdict = np.where(is_condemned, QUARANTINE, ADMIT).astype(np.int8)
-        reason = np.where(is_condemned, NO_RETURN, 0).astype(np.int32)
         return released, names, Revised(taken["ordinal"], verdict, reason)
 
     def _hold(self, batch: EventBatch, verdicts: Verdicts, own_ms: NDArray[np.int64]) -> None:
@@ -293,15 +292,26 @@ class Pipeline:
             [batch.item_names[row] for row in rows.tolist()],
         )
 
-    def _hold_undos(self, batch: EventBatch, verdicts: Verdicts, is_undo: NDArray[np.bool_]) -> None:
-        """An undo of what is being held waits with it, or it would find nothing, and the act count after all."""
+    def _hold_more(self, batch: EventBatch, verdicts: Verdicts) -> Verdicts:
+        """What an actor does about an item on which its act is being held: an undo waits with it, or it would find
+        nothing, and the act count after all; so does a stronger act. Any other would only count in its place; it adds
+        nothing to the held one, if that is released."""
         is_held = verdicts.verdict == HOLD
-        held = set(zip(self.holding.columns["actor"].tolist(), self.holding.columns["item"].tolist(), strict=True))
-        held |= set(zip(batch.actor[is_held].tolist(), batch.item[is_held].tolist(), strict=True))
-        for row in np.flatnonzero(is_undo & ~is_held).tolist():
-            if (int(batch.actor[row]), int(batch.item[row])) in held:
-                verdicts.verdict[row] = HOLD
-                verdicts.reason[row] |= int(Reason.UNDO)
+        if not len(self.holding) and not is_held.any():
+            return verdicts
+        columns, pairs, weight = self.holding.columns, _pairs(batch.actor, batch.item), self._weights[batch.kind]
+        held = np.concatenate([_pairs(columns["actor"], columns["item"]), pairs[is_held]])
+        order = np.argsort(held, kind="stable")
+        place = np.minimum(np.searchsorted(held[order], pairs), len(held) - 1)
+        is_more = (held[order][place] == pairs) & (verdicts.verdict == ADMIT) & (weight > 0)
+        if not is_more.any():
+            return verdicts
+        is_stronger = weight > np.concatenate([columns["weight"], weight[is_held]])[order][place]
+        is_undo = batch.kind == UNDO
+        verdicts.verdict[is_more & (is_undo | is_stronger)] = HOLD
+        verdicts.reason[is_more] |= np.where(is_undo, Reason.UNDO, Reason.HELD_TOO)[is_more].astype(np.int32)
+        cap = np.full(len(batch), WEIGHT_ONE, np.int32) if verdicts.cap is None else verdicts.cap
+        return replace(verdicts, cap=np.where(is_more, 0, cap).astype(np.int32))
 
     def _retract(self, ring_rows: NDArray[np.int64], reason: int, revisions: list[Revised]) -> int:
         if not len(ring_rows):
@@ -416,3 +426,8 @@ def _as_events(held: Columns) -> Events:
 
 def _together(one: Events, other: Events) -> Events:
     return Events(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))  # type: ignore[arg-type]
+
+
+def _pairs(actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A number for each pair of keys."""
+    return np.asarray(actors * np.uint64(0x9E3779B97F4A7C15) + items)

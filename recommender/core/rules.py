@@ -3,19 +3,19 @@
     flags (feature_kernels) ──┐
     what forests find strange ┴──> admit | hold | quarantine; reasons; cleared = forests may learn from it
 
-An event that is exposed (lockstep, cohort, flood) is quarantined whatever its window; any other needs an anomalous
-window, and is quarantined on evidence against the actor, held as a newcomer, admitted else.
+An event that is exposed (lockstep, cohort, flood, shunned) is quarantined whatever its window; any other needs an
+anomalous window, and is quarantined on evidence against the actor, held as a newcomer, admitted else.
 """
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core import feature_kernels as fk
+from recommender.core import feature_tables as fk
 
 ADMIT, HOLD, QUARANTINE = 0, 1, 2  # core.screen.Verdict
 BY_ACTOR, BY_ITEM, BY_NETWORK = 1, 2, 4  # which forests find an event strange
-EXPOSED = fk.IS_LOCKSTEP | fk.IS_COHORT | fk.IS_FLOOD
+EXPOSED = fk.IS_LOCKSTEP | fk.IS_COHORT | fk.IS_FLOOD | fk.IS_SHUNNED
 CROWDED = fk.IS_CROWD | fk.IS_NETWORK
 
 

@@ -8,7 +8,9 @@
 - **hold** is for newcomers in an anomalous window. It ends after `hold_s` at the latest: the event counts at its own
   time as if it had never been held. Unless its crowd gave itself away meanwhile: of honest newcomers a known share
   (the site's own, measured all the time) goes on to a second item within that time. Where nearly nobody of a large
-  crowd did, the crowd came for one item and for nothing else.
+  crowd did, the crowd came for one item and for nothing else. A crowd that does go on gives itself away otherwise: it
+  is new almost to the last one, also those who came from another item; or clicks the same again; or leaves within
+  seconds; or takes back what it did. Whatever else its accounts do on that item adds nothing, while held and after.
 - **cold** (fewer than `cold_events` seen): everything is admitted at the floor of trust, reason `unjudged`.
 - **broken** (an exception): everything is held, reason `unjudged`, and counted.
 
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import feature_kernels as fk
+from recommender.core import feature_tables as fk
 from recommender.core.events import EventBatch
 from recommender.core.evidence import NO_EVIDENCE, Evidence, gather
 from recommender.core.features import Features, acts_of
@@ -60,6 +62,12 @@ class Reason(IntFlag):
     UNJUDGED = 4096  # too little is known yet, or the screen broke
     UNDO = 8192  # takes back what is being held
     CONFIRMED = 16_384  # a reviewer says that it is manipulation
+    CAMOUFLAGE = 32_768  # a crowd that looked elsewhere first: whoever came to the item from another was new here
+    INSISTENT = 65_536  # a crowd of newcomers of whom nearly all came back to the same item
+    HASTY = 131_072  # a crowd of newcomers of whom nearly all left within seconds
+    TAKEN_BACK = 262_144  # a crowd that took back what it did
+    HELD_TOO = 524_288  # where the same actor's act on the same item is being held: adds nothing to it, or waits too
+    SHUNNED = 1_048_576  # another act of an actor on an item where its first was condemned
 
 
 def reason_names(mask: int) -> str:
@@ -72,7 +80,7 @@ def reason_names(mask: int) -> str:
 
 # an enum's member costs 1 us each time it is looked up
 ADMIT, HOLD, QUARANTINE = (int(verdict) for verdict in Verdict)
-CROWD = int(Reason.FRESH_CROWD | Reason.NETWORK | Reason.FOREST_ITEM | Reason.FOREST_NETWORK)
+CROWD = int(Reason.FRESH_CROWD | Reason.NETWORK | Reason.FOREST_ITEM | Reason.FOREST_NETWORK | Reason.HELD_TOO)
 UNJUDGED, AUTOMATED, NO_RETURN = int(Reason.UNJUDGED), int(Reason.AUTOMATED), int(Reason.NO_RETURN)
 CONFIRMED = int(Reason.CONFIRMED)
 _REASONS = {
@@ -86,6 +94,14 @@ _REASONS = {
     BY_ACTOR << 32: Reason.FOREST_ACTOR,
     BY_ITEM << 32: Reason.FOREST_ITEM,
     BY_NETWORK << 32: Reason.FOREST_NETWORK,
+    fk.IS_SHUNNED: Reason.SHUNNED,
+}
+# what a crowd gives away: the reason, and of which item on its newcomers are meant
+_EVIDENCE = {
+    fk.CAMOUFLAGED: (int(Reason.CAMOUFLAGE), 2),
+    fk.INSISTENT: (int(Reason.INSISTENT), 1),
+    fk.HASTY: (int(Reason.HASTY), 1),
+    fk.TAKEN_BACK: (int(Reason.TAKEN_BACK), 1),
 }
 _NAMES = np.array([_REASONS.get(1 << bit, 0) for bit in range(64)], np.int32)
 
@@ -104,13 +120,14 @@ class ScreenConfig:
     crowd_n: int = 8  # clickers of a window, below which no share means anything
     crowd_share: float = 0.6  # of the way from the site's share of newcomers to all
     crowd_z: float = 5.0
-    # Off: on a small site everybody meets again. On the demo's honest town the rule took out 7 % of all events, since
-    # it compares a burst with nothing but itself; it has to be the site's own share of meetings first.
-    is_lockstep_on: bool = False
+    is_lockstep_on: bool = True
     lockstep_n: int = 6  # clickers who share an earlier burst
     lockstep_share: float = 0.5  # of a burst's clickers
+    lockstep_cover: float = 0.4  # of the earlier burst's
     cohort_days: int = 14  # recorded attackers came back over 13 days
     flood_n: int = 20  # clicks of an actor on an item within a day
+    pure_n: int = 16  # clickers of a crowd, below which it cannot give itself away
+    pure_share: float = 0.85  # of the way from the site's share to all; the news log's furthest window was at 0.66
     return_ratio: float = 0.15  # a crowd that goes on less than this part as often as newcomers do
     return_expected: float = 8.0  # returns that must have been expected: chance of so few by luck < 1 %
     alpha: float = 0.001  # share of cleared traffic a forest may flag
@@ -128,9 +145,12 @@ class ScreenConfig:
             crowd_z=self.crowd_z,
             lockstep_n=self.lockstep_n if self.is_lockstep_on else _NEVER,
             lockstep_share=self.lockstep_share,
+            lockstep_cover=self.lockstep_cover,
             cohort_ms=self.cohort_days * fk.DAY_MS,
             flood_n=self.flood_n,
             return_ms=1000 * self.hold_s,
+            pure_n=self.pure_n,
+            pure_share=self.pure_share,
         )
 
 
@@ -166,9 +186,10 @@ class Screen:
         self.forests = Forests(config.fit_every_s, config.fit_after_s, config.fit_rows, config.alpha)
         self.n_seen = 0
         self.n_broken = 0
-        self.newly_condemned: list[np.uint64] = []  # items, of this step
+        self.newly_condemned: list[tuple[np.uint64, int, int]] = []  # of this step: item, reason, `from_nth`
         self._rules = rules
-        self._packed = tuple(rules), tuple(config.limits())
+        self._limits = config.limits()
+        self._packed = tuple(rules), tuple(self._limits)
 
     def judge(self, batch: EventBatch, trusted: tuple[Any, ...], ordinal: int, now_ms: int) -> Verdicts:
         """Verdicts on a batch whose first event has that number. Never raises: what breaks is held, `unjudged`."""
@@ -207,9 +228,10 @@ class Screen:
             evidence = gather(batch, stopped, features, flags, self.forests) if len(stopped) else NO_EVIDENCE
         return Verdicts(verdict, scores(features, verdict), reason, cap, n_exposed, evidence)
 
-    def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> NDArray[np.bool_]:
-        """Which held events, (n,), belong to crowds that came for one item alone. Looks at the items of those due."""
-        condemned = np.zeros(len(is_due), np.bool_)
+    def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> NDArray[np.int32]:
+        """Why held events, (n,), are condemned, 0 for those that are not: their crowd came for one item alone, or
+        gave itself away otherwise. Looks at the items of those due."""
+        reason = np.zeros(len(is_due), np.int32)
         in_crowd = held["reason"] & CROWD != 0
         has_returned = self.features.items_of(held["actor"]) > held["first_items"]
         waited = 1.0 - np.clip((held["due_ms"] - now_ms) / (1000 * self.config.hold_s), 0.0, 1.0)
@@ -225,14 +247,20 @@ class Screen:
             came = windows[row, fk.I_CAME24H] / fk.ONE + np.count_nonzero(crowd & has_returned)
             is_lonely = expected >= self.config.return_expected and came <= self.config.return_ratio * expected
             if is_lonely:
-                self.newly_condemned.append(item)
+                self.newly_condemned.append((item, NO_RETURN, 0))
                 windows[row, fk.I_CONDEMNED] = now_ms + fk.HOUR_MS
             if is_lonely or windows[row, fk.I_CONDEMNED] >= now_ms:
-                condemned |= crowd & ~has_returned & (is_lonely | is_due)
-            over = crowd & (is_due | condemned)
+                reason[crowd & ~has_returned & (is_lonely | is_due)] |= NO_RETURN
+            for sign in _signs(self.features.evidence(row, self._limits)):
+                name, from_nth = _EVIDENCE[sign]
+                reason[crowd & (held["first_items"] >= from_nth)] |= name
+                self.newly_condemned.append((item, name, from_nth))
+            over = crowd & (is_due | (reason != 0))
             windows[row, fk.I_EXPECTED24H] += int(float(likely[over].sum()) * fk.ONE)
             windows[row, fk.I_CAME24H] += int(np.count_nonzero(over & has_returned)) * fk.ONE
-        return condemned
+        is_condemned = reason != 0
+        self.features.shun(held["actor"][is_condemned], held["item"][is_condemned])
+        return reason
 
     def pardon(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
         """A reviewer found these acts honest: what stood against their actors and items is forgotten."""
@@ -258,3 +286,7 @@ class Screen:
         self.n_seen, self.n_broken = state["n_seen"], state["n_broken"]
         self.features.restore(state["features"])
         self.forests.restore(state["forests"])
+
+
+def _signs(mask: int) -> list[int]:
+    return [sign for sign in _EVIDENCE if mask & sign]

@@ -1,0 +1,123 @@
+"""What the features are, and the tables they are made of: names of columns, of flags, of thresholds. No code.
+
+Every table is one int64 matrix, a row a key; counts are in ONE = 2**16. `Rows` is how the kernels see a Table.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64s = NDArray[np.float64]
+Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+Int8s = NDArray[np.int8]
+UInt64s = NDArray[np.uint64]
+
+ONE = 1 << 16
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+SESSION_MS = 1_800_000  # an actor silent for longer begins a new session
+IMPUTED_GAP_MS = 30_000  # logs stamp the last click of a session exactly so long after the one before
+EXPOSURE, UNDO = 8, 9  # core.events.Kind
+
+FEATURES = (
+    *("repeat", "concentration", "newness", "regular", "undo", "shallow"),  # of the actor
+    *("burst", "rise", "novel", "fresh", "direct", "metronome", "overlap"),  # of the item's window
+    *("prefix", "new_prefix", "agent"),  # of the network the event came from
+)
+REPEAT, CONCENTRATION, NEWNESS, REGULAR, UNDONE, SHALLOW = range(6)
+BURST, RISE, NOVEL, FRESH, DIRECT, METRONOME, OVERLAP, PREFIX, NEW_PREFIX, AGENT = range(6, 16)
+N_FEATURES = len(FEATURES)
+
+# columns of the actors' matrix
+A_LAST, A_FIRST, A_N, A_UNDOS, A_TOP, A_TOP_N, A_GAPS, A_GAP, A_GAP2 = range(9)
+A_SESSION, A_IN_SESSION, A_ITEMS, A_COHORT, A_COHORT_MS, A_LAST_ITEM, A_NEXT_BURST, A_BURSTS = range(9, 17)
+N_BURSTS = 6  # the last bursts an actor took part in
+N_ACTOR = A_BURSTS + N_BURSTS
+# of the items', the site's too
+I_LAST, I_N1M, I_N1H, I_N24H, I_NOVEL1M, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H = range(9)
+I_ARRIVALS, I_GAP, I_GAP2, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_BEGUN24H, I_RETURNED24H = range(9, 17)
+I_CONDEMNED = 17  # until when newcomers who go nowhere else are not believed
+I_EXPECTED24H, I_CAME24H = 18, 19  # held newcomers expected to go on, those who did
+I_YOUNG1M, I_YOUNG1H, I_YOUNG24H, I_WENTON24H = range(20, 24)
+I_AGAIN1H, I_HASTY1H, I_UNDONE1H = 24, 25, 26  # newcomers who came back to it; who left it within seconds; undos
+I_UNDONE_MS = 27  # when its clickers were found to take back what they did
+I_GREEN1M, I_GREEN1H = 28, 29  # who came from another item, within an hour of their first act on the site
+S_MEETINGS, S_MEET, S_MEET2 = (
+    30,
+    31,
+    32,
+)  # of the site: bursts looked at, mean share that met before, its square
+N_ITEM = 33
+BY_HOUR = (
+    *(I_N1H, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_YOUNG1H),
+    *(I_AGAIN1H, I_HASTY1H, I_UNDONE1H, I_GREEN1H),
+)
+BY_DAY = (I_N24H, I_BEGUN24H, I_RETURNED24H, I_EXPECTED24H, I_CAME24H, I_YOUNG24H, I_WENTON24H)
+# of what links an item to a prefix or an agent, a prefix or an agent to the site, an actor to an item
+L_LAST, L_N, L_FIRST = range(3)
+N_LINK = 3
+L_UNDONE, L_SHUNNED = -1, -2  # in the place of L_FIRST, of an actor and an item: taken back; condemned
+# of bursts going on, by item: a count for each earlier burst its clickers have in common
+V_ID, V_START, V_N, V_LAST, V_EXPOSED, V_MET, V_ROOTS = range(7)
+N_ROOTS = 16
+V_COUNTS = V_ROOTS + N_ROOTS
+N_LIVE = V_COUNTS + N_ROOTS
+# of bursts past and going on: the cohort, when it began (a cohort's: when it last met), the item, clickers
+B_PARENT, B_START, B_ITEM, B_N = range(4)
+N_BURST = 4
+# of the ring of recent first acts
+# R_NTH: which of its items it is to an actor in its first hour, else 0
+R_ACTOR, R_ITEM, R_ORDINAL, R_IN_BURST, R_AT, R_NTH = range(6)
+N_RING = 6
+LOOK_BACK = 4096
+HASTY_MS = 15_000  # who opens the next item so soon has not read this one
+UNDO_MS = 600_000  # an undo within so long of the act says something about the act
+YOUNG_ITEMS = 3  # an actor is a newcomer on its first so many items ...
+YOUNG_MS = HOUR_MS  # ... within so long of its first act
+
+IS_ACTIVE, IS_BURST, IS_NOVEL, IS_CROWD, IS_LOCKSTEP, IS_COHORT, IS_FLOOD, IS_REGULAR = (1 << bit for bit in range(8))
+IS_NETWORK, IS_ASKED, IS_SHUNNED = (1 << bit for bit in range(8, 11))
+CAMOUFLAGED, INSISTENT, HASTY, TAKEN_BACK = (1 << bit for bit in range(4))  # of a crowd: `evidence_of`
+TO_DECIDE = IS_CROWD | IS_LOCKSTEP | IS_COHORT | IS_FLOOD | IS_NETWORK | IS_ASKED | IS_SHUNNED
+
+
+class Rows(NamedTuple):
+    """A Table with its one matrix."""
+
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    c: Int64s
+
+
+class Acts(NamedTuple):
+    """The columns of a batch that the features look at. `is_seen`: 0 = leave this event out."""
+
+    received_ms: Int64s
+    actor: UInt64s
+    item: UInt64s
+    kind: Int8s
+    session: UInt64s
+    prefix: UInt64s
+    agent: UInt64s
+    referrer: UInt64s
+    is_seen: Int8s
+
+
+class Limits(NamedTuple):
+    """The thresholds of core.screen.ScreenConfig that the loop needs."""
+
+    burst_n: int
+    burst_z: float
+    crowd_n: int
+    crowd_share: float
+    crowd_z: float
+    lockstep_n: int
+    lockstep_share: float
+    lockstep_cover: float
+    cohort_ms: int
+    flood_n: int
+    return_ms: int
+    pure_n: int
+    pure_share: float

@@ -1,0 +1,172 @@
+"""Windows, shares and surprises: the arithmetic of the features, compiled. Called by the loops of feature_kernels and
+lockstep.
+
+    counts of an item's window ──┐
+    counts of the whole site ────┴──> a share beside the rest of the site's ──> in excess? by how much, how surely?
+
+It stands apart because it is stable: Numba's cache on disk notices a change of the file a function stands in, not of
+the files that function calls into. After a change here or in feature_tables, delete __pycache__ of this folder.
+"""
+
+import numpy as np
+from numba import njit
+
+from recommender.core.feature_tables import (
+    AGENT, BY_DAY, BY_HOUR, CAMOUFLAGED, DAY_MS, DIRECT, FRESH, HASTY, HOUR_MS, I_AGAIN1H, I_GREEN1H,
+    I_GREEN1M, I_HASTY1H, I_LAST, I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M,
+    INSISTENT, L_FIRST, L_LAST, L_N, METRONOME, MINUTE_MS, NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX,
+    TAKEN_BACK, Float64s, Int64s, Limits, Rows,
+)  # fmt: skip
+from recommender.core.kernels import (
+    TICKS, Actors, Key, TrustRules, add, decayed, find,
+)  # fmt: skip
+
+
+@njit(cache=True)
+def fade(c: Int64s, row: int, column: int, elapsed_ms: int, half_ms: int) -> None:
+    if c[row, column]:
+        c[row, column] = decayed(c[row, column], elapsed_ms * TICKS // half_ms)
+
+
+@njit(cache=True)
+def fade_window(c: Int64s, row: int, now_ms: int) -> None:
+    """Bring an item's (or the site's) counts to now."""
+    elapsed = now_ms - c[row, I_LAST]
+    if elapsed <= 0:
+        return
+    c[row, I_LAST] = now_ms
+    for column in (I_N1M, I_NOVEL1M, I_YOUNG1M, I_GREEN1M):
+        fade(c, row, column, elapsed, MINUTE_MS)
+    for column in BY_HOUR:
+        fade(c, row, column, elapsed, HOUR_MS)
+    for column in BY_DAY:
+        fade(c, row, column, elapsed, DAY_MS)
+
+
+@njit(cache=True)
+def excess(part: int, whole: int, site_part: int, site_whole: int) -> float:
+    """By how much a share passes the rest of the site's, shrunk for few: in [0, 1]. Without a site to compare with,
+    the site's share is taken for 1, and nothing is in excess."""
+    rest = site_whole - whole
+    share = (max(site_part - part, 0) + 8.0 * ONE) / (max(rest, 0) + 8.0 * ONE)
+    share = min(share, 1.0)
+    return max(0.0, (part - share * whole) / (whole + 8.0 * ONE))
+
+
+@njit(cache=True)
+def is_crowd(part: int, whole: int, site_part: int, site_whole: int, limits: Limits) -> bool:
+    """Are far more of a window's clickers of one sort than the site's would let expect?"""
+    return exceeds(part, whole, site_part, site_whole, limits.crowd_n, limits.crowd_share, limits.crowd_z)
+
+
+@njit(cache=True)
+def is_pure(part: int, whole: int, site_part: int, site_whole: int, limits: Limits) -> bool:
+    """The same of a larger window, and so much beyond the site's share that nobody honest was ever seen there."""
+    return exceeds(part, whole, site_part, site_whole, limits.pure_n, limits.pure_share, limits.crowd_z)
+
+
+@njit(cache=True)
+def exceeds(part: int, whole: int, site_part: int, site_whole: int, at_least: int, way: float, z: float) -> bool:
+    """Of at least so many: is the share that far on the way from the rest of the site's to all, by z deviations?"""
+    if whole < at_least * ONE:
+        return False
+    share = (max(site_part - part, 0) + 8.0 * ONE) / (max(site_whole - whole, 0) + 8.0 * ONE)
+    share = min(share, 1.0)
+    n, k = whole / ONE, part / ONE
+    if k < n * (share + (1.0 - share) * way):
+        return False
+    return k - n * share >= z * np.sqrt(n * share * (1.0 - share) + 1.0)
+
+
+@njit(cache=True)
+def is_arrival_crowd(w: Int64s, s: Int64s, limits: Limits) -> bool:
+    """Of those who came to an item from another one, are far more newcomers than elsewhere?"""
+    site_whole = s[I_N1H] - s[I_NOVEL1H]
+    return is_crowd(w[I_GREEN1H], w[I_N1H] - w[I_NOVEL1H], s[I_GREEN1H], site_whole, limits) or is_crowd(
+        w[I_GREEN1M], w[I_N1M] - w[I_NOVEL1M], s[I_GREEN1H], site_whole, limits
+    )
+
+
+@njit(cache=True)
+def evidence_of(w: Int64s, s: Int64s, limits: Limits) -> int:
+    """What a crowd of newcomers gives away, beside what the site's newcomers do: nearly all who came from another
+    item were new (CAMOUFLAGED), nearly all came back for more of the same (INSISTENT), left it within seconds for
+    another (HASTY), or took it back (TAKEN_BACK)."""
+    found = 0
+    site_whole = s[I_N1H] - s[I_NOVEL1H]
+    if is_pure(w[I_GREEN1H], w[I_N1H] - w[I_NOVEL1H], s[I_GREEN1H], site_whole, limits) or is_pure(
+        w[I_GREEN1M], w[I_N1M] - w[I_NOVEL1M], s[I_GREEN1H], site_whole, limits
+    ):
+        found |= CAMOUFLAGED
+    if is_crowd(w[I_AGAIN1H], w[I_YOUNG1H], s[I_AGAIN1H], s[I_YOUNG1H], limits):
+        found |= INSISTENT
+    if is_crowd(w[I_HASTY1H], w[I_YOUNG1H], s[I_HASTY1H], s[I_YOUNG1H], limits):
+        found |= HASTY
+    if is_crowd(w[I_UNDONE1H], w[I_N1H], s[I_UNDONE1H], s[I_N1H], limits):
+        found |= TAKEN_BACK
+    if found & ~CAMOUFLAGED and w[I_YOUNG1H] < limits.pure_n * ONE:
+        found &= CAMOUFLAGED
+    return found
+
+
+@njit(cache=True)
+def regularity(gap: int, gap2: int, n: int, at_least: int) -> float:
+    """1 - (squared coefficient of variation of the gaps), not below 0; 0 with too few of them. Random arrivals: 0."""
+    if n < at_least or gap <= 0:
+        return 0.0
+    mean = gap / 256.0
+    return min(1.0, max(0.0, 1.0 - max(0.0, gap2 - mean * mean) / (mean * mean)))
+
+
+@njit(cache=True)
+def surprise(n: int, expected: float) -> float:
+    """How many standard deviations a count passes what was expected."""
+    return max(0.0, (n / ONE - expected) / np.sqrt(expected + 1.0))
+
+
+@njit(cache=True)
+def is_odd(x: Float64s) -> bool:
+    """Does a window differ from the rest of the site in anything but its rise? Only then a forest is asked."""
+    return (
+        max(x[NOVEL], x[FRESH], x[PREFIX]) >= 0.15
+        or max(x[DIRECT], x[OVERLAP], x[NEW_PREFIX], x[AGENT]) >= 0.25
+        or x[METRONOME] >= 0.5
+    )
+
+
+@njit(cache=True)
+def newness_of(trusted: Actors, rules: TrustRules, actor: Key, now_ms: int) -> int:
+    """1 - what the actor has earned of full trust, in ONE; as kernels._trust would find it, without a change."""
+    row = find(trusted.slots, trusted.keys, actor)
+    if row < 0:
+        return ONE
+    earned = trusted.earned[row]
+    idle_ms = now_ms - trusted.day_ms[row] - rules.day_ms
+    if idle_ms >= 0:
+        earned = min(earned + trusted.pending[row], rules.full)
+        earned = decayed(earned, idle_ms * TICKS // rules.idle_half_ms)
+    return ONE - ONE * earned // rules.full
+
+
+@njit(cache=True)
+def row_of(rows: Rows, key: Key) -> int:
+    """The row of a key, made empty where it has none."""
+    row = find(rows.slots, rows.keys, key)
+    if row < 0:
+        row = add(rows.slots, rows.keys, rows.size, key)
+        rows.c[row] = 0
+    return row
+
+
+@njit(cache=True)
+def count(rows: Rows, key: Key, now_ms: int, half_ms: int) -> int:
+    """Count a link once more; its row."""
+    row = row_of(rows, key)
+    if rows.c[row, L_FIRST] == 0:
+        rows.c[row, L_FIRST] = now_ms
+    elapsed = now_ms - rows.c[row, L_LAST]
+    if elapsed > 0:
+        fade(rows.c, row, L_N, elapsed, half_ms)
+        rows.c[row, L_LAST] = now_ms
+    rows.c[row, L_N] += ONE
+    return row

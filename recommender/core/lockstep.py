@@ -1,0 +1,213 @@
+"""Lockstep: the same accounts together again, on another item. Compiled; called by feature_kernels.observe.
+
+    burst of a rare item ──> each clicker's last bursts ──> which earlier one do these have in common?
+                                                             │ at least half of this burst, and much of that one,
+                                                             │ and more than bursts of this site do
+                                                             v
+                                       one cohort (union-find), its members known for days
+
+**What is chance, what is habit.** On a small site everybody meets again: whoever reads a story goes on to the next,
+and so a burst shares half of its readers with the story before. But the story's readers scatter: only a few of *them*
+come along. A group under one command is the same group both times. So a meeting counts where it covers a share of the
+earlier burst too, `lockstep_cover` of it (half of that where the two are more than half an hour apart, in different
+visits). Popular bursts cover themselves that way: a thousand readers of one story never come to a rare item together.
+
+**The site's own baseline.** The share of a burst that met before, measured when bursts have 8, 16, 32 ... clickers,
+has an exponentially weighted mean and variance. What passes is beyond `lockstep_share`, and beyond four deviations
+above that mean. With fewer than MEETINGS of them known, and whatever the baseline says, TOP_SHARE is enough, so that
+nobody can teach the site to find it normal.
+"""
+
+import numpy as np
+from numba import njit
+
+from recommender.core.feature_tables import (
+    A_BURSTS, A_COHORT, A_COHORT_MS, A_NEXT_BURST, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK,
+    MINUTE_MS, N_BURSTS, N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS,
+    V_COUNTS, V_EXPOSED, V_ID, V_LAST, V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, Rows,
+)  # fmt: skip
+from recommender.core.feature_windows import row_of
+from recommender.core.kernels import Key, find, mix
+
+MEETINGS = 16
+TOP_SHARE = 0.85
+APART_MS = 1_800_000
+
+
+@njit(cache=True)
+def root_of(bursts: Rows, burst: int) -> int:
+    """The cohort a burst belongs to (union-find with path halving); a forgotten burst is its own."""
+    row = find(bursts.slots, bursts.keys, np.uint64(burst))
+    while row >= 0:
+        parent = bursts.c[row, B_PARENT]
+        if parent == burst:
+            break
+        above = find(bursts.slots, bursts.keys, np.uint64(parent))
+        if above < 0:
+            return parent
+        bursts.c[row, B_PARENT] = bursts.c[above, B_PARENT]
+        burst, row = parent, above
+    return burst
+
+
+@njit(cache=True)
+def least_share(s: Int64s, limits: Limits) -> float:
+    """The share of a burst that must have met before, by the site's own meetings."""
+    if s[S_MEETINGS] < MEETINGS:
+        return TOP_SHARE
+    mean = s[S_MEET] / ONE
+    deviation = np.sqrt(max(0.0, s[S_MEET2] / ONE - mean * mean))
+    return min(TOP_SHARE, max(limits.lockstep_share, mean + 4.0 * deviation))
+
+
+@njit(cache=True)
+def _covers(bursts: Rows, root: int, n: int, now_ms: int, limits: Limits) -> bool:
+    """Are so many a fair part of an earlier burst?"""
+    row = find(bursts.slots, bursts.keys, np.uint64(root))
+    if row < 0:
+        return False
+    cover = limits.lockstep_cover if now_ms - bursts.c[row, B_START] < APART_MS else 0.5 * limits.lockstep_cover
+    return n >= cover * bursts.c[row, B_N]
+
+
+@njit(cache=True)
+def _note_meeting(c: Int64s, bursts: Rows, s: Int64s, now_ms: int, limits: Limits) -> None:
+    """Enter a burst's share of meetings into the site's. Clipped: one burst moves it by little."""
+    best = 0
+    for j in range(N_ROOTS):
+        if c[V_COUNTS + j] > best and _covers(bursts, c[V_ROOTS + j], c[V_COUNTS + j], now_ms, limits):
+            best = c[V_COUNTS + j]
+    clip = np.int64(ONE * min(1.0, least_share(s, limits) + 0.05))
+    share = min(ONE * best // c[V_N], clip)
+    square = share * share // ONE
+    if s[S_MEETINGS] == 0:
+        s[S_MEET], s[S_MEET2] = share, square
+    s[S_MEETINGS] += 1
+    s[S_MEET] += (share - s[S_MEET]) >> 5
+    s[S_MEET2] += (square - s[S_MEET2]) >> 5
+
+
+@njit(cache=True)
+def _join(a: Int64s, c: Int64s, bursts: Rows, s: Int64s, item: Key, now_ms: int, limits: Limits) -> tuple[int, int]:
+    """Enter an actor (its row) into a burst (its row); the largest group it shares an earlier burst of another item
+    with, of those that cover that one, and which.
+
+    Each actor remembers its last N_BURSTS bursts; a burst counts, for each earlier one (joined by cohort), how many
+    of its clickers were there too (Misra-Gries, N_ROOTS counters, never too high). O(N_BURSTS * N_ROOTS)."""
+    c[V_N] += 1
+    own = find(bursts.slots, bursts.keys, np.uint64(c[V_ID]))
+    if own >= 0:
+        bursts.c[own, B_N] += 1
+    best, best_root = 0, 0
+    for k in range(N_BURSTS):
+        if a[A_BURSTS + k] == 0:
+            continue
+        past = find(bursts.slots, bursts.keys, np.uint64(a[A_BURSTS + k]))
+        if past < 0 or bursts.c[past, B_ITEM] == np.int64(item):
+            continue
+        root = root_of(bursts, a[A_BURSTS + k])
+        is_counted = False
+        for j in range(k):
+            if a[A_BURSTS + j] != 0 and root_of(bursts, a[A_BURSTS + j]) == root:
+                is_counted = True
+        if is_counted:
+            continue
+        place, free = -1, -1
+        for j in range(N_ROOTS):
+            if c[V_COUNTS + j] > 0 and c[V_ROOTS + j] == root:
+                place = j
+            elif c[V_COUNTS + j] == 0 and free < 0:
+                free = j
+        if place < 0 and free < 0:
+            for j in range(N_ROOTS):
+                c[V_COUNTS + j] -= 1
+            continue
+        if place < 0:
+            place = free
+            c[V_ROOTS + place] = root
+        c[V_COUNTS + place] += 1
+        count = c[V_COUNTS + place]
+        is_known = c[V_EXPOSED] != 0 and root == root_of(bursts, c[V_ID])
+        is_group = count >= limits.lockstep_n and (is_known or _covers(bursts, root, count, now_ms, limits))
+        if is_group and count > best:
+            best, best_root = count, root
+    c[V_MET] = max(c[V_MET], best)
+    a[A_BURSTS + a[A_NEXT_BURST]] = c[V_ID]
+    a[A_NEXT_BURST] = (a[A_NEXT_BURST] + 1) % N_BURSTS
+    if c[V_N] >= 8 and c[V_N] & (c[V_N] - 1) == 0:
+        _note_meeting(c, bursts, s, now_ms, limits)
+    return best, best_root
+
+
+@njit(cache=True)
+def meet(
+    actors: Rows,
+    row: int,
+    live: Rows,
+    bursts: Rows,
+    s: Int64s,
+    ring: Int64s,
+    ring_size: Int64s,
+    item: Key,
+    now_ms: int,
+    limits: Limits,
+) -> int:
+    """An actor takes part in an item's burst: were those here together before? 0, or IS_LOCKSTEP.
+
+    The first finds the burst; who came to the item in the minute before joins it then, from the ring's last acts."""
+    c = live.c[row_of(live, item)]
+    if c[V_START] == 0 or now_ms - c[V_START] > 2 * MINUTE_MS:
+        c[:] = 0
+        c[V_ID] = np.int64(mix(item, np.uint64(now_ms)))
+        c[V_START] = now_ms
+        made = row_of(bursts, np.uint64(c[V_ID]))
+        bursts.c[made, B_PARENT] = c[V_ID]
+        bursts.c[made, B_START] = now_ms
+        bursts.c[made, B_ITEM] = np.int64(item)
+        for back in range(1, min(ring_size[0], ring.shape[0], LOOK_BACK) + 1):
+            earlier = ring[(ring_size[0] - back) % ring.shape[0]]
+            if earlier[R_AT] < now_ms - MINUTE_MS:
+                break
+            if earlier[R_ITEM] == np.int64(item):
+                other = find(actors.slots, actors.keys, np.uint64(earlier[R_ACTOR]))
+                if other >= 0:
+                    _join(actors.c[other], c, bursts, s, item, now_ms, limits)
+                    earlier[R_IN_BURST] = 1
+    c[V_LAST] = now_ms
+    a = actors.c[row]
+    best, best_root = _join(a, c, bursts, s, item, now_ms, limits)
+    if best < limits.lockstep_n or best < least_share(s, limits) * c[V_N]:
+        return 0
+    _unite(bursts, root_of(bursts, c[V_ID]), best_root)
+    a[A_COHORT], a[A_COHORT_MS] = best_root, now_ms
+    if not c[V_EXPOSED]:
+        c[V_EXPOSED] = 1
+        for k in range(min(ring_size[0], ring.shape[0])):
+            if ring[k, R_ITEM] == np.int64(item):
+                other = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
+                if other >= 0 and _was_in(actors.c[other], bursts, best_root, c[V_ID]):
+                    actors.c[other, A_COHORT], actors.c[other, A_COHORT_MS] = best_root, now_ms
+    return IS_LOCKSTEP
+
+
+@njit(cache=True)
+def _unite(bursts: Rows, own: int, root: int) -> None:
+    """Two bursts are one cohort's: it is as large as the larger, and met now."""
+    if own == root:
+        return
+    mine, theirs = find(bursts.slots, bursts.keys, np.uint64(own)), find(bursts.slots, bursts.keys, np.uint64(root))
+    if mine < 0 or theirs < 0:
+        return
+    bursts.c[mine, B_PARENT] = root
+    bursts.c[theirs, B_N] = max(bursts.c[theirs, B_N], bursts.c[mine, B_N])
+    bursts.c[theirs, B_START] = max(bursts.c[theirs, B_START], bursts.c[mine, B_START])
+
+
+@njit(cache=True)
+def _was_in(a: Int64s, bursts: Rows, root: int, but: int) -> bool:
+    """Has an actor taken part in a burst of a cohort, other than this one?"""
+    for k in range(N_BURSTS):
+        burst = a[A_BURSTS + k]
+        if burst not in (0, but) and root_of(bursts, burst) == root:
+            return True
+    return False
