@@ -194,7 +194,7 @@ def test_what_is_above_the_knee_is_released_from_a_hold_as_if_it_had_never_been_
         stream.add(T0 + number * 1000, f"reader-{number % 900}", f"item-{number % 40}", ip=f"10.{number % 90}.1.1")
     for number in range(60):
         stream.add(T0 + 2_000_000 + 300 * number, f"new-{number}", "hot", ip="192.0.2.1")
-        stream.add(T0 + 2_009_000 + 300 * number, f"new-{number}", f"item-{number % 30}", ip="192.0.2.1")
+        stream.add(T0 + 2_018_000 + 800 * number, f"new-{number}", f"item-{number % 30}", ip="192.0.2.1")
     stream.rows.sort(key=lambda row: row[0])
     stream.add(T0 + 3_200_000, "ana", "item-1")
     config = replace(SCREENED, network_knee=1.0)
