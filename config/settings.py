@@ -77,6 +77,7 @@ HORIZON_S = env.int("HORIZON_S", default=86_400, validate=Range(min=60))
 # Units one actor may have in all counts together, in unit weights.
 ACTOR_BUDGET = env.int("ACTOR_BUDGET", default=200, validate=Range(min=1))
 # What an act of an actor never seen before weighs; trust is earned from there. 1 switches trust off.
+CANARY_SHARE = env.float("CANARY_SHARE", default=0.01, validate=Range(min=0.0, max=0.2))
 TRUST_FLOOR = env.float("TRUST_FLOOR", default=0.05, validate=Range(min=0.001, max=1.0))
 # Whether events are screened before they are learned.
 SCREEN = env.bool("SCREEN", default=True)

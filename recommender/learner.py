@@ -128,6 +128,7 @@ def configured() -> Config:
         horizon_s=settings.HORIZON_S,
         actor_budget=settings.ACTOR_BUDGET,
         lateness_s=settings.LATENESS_S,
+        canary_share=settings.CANARY_SHARE,
         trust=TrustConfig(floor=settings.TRUST_FLOOR),
         screen=ScreenConfig(is_on=settings.SCREEN),
         secret=keyed.secret(),

@@ -27,15 +27,16 @@ A list is judged as it stood before the step, since that is what readers were sh
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recommender.core import checkpoint
+from recommender.core.config import KIND_WEIGHTS, Config
 from recommender.core.decisions import Decision, Ruling
-from recommender.core.drift import Drift, DriftConfig
+from recommender.core.drift import Drift
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.feature_tables import R_ORDINAL, UNDO
@@ -51,60 +52,16 @@ from recommender.core.screen import (
     QUARANTINE,
     Reason,
     Screen,
-    ScreenConfig,
     Verdicts,
     admitted,
 )
 from recommender.core.step_kernels import survey, weigh
 from recommender.core.trend import Board, Trend
-from recommender.core.trust import TrustConfig
 
-# A view says little, a click is the act that is counted, nothing says more: a unit is the most an actor can add.
-# An exposure is no act. An undo needs a weight only to be heard.
-KIND_WEIGHTS = {kind.name.lower(): 1.0 for kind in Kind} | {"view": 0.25, "exposure": 0.0}
-
+__all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]
 
 _UNCAPPED = np.empty(0, np.int32)
 LONELY_MS = 21_600_000  # how far back a condemned crowd's first acts are taken out
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Everything a Pipeline depends on besides its events. Times in seconds, weights in [0, 1]; bounds in rows."""
-
-    half_lives_s: tuple[int, ...] = (300, 3600, 21_600)
-    horizon_s: int = 86_400
-    actor_budget: int = 200
-    lateness_s: int = 86_400
-    kind_weights: dict[str, float] = field(default_factory=lambda: dict(KIND_WEIGHTS))
-    trust: TrustConfig = field(default_factory=TrustConfig)
-    screen: ScreenConfig = field(default_factory=ScreenConfig)
-    drift: DriftConfig = field(default_factory=DriftConfig)
-    # Up to here a network counts in full: a hundred fresh accounts, or five known readers, behind one /24 at a time;
-    # eight such networks of one operator. Homes and offices stay below, campuses count less and less, never nothing.
-    network_knee: float = 5.0
-    group_knee: float = 40.0
-    secret: str = ""  # hex; keys the hashes of ids
-    canary_share: float = 0.01  # of actors: predicted, never learned from (core.evaluation)
-    max_items: int = 200_000
-    max_regions: int = 400_000
-    max_networks: int = 500_000
-    max_pairs: int = 4_000_000
-    max_actors: int = 2_000_000
-    max_screened_actors: int = 500_000
-    max_screened_pairs: int = 1_000_000
-    max_links: int = 500_000
-    max_recent: int = 32_768
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Self:
-        """Take what `asdict` gave. Raises ValueError for a field this version does not know, or lacks."""
-        known = {each.name for each in fields(cls)}
-        if known != set(state):
-            raise ValueError(f"the configuration differs in: {', '.join(sorted(known ^ set(state)))}")
-        kinds = {"trust": TrustConfig, "screen": ScreenConfig, "drift": DriftConfig}
-        parts = {name: kind(**state[name]) for name, kind in kinds.items()}
-        return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
 
 
 class Pipeline:

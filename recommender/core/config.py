@@ -1,0 +1,52 @@
+"""What a Pipeline is made with. It travels in every checkpoint: nothing of it is read from anywhere else later."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from recommender.core.drift import DriftConfig
+from recommender.core.events import Kind
+from recommender.core.screen import ScreenConfig
+from recommender.core.trust import TrustConfig
+
+# A view says little, a click is the act that is counted, nothing says more: a unit is the most an actor can add.
+# An exposure is no act. An undo needs a weight only to be heard.
+KIND_WEIGHTS = {kind.name.lower(): 1.0 for kind in Kind} | {"view": 0.25, "exposure": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a Pipeline depends on besides its events. Times in seconds, weights in [0, 1]; bounds in rows."""
+
+    half_lives_s: tuple[int, ...] = (300, 3600, 21_600)
+    horizon_s: int = 86_400
+    actor_budget: int = 200
+    lateness_s: int = 86_400
+    kind_weights: dict[str, float] = field(default_factory=lambda: dict(KIND_WEIGHTS))
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    # Up to here a network counts in full: a hundred fresh accounts, or five known readers, behind one /24 at a time;
+    # eight such networks of one operator. Homes and offices stay below, campuses count less and less, never nothing.
+    network_knee: float = 5.0
+    group_knee: float = 40.0
+    secret: str = ""  # hex; keys the hashes of ids
+    canary_share: float = 0.01  # of actors: predicted, never learned from (core.evaluation)
+    max_items: int = 200_000
+    max_regions: int = 400_000
+    max_networks: int = 500_000
+    max_pairs: int = 4_000_000
+    max_actors: int = 2_000_000
+    max_screened_actors: int = 500_000
+    max_screened_pairs: int = 1_000_000
+    max_links: int = 500_000
+    max_recent: int = 32_768
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """Take what `asdict` gave. Raises ValueError for a field this version does not know, or lacks."""
+        known = {each.name for each in fields(cls)}
+        if known != set(state):
+            raise ValueError(f"the configuration differs in: {', '.join(sorted(known ^ set(state)))}")
+        kinds = {"trust": TrustConfig, "screen": ScreenConfig, "drift": DriftConfig}
+        parts = {name: kind(**state[name]) for name, kind in kinds.items()}
+        return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
