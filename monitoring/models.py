@@ -1,11 +1,14 @@
-"""What the people's side keeps: the decisions (append-only, chained) and the messages about them still to be sent.
+"""What the people's side keeps: findings, the decisions (append-only, chained), the messages about them.
 
     a decision ──reviews.record──> Review ──(its hash stands in the next one)──> Review ──> ...
                └──notify.notify──> Notification, pending ──monitoring.deliver──> sent | failed
 
+    verdicts ──findings.gather──> Finding: FindingEvent by log position, FindingItem
+
 `Review` is plain SQL (migration 0001) and written by `monitoring.reviews` only: the database itself refuses to change
 or delete a row. Its subject names findings, checkpoints, exclusions and numbers, never the actors behind them: what
-an actor may ask to have erased must not stand in a table nothing can be erased from.
+an actor may ask to have erased must not stand in a table nothing can be erased from. A finding has no actors either:
+it has positions in the log, and who acted there is looked up when somebody asks.
 """
 
 from django.conf import settings
@@ -106,3 +109,131 @@ class Notification(models.Model):
 
     def __str__(self):
         return f"{self.channel} {self.state}: {self.title}"
+
+
+class Finding(models.Model):
+    """What a person must look at: a group of suspicious events. Written by `monitoring.findings`, decided on by
+    `monitoring.operations`."""
+
+    class Kind(models.TextChoices):
+        CAMPAIGN = "campaign", "a group of actors gave itself away"
+        ITEM_WINDOW = "item_window", "an item rose in a way that is being looked at"
+        DRIFT = "drift", "the quality of the list fell"
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        RELEASED = "released"
+        CONFIRMED = "confirmed"
+        EXPIRED = "expired", "released by itself"
+
+    class Severity(models.IntegerChoices):
+        LOW = 1
+        MEDIUM = 2
+        HIGH = 3
+
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    severity = models.SmallIntegerField(choices=Severity.choices, default=Severity.LOW)
+    title = models.CharField(max_length=500)
+    item = models.TextField(blank=True, help_text="The item most of its events are on.")
+    shard = models.SmallIntegerField(null=True, help_text="Null: several.")
+    first_ms = models.BigIntegerField(help_text="Received from, ms since 1970 ...")
+    last_ms = models.BigIntegerField(help_text="... to.")
+    n_events = models.IntegerField(default=0)
+    n_actors = models.IntegerField(default=0, help_text="Different ones, among the newest of its events.")
+    n_units = models.IntegerField(default=0, help_text="Different pairs of actor and item, among the same.")
+    n_held = models.IntegerField(default=0, help_text="Events that wait now.")
+    n_quarantined = models.IntegerField(default=0, help_text="Events that are out now.")
+    n_released_since = models.IntegerField(default=0, help_text="Events that count after all.")
+    reasons = models.IntegerField(default=0, help_text="All bits of recommender.core.screen.Reason in its events.")
+    exposure = models.FloatField(
+        default=0.0, help_text="What its acts would weigh now, as those of new actors, in scores of the 10th place."
+    )
+    is_stale = models.BooleanField(default=True, help_text="Its figures are to be taken again.")
+    is_told = models.BooleanField(default=False, help_text="People were notified.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(condition=models.Q(last_ms__gte=models.F("first_ms")), name="finding_has_a_span"),
+        ]
+        indexes = [
+            models.Index(fields=["state", "-id"], name="finding_by_state"),
+            models.Index(fields=["last_ms"], name="finding_by_time"),
+            models.Index(fields=["id"], condition=models.Q(is_stale=True), name="finding_stale"),
+        ]
+
+    def __str__(self):
+        return f"finding {self.pk}: {self.title}"
+
+
+class FindingItem(models.Model):
+    """An item of a finding; with several, actors have been together on all of them."""
+
+    finding = models.ForeignKey(Finding, on_delete=models.CASCADE, related_name="items")
+    item = models.TextField()
+    first_ms = models.BigIntegerField()
+    last_ms = models.BigIntegerField()
+    n_events = models.IntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["finding", "item"], name="one_row_an_item")]
+        indexes = [models.Index(fields=["item", "last_ms"], name="finding_of_an_item")]
+
+    def __str__(self):
+        return f"{self.item} in finding {self.finding_id}"
+
+
+class FindingEvent(models.Model):
+    """An event of a finding, by its place in the log: in no other finding, and without its actor."""
+
+    finding = models.ForeignKey(Finding, on_delete=models.CASCADE, related_name="events")
+    shard = models.SmallIntegerField()
+    xid = models.BigIntegerField()
+    seq = models.BigIntegerField()
+    received_ms = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["xid", "seq"], name="one_finding_an_event")]
+
+    def __str__(self):
+        return f"event {self.seq} of finding {self.finding_id}"
+
+
+class FindingCursor(models.Model):
+    """How far a shard's verdicts are gathered; moved in the transaction of what was gathered."""
+
+    shard = models.SmallIntegerField(primary_key=True)
+    verdict_id = models.BigIntegerField(default=0, help_text="EventVerdict rows up to here are seen.")
+    step = models.BigIntegerField(default=0, help_text="Revisions up to this step are seen.")
+    n_reverts = models.IntegerField(default=0, help_text="The learner's, when it was last looked at.")
+    n_automated = models.BigIntegerField(default=0, help_text="Verdicts on declared crawlers: no finding, a count.")
+    n_unjudged = models.BigIntegerField(default=0, help_text="Verdicts without a suspicion: no finding either.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self):
+        return f"shard {self.shard} gathered to verdict {self.verdict_id}"
+
+
+class AskedRevert(models.Model):
+    """Who asked for a revert, until the review that says how it ended is written."""
+
+    revert = models.OneToOneField("recommender.Revert", on_delete=models.CASCADE, primary_key=True, related_name="+")
+    by = models.CharField(max_length=200)
+    note = models.CharField(max_length=2000)
+    before_digest = models.CharField(max_length=64, blank=True)
+    closed_in = models.BigIntegerField(null=True, help_text="The closing review. Null: not written yet.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self):
+        return f"revert {self.revert_id} asked for by {self.by}"

@@ -212,7 +212,13 @@ class EventVerdict(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["shard", "ordinal"], name="one_verdict_an_event")]
-        indexes = [BrinIndex(fields=["created_at"], name="verdict_created_at")]  # for pruning
+        indexes = [
+            BrinIndex(fields=["created_at"], name="verdict_created_at"),  # for pruning
+            models.Index(fields=["seq"], name="verdict_of_an_event"),
+            models.Index(
+                fields=["shard", "revised_in"], condition=Q(revised_in__isnull=False), name="verdict_revised"
+            ),
+        ]
 
     def __str__(self):
         return f"event {self.ordinal}: {self.get_verdict_display().lower()}"

@@ -1,0 +1,209 @@
+"""The figures of stale findings: counted again, told as a sentence, merged where the actors are the same.
+
+    stale Finding ──> its events' verdicts as they stand now ──> held, out, counting after all; reasons; open | expired
+                  ──> the log at its events                  ──> different actors, and who they share with others
+                  ──> the published list                     ──> exposure, severity
+
+**Exposure** is what a finding's acts would weigh if all counted now, each from an actor never seen before, in scores
+of the tenth place: from 1 on they would have been enough for a list of ten. It is a plain upper bound for accounts
+that are new (no decay, no sharing of networks), and a lower one for accounts that are trusted.
+
+Each finding is one short transaction of its own, after which it is not stale any more; whoever dies before has changed
+nothing. Called by `findings.gather`, which sees to it that nobody else does the same.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest, Least, Now
+
+from monitoring import notify
+from monitoring.models import Finding, FindingEvent, FindingItem
+from monitoring.wording import ACCUSED, BITS, in_words
+from recommender import log, published
+from recommender.log import Position
+from recommender.models import Item
+
+LOOKED_AT = 10_000  # of a finding's newest events, for its actors
+CANDIDATES = 20  # findings compared with one,
+COMPARED = 2_000  # by so many of their events
+MERGE_SHARED = 8  # actors, half of the smaller group, who make two findings one; as many as make a crowd
+MERGE_SHARED_AGAIN = 3  # where both hold actors who were together before
+TOGETHER_BEFORE = BITS["lockstep"] | BITS["cohort"]
+MERGE_GAP_MS = 600_000
+TENTH = 10
+CLOSED = (Finding.State.RELEASED, Finding.State.CONFIRMED)
+
+_COUNT = """
+SELECT count(*), count(*) FILTER (WHERE v.verdict = 1), count(*) FILTER (WHERE v.verdict = 2),
+       count(*) FILTER (WHERE v.verdict = 0), coalesce(bit_or(v.reasons), 0),
+       coalesce(bit_or(v.reasons) FILTER (WHERE v.verdict = 2), 0)
+FROM monitoring_findingevent AS e
+LEFT JOIN recommender_eventverdict AS v ON (v.shard, v.xid, v.seq) = (e.shard, e.xid, e.seq)
+WHERE e.finding_id = %b::bigint
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who acts in a finding, and how many pairs of actor and item there are."""
+
+    actors: frozenset[str]
+    n_units: int
+
+
+def refresh(*, ends_at: float) -> int:
+    """Take the figures of stale findings until a moment of time.monotonic(); one at least. Returns how many."""
+    n_done = 0
+    for number in list(Finding.objects.filter(is_stale=True).order_by("id").values_list("id", flat=True)[:1000]):
+        finding = Finding.objects.filter(pk=number, is_stale=True).first()
+        if finding is None:  # merged meanwhile
+            continue
+        take(finding)
+        n_done += 1
+        if time.monotonic() >= ends_at:
+            break
+    return n_done
+
+
+def take(finding: Finding) -> None:
+    """Count one finding again, and merge it where it belongs to another."""
+    who = look(finding)
+    _count(finding, who)
+    if finding.state == Finding.State.OPEN and (other := _same_actors(finding, who)):
+        older, newer = sorted((finding, other), key=lambda each: each.pk)
+        if _merge(older.pk, newer.pk):
+            older.refresh_from_db()
+            _count(older, look(older))
+
+
+def look(finding: Finding, limit: int = LOOKED_AT) -> Who:
+    """Read in the log who acts in the newest of its events. 20 us an event."""
+    at = finding.events.order_by("-received_ms", "-id").values_list("xid", "seq")[:limit]
+    events = log.read_at([Position(*each) for each in at], since_ms=finding.first_ms)
+    return Who(frozenset(events.actors), len(set(zip(events.actors, events.items, strict=True))))
+
+
+def _count(finding: Finding, who: Who) -> None:
+    n_events, n_held, n_quarantined, n_admitted, reasons, against = log.fetch(_COUNT, [finding.pk])
+    items = list(finding.items.order_by("-n_events", "item")[:2].values_list("item", flat=True))
+    finding.n_events, finding.n_held, finding.n_quarantined = n_events, n_held, n_quarantined
+    finding.n_released_since, finding.reasons = n_admitted, reasons
+    finding.item = items[0] if items else finding.item
+    finding.n_actors = max(len(who.actors), finding.n_actors if n_events > LOOKED_AT else 0)
+    finding.n_units = max(who.n_units, finding.n_units if n_events > LOOKED_AT else 0)
+    finding.kind = Finding.Kind.CAMPAIGN if against & ACCUSED else Finding.Kind.ITEM_WINDOW
+    finding.exposure = _exposure(finding.n_units)
+    finding.severity = _severity(finding)
+    finding.title = _title(finding)
+    known = "n_events n_held n_quarantined n_released_since reasons item n_actors n_units kind exposure severity title"
+    with transaction.atomic():
+        Finding.objects.filter(pk=finding.pk).update(
+            **{name: getattr(finding, name) for name in known.split()}, is_stale=False, updated_at=Now()
+        )
+        state = Finding.State.OPEN if n_held or n_quarantined else Finding.State.EXPIRED
+        if finding.state not in CLOSED and finding.state != state:
+            # unless somebody decided meanwhile
+            if Finding.objects.filter(pk=finding.pk, state=finding.state).update(state=state):
+                finding.state = state
+            else:
+                finding.refresh_from_db(fields=["state"])
+        _tell(finding)
+
+
+def _tell(finding: Finding) -> None:
+    """Have people told, once, of a campaign that matters."""
+    if finding.state != Finding.State.OPEN or finding.kind != Finding.Kind.CAMPAIGN:
+        return
+    if not Finding.objects.filter(pk=finding.pk, is_told=False).update(is_told=True):
+        return
+    facts = ("item", "n_events", "n_actors", "n_held", "n_quarantined")
+    notify.notify(
+        kind="finding",
+        title=finding.title,
+        facts={"finding": finding.pk, **{name: getattr(finding, name) for name in facts}},
+    )
+
+
+def _same_actors(finding: Finding, who: Who) -> Finding | None:
+    """The open finding of the same time whose actors these are, largest first."""
+    for other in _near(finding):
+        theirs = look(other, COMPARED).actors
+        n_shared = len(who.actors & theirs)
+        is_half = n_shared >= MERGE_SHARED and 2 * n_shared >= min(len(who.actors), len(theirs))
+        is_again = n_shared >= MERGE_SHARED_AGAIN and bool(finding.reasons & other.reasons & TOGETHER_BEFORE)
+        if is_half or is_again:
+            return other
+    return None
+
+
+def _near(finding: Finding) -> QuerySet[Finding]:
+    near = Finding.objects.filter(
+        state=Finding.State.OPEN,
+        n_actors__gte=MERGE_SHARED_AGAIN,
+        last_ms__gte=finding.first_ms - MERGE_GAP_MS,
+        first_ms__lte=finding.last_ms + MERGE_GAP_MS,
+    )
+    return near.exclude(pk=finding.pk).exclude(kind=Finding.Kind.DRIFT).order_by("-n_events", "id")[:CANDIDATES]
+
+
+@transaction.atomic
+def _merge(into: int, other: int) -> bool:
+    """Let a finding have all of another's events; False where somebody decided on one of them meanwhile."""
+    both = {each.pk: each for each in Finding.objects.select_for_update().filter(pk__in=(into, other)).order_by("id")}
+    if len(both) < 2 or any(each.state != Finding.State.OPEN for each in both.values()):
+        return False
+    FindingEvent.objects.filter(finding=other).update(finding=into)
+    for item in FindingItem.objects.filter(finding=other):
+        n_known = FindingItem.objects.filter(finding=into, item=item.item).update(
+            first_ms=Least("first_ms", item.first_ms),
+            last_ms=Greatest("last_ms", item.last_ms),
+            n_events=F("n_events") + item.n_events,
+        )
+        if not n_known:
+            FindingItem.objects.filter(pk=item.pk).update(finding=into)
+    gone = both[other]
+    Finding.objects.filter(pk=into).update(
+        first_ms=Least("first_ms", gone.first_ms),
+        last_ms=Greatest("last_ms", gone.last_ms),
+        n_events=F("n_events") + gone.n_events,
+        shard=gone.shard if gone.shard == both[into].shard else None,
+        is_told=gone.is_told or both[into].is_told,
+        is_stale=True,
+    )
+    gone.delete()
+    return True
+
+
+def _exposure(n_units: int) -> float:
+    """See the module; 0.0 while no list is published."""
+    board = published.reader().board("")
+    if board is None or not board.counts:
+        return 0.0
+    last = board.counts[min(TENTH, len(board.counts)) - 1]
+    return round(n_units * board.fresh / last, 3) if last > 0 else 0.0
+
+
+def _severity(finding: Finding) -> int:
+    """High: a campaign whose acts would have made a place; low: neither of the two."""
+    is_campaign, is_enough = finding.kind == Finding.Kind.CAMPAIGN, finding.exposure >= 1
+    return Finding.Severity.LOW + is_campaign + is_enough
+
+
+def _title(finding: Finding) -> str:
+    """
+    "300 accounts on story-1 within 2 min; 300 of 312 events out, 12 held: newcomers ...".
+    """
+    n_more = finding.items.count() - 1
+    name = Item.objects.filter(pk=finding.item).values_list("title", flat=True).first() or finding.item
+    where = f"{name[:100]!r}" + (f" and {n_more} more" if n_more > 0 else "")
+    seconds = max(1, round((finding.last_ms - finding.first_ms) / 1000))
+    span = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
+    parts: list[Any] = [(finding.n_quarantined, "out"), (finding.n_held, "held"), (finding.n_released_since, "let in")]
+    states = ", ".join(f"{n} {word}" for n, word in parts if n) or "none in the model's history now"
+    accounts = "1 account" if finding.n_actors == 1 else f"{finding.n_actors} accounts"
+    title = f"{accounts} on {where} within {span}; of {finding.n_events} events {states}: {in_words(finding.reasons)}"
+    return title[:499] + "." if len(title) >= 500 else title + "."

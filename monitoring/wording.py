@@ -1,0 +1,62 @@
+"""What the screen's reasons and features are called when people read them.
+
+The numbers are those of `recommender.core.screen.Reason`, the order that of `recommender.core.feature_kernels.FEATURES`
+(a test compares): those modules bring a compiler along, which no web process needs to tell a reviewer why.
+"""
+
+REASONS: dict[int, tuple[str, str]] = {
+    1: ("repeat", "the same item again and again"),
+    2: ("regular", "gaps as even as a machine's"),
+    4: ("automated", "declares itself a crawler, or was fetched ahead of a reader"),
+    8: ("burst", "the item rose far above its own past"),
+    16: ("fresh_crowd", "its clickers are newcomers, far beyond the site's share"),
+    32: ("network", "newcomers from one network"),
+    64: ("lockstep", "most of them were together in an earlier burst"),
+    128: ("cohort", "actors exposed before"),
+    256: ("no_return", "next to none of them went on to another item"),
+    512: ("forest_actor", "an actor unlike cleared traffic"),
+    1024: ("forest_item", "a window of the item unlike cleared traffic"),
+    2048: ("forest_network", "a network unlike cleared traffic"),
+    4096: ("unjudged", "too little was known yet, or the screen broke"),
+    8192: ("undo", "takes back what is being held"),
+    16_384: ("confirmed", "a reviewer said that it is manipulation"),
+    32_768: ("camouflage", "they looked elsewhere first, as nobody but newcomers did"),
+    65_536: ("insistent", "nearly all of them came back to the same item"),
+    131_072: ("hasty", "nearly all of them left within seconds"),
+    262_144: ("taken_back", "they took back what they did"),
+    524_288: ("held_too", "another act of the actor on the item waits"),
+    1_048_576: ("shunned", "the actor's first act on the item was condemned"),
+}
+BITS = {name: bit for bit, (name, _) in REASONS.items()}
+
+NO_FINDING = BITS["automated"] | BITS["unjudged"]  # verdicts for these alone are counted and no more
+ACCUSED = sum(
+    BITS[name]
+    for name in (
+        *("network", "lockstep", "cohort", "no_return", "confirmed", "camouflage", "insistent", "hasty"),
+        *("taken_back", "shunned"),
+    )
+)  # evidence against a group, not only for a crowd
+
+FEATURES = (
+    *("repeat", "concentration", "newness", "regular", "undo", "shallow"),
+    *("burst", "rise", "novel", "fresh", "direct", "metronome", "overlap"),
+    *("prefix", "new_prefix", "agent"),
+)
+UNKNOWN = 255  # of a percentile
+
+
+def reasons_of(mask: int) -> list[str]:
+    """
+    >>> reasons_of(9)
+    ['repeat', 'burst']
+    """
+    return [name for bit, (name, _) in REASONS.items() if mask & bit]
+
+
+def in_words(mask: int) -> str:
+    """
+    >>> in_words(264)
+    'the item rose far above its own past; next to none of them went on to another item'
+    """
+    return "; ".join(words for bit, (_, words) in REASONS.items() if mask & bit)

@@ -1,0 +1,83 @@
+"""An attack through the real learner: a site's morning in the log, a push at its end, folded in small steps."""
+
+import time
+
+import numpy as np
+from django.db import connection
+
+from recommender import learner, log
+from recommender.core.events import Kind
+from tests.streams import HOUR, T0, Stream, readers
+
+N = 6_000
+
+
+def site(*, seed=1, seconds=2 * 3600) -> Stream:
+    """Readers who mostly have been here before; newcomers go on to a second item half the time."""
+    stream = readers(n_events=N, n_actors=400, n_items=100, seconds=seconds, seed=seed)
+    rng = np.random.default_rng(seed)
+    for newcomer in range(800):
+        at_ms = T0 + int(rng.integers(0, seconds * 1000))
+        stream.add(at_ms, f"new-{newcomer}", f"item-{rng.integers(0, 100)}")
+        if rng.random() < 0.5:
+            stream.add(at_ms + int(rng.integers(5000, 55_000)), f"new-{newcomer}", f"item-{rng.integers(0, 100)}")
+    return stream
+
+
+def push(stream: Stream, item: str, n: int, *, name="mal", at_ms=T0 + HOUR, seconds=60) -> Stream:
+    """Fresh accounts, all on one item and nowhere else."""
+    rng = np.random.default_rng(n)
+    for bot in range(n):
+        stream.add(at_ms + int(rng.integers(0, seconds * 1000)), f"{name}-{bot}", item)
+    return stream
+
+
+def flash_crowd(stream: Stream, item: str, n: int, *, at_ms=T0 + HOUR) -> Stream:
+    """Guests who come for one story and stay for another."""
+    rng = np.random.default_rng(n)
+    for guest in range(n):
+        came_ms = at_ms + int(rng.integers(0, 30_000))
+        stream.add(came_ms, f"guest-{guest}", item)
+        stream.add(came_ms + int(rng.integers(2000, 20_000)), f"guest-{guest}", f"item-{rng.integers(0, 100)}")
+    return stream
+
+
+def write(stream: Stream) -> None:
+    """Put a stream into the log as received at its own times, moved so that it ends now."""
+    log.ensure_partitions()
+    stream.rows.sort(key=lambda row: row[0])
+    shift_ms = int(time.time() * 1000) - stream.rows[-1][0]
+    columns = [
+        [(row[0] + shift_ms) / 1000 for row in stream.rows],
+        [row[2] for row in stream.rows],
+        [row[3] for row in stream.rows],
+        [log._bucket(row[2]) for row in stream.rows],
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO recommender_event (received_at, kind, actor, item, bucket)"
+            " SELECT to_timestamp(at), %s, actor, item, bucket"
+            " FROM unnest(%s::float8[], %s::text[], %s::text[], %s::smallint[]) WITH ORDINALITY"
+            " AS t(at, actor, item, bucket, n) ORDER BY n",
+            [int(Kind.CLICK), *columns],
+        )
+
+
+def learn_all(*, per_step=60, between=lambda: None) -> int:
+    """Drain the log in steps of so many events; `between` them something else may happen. Returns the steps."""
+    n_steps = 0
+    while learner._warm.get(0) is None or n_steps == 0 or n:
+        n = _step(per_step)
+        n_steps += 1
+        between()
+    return n_steps
+
+
+def _step(limit: int) -> int:
+    row = learner.get_learner(0)
+    warm = learner._warm.pop(0, None) or learner.restore(row)
+    events = learner._read(warm, limit)
+    if len(events):
+        learner._take_step(warm, row, events)
+    learner._warm[0] = warm
+    return len(events)
