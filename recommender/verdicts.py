@@ -124,7 +124,7 @@ def rows_of(
     *, first_ordinal: int, step: int, xid: Int64s, seq: Int64s, verdicts: Verdicts, into: Rows | None = None
 ) -> Rows:
     """A row for each event that is not simply admitted, after those of `into`. xid, seq: where they stand, (n,)."""
-    into = into or Rows()
+    into = Rows() if into is None else into  # one without rows is false
     evidence = verdicts.evidence
     rows = np.flatnonzero(verdicts.verdict != Verdict.ADMIT)
     if not len(rows):
