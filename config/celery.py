@@ -16,6 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 LEARN = [f"learn-{shard}" for shard in range(settings.SHARDS)]
 
 DELIVER_EVERY_S = 3.0
+GATHER_EVERY_S = 2.0
 
 app = Celery("groundswell", broker=settings.BROKER_URL, set_as_current=True)
 app.conf.update(
@@ -47,6 +48,11 @@ app.conf.update(
             "task": "monitoring.deliver",
             "schedule": DELIVER_EVERY_S,
             "options": {"expires": 1.5 * DELIVER_EVERY_S},
+        },
+        "gather": {
+            "task": "monitoring.gather",
+            "schedule": GATHER_EVERY_S,
+            "options": {"expires": 1.5 * GATHER_EVERY_S},
         },
         "keep-monitoring-house": {"task": "monitoring.keep_house", "schedule": crontab(minute=17)},
     },

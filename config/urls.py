@@ -8,11 +8,14 @@ from django.urls import path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from monitoring import urls as monitoring
 from recommender import urls as recommender
 
 urlpatterns = [
     # /api/v1/..., /health/..., /metrics: machines
     *recommender.urlpatterns,
+    # /api/v1/model, /api/v1/findings: machines that decide
+    *monitoring.urlpatterns,
     # people
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

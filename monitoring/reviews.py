@@ -57,7 +57,7 @@ def record(
     """
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("A decision is recorded in the transaction of what it decides.")
-    by_text, user_id = _decider(by)
+    by_text, user_id = check_decider(by)
     wrong = {}
     if action not in Review.Action.values:
         wrong["action"] = f"Actions are {', '.join(Review.Action.values)}."
@@ -98,7 +98,7 @@ def record(
     return Review.objects.create(**entry._replace(hash=entry.digest)._asdict())
 
 
-def _decider(by: By) -> tuple[str, int | None]:
+def check_decider(by: By) -> tuple[str, int | None]:
     """The text and the account. Raises Invalid where no such account is, or one is called like a machine."""
     if isinstance(by, str):
         if by == POLICY or (by.startswith(_MACHINES) and by.split(":", 1)[1].strip() and by.isprintable()):

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from monitoring import notify
+from monitoring import findings, notify, operations
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,19 @@ def deliver_notifications() -> None:
         connection.close()
 
 
+@shared_task(name="monitoring.gather")
+def gather_findings() -> None:
+    """Bring findings up to date with the verdicts, and write down how reverts ended."""
+    try:
+        findings.gather()
+        operations.close_reverts()
+    except DatabaseError as error:
+        logger.warning("the database does not answer, findings wait: %s", str(error).strip())
+        connection.close()
+
+
 @shared_task(name="monitoring.keep_house")
 def keep_house() -> None:
-    """Forget old messages. Decisions are kept for ever."""
+    """Forget old messages and findings. Decisions are kept for ever."""
     notify.prune()
+    findings.prune()

@@ -85,6 +85,7 @@ def _work_out(revert: Revert) -> dict[str, Any]:
             way.advance(locked[way.shard].step)
             way.switch(locked[way.shard], checkpoint)
         outcome["events"] = sum(way.n_folded for way in ways)
+        outcome["digests"] = [checkpoint.digest for checkpoint in stored]
         _finish(revert, Revert.State.DONE, outcome=outcome)
     return outcome
 

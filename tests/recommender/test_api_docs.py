@@ -8,6 +8,7 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
+from monitoring import urls as monitoring
 from recommender import errors, urls
 from recommender.parsing import REJECTIONS
 from recommender.serializers import ITEM_REJECTIONS
@@ -43,7 +44,7 @@ def test_every_address_is_documented(schema):
 
 def test_the_schema_is_valid_and_knows_every_address(schema):
     validate_schema(schema)
-    routes = {"/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(entry.pattern)) for entry in urls.urlpatterns}
+    routes = {"/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(entry.pattern)) for entry in (*urls.urlpatterns, *monitoring.urlpatterns)}
     assert set(schema["paths"]) == routes
 
 

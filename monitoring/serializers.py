@@ -1,0 +1,217 @@
+"""What the control addresses take and give. Requests are checked here, answers only described (monitoring.selectors
+makes them)."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, inline_serializer
+from rest_framework import serializers
+
+from monitoring.models import Finding
+from monitoring.operations import MAX_EXCLUDED, MAX_NAMED, Exclude
+from monitoring.reviews import MAX_NOTE
+from monitoring.selectors import MAX_LIMIT
+from recommender.errors import Invalid
+from recommender.models import Revert
+
+MAX_ID = 2**63 - 1
+MAX_ITEM = 256
+
+
+def _text(max_length: int, **more: Any) -> serializers.CharField:
+    return serializers.CharField(max_length=max_length, trim_whitespace=False, **more)
+
+
+def _id(**more: Any) -> serializers.IntegerField:
+    return serializers.IntegerField(min_value=1, max_value=MAX_ID, **more)
+
+
+class NoteSerializer(serializers.Serializer):
+    """A decision says why."""
+
+    note = serializers.CharField(max_length=MAX_NOTE, help_text="Why. It is kept for ever: name no actors.")
+
+
+class ScopedNoteSerializer(NoteSerializer):
+    scope = serializers.CharField(
+        max_length=150, required=False, default="", allow_blank=True, help_text="Empty: the whole model."
+    )
+
+
+# `from` is a word of Python's, so the fields are made by name
+WindowSerializer = type(
+    "WindowSerializer",
+    (serializers.Serializer,),
+    {
+        "item": _text(MAX_ITEM),
+        "from": serializers.DateTimeField(help_text="Received from then on ..."),
+        "to": serializers.DateTimeField(help_text="... and before then."),
+    },
+)
+
+
+class ExcludeSerializer(serializers.Serializer):
+    """What the history leaves out, from the checkpoint on."""
+
+    actors = serializers.ListField(child=_text(MAX_ITEM), max_length=MAX_EXCLUDED, required=False)
+    networks = serializers.ListField(
+        child=_text(50), max_length=MAX_NAMED, required=False, help_text="192.0.2.0/24 or 2001:db8:1::/48"
+    )
+    items = serializers.ListField(
+        child=WindowSerializer(), max_length=MAX_NAMED, required=False, help_text="Items in windows of time."
+    )
+    findings = serializers.ListField(
+        child=_id(), max_length=MAX_NAMED, required=False, help_text="The actors whose events in these are out."
+    )
+
+
+class RevertSerializer(NoteSerializer):
+    """A way back."""
+
+    checkpoint = _id(help_text="Where to go back to; GET /api/v1/model/checkpoints lists them.")
+    mode = serializers.ChoiceField(Revert.Mode.choices, default=Revert.Mode.REPLAY)
+    exclude = ExcludeSerializer(required=False, allow_null=True, help_text="With mode exclude, and only then.")
+    preview = serializers.BooleanField(default=False, help_text="Work it out and change nothing.")
+
+
+class PageSerializer(serializers.Serializer):
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=50)
+    before = _id(required=False, help_text="Continues a list: `before` of the last answer.")
+
+
+class FindingsQuerySerializer(PageSerializer):
+    state = serializers.ChoiceField(Finding.State.choices, required=False)
+    kind = serializers.ChoiceField(Finding.Kind.choices, required=False)
+    item = _text(MAX_ITEM, required=False)
+
+
+def parse(shape: type[serializers.Serializer], data: Any) -> dict[str, Any]:
+    """A request's values, checked. Raises Invalid."""
+    serializer = shape(data=data)
+    if not serializer.is_valid():
+        raise Invalid(fields={name: _flat(each) for name, each in serializer.errors.items()})
+    return dict(serializer.validated_data)
+
+
+def _flat(errors: Any) -> str:
+    """One sentence of what DRF says, which is as deep as the request."""
+    if isinstance(errors, dict):
+        name, each = next(iter(errors.items()))
+        return f"{name}: {_flat(each)}"
+    if isinstance(errors, list):
+        return _flat(next((each for each in errors if each), ""))
+    return str(errors)
+
+
+def exclude_of(values: dict[str, Any] | None) -> Exclude | None:
+    """What a revert is to leave out; None for nothing."""
+    if not values:
+        return None
+    windows = [(each["item"], _ms(each["from"]), _ms(each["to"])) for each in values.get("items", ())]
+    return Exclude(values.get("actors", ()), values.get("networks", ()), windows, values.get("findings", ()))
+
+
+def _ms(moment: Any) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+# -- answers --------------------------------------------------------------------------------------------------------
+
+
+class CheckpointSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    shard = serializers.IntegerField()
+    digest = serializers.CharField()
+    step = serializers.IntegerField()
+    stream_time = serializers.DateTimeField(allow_null=True)
+    events = serializers.IntegerField(help_text="Folded in.")
+    hr20 = serializers.FloatField(allow_null=True, help_text="Share of the last hours' clicks found in the top 20.")
+    predictions = serializers.IntegerField()
+    is_pinned = serializers.BooleanField()
+    bytes = serializers.IntegerField()
+    parent = serializers.IntegerField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class ShardSerializer(serializers.Serializer):
+    shard = serializers.IntegerField()
+    state = serializers.ChoiceField(["learning", "frozen"])
+    stream_time = serializers.DateTimeField(allow_null=True)
+    step = serializers.IntegerField()
+    lag_s = serializers.FloatField(help_text="Age of the oldest event not learned.")
+    events = serializers.IntegerField()
+    verdicts = serializers.DictField(child=serializers.IntegerField())
+    reverts = serializers.IntegerField()
+    frozen_since = serializers.DateTimeField(allow_null=True)
+    checkpoint = CheckpointSerializer(allow_null=True)
+
+
+class ModelSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(["learning", "frozen"])
+    frozen_since = serializers.DateTimeField(allow_null=True)
+    waiting_events = serializers.IntegerField(help_text="Not learned yet, about.")
+    stream_time = serializers.DateTimeField(allow_null=True)
+    findings = serializers.DictField(child=serializers.IntegerField())
+    automated_events = serializers.IntegerField(help_text="Of declared crawlers; they make no finding.")
+    revert = serializers.IntegerField(allow_null=True, help_text="The one under way.")
+    shards = ShardSerializer(many=True)
+
+
+class RevertStateSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    mode = serializers.ChoiceField(Revert.Mode.choices)
+    preview = serializers.BooleanField()
+    state = serializers.ChoiceField(Revert.State.choices)
+    checkpoints = serializers.ListField(child=serializers.IntegerField())
+    events_done = serializers.IntegerField()
+    events_total = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    outcome = serializers.JSONField(help_text="When done: events, excluded, quality, boards and changes.")
+    error = serializers.CharField(help_text="When failed.")
+
+
+class FindingSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField(Finding.Kind.choices)
+    state = serializers.ChoiceField(Finding.State.choices)
+    severity = serializers.ChoiceField(["low", "medium", "high"])
+    title = serializers.CharField()
+    item = serializers.CharField(help_text="The one most of its events are on.")
+    shard = serializers.IntegerField(allow_null=True)
+    first_at = serializers.DateTimeField()
+    last_at = serializers.DateTimeField()
+    events = serializers.IntegerField()
+    actors = serializers.IntegerField()
+    held = serializers.IntegerField()
+    quarantined = serializers.IntegerField()
+    released_since = serializers.IntegerField()
+    reasons = serializers.ListField(child=serializers.CharField())
+    exposure = serializers.FloatField(help_text="Its acts, as those of new actors, in scores of the tenth place.")
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    decided_at = serializers.DateTimeField(allow_null=True)
+
+
+class FindingDetailSerializer(FindingSerializer):
+    items = serializers.ListField(child=serializers.DictField())
+    why = serializers.ListField(child=serializers.DictField(), help_text="Reasons in words, with how many events.")
+    evidence = serializers.ListField(
+        child=serializers.DictField(), help_text="By feature: where its events stand among cleared traffic, 0 to 100."
+    )
+    newest = serializers.ListField(child=serializers.DictField(), help_text="Up to 100 of its events.")
+
+
+def page_of(name: str, rows: str, of: type[serializers.Serializer]) -> Any:
+    before = serializers.IntegerField(allow_null=True, help_text="Send it to get more; null at the end.")
+    return inline_serializer(name, {rows: of(many=True), "before": before})
+
+
+CHECKPOINTS = page_of("Checkpoints", "checkpoints", CheckpointSerializer)
+FINDINGS = page_of("Findings", "findings", FindingSerializer)
+ASKED = inline_serializer(
+    "RevertAsked", {"revert": serializers.IntegerField(), "state": serializers.ChoiceField(Revert.State.choices)}
+)
+DECIDED = inline_serializer("Decided", {"events": serializers.IntegerField(help_text="Decided on.")})
+STATE = inline_serializer("ModelState", {"state": serializers.ChoiceField(["learning", "frozen"])})
+ID = [OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH)]

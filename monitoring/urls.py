@@ -1,0 +1,20 @@
+"""Addresses of the stop switch and the findings, written out like those of recommender.urls."""
+
+from django.urls import path
+
+from monitoring import views
+
+urlpatterns = [
+    path("api/v1/model", views.ModelView.as_view(), name="model"),
+    path("api/v1/model/checkpoints", views.CheckpointsView.as_view(), name="checkpoints"),
+    path("api/v1/model/checkpoints/<int:id>/pin", views.PinView.as_view(), name="pin"),
+    path("api/v1/model/checkpoints/<int:id>/unpin", views.UnpinView.as_view(), name="unpin"),
+    path("api/v1/model/freeze", views.FreezeView.as_view(), name="freeze"),
+    path("api/v1/model/thaw", views.ThawView.as_view(), name="thaw"),
+    path("api/v1/model/revert", views.RevertView.as_view(), name="revert"),
+    path("api/v1/model/reverts/<int:id>", views.RevertStateView.as_view(), name="revert-state"),
+    path("api/v1/findings", views.FindingsView.as_view(), name="findings"),
+    path("api/v1/findings/<int:id>", views.FindingView.as_view(), name="finding"),
+    path("api/v1/findings/<int:id>/release", views.ReleaseView.as_view(), name="release"),
+    path("api/v1/findings/<int:id>/confirm", views.ConfirmView.as_view(), name="confirm"),
+]

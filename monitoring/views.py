@@ -1,0 +1,207 @@
+"""The API of the stop switch and the findings: each view checks a request, makes one call, answers. All need a key with
+the scope `admin`; what a key decides is written down as `api:` and its name.
+"""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from monitoring import operations, selectors
+from monitoring import serializers as shapes
+from monitoring.serializers import parse
+from recommender import apidocs as docs
+from recommender import errors
+from recommender.lean import ApiView
+from recommender.models import ApiKey
+
+_OF_READS = docs.refusals(errors.Invalid, *docs.OF_ANY)
+_OF_ONE = docs.refusals(errors.NotFound, *docs.OF_ANY)
+_OF_DECISIONS = docs.refusals(errors.Invalid, errors.NotFound, errors.Conflict, *docs.OF_BODIES, *docs.OF_ANY)
+
+
+class AdminView(ApiView):
+    """An address for keys that may do everything."""
+
+    scope = str(ApiKey.Scope.ADMIN)
+
+    @staticmethod
+    def by(request: Request) -> str:
+        """Who decides."""
+        return f"api:{request.auth.name}"
+
+
+class ModelView(AdminView):
+    @extend_schema(operation_id="get_model", tags=["model"], responses={200: shapes.ModelSerializer} | docs.refusals(*docs.OF_ANY))
+    def get(self, request: Request) -> Response:
+        """How learning stands. Scope `admin`."""
+        return Response(selectors.get_model())
+
+
+class CheckpointsView(AdminView):
+    @extend_schema(
+        operation_id="list_checkpoints",
+        tags=["model"],
+        parameters=[shapes.PageSerializer],
+        responses={200: shapes.CHECKPOINTS} | _OF_READS,
+    )
+    def get(self, request: Request) -> Response:
+        """States to go back to, newest first. Scope `admin`."""
+        page = selectors.list_checkpoints(**parse(shapes.PageSerializer, request.query_params))
+        return Response({"checkpoints": page.rows, "before": page.before})
+
+
+class _PinView(AdminView):
+    is_pinned: bool
+
+    def pin(self, request: Request, id: int) -> Response:
+        values = parse(shapes.NoteSerializer, request.data)
+        row = operations.set_pinned(
+            by=self.by(request), checkpoint_id=id, is_pinned=self.is_pinned, note=values["note"]
+        )
+        return Response(selectors.describe_checkpoint(row))
+
+
+class PinView(_PinView):
+    is_pinned = True
+
+    @extend_schema(
+        operation_id="pin_checkpoint",
+        tags=["model"],
+        parameters=shapes.ID,
+        request=shapes.NoteSerializer,
+        responses={200: shapes.CheckpointSerializer} | _OF_DECISIONS,
+    )
+    def post(self, request: Request, id: int) -> Response:
+        """Keep a checkpoint whatever its age. Scope `admin`."""
+        return self.pin(request, id)
+
+
+class UnpinView(_PinView):
+    is_pinned = False
+
+    @extend_schema(
+        operation_id="unpin_checkpoint",
+        tags=["model"],
+        parameters=shapes.ID,
+        request=shapes.NoteSerializer,
+        responses={200: shapes.CheckpointSerializer} | _OF_DECISIONS,
+    )
+    def post(self, request: Request, id: int) -> Response:
+        """Let a checkpoint be thinned out like any other. Scope `admin`."""
+        return self.pin(request, id)
+
+
+class FreezeView(AdminView):
+    @extend_schema(
+        operation_id="freeze",
+        tags=["model"],
+        request=shapes.ScopedNoteSerializer,
+        responses={200: shapes.STATE} | _OF_DECISIONS,
+    )
+    def post(self, request: Request) -> Response:
+        """Stop learning at once. Events are accepted and wait; lists stay as they are. Scope `admin`."""
+        operations.freeze(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
+        return Response({"state": "frozen"})
+
+
+class ThawView(AdminView):
+    @extend_schema(
+        operation_id="thaw",
+        tags=["model"],
+        request=shapes.ScopedNoteSerializer,
+        responses={200: shapes.STATE} | _OF_DECISIONS,
+    )
+    def post(self, request: Request) -> Response:
+        """Learn again, what waited first. Scope `admin`."""
+        operations.thaw(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
+        return Response({"state": "learning"})
+
+
+class RevertView(AdminView):
+    @extend_schema(
+        operation_id="revert",
+        tags=["model"],
+        request=shapes.RevertSerializer,
+        responses={202: shapes.ASKED} | _OF_DECISIONS,
+    )
+    def post(self, request: Request) -> Response:
+        """Go back to a checkpoint: drop what was learned since, learn it again, or learn it again without some of it.
+
+        It is worked out in the background while lists are served and events accepted; `GET /api/v1/model/reverts/{id}`
+        says how far it is. With `preview` nothing changes, and the outcome says what would. Scope `admin`.
+        """
+        values = parse(shapes.RevertSerializer, request.data)
+        asked = operations.revert(
+            by=self.by(request),
+            note=values["note"],
+            checkpoint_id=values["checkpoint"],
+            mode=values["mode"],
+            exclude=shapes.exclude_of(values.get("exclude")),
+            is_preview=values["preview"],
+        )
+        return Response({"revert": asked.pk, "state": asked.state}, status=202)
+
+
+class RevertStateView(AdminView):
+    @extend_schema(
+        operation_id="get_revert",
+        tags=["model"],
+        parameters=shapes.ID,
+        responses={200: shapes.RevertStateSerializer} | _OF_ONE,
+    )
+    def get(self, request: Request, id: int) -> Response:
+        """How far a revert is, and what it changed, or would. Scope `admin`."""
+        return Response(selectors.get_revert(revert_id=id))
+
+
+class FindingsView(AdminView):
+    @extend_schema(
+        operation_id="list_findings",
+        tags=["findings"],
+        parameters=[shapes.FindingsQuerySerializer],
+        responses={200: shapes.FINDINGS} | _OF_READS,
+    )
+    def get(self, request: Request) -> Response:
+        """What there is to look at, newest first. Scope `admin`."""
+        page = selectors.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
+        return Response({"findings": page.rows, "before": page.before})
+
+
+class FindingView(AdminView):
+    @extend_schema(
+        operation_id="get_finding",
+        tags=["findings"],
+        parameters=shapes.ID,
+        responses={200: shapes.FindingDetailSerializer} | _OF_ONE,
+    )
+    def get(self, request: Request, id: int) -> Response:
+        """A finding with its reasons in words, the evidence over its events, and the newest of these. Scope `admin`."""
+        return Response(selectors.explain_finding(finding_id=id))
+
+
+class ReleaseView(AdminView):
+    @extend_schema(
+        operation_id="release_finding",
+        tags=["findings"],
+        parameters=shapes.ID,
+        request=shapes.NoteSerializer,
+        responses={200: shapes.DECIDED} | _OF_DECISIONS,
+    )
+    def post(self, request: Request, id: int) -> Response:
+        """They are honest: all its events count, each at its own time, within a second. Scope `admin`."""
+        n = operations.release(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
+        return Response({"events": n})
+
+
+class ConfirmView(AdminView):
+    @extend_schema(
+        operation_id="confirm_finding",
+        tags=["findings"],
+        parameters=shapes.ID,
+        request=shapes.NoteSerializer,
+        responses={200: shapes.DECIDED} | _OF_DECISIONS,
+    )
+    def post(self, request: Request, id: int) -> Response:
+        """It is manipulation: none of its events counts any more, within a second. Scope `admin`."""
+        n = operations.confirm(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
+        return Response({"events": n})
