@@ -204,6 +204,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # sets of choices that would share a name
+    "ENUM_NAME_OVERRIDES": {
+        "EventKindEnum": "recommender.apidocs.KIND_CHOICES",
+        "FindingKindEnum": "monitoring.models.Finding.Kind",
+        "FindingStateEnum": "monitoring.models.Finding.State",
+        "RevertStateEnum": "recommender.models.Revert.State",
+        "LearningEnum": "recommender.models.Learner.State",
+    },
 }
 LOGGING = {
     "version": 1,

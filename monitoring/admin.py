@@ -1,4 +1,4 @@
-"""The people's side in the console: decisions and messages, to be read."""
+"""The people's side in the console: findings, decisions and messages, to be read."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from monitoring.models import Notification, Review
+from monitoring.models import Finding, Notification, Review
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -28,6 +28,13 @@ class ReviewAdmin(ReadOnlyAdmin):
     list_display = ["id", "at", "action", "by", "scope", "note"]
     list_filter = ["action", ("at", admin.DateFieldListFilter), "by"]
     search_fields = ["note"]
+
+
+@admin.register(Finding)
+class FindingAdmin(ReadOnlyAdmin):
+    list_display = ["id", "state", "kind", "severity", "title", "n_events", "n_actors", "updated_at"]
+    list_filter = ["state", "kind", "severity"]
+    search_fields = ["title", "item"]
 
 
 @admin.register(Notification)

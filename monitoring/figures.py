@@ -1,6 +1,6 @@
 """The figures of stale findings: counted again, told as a sentence, merged where the actors are the same.
 
-    stale Finding ──> its events' verdicts as they stand now ──> held, out, counting after all; reasons; open | expired
+    stale Finding ──> its events' verdicts as they are now     ──> held, out, counting after all; open or expired
                   ──> the log at its events                  ──> different actors, and who they share with others
                   ──> the published list                     ──> exposure, severity
 
@@ -8,8 +8,8 @@
 of the tenth place: from 1 on they would have been enough for a list of ten. It is a plain upper bound for accounts
 that are new (no decay, no sharing of networks), and a lower one for accounts that are trusted.
 
-Each finding is one short transaction of its own, after which it is not stale any more; whoever dies before has changed
-nothing. Called by `findings.gather`, which sees to it that nobody else does the same.
+Each finding is one short transaction of its own, after which it is not stale any more; whoever dies before has
+changed nothing. Called by `findings.gather`, which sees to it that nobody else does the same.
 """
 
 import time
@@ -99,7 +99,9 @@ def _count(finding: Finding, who: Who) -> None:
     finding.exposure = _exposure(finding.n_units)
     finding.severity = _severity(finding)
     finding.title = _title(finding)
-    known = "n_events n_held n_quarantined n_released_since reasons item n_actors n_units kind exposure severity title"
+    known = (
+        "n_events n_held n_quarantined n_released_since reasons item n_actors n_units kind exposure severity title"
+    )
     with transaction.atomic():
         Finding.objects.filter(pk=finding.pk).update(
             **{name: getattr(finding, name) for name in known.split()}, is_stale=False, updated_at=Now()
@@ -202,7 +204,11 @@ def _title(finding: Finding) -> str:
     where = f"{name[:100]!r}" + (f" and {n_more} more" if n_more > 0 else "")
     seconds = max(1, round((finding.last_ms - finding.first_ms) / 1000))
     span = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
-    parts: list[Any] = [(finding.n_quarantined, "out"), (finding.n_held, "held"), (finding.n_released_since, "let in")]
+    parts: list[Any] = [
+        (finding.n_quarantined, "out"),
+        (finding.n_held, "held"),
+        (finding.n_released_since, "let in"),
+    ]
     states = ", ".join(f"{n} {word}" for n, word in parts if n) or "none in the model's history now"
     accounts = "1 account" if finding.n_actors == 1 else f"{finding.n_actors} accounts"
     title = f"{accounts} on {where} within {span}; of {finding.n_events} events {states}: {in_words(finding.reasons)}"

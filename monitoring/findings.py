@@ -125,9 +125,7 @@ def _gather_shard(shard: int) -> int:
         return 0
     seqs = [row.seq for row in rows]
     known = set(log.fetch(_KNOWN, [[row.xid for row in rows], seqs])[0]) if rows else set()
-    suspicious = [
-        row for row in rows if row.seq not in known and row.verdict != ADMIT and row.reasons & ~NO_FINDING
-    ]
+    suspicious = [row for row in rows if row.seq not in known and row.verdict != ADMIT and row.reasons & ~NO_FINDING]
     windows = _windows(shard, suspicious)
     (revised,) = log.fetch(_REVISED, [shard, cursor.step, learner.step])
     with transaction.atomic():

@@ -6,8 +6,8 @@
         notify.notify         whoever is to be told
 
 A revert takes its time, so it has two reviews: this one when it is asked for, and a second with its outcome and the
-digest after, written exactly once by `close_reverts`. Reviews name findings, checkpoints, exclusions and numbers, never
-the actors behind them. Who may is the caller's to see to: keys by scope (monitoring.views), accounts by role
+digest after, written exactly once by `close_reverts`. Reviews name findings, checkpoints, exclusions and numbers,
+never the actors behind them. Who may is the caller's to see to: keys by scope (monitoring.views), accounts by role
 (monitoring.roles).
 """
 
@@ -119,7 +119,7 @@ def confirm(
 
 
 def _decide(
-    state: Finding.State,
+    state: str,
     by: By,
     note: str,
     finding_id: int | None,
@@ -155,7 +155,7 @@ def _decide(
     return n_events
 
 
-def _lock(finding_id: int, seen: str, state: Finding.State) -> Finding:
+def _lock(finding_id: int, seen: str, state: str) -> Finding:
     finding = Finding.objects.select_for_update().filter(pk=finding_id).first()
     if finding is None:
         raise Conflict(f"Finding {finding_id} has just become part of another; look again.")
@@ -181,7 +181,8 @@ def get_finding(finding_id: int) -> Finding:
 def revert(
     *, by: By, note: str, checkpoint_id: int, mode: str, exclude: Exclude | None = None, is_preview: bool = False
 ) -> Revert:
-    """Have a way back, or its preview, worked out. `exclude` is for mode exclude. Raises NotFound, Invalid, Conflict."""
+    """Have a way back, or its preview, worked out; `exclude` goes with its mode. Raises NotFound, Invalid,
+    Conflict."""
     exclusion = _exclusion(exclude) if exclude else None  # reads the log, so before the transaction
     with transaction.atomic():
         before = state_digest()

@@ -161,9 +161,7 @@ def explain_finding(*, finding_id: int) -> dict[str, Any]:
     log says of these. Raises NotFound."""
     row = get_finding(finding_id)
     at = list(row.events.order_by("-received_ms", "-id").values_list("xid", "seq")[:EVIDENCE_OF])
-    verdicts = {
-        (each.xid, each.seq): each for each in EventVerdict.objects.filter(seq__in=[seq for _, seq in at])
-    }
+    verdicts = {(each.xid, each.seq): each for each in EventVerdict.objects.filter(seq__in=[seq for _, seq in at])}
     known = [verdicts[each] for each in at if each in verdicts]
     events = log.read_at([Position(*each) for each in at[:EVENTS_SHOWN]], since_ms=row.first_ms)
     items = row.items.order_by("-n_events", "item")[:MAX_LIMIT]

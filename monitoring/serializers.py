@@ -12,7 +12,7 @@ from monitoring.operations import MAX_EXCLUDED, MAX_NAMED, Exclude
 from monitoring.reviews import MAX_NOTE
 from monitoring.selectors import MAX_LIMIT
 from recommender.errors import Invalid
-from recommender.models import Revert
+from recommender.models import Learner, Revert
 
 MAX_ID = 2**63 - 1
 MAX_ITEM = 256
@@ -135,7 +135,7 @@ class CheckpointSerializer(serializers.Serializer):
 
 class ShardSerializer(serializers.Serializer):
     shard = serializers.IntegerField()
-    state = serializers.ChoiceField(["learning", "frozen"])
+    state = serializers.ChoiceField(Learner.State.choices)
     stream_time = serializers.DateTimeField(allow_null=True)
     step = serializers.IntegerField()
     lag_s = serializers.FloatField(help_text="Age of the oldest event not learned.")
@@ -147,7 +147,7 @@ class ShardSerializer(serializers.Serializer):
 
 
 class ModelSerializer(serializers.Serializer):
-    state = serializers.ChoiceField(["learning", "frozen"])
+    state = serializers.ChoiceField(Learner.State.choices)
     frozen_since = serializers.DateTimeField(allow_null=True)
     waiting_events = serializers.IntegerField(help_text="Not learned yet, about.")
     stream_time = serializers.DateTimeField(allow_null=True)
@@ -213,5 +213,5 @@ ASKED = inline_serializer(
     "RevertAsked", {"revert": serializers.IntegerField(), "state": serializers.ChoiceField(Revert.State.choices)}
 )
 DECIDED = inline_serializer("Decided", {"events": serializers.IntegerField(help_text="Decided on.")})
-STATE = inline_serializer("ModelState", {"state": serializers.ChoiceField(["learning", "frozen"])})
+STATE = inline_serializer("ModelState", {"state": serializers.ChoiceField(Learner.State.choices)})
 ID = [OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH)]

@@ -1,5 +1,5 @@
-"""The API of the stop switch and the findings: each view checks a request, makes one call, answers. All need a key with
-the scope `admin`; what a key decides is written down as `api:` and its name.
+"""The API of the stop switch and the findings: each view checks a request, makes one call, answers. All need a key
+with the scope `admin`; what a key decides is written down as `api:` and its name.
 """
 
 from drf_spectacular.utils import extend_schema
@@ -31,7 +31,11 @@ class AdminView(ApiView):
 
 
 class ModelView(AdminView):
-    @extend_schema(operation_id="get_model", tags=["model"], responses={200: shapes.ModelSerializer} | docs.refusals(*docs.OF_ANY))
+    @extend_schema(
+        operation_id="get_model",
+        tags=["model"],
+        responses={200: shapes.ModelSerializer} | docs.refusals(*docs.OF_ANY),
+    )
     def get(self, request: Request) -> Response:
         """How learning stands. Scope `admin`."""
         return Response(selectors.get_model())
@@ -127,8 +131,9 @@ class RevertView(AdminView):
     def post(self, request: Request) -> Response:
         """Go back to a checkpoint: drop what was learned since, learn it again, or learn it again without some of it.
 
-        It is worked out in the background while lists are served and events accepted; `GET /api/v1/model/reverts/{id}`
-        says how far it is. With `preview` nothing changes, and the outcome says what would. Scope `admin`.
+        It is worked out in the background while lists are served and events accepted, as
+        `GET /api/v1/model/reverts/{id}` tells. With `preview` nothing changes, and the outcome says what would.
+        Scope `admin`.
         """
         values = parse(shapes.RevertSerializer, request.data)
         asked = operations.revert(
@@ -175,7 +180,7 @@ class FindingView(AdminView):
         responses={200: shapes.FindingDetailSerializer} | _OF_ONE,
     )
     def get(self, request: Request, id: int) -> Response:
-        """A finding with its reasons in words, the evidence over its events, and the newest of these. Scope `admin`."""
+        """A finding with its reasons in words, the evidence, and the newest of its events. Scope `admin`."""
         return Response(selectors.explain_finding(finding_id=id))
 
 

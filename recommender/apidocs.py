@@ -17,6 +17,8 @@ from recommender.parsing import MAX_POSITION, REJECTIONS
 from recommender.serializers import ITEM_REJECTIONS
 from recommender.trending import DEFAULT_LIMIT, MAX_EXCLUDED, MAX_LIMIT
 
+KIND_CHOICES = [(kind.name.lower(), kind.name.lower()) for kind in Kind]
+
 
 class KeyScheme(OpenApiAuthenticationExtension):
     """How `KeyAuthentication` is described."""

@@ -66,10 +66,10 @@ def write(stream: Stream) -> None:
 def learn_all(*, per_step=60, between=lambda: None) -> int:
     """Drain the log in steps of so many events; `between` them something else may happen. Returns the steps."""
     n_steps = 0
-    while learner._warm.get(0) is None or n_steps == 0 or n:
-        n = _step(per_step)
+    while _step(per_step):
         n_steps += 1
         between()
+    between()
     return n_steps
 
 

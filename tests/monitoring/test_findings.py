@@ -97,8 +97,7 @@ def test_killed_in_the_middle_the_next_run_goes_on(owner, name, call, monkeypatc
         patched.setattr(owner, name, die)
         patched.setattr(findings, "BATCH", 30)
         with pytest.raises(SystemExit):
-            for _ in range(50):
-                findings.gather()
+            gather_all()
     gather_all()
     interrupted = of_target()
     Finding.objects.all().delete()
@@ -168,7 +167,11 @@ def test_a_revert_takes_the_figures_along():
         gather_all()
         finding.refresh_from_db()
         if mode == "exclude":
-            assert (finding.state, finding.n_quarantined, finding.n_events) == ("expired", 0, len(finding.events.all()))
+            assert (finding.state, finding.n_quarantined, finding.n_events) == (
+                "expired",
+                0,
+                len(finding.events.all()),
+            )
             assert "none in the model's history now" in finding.title
     assert snapshot() == before
 
@@ -188,8 +191,9 @@ def test_two_do_not_gather_at_once():
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s, 0)", [findings._LOCK_CLASS])
-        assert findings.gather() == 0
-        assert not FindingCursor.objects.exists()
+            assert findings.gather() == 0
+            assert not FindingCursor.objects.exists()
+            cursor.execute("SELECT pg_advisory_unlock(%s, 0)", [findings._LOCK_CLASS])
     finally:
         other.close()
     gather_all()

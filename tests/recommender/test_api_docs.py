@@ -44,7 +44,10 @@ def test_every_address_is_documented(schema):
 
 def test_the_schema_is_valid_and_knows_every_address(schema):
     validate_schema(schema)
-    routes = {"/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(entry.pattern)) for entry in (*urls.urlpatterns, *monitoring.urlpatterns)}
+    routes = {
+        "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(entry.pattern))
+        for entry in (*urls.urlpatterns, *monitoring.urlpatterns)
+    }
     assert set(schema["paths"]) == routes
 
 

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from monitoring import roles
-from monitoring.management.shell import shell_account
-from recommender.errors import ApiError
+from monitoring.management.shell import refusals_told, shell_account
 
 
 class Command(BaseCommand):
@@ -29,8 +28,6 @@ class Command(BaseCommand):
                 closed = "" if account.is_active else "  (deactivated)"
                 self.stdout.write(f"{account.role:10} {account.username}{closed}")
             return
-        try:
+        with refusals_told():
             roles.assign(username=user, role=role, by=shell_account(), note=note)
-        except ApiError as error:
-            raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
         self.stdout.write(f"{user}: {role or 'no role'}")

@@ -1,0 +1,169 @@
+"""`manage.py model state|freeze|thaw|revert|rebuild`: the stop switch from a shell."""
+
+import time
+from argparse import ArgumentTypeError
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.dateparse import parse_datetime
+from rich.console import Console
+from rich.table import Table
+
+from monitoring import operations, selectors
+from monitoring.management.shell import refusals_told, shell_account
+from monitoring.operations import Exclude
+from recommender import learner, reverts
+from recommender.models import Learner, Revert
+from recommender.refold import LogIncomplete
+
+POLL_EVERY_S = 0.5
+OURSELVES_AFTER_S = 3.0  # without a worker that takes a revert on
+
+
+class Command(BaseCommand):
+    help = "Look at the model, stop and start learning, go back to a checkpoint."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verbs.add_parser("state", help="How learning stands.")
+        freeze = verbs.add_parser("freeze", help="Stop learning at once; events are accepted and wait.")
+        thaw = verbs.add_parser("thaw", help="Learn again, what waited first.")
+        revert = verbs.add_parser("revert", help="Go back to a checkpoint, and on from there.")
+        revert.add_argument("checkpoint", type=int)
+        revert.add_argument("--mode", choices=Revert.Mode.values, default=str(Revert.Mode.REPLAY))
+        revert.add_argument("--actors", type=Path, help="A file of actors to exclude, an id a line.")
+        revert.add_argument("--networks", default="", help="To exclude, with commas: 192.0.2.0/24,2001:db8:1::/48")
+        revert.add_argument("--item", help="To exclude, received --from ... --to ...")
+        revert.add_argument("--from", dest="start", type=_moment, help="A time, 2026-01-31T12:00Z")
+        revert.add_argument("--to", dest="end", type=_moment)
+        revert.add_argument("--findings", default="", help="Whose actors to exclude, with commas: 1,2")
+        revert.add_argument("--preview", action="store_true", help="Say what would change, and change nothing.")
+        revert.add_argument("--wait", action="store_true", help="Until it is done; then show what changed.")
+        for verb in (freeze, thaw, revert):
+            verb.add_argument("--note", required=True, help="Why; it is written down.")
+        verbs.add_parser("rebuild", help="Fold the whole log again, e.g. after a change of half-lives.")
+
+    def handle(self, *args: Any, verb: str, **options: Any) -> None:
+        with refusals_told():
+            getattr(self, f"_{verb}")(options)
+
+    def _state(self, options: dict[str, Any]) -> None:
+        model = selectors.get_model()
+        since = f" since {model['frozen_since']:%F %T}" if model["frozen_since"] else ""
+        self.stdout.write(
+            f"{model['state']}{since}, {model['waiting_events']} events wait,"
+            f" {model['findings']['open']} open findings"
+        )
+        for each in model["shards"]:
+            checkpoint = each["checkpoint"]
+            self.stdout.write(
+                f"shard {each['shard']}: {each['state']} at step {each['step']}, {each['events']} events,"
+                f" lag {each['lag_s']:.1f} s, checkpoint {checkpoint['id']} {checkpoint['digest'][:12]}"
+                if checkpoint
+                else f"shard {each['shard']}: {each['state']}, no checkpoint"
+            )
+
+    def _freeze(self, options: dict[str, Any]) -> None:
+        review = operations.freeze(by=shell_account(), note=options["note"])
+        self.stdout.write(f"frozen; decision {review.pk}")
+
+    def _thaw(self, options: dict[str, Any]) -> None:
+        review = operations.thaw(by=shell_account(), note=options["note"])
+        self.stdout.write(f"learning; decision {review.pk}")
+
+    def _revert(self, options: dict[str, Any]) -> None:
+        asked = operations.revert(
+            by=shell_account(),
+            note=options["note"],
+            checkpoint_id=options["checkpoint"],
+            mode=options["mode"],
+            exclude=_exclude(options),
+            is_preview=options["preview"],
+        )
+        self.stdout.write(str(asked))
+        if options["wait"]:
+            self._wait(asked)
+
+    def _wait(self, asked: Revert) -> None:
+        told, began_at = "", time.monotonic()
+        while asked.state in (Revert.State.QUEUED, Revert.State.RUNNING):
+            if asked.state == Revert.State.QUEUED and time.monotonic() - began_at > OURSELVES_AFTER_S:
+                self.stdout.write("no worker takes it on; doing it here")
+                reverts.run_next()
+            else:
+                time.sleep(POLL_EVERY_S)
+            asked.refresh_from_db()
+            line = f"{asked.state}: {asked.n_done:,} of {asked.n_total:,} events"
+            if line != told:
+                self.stdout.write(line)
+                told = line
+        operations.close_reverts()
+        if asked.state == Revert.State.FAILED:
+            raise CommandError(f"{asked}: {asked.error}")
+        self._show(asked.outcome)
+
+    def _show(self, outcome: dict[str, Any]) -> None:
+        before, after = (outcome["quality"][name]["hr20"] for name in ("before", "after"))
+        self.stdout.write(f"{outcome['events']:,} events folded, {outcome['excluded']:,} excluded")
+        self.stdout.write(f"hit rate at 20 since the checkpoint: {_share(before)} before, {_share(after)} after")
+        boards = outcome["boards"]
+        was = {place["item"]: number for number, place in enumerate(boards["before"], 1)}
+        table = Table("place", "item", "score", "was")
+        for number, place in enumerate(boards["after"], 1):
+            table.add_row(
+                str(number), place["item"], f"{place['score']:.3f}", str(was.pop(place["item"], "not in it"))
+            )
+        for item, number in was.items():
+            table.add_row("out", item, "", str(number))
+        Console(file=self.stdout, highlight=False, markup=False, width=100).print(table)
+
+    def _rebuild(self, options: dict[str, Any]) -> None:
+        for row in Learner.objects.order_by("shard"):
+            try:
+                checkpoint = learner.rebuild(row)
+            except LogIncomplete as error:
+                raise CommandError(str(error)) from error
+            self.stdout.write(f"shard {row.shard} goes on from {checkpoint}, digest {checkpoint.digest}")
+
+
+def _exclude(options: dict[str, Any]) -> Exclude | None:
+    actors: list[str] = []
+    if options["actors"]:
+        try:
+            actors = [line for line in options["actors"].read_text().splitlines() if line]
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{options['actors']} cannot be read: {error}") from None
+    is_whole = options["item"] is not None, options["start"] is not None, options["end"] is not None
+    if any(is_whole) and not all(is_whole):
+        raise CommandError("--item, --from and --to belong together.")
+    findings = _parts(options["findings"])
+    if not all(part.isdecimal() for part in findings):
+        raise CommandError("--findings takes numbers with commas between them.")
+    exclude = Exclude(
+        actors=actors,
+        networks=_parts(options["networks"]),
+        items=[(options["item"], options["start"], options["end"])] if all(is_whole) else [],
+        findings=[int(part) for part in findings],
+    )
+    return exclude or None
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _share(value: float | None) -> str:
+    return "nothing predicted" if value is None else f"{value:.3f}"
+
+
+def _moment(text: str) -> int:
+    """Milliseconds since 1970."""
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ArgumentTypeError(f"{text!r} is no time (2026-01-31T12:00Z)")
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
