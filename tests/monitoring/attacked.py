@@ -38,7 +38,7 @@ def flash_crowd(stream: Stream, item: str, n: int, *, at_ms=T0 + HOUR) -> Stream
     for guest in range(n):
         came_ms = at_ms + int(rng.integers(0, 30_000))
         stream.add(came_ms, f"guest-{guest}", item)
-        stream.add(came_ms + int(rng.integers(2000, 20_000)), f"guest-{guest}", f"item-{rng.integers(0, 100)}")
+        stream.add(came_ms + int(rng.integers(15_000, 50_000)), f"guest-{guest}", f"item-{rng.integers(0, 100)}")
     return stream
 
 

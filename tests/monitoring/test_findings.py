@@ -8,7 +8,7 @@ from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem,
 from monitoring.wording import FEATURES, REASONS, UNKNOWN
 from recommender import control, learner, log, reverts
 from recommender.core import evidence
-from recommender.core import feature_kernels as fk
+from recommender.core.feature_tables import FEATURES as MEASURED
 from recommender.core.screen import Reason
 from recommender.models import Checkpoint, EventVerdict, Learner
 from tests.monitoring.attacked import flash_crowd, learn_all, push, site, write
@@ -233,7 +233,7 @@ def test_every_reason_and_feature_has_words():
     assert {int(reason): reason.name.lower() for reason in Reason if reason}.items() <= {
         bit: name for bit, (name, _) in REASONS.items()
     }.items()
-    assert fk.FEATURES == FEATURES
+    assert MEASURED == FEATURES
     assert evidence.UNKNOWN == UNKNOWN
 
 
