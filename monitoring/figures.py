@@ -14,7 +14,7 @@ changed nothing. Called by `findings.gather`, which sees to it that nobody else 
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -55,25 +55,30 @@ class Who:
     n_units: int
 
 
+Looks: TypeAlias = dict[tuple[int, int], Who]
+"""Who was seen in a run, by finding and number of its events."""
+
+
 def refresh(*, ends_at: float) -> int:
     """Take the figures of stale findings until a moment of time.monotonic(); one at least. Returns how many."""
     n_done = 0
+    looks: Looks = {}
     for number in list(Finding.objects.filter(is_stale=True).order_by("id").values_list("id", flat=True)[:1000]):
         finding = Finding.objects.filter(pk=number, is_stale=True).first()
         if finding is None:  # merged meanwhile
             continue
-        take(finding)
+        take(finding, looks)
         n_done += 1
         if time.monotonic() >= ends_at:
             break
     return n_done
 
 
-def take(finding: Finding) -> None:
-    """Count one finding again, and merge it where it belongs to another."""
+def take(finding: Finding, looks: Looks) -> None:
+    """Count one finding again, and merge it where it belongs to another. 10 ms, and 20 us an event."""
     who = look(finding)
     _count(finding, who)
-    if finding.state == Finding.State.OPEN and (other := _same_actors(finding, who)):
+    if finding.state == Finding.State.OPEN and (other := _same_actors(finding, who, looks)):
         older, newer = sorted((finding, other), key=lambda each: each.pk)
         if _merge(older.pk, newer.pk):
             older.refresh_from_db()
@@ -130,10 +135,15 @@ def _tell(finding: Finding) -> None:
     )
 
 
-def _same_actors(finding: Finding, who: Who) -> Finding | None:
+def _same_actors(finding: Finding, who: Who, looks: Looks) -> Finding | None:
     """The open finding of the same time whose actors these are, largest first."""
+    if len(who.actors) < MERGE_SHARED_AGAIN:
+        return None
     for other in _near(finding):
-        theirs = look(other, COMPARED).actors
+        key = other.pk, other.n_events
+        if key not in looks:
+            looks[key] = look(other, COMPARED)
+        theirs = looks[key].actors
         n_shared = len(who.actors & theirs)
         is_half = n_shared >= MERGE_SHARED and 2 * n_shared >= min(len(who.actors), len(theirs))
         is_again = n_shared >= MERGE_SHARED_AGAIN and bool(finding.reasons & other.reasons & TOGETHER_BEFORE)
@@ -196,9 +206,7 @@ def _severity(finding: Finding) -> int:
 
 
 def _title(finding: Finding) -> str:
-    """
-    "300 accounts on story-1 within 2 min; 300 of 312 events out, 12 held: newcomers ...".
-    """
+    """A sentence: who, where, how fast, what became of it, why."""
     n_more = finding.items.count() - 1
     name = Item.objects.filter(pk=finding.item).values_list("title", flat=True).first() or finding.item
     where = f"{name[:100]!r}" + (f" and {n_more} more" if n_more > 0 else "")
@@ -211,5 +219,7 @@ def _title(finding: Finding) -> str:
     ]
     states = ", ".join(f"{n} {word}" for n, word in parts if n) or "none in the model's history now"
     accounts = "1 account" if finding.n_actors == 1 else f"{finding.n_actors} accounts"
+    if finding.n_events > LOOKED_AT:
+        accounts = f"At least {accounts}"
     title = f"{accounts} on {where} within {span}; of {finding.n_events} events {states}: {in_words(finding.reasons)}"
     return title[:499] + "." if len(title) >= 500 else title + "."

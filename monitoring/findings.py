@@ -1,7 +1,7 @@
 """Findings: verdicts gathered into what a person can look at and decide on as a whole.
 
     EventVerdict, new since the cursor ──> by item, cut where 10 minutes are quiet ──> FindingEvents of a Finding
-    EventVerdict, revised since        ──> their findings are stale          (cursor, events: one transaction)
+    EventVerdict, revised since        ──> their findings are stale               (then the cursor moves on)
     stale findings ──> monitoring.figures: counted again, told as a sentence, merged, expired
 
 An attack becomes one finding: its events stand on one item close together, or its actors are found together on
@@ -11,9 +11,11 @@ crawlers, and verdicts without a suspicion, make none; the cursor counts them.
 Findings refer to events by their place in the log, which no revert changes; what a verdict says of an event now is
 read when figures are taken. A revert writes verdicts anew, so it makes all findings of its shard stale.
 
-Killed anywhere, the next run goes on where the cursor stands; run twice, the second finds nothing to do. Only one
-runs at a time (a lock of the session). What is slow, reading the log, is done while no transaction is open: one that
-had written would hold up the learner's reader (recommender.log).
+Killed anywhere, the next run begins again where the cursor stands: an event is in one finding at most (unique), with
+its finding's counts in one transaction, so what is there already is not added twice; it only makes its finding stale.
+Only one runs at a time (a lock of the session). What is slow, reading the log, is done while no transaction is open,
+and each window is written in one of its own: one that had written and stays open would hold up the learner's reader
+(recommender.log). 40 us a verdict where they are on one item; some 7 ms more a window.
 """
 
 import time
@@ -40,7 +42,7 @@ from recommender.log import Position
 from recommender.models import EventVerdict, Learner, Step
 
 GAP_MS = 600_000  # of quiet, after which what happens on an item is something else
-BATCH = 5_000  # verdicts in one transaction
+BATCH = 5_000  # verdicts read at once
 RUN_S = 1.0  # a run takes up nothing more after this
 MAX_EVENTS = 50_000  # of a finding that still grows
 EXPIRED_KEPT = timedelta(days=7)
@@ -128,9 +130,9 @@ def _gather_shard(shard: int) -> int:
     suspicious = [row for row in rows if row.seq not in known and row.verdict != ADMIT and row.reasons & ~NO_FINDING]
     windows = _windows(shard, suspicious)
     (revised,) = log.fetch(_REVISED, [shard, cursor.step, learner.step])
+    for window in windows:
+        _add(shard, window)
     with transaction.atomic():
-        for window in windows:
-            _add(shard, window)
         stale = Finding.objects.filter(id__in=revised)
         if known:
             xids = [row.xid for row in rows if row.seq in known]
@@ -171,6 +173,7 @@ def _windows(shard: int, rows: Sequence[Any]) -> list[Window]:
     return windows
 
 
+@transaction.atomic
 def _add(shard: int, window: Window) -> None:
     """Put a window's events into the finding they belong to, or a new one. Locks that finding: nobody decides on it
     between what it had and what it gets."""
