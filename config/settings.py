@@ -16,6 +16,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import Email, Length, OneOf, Range
 
 from config import embedded
+from recommender import thinning
 
 
 def _all_positive(values: list[int]) -> None:
@@ -31,6 +32,13 @@ def _is_web_address(value: str) -> None:
         is_one = False
     if value and (not is_one or parts.fragment or parts.username or not value.isprintable() or " " in value):
         raise ValidationError("must be http:// or https:// and a host, without user or fragment")
+
+
+def _is_schedule(value: str) -> None:
+    try:
+        thinning.parse(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
 
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -95,8 +103,12 @@ WAKE_EVERY_S = env.float("WAKE_EVERY_S", default=0.25, validate=Range(min=0.05))
 PUBLISH_EVERY_S = env.float("PUBLISH_EVERY_S", default=0.2, validate=Range(min=0.0))
 # Seconds between two checkpoints, at least; never more than a twentieth of the time goes into them.
 CHECKPOINT_EVERY_S = env.float("CHECKPOINT_EVERY_S", default=5.0, validate=Range(min=0.0))
-# Newest checkpoints kept.
-CHECKPOINTS_KEPT = env.int("CHECKPOINTS_KEPT", default=20, validate=Range(min=2))
+# Checkpoints kept of every shard, as interval:age in seconds, finest first; pinned ones are kept whatever their age.
+CHECKPOINT_SCHEDULE = thinning.parse(
+    env.str("CHECKPOINT_SCHEDULE", default="5:300,60:7200,3600:172800,86400:2419200", validate=_is_schedule)
+)
+# Bytes of checkpoints kept of every shard, past which the finest tiers of the schedule give way.
+CHECKPOINTS_MAX_BYTES = env.int("CHECKPOINTS_MAX_BYTES", default=4 * 2**30, validate=Range(min=2**20))
 
 # -- who is told -------------------------------------------------------------------------------------------------
 # Where alerts are POSTed, and the secret they are signed with (at least 16 characters). Default: nowhere.

@@ -1,11 +1,29 @@
-"""What has to be done now and then: partitions made ahead, what is past its retention dropped."""
+"""What has to be done now and then: partitions made ahead, what is past its retention dropped, checkpoints thinned."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
 
-from recommender import log
-from recommender.models import Checkpoint, EventVerdict, Learner, Step
+from recommender import log, thinning
+from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
+from recommender.thinning import Kept
+
+LOCK_CLASS = 0x6758  # of our advisory locks
+UNFINISHED = [Revert.State.QUEUED, Revert.State.RUNNING]
+
+# Past Django, whose delete() would load what it deletes, bytes and all. Children go to the next one kept.
+_DROP = """
+DELETE FROM recommender_checkpoint AS c WHERE c.id = ANY(%(dropped)s) AND NOT c.is_pinned
+       AND NOT EXISTS (SELECT FROM recommender_learner AS l WHERE l.checkpoint_id = c.id)
+"""
+_ADOPT = """
+UPDATE recommender_checkpoint AS c SET parent_id = t.parent
+FROM unnest(%(children)s::bigint[], %(parents)s::bigint[]) AS t(child, parent) WHERE c.id = t.child
+"""
 
 
 def keep_house() -> None:
@@ -20,9 +38,50 @@ def keep_house() -> None:
         thin_checkpoints(shard)
 
 
-def thin_checkpoints(shard: int) -> None:
-    """Keep the newest CHECKPOINTS_KEPT of a shard, and the active one."""
-    of_shard = Checkpoint.objects.filter(shard=shard)
-    kept = of_shard.order_by("-id").values_list("id", flat=True)[: settings.CHECKPOINTS_KEPT]
-    active = Learner.objects.filter(shard=shard).values("checkpoint")
-    of_shard.exclude(id__in=[*kept]).exclude(id__in=active).delete()
+@transaction.atomic
+def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
+    """Keep of a shard's checkpoints what CHECKPOINT_SCHEDULE says, the active one, those pinned, and those that
+    an unfinished revert goes back to. Returns how many were dropped. 5 us a checkpoint, whatever its size.
+
+    Does nothing while somebody else is at it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_CLASS, shard])
+        if not cursor.fetchone()[0]:
+            return 0
+        rows = list(
+            Checkpoint.objects.filter(shard=shard).values_list(
+                "id", "parent_id", "created_at", "n_bytes", "is_pinned"
+            )
+        )
+        kept = thinning.choose(
+            [Kept(id, at.timestamp(), n_bytes) for id, _, at, n_bytes, _ in rows],
+            schedule=settings.CHECKPOINT_SCHEDULE,
+            now_s=time.time() if now_s is None else now_s,
+            max_bytes=settings.CHECKPOINTS_MAX_BYTES,
+            protected={id for id, *_, is_pinned in rows if is_pinned} | _in_use(shard),
+        )
+        parents = {id: parent for id, parent, *_ in rows}
+        if len(kept) == len(rows):
+            return 0
+        adopted = {
+            id: _next_kept(parents, parent, kept)
+            for id, parent in parents.items()
+            if id in kept and parent is not None and parent not in kept
+        }
+        cursor.execute(_ADOPT, {"children": list(adopted), "parents": list(adopted.values())})
+        dropped = [id for id in parents if id not in kept]
+        cursor.execute(_DROP, {"dropped": dropped})
+        return int(cursor.rowcount)
+
+
+def _in_use(shard: int) -> set[int]:
+    active = Learner.objects.filter(Q(shard=shard), checkpoint__isnull=False).values_list("checkpoint_id", flat=True)
+    asked_for = Revert.objects.filter(state__in=UNFINISHED).values_list("checkpoints", flat=True)
+    return {*active, *chain.from_iterable(asked_for)}
+
+
+def _next_kept(parents: dict[int, int | None], id: int | None, kept: set[int]) -> int | None:
+    while id is not None and id not in kept:
+        id = parents.get(id)
+    return id

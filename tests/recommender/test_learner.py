@@ -216,14 +216,6 @@ def test_shards_publish_their_sum(settings):
     assert board().score(0) == pytest.approx(50 * FRESH, rel=1e-2)
 
 
-def test_only_the_newest_checkpoints_are_kept(settings):
-    settings.CHECKPOINTS_KEPT = 3
-    for number in range(6):
-        log.append(clicks(1, start=number))
-        learner.learn(0)
-    assert [each.step for each in Checkpoint.objects.order_by("-id")] == [6, 5, 4]
-
-
 def test_checkpoints_cost_a_share_of_the_time_at_most(settings):
     settings.CHECKPOINT_EVERY_S = 1e9
     log.append(clicks(1))

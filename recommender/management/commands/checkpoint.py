@@ -1,5 +1,6 @@
 """`manage.py checkpoint list|export|import|verify`: the Pipeline's states, kept and carried elsewhere."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from recommender.core.pipeline import Pipeline
 from recommender.models import Checkpoint, Learner
 from recommender.refold import LogIncomplete
 
+MOST_LISTED = 500
+
 
 class Command(BaseCommand):
     help = "List, export, import and verify checkpoints."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        verbs.add_parser("list", help="The newest checkpoints of every shard.")
+        verbs.add_parser("list", help="Checkpoints, newest first: stream time, quality, parent, size, digest.")
         export = verbs.add_parser("export", help="Write a checkpoint's bytes to a file; recommender.core reads it.")
         export.add_argument("id", type=int)
         export.add_argument("file", type=Path)
@@ -33,10 +36,13 @@ class Command(BaseCommand):
         {"list": self.list, "export": self.export, "import": self.bring, "verify": self.verify}[verb](options)
 
     def list(self, options: dict[str, Any]) -> None:
-        for each in Checkpoint.objects.defer("data")[:100]:
+        for each in Checkpoint.objects.defer("data")[:MOST_LISTED]:
+            stream_at = f"{datetime.fromtimestamp(each.stream_ms / 1000, UTC):%F %T}" if each.stream_ms else "-"
+            quality = f"hr20 {each.hr20:.3f} of {each.n_predicted:,}" if each.n_predicted else "hr20 -"
+            parent = f"after {each.parent_id}" if each.parent_id else "no parent"
             self.stdout.write(
-                f"{each.pk:>6}  shard {each.shard}  step {each.step:>8}  {each.created_at:%F %T}  "
-                f"{each.n_bytes / 2**20:8.2f} MiB  {each.digest}"
+                f"{each.pk:>6}  shard {each.shard}  step {each.step:>8}  stream {stream_at:>19}  {quality:<22}  "
+                f"{parent:<12}  {'pinned' if each.is_pinned else '':<6}  {each.n_bytes / 2**20:8.2f} MiB  {each.digest}"
             )
 
     def export(self, options: dict[str, Any]) -> None:

@@ -1,0 +1,86 @@
+"""Which checkpoints are kept: many of the last minutes, few of the last weeks.
+
+    schedule: 5 s apart for 5 minutes, 60 s for 2 hours, ...  ──> of each aligned interval of a tier the first in it
+    cap in bytes ──> the finest tier gives way first, its oldest first
+
+Choosing is stable: what a later choice keeps, every earlier one kept, so it makes no difference how often one is
+made. So long as checkpoints are written at least as often as a tier's interval, any moment within its age has a kept
+one less than an interval away.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+
+class Tier(NamedTuple):
+    """One checkpoint in `interval_s`, for `age_s`; both in seconds."""
+
+    interval_s: int
+    age_s: int
+
+
+class Kept(NamedTuple):
+    """What choosing needs to know of a checkpoint. `at_s`: unix time it was made at."""
+
+    id: int
+    at_s: float
+    n_bytes: int
+
+
+def parse(text: str) -> tuple[Tier, ...]:
+    """A schedule written as interval:age, in seconds, finest first. Raises ValueError.
+
+    >>> parse("5:300,60:7200")
+    (Tier(interval_s=5, age_s=300), Tier(interval_s=60, age_s=7200))
+    """
+    tiers = []
+    for part in text.split(","):
+        interval, colon, age = part.strip().partition(":")
+        if not (colon and all(each.isascii() and each.isdecimal() and len(each) <= 9 for each in (interval, age))):
+            raise ValueError(f"{part.strip()!r} is not interval:age in whole seconds, as in 60:7200")
+        tiers.append(Tier(int(interval), int(age)))
+    for tier in tiers:
+        if not 1 <= tier.interval_s <= tier.age_s:
+            raise ValueError(
+                f"an interval is at least 1 s and at most its age, unlike {tier.interval_s}:{tier.age_s}"
+            )
+    for finer, coarser in zip(tiers, tiers[1:], strict=False):
+        if not (finer.interval_s < coarser.interval_s and finer.age_s < coarser.age_s):
+            raise ValueError("each tier must be coarser and reach further back than the one before it")
+    return tuple(tiers)
+
+
+def choose(
+    checkpoints: Sequence[Kept],
+    *,
+    schedule: Sequence[Tier],
+    now_s: float,
+    max_bytes: int | None = None,
+    protected: Collection[int] = (),
+) -> set[int]:
+    """Ids of those to keep: the newest, the protected, and the first of every interval of the schedule.
+
+    Past `max_bytes` those only finer tiers want go first, the oldest first; never the newest nor the protected.
+    O(checkpoints x tiers).
+    """
+    by_age = sorted(checkpoints, key=lambda each: (each.at_s, each.id))
+    wanted_by: dict[int, int] = {}  # the coarsest tier of each
+    for number, tier in enumerate(schedule):
+        seen: set[int] = set()
+        for each in by_age:
+            interval = int(each.at_s // tier.interval_s)
+            if interval not in seen:
+                seen.add(interval)
+                if (interval + 1) * tier.interval_s > now_s - tier.age_s:
+                    wanted_by[each.id] = number
+    unconditional = {each.id for each in by_age if each.id in protected} | {each.id for each in by_age[-1:]}
+    kept = unconditional | wanted_by.keys()
+    if max_bytes is not None:
+        n_bytes = sum(each.n_bytes for each in by_age if each.id in kept)
+        dear = [each for each in by_age if each.id in kept and each.id not in unconditional]
+        for each in sorted(dear, key=lambda each: wanted_by[each.id]):
+            if n_bytes <= max_bytes:
+                break
+            kept.discard(each.id)
+            n_bytes -= each.n_bytes
+    return kept
