@@ -1,6 +1,7 @@
-"""What has to be done now and then: partitions made ahead, what is past its retention dropped, checkpoints thinned."""
+"""What has to be done now and then: partitions made ahead, what is past retention dropped, checkpoints thinned."""
 
 import time
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
@@ -17,7 +18,7 @@ UNFINISHED = [Revert.State.QUEUED, Revert.State.RUNNING]
 
 # Past Django, whose delete() would load what it deletes, bytes and all. Children go to the next one kept.
 _DROP = """
-DELETE FROM recommender_checkpoint AS c WHERE c.id = ANY(%(dropped)s) AND NOT c.is_pinned
+DELETE FROM recommender_checkpoint AS c WHERE c.id = ANY(%(dropped)s)
        AND NOT EXISTS (SELECT FROM recommender_learner AS l WHERE l.checkpoint_id = c.id)
 """
 _ADOPT = """
@@ -47,30 +48,35 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_CLASS, shard])
-        if not cursor.fetchone()[0]:
-            return 0
-        rows = list(
-            Checkpoint.objects.filter(shard=shard).values_list(
-                "id", "parent_id", "created_at", "n_bytes", "is_pinned"
-            )
-        )
-        kept = thinning.choose(
-            [Kept(id, at.timestamp(), n_bytes) for id, _, at, n_bytes, _ in rows],
-            schedule=settings.CHECKPOINT_SCHEDULE,
-            now_s=time.time() if now_s is None else now_s,
-            max_bytes=settings.CHECKPOINTS_MAX_BYTES,
-            protected={id for id, *_, is_pinned in rows if is_pinned} | _in_use(shard),
-        )
-        parents = {id: parent for id, parent, *_ in rows}
-        if len(kept) == len(rows):
-            return 0
-        adopted = {
-            id: _next_kept(parents, parent, kept)
-            for id, parent in parents.items()
-            if id in kept and parent is not None and parent not in kept
-        }
+        is_alone = cursor.fetchone()[0]
+    if not is_alone:
+        return 0
+    rows = list(
+        Checkpoint.objects.filter(shard=shard).values_list("id", "parent_id", "created_at", "n_bytes", "is_pinned")
+    )
+    kept = thinning.choose(
+        [Kept(id, at.timestamp(), n_bytes) for id, _, at, n_bytes, _ in rows],
+        schedule=settings.CHECKPOINT_SCHEDULE,
+        now_s=time.time() if now_s is None else now_s,
+        max_bytes=settings.CHECKPOINTS_MAX_BYTES,
+        protected={id for id, *_, is_pinned in rows if is_pinned} | _in_use(shard),
+    )
+    return drop_checkpoints({id: parent for id, parent, *_ in rows}, kept)
+
+
+def drop_checkpoints(parents: Mapping[int, int | None], kept: Collection[int]) -> int:
+    """Drop all of a shard's checkpoints, given with their parents, but those kept and the active one. Children go to
+    the nearest ancestor that is kept. Returns how many were dropped."""
+    adopted = {
+        id: _next_kept(parents, parent, kept)
+        for id, parent in parents.items()
+        if id in kept and parent is not None and parent not in kept
+    }
+    dropped = [id for id in parents if id not in kept]
+    if not dropped:
+        return 0
+    with connection.cursor() as cursor:
         cursor.execute(_ADOPT, {"children": list(adopted), "parents": list(adopted.values())})
-        dropped = [id for id in parents if id not in kept]
         cursor.execute(_DROP, {"dropped": dropped})
         return int(cursor.rowcount)
 
@@ -81,7 +87,7 @@ def _in_use(shard: int) -> set[int]:
     return {*active, *chain.from_iterable(asked_for)}
 
 
-def _next_kept(parents: dict[int, int | None], id: int | None, kept: set[int]) -> int | None:
+def _next_kept(parents: Mapping[int, int | None], id: int | None, kept: Collection[int]) -> int | None:
     while id is not None and id not in kept:
         id = parents.get(id)
     return id

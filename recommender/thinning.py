@@ -9,6 +9,7 @@ one less than an interval away.
 """
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -44,7 +45,7 @@ def parse(text: str) -> tuple[Tier, ...]:
             raise ValueError(
                 f"an interval is at least 1 s and at most its age, unlike {tier.interval_s}:{tier.age_s}"
             )
-    for finer, coarser in zip(tiers, tiers[1:], strict=False):
+    for finer, coarser in pairwise(tiers):
         if not (finer.interval_s < coarser.interval_s and finer.age_s < coarser.age_s):
             raise ValueError("each tier must be coarser and reach further back than the one before it")
     return tuple(tiers)

@@ -17,6 +17,7 @@ from django.db import close_old_connections, connection
 
 from recommender import health, keys, learner, outage, published, services, views
 from recommender.published import BOARDS, HEAD, Board, Head
+from recommender.thinning import Tier
 
 SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
 
@@ -156,6 +157,7 @@ def publish(view_store):
 def fresh_process(settings, monkeypatch):
     """A learner that remembers nothing, publishes and keeps a checkpoint after every step."""
     settings.PUBLISH_EVERY_S = 0.0
+    settings.CHECKPOINT_SCHEDULE = (Tier(1e-5, 3600),)
     settings.CHECKPOINT_EVERY_S = 0.0
     monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
     monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)

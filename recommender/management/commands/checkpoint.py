@@ -42,7 +42,8 @@ class Command(BaseCommand):
             parent = f"after {each.parent_id}" if each.parent_id else "no parent"
             self.stdout.write(
                 f"{each.pk:>6}  shard {each.shard}  step {each.step:>8}  stream {stream_at:>19}  {quality:<22}  "
-                f"{parent:<12}  {'pinned' if each.is_pinned else '':<6}  {each.n_bytes / 2**20:8.2f} MiB  {each.digest}"
+                f"{parent:<12}  {'pinned' if each.is_pinned else '':<6}  "
+                f"{each.n_bytes / 2**20:8.2f} MiB  {each.digest}"
             )
 
     def export(self, options: dict[str, Any]) -> None:
