@@ -43,6 +43,7 @@ app.conf.update(
         },
         # of a worker that was killed; those asked for are woken at once
         "revert": {"task": "recommender.revert", "schedule": 10.0, "options": {"expires": 10.0}},
+        "erase": {"task": "recommender.erase", "schedule": 10.0, "options": {"expires": 10.0}},
         "keep-house": {"task": "recommender.keep_house", "schedule": crontab(minute=7)},
         "deliver": {
             "task": "monitoring.deliver",

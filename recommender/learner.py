@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import history, housekeeping, keyed, log, verdicts
+from recommender import history, housekeeping, keyed, locks, log, verdicts
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
@@ -55,8 +55,14 @@ class Warm:
     publisher: Publisher
     checkpoint_id: int | None
     checkpoint_step: int
+    n_reverts: int
     checkpoint_due_at: float = 0.0
     step_due_at: float = 0.0
+
+    @property
+    def stand(self) -> tuple[int, int | None, int]:
+        """What tells whether the Learner row was moved on by somebody else."""
+        return self.step, self.checkpoint_id, self.n_reverts
 
 
 _warm: dict[int, Warm] = {}
@@ -76,7 +82,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         return 0
     _warm.pop(shard, None)  # put back only if all goes well
     learner = get_learner(shard)
-    if warm is None or (warm.step, warm.checkpoint_id) != (learner.step, learner.checkpoint_id):
+    if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts):
         warm = restore(learner)
     n_learned, publish_at = 0, 0.0
     decided = list(Decision.objects.filter(shard=shard, taken_in=None).order_by("id")[:DECISIONS_A_STEP])
@@ -162,7 +168,8 @@ def restore(learner: Learner) -> Warm:
     took_s = time.monotonic() - began_at
     logger.info("shard %d restored at step %d from %s in %.2f s", learner.shard, learner.step, checkpoint, took_s)
     position = Position(learner.xid, learner.seq)
-    return Warm(pipeline, learner.step, position, Publisher(learner.shard), learner.checkpoint_id, from_step)
+    publisher = Publisher(learner.shard)
+    return Warm(pipeline, learner.step, position, publisher, learner.checkpoint_id, from_step, learner.n_reverts)
 
 
 def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
@@ -175,13 +182,18 @@ def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
 
 
 def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:
-    """Store the warm Pipeline, make it the Learner's active checkpoint, thin the older ones."""
+    """Store the warm Pipeline, make it the Learner's active checkpoint, thin the older ones. Raises LearnerMoved
+    where the Learner has another by now: the warm state may be of a history that is no more."""
     began_at = time.monotonic()
     with transaction.atomic():
         checkpoint = store_checkpoint(
             warm.pipeline, learner.shard, warm.step, warm.position, learner.recipe, learner.checkpoint_id
         )
-        Learner.objects.filter(shard=learner.shard, checkpoint=warm.checkpoint_id).update(checkpoint=checkpoint)
+        unmoved = Learner.objects.filter(
+            shard=learner.shard, checkpoint=warm.checkpoint_id, n_reverts=learner.n_reverts
+        )
+        if not unmoved.update(checkpoint=checkpoint):
+            raise LearnerMoved(f"shard {learner.shard} was given another state by somebody else")
     housekeeping.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint
     warm.checkpoint_id, warm.checkpoint_step = checkpoint.pk, warm.step
@@ -197,11 +209,19 @@ def rebuild(learner: Learner) -> Checkpoint:
     log no longer reaches back to the first step.
     """
     pipeline = Pipeline(configured())
-    refold(pipeline, learner.shard, learner.recipe, 0, learner.step)
+    with locks.hold(locks.HISTORY, is_shared=True) as is_free:
+        if not is_free:
+            raise LearnerMoved("an actor is being erased from the log; rebuild afterwards")
+        refold(pipeline, learner.shard, learner.recipe, 0, learner.step)
+        return _install(pipeline, learner)
+
+
+def _install(pipeline: Pipeline, learner: Learner) -> Checkpoint:
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
         checkpoint = store_checkpoint(pipeline, learner.shard, learner.step, position, learner.recipe, None)
-        Learner.objects.filter(shard=learner.shard).update(checkpoint=checkpoint)
+        if not Learner.objects.filter(shard=learner.shard, n_reverts=learner.n_reverts).update(checkpoint=checkpoint):
+            raise LearnerMoved(f"the history of shard {learner.shard} was changed meanwhile; rebuild it again")
     return checkpoint
 
 

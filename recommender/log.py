@@ -168,6 +168,24 @@ _READ_AT = _PACK.format(
       AND (xid, seq) IN (SELECT x::xid8, s FROM unnest(%(xids)b::text[], %(seqs)b::bigint[]) AS at(x, s))
     ORDER BY xid, seq"""
 )
+_ACTOR_STEPS = """
+SELECT e.xid::text::bigint, e.seq, s.number
+FROM recommender_event AS e, LATERAL (
+    SELECT number, from_xid, from_seq FROM recommender_step
+    WHERE shard = %(shard)s AND (to_xid, to_seq) >= (e.xid::text::bigint, e.seq)
+    ORDER BY to_xid, to_seq, number LIMIT 1
+) AS s
+WHERE e.actor = %(actor)s AND (s.from_xid, s.from_seq) < (e.xid::text::bigint, e.seq)
+ORDER BY e.xid, e.seq
+"""
+_ERASE = """
+WITH gone AS (
+    DELETE FROM recommender_event WHERE actor = %s RETURNING xid, seq, event_key
+), forgotten AS (
+    DELETE FROM recommender_event_key WHERE key IN (SELECT event_key FROM gone WHERE event_key IS NOT NULL)
+)
+SELECT xid::text::bigint, seq FROM gone ORDER BY xid, seq
+"""
 _READ_NEW = _READ.format(bound="xid < pg_snapshot_xmin(pg_current_snapshot())")
 _READ_KNOWN = _READ.format(bound="(xid, seq) <= (%(to_xid)s::text::xid8, %(to_seq)s)")
 
@@ -280,6 +298,25 @@ def read_step(step: Step) -> LogSlice:
         shard=step.shard,
         shards=settings.SHARDS,
     )
+
+
+def actor_steps(actor: str, shard: int) -> list[tuple[Position, int]]:
+    """Where an actor's events stand, and the number of the recorded step that took each, as far as one did."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ACTOR_STEPS, {"actor": actor, "shard": shard})
+        return [(Position(xid, seq), number) for xid, seq, number in cursor.fetchall()]
+
+
+def count_of(actor: str) -> int:
+    """How many events of an actor the log holds."""
+    return int(fetch("SELECT count(*) FROM recommender_event WHERE actor = %s", [actor])[0])
+
+
+def erase(actor: str) -> list[Position]:
+    """Take an actor's events and their keys out of the log, learned or not; where they stood. 10 us an event."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ERASE, [actor])
+        return [Position(xid, seq) for xid, seq in cursor.fetchall()]
 
 
 def newest_xid() -> int:

@@ -302,6 +302,63 @@ class Revert(models.Model):
         return f"{'preview of a ' if self.is_preview else ''}revert {self.pk} ({self.mode}): {self.state}"
 
 
+class Erasure(models.Model):
+    """An actor's request to be forgotten, asked for, under way or done. Names the actor only until it is done."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    actor = models.TextField(blank=True, help_text="Emptied when it is over: nobody is named afterwards.")
+    actor_hash = models.CharField(max_length=64, help_text="Keyed with SECRET_KEY; see recommender.keyed.")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    n_done = models.BigIntegerField(default=0, help_text="Events folded so far.")
+    n_total = models.BigIntegerField(default=0, help_text="Events to fold, as far as known.")
+    outcome = models.JSONField(default=dict, help_text="How it was done, and how much was removed.")
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    heartbeat_at = models.DateTimeField(null=True, help_text="Last sign of life of the process that runs it.")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["actor_hash"],
+                condition=Q(state__in=["queued", "running"]),
+                name="one_erasure_an_actor",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["queued", "running"]) | Q(actor=""), name="over_is_not_named"
+            ),
+        ]
+
+    def __str__(self):
+        return f"erasure {self.pk}: {self.state}"
+
+
+class ErasedState(models.Model):
+    """A kept checkpoint's state without the actor of an erasure, until the erasure switches to it."""
+
+    erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="+")
+    checkpoint_id = models.BigIntegerField()
+    digest = models.CharField(max_length=64)
+    n_bytes = models.BigIntegerField()
+    data = models.BinaryField()
+    stream_ms = models.BigIntegerField()
+    n_events = models.BigIntegerField()
+    n_predicted = models.BigIntegerField()
+    hr20 = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["erasure", "checkpoint_id"], name="one_state_a_checkpoint")]
+
+    def __str__(self):
+        return f"checkpoint {self.checkpoint_id} as {self.erasure_id} leaves it"
+
+
 class ApiKey(models.Model):
     """What a machine shows to be let in. Only a hash of the key is kept; the key itself is shown once, when made."""
 

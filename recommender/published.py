@@ -162,6 +162,11 @@ def wake(shard: int) -> None:
     _waker().wake(shard)
 
 
+def wake_erasures() -> None:
+    """Tell the worker that keeps house that an actor is to be erased."""
+    send_task("recommender.erase", queue="maintenance")
+
+
 def wake_reverts() -> None:
     """Tell the worker that keeps house that a revert was asked for."""
     send_task("recommender.revert", queue="maintenance")

@@ -31,7 +31,7 @@ class LogIncomplete(Exception):
 
 class Folded(NamedTuple):
     """A recorded step folded again: the number in the fold of its first event, what it did, where in the log the
-    events stand that it learned from (int64), and the places of those it left out."""
+    events stand that it learned from (int64), and the places of those it left out, among its `n_events`."""
 
     step: Step
     first_ordinal: int
@@ -40,22 +40,30 @@ class Folded(NamedTuple):
     seq: NDArray[np.int64]
     excluded: NDArray[np.int64]
     decided: Sequence[models.Decision]
+    n_events: int
 
 
 OnStep = Callable[[Folded], None]
 
 
 def refold(
-    pipeline: Pipeline, shard: int, recipe: Recipe, after_step: int, to_step: int, on_step: OnStep | None = None
+    pipeline: Pipeline,
+    shard: int,
+    recipe: Recipe,
+    after_step: int,
+    to_step: int,
+    on_step: OnStep | None = None,
+    erased: str | None = None,
 ) -> None:
-    """Fold what a history holds of the steps after_step+1 .. to_step into a Pipeline that stands at after_step.
+    """Fold what a history holds of the steps after_step+1 .. to_step into a Pipeline that stands at after_step, as
+    if the log did not hold the events of the actor `erased`.
 
     Raises LogIncomplete where a step is not recorded any more, or the log lacks events of it. 2 us an event.
     """
     for segment in history.segments(recipe, after_step, to_step):
         exclusion = get_exclusion(segment.exclusion)
         for steps in _groups(shard, segment):
-            _fold_group(pipeline, steps, exclusion, on_step)
+            _fold_group(pipeline, steps, exclusion, on_step, erased)
 
 
 def get_exclusion(number: int | None) -> decisions.Exclusion | None:
@@ -82,23 +90,34 @@ def encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
 
 
 def as_decided(
-    pipeline: Pipeline, rows: Sequence[models.Decision], exclusion: decisions.Exclusion | None = None
+    pipeline: Pipeline,
+    rows: Sequence[models.Decision],
+    exclusion: decisions.Exclusion | None = None,
+    erased: str | None = None,
 ) -> list[decisions.Decision]:
     """Decisions with their events, without what is excluded or erased."""
     decided = []
     for row in rows:
         positions = [Position(xid, seq) for xid, seq in zip(row.xid, row.seq, strict=True)]
-        batch = encode(pipeline, log.read_at(positions, since_ms=row.since_ms))
+        events = log.read_at(positions, since_ms=row.since_ms)
+        batch = encode(pipeline, events)
+        if erased is not None:
+            batch = batch.take(np.flatnonzero(_is_there(events, erased)))
         decided.append(decisions.Decision(Ruling(row.ruling), exclusion.apply(batch) if exclusion else batch))
     return [each for each in decided if len(each.events)]
 
 
 def _fold_group(
-    pipeline: Pipeline, steps: list[Step], exclusion: decisions.Exclusion | None, on_step: OnStep | None
+    pipeline: Pipeline,
+    steps: list[Step],
+    exclusion: decisions.Exclusion | None,
+    on_step: OnStep | None,
+    erased: str | None,
 ) -> None:
     events = _read(pipeline, steps)
     batch = encode(pipeline, events)
     is_kept = exclusion.kept(batch) if exclusion else np.ones(len(batch), np.bool_)
+    is_there = _is_there(events, erased)
     made = defaultdict(list)
     taken_in = models.Decision.objects.filter(
         shard=steps[0].shard, taken_in__gte=steps[0].number, taken_in__lte=steps[-1].number
@@ -107,14 +126,22 @@ def _fold_group(
         made[each.taken_in].append(each)
     start = 0
     for step in steps:
-        of_step = is_kept[start : start + step.n_events]
-        rows, excluded = start + np.flatnonzero(of_step), np.flatnonzero(~of_step)
-        part = batch.take(rows) if len(excluded) else batch[start : start + step.n_events]
+        here = slice(start, start + step.n_events)
+        rows = start + np.flatnonzero(is_kept[here] & is_there[here])
+        excluded = np.flatnonzero(~is_kept[here][is_there[here]])
+        part = batch[here] if len(rows) == step.n_events else batch.take(rows)
         start += step.n_events
         first_ordinal, decided = pipeline.n_events, made[step.number]
-        result = pipeline.step(part, as_decided(pipeline, decided, exclusion) if decided else ())
+        result = pipeline.step(part, as_decided(pipeline, decided, exclusion, erased) if decided else ())
         if on_step:
-            on_step(Folded(step, first_ordinal, result, events.xid[rows], events.seq[rows], excluded, decided))
+            at, n_there = (events.xid[rows], events.seq[rows]), len(rows) + len(excluded)
+            on_step(Folded(step, first_ordinal, result, *at, excluded, decided, n_there))
+
+
+def _is_there(events: LogSlice, erased: str | None) -> NDArray[np.bool_]:
+    if erased is None:
+        return np.ones(len(events), np.bool_)
+    return np.fromiter((actor != erased for actor in events.actors), np.bool_, count=len(events))
 
 
 def _read(pipeline: Pipeline, steps: list[Step]) -> LogSlice:

@@ -14,18 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Now
 
-from recommender import learner, published
+from recommender import learner, locks, published
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.models import Checkpoint, Learner, Revert, Step
 from recommender.publisher import Catalogue, add_tallies, build_boards, tally
 from recommender.refold import LogIncomplete
 from recommender.ways import Way
 
-LOCK_CLASS = 0x6757  # of our advisory locks
 FEW_EVENTS = 5000  # left to fold while the learner waits
 PROGRESS_EVERY_S = 1.0
 SHOWN = 20  # places compared
@@ -36,12 +35,10 @@ logger = logging.getLogger(__name__)
 def run_next() -> bool:
     """Carry out the oldest revert that nobody is at work on; False where there is none."""
     for revert in Revert.objects.filter(state__in=[Revert.State.QUEUED, Revert.State.RUNNING]).order_by("id"):
-        if _try_lock(revert.pk):
-            try:
+        with locks.hold(revert.pk) as is_alone, locks.hold(locks.HISTORY, is_shared=True) as is_free:
+            if is_alone and is_free:
                 _run(revert)
-            finally:
-                _unlock(revert.pk)
-            return True
+                return True
     return False
 
 
@@ -166,14 +163,3 @@ def _finish(revert: Revert, state: str, *, outcome: dict[str, Any] | None = None
     Revert.objects.filter(pk=revert.pk).update(
         state=state, outcome=outcome or {}, error=error, finished_at=Now(), heartbeat_at=Now(), **done
     )
-
-
-def _try_lock(number: int) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_CLASS, number])
-        return bool(cursor.fetchone()[0])
-
-
-def _unlock(number: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, number])

@@ -7,7 +7,7 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from recommender import housekeeping, learner, reverts
+from recommender import erasure, housekeeping, learner, reverts
 
 RETRY_S = 1
 BACK_OFF_S = 10
@@ -39,6 +39,17 @@ def revert() -> None:
             pass
     except DatabaseError as error:
         logger.warning("the database does not answer, the revert begins again later: %s", str(error).strip())
+        connection.close()
+
+
+@shared_task(name="recommender.erase")
+def erase() -> None:
+    """Carry out the erasures asked for."""
+    try:
+        while erasure.run_next():
+            pass
+    except DatabaseError as error:
+        logger.warning("the database does not answer, the erasure begins again later: %s", str(error).strip())
         connection.close()
 
 

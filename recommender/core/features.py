@@ -32,6 +32,7 @@ from recommender.core.events import EventBatch
 from recommender.core.feature_windows import evidence_of
 from recommender.core.kernels import find_all
 from recommender.core.table import Table, strongest
+from recommender.core.traces import pair_keys
 
 Plain = tuple[Any, ...]
 MAX_LIVE = 4096
@@ -96,6 +97,17 @@ class Features:
         """Let no later evidence take these acts back: they leave the ring, their actors leave their cohorts."""
         queries.forget_acts(actors, items, self._views[0], self.ring, min(int(self._ring_size[0]), len(self.ring)))
         queries.mark_pairs(self._views[1], actors, items, 1)
+
+    def forget(self, actor: np.uint64, items: NDArray[np.uint64]) -> None:
+        """Drop every row of an actor: its own, those of it with any of these items or any known here, its acts in
+        the ring. What it added to the windows of items and links fades there."""
+        pairs, actors = self.tables["pairs"], self.tables["actors"]
+        known = np.union1d(items, self.tables["items"].keys[: len(self.tables["items"])])
+        pairs.keep(np.flatnonzero(~np.isin(pairs.keys[: len(pairs)], pair_keys(actor, known))))
+        actors.keep(np.flatnonzero(actors.keys[: len(actors)] != actor))
+        theirs = self.ring[:, fk.R_ACTOR] == actor.astype(np.int64)
+        self.ring[theirs] = 0
+        self.ring[theirs, fk.R_ORDINAL] = -1
 
     def expose(self, actors: NDArray[np.uint64], now_ms: int) -> None:
         """Mark actors as a cohort seen at stream time; those not known any more are left."""

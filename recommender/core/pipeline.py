@@ -126,6 +126,16 @@ class Pipeline:
             n_retracted=result.n_retracted + sum(each.n_retracted for each in decided),
         )
 
+    def forget(self, actor: int) -> None:
+        """Take an actor's units out and drop every row kept under its key, where no log is left to fold again without
+        it. What it added to sums that do not tell actors apart (windows, the site's shares, forests, quality) stays
+        and fades, so this is no fold that never received it. O(rows)."""
+        key = np.uint64(actor)
+        held = self.holding.columns
+        items = np.concatenate([held["item"][held["actor"] == key], self.trend.forget(key)])
+        self.holding.take(held["actor"] == key)
+        self.screen.features.forget(key, items)
+
     def _survey(self, batch: EventBatch) -> tuple[int, int, int]:
         """When its first and its last event came, and how many undos it has. Raises ValueError."""
         is_valid, first_ms, last_ms, n_undos = survey(batch.kind, batch.received_ms, len(self._weights) - 1)

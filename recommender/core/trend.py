@@ -75,6 +75,7 @@ from recommender.core.kernels import (
     WEIGHT_ONE,
 )
 from recommender.core.table import Table, strongest
+from recommender.core.traces import pair_keys
 from recommender.core.trust import TrustConfig
 
 PROMISE_ONE = 1 << 16
@@ -278,6 +279,17 @@ class Trend:
         actors, items: keys, uint64 (n,). Returns how many pairs were retracted.
         """
         return int(kernels.reinstate(actors, items, self._views[0]))
+
+    def forget(self, actor: np.uint64) -> NDArray[np.uint64]:
+        """Take all units of an actor out, each at its own time, and everything kept of the actor with them. Returns
+        the items, keys. O(pairs)."""
+        items, keys = self.pairs["item"], self.pairs.keys[: len(self.pairs)]
+        is_theirs = pair_keys(actor, items) == keys
+        of_actor: NDArray[np.uint64] = items[is_theirs].copy()
+        self.retract(np.full(len(of_actor), actor), of_actor)
+        self.pairs.keep(np.flatnonzero(~is_theirs))
+        self.actors.keep(np.flatnonzero(self.actors.keys[: len(self.actors)] != actor))
+        return of_actor
 
     # -- reading -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,305 @@
+"""One shard's state without an actor: folded again from before its first event, and what to write then.
+
+    the actor's events in the log ──> first step F ──> base: the newest checkpoint before F without a trace of it,
+                                                             or nothing, where the log still holds all
+    base ──fold the recorded steps, as if the log did not hold its events──> each kept checkpoint on the way, anew
+    one transaction: Steps, log, verdicts, decisions, exclusions, checkpoints, Learner
+
+So the state becomes, bit for bit, that of a run which never received the actor, and so does every checkpoint that a
+revert may still go back to; they keep their numbers and pins. Checkpoints of other histories from F on are dropped.
+
+Where neither the log nor a checkpoint reaches back to before the actor (its first acts are past retention), the
+oldest checkpoint that the log does reach back to is *scrubbed* instead (`Pipeline.forget`: its units and every row
+under its key) and is the base; from there on it is exact. Then sums that tell no actors apart keep what it added
+before, and of steps before the base the numbers of events no longer name the same ones.
+
+New states wait in ErasedState, so that memory holds one at a time and being killed changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from django.db import connection
+from django.db.models import F, Q
+
+from recommender import history, housekeeping, log, ways
+from recommender.core import traces
+from recommender.core.checkpoint import digest
+from recommender.core.pipeline import Config, Pipeline
+from recommender.learner import QUALITY_HOURS
+from recommender.log import Position
+from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
+from recommender.refold import Folded, refold
+from recommender.ways import Way
+
+FIGURES = (*ways.FIGURES, "n_events", "stream_ms")
+
+_REPLACE = """
+UPDATE recommender_checkpoint AS c
+SET data = s.data, digest = s.digest, n_bytes = s.n_bytes, stream_ms = s.stream_ms, n_events = s.n_events,
+    n_predicted = s.n_predicted, hr20 = s.hr20
+FROM recommender_erasedstate AS s WHERE s.erasure_id = %s AND s.checkpoint_id = c.id
+"""
+
+
+@dataclass(slots=True)
+class Base:
+    """Where to begin. `checkpoint` is one never stored (step 0) for a fold from nothing."""
+
+    checkpoint: Checkpoint
+    pipeline: Pipeline
+    is_exact: bool
+
+
+@dataclass(slots=True)
+class Unlearning(Way):
+    """A Way over the learner's own history; see the module. The caller holds the lock on histories."""
+
+    erasure: Erasure = field(kw_only=True)
+    row: Learner = field(kw_only=True)
+    is_exact: bool = field(kw_only=True)
+    key: int = field(kw_only=True)
+    staged: set[int] = field(default_factory=set, kw_only=True)
+
+    @classmethod
+    def on(cls, base: Base, row: Learner, erasure: Erasure) -> "Unlearning":
+        """At the base; what earlier tries left behind is dropped."""
+        ErasedState.objects.filter(erasure=erasure).delete()
+        way = cls(
+            shard=row.shard,
+            checkpoint=base.checkpoint,
+            mode="",
+            exclusion_id=None,
+            pipeline=base.pipeline,
+            at_step=base.checkpoint.step,
+            erasure=erasure,
+            row=row,
+            is_exact=base.is_exact,
+            key=base.pipeline.encoder.key(erasure.actor),
+        )
+        if not base.is_exact:
+            base.pipeline.forget(way.key)
+            way._stage(base.checkpoint.pk, base.pipeline)
+        return way
+
+    def advance(self, to_step: int, on_events: Callable[[int], None] | None = None) -> None:
+        """Fold up to a step, and set aside the new state of each kept checkpoint. Raises LogIncomplete."""
+
+        def note(folded: Folded) -> None:
+            n_events = folded.step.n_events
+            self._note(folded)
+            folded.step.n_events, folded.step.stream_ms = folded.n_events, self.pipeline.stream_ms
+            if on_events:
+                on_events(n_events)
+
+        on_the_way = _by_step(self.row, self.at_step, to_step)
+        for step in [*sorted(on_the_way), to_step]:
+            recipe = self.row.recipe
+            refold(self.pipeline, self.shard, recipe, self.at_step, step, note, erased=self.erasure.actor)
+            self.at_step = step
+            if step in on_the_way and on_the_way[step] not in self.staged:
+                self._stage(on_the_way[step], self.pipeline)
+
+    def scrub_others(self) -> int:
+        """Forget the actor in the checkpoints before the base that still know it. Returns how many."""
+        n = 0
+        others = Checkpoint.objects.filter(shard=self.shard, step__lte=self.checkpoint.step)
+        for number in others.exclude(pk__in=self.staged).order_by("id").values_list("pk", flat=True):
+            data = Checkpoint.objects.filter(pk=number).values_list("data", flat=True).first()
+            if data is None:
+                continue
+            pipeline = Pipeline.from_bytes(bytes(data))
+            if _knows(pipeline, self.erasure.actor):
+                pipeline.forget(pipeline.encoder.key(self.erasure.actor))
+                self._stage(number, pipeline)
+                n += 1
+        return n
+
+    def finish(self) -> dict[str, int]:
+        """Let log and learner be without the actor from here on; `row` is locked and stands at `at_step`. In the
+        caller's transaction. Returns what was removed. The log goes before the verdicts, which look into it."""
+        taken = log.actor_steps(self.erasure.actor, self.shard)
+        first = min((number for _, number in taken), default=None)
+        n_decided = _take_out_of_decisions(self.shard, [position for position, _ in taken])
+        self._shrink_steps(taken)
+        positions = log.erase(self.erasure.actor)
+        theirs = EventVerdict.objects.filter(shard=self.shard, seq__in=[each.seq for each in positions])
+        n_verdicts = theirs.delete()[0]
+        self._switch_verdicts()
+        n_exclusions = _take_out_of_exclusions(self.key)
+        n_dropped = self._drop_checkpoints(first)
+        with connection.cursor() as cursor:
+            cursor.execute(_REPLACE, [self.erasure.pk])
+            n_rewritten = cursor.rowcount
+        ErasedState.objects.filter(erasure=self.erasure).delete()
+        Learner.objects.filter(shard=self.shard).update(
+            stream_ms=self.pipeline.stream_ms, n_reverts=F("n_reverts") + 1
+        )
+        return {
+            "events": len(positions),
+            "learned": len(taken),
+            "verdicts": n_verdicts,
+            "decided": n_decided,
+            "exclusions": n_exclusions,
+            "checkpoints_rewritten": n_rewritten,
+            "checkpoints_dropped": n_dropped,
+        }
+
+    def _stage(self, checkpoint_id: int, pipeline: Pipeline) -> None:
+        data = pipeline.to_bytes()
+        quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
+        ErasedState.objects.create(
+            erasure=self.erasure,
+            checkpoint_id=checkpoint_id,
+            digest=digest(data),
+            n_bytes=len(data),
+            data=data,
+            stream_ms=pipeline.stream_ms,
+            n_events=pipeline.n_events,
+            n_predicted=quality.n,
+            hr20=quality.hit_rate,
+        )
+        self.staged.add(checkpoint_id)
+
+    def _shrink_steps(self, taken: list[tuple[Position, int]]) -> None:
+        """Let each Step say what the log will hold of it; those not folded again lose the actor's events alone."""
+        Step.objects.bulk_update(self.steps, FIGURES, batch_size=ways.BATCH)
+        folded = {step.number for step in self.steps}
+        by_step = Counter(number for _, number in taken if number not in folded)
+        gone = {position.seq for position, _ in taken}
+        others = list(Step.objects.filter(shard=self.shard, number__in=list(by_step)))
+        for step in others:
+            if step.excluded:
+                stays = [seq not in gone for seq in log.read_step(step).seq.tolist()]
+                place = np.cumsum(stays) - 1
+                step.excluded = [int(place[row]) for row in step.excluded if stays[row]] or None
+            step.n_events -= by_step[step.number]
+        Step.objects.bulk_update(others, ("n_events", "excluded"), batch_size=ways.BATCH)
+
+    def _drop_checkpoints(self, first: int | None) -> int:
+        """Those that knew the actor and were not rewritten."""
+        parents = dict(Checkpoint.objects.filter(shard=self.shard).values_list("pk", "parent_id"))
+        since = first if self.is_exact else self.checkpoint.step + 1
+        of_shard = Checkpoint.objects.filter(shard=self.shard)
+        before = of_shard if since is None else of_shard.filter(step__lt=since)
+        kept = {*self.staged, *before.values_list("pk", flat=True)}
+        return housekeeping.drop_checkpoints(parents, kept)
+
+
+def bases(row: Learner, actor: str) -> Iterator[Base]:
+    """Where the fold could begin, best first: exact from the newest checkpoint that never saw the actor, or from
+    nothing; scrubbed from the oldest that the log reaches back to. Each is tried until the log suffices."""
+    steps = [number for _, number in log.actor_steps(actor, row.shard)]
+    before = min(steps) - 1 if steps else row.step
+    active = row.checkpoint
+    assert active is not None  # every learner has one
+    pipeline = Pipeline.from_bytes(bytes(active.data))
+    config = pipeline.config
+    if steps or _knows(pipeline, actor):
+        candidates = sorted(_by_step(row, -1, before).items(), reverse=True)
+    else:  # it may have come up since in steps that no checkpoint holds yet
+        candidates = [(active.step, active.pk)]
+    for _, number in candidates:
+        base = _load(number, config)
+        if base and _reaches(row, base.checkpoint.step) and not _knows(base.pipeline, actor):
+            yield base
+    first = Step.objects.filter(shard=row.shard, number=1, first_ordinal=0).first()
+    if first and _reaches(row, 0):
+        yield Base(Checkpoint(shard=row.shard, step=0, xid=0, seq=0), Pipeline(config), is_exact=True)
+    for _, number in sorted(_by_step(row, -1, row.step).items()):
+        base = _load(number, config)
+        if base and _reaches(row, base.checkpoint.step):
+            base.is_exact = False
+            yield base
+
+
+def traces_of(actor: str) -> dict[str, int]:
+    """What there is of an actor: all 0 once it is erased. Loads every kept checkpoint, 0.1 s for 100 MB."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM recommender_eventverdict WHERE seq IN"
+            " (SELECT seq FROM recommender_event WHERE actor = %s)",
+            [actor],
+        )
+        (n_verdicts,) = cursor.fetchone()
+        cursor.execute(
+            "SELECT count(*) FROM recommender_decision WHERE seq &&"
+            " ARRAY(SELECT seq FROM recommender_event WHERE actor = %s)",
+            [actor],
+        )
+        (n_decisions,) = cursor.fetchone()
+    n_states, known = 0, set()
+    for number in Checkpoint.objects.values_list("pk", flat=True):
+        data = Checkpoint.objects.filter(pk=number).values_list("data", flat=True).first()
+        if data is not None:
+            pipeline = Pipeline.from_bytes(bytes(data))
+            key = pipeline.encoder.key(actor)
+            known.add(key)
+            n_states += traces.count(pipeline.state(), key)
+    return {
+        "events": log.count_of(actor),
+        "verdicts": n_verdicts,
+        "decisions": n_decisions,
+        "exclusions": sum(Exclusion.objects.filter(rule__actors__contains=[key]).count() for key in known),
+        "checkpoints": n_states,
+        "requests": Erasure.objects.filter(actor=actor).count(),
+    }
+
+
+def _knows(pipeline: Pipeline, actor: str) -> bool:
+    return traces.count(pipeline.state(), pipeline.encoder.key(actor)) > 0
+
+
+def _by_step(row: Learner, after_step: int, to_step: int) -> dict[int, int]:
+    """The kept checkpoints on the way of the learner's history, by step; of two at one step the active, or the
+    newest."""
+    found: dict[int, int] = {}
+    between = Checkpoint.objects.filter(shard=row.shard, step__gt=after_step, step__lte=to_step)
+    for number, step, recipe in between.order_by("step", "id").values_list("pk", "step", "recipe"):
+        if history.begins_with(row.recipe, recipe, step) and found.get(step) != row.checkpoint_id:
+            found[step] = number
+    return found
+
+
+def _load(number: int, config: Config) -> Base | None:
+    checkpoint = Checkpoint.objects.filter(pk=number).first()
+    if checkpoint is None:
+        return None
+    pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
+    return Base(checkpoint, pipeline, is_exact=True) if pipeline.config == config else None
+
+
+def _reaches(row: Learner, step: int) -> bool:
+    """Does the log still hold the first step of the learner's history after that one?"""
+    since = history.segments(row.recipe, step, row.step)
+    if not since:
+        return True
+    following = Step.objects.filter(shard=row.shard, number=since[0].first).first()
+    return following is not None and len(log.read_step(following)) == following.n_events
+
+
+def _take_out_of_decisions(shard: int, positions: list[Position]) -> int:
+    gone, n = set(positions), 0
+    seqs = [each.seq for each in positions]
+    for decision in Decision.objects.filter(Q(seq__overlap=seqs), shard=shard) if seqs else ():
+        at = [Position(*each) for each in zip(decision.xid, decision.seq, strict=True)]
+        left = [each for each in at if each not in gone]
+        n += len(at) - len(left)
+        if not left:
+            decision.delete()
+        elif len(left) < len(at):
+            Decision.objects.filter(pk=decision.pk).update(
+                xid=[each.xid for each in left], seq=[each.seq for each in left]
+            )
+    return n
+
+
+def _take_out_of_exclusions(key: int) -> int:
+    """Rules that name the actor's key: without its events they need not."""
+    naming = Exclusion.objects.filter(rule__actors__contains=[key])
+    for each in naming:
+        each.rule["actors"] = [actor for actor in each.rule["actors"] if actor != key]
+        each.save(update_fields=["rule"])
+    return len(naming)

@@ -1,0 +1,296 @@
+"""Who asks to be forgotten is: the log, the verdicts and every kept state are as if it had never been here."""
+
+import random
+
+import numpy as np
+import pytest
+from django.db import connection
+
+from recommender import control, erasure, learner, locks, log, unlearning, verdicts
+from recommender.core import traces
+from recommender.core.pipeline import Pipeline
+from recommender.errors import Invalid
+from recommender.log import Position
+from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
+from recommender.refold import encode
+from tests.recommender.learning import restart, warm
+from tests.recommender.logs import clicks, events
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("view_store", "empty_log", "fresh_process"),
+]
+
+MAL = "actor-7"  # of test clicks
+ZERO = {"events": 0, "verdicts": 0, "decisions": 0, "exclusions": 0, "checkpoints": 0, "requests": 0}
+
+
+def learned(*batches):
+    for batch in batches:
+        log.append(batch)
+        learner.learn(0)
+
+
+def erase(actor=MAL):
+    asked, _ = erasure.ask_for(actor_id=actor)
+    assert erasure.run_next()
+    asked.refresh_from_db()
+    assert asked.state == Erasure.State.DONE, asked.error
+    learner.learn(0)
+    return asked.outcome
+
+
+def never_received(actor=MAL):
+    """The digest of a pipeline that takes the recorded steps, from the log as it is now, without the actor."""
+    pipeline = Pipeline(learner.configured())
+    for step in Step.objects.order_by("number"):
+        part = log.read_step(step)
+        batch = encode(pipeline, part)
+        pipeline.step(batch.take(np.flatnonzero([each != actor for each in part.actors])))
+    return pipeline.digest()
+
+
+def mixed(seed, n=30):
+    """Clicks of twenty actors on five items, each with an event id."""
+    chosen = random.Random(seed)
+    return events(
+        [f"actor-{chosen.randrange(20)}" for _ in range(n)],
+        [f"item-{chosen.randrange(5)}" for _ in range(n)],
+        key=[chosen.randbytes(16) for _ in range(n)],
+    )
+
+
+def n_keys():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM recommender_event_key")
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_state_is_that_of_a_run_which_never_received_the_actor(seed):
+    """Actors, items and the cut into steps at random."""
+    chosen = random.Random(seed)
+    learned(*(mixed(chosen.random(), n=chosen.randrange(1, 60)) for _ in range(chosen.randrange(2, 7))))
+    wanted = never_received()
+    n_events = log.count_of(MAL)
+    outcome = erase()
+    assert outcome["is_exact"]
+    assert outcome["events"] == n_events
+    assert warm().digest() == wanted
+    assert erasure.traces_of(MAL) == ZERO
+    for checkpoint in Checkpoint.objects.order_by("step"):
+        assert learner.verify(checkpoint) == checkpoint.digest
+    restart()
+    learner.learn(0)
+    assert warm().digest() == wanted
+
+
+def test_what_there_is_of_an_actor_is_told():
+    learned(clicks(20), mixed(1))
+    found = erasure.traces_of(MAL)
+    assert found["events"] == log.count_of(MAL) > 0
+    assert found["checkpoints"] > 0
+    assert erasure.traces_of("nobody") == ZERO
+
+
+def test_checkpoints_before_it_stay_and_those_since_keep_number_and_pin():
+    learned(clicks(5), clicks(5, start=20), mixed(2), clicks(20), clicks(5, start=30))
+    before = {each.step: each for each in Checkpoint.objects.all()}
+    control.pin(checkpoint_id=before[4].pk, is_pinned=True)
+    first = min(number for _, number in log.actor_steps(MAL, 0))
+    erase()
+    after = {each.step: each for each in Checkpoint.objects.filter(step__lte=5)}
+    assert {step: each.pk for step, each in after.items()} == {step: each.pk for step, each in before.items()}
+    assert after[4].is_pinned
+    for step, each in after.items():
+        assert (each.digest == before[step].digest) == (step < first)
+        assert each.digest == Pipeline.from_bytes(bytes(each.data)).digest()
+    assert Learner.objects.get().checkpoint_id == before[5].pk
+
+
+def test_the_record_of_steps_says_what_the_log_now_holds():
+    learned(clicks(20), events([MAL], ["only"]), clicks(20, start=20))
+    erase()
+    assert [step.n_events for step in Step.objects.order_by("number")] == [19, 0, 20]
+    assert [step.first_ordinal for step in Step.objects.order_by("number")] == [0, 19, 19]
+    positions = [Position(int(x), int(s)) for x, s in zip(*_columns(3), strict=True)]
+    assert [ordinal for _, ordinal, _ in verdicts.ordinals_at(shard=0, positions=positions)] == [*range(19, 39)]
+    assert [position for _, position in verdicts.positions_of(shard=0, ordinals=[19, 38])] == [
+        positions[0],
+        positions[-1],
+    ]
+
+
+def _columns(number):
+    part = log.read_step(Step.objects.get(number=number))
+    return part.xid, part.seq
+
+
+def test_keys_verdicts_decisions_and_exclusions_go_too():
+    batch = mixed(3, n=200)
+    learned(batch)
+    part = log.read_step(Step.objects.get())
+    positions = [Position(int(xid), int(seq)) for xid, seq in zip(part.xid, part.seq, strict=True)]
+    theirs = [position for position, actor in zip(positions, part.actors, strict=True) if actor == MAL]
+    control.confirm(positions=positions[:50], since_ms=0)
+    only, _ = theirs[0], control.confirm(positions=theirs, since_ms=0)
+    learner.learn(0)
+    Exclusion.objects.create(rule=control.exclusion(actors=[MAL, "actor-3"]).state())
+    assert EventVerdict.objects.filter(seq=only.seq).exists()
+    erase()
+    assert n_keys() == 200 - len(theirs)
+    assert not EventVerdict.objects.filter(seq__in=[each.seq for each in theirs]).exists()
+    assert EventVerdict.objects.count() > 0
+    assert Decision.objects.count() == 1
+    assert Exclusion.objects.get().rule == control.exclusion(actors=["actor-3"]).state()
+    assert erasure.traces_of(MAL) == ZERO
+    assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
+
+
+def test_a_history_with_an_exclusion_stays_one():
+    from tests.recommender.test_reverts import revert
+
+    learned(clicks(20), mixed(4), mixed(5))
+    revert(Checkpoint.objects.get(step=1), "exclude", exclusion=control.exclusion(actors=["actor-3"]))
+    learned(mixed(6))
+    erase()
+    recipe = Learner.objects.get().recipe
+    assert [segment[2] is None for segment in recipe] == [True, False, True]
+    for checkpoint in Checkpoint.objects.all():
+        assert learner.verify(checkpoint) == checkpoint.digest
+    assert erasure.traces_of(MAL) == ZERO
+    assert traces.count(warm().state(), warm().encoder.key("actor-4")) > 0
+
+
+def test_states_of_other_histories_that_knew_it_are_dropped():
+    from tests.recommender.test_reverts import revert
+
+    learned(clicks(5), clicks(20), clicks(5, start=30))
+    dropped = Checkpoint.objects.get(step=3)
+    revert(Checkpoint.objects.get(step=1), "drop")
+    learned(clicks(5, start=40))
+    erase()
+    assert not Checkpoint.objects.filter(pk=dropped.pk).exists()
+    assert Checkpoint.objects.filter(step=1).exists()
+    assert erasure.traces_of(MAL) == ZERO
+    assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
+
+
+def test_events_that_are_not_learned_yet_go_too_and_those_after_are_new():
+    learned(clicks(20))
+    control.freeze()
+    log.append(clicks(20, item="other"))
+    erase()
+    control.thaw()
+    assert learner.learn(0) == 19
+    assert erasure.traces_of(MAL) == ZERO
+    learned(clicks(20, item="third"))
+    found = erasure.traces_of(MAL)
+    assert found["events"] == 1
+    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+
+
+def test_an_actor_the_log_never_had_changes_nothing():
+    learned(clicks(20))
+    before = warm().digest()
+    assert erase("nobody")["events"] == 0
+    assert warm().digest() == before
+
+
+def test_events_that_came_meanwhile_are_kept(monkeypatch):
+    learned(clicks(20), mixed(7))
+    scrub = unlearning.Unlearning.scrub_others
+
+    def scrub_late(way):
+        learned(mixed(8), clicks(10))
+        return scrub(way)
+
+    monkeypatch.setattr(unlearning.Unlearning, "scrub_others", scrub_late)
+    erase()
+    assert Step.objects.count() == 4
+    assert warm().digest() == never_received()
+    assert erasure.traces_of(MAL) == ZERO
+
+
+@pytest.mark.parametrize(
+    "stage", ["_stage", "scrub_others", "_shrink_steps", "_switch_verdicts", "_drop_checkpoints"]
+)
+def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_again(monkeypatch, stage):
+    learned(clicks(20), mixed(9), mixed(10))
+    before = warm().digest(), list(Step.objects.values()), list(Checkpoint.objects.values_list("pk", "digest"))
+    n_events = log.count_of(MAL)
+    erasure.ask_for(actor_id=MAL)
+    with monkeypatch.context() as broken:
+        broken.setattr(unlearning.Unlearning, stage, lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            erasure.run_next()
+    restart()
+    learner.learn(0)
+    after = warm().digest(), list(Step.objects.values()), list(Checkpoint.objects.values_list("pk", "digest"))
+    assert after == before
+    assert log.count_of(MAL) == n_events
+    assert erasure.run_next()
+    learner.learn(0)
+    assert warm().digest() == never_received()
+    assert erasure.traces_of(MAL) == ZERO
+    assert not ErasedState.objects.exists()
+
+
+def test_a_learner_with_the_old_state_cannot_go_on():
+    learned(clicks(20))
+    row, stale = Learner.objects.get(), learner.restore(Learner.objects.get())
+    erase()
+    log.append(clicks(5, start=40))
+    with pytest.raises(learner.LearnerMoved):
+        learner._take_step(stale, row, learner._read(stale, 100))
+    with pytest.raises(learner.LearnerMoved):
+        learner.write_checkpoint(stale, row)
+    assert erasure.traces_of(MAL) == ZERO
+
+
+def test_where_the_log_no_longer_reaches_back_it_is_scrubbed_and_says_so():
+    learned(mixed(11), clicks(20), mixed(12), clicks(20, item="late"))
+    Checkpoint.objects.filter(step__lt=2).delete()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM recommender_event WHERE seq <= %s", [Step.objects.get(number=1).to_seq])
+    others = erasure.traces_of("actor-4")["checkpoints"]
+    outcome = erase()
+    assert not outcome["is_exact"]
+    assert outcome["from_step"] == 2
+    assert erasure.traces_of(MAL) == ZERO
+    assert erasure.traces_of("actor-4")["checkpoints"] == others
+    scrubbed, newest = Checkpoint.objects.get(step=2), Checkpoint.objects.get(step=4)
+    assert learner.verify(newest, start=scrubbed) == newest.digest == warm().digest()
+
+
+def test_nobody_is_named_afterwards():
+    learned(clicks(20))
+    asked, is_new = erasure.ask_for(actor_id=MAL)
+    again, is_newer = erasure.ask_for(actor_id=MAL)
+    assert (again.pk, is_new, is_newer) == (asked.pk, True, False)
+    erasure.run_next()
+    row = Erasure.objects.values().get()
+    assert MAL not in str(row)
+    assert row["actor_hash"] == again.actor_hash
+    assert erasure.ask_for(actor_id=MAL)[1]
+
+
+def test_no_erasure_beside_somebody_who_folds_the_log():
+    learned(clicks(20))
+    erasure.ask_for(actor_id=MAL)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [locks.LOCK_CLASS, locks.HISTORY])
+        assert not erasure.run_next()
+    finally:
+        other.close()
+    assert erasure.run_next()
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 257, "a\0b"])
+def test_an_id_that_no_actor_has_is_refused(wrong):
+    with pytest.raises(Invalid):
+        erasure.ask_for(actor_id=wrong)
