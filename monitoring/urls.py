@@ -1,8 +1,8 @@
-"""Addresses of the stop switch and the findings, written out like those of recommender.urls."""
+"""Addresses of the stop switch, the findings and erasure, written out like those of recommender.urls."""
 
 from django.urls import path
 
-from monitoring import views
+from monitoring import actor_views, views
 
 urlpatterns = [
     path("api/v1/model", views.ModelView.as_view(), name="model"),
@@ -17,4 +17,6 @@ urlpatterns = [
     path("api/v1/findings/<int:id>", views.FindingView.as_view(), name="finding"),
     path("api/v1/findings/<int:id>/release", views.ReleaseView.as_view(), name="release"),
     path("api/v1/findings/<int:id>/confirm", views.ConfirmView.as_view(), name="confirm"),
+    path("api/v1/actors/<path:id>", actor_views.ActorView.as_view(), name="actor"),
+    path("api/v1/erasures/<int:id>", actor_views.ErasureView.as_view(), name="erasure"),
 ]

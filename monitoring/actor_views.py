@@ -1,0 +1,82 @@
+"""The API of the right to be forgotten. Keys need the scope `admin`; an actor is never named in an answer."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from monitoring import erasing
+from recommender import apidocs as docs
+from recommender import erasure, errors
+from recommender.lean import ApiView
+from recommender.models import ApiKey, Erasure
+
+ERASURE = inline_serializer(
+    "Erasure",
+    {
+        "erasure": serializers.IntegerField(),
+        "state": serializers.ChoiceField(Erasure.State.choices),
+        "url": serializers.CharField(help_text="Ask here how it stands."),
+        "n_done": serializers.IntegerField(help_text="Events folded again so far."),
+        "n_total": serializers.IntegerField(help_text="Events to fold again, as far as known."),
+        "outcome": serializers.JSONField(
+            help_text="What was removed; `is_exact`: the model is now as if the actor had never been here."
+        ),
+        "error": serializers.CharField(),
+    },
+)
+
+
+class ActorView(ApiView):
+    """One actor."""
+
+    scope = str(ApiKey.Scope.ADMIN)
+
+    @extend_schema(
+        operation_id="erase_actor",
+        tags=["actors"],
+        parameters=[
+            OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded; may hold slashes."),
+            OpenApiParameter("note", OpenApiTypes.STR, description="Why; kept for ever, without the actor's id."),
+        ],
+        responses={202: ERASURE} | docs.refusals(errors.Invalid, *docs.OF_ANY),
+    )
+    def delete(self, request: Request, id: str) -> Response:
+        """Remove an actor's events and its influence on the lists. Scope `admin`.
+
+        202: it is worked out in the background, whether the actor is known or not. Asked for again meanwhile, the
+        same erasure is answered. Events that come from the actor afterwards are new events.
+        """
+        note = request.query_params.get("note", erasing.ASKED)
+        asked = erasing.erase(actor_id=id, by=f"api:{request.auth.name}", note=note)
+        told = describe(asked)
+        return Response(told, status=202, headers={"Location": told["url"]})
+
+
+class ErasureView(ApiView):
+    """One erasure."""
+
+    scope = str(ApiKey.Scope.ADMIN)
+
+    @extend_schema(
+        operation_id="get_erasure",
+        tags=["actors"],
+        responses={200: ERASURE} | docs.refusals(errors.NotFound, *docs.OF_ANY),
+    )
+    def get(self, request: Request, id: int) -> Response:
+        """How an erasure stands, and what it removed. Scope `admin`."""
+        return Response(describe(erasure.get(erasure_id=id)))
+
+
+def describe(row: Erasure) -> dict[str, object]:
+    """What is told of an erasure."""
+    return {
+        "erasure": row.pk,
+        "state": row.state,
+        "url": f"/api/v1/erasures/{row.pk}",
+        "n_done": row.n_done,
+        "n_total": row.n_total,
+        "outcome": row.outcome,
+        "error": row.error,
+    }

@@ -1,0 +1,46 @@
+"""`manage.py actor erase|traces`: the right to be forgotten, and its proof, from a shell."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from monitoring import erasing
+from monitoring.management.shell import shell_account
+from recommender import erasure
+from recommender.errors import ApiError
+from recommender.models import Erasure
+
+
+class Command(BaseCommand):
+    help = "Erase an actor's events and its influence, and show what there is of it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        erase = verbs.add_parser("erase", help="Remove its events and its influence.")
+        erase.add_argument("id", help="The actor's id, as it stands in the events.")
+        erase.add_argument("--note", default=erasing.ASKED, help="Why; it is written down, so without the id.")
+        erase.add_argument("--now", action="store_true", help="Do it here instead of leaving it to the worker.")
+        traces = verbs.add_parser("traces", help="Count what there is of it; exits with 1 where anything is.")
+        traces.add_argument("id")
+
+    def handle(self, *, verb: str, **options: Any) -> None:
+        getattr(self, f"_{verb}")(**options)
+
+    def _erase(self, *, id: str, note: str, now: bool, **_: Any) -> None:
+        try:
+            asked = erasing.erase(actor_id=id, by=shell_account(), note=note)
+        except ApiError as error:
+            raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
+        while now and asked.state in erasure.UNFINISHED and erasure.run_next():
+            asked.refresh_from_db()
+        told = f": {asked.error}" if asked.error else "".join(f"  {key} {n}" for key, n in asked.outcome.items())
+        if asked.state == Erasure.State.FAILED or (now and asked.state in erasure.UNFINISHED):
+            raise CommandError(f"{asked}{told or ': a revert is under way, or a worker is at it'}")
+        self.stdout.write(f"{asked}{told}")
+
+    def _traces(self, *, id: str, **_: Any) -> None:
+        found = erasure.traces_of(id)
+        for what, n in found.items():
+            self.stdout.write(f"{what:12} {n}")
+        if any(found.values()):
+            raise CommandError("There are traces of this actor.")
