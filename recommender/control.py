@@ -7,6 +7,7 @@ is told (Conflict). Who may, and that it is written down, is the caller's to see
 from collections import defaultdict
 from collections.abc import Sequence
 
+import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
@@ -16,7 +17,8 @@ from recommender.core import decisions
 from recommender.core.decisions import Ruling
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import Position
-from recommender.models import Checkpoint, Decision, Learner, Revert
+from recommender.models import Checkpoint, Decision, FrozenScope, Learner, Revert
+from recommender.trending import parse_scope
 
 MAX_DECIDED = 50_000  # events in one decision
 
@@ -32,6 +34,36 @@ def thaw() -> None:
     """Learn again, what waited first. Raises Conflict where it is not frozen."""
     if not _set_state(Learner.State.FROZEN, Learner.State.LEARNING, frozen_at=None):
         raise Conflict("Learning is not frozen.")
+    transaction.on_commit(_wake)
+
+
+def freeze_scope(scope: str) -> FrozenScope:
+    """Let the list of a category or country ("category:sports", "country:DE") stand still, as it is published now.
+
+    Within a wake of the learners. Learning goes on: the scope's items still count, in the list of all and in every
+    other list they are on; items hidden meanwhile leave it, which shortens it. Raises Invalid, Conflict where it is
+    frozen, NotFound where the scope has no list, NoView.
+    """
+    scope = parse_scope(scope)
+    if FrozenScope.objects.filter(scope=scope).exists():
+        raise Conflict(f"The list {scope} is frozen already.")
+    board, as_of = published.read_board(scope)
+    if board is None:
+        raise NotFound(f"There is no list {scope}: nothing in it was clicked lately, or no item was described so.")
+    try:
+        with transaction.atomic():
+            frozen = FrozenScope.objects.create(scope=scope, board=msgspec.msgpack.encode(board), as_of=as_of)
+    except IntegrityError:
+        raise Conflict(f"The list {scope} is frozen already.") from None
+    transaction.on_commit(_wake)
+    return frozen
+
+
+def thaw_scope(scope: str) -> None:
+    """Let a scope's list be as counted again, at once: counting went on. Raises Invalid, Conflict."""
+    scope = parse_scope(scope)
+    if not FrozenScope.objects.filter(scope=scope).delete()[0]:
+        raise Conflict(f"The list {scope} is not frozen.")
     transaction.on_commit(_wake)
 
 

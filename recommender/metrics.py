@@ -53,6 +53,10 @@ class State(Collector):
         if head is not None:
             age_s = max(0.0, time.time() - head.as_of)
             yield GaugeMetricFamily("groundswell_view_age_seconds", "Age of what is served.", age_s)
+            n_frozen = len(head.frozen_scopes)
+            yield GaugeMetricFamily(
+                "groundswell_frozen_scopes", "Lists of one category or country that stand still.", n_frozen
+            )
             yield GaugeMetricFamily("groundswell_view_version", "Version of the boards.", head.version)
 
 

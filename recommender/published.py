@@ -21,6 +21,8 @@ import redis
 from celery import current_app
 from django.conf import settings
 
+from recommender.errors import NoView
+
 HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
@@ -38,12 +40,14 @@ class Head(msgspec.Struct, frozen=True):
     as_of: float
     state: str
     checkpoint: int | None
+    frozen_scopes: list[str] = []
 
 
 class Board(msgspec.Struct, frozen=True):
     """Items best first. `counts` are integers on the scale on which an act at `as_of` adds `unit` at full trust,
     `fresh` from an actor never seen before, who can add `budget` to all items together; `network` is what one more
     prefix of such actors adds at most. `sizes`: of what actors add to the best items (`certificate.fewest_clickers`).
+    `frozen_as_of`: of a scope that stands still, the unix time up to which events are in it.
     """
 
     version: int
@@ -54,6 +58,7 @@ class Board(msgspec.Struct, frozen=True):
     network: int = 0
     budget: int = 1 << 62  # unbounded
     sizes: dict[str, list[tuple[int, int, int]]] = {}
+    frozen_as_of: float | None = None
 
     def score(self, place: int) -> float:
         """In units: one act at full trust made now = 1.0."""
@@ -144,6 +149,20 @@ def send_task(name: str, *args: int, queue: str, expires_s: float | None = None)
 def connect() -> Any:
     """A client of the store that gives up quickly. (redis-py types its answers as text or bytes; here: bytes.)"""
     return redis.Redis.from_url(settings.VIEW_URL, socket_timeout=0.5, socket_connect_timeout=0.5)
+
+
+def read_board(scope: str) -> tuple[Board | None, float]:
+    """A scope's board as it is in the store now, and up to when events are in it; None where there is none, or nothing
+    on it. Past the reader, whose copy may be old. Raises NoView."""
+    try:
+        with connect() as store, store.pipeline() as both:
+            packed_head, packed = both.get(HEAD).hget(BOARDS, scope).execute()
+    except redis.RedisError as error:
+        raise NoView("The store of the view does not answer; nothing was changed. Try again.") from error
+    if not packed_head:
+        raise NoView
+    board = msgspec.msgpack.decode(packed, type=Board) if packed else None
+    return board if board and board.items else None, msgspec.msgpack.decode(packed_head, type=Head).as_of
 
 
 @cache

@@ -9,6 +9,8 @@ counts are integers on the scale of an epoch, so tallies of different epochs are
 summed are scores: each shard has applied phi to what it saw of a network, so a network spread over n shards counts up
 to sqrt(n) times what it would in one (`trend`). Actors do not choose their shard. How many of an item's clickers may
 be fake is told by a single shard only.
+
+The board of a frozen scope is published as it was when it was frozen, at the version of the others.
 """
 
 import logging
@@ -28,7 +30,7 @@ from recommender.core.kernels import EPOCH_OCTAVES
 from recommender.core.pipeline import Pipeline
 from recommender.core.table import strongest
 from recommender.core.trend import Sizes
-from recommender.models import Item, Learner
+from recommender.models import FrozenScope, Item, Learner
 from recommender.published import BOARDS, DEPTH, HEAD, Board, Head, connect
 
 SIZES_DEPTH = 50  # items whose clickers are told by size
@@ -101,6 +103,42 @@ class Catalogue:
         return changed
 
 
+class FrozenBoards:
+    """The boards that stand still (`FrozenScope`), kept up to date by looking which there are, 0.2 ms."""
+
+    def __init__(self) -> None:
+        self.boards: dict[str, Board] = {}
+        self._known: dict[str, datetime] = {}
+
+    def refresh(self) -> bool:
+        """True where one was frozen or thawed."""
+        known = dict(FrozenScope.objects.order_by("scope").values_list("scope", "frozen_at"))
+        if known == self._known:
+            return False
+        self.boards = {
+            row.scope: msgspec.structs.replace(
+                msgspec.msgpack.decode(bytes(row.board), type=Board), frozen_as_of=row.as_of
+            )
+            for row in FrozenScope.objects.filter(scope__in=known)
+        }
+        self._known = known
+        return True
+
+    def as_of(self, version: int, listings: dict[str, Listing]) -> dict[str, Board]:
+        """By scope, as they are published now: with everything that was on them and may still be listed."""
+        hidden = {item for item, listing in listings.items() if listing.is_hidden} if self.boards else set()
+        boards = {}
+        for scope, board in self.boards.items():
+            places = [place for place, item in enumerate(board.items) if item not in hidden]
+            boards[scope] = msgspec.structs.replace(
+                board,
+                version=version,
+                items=[board.items[place] for place in places],
+                counts=[board.counts[place] for place in places],
+            )
+        return boards
+
+
 class Publisher:
     """Publishes one shard's learner. Cost: 1 us an item with a count, 0.3 ms at least."""
 
@@ -108,6 +146,7 @@ class Publisher:
         self.shard = shard
         self._store = store or connect()
         self._catalogue = Catalogue()
+        self._frozen = FrozenBoards()
         self._clickers = Clickers(SIZES_DEPTH)
         self._sizes_due_at = 0.0
         self._step = -1
@@ -126,7 +165,7 @@ class Publisher:
             self._is_down = False
 
     def _publish(self, pipeline: Pipeline, learner: Learner, as_of: float) -> None:
-        is_new = self._catalogue.refresh() or learner.step != self._step
+        is_new = any([self._catalogue.refresh(), self._frozen.refresh(), learner.step != self._step])
         packed = self._store.get(HEAD)
         head = msgspec.msgpack.decode(packed, type=Head) if packed else None
         if is_new or head is None or not self._store.exists(BOARDS):
@@ -134,10 +173,11 @@ class Publisher:
             boards = build_boards(
                 self._sum(tally(pipeline, self._sizes(pipeline))), self._catalogue.listings, version
             )
+            boards |= self._frozen.as_of(version, self._catalogue.listings)
             fields = {scope: msgspec.msgpack.encode(board) for scope, board in boards.items()}
         else:
             version, fields = head.version, {}
-        head = Head(version, as_of, learner.state, learner.checkpoint_id)
+        head = Head(version, as_of, learner.state, learner.checkpoint_id, sorted(self._frozen.boards))
         with self._store.pipeline() as changes:  # one transaction: nobody sees half of it
             if fields:
                 changes.delete(BOARDS)

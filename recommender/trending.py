@@ -10,6 +10,7 @@ the moment (`age_ms`) is written behind it each time. Nothing here asks the data
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 from zlib import crc32
 
 import orjson
@@ -50,6 +51,7 @@ class _Kept:
     version: int
     start: bytes
     query_hash: int
+    frozen_as_of: float | None
 
 
 class Lists:
@@ -70,6 +72,8 @@ class Lists:
         head = self._reader.head()
         if head is None:
             raise NoView
+        if kept.frozen_as_of is not None:
+            return _frozen_answer(kept)
         end_of, end = self._end
         if end_of is not head:
             end = _write_end(head)
@@ -85,7 +89,8 @@ class Lists:
         board = self._reader.board(query.scope)
         if board is None:
             raise NoView
-        kept = _Kept(query.scope, board.version, _write_items(board, query), crc32(query_string.encode()))
+        query_hash = crc32(query_string.encode())
+        kept = _Kept(query.scope, board.version, _write_items(board, query), query_hash, board.frozen_as_of)
         if len(query_string) <= MAX_CACHED_QUERY:
             size = len(kept.start) + len(query_string) + 500
             if self._n_bytes + size > MAX_CACHED_BYTES:
@@ -131,6 +136,17 @@ def parse_query(query_string: str) -> ListQuery:
     return ListQuery(scope, limit, frozenset(excluded))
 
 
+def parse_scope(text: str) -> str:
+    """The name of a list other than that of all: "category:sports" or "country:DE". Raises Invalid."""
+    kind, _, name = text.partition(":")
+    if kind not in ("category", "country"):
+        raise Invalid(fields={"scope": "A scope is category:NAME or country:XX."})
+    try:
+        return parse_query(urlencode({kind: name})).scope
+    except Invalid as error:
+        raise Invalid(fields={"scope": error.fields[kind]}) from None
+
+
 def _limit(text: str | None) -> int | None:
     if text is None:
         return DEFAULT_LIMIT
@@ -174,7 +190,20 @@ def _write_items(board: published.Board, query: ListQuery) -> bytes:
     return b'{"items":' + orjson.dumps(items) + b',"certain_places":' + orjson.dumps(certain)
 
 
+def _frozen_answer(kept: _Kept) -> Answer:
+    """Of a scope that stands still: its own time; no checkpoint, none was kept of just then. What is on it changes
+    only by hiding, which changes the bytes."""
+    as_of = kept.frozen_as_of or 0.0
+    age_ms = max(0, int((time.time() - as_of) * 1000))
+    body = b"%b%b%d}" % (kept.start, _end(as_of, "frozen", None), age_ms)
+    return Answer(body, f'W/"{as_of}-frozen-{crc32(kept.start)}-{kept.query_hash}"')
+
+
 def _write_end(head: published.Head) -> bytes:
-    as_of = datetime.fromtimestamp(head.as_of, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    rest = orjson.dumps({"as_of": as_of, "state": head.state, "checkpoint": head.checkpoint})
+    return _end(head.as_of, head.state, head.checkpoint)
+
+
+def _end(as_of_s: float, state: str, checkpoint: int | None) -> bytes:
+    as_of = datetime.fromtimestamp(as_of_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    rest = orjson.dumps({"as_of": as_of, "state": state, "checkpoint": checkpoint})
     return b"," + rest[1:-1] + b',"age_ms":'
