@@ -110,6 +110,9 @@ CHECKPOINT_SCHEDULE = thinning.parse(
 # Bytes of checkpoints kept of every shard, past which the finest tiers of the schedule give way.
 CHECKPOINTS_MAX_BYTES = env.int("CHECKPOINTS_MAX_BYTES", default=4 * 2**30, validate=Range(min=2**20))
 
+# Whether a list without any defence is learned beside, for the console to show what the defence held back.
+SHADOW = env.bool("SHADOW", default=False)
+
 # -- who is told -------------------------------------------------------------------------------------------------
 # Where alerts are POSTed, and the secret they are signed with (at least 16 characters). Default: nowhere.
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="", validate=_is_web_address)

@@ -22,10 +22,11 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import history, housekeeping, keyed, locks, log, verdicts
+from recommender import history, housekeeping, keyed, locks, log, shadowing, verdicts
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
+from recommender.core.shadow import Shadow
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
 from recommender.log import LogSlice, Position
@@ -56,6 +57,7 @@ class Warm:
     checkpoint_id: int | None
     checkpoint_step: int
     n_reverts: int
+    shadow: Shadow | None = None
     checkpoint_due_at: float = 0.0
     step_due_at: float = 0.0
 
@@ -84,6 +86,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     learner = get_learner(shard)
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts):
         warm = restore(learner)
+        warm.shadow = shadowing.begin(warm.pipeline, learner)
     n_learned, publish_at = 0, 0.0
     decided = list(Decision.objects.filter(shard=shard, taken_in=None).order_by("id")[:DECISIONS_A_STEP])
     stop_at = time.monotonic() + for_s
@@ -102,7 +105,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
             is_draining = len(events) == settings.STEP_EVENTS and began_at < stop_at
         if not is_draining or began_at >= publish_at:
             publish_began_at = time.monotonic()
-            warm.publisher.publish(warm.pipeline, learner, as_of)
+            warm.publisher.publish(warm.pipeline, learner, as_of, warm.shadow)
             publish_took_s = time.monotonic() - publish_began_at
             publish_at = began_at + max(settings.PUBLISH_EVERY_S, publish_took_s / PUBLISH_SHARE)
         if warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
@@ -255,7 +258,8 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
     was first."""
     began_at = time.perf_counter()
     first_ordinal = warm.pipeline.n_events
-    result = warm.pipeline.step(encode(warm.pipeline, events), as_decided(warm.pipeline, decided))
+    batch = encode(warm.pipeline, events)
+    result = warm.pipeline.step(batch, as_decided(warm.pipeline, decided))
     end = events.end if events else warm.position
     moved = {
         "step": warm.step + 1,
@@ -296,6 +300,7 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
         if decided:
             Decision.objects.filter(id__in=[each.pk for each in decided]).update(taken_in=warm.step + 1)
             verdicts.decide(shard=learner.shard, step=warm.step + 1, decided=decided)
+    warm.shadow = shadowing.learn(warm.shadow, batch)
     warm.step, warm.position = warm.step + 1, end
     for name, value in moved.items():
         setattr(learner, name, value)

@@ -24,6 +24,7 @@ from django.conf import settings
 from recommender.errors import NoView
 
 HEAD, BOARDS = "groundswell:head", "groundswell:boards"
+SHADOW = "shadow"  # the scope of the list without a defence; no list a client can ask for is called so
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
 BROKER_RETRY_EVERY_S = 5.0

@@ -28,15 +28,16 @@ from django.db import connection
 from recommender.core.clickers import Clickers
 from recommender.core.kernels import EPOCH_OCTAVES
 from recommender.core.pipeline import Pipeline
+from recommender.core.shadow import Shadow
 from recommender.core.table import strongest
 from recommender.core.trend import Sizes
 from recommender.models import FrozenScope, Item, Learner
-from recommender.published import BOARDS, DEPTH, HEAD, Board, Head, connect
+from recommender.published import BOARDS, DEPTH, HEAD, SHADOW, Board, Head, connect
 
 SIZES_DEPTH = 50  # items whose clickers are told by size
 SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds
 TALLY_DEPTH = 20_000  # items of a shard that can reach a board
-TALLIES = "groundswell:tallies"
+TALLIES, SHADOW_TALLIES = "groundswell:tallies", "groundswell:tallies:shadow"
 RELOAD_EVERY_S = 60.0  # rows deleted by hand are not seen by reading what changed
 
 logger = logging.getLogger(__name__)
@@ -152,11 +153,11 @@ class Publisher:
         self._step = -1
         self._is_down = False
 
-    def publish(self, pipeline: Pipeline, learner: Learner, as_of: float) -> None:
+    def publish(self, pipeline: Pipeline, learner: Learner, as_of: float, shadow: Shadow | None = None) -> None:
         """Rewrite the head, and the boards where they changed or are gone. A store that does not answer is left:
         learning goes on, readers have their last copy."""
         try:
-            self._publish(pipeline, learner, as_of)
+            self._publish(pipeline, learner, as_of, shadow)
         except redis.RedisError as error:
             if not self._is_down:
                 logger.warning("the store of the view does not answer: %s", error)
@@ -164,7 +165,7 @@ class Publisher:
         else:
             self._is_down = False
 
-    def _publish(self, pipeline: Pipeline, learner: Learner, as_of: float) -> None:
+    def _publish(self, pipeline: Pipeline, learner: Learner, as_of: float, shadow: Shadow | None) -> None:
         is_new = any([self._catalogue.refresh(), self._frozen.refresh(), learner.step != self._step])
         packed = self._store.get(HEAD)
         head = msgspec.msgpack.decode(packed, type=Head) if packed else None
@@ -174,6 +175,9 @@ class Publisher:
                 self._sum(tally(pipeline, self._sizes(pipeline))), self._catalogue.listings, version
             )
             boards |= self._frozen.as_of(version, self._catalogue.listings)
+            if shadow is not None:
+                summed = self._sum(tally(shadow, {}), SHADOW_TALLIES)
+                boards[SHADOW] = build_boards(summed, self._catalogue.listings, version)[""]
             fields = {scope: msgspec.msgpack.encode(board) for scope, board in boards.items()}
         else:
             version, fields = head.version, {}
@@ -196,11 +200,11 @@ class Publisher:
             self._sizes_due_at = ended_at + (ended_at - began_at) / SIZES_SHARE
         return self._clickers.sizes(pipeline.trend)
 
-    def _sum(self, tally: Tally) -> Tally:
+    def _sum(self, tally: Tally, of_shards: str = TALLIES) -> Tally:
         if settings.SHARDS == 1:
             return tally
-        self._store.hset(TALLIES, str(self.shard), msgspec.msgpack.encode(tally))
-        known = self._store.hmget(TALLIES, [str(shard) for shard in range(settings.SHARDS)])
+        self._store.hset(of_shards, str(self.shard), msgspec.msgpack.encode(tally))
+        known = self._store.hmget(of_shards, [str(shard) for shard in range(settings.SHARDS)])
         return add_tallies([msgspec.msgpack.decode(packed, type=Tally) for packed in known if packed])
 
 
@@ -253,7 +257,7 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
     }
 
 
-def tally(pipeline: Pipeline, sizes: dict[str, Sizes]) -> Tally:
+def tally(pipeline: Pipeline | Shadow, sizes: dict[str, Sizes]) -> Tally:
     """The best items of a pipeline, by scope."""
     trend = pipeline.trend
 

@@ -1,0 +1,82 @@
+"""The shadow: what the list would be without a defence, learned beside the Pipeline from the same batches.
+
+    batch ──> weights of kinds ──> Trend without trust and networks ──> the list an attacker hopes for
+
+Every actor counts in full from its first act on; nothing is held, judged or discounted by network. Units and budgets
+stay: they are how counting works, and without them one loop in a script is the whole attack. Only the served
+half-life, no countries, no evaluation.
+
+It is no part of the state: no fold, no digest and no checkpoint has it, and whoever keeps one makes it anew from the
+last half-lives of the log. Bounded by its own tables, an eighth of the Pipeline's at the default bounds.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from recommender.core.evaluation import Evaluation
+from recommender.core.events import EventBatch, Kind
+from recommender.core.kernels import WEIGHT_ONE, Events
+from recommender.core.pipeline import Config
+from recommender.core.screen import admitted
+from recommender.core.step_kernels import weigh
+from recommender.core.trend import Trend
+
+NO_KNEE = 1e6  # units: nothing is past it
+MAX_ITEMS, MAX_PAIRS, MAX_ACTORS = 50_000, 500_000, 250_000
+WARM_HALF_LIVES = 6  # after which 2 % is left of what was
+_NO_CAP = np.empty(0, np.int32)
+
+
+class Shadow:
+    """`config` is the defended Pipeline's. It has a Pipeline's `trend`, `stream_ms` and `config`, to be read alike."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = replace(config, trust=replace(config.trust, floor=1.0), half_lives_s=config.half_lives_s[:1])
+        self.stream_ms = 0
+        self.trend = Trend(
+            half_lives_s=self.config.half_lives_s,
+            horizon_s=config.horizon_s,
+            actor_budget=config.actor_budget,
+            trust=self.config.trust,
+            network_knee=NO_KNEE,
+            group_knee=NO_KNEE,
+            max_items=min(MAX_ITEMS, config.max_items),
+            max_regions=1,
+            max_networks=1,
+            max_pairs=min(MAX_PAIRS, config.max_pairs),
+            max_actors=min(MAX_ACTORS, config.max_actors),
+        )
+        self._reads = Evaluation(max_items=MAX_ITEMS)  # what `Trend.learn` is asked to predict: nothing
+        self._weights = np.zeros(len(Kind) + 1, np.int32)
+        for kind in Kind:
+            self._weights[kind] = round(config.kind_weights[kind.name.lower()] * WEIGHT_ONE)
+
+    @property
+    def memory_ms(self) -> int:
+        """How far back what it was made of still matters."""
+        return 1000 * WARM_HALF_LIVES * self.config.half_lives_s[0]
+
+    def learn(self, batch: EventBatch) -> None:
+        """Count a batch, in log order."""
+        n = len(batch)
+        if not n:
+            return
+        self.stream_ms = max(self.stream_ms, int(batch.received_ms.max()))
+        own_ms, weight = np.empty(n, np.int64), np.empty(n, np.int32)
+        weigh(
+            batch.kind,
+            batch.received_ms,
+            batch.occurred_ms,
+            admitted(n).verdict,
+            _NO_CAP,
+            self._weights,
+            1000 * self.config.lateness_s,
+            own_ms,
+            weight,
+        )
+        nowhere, no_network = np.zeros(n, np.int16), np.zeros(n, np.uint64)
+        events = Events(batch.received_ms, own_ms, batch.actor, batch.item, batch.kind, nowhere, no_network, weight)
+        self.trend.advance(self.stream_ms)
+        self._reads.advance(self.stream_ms)
+        self.trend.learn(events, self._reads.shown(self.trend.leaders()[:0], n), batch.item_names)
