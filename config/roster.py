@@ -59,9 +59,10 @@ def web(home: Home, port: int) -> Child:
     )
 
 
-def workers(home: Home) -> list[Child]:
+def workers(home: Home, *, has_shadow: bool = False) -> list[Child]:
     """One process a shard, because a shard's Pipeline lives in the process that learns it; and one that keeps house,
-    because a revert takes minutes in which learning goes on."""
+    because a revert takes minutes in which learning goes on. `has_shadow`: unless SHADOW says otherwise."""
+    env = {"SHADOW": os.environ.get("SHADOW", "true")} if has_shadow else {}
     shards = range(int(os.environ.get("SHARDS", "1")))
     queues = {"worker" if len(shards) == 1 else f"worker-{shard}": f"learn-{shard}" for shard in shards}
     return [
@@ -71,6 +72,7 @@ def workers(home: Home) -> list[Child]:
             *("celery", "-A", "config.celery", "worker", "-n", f"{name}@%h", "-P", "solo", "-Q", queue),
             *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
             stop_within_s=20.0,
+            env=env,
         )
         for name, queue in (queues | {"keeper": "maintenance"}).items()
     ]

@@ -86,13 +86,13 @@ def run() -> None:
             raise CannotStart(f"The database could not be prepared.\n{migrate.explain()}")
         progress("database up to date")
         credentials = home.credentials() if is_first_run else None
-        for child in (*roster.workers(home), roster.beat(home)):  # they come up beside the web server
+        has_demo = credentials is not None and os.environ.get("DEMO", "1") != "0"
+        for child in (*roster.workers(home, has_shadow=has_demo), roster.beat(home)):  # they come up beside the web
             crew.start(child)
         crew.start(roster.web(home, port))
         progress("web answers")
         crew.watch_until(lambda: roster.answers(port, "/health/ready"), within_s=_LEARNS_WITHIN_S)
         progress("worker learns" if roster.answers(port, "/health/ready") else "the worker takes its time")
-        has_demo = credentials is not None and os.environ.get("DEMO", "1") != "0"
         if credentials and has_demo:
             crew.start(roster.demo(home, port, credentials["keys"]["ingest"]), may_end=True)
         if not stop_sign.is_up():

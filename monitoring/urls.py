@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from monitoring import actor_views, views
+from monitoring import actor_views, shadow_views, views
 
 urlpatterns = [
     path("api/v1/model", views.ModelView.as_view(), name="model"),
+    path("api/v1/model/shadow", shadow_views.ShadowView.as_view(), name="shadow"),
     path("api/v1/model/checkpoints", views.CheckpointsView.as_view(), name="checkpoints"),
     path("api/v1/model/checkpoints/<int:id>/pin", views.PinView.as_view(), name="pin"),
     path("api/v1/model/checkpoints/<int:id>/unpin", views.UnpinView.as_view(), name="unpin"),

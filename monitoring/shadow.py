@@ -1,0 +1,32 @@
+"""What the defence held back: the list as it would be without one, beside the list that is served."""
+
+from typing import Any
+
+from recommender import published
+
+SHOWN = 20  # places
+
+
+def compare(*, depth: int = SHOWN) -> dict[str, Any]:
+    """Both lists' first places as published now. `held_back`: items the undefended list has there and the served one
+    has not; a burst of newcomers that turns out honest is among them for a while, too. Raises NoView."""
+    undefended, as_of = published.read_board(published.SHADOW)
+    served, _ = published.read_board("")
+    if undefended is None:
+        return {"is_on": False, "as_of": as_of, "items": [], "held_back": []}
+    places = {item: place for place, item in enumerate(served.items)} if served else {}
+    items, held_back = [], []
+    for place, item in enumerate(undefended.items[:depth]):
+        at = places.get(item)
+        if at is None or at >= depth:
+            held_back.append(item)
+        items.append(
+            {
+                "item": item,
+                "place": place + 1,
+                "score": round(undefended.score(place), 6),
+                "served_place": None if at is None else at + 1,
+                "served_score": round(served.score(at), 6) if served and at is not None else 0.0,
+            }
+        )
+    return {"is_on": True, "as_of": as_of, "items": items, "held_back": held_back}

@@ -1,0 +1,50 @@
+"""The API of the undefended list. Keys need the scope `admin`: to whoever attacks, it is the scoreboard."""
+
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from monitoring import shadow
+from recommender import apidocs as docs
+from recommender import errors
+from recommender.lean import ApiView
+from recommender.models import ApiKey
+
+PLACE = inline_serializer(
+    "ShadowPlace",
+    {
+        "item": serializers.CharField(),
+        "place": serializers.IntegerField(help_text="In the undefended list, from 1."),
+        "score": serializers.FloatField(help_text="There: acts, decayed, each in full."),
+        "served_place": serializers.IntegerField(allow_null=True, help_text="In the list that is served, if at all."),
+        "served_score": serializers.FloatField(),
+    },
+    many=True,
+)
+COMPARED = inline_serializer(
+    "Shadow",
+    {
+        "is_on": serializers.BooleanField(help_text="Whether there is an undefended list (SHADOW)."),
+        "as_of": serializers.FloatField(help_text="Unix time up to which events are in both lists."),
+        "items": PLACE,
+        "held_back": serializers.ListField(
+            child=serializers.CharField(), help_text="Of these, not in the first places of the served list."
+        ),
+    },
+)
+
+
+class ShadowView(ApiView):
+    """The undefended list."""
+
+    scope = str(ApiKey.Scope.ADMIN)
+
+    @extend_schema(
+        operation_id="get_shadow",
+        tags=["model"],
+        responses={200: COMPARED} | docs.refusals(errors.NoView, *docs.OF_ANY),
+    )
+    def get(self, request: Request) -> Response:
+        """The first places as they would be without a defence, and where the served list has them. Scope `admin`."""
+        return Response(shadow.compare())
