@@ -153,8 +153,8 @@ def connect() -> Any:
 
 
 def read_board(scope: str) -> tuple[Board | None, float]:
-    """A scope's board as it is in the store now, and up to when events are in it; None where there is none, or nothing
-    on it. Past the reader, whose copy may be old. Raises NoView."""
+    """A scope's board as it is in the store now, and up to when events are in it; None where there is none, or
+    nothing on it. Past the reader, whose copy may be old. Raises NoView."""
     try:
         with connect() as store, store.pipeline() as both:
             packed_head, packed = both.get(HEAD).hget(BOARDS, scope).execute()

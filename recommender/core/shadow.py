@@ -29,7 +29,8 @@ _NO_CAP = np.empty(0, np.int32)
 
 
 class Shadow:
-    """`config` is the defended Pipeline's. It has a Pipeline's `trend`, `stream_ms` and `config`, to be read alike."""
+    """`config` is the defended Pipeline's. It has a Pipeline's `trend`, `stream_ms` and `config`, to be read
+    alike."""
 
     def __init__(self, config: Config) -> None:
         self.config = replace(config, trust=replace(config.trust, floor=1.0), half_lives_s=config.half_lives_s[:1])
