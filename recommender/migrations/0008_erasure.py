@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0006_stop_switch'),
+        ('recommender', '0007_find_verdicts'),
     ]
 
     operations = [
