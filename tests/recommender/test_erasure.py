@@ -278,13 +278,12 @@ def test_nobody_is_named_afterwards():
 def test_no_erasure_beside_somebody_who_folds_the_log():
     learned(clicks(20))
     erasure.ask_for(actor_id=MAL)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    other = connection.copy()
+    other, names = connection.copy(), [locks.LOCK_CLASS, locks.HISTORY]
     try:
         with other.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [locks.LOCK_CLASS, locks.HISTORY])
-        assert not erasure.run_next()
+            cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", names)
+            assert not erasure.run_next()
+            cursor.execute("SELECT pg_advisory_unlock_shared(%s, %s)", names)
     finally:
         other.close()
     assert erasure.run_next()
