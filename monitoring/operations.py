@@ -28,7 +28,7 @@ from recommender import control, log
 from recommender.core import decisions
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import Position
-from recommender.models import Checkpoint, EventVerdict, Learner, Revert
+from recommender.models import Checkpoint, EventVerdict, FrozenScope, Learner, Revert
 
 MAX_EXCLUDED = 100_000  # actors, those of findings included
 MAX_NAMED = 1_000  # networks, items, findings in one request
@@ -56,33 +56,37 @@ class Exclude:
 
 @transaction.atomic
 def freeze(*, by: By, note: str, scope: str = "") -> Review:
-    """Stop learning between two steps; events are accepted and wait. Raises Conflict where it is frozen, Invalid."""
-    _refuse_scope(scope)
+    """Stop learning between two steps, while events are accepted and wait; of a scope, let its list stand still.
+    Raises Conflict where it is frozen, Invalid, NotFound."""
     before = state_digest()
-    control.freeze()
+    if scope:
+        control.freeze_scope(scope)
+    else:
+        control.freeze()
     review = reviews.record(by=by, action=Action.FREEZE, note=note, subject={}, scope=scope, before=before)
-    notify.notify(kind="freeze", title=f"Learning was stopped by {review.by}.", review=review)
+    what = f"The list {scope}" if scope else "Learning"
+    notify.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
     return review
 
 
 @transaction.atomic
 def thaw(*, by: By, note: str, scope: str = "") -> Review:
-    """Learn again, what waited first. Raises Conflict where it is not frozen, Invalid."""
-    _refuse_scope(scope)
+    """Learn again, what waited first; of a scope, let its list be as counted. Raises Conflict where it is not frozen,
+    Invalid."""
     before = state_digest()
-    frozen_at = Learner.objects.order_by("shard").values_list("frozen_at", flat=True).first()
-    control.thaw()
+    rows = FrozenScope.objects.filter(scope=scope) if scope else Learner.objects.order_by("shard")
+    frozen_at = rows.values_list("frozen_at", flat=True).first()
+    if scope:
+        control.thaw_scope(scope)
+    else:
+        control.thaw()
     frozen_s = int((datetime.now(UTC) - frozen_at).total_seconds()) if frozen_at else 0
     review = reviews.record(
         by=by, action=Action.THAW, note=note, subject={"frozen_s": frozen_s}, scope=scope, before=before
     )
-    notify.notify(kind="thaw", title=f"Learning goes on, by {review.by}.", review=review)
+    what = f"The list {scope}" if scope else "Learning"
+    notify.notify(kind="thaw", title=f"{what} goes on, by {review.by}.", review=review)
     return review
-
-
-def _refuse_scope(scope: str) -> None:
-    if scope:
-        raise Invalid(fields={"scope": "Only the whole model can be frozen; leave scope out."})
 
 
 @transaction.atomic

@@ -12,7 +12,7 @@ from monitoring.operations import Exclude
 from recommender import control, learner, log, reverts
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import Position
-from recommender.models import Checkpoint, Decision, Exclusion, Learner, Revert, Step
+from recommender.models import Checkpoint, Decision, Exclusion, Item, Learner, Revert, Step
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.recommender.learning import warm
 from tests.recommender.logs import clicks
@@ -62,7 +62,9 @@ def test_a_pin_is_written_down(learned):
     ("refused", "error"),
     [
         (lambda learned: operations.thaw(**WHY), Conflict),
-        (lambda learned: operations.freeze(**WHY, scope="category:sports"), Invalid),
+        (lambda learned: operations.freeze(**WHY, scope="sports"), Invalid),
+        (lambda learned: operations.freeze(**WHY, scope="category:sports"), NotFound),
+        (lambda learned: operations.thaw(**WHY, scope="category:sports"), Conflict),
         (lambda learned: operations.freeze(by="shell:olga", note=" "), Invalid),
         (lambda learned: operations.freeze(by="nobody", note="x"), Invalid),
         (lambda learned: operations.set_pinned(**WHY, checkpoint_id=learned.pk, is_pinned=False), Conflict),
@@ -263,3 +265,15 @@ def test_an_alarm_is_settled_without_a_decision(learned):
     assert operations.release(**WHY, finding_id=finding.pk) == 0
     assert Finding.objects.get().state == "released"
     assert not Decision.objects.exists()
+
+
+def test_a_list_alone_is_frozen_and_thawed(learned):
+    Item.objects.create(id="story", categories=["sports"])
+    learner.learn(0)
+    operations.freeze(**WHY, scope="category:sports")
+    assert Learner.objects.get().state == Learner.State.LEARNING
+    operations.thaw(**WHY, scope="category:sports")
+    assert [(each.action, each.scope) for each in Review.objects.order_by("id")] == [
+        ("freeze", "category:sports"),
+        ("thaw", "category:sports"),
+    ]

@@ -41,6 +41,8 @@ class Command(BaseCommand):
         revert.add_argument("--findings", default="", help="Whose actors to exclude, with commas: 1,2")
         revert.add_argument("--preview", action="store_true", help="Say what would change, and change nothing.")
         revert.add_argument("--wait", action="store_true", help="Until it is done; then show what changed.")
+        for verb in (freeze, thaw):
+            verb.add_argument("--scope", default="", help="One list only: category:NAME or country:XX.")
         for verb in (freeze, thaw, revert):
             verb.add_argument("--note", required=True, help="Why; it is written down.")
         verbs.add_parser("rebuild", help="Fold the whole log again, e.g. after a change of half-lives.")
@@ -66,11 +68,11 @@ class Command(BaseCommand):
             )
 
     def _freeze(self, options: dict[str, Any]) -> None:
-        review = operations.freeze(by=shell_account(), note=options["note"])
+        review = operations.freeze(by=shell_account(), note=options["note"], scope=options["scope"])
         self.stdout.write(f"frozen; decision {review.pk}")
 
     def _thaw(self, options: dict[str, Any]) -> None:
-        review = operations.thaw(by=shell_account(), note=options["note"])
+        review = operations.thaw(by=shell_account(), note=options["note"], scope=options["scope"])
         self.stdout.write(f"learning; decision {review.pk}")
 
     def _revert(self, options: dict[str, Any]) -> None:
