@@ -8,9 +8,11 @@ from numba import njit
 from recommender.core.feature_tables import (
     A_COHORT,
     A_COHORT_MS,
+    A_FIRST,
     A_ITEMS,
     A_LAST,
     L_FIRST,
+    MINUTE_MS,
     R_ACTOR,
     R_AT,
     R_IN_BURST,
@@ -23,6 +25,10 @@ from recommender.core.feature_tables import (
     UInt64s,
 )
 from recommender.core.kernels import Key, find, mix
+
+MINUTES = 60  # how far back a surge of newcomers is looked at
+LEAST_MINUTES = 10  # below which its usual number is unknown
+WIDE = 1.5  # newcomers to each who came to the item: more than as many again, half, went elsewhere only
 
 
 @njit(cache=True)
@@ -58,6 +64,44 @@ def lonely_in(ring: Int64s, n: int, actors: Rows, item: Key, since_ms: int, from
             found[size] = k
             size += 1
     return found[:size]
+
+
+@njit(cache=True)
+def is_wide(ring: Int64s, n: int, actors: Rows, item: Key, now_ms: int) -> bool:
+    """Did the surge of newcomers that a crowd came with go elsewhere as well, without ever coming to its item?
+
+    By the minutes in which the item's newcomers first acted on the site: of all who did so then, those beyond the
+    usual (the median minute of the last hour, and two deviations of it) are the surge, and of the item's own those
+    beyond what it has at any time (the lower quartile) the crowd. A crowd sent to one item is its own surge, however
+    many other items its accounts visit besides; a campus is larger than any item's part of it. Unknown, and so
+    False, where the ring does not reach back far enough. A pass over the ring, 0.1 ms."""
+    began, came = np.zeros(MINUTES, np.int64), np.zeros(MINUTES, np.int64)
+    oldest_ms = now_ms
+    for k in range(n):
+        at_ms = ring[k, R_AT]
+        oldest_ms = min(oldest_ms, at_ms)
+        ago = (now_ms - at_ms) // MINUTE_MS
+        if not ring[k, R_NTH] or ago < 0 or ago >= MINUTES:
+            continue
+        if ring[k, R_NTH] == 1:
+            began[ago] += 1
+        if ring[k, R_ITEM] != np.int64(item):
+            continue
+        row = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
+        if row >= 0:
+            came[min(max(now_ms - actors.c[row, A_FIRST], 0) // MINUTE_MS, MINUTES - 1)] += 1
+    known = min(MINUTES, (now_ms - oldest_ms) // MINUTE_MS)
+    if known < LEAST_MINUTES:
+        return False
+    usual = np.sort(began[:known])[known // 2]
+    usual_at_most = usual + 2.0 * np.sqrt(usual)
+    crowd = came[:known] - np.sort(came[:known])[known // 4]
+    surge, n_crowd = 0.0, 0
+    for minute in range(known):
+        if crowd[minute] > 0 and 4 * crowd[minute] >= crowd.max():
+            surge += began[minute] - usual_at_most
+            n_crowd += crowd[minute]
+    return n_crowd > 0 and surge >= WIDE * n_crowd
 
 
 @njit(cache=True)

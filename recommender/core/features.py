@@ -89,6 +89,11 @@ class Features:
         """What the crowd of the item in that row of `windows` gives away; see feature_windows.evidence_of."""
         return int(evidence_of(self.windows[row], self.site[0], limits))
 
+    def is_wide(self, item: np.uint64, now_ms: int) -> bool:
+        """Is an item's crowd part of a surge of newcomers that went elsewhere as well? See feature_queries.is_wide."""
+        n = min(int(self._ring_size[0]), len(self.ring))
+        return bool(queries.is_wide(self.ring, n, self._views[0], item, now_ms))
+
     def shun(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
         """These actors' acts on these items were condemned; more of them are `IS_SHUNNED`."""
         queries.mark_pairs(self._views[1], actors, items, fk.L_SHUNNED)

@@ -9,8 +9,9 @@
   time as if it had never been held. Unless its crowd gave itself away meanwhile: of honest newcomers a known share
   (the site's own, measured all the time) goes on to a second item within that time. Where nearly nobody of a large
   crowd did, the crowd came for one item and for nothing else. A crowd that does go on gives itself away otherwise: it
-  is new almost to the last one, also those who came from another item; or clicks the same again; or leaves within
-  seconds; or takes back what it did. Whatever else its accounts do on that item adds nothing, while held and after.
+  is new almost to the last one, also those who came from another item, and all the newcomers of these minutes came
+  to that item (where many went elsewhere only, it is a campus); or clicks the same again; or leaves within seconds;
+  or takes back what it did. Whatever else its accounts do on that item adds nothing, while held and after.
 - **cold** (fewer than `cold_events` seen): everything is admitted at the floor of trust, reason `unjudged`.
 - **broken** (an exception): everything is held, reason `unjudged`, and counted.
 
@@ -252,6 +253,8 @@ class Screen:
             if is_lonely or windows[row, fk.I_CONDEMNED] >= now_ms:
                 reason[crowd & ~has_returned & (is_lonely | is_due)] |= NO_RETURN
             for sign in _signs(self.features.evidence(row, self._limits)):
+                if sign == fk.CAMOUFLAGED and self.features.is_wide(item, now_ms):
+                    continue
                 name, from_nth = _EVIDENCE[sign]
                 reason[crowd & (held["first_items"] >= from_nth)] |= name
                 self.newly_condemned.append((item, name, from_nth))

@@ -47,6 +47,35 @@ def test_a_story_that_newcomers_and_regulars_reach_from_elsewhere_passes():
     assert (run.last[run.of("story")] == ADMIT).all()
 
 
+def lecture(share):
+    """A lecture ends: newcomers read three things of what is popular, of whom a share comes to one item among them."""
+    stream, rng = site(), np.random.default_rng(9)
+    for student, at_ms in enumerate(among(rng, 400, 240)):
+        visits = rng.permutation(20)[:3]
+        items = [f"item-{visit}" for visit in visits]
+        if rng.random() < share:
+            items[rng.integers(1, 3)] = "text"
+        for place, item in enumerate(items):
+            stream.add(at_ms + 20_000 * place, f"guest-{student}", item)
+    return Run(stream, NEVER_LONELY)
+
+
+def test_a_campus_of_newcomers_of_whom_some_come_to_an_item_passes_there_and_elsewhere():
+    run = lecture(0.4)
+    text = run.of("text")
+    assert (run.first[text] == HOLD).any()
+    assert (run.last[run.of("guest")] == ADMIT).all()
+    assert score(run.pipeline, "text") > 0
+
+
+def test_newcomers_who_look_around_and_all_come_to_one_item_are_condemned_and_no_bystander_with_them():
+    run = lecture(1.0)
+    text = run.of("text")
+    assert (run.last[text] == QUARANTINE).mean() > 0.9
+    assert "camouflage" in reasons(run, text)
+    assert (run.last[~text] == QUARANTINE).mean() < 0.001
+
+
 def clickers_again(share):
     stream, rng = site(), np.random.default_rng(4)
     for guest, at_ms in enumerate(among(rng, 80)):
