@@ -20,19 +20,21 @@ from recommender.core.feature_tables import (
     A_SESSION, A_TOP, A_TOP_N, A_UNDOS, AGENT, BURST, CONCENTRATION, DAY_MS, DIRECT, EXPOSURE, FRESH,
     HASTY_MS, HOUR_MS, I_AGAIN1H, I_AGENTS1H, I_ARRIVALS, I_BEGUN24H, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2,
     I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST, I_N1H, I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M,
-    I_PREFIXED1H, I_REFERRED1H, I_RETURNED24H, I_UNDONE1H, I_UNDONE_MS, I_WENTON24H, I_YOUNG1H, I_YOUNG1M,
-    I_YOUNG24H, IMPUTED_GAP_MS, IS_ACTIVE, IS_ASKED, IS_BURST, IS_COHORT, IS_CROWD, IS_FLOOD, IS_NETWORK,
-    IS_NOVEL, IS_REGULAR, IS_SHUNNED, L_FIRST, L_LAST, L_N, L_SHUNNED, L_UNDONE, METRONOME, NEW_PREFIX,
+    I_BELIEVED, I_PREFIXED1H, I_REFERRED1H, I_RETURNED24H, I_UNDONE1H, I_UNDONE_MS, I_WENTON24H, I_YOUNG1H, I_YOUNG1M,
+    I_YOUNG24H, IMPUTED_GAP_MS, IS_ACTIVE, IS_ASKED, IS_BELIEVED, IS_BURST, IS_COHORT, IS_CROWD, IS_FLOOD, IS_NETWORK,
+    IS_LEANING, IS_NOVEL, IS_REGULAR, IS_SHUNNED, L_FIRST, L_LAST, L_N, L_SHUNNED, L_UNDONE, METRONOME, NEW_PREFIX,
     NEWNESS, NOVEL, ONE, OVERLAP, PREFIX, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, R_NTH, R_ORDINAL, REGULAR,
     REPEAT, RISE, SESSION_MS, SHALLOW, TO_DECIDE, UNDO, UNDO_MS, UNDONE, V_MET, V_N, YOUNG_ITEMS, YOUNG_MS,
     Acts, Float64s, Int32s, Int64s, Limits, Rows,
 )  # fmt: skip
 from recommender.core.feature_windows import (
-    count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_odd, newness_of, regularity, row_of,
+    count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd, newness_of, regularity, row_of,
     surprise,
 )  # fmt: skip
 from recommender.core.kernels import Actors, TrustRules, find, mix
 from recommender.core.lockstep import meet
+
+HELD_ONE_IN = 4  # of newcomers to an item whose newcomers read on; a power of two
 
 
 @njit(cache=True)
@@ -193,6 +195,8 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
             flag |= IS_CROWD
         if is_green and not is_novel and is_arrival_crowd(w, s, limits):
             flag |= IS_CROWD | IS_ACTIVE | IS_NOVEL
+        if is_novel and w[I_BELIEVED] >= now_ms and mix(acts.actor[i], item) & np.uint64(HELD_ONE_IN - 1):
+            flag |= IS_BELIEVED
         if pairs.c[pair, L_FIRST] == L_SHUNNED:
             flag |= IS_SHUNNED
 
@@ -220,7 +224,7 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
             flag |= IS_REGULAR
         # only where the answer could matter: of newcomers, and of actors odd in themselves
         if flag & IS_ACTIVE and (is_young or x[REGULAR] >= 0.75 or x[UNDONE] >= 0.25) and is_odd(x):
-            flag |= IS_ASKED
+            flag |= IS_ASKED | (IS_LEANING if is_leaning(x) else 0)
         if is_first:
             place = ring_size[0] % ring.shape[0]
             ring_size[0] += 1

@@ -48,7 +48,8 @@ S_MEETINGS, S_MEET, S_MEET2 = (
     31,
     32,
 )  # of the site: bursts looked at, mean share that met before, its square
-N_ITEM = 33
+I_BELIEVED = 33  # until when most newcomers are not held: those who were went on to read
+N_ITEM = 34
 BY_HOUR = (
     *(I_N1H, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_YOUNG1H),
     *(I_AGAIN1H, I_HASTY1H, I_UNDONE1H, I_GREEN1H),
@@ -77,7 +78,7 @@ YOUNG_ITEMS = 3  # an actor is a newcomer on its first so many items ...
 YOUNG_MS = HOUR_MS  # ... within so long of its first act
 
 IS_ACTIVE, IS_BURST, IS_NOVEL, IS_CROWD, IS_LOCKSTEP, IS_COHORT, IS_FLOOD, IS_REGULAR = (1 << bit for bit in range(8))
-IS_NETWORK, IS_ASKED, IS_SHUNNED = (1 << bit for bit in range(8, 11))
+IS_NETWORK, IS_ASKED, IS_SHUNNED, IS_LEANING, IS_BELIEVED = (1 << bit for bit in range(8, 13))
 CAMOUFLAGED, INSISTENT, HASTY, TAKEN_BACK = (1 << bit for bit in range(4))  # of a crowd: `evidence_of`
 TO_DECIDE = IS_CROWD | IS_LOCKSTEP | IS_COHORT | IS_FLOOD | IS_NETWORK | IS_ASKED | IS_SHUNNED
 

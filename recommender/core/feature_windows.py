@@ -135,6 +135,12 @@ def is_odd(x: Float64s) -> bool:
 
 
 @njit(cache=True)
+def is_leaning(x: Float64s) -> bool:
+    """Does it differ by enough to hold newcomers on a forest's word? A story that newcomers like is odd by less."""
+    return max(x[NOVEL], x[FRESH], x[PREFIX], x[DIRECT], x[NEW_PREFIX], x[AGENT]) >= 0.25 or x[METRONOME] >= 0.5
+
+
+@njit(cache=True)
 def newness_of(trusted: Actors, rules: TrustRules, actor: Key, now_ms: int) -> int:
     """1 - what the actor has earned of full trust, in ONE; as kernels._trust would find it, without a change."""
     row = find(trusted.slots, trusted.keys, actor)

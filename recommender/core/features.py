@@ -90,7 +90,7 @@ class Features:
         return int(evidence_of(self.windows[row], self.site[0], limits))
 
     def is_wide(self, item: np.uint64, now_ms: int) -> bool:
-        """Is an item's crowd part of a surge of newcomers that went elsewhere as well? See feature_queries.is_wide."""
+        """Is an item's crowd part of a surge of newcomers that went elsewhere too? See feature_queries.is_wide."""
         n = min(int(self._ring_size[0]), len(self.ring))
         return bool(queries.is_wide(self.ring, n, self._views[0], item, now_ms))
 

@@ -4,7 +4,9 @@
     what forests find strange ┴──> admit | hold | quarantine; reasons; cleared = forests may learn from it
 
 An event that is exposed (lockstep, cohort, flood, shunned) is quarantined whatever its window; any other needs an
-anomalous window, and is quarantined on evidence against the actor, held as a newcomer, admitted else.
+anomalous window, and is quarantined on evidence against the actor, held as a newcomer, admitted else. Where only a
+forest finds the window anomalous, a newcomer is held if the window leans to newcomers, or to a network, by more than
+an honest story does. Of a crowd that has been seen to read on only a sample is held.
 """
 
 import numpy as np
@@ -43,14 +45,15 @@ def decide(
         for bit in range(3):
             if strange[i] >> bit & 1:
                 reason[i] |= names[32 + bit]
-        is_anomalous = (strange[i] & (BY_ITEM | BY_NETWORK)) != 0 or (
-            flag & fk.IS_ACTIVE != 0 and flag & CROWDED != 0
-        )
+        is_strange = strange[i] & (BY_ITEM | BY_NETWORK) != 0
+        is_crowd = flag & fk.IS_ACTIVE != 0 and flag & CROWDED != 0
+        is_anomalous = is_strange or is_crowd
+        is_to_wait = is_crowd or (is_strange and flag & fk.IS_LEANING != 0)
         is_exposed = flag & EXPOSED != 0
         is_odd_actor = flag & fk.IS_REGULAR != 0 or strange[i] & BY_ACTOR != 0
         if is_exposed or (is_anomalous and is_odd_actor):
             verdict[i] = QUARANTINE
-        elif is_anomalous and flag & fk.IS_NOVEL != 0:
+        elif is_to_wait and flag & fk.IS_NOVEL != 0 and flag & fk.IS_BELIEVED == 0:
             verdict[i] = HOLD
         is_cleared[i] = flag & fk.IS_ASKED != 0 and not is_exposed and flag & CROWDED == 0
     return n_exposed

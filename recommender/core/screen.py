@@ -12,6 +12,8 @@
   is new almost to the last one, also those who came from another item, and all the newcomers of these minutes came
   to that item (where many went elsewhere only, it is a campus); or clicks the same again; or leaves within seconds;
   or takes back what it did. Whatever else its accounts do on that item adds nothing, while held and after.
+  Of a crowd that does go on, a sample is held from then on, one in four, for as long as it does: enough to see the
+  crowd change, and what is found is taken back of those who did not wait, too.
 - **cold** (fewer than `cold_events` seen): everything is admitted at the floor of trust, reason `unjudged`.
 - **broken** (an exception): everything is held, reason `unjudged`, and counted.
 
@@ -131,6 +133,8 @@ class ScreenConfig:
     pure_share: float = 0.85  # of the way from the site's share to all; the news log's furthest window was at 0.66
     return_ratio: float = 0.15  # a crowd that goes on less than this part as often as newcomers do
     return_expected: float = 8.0  # returns that must have been expected: chance of so few by luck < 1 %
+    believed_ratio: float = 0.3  # a crowd that goes on at least this part as often as newcomers do is held in part
+    believed_expected: float = 4.0  # returns that must have been expected
     alpha: float = 0.001  # share of cleared traffic a forest may flag
     fit_every_s: int = 21_600
     fit_after_s: int = 600  # a forest counts from so much later on
@@ -252,7 +256,10 @@ class Screen:
                 windows[row, fk.I_CONDEMNED] = now_ms + fk.HOUR_MS
             if is_lonely or windows[row, fk.I_CONDEMNED] >= now_ms:
                 reason[crowd & ~has_returned & (is_lonely | is_due)] |= NO_RETURN
-            for sign in _signs(self.features.evidence(row, self._limits)):
+            signs = _signs(self.features.evidence(row, self._limits))
+            if not signs and not is_lonely and self._reads_on(likely[crowd], has_returned[crowd]):
+                windows[row, fk.I_BELIEVED] = now_ms + 1000 * self.config.hold_s
+            for sign in signs:
                 if sign == fk.CAMOUFLAGED and self.features.is_wide(item, now_ms):
                     continue
                 name, from_nth = _EVIDENCE[sign]
@@ -264,6 +271,12 @@ class Screen:
         is_condemned = reason != 0
         self.features.shun(held["actor"][is_condemned], held["item"][is_condemned])
         return reason
+
+    def _reads_on(self, likely: NDArray[np.float64], has_returned: NDArray[np.bool_]) -> bool:
+        """Did of those who wait now about as many go on as newcomers do?"""
+        expected = float(likely.sum())
+        came = np.count_nonzero(has_returned)
+        return expected >= self.config.believed_expected and came >= self.config.believed_ratio * expected
 
     def pardon(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
         """A reviewer found these acts honest: what stood against their actors and items is forgotten."""

@@ -48,7 +48,7 @@ def test_a_story_that_newcomers_and_regulars_reach_from_elsewhere_passes():
 
 
 def lecture(share):
-    """A lecture ends: newcomers read three things of what is popular, of whom a share comes to one item among them."""
+    """A lecture ends: newcomers read three popular things each, and a share of them comes to one item among them."""
     stream, rng = site(), np.random.default_rng(9)
     for student, at_ms in enumerate(among(rng, 400, 240)):
         visits = rng.permutation(20)[:3]
@@ -74,6 +74,33 @@ def test_newcomers_who_look_around_and_all_come_to_one_item_are_condemned_and_no
     assert (run.last[text] == QUARANTINE).mean() > 0.9
     assert "camouflage" in reasons(run, text)
     assert (run.last[~text] == QUARANTINE).mean() < 0.001
+
+
+def followers(first, second):
+    """Newcomers to one story in two waves a minute apart, of whom so large shares read on."""
+    stream, rng = site(), np.random.default_rng(10)
+    for wave, share in enumerate((first, second)):
+        for number in range(80):
+            at_ms = PUSH_AT + 90_000 * wave + int(rng.integers(0, 50_000))
+            stream.add(at_ms, f"wave{wave}-{number}", "story")
+            if rng.random() < share:
+                stream.add(at_ms + 20_000, f"wave{wave}-{number}", f"item-{rng.integers(0, 20)}")
+    run = Run(stream)
+    on_story = run.of("story")
+    return run, [on_story & run.of(f"wave{wave}") for wave in range(2)]
+
+
+def test_of_a_crowd_that_has_been_seen_to_read_on_a_sample_is_held():
+    run, (first, second) = followers(0.6, 0.6)
+    assert (run.first[first] == HOLD).mean() > 0.7
+    assert 0.05 < (run.first[second] == HOLD).mean() < 0.4
+    assert (run.last[first | second] == ADMIT).all()
+
+
+def test_of_a_crowd_that_goes_nowhere_every_newcomer_is_held():
+    run, (first, second) = followers(0.0, 0.0)
+    assert (run.first[second] != ADMIT).mean() > 0.9
+    assert (run.last[first | second] == QUARANTINE).all()
 
 
 def clickers_again(share):
