@@ -275,7 +275,7 @@ class Screen:
     def _reads_on(self, likely: NDArray[np.float64], has_returned: NDArray[np.bool_]) -> bool:
         """Did of those who wait now about as many go on as newcomers do?"""
         expected = float(likely.sum())
-        came = np.count_nonzero(has_returned)
+        came = int(np.count_nonzero(has_returned))
         return expected >= self.config.believed_expected and came >= self.config.believed_ratio * expected
 
     def pardon(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
