@@ -59,6 +59,7 @@ def _run(revert: Revert) -> None:
 
 
 def _work_out(revert: Revert) -> dict[str, Any]:
+    began_at = time.monotonic()
     checkpoints = [Checkpoint.objects.get(pk=pk) for pk in revert.checkpoints]
     ways = [Way.begin(each, revert.mode, revert.exclusion_id) for each in checkpoints]
     rows = {row.shard: row for row in Learner.objects.filter(shard__in=[way.shard for way in ways])}
@@ -68,27 +69,34 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     )
     say = _progress(revert)
     for way in ways:
+        if not revert.is_preview:
+            way.retrace(rows[way.shard].recipe)
         way.advance(rows[way.shard].step, say)
         while _events_since(way, (row := Learner.objects.get(shard=way.shard)).step) > FEW_EVENTS:
             way.advance(row.step, say)
     outcome = _describe(ways, [learner.restore(rows[way.shard]).pipeline for way in ways])
+    outcome["took_s"] = round(time.monotonic() - began_at, 3)
     if revert.is_preview:
         _finish(revert, Revert.State.DONE, outcome=outcome)
         return outcome
     stored = [way.store() for way in ways]
     with transaction.atomic():
         locked = {row.shard: row for row in Learner.objects.select_for_update().order_by("shard")}
+        locked_at = time.monotonic()
         for way, checkpoint in zip(ways, stored, strict=True):
             way.advance(locked[way.shard].step)
             way.switch(locked[way.shard], checkpoint)
         outcome["events"] = sum(way.n_folded for way in ways)
         outcome["digests"] = [checkpoint.digest for checkpoint in stored]
+        outcome["locked_s"] = round(time.monotonic() - locked_at, 3)
+        outcome["took_s"] = round(time.monotonic() - began_at, 3)
         _finish(revert, Revert.State.DONE, outcome=outcome)
     return outcome
 
 
 def _describe(ways: Sequence[Way], current: Sequence[Any]) -> dict[str, Any]:
-    """What a revert changes: events, quality since the checkpoint, and the list of all items."""
+    """What a revert changes: events, quality since the checkpoint, and the list of all items. (How long it took, and
+    for how long of that learning was locked out, is added by `_work_out`.)"""
     steps = [Step.objects.filter(shard=way.shard, number__gt=way.checkpoint.step) for way in ways]
     sums = [each.aggregate(n=Sum("n_predicted", default=0), hits=Sum("n_hits", default=0)) for each in steps]
     boards = {

@@ -1,35 +1,54 @@
 """One shard's way back: a checkpoint's Pipeline, the steps recorded since folded into it, and what to write then.
 
+    Way.retrace ──> where the checkpoint is of a history given up: from where that left the present one, to it
     Way.advance ──> refold ──> figures by step, verdicts by event
     Way.switch  ──> Steps, EventVerdicts and the Learner row, in the caller's transaction
 
 Nothing is written before `switch`, so whoever is killed on the way has changed nothing.
 """
 
-from collections.abc import Callable
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import F
 
-from recommender import history, learner, verdicts
+from recommender import history, learner, log, verdicts
+from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.evaluation import Quality
 from recommender.core.pipeline import Pipeline
 from recommender.core.results import Revised, joined
 from recommender.log import Position
 from recommender.models import Checkpoint, Decision, Learner, Revert, Step
-from recommender.refold import Folded, refold
+from recommender.refold import Folded, LogIncomplete, refold
 
-BATCH = 2000  # rows written in one statement
-FIGURES = (
-    *("first_ordinal", "excluded", "n_admitted", "n_held", "n_quarantined", "n_released", "n_retracted"),
-    *("n_unjudged", "n_predicted", "n_hits", "reciprocal_ranks"),
+BATCH = 5000  # rows written in one statement
+_FIGURES = {
+    "first_ordinal": "bigint",
+    **dict.fromkeys(("n_admitted", "n_held", "n_quarantined", "n_released", "n_retracted"), "integer"),
+    **dict.fromkeys(("n_unjudged", "n_predicted", "n_hits"), "integer"),
+    "reciprocal_ranks": "float8",
+}
+_UPDATE_STEPS = f"""
+WITH changed AS (
+    UPDATE recommender_step AS s
+    SET {", ".join(f"{name} = t.{name}" for name in _FIGURES)}, excluded = t.excluded::integer[]
+    FROM unnest(%b::bigint[], %b::text[], {", ".join(f"%b::{each}[]" for each in _FIGURES.values())})
+         AS t(id, excluded, {", ".join(_FIGURES)})
+    WHERE s.id = t.id RETURNING 1
 )
+SELECT count(*) FROM changed
+"""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Way:
-    """See the module. `at_step`: the last step that is taken into account."""
+    """See the module. `at_step`: the last step that is taken into account; `since`: the last one that stays as it is
+    recorded."""
 
     shard: int
     checkpoint: Checkpoint
@@ -37,6 +56,7 @@ class Way:
     exclusion_id: int | None
     pipeline: Pipeline
     at_step: int
+    since: int
     n_folded: int = 0
     n_excluded: int = 0
     n_predicted: int = 0
@@ -50,7 +70,34 @@ class Way:
     def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "Way":
         """At the checkpoint. Raises CheckpointCorrupt."""
         pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
-        return cls(checkpoint.shard, checkpoint, mode, exclusion_id, pipeline, checkpoint.step)
+        return cls(checkpoint.shard, checkpoint, mode, exclusion_id, pipeline, checkpoint.step, checkpoint.step)
+
+    def retrace(self, recipe: history.Recipe) -> None:
+        """Where the checkpoint is not on the way of the present history, fold from where the two part, to know the
+        figures and verdicts of its own. Where the log no longer reaches back as far, nothing is known of them."""
+        theirs, step = self.checkpoint.recipe, self.checkpoint.step
+        if history.begins_with(recipe, theirs, step):
+            return
+        older = Checkpoint.objects.defer("data").filter(shard=self.shard, step__lt=step).order_by("-step", "-id")
+        shared = (
+            each
+            for each in older
+            if history.begins_with(recipe, each.recipe, each.step)
+            and history.begins_with(theirs, each.recipe, each.step)
+        )
+        pipeline, self.since = Pipeline(self.pipeline.config), 0
+        for each in shared:
+            try:
+                pipeline, self.since = Pipeline.from_bytes(bytes(each.data)), each.step
+            except CheckpointCorrupt:
+                continue
+            break
+        try:
+            refold(pipeline, self.shard, theirs, self.since, step, self._note)
+        except LogIncomplete as error:
+            logger.warning("of the steps %d to %d no figures are known: %s", self.since + 1, step, error)
+            self.steps, self.judged, self.revised, self.decided = [], verdicts.Rows(), [], []
+        self.n_folded = self.n_excluded = self.n_predicted = self.n_hits = 0  # are of what comes after it
 
     def advance(self, to_step: int, on_events: Callable[[int], None] | None = None) -> None:
         """Fold what was recorded since, up to a step; `on_events` is told how many events. Raises LogIncomplete."""
@@ -82,9 +129,11 @@ class Way:
 
     def switch(self, row: Learner, stored: Checkpoint) -> None:
         """Let the learner go on from here; `row` is locked and stands at `at_step`, `stored` is not behind it."""
-        since = Step.objects.filter(shard=self.shard, number__gt=self.checkpoint.step, number__lte=self.at_step)
+        if stored.pk == row.checkpoint_id and stored.step < self.at_step:
+            stored = self.store()  # or a learner that is warm would not see that its steps since are no more
+        since = Step.objects.filter(shard=self.shard, number__gt=self.since, number__lte=self.at_step)
         since.update(first_ordinal=None, excluded=None)
-        Step.objects.bulk_update(self.steps, FIGURES, batch_size=BATCH)
+        self._write_steps()
         self._switch_verdicts()
         Learner.objects.filter(shard=self.shard).update(
             checkpoint=stored, recipe=self.recipe(row.step), n_reverts=F("n_reverts") + 1
@@ -109,7 +158,7 @@ class Way:
         self.n_excluded += len(folded.excluded)
         self.n_predicted += quality.n
         self.n_hits += quality.hits
-        verdicts.rows_of(
+        self.judged = verdicts.rows_of(
             first_ordinal=folded.first_ordinal,
             step=step.number,
             xid=folded.xid,
@@ -121,11 +170,26 @@ class Way:
         if len(result.revised):
             self.revised.append((step.number, result.revised))
 
+    def _write_steps(self) -> None:
+        for start in range(0, len(self.steps), BATCH):
+            part = self.steps[start : start + BATCH]
+            columns: list[list[Any]] = [[getattr(step, name) for step in part] for name in _FIGURES]
+            excluded = [f"{{{','.join(map(str, step.excluded))}}}" if step.excluded else None for step in part]
+            log.fetch(_UPDATE_STEPS, [[step.pk for step in part], log.nullable(excluded), *columns])
+
     def _switch_verdicts(self) -> None:
-        """What was said since the checkpoint is unsaid, and what is said now written."""
-        verdicts.forget_since(shard=self.shard, step=self.checkpoint.step)
+        """What was said since is unsaid, and what is said now written: words of one event in the order of steps."""
+        verdicts.forget_since(shard=self.shard, step=self.since)
         verdicts.insert(shard=self.shard, rows=self.judged)
-        steps = [step for step, revised in self.revised for _ in range(len(revised))]
-        verdicts.revise(shard=self.shard, steps=steps, revised=joined([revised for _, revised in self.revised]))
+        start = 0
         for step, decision in self.decided:
+            end = bisect_right(self.revised, step, key=lambda each: each[0])
+            self._revise(self.revised[start:end])
             verdicts.decide(shard=self.shard, step=step, decided=[decision])
+            start = end
+        self._revise(self.revised[start:])
+
+    def _revise(self, revised: Sequence[tuple[int, Revised]]) -> None:
+        if revised:
+            steps = [step for step, each in revised for _ in range(len(each))]
+            verdicts.revise(shard=self.shard, steps=steps, revised=joined([each for _, each in revised]))

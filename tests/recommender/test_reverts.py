@@ -1,7 +1,10 @@
 """The stop switch: frozen at once, thawed whole, and back to a state that never saw what is excluded."""
 
+from math import inf
+
 import numpy as np
 import pytest
+from django.conf import settings
 from django.db import transaction
 
 from recommender import control, learner, log, refold, reverts, verdicts
@@ -10,7 +13,7 @@ from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
 from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks
+from tests.recommender.logs import clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -132,6 +135,44 @@ def test_a_revert_can_be_reverted():
     revert(state, "replay")
     assert digest() == before
     assert learner.verify(Learner.objects.get().checkpoint) == before
+
+
+def test_back_on_a_history_given_up_its_steps_and_verdicts_are_its_own_again():
+    learned(ONE)
+    log.append(events(["bot-1", "bot-2", "ana"], ["x"] * 3, user_agent=["Googlebot/2.1", "Googlebot/2.1", None]))
+    learner.learn(0)
+    learned(THREE)
+    given_up = at_step(3)
+    kept = {"steps": list(Step.objects.order_by("number").values()), "verdicts": _verdicts()}
+    assert len(kept["verdicts"]) == 2
+    revert(at_step(1), "exclude", exclusion=control.exclusion(actors=["bot-1", "actor-41"]))
+    assert len(_verdicts()) == 1
+    learned(clicks(5, start=60))
+    revert(given_up, "drop")
+    assert list(Step.objects.filter(number__lte=3).order_by("number").values()) == kept["steps"]
+    assert _verdicts() == kept["verdicts"]
+
+
+def test_a_warm_learner_sees_a_drop_to_the_checkpoint_it_is_at(monkeypatch):
+    learned(ONE)
+    before = digest()
+    store = reverts.Way.store
+
+    def store_late(way):
+        stored = store(way)
+        if way.at_step == 1:
+            settings.CHECKPOINT_EVERY_S = 1e9
+            learner._warm[0].checkpoint_due_at = inf
+            learned(TWO)
+        return stored
+
+    monkeypatch.setattr(reverts.Way, "store", store_late)
+    revert(at_step(1), "drop")
+    assert digest() == before
+
+
+def _verdicts():
+    return list(EventVerdict.objects.order_by("ordinal").values_list("ordinal", "step", "seq", "verdict"))
 
 
 def test_a_preview_says_it_and_changes_nothing():
