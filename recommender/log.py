@@ -258,14 +258,15 @@ def _slice(fetched: tuple, limit: int) -> LogSlice:
     packed, actors, items, countries, *context, is_quiet = fetched
     rows = np.frombuffer(packed or b"", _ROW)
     sessions, ips, user_agents, referrers = (_texts(column) for column in context)
-    codes = [country_code(country) for country in countries.split("\n")] if rows.size else []
+    of_rows = countries.split("\n") if rows.size else []
+    codes = {country: country_code(country) for country in set(of_rows)}
     return LogSlice(
         xid=rows["xid"].astype(np.int64),
         seq=rows["seq"].astype(np.int64),
         received_ms=_to_unix_ms(rows["received"]),
         occurred_ms=_to_unix_ms(rows["occurred"]),
         kind=rows["kind"].astype(np.int8),
-        country=np.array(codes, np.int16),
+        country=np.fromiter((codes[country] for country in of_rows), np.int16, count=len(of_rows)),
         actors=actors.split("\n") if rows.size else [],
         items=items.split("\n") if rows.size else [],
         sessions=sessions,

@@ -74,7 +74,7 @@ def _work_out(revert: Revert) -> dict[str, Any]:
         way.advance(rows[way.shard].step, say)
         while _events_since(way, (row := Learner.objects.get(shard=way.shard)).step) > FEW_EVENTS:
             way.advance(row.step, say)
-    outcome = _describe(ways, [learner.restore(rows[way.shard]).pipeline for way in ways])
+    outcome = _describe(ways, list(rows.values()))
     outcome["took_s"] = round(time.monotonic() - began_at, 3)
     if revert.is_preview:
         _finish(revert, Revert.State.DONE, outcome=outcome)
@@ -94,15 +94,12 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     return outcome
 
 
-def _describe(ways: Sequence[Way], current: Sequence[Any]) -> dict[str, Any]:
+def _describe(ways: Sequence[Way], rows: Sequence[Learner]) -> dict[str, Any]:
     """What a revert changes: events, quality since the checkpoint, and the list of all items. (How long it took, and
     for how long of that learning was locked out, is added by `_work_out`.)"""
     steps = [Step.objects.filter(shard=way.shard, number__gt=way.checkpoint.step) for way in ways]
     sums = [each.aggregate(n=Sum("n_predicted", default=0), hits=Sum("n_hits", default=0)) for each in steps]
-    boards = {
-        "before": _board(current),
-        "after": _board([way.pipeline for way in ways]),
-    }
+    boards = {"before": _board_now(rows), "after": _board([way.pipeline for way in ways])}
     return {
         "events": sum(way.n_folded for way in ways),
         "excluded": sum(way.n_excluded for way in ways),
@@ -136,10 +133,20 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _board_now(rows: Sequence[Learner]) -> list[dict[str, Any]]:
+    """What readers see; where the view is empty, what they would. (Restoring a learner takes as long as folding what
+    it learned since its checkpoint, the view nothing.)"""
+    board = published.Reader(published.connect()).board("")
+    return _places(board) if board else _board([learner.restore(row).pipeline for row in rows])
+
+
 def _board(pipelines: Sequence[Any]) -> list[dict[str, Any]]:
     catalogue = Catalogue()
     catalogue.refresh()
-    board = build_boards(add_tallies([tally(each, {}) for each in pipelines]), catalogue.listings, 0)[""]
+    return _places(build_boards(add_tallies([tally(each, {}) for each in pipelines]), catalogue.listings, 0)[""])
+
+
+def _places(board: published.Board) -> list[dict[str, Any]]:
     return [{"item": item, "score": round(board.score(place), 6)} for place, item in enumerate(board.items[:SHOWN])]
 
 

@@ -40,7 +40,7 @@ WITH changed AS (
     WHERE s.id = t.id RETURNING 1
 )
 SELECT count(*) FROM changed
-"""
+"""  # noqa: S608 - names of our own
 
 logger = logging.getLogger(__name__)
 

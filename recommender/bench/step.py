@@ -17,7 +17,6 @@ from django.conf import settings
 
 from recommender.bench import stream
 from recommender.bench.results import Row
-from recommender.core.events import Kind
 from recommender.core.pipeline import Config, Pipeline
 
 BATCH = 4096
@@ -25,7 +24,6 @@ BUDGET = 50_000
 REAL_LOG = "globo_news.parquet"
 MAX_ROWS = 1_000_000
 STREAM_RATE = 20_000  # events a second of the generated stream's own time
-_KIND_CODES = np.array([Kind.CLICK, Kind.VIEW, Kind.LIKE, Kind.EXPOSURE], np.int8)
 
 
 def measure(*, seed: int, seconds: float) -> Iterator[Row]:
@@ -100,7 +98,7 @@ def _generated(seed: int) -> Iterator[dict[str, Any]]:
             "received_ms": 1_700_000_000_000 + (start + np.arange(n)) * 1000 // STREAM_RATE,
             "actors": [f"a{actor}" for actor in made.actor[rows].tolist()],
             "items": [f"item-{item}" for item in made.item[rows].tolist()],
-            "kind": _KIND_CODES[made.kind[rows]],
+            "kind": stream.KIND_CODES[made.kind[rows]],
         }
 
 

@@ -10,12 +10,15 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from recommender.core.events import Kind
+
 N_ITEMS = 20_000
 EVENTS_AN_ACTOR = 8  # as in a national news site's log
 LABEL = b"@@@@@@@@"
 TIME = b"9999999999.999"  # where occurred_at goes; a label of its own length
 
-_KINDS = ("click", "view", "like", "exposure")
+KIND_CODES = np.array([Kind.CLICK, Kind.VIEW, Kind.LIKE, Kind.EXPOSURE], np.int8)
+_KINDS = tuple(Kind(code).name.lower() for code in KIND_CODES.tolist())
 _SHARES = (0.7, 0.2, 0.05, 0.05)
 _COUNTRIES = ("DE", "FR", "GB", "US", "PL", "ES", "IT", "NL")
 _AGENTS = (
@@ -63,6 +66,21 @@ def fill(body: bytes, *, label: int, at: float) -> bytes:
     return body.replace(LABEL, b"%08x" % label).replace(TIME, b"%14.3f" % at)
 
 
+def address(actor: int) -> str:
+    """Where an actor comes from."""
+    return f"10.{actor % 200}.{actor // 200 % 250}.{1 + actor % 250}"
+
+
+def agent(actor: int) -> str:
+    """An actor's browser."""
+    return _AGENTS[actor % len(_AGENTS)]
+
+
+def country(actor: int) -> str:
+    """An actor's country."""
+    return _COUNTRIES[actor % len(_COUNTRIES)]
+
+
 def _event(row: int, actor: int, item: int, kind: int) -> dict[str, object]:
     label = LABEL.decode()
     return {
@@ -73,9 +91,9 @@ def _event(row: int, actor: int, item: int, kind: int) -> dict[str, object]:
         "occurred_at": TIME.decode(),
         "session": f"s{actor}",
         "context": {
-            "ip": f"10.{actor % 200}.{actor // 200 % 250}.{1 + actor % 250}",
-            "user_agent": _AGENTS[actor % len(_AGENTS)],
+            "ip": address(actor),
+            "user_agent": agent(actor),
             "referrer": "https://search.example/",
-            "country": _COUNTRIES[actor % len(_COUNTRIES)],
+            "country": country(actor),
         },
     }

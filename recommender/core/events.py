@@ -124,6 +124,7 @@ class Encoder:
         self._secret = secret
         self._known: dict[str, int] = {}
         self._networks: dict[str, int] = {}
+        self._addresses: dict[str | None, int] = {}
 
     def key(self, name: str) -> int:
         """The key of one id, in [0, 2**64); 0.8 us when it is new."""
@@ -180,7 +181,8 @@ class Encoder:
         n = len(received_ms)
         declared = np.zeros(n, np.bool_) if is_automated is None else np.asarray(is_automated, np.bool_)
         if user_agents is not None:
-            declared = declared | np.fromiter((is_declared(agent) for agent in user_agents), np.bool_, count=n)
+            says = {agent: is_declared(agent) for agent in set(user_agents)}
+            declared = declared | np.fromiter((says[agent] for agent in user_agents), np.bool_, count=n)
         return EventBatch(
             received_ms,
             occurred_ms,
@@ -199,14 +201,24 @@ class Encoder:
     def _network_keys(self, ips: Texts | None, n: int) -> NDArray[np.uint64]:
         if ips is None:
             return np.zeros(n, np.uint64)
-        networks = (network_of(ip) for ip in ips)
-        return np.fromiter((self.network_key(each) if each else 0 for each in networks), np.uint64, count=n)
+        known = self._addresses
+        return np.fromiter((known[ip] if ip in known else self._address_key(ip) for ip in ips), np.uint64, count=n)
+
+    def _address_key(self, ip: str | None) -> int:
+        network = network_of(ip)
+        key = self.network_key(network) if network else 0
+        if len(self._addresses) >= N_CACHED:
+            self._addresses.clear()
+        self._addresses[ip] = key
+        return key
 
     def _context_keys(self, texts: Texts | None, n: int, empty: int = 0) -> NDArray[np.uint64]:
         if texts is None:
             return np.zeros(n, np.uint64)
-        keys = (0 if text is None else self.key(text) if text else empty for text in texts)
-        return np.fromiter(keys, np.uint64, count=n)
+        known: dict[str | None, int] = {None: 0, "": empty}  # of this batch: sessions, agents repeat
+        for text in set(texts).difference(known):
+            known[text] = self.key(text or "")
+        return np.fromiter((known[text] for text in texts), np.uint64, count=n)
 
 
 @lru_cache(maxsize=65_536)

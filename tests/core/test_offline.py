@@ -1,6 +1,6 @@
 """A checkpoint is all a device needs: without a network, a database or Django it serves and learns on.
 
-    server ──checkpoint──> file ──> device: board, learn, gather ──> file ──> server, later: each event at its own time
+server ──checkpoint──> file ──> device: board, learn, gather ──> file ──> server, later: each event at its own time
 """
 
 import json

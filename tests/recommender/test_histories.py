@@ -1,7 +1,7 @@
 """Whatever is learned, decided, reverted, frozen and lost in between: state, steps and verdicts are the history's.
 
-Random walks through what can be done to a learner, on a town that is under attack. After each act everything stored is
-compared with one fold of the final history from nothing.
+Random walks through what can be done to a learner, on a town that is under attack. After each act everything stored
+is compared with one fold of the final history from nothing.
 """
 
 import random
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from django.db import connection
 
 from recommender import control, keyed, learner, log, reverts
 from recommender.core.decisions import Ruling
@@ -51,7 +50,9 @@ class Town:
         part = self._rows[self._at : self._at + n]
         self._at += len(part)
         received, _, actors, items, kinds, _ = zip(*part, strict=True)
-        log.fetch(_AT, [[ms + self._shift_ms for ms in received], [int(each) for each in kinds], list(actors), list(items)])
+        log.fetch(
+            _AT, [[ms + self._shift_ms for ms in received], [int(each) for each in kinds], list(actors), list(items)]
+        )
 
     def append_until(self, second):
         self.append(sum(row[0] < T0 + 1000 * second for row in self._rows) - self._at)
@@ -61,7 +62,7 @@ class Walk:
     """Acts drawn at random; each is done and leaves everything consistent."""
 
     def __init__(self, seed):
-        self.rng = random.Random(seed)  # noqa: S311
+        self.rng = random.Random(seed)
         self.town = Town()
         self.done = []
 
@@ -121,8 +122,8 @@ class Walk:
 
 
 def words_of_history(row):
-    """One fold of the learner's history from nothing: its digest, the last word on events by `seq` where there was one,
-    those on which there were several after the first, and the figures of its steps."""
+    """One fold of the learner's history from nothing: its digest, the last word on events by `seq` where there was
+    one, those on which there were several after the first, and the figures of its steps."""
     pipeline = Pipeline(learner.configured())
     words, ordinal_at, figures, said = {}, {}, {}, Counter()
 
@@ -147,7 +148,8 @@ def words_of_history(row):
 
 
 def check(several_before):
-    """Of an event on which there were several words, a revert to between them knows the first and the last only. Returns how many have a verdict stored."""
+    """Returns how many events have a verdict stored. Of an event on which there were several words, a revert to
+    between them knows the first and the last only."""
     learner.learn(0)
     row = Learner.objects.get()
     assert learner.verify(row.checkpoint) == row.checkpoint.digest

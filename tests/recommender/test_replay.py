@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from django.core.management import CommandError, call_command
 
+from tests.streams import pushes
+
 DATA = Path(os.environ.get("GROUNDSWELL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -58,6 +60,19 @@ def test_excluded_actors_leave_no_trace(tmp_path):
     never.write_parquet(tmp_path / "never.parquet")
     assert 0 < excluded["events"] < 3000
     assert excluded["digest"] == run(tmp_path / "never.parquet", out=tmp_path / "2")["digest"]
+
+
+def test_attackers_that_were_held_and_retracted_leave_no_trace_either(tmp_path):
+    rows = pushes(n_events=6000, n_actors=150).rows
+    frame = pl.DataFrame({"ts": [row[0] / 1000 for row in rows], "actor": [row[2] for row in rows]})
+    frame = frame.with_columns(item=pl.Series([row[3] for row in rows]))
+    frame.write_parquet(tmp_path / "attacked.parquet")
+    frame.filter(~pl.col("actor").str.starts_with("mal-")).write_parquet(tmp_path / "log.parquet")
+    (tmp_path / "actors").write_text("\n".join(f"mal-{bot}" for bot in range(40)))
+    attacked = run(tmp_path / "attacked.parquet", out=tmp_path / "1")
+    assert attacked["verdicts"]["was_held"] + attacked["verdicts"]["quarantine"] > 0
+    without = run(tmp_path / "attacked.parquet", out=tmp_path / "2", exclude_actors=tmp_path / "actors")
+    assert without["digest"] == run(tmp_path / "log.parquet", out=tmp_path / "3")["digest"] != attacked["digest"]
 
 
 def test_labels_score_the_verdicts_and_are_never_learned(tmp_path):

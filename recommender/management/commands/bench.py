@@ -16,12 +16,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from rich.console import Console
 
-from recommender.bench import drift, freshness, ingest, results, rig, step, trending
+from recommender.bench import drift, freshness, ingest, results, revert, rig, step, trending
 from recommender.client import Refused
 from recommender.management.server import key_of
 
 MEASURES = ("step", "ingest", "freshness", "trending")
-SLOW = ("drift",)  # only where asked for: ten minutes, and a matter of quality, not of this machine
+SLOW = ("drift", "revert")  # only where asked for: ten minutes of quality, not of this machine; two of a revert
 BUSY = 0.25  # load average of a core, before, past which figures are doubtful
 WIDTH = 110  # the table is not cut where there is no terminal, as in a log
 _ON_A_RIG = {"ingest": ingest.measure, "freshness": freshness.measure, "trending": trending.measure}
@@ -35,13 +35,16 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES + SLOW), help="Default: all but drift.")
+        parser.add_argument(
+            "measures", nargs="*", metavar="|".join(MEASURES + SLOW), help="Default: all but drift and revert."
+        )
         parser.add_argument("--seconds", type=float, default=8.0, help="Length of each phase of load, 1 to 60 (8).")
         parser.add_argument(
             "--json", type=Path, metavar="FILE", help="Write the rows there, and what they depend on."
         )
         parser.add_argument("--seed", type=int, default=1, help="Of the generated events (1).")
         parser.add_argument("--limit", type=int, help="Rows of the real log that drift reads (all).")
+        parser.add_argument("--events", type=int, default=revert.N_EVENTS, help="That a revert replays (300,000).")
         parser.add_argument(
             "--url", help="Measure this server, on this machine, instead; its lists fill with bench items."
         )
@@ -93,6 +96,13 @@ class Command(BaseCommand):
         if "drift" in chosen:
             tell("measuring drift")
             yield from drift.measure(seed=seed, path=step.real_log(), limit=options["limit"])
+        if "revert" in chosen:
+            if options["url"]:
+                raise CommandError("revert changes a model's history: it is measured without --url only.")
+            tell("measuring revert")
+            with rig.start(seed=seed) as server:
+                context |= _database()
+                yield from revert.measure(server, n_events=options["events"])
         on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
         if not on_a_rig:
             return

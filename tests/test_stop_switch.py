@@ -1,0 +1,319 @@
+"""The stop switch under fire: whoever is killed at whatever moment, a learner's history is the old or the new, whole.
+
+appending thread ──> log        learner process, killed and started again       reader thread: a board, every time
+revert process ──SIGKILL at a chosen call──> what is stored ──> the next worker ──> the digest of a fold that
+                                                                                     never had what is excluded
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from math import inf
+
+import numpy as np
+import pytest
+from django.db import connection
+from django.db.utils import Error as DatabaseError
+
+from recommender import control, learner, log, published, refold, reverts
+from recommender.core.pipeline import Pipeline
+from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
+from tests.recommender.logs import events
+from tests.services import PRIVATE
+from tests.supervised import BASE_DIR, wait_for
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
+
+CRAWLER = "Googlebot/2.1 (+http://www.google.com/bot.html)"
+BEFORE, SINCE = 4, 12  # batches learned before the checkpoint, and after
+MAL = [f"mal-{number}" for number in range(30)]
+
+_DJANGO = "import os, signal, sys, django; django.setup()\n"
+LEARN = (
+    _DJANGO
+    + """
+import time
+from recommender import tasks
+print("up", flush=True)
+while True:
+    tasks.learn(0)
+    time.sleep(0.02)
+"""
+)
+# Runs what is asked for and dies as by kill -9 at the n-th call of a function, before or after it, or stands still.
+REVERT = (
+    _DJANGO
+    + """
+import importlib
+from recommender import reverts
+module, _, names = sys.argv[1].partition(":")
+*path, name = names.split(".")
+owner = importlib.import_module(module)
+for each in path:
+    owner = getattr(owner, each)
+real, left = getattr(owner, name), int(sys.argv[3])
+
+def hooked(*args, **more):
+    global left
+    left -= 1
+    if sys.argv[2] == "after":
+        result = real(*args, **more)
+    if left == 0 and sys.argv[2] == "pause":
+        print("here", flush=True)
+        signal.pause()
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result if sys.argv[2] == "after" else real(*args, **more)
+
+setattr(owner, name, hooked)
+reverts.run_next()
+"""
+)
+
+
+def batch(number):
+    """Readers, a crawler, and Mal's accounts, who push one item."""
+    actors = [f"reader-{(17 * number + each) % 300}" for each in range(170)] + MAL
+    items = [f"item-{(number + each) % 23}" for each in range(170)] + ["push"] * len(MAL)
+    agents = [CRAWLER if each % 40 == 0 else "Mozilla/5.0" for each in range(200)]
+    return events(actors, items, user_agent=agents)
+
+
+class Stream(threading.Thread):
+    """Appends batches until told to stop; a batch that fails is tried again."""
+
+    def __init__(self, first):
+        super().__init__()
+        self._number, self._is_over = first, threading.Event()
+        self.n_appended = 0
+
+    def run(self):
+        while not self._is_over.wait(0.1):
+            try:
+                log.append(batch(self._number))
+            except DatabaseError:
+                connection.close()
+                continue
+            self.n_appended += 200
+            self._number += 1
+        connection.close()
+
+    def stop(self):
+        self._is_over.set()
+        self.join()
+
+
+class Readers(threading.Thread):
+    """Reads the list as a web process does, and counts what is not a whole one."""
+
+    def __init__(self):
+        super().__init__()
+        self._is_over, self.n_read, self.n_bad = threading.Event(), 0, 0
+
+    def run(self):
+        store = published.connect()
+        while not self._is_over.wait(0.005):
+            board = published.Reader(store).board("")
+            self.n_bad += board is None or not 0 < len(board.items) == len(board.counts)
+            self.n_read += 1
+        store.close()
+
+    def stop(self):
+        self._is_over.set()
+        self.join()
+
+
+def start(code, env, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=BASE_DIR,
+        env=env | {"DJANGO_SETTINGS_MODULE": "config.settings", "CHECKPOINT_EVERY_S": "0.5"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def restarted(working, env):
+    """A learner in place of one that is killed."""
+    working.kill()
+    working.communicate()
+    learning = start(LEARN, env)
+    assert learning.stdout.readline() == b"up\n"
+    return learning
+
+
+def stored():
+    """What a revert changes, as it stands in the database."""
+    row = Learner.objects.values("recipe", "checkpoint_id", "n_reverts", "xid", "seq", "step").get()
+    steps = list(Step.objects.order_by("number").values_list("number", "first_ordinal", "excluded", "n_admitted"))
+    return row, steps, list(EventVerdict.objects.order_by("ordinal").values_list("ordinal", "seq", "verdict"))
+
+
+def clean_fold(after_step):
+    """Of a pipeline that was never sent what Mal did after a step, in the same steps: the digest, the number of each
+    step's first event, the events that are not admitted."""
+    pipeline, ordinals, verdicts = Pipeline(learner.configured()), {}, {}
+    for step in Step.objects.order_by("number"):
+        part = log.read_step(step)
+        is_kept = [step.number <= after_step or actor not in MAL for actor in part.actors]
+        rows = np.flatnonzero(is_kept)
+        ordinals[step.number] = pipeline.n_events
+        result = pipeline.step(refold.encode(pipeline, part).take(rows))
+        for row in np.flatnonzero(result.verdicts.verdict).tolist():
+            verdicts[ordinals[step.number] + row] = int(result.verdicts.verdict[row])
+        verdicts.update(zip(result.revised.ordinal.tolist(), result.revised.verdict.tolist(), strict=True))
+    return pipeline.digest(), ordinals, {ordinal: verdict for ordinal, verdict in verdicts.items() if verdict}
+
+
+def assert_is_the_history_of(row, after_step):
+    """Learner, steps and verdicts say what a clean fold of the same log does."""
+    digest, ordinals, verdicts = clean_fold(after_step)
+    assert learner.restore(row).pipeline.digest() == digest
+    assert dict(Step.objects.values_list("number", "first_ordinal")) == ordinals
+    assert dict(EventVerdict.objects.exclude(verdict=0).values_list("ordinal", "verdict")) == verdicts
+    assert learner.verify(row.checkpoint) == row.checkpoint.digest
+
+
+@pytest.fixture
+def town(settings, monkeypatch):
+    """Learned batches, a checkpoint after the first of them."""
+    settings.STEP_EVENTS, settings.PUBLISH_EVERY_S, settings.CHECKPOINT_EVERY_S = 400, 0.0, 0.0
+    monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
+    monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
+    learner._warm.clear()
+    for number in range(BEFORE + SINCE):
+        log.append(batch(number))
+        learner.learn(0)
+    learner._warm.clear()
+    yield Checkpoint.objects.get(step=BEFORE)
+    learner._warm.clear()
+
+
+def ask(checkpoint):
+    return control.ask_for_revert(
+        checkpoint_id=checkpoint.pk, mode="exclude", exclusion=control.exclusion(actors=MAL), is_preview=False
+    )
+
+
+def finish(asked):
+    wait_for(reverts.run_next)  # the server lets go of a killed worker's lock within moments
+    asked.refresh_from_db()
+    assert asked.state == Revert.State.DONE, asked.error
+
+
+@pytest.mark.parametrize(
+    ("call", "when", "nth", "is_switched"),
+    [
+        ("recommender.ways:Way._note", "before", 5, False),  # folding
+        ("recommender.ways:Way.store", "after", 1, False),  # a checkpoint that nobody asked for is left
+        ("recommender.verdicts:forget_since", "after", 1, False),
+        ("recommender.ways:Way.switch", "after", 1, False),  # all written, nothing committed
+        ("recommender.reverts:_finish", "after", 1, False),  # the last statement before the commit
+        ("recommender.reverts:_work_out", "after", 1, True),  # right after the commit
+    ],
+)
+def test_a_killed_revert_has_changed_nothing_or_everything(town, server_env, call, when, nth, is_switched):
+    before, asked = stored(), ask(town)
+    killed = start(REVERT, server_env, call, when, str(nth))
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    row = Learner.objects.get()
+    if is_switched:
+        assert row.n_reverts == 1
+        assert not reverts.run_next()  # it is done
+    else:
+        assert stored() == before
+        finish(asked)
+    row.refresh_from_db()
+    assert (row.n_reverts, row.n_events) == (1, 200 * (BEFORE + SINCE))
+    assert_is_the_history_of(row, BEFORE)
+
+
+def test_a_server_that_crashes_in_the_middle_of_a_switch_has_the_old_history(town, server_env):
+    if "DATABASE_URL" not in os.environ.get(PRIVATE, "").split():
+        pytest.skip("somebody named the server; only our own is killed")
+    before, asked = stored(), ask(town)
+    paused = start(REVERT, server_env, "recommender.reverts:_finish", "pause", "1")  # all written, nothing committed
+    assert paused.stdout.readline() == b"here\n"
+    (pid,) = log.fetch("SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'", [])
+    os.kill(pid, signal.SIGKILL)  # PostgreSQL ends all its sessions and recovers from its log
+    wait_for(_answers)
+    paused.kill()
+    paused.communicate()
+    assert stored() == before
+    finish(asked)
+    assert_is_the_history_of(Learner.objects.get(), BEFORE)
+
+
+def _answers():
+    connection.close()
+    try:
+        return Learner.objects.exists()
+    except DatabaseError:
+        return False
+
+
+def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_readers_have_their_list(town, server_env):
+    stream, readers = Stream(BEFORE + SINCE), Readers()
+    working = start(LEARN, server_env)
+    assert working.stdout.readline() == b"up\n"
+    stream.start()
+    readers.start()
+    try:
+        asked = ask(town)
+        rng = np.random.default_rng(1)
+        for _ in range(3):  # at random moments, learner and revert in turns
+            reverting = start(REVERT, server_env, "recommender.ways:Way._note", "before", "100000")
+            time.sleep(rng.uniform(1.0, 2.5))
+            reverting.kill()
+            reverting.communicate()
+            working = restarted(working, server_env)
+            is_old = Learner.objects.get().n_reverts == 0
+            assert is_old == (Learner.objects.get().recipe == [[1, None, None]])
+        control.freeze()
+        working.kill()
+        working.communicate()
+        if Revert.objects.get().state != Revert.State.DONE:
+            finish(asked)
+        working = start(LEARN, server_env)
+        assert working.stdout.readline() == b"up\n"
+        assert Learner.objects.get().state == Learner.State.FROZEN
+        control.thaw()
+        working.kill()
+        working.communicate()
+        working = start(LEARN, server_env)
+        stream.stop()
+        n_events = 200 * (BEFORE + SINCE) + stream.n_appended
+        wait_for(lambda: Learner.objects.get().n_events == n_events)
+    finally:
+        stream.stop()
+        readers.stop()
+        working.kill()
+        working.communicate()
+    assert_switched_while_learning(n_events)
+    assert readers.n_read > 100
+    assert readers.n_bad == 0
+
+
+def assert_switched_while_learning(n_events):
+    """One revert, at whatever step, and every event learned once but those of Mal's between checkpoint and switch."""
+    row = Learner.objects.get()
+    assert (row.n_reverts, row.n_events) == (1, n_events)
+    assert sum(Step.objects.values_list("n_events", flat=True)) == n_events
+    switched_at = row.recipe[1][1]
+    assert row.recipe == [
+        [1, BEFORE, None],
+        [BEFORE + 1, switched_at, row.recipe[1][2]],
+        [switched_at + 1, None, None],
+    ]
+    pipeline = Pipeline(learner.configured())
+    for step in Step.objects.order_by("number"):
+        part = log.read_step(step)
+        out = MAL if BEFORE < step.number <= switched_at else ()
+        rows = np.flatnonzero([actor not in out for actor in part.actors])
+        assert step.first_ordinal == pipeline.n_events
+        pipeline.step(refold.encode(pipeline, part).take(rows))
+    assert learner.restore(row).pipeline.digest() == pipeline.digest()
