@@ -83,9 +83,9 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     with transaction.atomic():
         locked = {row.shard: row for row in Learner.objects.select_for_update().order_by("shard")}
         locked_at = time.monotonic()
-        for way, checkpoint in zip(ways, stored, strict=True):
+        for place, way in enumerate(ways):
             way.advance(locked[way.shard].step)
-            way.switch(locked[way.shard], checkpoint)
+            stored[place] = way.switch(locked[way.shard], stored[place])
         outcome["events"] = sum(way.n_folded for way in ways)
         outcome["digests"] = [checkpoint.digest for checkpoint in stored]
         outcome["locked_s"] = round(time.monotonic() - locked_at, 3)

@@ -127,8 +127,9 @@ class Way:
             self.pipeline, self.shard, self.at_step, position, self.recipe(self.at_step), self.checkpoint.pk
         )
 
-    def switch(self, row: Learner, stored: Checkpoint) -> None:
-        """Let the learner go on from here; `row` is locked and stands at `at_step`, `stored` is not behind it."""
+    def switch(self, row: Learner, stored: Checkpoint) -> Checkpoint:
+        """Let the learner go on from here; `row` is locked and stands at `at_step`, `stored` is not ahead of it.
+        Returns what is the learner's checkpoint then."""
         if stored.pk == row.checkpoint_id and stored.step < self.at_step:
             stored = self.store()  # or a learner that is warm would not see that its steps since are no more
         since = Step.objects.filter(shard=self.shard, number__gt=self.since, number__lte=self.at_step)
@@ -138,6 +139,7 @@ class Way:
         Learner.objects.filter(shard=self.shard).update(
             checkpoint=stored, recipe=self.recipe(row.step), n_reverts=F("n_reverts") + 1
         )
+        return stored
 
     def _note(self, folded: Folded) -> None:
         step, result = folded.step, folded.result
