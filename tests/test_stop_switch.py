@@ -187,6 +187,7 @@ def town(settings, monkeypatch):
     for number in range(BEFORE + SINCE):
         log.append(batch(number))
         learner.learn(0)
+        Checkpoint.objects.filter(step=BEFORE).update(is_pinned=True)
     learner._warm.clear()
     yield Checkpoint.objects.get(step=BEFORE)
     learner._warm.clear()
