@@ -130,7 +130,8 @@ class Way:
     def switch(self, row: Learner, stored: Checkpoint) -> Checkpoint:
         """Let the learner go on from here; `row` is locked and stands at `at_step`, `stored` is not ahead of it.
         Returns what is the learner's checkpoint then."""
-        if stored.pk == row.checkpoint_id and stored.step < self.at_step:
+        is_kept = Checkpoint.objects.select_for_update().filter(pk=stored.pk).exists()  # it may be thinned out by now
+        if not is_kept or (stored.pk == row.checkpoint_id and stored.step < self.at_step):
             stored = self.store()  # or a learner that is warm would not see that its steps since are no more
         since = Step.objects.filter(shard=self.shard, number__gt=self.since, number__lte=self.at_step)
         since.update(first_ordinal=None, excluded=None)

@@ -274,3 +274,19 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
 def test_a_decision_on_events_that_are_gone_is_refused():
     with pytest.raises(NotFound):
         control.release(positions=[Position(1, 2**40)], since_ms=0)
+
+
+def test_a_state_thinned_out_before_the_switch_is_stored_again(monkeypatch):
+    learned(ONE, TWO, THREE)
+    store, gone = reverts.Way.store, []
+
+    def store_and_lose(way):
+        stored = store(way)
+        if not gone:
+            gone.append(Checkpoint.objects.filter(pk=stored.pk).delete())
+        return stored
+
+    monkeypatch.setattr(reverts.Way, "store", store_and_lose)
+    revert(at_step(1), "exclude", exclusion=control.exclusion(windows=[("mal's", 0, 2**50)]))
+    assert gone
+    assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))
