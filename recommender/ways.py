@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db.models import F
 
-from recommender import history, learner, verdicts
+from recommender import history, learner, verdicts, watching
 from recommender.core.evaluation import Quality
 from recommender.core.pipeline import Pipeline
 from recommender.core.results import Revised, joined
@@ -23,7 +23,8 @@ from recommender.refold import Folded, refold
 BATCH = 2000  # rows written in one statement
 FIGURES = (
     *("first_ordinal", "excluded", "n_admitted", "n_held", "n_quarantined", "n_released", "n_retracted"),
-    *("n_unjudged", "n_predicted", "n_hits", "reciprocal_ranks"),
+    *("n_unjudged", "n_predicted", "n_hits", "reciprocal_ranks", "n_trusted", "n_trusted_hits", "n_canary"),
+    *("n_canary_hits", "alarm", "changed_ms"),
 )
 
 
@@ -97,9 +98,7 @@ class Way:
             "first_ordinal": folded.first_ordinal,
             "excluded": folded.excluded.tolist() or None,
             "n_admitted": result.n_admitted,
-            "n_predicted": quality.n,
-            "n_hits": quality.hits,
-            "reciprocal_ranks": quality.reciprocal_ranks,
+            **watching.figures(result),
             **verdicts.counts(result),
         }
         for name, value in figures.items():
