@@ -115,6 +115,11 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     return n_learned
 
 
+def warm(shard: int) -> Warm | None:
+    """What is in memory of a shard, in the process that learns it; for looking at."""
+    return _warm.get(shard)
+
+
 def forget() -> None:
     """Drop what is warm in this process; the next wake restores it."""
     _warm.clear()
