@@ -8,16 +8,17 @@
 Who can move a monitor can use it (attack A17: noise, to stop the site just before something happens). So:
 
 - **Two signals.** The drift detectors' stop is a pair of tests on misses, and whoever sends misses moves it. A freeze
-  asks, besides, for one figure about something else (`CONFIRMING`), above its own normal of the last day: the secret
-  panel misses more, actors who earned little stand behind the list, the screen stops more than it used to, more
+  asks, besides, for one figure about something else: the secret panel misses more than the others, or, above their
+  own normal of late (`CONFIRMING`), actors who earned little stand behind the list, the screen stops more than it used to, more
   comes to stand just below what it stops.
 - **A budget.** Whatever anybody sends, `budget_s` seconds of an hour are spent frozen, and `freezes_a_day` times in
   24 hours; past that there are alarms only. A freeze lasts what is left of the budget; nothing can be learned to be
   well while nothing is learned, so healthy means: the history was repaired (a revert) since.
 - **People first.** What a person froze, only a person thaws.
 
-Normal is what 99 of 100 minutes of the last day stayed below, with something to spare; not the mean, because figures
-of an hour are skewed. With less than MIN_MINUTES known nothing is above normal, and nothing is frozen.
+Normal is what 99 of 100 minutes stayed below, with something to spare; not the mean, because figures of an hour are
+skewed. Beside a stop it is of the three hours before the change, else of a day. With less than MIN_MINUTES known
+nothing is above normal, and nothing is frozen.
 """
 
 from collections import deque
@@ -32,14 +33,15 @@ from recommender.core.drift import Level
 MINUTE_MS = 60_000
 MIN_MINUTES = 30
 KEPT_MINUTES = 1440
+RECENT_MS = 3 * 3_600_000  # normal beside a stop: by night other people read than by day
 LEAST_S = 5.0  # a freeze shorter than this is not worth its noise
 LATENCY_S = 2.0  # a freeze ends so long before its budget, because somebody has to come by and end it
 CANARY_Z, MIN_CANARIES = 2.5, 20
 
 # How far above its normal a figure must be to confirm a stop, and to be an alarm by itself.
-CONFIRMING = {"low_trust_share": 0.05, "pressure": 1.0, "quarantine_share": 0.01}
-ALARMING = {"low_trust_share": 0.15, "pressure": 4.0, "quarantine_share": 0.05, "held_share": 0.05, "top_share": 0.2}
-THIN = 0.25  # of the least it usually is, at which the cheapest place is an alarm
+CONFIRMING = {"low_trust_share": 0.15, "pressure": 1.0, "quarantine_share": 0.01}
+ALARMING = {"low_trust_share": 0.2, "pressure": 4.0, "quarantine_share": 0.05, "held_share": 0.05, "top_share": 0.2}
+THIN = 0.1  # of the least it usually is, at which the cheapest place is an alarm
 
 WORDS = {
     "low_trust_share": "of the list's mass stands on actors who earned little",
@@ -62,21 +64,36 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """Predictions for the canary panel and hits among them, since the estimated change and in the hour before."""
+class Rate:
+    """Predictions, and hits among them."""
 
     n: int = 0
     hits: int = 0
-    n_before: int = 0
-    hits_before: int = 0
+
+    @property
+    def value(self) -> float:
+        """With one of each more, so that it is never 0 or 1."""
+        return (self.hits + 1) / (self.n + 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The canary panel beside everybody: since the estimated change, and in the hour before."""
+
+    canary: Rate = Rate()
+    everybody: Rate = Rate()
+    canary_before: Rate = Rate()
+    everybody_before: Rate = Rate()
 
     @property
     def z(self) -> float:
-        """By how many standard errors more of them miss now; 0 where too few are known."""
-        if self.n < MIN_CANARIES or self.n_before < MIN_CANARIES:
+        """By how many standard errors the panel hits less than everybody does, by the difference it usually has to
+        them; 0 where too few are known. A change of the news moves both; who hits his own items moves one."""
+        if min(self.canary.n, self.canary_before.n) < MIN_CANARIES:
             return 0.0
-        rate = (self.hits_before + 1) / (self.n_before + 2)
-        return float((self.n * rate - self.hits) / sqrt(self.n * rate * (1 - rate)))
+        usual = self.canary_before.value - self.everybody_before.value
+        rate = min(0.99, max(0.01, self.everybody.value + usual))
+        return (self.canary.n * rate - self.canary.hits) / sqrt(self.canary.n * rate * (1 - rate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +154,9 @@ class Normal:
         if not self._rows or stream_ms // MINUTE_MS > self._rows[-1][0] // MINUTE_MS:
             self._rows.append((stream_ms, {name: float(figures[name]) for name in (*ALARMING, "least_trust")}))
 
-    def usual(self, name: str, before_ms: int, share: float = 0.99) -> float | None:
-        """What this share of the minutes before a time stayed below; None where too few are known."""
-        values = [row[name] for at_ms, row in self._rows if at_ms < before_ms]
+    def usual(self, name: str, before_ms: int, *, since_ms: int = 0, share: float = 0.99) -> float | None:
+        """What this share of the minutes between two times stayed below; None where too few are known."""
+        values = [row[name] for at_ms, row in self._rows if since_ms <= at_ms < before_ms]
         if len(values) < MIN_MINUTES:
             return None
         return float(np.quantile(values, share))
@@ -175,10 +192,10 @@ def confirmations(signals: Signals, normal: Normal) -> list[str]:
     """What agrees with a stop, in words."""
     found = []
     if signals.panel.z >= CANARY_Z:
-        panel = signals.panel
-        found.append(f"the canary panel misses more ({panel.n - panel.hits} of {panel.n})")
+        canary = signals.panel.canary
+        found.append(f"the canary panel misses more than the others ({canary.n - canary.hits} of {canary.n})")
     for name, least in CONFIRMING.items():
-        if text := _above(name, least, signals, normal):
+        if text := _above(name, least, signals, normal, RECENT_MS):
             found.append(text)
     return found
 
@@ -201,7 +218,7 @@ def _alarms(signals: Signals, rules: Rules, normal: Normal) -> tuple[Alarmed, ..
         for name, least in ALARMING.items()
         if (text := _above(name, least, signals, normal))
     ]
-    usual = normal.usual("least_trust", signals.stream_ms, 0.01)
+    usual = normal.usual("least_trust", signals.stream_ms, share=0.01)
     thinnest = signals.figures["least_trust"]
     if usual and thinnest < THIN * usual:
         text = f"The cheapest of the first ten places costs {thinnest:.2f} in trust, usually at least {usual:.2f}."
@@ -211,11 +228,12 @@ def _alarms(signals: Signals, rules: Rules, normal: Normal) -> tuple[Alarmed, ..
     return tuple(found)
 
 
-def _above(name: str, least: float, signals: Signals, normal: Normal) -> str:
+def _above(name: str, least: float, signals: Signals, normal: Normal, span_ms: int | None = None) -> str:
     """In words, where a figure is above its normal by so much; of an alarm, what was normal before the change."""
     if signals.figures is None:
         return ""
-    usual = normal.usual(name, signals.changed_ms or signals.stream_ms)
+    until_ms = signals.changed_ms or signals.stream_ms
+    usual = normal.usual(name, until_ms, since_ms=until_ms - span_ms if span_ms else 0)
     value = float(signals.figures[name])
     if usual is None or value <= usual + least:
         return ""

@@ -5,8 +5,8 @@
         ──> thaw ──> the rest of the honest stream                                            digest ─┐
     the honest stream alone ──> another learner, which never got the attack                   digest ─┴─ equal?
 
-The screen is off, or there would be little to tell: this is about what happens when it was got past. Time is
-rebased, so that three days pass in a minute, and the stream ends now. What is asked of the story is checked, each
+The screen is off, or there would be little to tell: this is about what happens when it was got past; and no story
+breaks, for at five minutes a step each would look like a change. The flood ends when learning stops. Time is rebased, so that three days pass in a minute, and the stream ends now. What is asked of the story is checked, each
 point by name; the command exits with 1 where one does not hold.
 """
 
@@ -30,9 +30,10 @@ from recommender.log import NewEvents
 from recommender.models import Learner, Revert, Step
 
 SHARD = 0
-LONG_S, SHORT_S = 1800.0, 10.0  # of the steps long before the attack, and around it
+LONG_S, SHORT_S = 300.0, 10.0  # of the steps long before the attack, and around it
 FLOOD_AT_S = 2 * DAY_S + 14 * 3600.0
-BEFORE_S, AFTER_S = 3600.0, 1200.0
+BEFORE_S, AFTER_S = 3600.0, 900.0
+SEEN_S = 300.0  # of honest clicks after a freeze, that the frozen list is held against
 PLACES = 20
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 OPERATOR = "shell:incident"
@@ -49,9 +50,9 @@ class Plan:
     """n_readers of the town; n_accounts that flood n_items, over flood_s."""
 
     n_readers: int = 40_000
-    n_accounts: int = 1500
+    n_accounts: int = 400
     n_items: int = 20
-    flood_s: float = 900.0
+    flood_s: float = 60.0
     seed: int = 1
 
 
@@ -90,7 +91,7 @@ class Incident:
         self.plan, self._say = plan, say
         self.story = Story()
         days = (FLOOD_AT_S + AFTER_S) / DAY_S
-        town = as_text(Town(days=np.ceil(days), n_readers=plan.n_readers, seed=plan.seed).make())
+        town = as_text(Town(days=np.ceil(days), n_readers=plan.n_readers, n_stories=0, seed=plan.seed).make())
         flood_s = START_S + FLOOD_AT_S
         self.honest = town.filter(pl.col("ts") < flood_s + AFTER_S)
         self.attack = self._flood(see(self.honest, flood_s, board=[]), flood_s)
@@ -157,7 +158,9 @@ class Incident:
         if not self.story.check("learning froze by itself", is_frozen):
             return False
         waiting = next(rest).filter(~pl.col("actor").is_in(list(self.culprits)))
-        fallen.add(waiting, self._listed(), self.culprits)
+        now_s = float(waiting["ts"][0])
+        next_s = self.honest.filter(pl.col("ts").is_between(now_s, now_s + SEEN_S))
+        fallen.add(next_s, self._listed(), self.culprits)
         self._frozen(n_predicted, n_false, usual, fallen)
         self._append(waiting)
         self.story.check("while frozen, events wait and nothing is learned", learner.learn(SHARD) == 0)

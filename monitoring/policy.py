@@ -27,6 +27,7 @@ from monitoring.deciding import (
     Alarmed,
     Normal,
     Panel,
+    Rate,
     Rules,
     Signals,
     State,
@@ -163,14 +164,19 @@ def forget() -> None:
 def _panel(step: Step) -> Panel:
     changed_ms = step.changed_ms or step.stream_ms
     steps = Step.objects.filter(shard=step.shard, stream_ms__gte=changed_ms - HOUR_MS).exclude(first_ordinal=None)
-    is_since = Q(stream_ms__gt=changed_ms)
-    sums = steps.aggregate(
-        n=Sum("n_canary", filter=is_since, default=0),
-        hits=Sum("n_canary_hits", filter=is_since, default=0),
-        n_before=Sum("n_canary", filter=~is_since, default=0),
-        hits_before=Sum("n_canary_hits", filter=~is_since, default=0),
+    sums = {
+        f"{name}_{when}": Sum(name, filter=span, default=0)
+        for name in ("n_canary", "n_canary_hits", "n_predicted", "n_hits")
+        for when, span in (("since", Q(stream_ms__gt=changed_ms)), ("before", Q(stream_ms__lte=changed_ms)))
+    }
+    told = steps.aggregate(**sums)
+    return Panel(
+        *(
+            Rate(told[f"{n}_{when}"], told[f"{hits}_{when}"])
+            for when in ("since", "before")
+            for n, hits in (("n_canary", "n_canary_hits"), ("n_predicted", "n_hits"))
+        )
     )
-    return Panel(**sums)
 
 
 def _state(shard: int) -> State:

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from monitoring.deciding import LATENCY_S, MINUTE_MS, Action, Normal, Panel, Rules, Signals, State, confirmations, decide
+from monitoring.deciding import LATENCY_S, MINUTE_MS, Action, Normal, Panel, Rate, Rules, Signals, State, confirmations, decide
 from recommender.attack import columns, inject
 from recommender.attack.catalogue import attack
 from recommender.attack.world import as_text, see
@@ -44,15 +45,16 @@ class Rehearsal:
     alarms: Counter[str] = field(default_factory=Counter)
     freezes: list[tuple[int, float, str]] = field(default_factory=list)  # stream ms, seconds, why
     stops: list[tuple[int, list[str]]] = field(default_factory=list)
-    _panel: deque[tuple[int, int, int]] = field(default_factory=deque)
+    _panel: deque[tuple[int, int, int, int, int]] = field(default_factory=deque)
     _told_ms: dict[str, int] = field(default_factory=dict)
     _due_ms: int = 0
 
     def note(self, pipeline: Pipeline, result: StepResult) -> Action:
         """Decide after a step."""
         now_ms, alarm = pipeline.stream_ms, result.alarm
-        if result.canary.n:
-            self._panel.append((now_ms, result.canary.n, result.canary.hits))
+        if result.quality.n:
+            rates = (result.canary.n, result.canary.hits, result.quality.n, result.quality.hits)
+            self._panel.append((now_ms, *rates))
         if not alarm.level and now_ms < self._due_ms:
             return Action()
         figures = asdict(watch(pipeline))
@@ -74,15 +76,18 @@ class Rehearsal:
 
     def _canaries(self, changed_ms: int, now_ms: int) -> Panel:
         since_ms = changed_ms or now_ms
-        while self._panel and self._panel[0][0] < since_ms - HOUR_MS:
+        while self._panel and self._panel[0][0] < now_ms - 2 * HOUR_MS:
             self._panel.popleft()
-        rows = list(self._panel)
-        return Panel(
-            n=sum(n for at_ms, n, _ in rows if at_ms > since_ms),
-            hits=sum(hits for at_ms, _, hits in rows if at_ms > since_ms),
-            n_before=sum(n for at_ms, n, _ in rows if at_ms <= since_ms),
-            hits_before=sum(hits for at_ms, _, hits in rows if at_ms <= since_ms),
-        )
+        if not changed_ms:
+            return Panel()
+        rows = np.array(self._panel, np.int64).reshape(-1, 5)
+        rows = rows[rows[:, 0] >= since_ms - HOUR_MS]
+        is_since = rows[:, 0] > since_ms
+        rates = []
+        for part in (rows[is_since], rows[~is_since]):
+            _, n_canary, canary_hits, n, hits = part.sum(axis=0).tolist()
+            rates += [Rate(n_canary, canary_hits), Rate(n, hits)]
+        return Panel(*rates)
 
     def _state(self, now_ms: int) -> State:
         spent_s = sum(seconds for at_ms, seconds, _ in self.freezes if at_ms > now_ms - HOUR_MS)

@@ -96,6 +96,12 @@ def thin() -> None:
             cursor.execute(_THIN, [age_s, age_s, every_s])
 
 
+def forget() -> None:
+    """The figures are due at once, and who is asked is looked up again."""
+    _due_at.clear()
+    _hook.cache_clear()
+
+
 @cache
 def _hook(path: str) -> Hook | None:
     return import_string(path) if path else None

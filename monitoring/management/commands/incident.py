@@ -20,8 +20,8 @@ from recommender.models import Learner
 
 # A weak defence and a learner in a hurry; three days pass in a minute.
 ENVIRONMENT = {
+    "HALF_LIVES_S": "300,3600,21600",
     "SCREEN": "false",
-    "HALF_LIVES_S": "3600,21600",
     "PUBLISH_EVERY_S": "0",
     "CHECKPOINT_EVERY_S": "0",
     "WATCH_EVERY_S": "0",
