@@ -32,7 +32,7 @@ from recommender.models import Learner, Revert, Step
 SHARD = 0
 LONG_S, SHORT_S = 300.0, 10.0  # of the steps long before the attack, and around it
 FLOOD_AT_S = 2 * DAY_S + 14 * 3600.0
-BEFORE_S, AFTER_S = 3600.0, 900.0
+BEFORE_S, AFTER_S = 2400.0, 900.0
 SEEN_S = 300.0  # of honest clicks after a freeze, that the frozen list is held against
 PLACES = 20
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}

@@ -37,20 +37,21 @@ def falling(monkeypatch):
     step = Pipeline.step
 
     def raise_it(level=Level.STOP, *, confirmed=True):
-        monkeypatch.setattr(policy, "decide", replace_normal(policy.decide, confirmed))
-        monkeypatch.setattr(
-            Pipeline,
-            "step",
-            lambda self, *batch: replace(step(self, *batch), alarm=Alarm(level, self.stream_ms + 1)),
-        )
+        def falls(self, *batch):
+            before_ms = self.stream_ms
+            return replace(step(self, *batch), alarm=Alarm(level, before_ms + 1))
+
+        monkeypatch.setattr(policy, "decide", with_normal(policy.decide, confirmed))
+        monkeypatch.setattr(Pipeline, "step", falls)
 
     return raise_it
 
 
-def replace_normal(decide, confirmed):
+def with_normal(decide, confirmed):
     class Usual:
         def usual(self, name, before_ms, *, since_ms=0, share=0.99):
-            return -1.0 if confirmed and name == "low_trust_share" else 1e9 if share > 0.5 else None
+            is_asked = confirmed and since_ms and name == "low_trust_share"
+            return -1.0 if is_asked else 1e9 if share > 0.5 else None
 
     return lambda signals, state, rules, normal: decide(signals, state, rules, Usual())
 
