@@ -9,8 +9,8 @@ Who can move a monitor can use it (attack A17: noise, to stop the site just befo
 
 - **Two signals.** The drift detectors' stop is a pair of tests on misses, and whoever sends misses moves it. A freeze
   asks, besides, for one figure about something else: the secret panel misses more than the others, or, above their
-  own normal of late (`CONFIRMING`), actors who earned little stand behind the list, the screen stops more than it used to, more
-  comes to stand just below what it stops.
+  own normal of late (`CONFIRMING`), actors who earned little stand behind the list, the screen stops more than it
+  used to, more comes to stand just below what it stops.
 - **A budget.** Whatever anybody sends, `budget_s` seconds of an hour are spent frozen, and `freezes_a_day` times in
   24 hours; past that there are alarms only. A freeze lasts what is left of the budget; nothing can be learned to be
   well while nothing is learned, so healthy means: the history was repaired (a revert) since.

@@ -1,24 +1,26 @@
-"""An incident from beginning to end, on an empty database: the list is flooded, learning stops, the state is restored.
+"""An incident from beginning to end, on an empty database: a flooded list, learning stopped, the state restored.
 
     Town (honest readers, invented) + a flood ──log.append_at, learner.learn──> the real learner, step by step
         quality falls ──> alarm ──> freeze, in the step of the alarm ──> proposal ──> revert without the attackers
         ──> thaw ──> the rest of the honest stream                                            digest ─┐
     the honest stream alone ──> another learner, which never got the attack                   digest ─┴─ equal?
 
-The screen is off, or there would be little to tell: this is about what happens when it was got past; and no story
-breaks, for at five minutes a step each would look like a change. The flood ends when learning stops. Time is rebased, so that three days pass in a minute, and the stream ends now. What is asked of the story is checked, each
-point by name; the command exits with 1 where one does not hold.
+The screen is off, or there would be little to tell: this is about what happens when it was got past. No story breaks,
+for at five minutes a step each would look like a change, and the flood ends when learning stops. Time is rebased, so
+that two and a half days pass in a minute, and the stream ends now. What is asked of the story is checked, each point
+by name; the command exits with 1 where one does not hold.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
-from django.db import connection, transaction
+from django.db import connection
 
-from monitoring import policy, reviews, suspects
+from monitoring import operations, policy, reviews
 from monitoring.models import AutoFreeze, Review
 from recommender import control, learner, log, reverts
 from recommender.attack.accounts import Accounts
@@ -41,8 +43,6 @@ _EMPTIED = (
     *("event", "event_key", "step", "eventverdict", "watched", "learner", "checkpoint", "decision", "revert"),
     "exclusion",
 )
-
-Say = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Story:
 class Incident:
     """`run` tells the story; it needs a database without events, and leaves one."""
 
-    def __init__(self, plan: Plan, say: Callable[[Moment], None] = lambda moment: None) -> None:
+    def __init__(self, plan: Plan, say: Callable[[Moment], object] = repr) -> None:
         self.plan, self._say = plan, say
         self.story = Story()
         days = (FLOOD_AT_S + AFTER_S) / DAY_S
@@ -202,27 +202,24 @@ class Incident:
             digest=point.digest,
         )
         self.story.check("nine tenths of the attackers are suspected", len(named & acted) >= 0.9 * len(acted))
-        with transaction.atomic():
-            asked = control.ask_for_revert(
-                checkpoint_id=point.pk, mode="exclude", exclusion=suspected, is_preview=False
-            )
-            review = reviews.record(
-                by=OPERATOR,
-                action=Review.Action.REVERT,
-                note="Rehearsal: back, and forward again without the attackers.",
-                subject={"revert": asked.pk, "checkpoint": point.pk, "freeze": freeze.pk},
-                shard=SHARD,
-            )
+        asked = operations.revert(
+            by=OPERATOR,
+            note="Rehearsal: back, and forward again without the attackers.",
+            checkpoint_id=point.pk,
+            mode=Revert.Mode.EXCLUDE,
+            exclude=operations.Exclude(actors=sorted(self.culprits)),
+        )
         while reverts.run_next():
             pass
         asked.refresh_from_db()
+        operations.close_reverts()
         if not self.story.check("the revert is done", asked.state == Revert.State.DONE):
             return False
         learner.learn(SHARD)
         self._tell(
             f"reverted: {asked.outcome['events']} events folded again, {asked.outcome['excluded']} left out",
             digest=self._pipeline().digest(),
-            review=review.id,
+            review=Review.objects.latest("id").id,
         )
         self.story.check("no false item is left in the list", not self._listed() & self.targets)
         policy.follow_up(SHARD)
@@ -248,7 +245,7 @@ class Incident:
     def _append(self, rows: pl.DataFrame) -> None:
         columns = {name: rows[name].to_list() for name in ("actor", "item", "session", "ip", "country")}
         agents = {name: rows[name].to_list() for name in ("user_agent", "referrer")}
-        nothing = [None] * len(rows)
+        nothing: list[Any] = [None] * len(rows)
         events = NewEvents(
             key=nothing,
             kind=[KINDS[kind] for kind in rows["kind"]],
@@ -269,13 +266,15 @@ class Incident:
         while not learner.learn(SHARD):
             if time.monotonic() > stop_at:
                 row = Learner.objects.get()
-                raise TimeoutError(f"the learner takes no step: {row}, {[r.note for r in reviews.list_reviews()][:5]}")
+                raise TimeoutError(
+                    f"the learner takes no step: {row}, {[r.note for r in reviews.list_reviews()][:5]}"
+                )
             time.sleep(0.0005)
 
     def _empty(self) -> None:
         tables = ", ".join(f"recommender_{name}" for name in _EMPTIED)
         with connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {tables}, monitoring_autofreeze CASCADE")  # noqa: S608 - constants
+            cursor.execute(f"TRUNCATE {tables}, monitoring_autofreeze CASCADE")
         learner.forget()
         policy.forget()
 
@@ -288,9 +287,9 @@ class Incident:
     def _listed(self) -> set[str]:
         return set(self._pipeline().board(PLACES).items)
 
-    def _tell(self, what: str, **more: object) -> None:
+    def _tell(self, what: str, **more: Any) -> None:
         row = Learner.objects.get()
-        moment = Moment(row.stream_ms, row.step, what, **more)  # type: ignore[arg-type]
+        moment = Moment(row.stream_ms, row.step, what, **more)
         self.story.moments.append(moment)
         self._say(moment)
 

@@ -33,11 +33,11 @@ from monitoring.deciding import (
     State,
     decide,
 )
-from monitoring.models import AutoFreeze, Review
+from monitoring.models import AskedRevert, AutoFreeze, Finding, Review
 from recommender import control, history
 from recommender.core.drift import Level
 from recommender.core.results import StepResult
-from recommender.errors import Conflict, NotFound
+from recommender.errors import Conflict
 from recommender.models import Checkpoint, Learner, Step, Watched
 
 HOUR = timedelta(hours=1)
@@ -85,6 +85,8 @@ def after_step(learner: Learner, step: Step, result: StepResult, watched: Watche
         normal.add(step.stream_ms, figures)
     for alarm in action.alarms:
         _raise(alarm, step)
+    if step.alarm == Level.STOP:
+        _find(step, action)
     if action.freeze_s:
         _freeze(learner, step, action)
     return bool(action.freeze_s)
@@ -110,15 +112,15 @@ def follow_up(shard: int) -> None:
         _thaw(freeze, action.reason)
 
 
-def keep(*, shard: int, by: reviews.By, note: str) -> None:
-    """Make an automatic freeze a person's: it ends when a person ends it. Raises NotFound where there is none."""
-    with transaction.atomic():
-        freeze = AutoFreeze.objects.select_for_update().filter(shard=shard, ended_at=None).first()
-        if freeze is None:
-            raise NotFound(f"Shard {shard} was not frozen by itself.")
+def take_over() -> int:
+    """Make automatic freezes a person's, in the caller's transaction: they end when a person ends them. Returns how
+    many there were."""
+    learners = {row.shard: row.frozen_at for row in Learner.objects.select_for_update().order_by("shard")}
+    rows = AutoFreeze.objects.select_for_update().filter(ended_at=None)
+    frozen = [each for each in rows if learners.get(each.shard) == each.frozen_at]
+    for freeze in frozen:
         _end(freeze, AutoFreeze.Ended.PERSON)
-        subject = {"freeze": freeze.pk, "step": freeze.step}
-        reviews.record(by=by, action=Review.Action.FREEZE, note=note, shard=shard, subject=subject)
+    return len(frozen)
 
 
 def revert_point(shard: int, changed_ms: int) -> Checkpoint | None:
@@ -202,6 +204,20 @@ def _raise(alarm: Alarmed, step: Step) -> None:
     notify.notify(kind="alarm", title=alarm.text, facts=subject, review=review, is_urgent=alarm.is_urgent)
 
 
+def _find(step: Step, action: Action) -> None:
+    """A finding, for a person to settle; they were told by the alarm or the freeze."""
+    Finding.objects.create(
+        kind=Finding.Kind.DRIFT,
+        severity=Finding.Severity.HIGH,
+        title=action.reason[:500],
+        shard=step.shard,
+        first_ms=min(step.changed_ms or step.stream_ms, step.stream_ms),
+        last_ms=step.stream_ms,
+        is_stale=False,
+        is_told=True,
+    )
+
+
 def _freeze(learner: Learner, step: Step, action: Action) -> None:
     control.freeze(shard=step.shard)
     frozen_at = Learner.objects.values_list("frozen_at", flat=True).get(shard=step.shard)
@@ -263,13 +279,15 @@ def _propose(freeze: AutoFreeze) -> None:
             except Conflict as error:
                 logger.warning("no automatic revert of shard %d: %s", freeze.shard, error)
         freeze.save()
-        did = "Reverting" if freeze.revert_id else "Proposed"
+        did = "Going back to" if freeze.revert_id else "Proposed:"
         note = (
-            f"{did}: checkpoint {freeze.checkpoint_id}, without {found.n_actors} suspected actors"
+            f"{did} checkpoint {freeze.checkpoint_id}, without {found.n_actors} suspected actors"
             f" ({found.n_events} of {found.n_since} events since)."
         )
         action = Review.Action.REVERT if freeze.revert_id else Review.Action.NOTE
         review = reviews.record(by=reviews.POLICY, action=action, note=note, shard=freeze.shard, subject=subject)
+        if freeze.revert_id:
+            AskedRevert.objects.create(revert_id=freeze.revert_id, by=reviews.POLICY, note=note)
         notify.notify(kind="proposal", title=note, facts=subject, review=review, is_urgent=True)
 
 

@@ -17,7 +17,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from monitoring.deciding import LATENCY_S, MINUTE_MS, Action, Normal, Panel, Rate, Rules, Signals, State, confirmations, decide
+from monitoring.deciding import (
+    LATENCY_S,
+    MINUTE_MS,
+    Action,
+    Normal,
+    Panel,
+    Rate,
+    Rules,
+    Signals,
+    State,
+    confirmations,
+    decide,
+)
 from recommender.attack import columns, inject
 from recommender.attack.catalogue import attack
 from recommender.attack.world import as_text, see

@@ -188,6 +188,7 @@ class Step(models.Model):
             BrinIndex(fields=["created_at"], name="step_created_at"),  # for pruning
             models.Index(fields=["shard", "first_ordinal"], name="step_of_an_event"),
             models.Index(fields=["shard", "to_xid", "to_seq"], name="step_at_a_position"),
+            models.Index(fields=["shard", "stream_ms"], condition=Q(alarm__gt=0), name="step_with_an_alarm"),
         ]
 
     def __str__(self):

@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from monitoring import policy, reviews
-from monitoring.models import AutoFreeze, Review
+from monitoring import operations, policy, reviews
+from monitoring.models import AutoFreeze, Finding, Review
 from recommender import control, learner, log, reverts, watching
 from recommender.core.drift import Alarm, Level
 from recommender.core.pipeline import Pipeline
+from recommender.errors import Conflict
 from recommender.log import NewEvents
 from recommender.models import Learner, Revert, Step, Watched
 from tests.recommender.logs import clicks
@@ -77,6 +78,7 @@ def test_a_step_whose_alarm_says_stop_is_the_last_one_learned(falling):
     assert (row.state, row.step, freeze.step, freeze.frozen_at) == ("frozen", 2, 2, row.frozen_at)
     assert learned(clicks(20, start=40)) == 0
     assert (Review.Action.FREEZE, "policy") in actions()
+    assert Finding.objects.get().kind == Finding.Kind.DRIFT
     assert reviews.verify_chain().is_intact
 
 
@@ -103,10 +105,18 @@ def test_it_ends_when_its_time_is_over(falling):
 def test_what_a_person_took_on_is_not_thawed(falling):
     falling()
     learned(clicks(20))
-    policy.keep(shard=0, by="shell:olga", note="I look into it.")
+    operations.freeze(by="shell:olga", note="I look into it.")
     AutoFreeze.objects.update(until=timezone.now())
     policy.follow_up(0)
     assert Learner.objects.get().state == "frozen"
+
+
+def test_what_was_taken_on_is_taken_on_once(falling):
+    falling()
+    learned(clicks(20))
+    operations.freeze(by="shell:olga", note="I look into it.")
+    with pytest.raises(Conflict):
+        operations.freeze(by="shell:otto", note="I do, too.")
 
 
 def test_what_a_person_thawed_and_froze_again_is_not_thawed(falling):

@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +36,9 @@ ENVIRONMENT = {
 
 class Command(BaseCommand):
     requires_system_checks = ()
-    help = "Rehearse an incident: flood, alarm, freeze, revert without the attackers, thaw. Exits with 1 where it fails."
+    help = (
+        "Rehearse an incident: flood, alarm, freeze, revert without the attackers, thaw. Exits with 1 where it fails."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--readers", type=int, default=Plan().n_readers, help="Honest readers.")
@@ -81,7 +82,8 @@ class Command(BaseCommand):
         named = [f"--{name}={options[name]}" for name in ("readers", "accounts", "seed")]
         command = [sys.executable, "-m", "config.supervisor", "exec", "--", sys.executable, "manage.py", "incident"]
         env = {name: value for name, value in os.environ.items() if name not in _SERVERS} | ENVIRONMENT
-        return subprocess.run([*command, "--here", *named], cwd=settings.BASE_DIR, env=env, check=False).returncode
+        done = subprocess.run([*command, "--here", *named], cwd=settings.BASE_DIR, env=env, check=False)  # noqa: S603
+        return done.returncode
 
     def _progress(self, began_at: float, moment: Moment) -> None:
         self.stderr.write(f"{time.monotonic() - began_at:5.0f} s  {moment.what}")
