@@ -120,7 +120,8 @@ def rehearse(path: Path, config: Config, *, limit: int | None = None) -> Iterato
     for n_actors in (100, 300, 1000, 3000):
         for seed in (1, 2, 3):
             provoked = copy.deepcopy(taken[1])
-            provoked.levels.clear(), provoked.alarms.clear(), provoked.stops.clear(), provoked.freezes.clear()
+            for part in (provoked.levels, provoked.alarms, provoked.stops, provoked.freezes):
+                part.clear()
             _provoke(Pipeline.from_bytes(taken[0]), provoked, log, n_actors=n_actors, seed=seed)
             yield f"A17, {n_actors} accounts, seed {seed}", told(provoked)
 

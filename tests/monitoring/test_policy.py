@@ -23,7 +23,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_known(settings):
+def _nothing_is_known(settings, fresh_process):
+    settings.AFTER_STEP = "monitoring.policy.after_step"
     settings.WATCH_EVERY_S = 0.0
     policy.forget()
     watching.forget()
