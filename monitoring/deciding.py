@@ -36,7 +36,7 @@ KEPT_MINUTES = 1440
 RECENT_MS = 3 * 3_600_000  # normal beside a stop: by night other people read than by day
 LEAST_S = 5.0  # a freeze shorter than this is not worth its noise
 LATENCY_S = 2.0  # a freeze ends so long before its budget, because somebody has to come by and end it
-CANARY_Z, MIN_CANARIES = 2.5, 20
+CANARY_Z, MIN_CANARIES = 3.0, 50
 
 # How far above its normal a figure must be to confirm a stop, and to be an alarm by itself.
 CONFIRMING = {"low_trust_share": 0.15, "pressure": 1.0, "quarantine_share": 0.01}

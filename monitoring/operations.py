@@ -58,8 +58,8 @@ class Exclude:
 @transaction.atomic
 def freeze(*, by: By, note: str, scope: str = "") -> Review:
     """Stop learning between two steps, while events are accepted and wait; of a scope, let its list stand still. What
-    the policy froze is taken on: it does not end by itself any more. Raises Conflict where a person froze it, Invalid,
-    NotFound."""
+    the policy froze is taken on: it does not end by itself any more. Raises Conflict where a person froze it,
+    Invalid, NotFound."""
     before = state_digest()
     subject: dict[str, Any] = {}
     if scope:
