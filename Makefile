@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check lint types contracts migrations format bench attack lock clean
+.PHONY: help setup setup-dev run test check lint types contracts migrations format bench attack incident lock clean
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -41,6 +41,9 @@ bench: setup  ## what this machine can do, as a table (ARGS="--json")
 
 attack: setup ## the attacks against the defences; ten minutes on two cores (ARGS="--quick", ARGS="--readme")
 	@$(BIN)/python manage.py attack run $(ARGS)
+
+incident: setup ## an attack that gets past the screen, and the way back from it; two minutes
+	@$(BIN)/python manage.py incident $(ARGS)
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 lock:        ## resolve pyproject.toml into the lock files (needs uv; ARGS=--upgrade)

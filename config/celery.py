@@ -17,6 +17,7 @@ LEARN = [f"learn-{shard}" for shard in range(settings.SHARDS)]
 
 DELIVER_EVERY_S = 3.0
 GATHER_EVERY_S = 2.0
+FOLLOW_UP_EVERY_S = 1.0
 
 app = Celery("groundswell", broker=settings.BROKER_URL, set_as_current=True)
 app.conf.update(
@@ -38,6 +39,16 @@ app.conf.update(
                 "schedule": settings.WAKE_EVERY_S,
                 "args": (shard,),
                 "options": {"queue": name, "expires": 1.5 * settings.WAKE_EVERY_S},
+            }
+            for shard, name in enumerate(LEARN)
+        },
+        # in the shard's own worker, where no revert is in the way
+        **{
+            f"follow-up-{shard}": {
+                "task": "monitoring.follow_up",
+                "schedule": FOLLOW_UP_EVERY_S,
+                "args": (shard,),
+                "options": {"queue": name, "expires": 1.5 * FOLLOW_UP_EVERY_S},
             }
             for shard, name in enumerate(LEARN)
         },

@@ -113,6 +113,26 @@ CHECKPOINTS_MAX_BYTES = env.int("CHECKPOINTS_MAX_BYTES", default=4 * 2**30, vali
 # Whether a list without any defence is learned beside, for the console to show what the defence held back.
 SHADOW = env.bool("SHADOW", default=False)
 
+# -- when quality falls ------------------------------------------------------------------------------------------
+# What is asked after every step, as a dotted path; empty: nothing.
+AFTER_STEP = env.str("AFTER_STEP", default="monitoring.policy.after_step")
+# Seconds between two rows of figures, at least; never more than a fiftieth of the time goes into them.
+WATCH_EVERY_S = env.float("WATCH_EVERY_S", default=5.0, validate=Range(min=0.0))
+# Whether learning is frozen without a person when two independent signals agree.
+AUTO_FREEZE = env.bool("AUTO_FREEZE", default=True)
+# Whether such a freeze ends by itself.
+AUTO_THAW = env.bool("AUTO_THAW", default=True)
+# Whether what is suspected is taken out without a person, from the last checkpoint before the change.
+AUTO_REVERT = env.bool("AUTO_REVERT", default=False)
+# Seconds of an hour that may be spent frozen without a person.
+FREEZE_BUDGET_S = env.float("FREEZE_BUDGET_S", default=30.0, validate=Range(min=0.0))
+# Freezes without a person in 24 hours, at most.
+FREEZES_A_DAY = env.int("FREEZES_A_DAY", default=4, validate=Range(min=0))
+# Seconds for which the same alarm is not raised again.
+ALARM_EVERY_S = env.float("ALARM_EVERY_S", default=900.0, validate=Range(min=0.0))
+# Seconds the learner may be behind before that is an alarm.
+LAG_ALARM_S = env.float("LAG_ALARM_S", default=60.0, validate=Range(min=1.0))
+
 # -- who is told -------------------------------------------------------------------------------------------------
 # Where alerts are POSTed, and the secret they are signed with (at least 16 characters). Default: nowhere.
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="", validate=_is_web_address)

@@ -237,3 +237,41 @@ class AskedRevert(models.Model):
 
     def __str__(self):
         return f"revert {self.revert_id} asked for by {self.by}"
+
+
+class AutoFreeze(models.Model):
+    """A freeze of one shard that no person decided: what it may cost, how it ended, what is proposed. Written by
+    `monitoring.policy`."""
+
+    class Ended(models.TextChoices):
+        POLICY = "policy"
+        PERSON = "person"
+
+    shard = models.SmallIntegerField()
+    frozen_at = models.DateTimeField(help_text="As in the learner's row: another time there is another freeze.")
+    until = models.DateTimeField(help_text="Ends by itself then, if it may.")
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=10, choices=Ended.choices, blank=True)
+    step = models.BigIntegerField(help_text="The last one learned.")
+    n_reverts = models.IntegerField(help_text="Of the learner, then.")
+    changed_ms = models.BigIntegerField(help_text="Stream time up to which all was well, as estimated.")
+    reason = models.CharField(max_length=2000)
+    checkpoint_id = models.BigIntegerField(null=True, help_text="Proposed to go back to.")
+    suspects = models.JSONField(null=True, help_text="Proposed to leave out: an exclusion's rule, keys only.")
+    n_suspects = models.IntegerField(default=0)
+    n_suspected = models.IntegerField(default=0, help_text="Events since the checkpoint that are theirs.")
+    n_since = models.IntegerField(default=0, help_text="Events since the checkpoint.")
+    revert_id = models.BigIntegerField(null=True, help_text="Asked for by itself.")
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["shard"], condition=models.Q(ended_at=None), name="one_automatic_freeze_a_shard"
+            )
+        ]
+        indexes = [models.Index(fields=["shard", "-frozen_at"], name="autofreeze_by_time")]
+
+    def __str__(self):
+        return f"shard {self.shard} frozen at {self.frozen_at:%F %T}"

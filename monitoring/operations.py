@@ -13,6 +13,7 @@ never the actors behind them. Who may is the caller's to see to: keys by scope (
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -21,7 +22,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from monitoring import notify, reviews
+from monitoring import notify, policy, reviews
 from monitoring.models import AskedRevert, Finding, Review
 from monitoring.reviews import By
 from recommender import control, log
@@ -56,14 +57,20 @@ class Exclude:
 
 @transaction.atomic
 def freeze(*, by: By, note: str, scope: str = "") -> Review:
-    """Stop learning between two steps, while events are accepted and wait; of a scope, let its list stand still.
-    Raises Conflict where it is frozen, Invalid, NotFound."""
+    """Stop learning between two steps, while events are accepted and wait; of a scope, let its list stand still. What
+    the policy froze is taken on: it does not end by itself any more. Raises Conflict where a person froze it,
+    Invalid, NotFound."""
     before = state_digest()
+    subject: dict[str, Any] = {}
     if scope:
         control.freeze_scope(scope)
+    elif n_taken_on := policy.take_over():
+        subject["taken_on"] = n_taken_on
+        with suppress(Conflict), transaction.atomic():
+            control.freeze()  # the other shards
     else:
         control.freeze()
-    review = reviews.record(by=by, action=Action.FREEZE, note=note, subject={}, scope=scope, before=before)
+    review = reviews.record(by=by, action=Action.FREEZE, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"
     notify.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
     return review

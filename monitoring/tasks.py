@@ -1,4 +1,4 @@
-"""Celery tasks of the people's side: nothing in, one call each, harmless when run twice."""
+"""Celery tasks of the people's side: nothing or ids in, one call each, harmless when run twice."""
 
 import logging
 
@@ -6,7 +6,7 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from monitoring import findings, notify, operations
+from monitoring import findings, notify, operations, policy
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,16 @@ def gather_findings() -> None:
         operations.close_reverts()
     except DatabaseError as error:
         logger.warning("the database does not answer, findings wait: %s", str(error).strip())
+        connection.close()
+
+
+@shared_task(name="monitoring.follow_up")
+def follow_up(shard: int) -> None:
+    """See after a shard that the policy froze. The next tick tries again whatever happens here."""
+    try:
+        policy.follow_up(shard)
+    except DatabaseError as error:
+        logger.warning("the database does not answer, shard %d waits: %s", shard, str(error).strip())
         connection.close()
 
 

@@ -23,16 +23,16 @@ from recommender.trending import parse_scope
 MAX_DECIDED = 50_000  # events in one decision
 
 
-def freeze() -> None:
-    """Stop learning between two steps, at once, on all shards. Events are accepted meanwhile, and wait. Raises
-    Conflict where it is frozen."""
-    if not _set_state(Learner.State.LEARNING, Learner.State.FROZEN, frozen_at=Now()):
+def freeze(*, shard: int | None = None) -> None:
+    """Stop learning between two steps, at once, on all shards or on one. Events are accepted meanwhile, and wait.
+    Raises Conflict where it is frozen."""
+    if not _set_state(Learner.State.LEARNING, Learner.State.FROZEN, shard, frozen_at=Now()):
         raise Conflict("Learning is frozen already.")
 
 
-def thaw() -> None:
+def thaw(*, shard: int | None = None) -> None:
     """Learn again, what waited first. Raises Conflict where it is not frozen."""
-    if not _set_state(Learner.State.FROZEN, Learner.State.LEARNING, frozen_at=None):
+    if not _set_state(Learner.State.FROZEN, Learner.State.LEARNING, shard, frozen_at=None):
         raise Conflict("Learning is not frozen.")
     transaction.on_commit(_wake)
 
@@ -172,8 +172,10 @@ def _of_all_shards(checkpoint: Checkpoint) -> list[Checkpoint]:
 
 
 @transaction.atomic
-def _set_state(before: str, after: str, **more: object) -> bool:
+def _set_state(before: str, after: str, shard: int | None, **more: object) -> bool:
     learners = Learner.objects.select_for_update().order_by("shard")
+    if shard is not None:
+        learners = learners.filter(shard=shard)
     return bool(len(learners)) and bool(
         Learner.objects.filter(shard__in=[each.shard for each in learners], state=before).update(state=after, **more)
     )

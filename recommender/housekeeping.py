@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
-from recommender import log, thinning
-from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
+from recommender import log, thinning, watching
+from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step, Watched
 from recommender.thinning import Kept
 
 LOCK_CLASS = 0x6758  # of our advisory locks
@@ -28,13 +28,15 @@ FROM unnest(%(children)s::bigint[], %(parents)s::bigint[]) AS t(child, parent) W
 
 
 def keep_house() -> None:
-    """1. Make the partitions of the days ahead. 2. Drop those past retention, with their keys, steps and verdicts.
-    3. Thin the checkpoints of every shard."""
+    """1. Make the partitions of the days ahead. 2. Drop those past retention, with their keys, steps, verdicts and
+    figures. 3. Thin the figures, and the checkpoints of every shard."""
     log.ensure_partitions()
     oldest = datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
     log.drop_before(oldest.date())
     Step.objects.filter(created_at__lt=oldest).delete()
     EventVerdict.objects.filter(created_at__lt=oldest).delete()
+    Watched.objects.filter(at__lt=oldest).delete()
+    watching.thin()
     for shard in Learner.objects.values_list("shard", flat=True):
         thin_checkpoints(shard)
 

@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import history, housekeeping, keyed, locks, log, shadowing, verdicts
+from recommender import history, housekeeping, keyed, locks, log, shadowing, verdicts, watching
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
@@ -113,6 +113,16 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         warm.step_due_at = publish_at - 0.1 * settings.PUBLISH_EVERY_S  # beat may be a little early
     _warm[shard] = warm
     return n_learned
+
+
+def warm(shard: int) -> Warm | None:
+    """What is in memory of a shard, in the process that learns it; for looking at."""
+    return _warm.get(shard)
+
+
+def forget() -> None:
+    """Drop what is warm in this process; the next wake restores it."""
+    _warm.clear()
 
 
 def get_learner(shard: int) -> Learner:
@@ -278,7 +288,7 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
         ).update(**moved, **{name: F(name) + n for name, n in counts.items()}, stepped_at=Now())
         if not is_first:
             raise LearnerMoved(f"shard {learner.shard} was moved on from step {warm.step} by somebody else")
-        Step.objects.create(
+        step = Step.objects.create(
             shard=learner.shard,
             number=warm.step + 1,
             from_xid=warm.position.xid,
@@ -288,9 +298,7 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
             first_ordinal=first_ordinal,
             n_admitted=result.n_admitted,
             **counts,
-            n_predicted=result.quality.n,
-            n_hits=result.quality.hits,
-            reciprocal_ranks=result.quality.reciprocal_ranks,
+            **watching.figures(result),
             stream_ms=warm.pipeline.stream_ms,
             duration_ms=1000 * (time.perf_counter() - began_at),
         )
@@ -300,10 +308,13 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
         if decided:
             Decision.objects.filter(id__in=[each.pk for each in decided]).update(taken_in=warm.step + 1)
             verdicts.decide(shard=learner.shard, step=warm.step + 1, decided=decided)
+        is_stopped = watching.after_step(learner, step, result, warm.pipeline)
     warm.shadow = shadowing.learn(warm.shadow, batch)
     warm.step, warm.position = warm.step + 1, end
     for name, value in moved.items():
         setattr(learner, name, value)
+    if is_stopped:
+        learner.refresh_from_db(fields=["state", "frozen_at"])
     return learner
 
 

@@ -143,6 +143,19 @@ WITH fresh AS (
 SELECT count(*) FROM written
 """.replace("%b::float8", "to_timestamp(%b::float8)", 1)
 
+_APPEND_AT = """
+WITH written AS (
+    INSERT INTO recommender_event (received_at, bucket, kind, actor, item, session, ip, user_agent, referrer, country)
+    SELECT to_timestamp(received), bucket, kind, actor, item, session, ip, user_agent, referrer, country
+    FROM unnest(%b::float8[], %b::smallint[], %b::smallint[], %b::text[], %b::text[], %b::text[], %b::text[],
+                %b::text[], %b::text[], %b::text[])
+         WITH ORDINALITY AS t(received, bucket, kind, actor, item, session, ip, user_agent, referrer, country, n)
+    ORDER BY n
+    RETURNING 1
+)
+SELECT count(*) FROM written
+"""
+
 _PACK = """
 SELECT string_agg(xid8send(xid) || int8send(seq) || timestamptz_send(received_at)
                   || timestamptz_send(coalesce(occurred_at, received_at)) || int2send(kind), ''::bytea),
@@ -220,6 +233,14 @@ def append(events: NewEvents) -> int:
         ensure_partitions()  # there was none for today: the house was not kept for a week
         (written,) = fetch(query, parameters)
     return int(written)
+
+
+def append_at(events: NewEvents, received_at: Sequence[float]) -> None:
+    """The same as if they had come at other times (unix seconds, ascending), for demonstrations on a database of
+    their own; the partitions must be there. Event ids are not looked at."""
+    texts = [events.session, events.ip, events.user_agent, events.referrer, events.country]
+    columns = [list(received_at), [_bucket(actor) for actor in events.actor], events.kind, events.actor, events.item]
+    fetch(_APPEND_AT, [*columns, *map(nullable, texts)])
 
 
 def read(

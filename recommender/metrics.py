@@ -82,6 +82,37 @@ def _of_learners(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
         if learner.step_s is not None:
             step_s.add_metric(labels, learner.step_s)
     yield from (lag, frozen, steps, learned, screened, step_s)
+    yield from _of_quality(learners)
+
+
+def _of_quality(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
+    hit_rate = GaugeMetricFamily(
+        "groundswell_hit_rate", "HR@20 of this hour of stream time.", labels=["shard", "population"]
+    )
+    gauges = {
+        name: GaugeMetricFamily(f"groundswell_{name}", text, labels=["shard"])
+        for name, text in (
+            ("drift", "The drift statistic, in nats; an alert from 6, a stop from 9 and more."),
+            ("pressure", "Events nearly stopped, 1 = as many as always."),
+            ("low_trust_share", "Of the list's mass, the share of actors who earned little."),
+        )
+    }
+    alarms = GaugeMetricFamily("groundswell_alarms", "Drift alarms in the steps kept.", labels=["shard", "level"])
+    for learner in learners:
+        shard, row = str(learner.shard), learner.quality
+        for level, n in learner.n_alarms.items():
+            alarms.add_metric([shard, level], n)
+        if row is None:
+            continue
+        for population, rate in (
+            ("all", row.hit_rate),
+            ("trusted", row.trusted_hit_rate),
+            ("canary", row.canary_hit_rate),
+        ):
+            hit_rate.add_metric([shard, population], rate)
+        for name, gauge in gauges.items():
+            gauge.add_metric([shard], getattr(row, name))
+    yield from (hit_rate, *gauges.values(), alarms)
 
 
 def render() -> bytes:

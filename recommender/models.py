@@ -145,6 +145,11 @@ class Learner(models.Model):
 class Step(models.Model):
     """One mini-batch as it was taken live: every refold takes the same ranges (from exclusive, to inclusive)."""
 
+    class Alarm(models.IntegerChoices):
+        NONE = 0
+        ALERT = 1
+        STOP = 2
+
     shard = models.SmallIntegerField()
     number = models.BigIntegerField()
     from_xid = models.BigIntegerField()
@@ -167,6 +172,12 @@ class Step(models.Model):
     n_predicted = models.IntegerField(help_text="Events whose item was predicted before it was learned.")
     n_hits = models.IntegerField(help_text="Of these, found in the first 20 places.")
     reciprocal_ranks = models.FloatField(help_text="Sum of 1/rank over the hits.")
+    n_trusted = models.IntegerField(default=0, help_text="Of the predictions, those for actors of earned trust.")
+    n_trusted_hits = models.IntegerField(default=0)
+    n_canary = models.IntegerField(default=0, help_text="Of the predictions, those for the secret panel.")
+    n_canary_hits = models.IntegerField(default=0)
+    alarm = models.SmallIntegerField(choices=Alarm.choices, default=Alarm.NONE, help_text="Raised in this step.")
+    changed_ms = models.BigIntegerField(null=True, help_text="Of an alarm: stream time up to which all was well.")
     stream_ms = models.BigIntegerField()
     duration_ms = models.FloatField()
     created_at = models.DateTimeField(auto_now_add=True)
@@ -177,10 +188,46 @@ class Step(models.Model):
             BrinIndex(fields=["created_at"], name="step_created_at"),  # for pruning
             models.Index(fields=["shard", "first_ordinal"], name="step_of_an_event"),
             models.Index(fields=["shard", "to_xid", "to_seq"], name="step_at_a_position"),
+            models.Index(fields=["shard", "stream_ms"], condition=Q(alarm__gt=0), name="step_with_an_alarm"),
         ]
 
     def __str__(self):
         return f"step {self.number} of shard {self.shard}"
+
+
+class Watched(models.Model):
+    """What `recommender.core.watch` said after a step; units and ranges are told there. Thinned with age."""
+
+    shard = models.SmallIntegerField()
+    step = models.BigIntegerField()
+    stream_ms = models.BigIntegerField(help_text="Stream time, ms since 1970.")
+    at = models.DateTimeField(auto_now_add=True)
+    lag_s = models.FloatField(help_text="Our clock less stream time.")
+    hit_rate = models.FloatField()
+    trusted_hit_rate = models.FloatField()
+    canary_hit_rate = models.FloatField()
+    steady_hit_rate = models.FloatField()
+    n_predictions = models.BigIntegerField()
+    n_trusted = models.BigIntegerField()
+    n_canary = models.BigIntegerField()
+    drift = models.FloatField(help_text="The CUSUM, in nats.")
+    level = models.SmallIntegerField(choices=Step.Alarm.choices)
+    top_share = models.FloatField()
+    gini = models.FloatField()
+    low_trust_share = models.FloatField()
+    least_actors = models.BigIntegerField()
+    least_trust = models.FloatField()
+    held_share = models.FloatField()
+    quarantine_share = models.FloatField()
+    pressure = models.FloatField()
+
+    class Meta:
+        verbose_name_plural = "watched"
+        constraints = [models.UniqueConstraint(fields=["shard", "step"], name="watched_once_a_step")]
+        indexes = [models.Index(fields=["shard", "stream_ms"], name="watched_by_time")]
+
+    def __str__(self):
+        return f"shard {self.shard} after step {self.step}"
 
 
 class EventVerdict(models.Model):

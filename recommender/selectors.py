@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Min
+from django.db.models import Count, Min, Q
 
 from recommender import log
 from recommender.errors import NotFound
-from recommender.models import ApiKey, Item, Learner
+from recommender.models import ApiKey, Item, Learner, Step, Watched
 
 # the first event after a learner's position, by the index on (xid, seq); the same slack as log.read
 _OLDEST_UNLEARNED = """
@@ -37,6 +37,8 @@ class LearnerState:
     verdicts: dict[str, int]
     lag_s: float
     step_s: float | None
+    quality: Watched | None  # as last watched
+    n_alarms: dict[str, int]  # alerts and stops among the steps kept
 
 
 def get_backlog() -> int:
@@ -56,9 +58,19 @@ def list_learner_states() -> list[LearnerState]:
             verdicts={name: getattr(learner, f"n_{name}") for name in VERDICTS},
             lag_s=_lag_s(learner),
             step_s=_one(_LAST_STEPS, [learner.shard]),
+            quality=Watched.objects.filter(shard=learner.shard).order_by("-id").first(),
+            n_alarms=_count_alarms(learner.shard),
         )
         for learner in Learner.objects.order_by("shard")
     ]
+
+
+def _count_alarms(shard: int) -> dict[str, int]:
+    raised = Step.objects.filter(shard=shard, alarm__gt=0)  # a partial index
+    sums = raised.aggregate(
+        alert=Count("id", filter=Q(alarm=Step.Alarm.ALERT)), stop=Count("id", filter=Q(alarm=Step.Alarm.STOP))
+    )
+    return {name: int(n) for name, n in sums.items()}
 
 
 def _lag_s(learner: Learner) -> float:

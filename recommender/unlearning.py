@@ -34,7 +34,7 @@ from recommender.models import Checkpoint, Decision, ErasedState, Erasure, Event
 from recommender.refold import Folded, refold
 from recommender.ways import Way
 
-FIGURES = (*ways.FIGURES, "n_events", "stream_ms")
+FIGURES = (*ways.FIGURES, "excluded", "n_events", "stream_ms")
 
 _REPLACE = """
 UPDATE recommender_checkpoint AS c
@@ -74,6 +74,7 @@ class Unlearning(Way):
             exclusion_id=None,
             pipeline=base.pipeline,
             at_step=base.checkpoint.step,
+            since=base.checkpoint.step,
             erasure=erasure,
             row=row,
             is_exact=base.is_exact,

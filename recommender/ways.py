@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db.models import F
 
-from recommender import history, learner, log, verdicts
+from recommender import history, learner, log, verdicts, watching
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.evaluation import Quality
 from recommender.core.pipeline import Pipeline
@@ -25,18 +25,20 @@ from recommender.models import Checkpoint, Decision, Learner, Revert, Step
 from recommender.refold import Folded, LogIncomplete, refold
 
 BATCH = 5000  # rows written in one statement
-_FIGURES = {
+FIGURES = {
     "first_ordinal": "bigint",
     **dict.fromkeys(("n_admitted", "n_held", "n_quarantined", "n_released", "n_retracted"), "integer"),
     **dict.fromkeys(("n_unjudged", "n_predicted", "n_hits"), "integer"),
+    **dict.fromkeys(("n_trusted", "n_trusted_hits", "n_canary", "n_canary_hits", "alarm"), "integer"),
+    "changed_ms": "bigint",
     "reciprocal_ranks": "float8",
 }
 _UPDATE_STEPS = f"""
 WITH changed AS (
     UPDATE recommender_step AS s
-    SET {", ".join(f"{name} = t.{name}" for name in _FIGURES)}, excluded = t.excluded::integer[]
-    FROM unnest(%b::bigint[], %b::text[], {", ".join(f"%b::{each}[]" for each in _FIGURES.values())})
-         AS t(id, excluded, {", ".join(_FIGURES)})
+    SET {", ".join(f"{name} = t.{name}" for name in FIGURES)}, excluded = t.excluded::integer[]
+    FROM unnest(%b::bigint[], %b::text[], {", ".join(f"%b::{each}[]" for each in FIGURES.values())})
+         AS t(id, excluded, {", ".join(FIGURES)})
     WHERE s.id = t.id RETURNING 1
 )
 SELECT count(*) FROM changed
@@ -149,9 +151,7 @@ class Way:
             "first_ordinal": folded.first_ordinal,
             "excluded": folded.excluded.tolist() or None,
             "n_admitted": result.n_admitted,
-            "n_predicted": quality.n,
-            "n_hits": quality.hits,
-            "reciprocal_ranks": quality.reciprocal_ranks,
+            **watching.figures(result),
             **verdicts.counts(result),
         }
         for name, value in figures.items():
@@ -176,7 +176,7 @@ class Way:
     def _write_steps(self) -> None:
         for start in range(0, len(self.steps), BATCH):
             part = self.steps[start : start + BATCH]
-            columns: list[list[Any]] = [[getattr(step, name) for step in part] for name in _FIGURES]
+            columns: list[list[Any]] = [[getattr(step, name) for step in part] for name in FIGURES]
             excluded = [f"{{{','.join(map(str, step.excluded))}}}" if step.excluded else None for step in part]
             log.fetch(_UPDATE_STEPS, [[step.pk for step in part], log.nullable(excluded), *columns])
 

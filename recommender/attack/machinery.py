@@ -1,7 +1,8 @@
 """Attacks on the machinery: on hashes and counters, on the drift monitor, on the stop switch.
 
-This product counts exactly and keys its hashes, and has no sketch and no automatic freeze to fool; so these three
-send what such an attack would send, and the benchmark reports what it does to the list and to the time of a step.
+This product counts exactly and keys its hashes, and has no sketch to fool; so these three send what such an attack
+would send, and the benchmark reports what it does to the list and to the time of a step. What A17 does to the
+automatic freeze is measured by `manage.py policy rehearse`.
 """
 
 from dataclasses import dataclass

@@ -155,7 +155,9 @@ def publish(view_store):
 
 @pytest.fixture
 def fresh_process(settings, monkeypatch):
-    """A learner that remembers nothing, publishes and keeps a checkpoint after every step."""
+    """A learner that remembers nothing, publishes and keeps a checkpoint after every step; no policy looks on."""
+    settings.AFTER_STEP = ""
+    settings.CANARY_SHARE = 0.0
     settings.PUBLISH_EVERY_S = 0.0
     settings.CHECKPOINT_SCHEDULE = (Tier(1e-5, 3600),)
     settings.CHECKPOINT_EVERY_S = 0.0

@@ -1,0 +1,35 @@
+"""`manage.py policy`: the policy rehearsed on a recorded log."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from monitoring import rehearsal
+from recommender.bench.step import real_log
+from recommender.core.logfile import LogFileError
+from recommender.learner import configured
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()  # needs no server of ours
+    help = "How often the policy would freeze on a recorded log: for nothing, and provoked (A17)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        verb = verbs.add_parser("rehearse", help="Replay a log beside the policy.")
+        verb.add_argument("file", type=Path, nargs="?", help="Parquet. Default: the news log in the data folder.")
+        verb.add_argument("--limit", type=int, help="Rows at most.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path = options["file"] or real_log()
+        if path is None:
+            raise CommandError("Name a log; the news log is not in the data folder.")
+        try:
+            for name, found in rehearsal.rehearse(path, replace(configured(), secret=""), limit=options["limit"]):
+                self.stdout.write(orjson.dumps({"run": name} | found).decode())
+                self.stdout.flush()
+        except LogFileError as error:
+            raise CommandError(str(error)) from error

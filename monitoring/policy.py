@@ -1,0 +1,311 @@
+"""The policy at work: what `monitoring.deciding` decides is done here, and written down with it.
+
+    recommender.watching, in a step's transaction ──> after_step ──> decide ──> alarms | freeze of this shard
+    monitoring.follow_up, every second and shard  ──> follow_up  ──> proposal (monitoring.suspects) | revert | thaw
+
+Every act is a Review by `policy` and a notification, in the same transaction. A freeze is of the shard whose list
+went bad only: the learner holds its own row's lock, and taking the others' too would deadlock with whoever freezes
+them. `follow_up` runs in the shard's own worker, where the learner would run, so a long revert in another one does
+not put off the thaw.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, Sum
+from django.utils import timezone
+
+from monitoring import notify, reviews, suspects
+from monitoring.deciding import (
+    KEPT_MINUTES,
+    LATENCY_S,
+    MINUTE_MS,
+    Action,
+    Alarmed,
+    Normal,
+    Panel,
+    Rate,
+    Rules,
+    Signals,
+    State,
+    decide,
+)
+from monitoring.models import AskedRevert, AutoFreeze, Finding, Review
+from recommender import control, history
+from recommender.core.drift import Level
+from recommender.core.results import StepResult
+from recommender.errors import Conflict
+from recommender.models import Checkpoint, Learner, Step, Watched
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+HOUR_MS = 3_600_000
+MAX_SUSPECTED = 0.5  # of the events since a checkpoint, that are taken out without a person
+
+logger = logging.getLogger(__name__)
+
+_normals: dict[int, Normal] = {}
+
+
+def rules() -> Rules:
+    """As the settings say."""
+    return Rules(
+        auto_freeze=settings.AUTO_FREEZE,
+        auto_thaw=settings.AUTO_THAW,
+        budget_s=settings.FREEZE_BUDGET_S,
+        freezes_a_day=settings.FREEZES_A_DAY,
+        lag_alarm_s=settings.LAG_ALARM_S,
+    )
+
+
+def after_step(learner: Learner, step: Step, result: StepResult, watched: Watched | None) -> bool:
+    """Look at a step, in its transaction. Returns whether the shard is frozen now.
+
+    1. Where there is neither an alarm nor a row of figures: nothing. 2. Decide. 3. Write alarms that were not raised
+    within ALARM_EVERY_S. 4. Freeze the shard, with what is written about it. Locks nothing but the audit's chain.
+    """
+    if watched is None and not result.alarm.level:
+        return False
+    normal = _normal(step.shard)
+    figures = vars(watched) if watched else None
+    signals = Signals(
+        level=Level(step.alarm),
+        changed_ms=step.changed_ms or 0,
+        stream_ms=step.stream_ms,
+        figures=figures,
+        panel=_panel(step) if step.alarm == Level.STOP else Panel(),
+        lag_s=watched.lag_s if watched else 0.0,
+    )
+    state = _state(step.shard) if step.alarm == Level.STOP else State()
+    action = decide(signals, state, rules(), normal)
+    if watched and figures:
+        normal.add(step.stream_ms, figures)
+    for alarm in action.alarms:
+        _raise(alarm, step)
+    if step.alarm == Level.STOP:
+        _find(step, action)
+    if action.freeze_s:
+        _freeze(learner, step, action)
+    return bool(action.freeze_s)
+
+
+def follow_up(shard: int) -> None:
+    """See after a freeze of ours, if there is one: work out the proposal once, revert where AUTO_REVERT says so, thaw
+    when it is time. Harmless when run twice."""
+    freeze = AutoFreeze.objects.filter(shard=shard, ended_at=None).first()
+    if freeze is None:
+        return
+    learner = Learner.objects.get(shard=shard)
+    if learner.state != Learner.State.FROZEN or learner.frozen_at != freeze.frozen_at:
+        _end(freeze, AutoFreeze.Ended.PERSON)
+        return
+    is_repaired = learner.n_reverts != freeze.n_reverts
+    if freeze.checkpoint_id and freeze.suspects is None and not is_repaired:
+        _propose(freeze)
+    now = timezone.now()
+    state = State(is_frozen=True, is_ours=True, is_repaired=is_repaired, is_over=now >= freeze.until)
+    action = decide(Signals(), state, rules(), Normal())
+    if action.is_thaw:
+        _thaw(freeze, action.reason)
+
+
+def take_over() -> int:
+    """Make automatic freezes a person's, in the caller's transaction: they end when a person ends them. Returns how
+    many there were."""
+    learners = {row.shard: row.frozen_at for row in Learner.objects.select_for_update().order_by("shard")}
+    rows = AutoFreeze.objects.select_for_update().filter(ended_at=None)
+    frozen = [each for each in rows if learners.get(each.shard) == each.frozen_at]
+    for freeze in frozen:
+        _end(freeze, AutoFreeze.Ended.PERSON)
+    return len(frozen)
+
+
+def revert_point(shard: int, changed_ms: int) -> Checkpoint | None:
+    """The newest checkpoint from before a change that is on the way of the learner's history."""
+    recipe = Learner.objects.values_list("recipe", flat=True).get(shard=shard)
+    older = Checkpoint.objects.defer("data").filter(shard=shard, stream_ms__lt=changed_ms).order_by("-step", "-id")
+    return next((each for each in older[:200] if history.begins_with(recipe, each.recipe, each.step)), None)
+
+
+def spent(shard: int) -> tuple[float, int]:
+    """Seconds of the last hour that a shard was frozen by itself, and how often in 24 hours."""
+    now = timezone.now()
+    rows = AutoFreeze.objects.filter(shard=shard).filter(Q(frozen_at__gte=now - DAY) | Q(ended_at=None))
+    spans = list(rows.values_list("frozen_at", "ended_at"))
+    seconds = sum(
+        ((end or now) - max(start, now - HOUR)).total_seconds() for start, end in spans if (end or now) > now - HOUR
+    )
+    return seconds, len(spans)
+
+
+# -- what it knows ------------------------------------------------------------------------------------------------
+
+
+def _normal(shard: int) -> Normal:
+    """What is usual, from the rows of the last day when a process begins."""
+    if shard not in _normals:
+        normal = Normal()
+        newest = Watched.objects.filter(shard=shard).order_by("-stream_ms").first()
+        if newest:
+            since_ms = newest.stream_ms - KEPT_MINUTES * MINUTE_MS
+            rows = Watched.objects.filter(shard=shard, stream_ms__gte=since_ms, step__lt=newest.step)
+            for row in rows.order_by("stream_ms", "id").values().iterator():
+                normal.add(row["stream_ms"], row)
+        _normals[shard] = normal
+    return _normals[shard]
+
+
+def forget() -> None:
+    """What is usual is read anew."""
+    _normals.clear()
+
+
+def _panel(step: Step) -> Panel:
+    changed_ms = step.changed_ms or step.stream_ms
+    steps = Step.objects.filter(shard=step.shard, stream_ms__gte=changed_ms - HOUR_MS).exclude(first_ordinal=None)
+    sums = {
+        f"{name}_{when}": Sum(name, filter=span, default=0)
+        for name in ("n_canary", "n_canary_hits", "n_predicted", "n_hits")
+        for when, span in (("since", Q(stream_ms__gt=changed_ms)), ("before", Q(stream_ms__lte=changed_ms)))
+    }
+    told = steps.aggregate(**sums)
+    return Panel(
+        *(
+            Rate(told[f"{n}_{when}"], told[f"{hits}_{when}"])
+            for when in ("since", "before")
+            for n, hits in (("n_canary", "n_canary_hits"), ("n_predicted", "n_hits"))
+        )
+    )
+
+
+def _state(shard: int) -> State:
+    seconds, n_freezes = spent(shard)
+    return State(spent_s=seconds, n_freezes=n_freezes)
+
+
+# -- what it does -------------------------------------------------------------------------------------------------
+
+
+def _raise(alarm: Alarmed, step: Step) -> None:
+    """Write an alarm and tell it, unless the same was raised a moment ago."""
+    since = timezone.now() - timedelta(seconds=settings.ALARM_EVERY_S)
+    lately = reviews.list_reviews(action=Review.Action.ALARM, by=reviews.POLICY, since=since, limit=500)
+    if any(row.shard == step.shard and row.subject.get("signal") == alarm.signal for row in lately):
+        return
+    subject: dict[str, Any] = {"signal": alarm.signal, "step": step.number}
+    if step.changed_ms:
+        subject["changed_ms"] = step.changed_ms
+    review = reviews.record(
+        by=reviews.POLICY, action=Review.Action.ALARM, note=alarm.text, shard=step.shard, subject=subject
+    )
+    notify.notify(kind="alarm", title=alarm.text, facts=subject, review=review, is_urgent=alarm.is_urgent)
+
+
+def _find(step: Step, action: Action) -> None:
+    """A finding, for a person to settle; they were told by the alarm or the freeze."""
+    Finding.objects.create(
+        kind=Finding.Kind.DRIFT,
+        severity=Finding.Severity.HIGH,
+        title=action.reason[:500],
+        shard=step.shard,
+        first_ms=min(step.changed_ms or step.stream_ms, step.stream_ms),
+        last_ms=step.stream_ms,
+        is_stale=False,
+        is_told=True,
+    )
+
+
+def _freeze(learner: Learner, step: Step, action: Action) -> None:
+    control.freeze(shard=step.shard)
+    frozen_at = Learner.objects.values_list("frozen_at", flat=True).get(shard=step.shard)
+    point = revert_point(step.shard, step.changed_ms or step.stream_ms)
+    freeze = AutoFreeze.objects.create(
+        shard=step.shard,
+        frozen_at=frozen_at,
+        until=timezone.now() + timedelta(seconds=action.freeze_s),
+        step=step.number,
+        n_reverts=learner.n_reverts,
+        changed_ms=step.changed_ms or step.stream_ms,
+        reason=action.reason,
+        checkpoint_id=point.pk if point else None,
+    )
+    subject = {
+        "freeze": freeze.pk,
+        "step": step.number,
+        "changed_ms": freeze.changed_ms,
+        "checkpoint": freeze.checkpoint_id,
+        "at_most_s": round(action.freeze_s + LATENCY_S) if settings.AUTO_THAW else None,
+    }
+    review = reviews.record(
+        by=reviews.POLICY,
+        action=Review.Action.FREEZE,
+        note=action.reason,
+        shard=step.shard,
+        subject=subject,
+        before=point.digest if point else "",
+    )
+    notify.notify(kind="freeze", title=f"Frozen: {action.reason}", facts=subject, review=review, is_urgent=True)
+    logger.warning("shard %d frozen after step %d: %s", step.shard, step.number, action.reason)
+
+
+def _propose(freeze: AutoFreeze) -> None:
+    """Work out who to leave out, write it down, and, where AUTO_REVERT says so, ask for it."""
+    found = suspects.since(shard=freeze.shard, checkpoint_id=freeze.checkpoint_id)
+    freeze.suspects = found.exclusion.state()
+    freeze.n_suspects, freeze.n_suspected, freeze.n_since = found.n_actors, found.n_events, found.n_since
+    subject = {
+        "freeze": freeze.pk,
+        "checkpoint": freeze.checkpoint_id,
+        "suspects": found.n_actors,
+        "suspected_events": found.n_events,
+        "events_since": found.n_since,
+        "risen_items": found.n_items,
+    }
+    is_safe = 0 < found.n_events <= MAX_SUSPECTED * found.n_since
+    with transaction.atomic():
+        if settings.AUTO_REVERT and is_safe:
+            try:
+                with transaction.atomic():
+                    asked = control.ask_for_revert(
+                        checkpoint_id=freeze.checkpoint_id,
+                        mode="exclude",
+                        exclusion=found.exclusion,
+                        is_preview=False,
+                    )
+                freeze.revert_id = subject["revert"] = asked.pk
+            except Conflict as error:
+                logger.warning("no automatic revert of shard %d: %s", freeze.shard, error)
+        freeze.save()
+        did = "Going back to" if freeze.revert_id else "Proposed:"
+        note = (
+            f"{did} checkpoint {freeze.checkpoint_id}, without {found.n_actors} suspected actors"
+            f" ({found.n_events} of {found.n_since} events since)."
+        )
+        action = Review.Action.REVERT if freeze.revert_id else Review.Action.NOTE
+        review = reviews.record(by=reviews.POLICY, action=action, note=note, shard=freeze.shard, subject=subject)
+        if freeze.revert_id:
+            AskedRevert.objects.create(revert_id=freeze.revert_id, by=reviews.POLICY, note=note)
+        notify.notify(kind="proposal", title=note, facts=subject, review=review, is_urgent=True)
+
+
+def _thaw(freeze: AutoFreeze, reason: str) -> None:
+    with transaction.atomic():
+        learner = Learner.objects.select_for_update().get(shard=freeze.shard)
+        if learner.state != Learner.State.FROZEN or learner.frozen_at != freeze.frozen_at:
+            return  # a person was first
+        control.thaw(shard=freeze.shard)
+        _end(freeze, AutoFreeze.Ended.POLICY)
+        lasted_s = (freeze.ended_at - freeze.frozen_at).total_seconds()
+        subject = {"freeze": freeze.pk, "step": learner.step, "lasted_s": round(lasted_s, 1)}
+        review = reviews.record(
+            by=reviews.POLICY, action=Review.Action.THAW, note=reason, shard=freeze.shard, subject=subject
+        )
+        notify.notify(kind="thaw", title=f"Thawed: {reason}", facts=subject, review=review, is_urgent=True)
+
+
+def _end(freeze: AutoFreeze, by: str) -> None:
+    freeze.ended_at, freeze.ended_by = timezone.now(), by
+    freeze.save(update_fields=["ended_at", "ended_by"])

@@ -1,0 +1,90 @@
+"""Who most likely spoilt a list: what a reviewer finds preselected beside a proposed revert point.
+
+    events since the checkpoint ──> held or quarantined (EventVerdict): their actors ────────────────┐
+    units since the checkpoint  ──> on items that rose into the list since, where nearly all of what ├──> Exclusion
+                                    carries them up are actors who earned little: those actors ──────┘
+
+A guess, for a person to look at: a story that broke has fresh readers behind it as well. The state the list is in is
+the learner's last one, restored beside the live one; nothing is changed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+
+from recommender import learner, log
+from recommender.core import decisions
+from recommender.core.kernels import PLACES, WEIGHT_ONE
+from recommender.core.pipeline import Pipeline
+from recommender.core.watch import LOW_WEIGHT
+from recommender.log import Position
+from recommender.models import Checkpoint, EventVerdict, Learner
+from recommender.refold import encode
+
+MAX_EVENTS = 200_000  # looked at
+MAX_ACTORS = 20_000
+CARRIED = 0.8  # of an item's weight since
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """An exclusion of n_actors, who made n_events of the n_since looked at; n_items rose on such actors."""
+
+    exclusion: decisions.Exclusion
+    n_actors: int
+    n_events: int
+    n_since: int
+    n_items: int
+
+
+def since(*, shard: int, checkpoint_id: int) -> Suspects:
+    """Of the events after a checkpoint, at most MAX_EVENTS. 5 us an event, and the time of a restore."""
+    row, checkpoint = Learner.objects.get(shard=shard), Checkpoint.objects.get(pk=checkpoint_id)
+    now = learner.restore(row).pipeline
+    risen = _risen(now, Pipeline.from_bytes(bytes(checkpoint.data)), checkpoint.stream_ms)
+    events = log.read(
+        after=Position(checkpoint.xid, checkpoint.seq),
+        until=Position(row.xid, row.seq),
+        since_ms=checkpoint.stream_ms,
+        limit=MAX_EVENTS,
+        shard=shard,
+        shards=settings.SHARDS,
+    )
+    batch = encode(now, events)
+    actors = batch.actor
+    is_behind = np.isin(batch.item, risen) & (weights_of(now, actors) < LOW_WEIGHT)
+    stopped = EventVerdict.objects.filter(shard=shard, step__gt=checkpoint.step)
+    stopped = stopped.exclude(verdict=EventVerdict.Verdict.ADMIT).values_list("seq", flat=True)
+    is_stopped = np.isin(events.seq, np.fromiter(stopped[:MAX_EVENTS], np.int64))
+    chosen, n_acts = np.unique(actors[is_stopped | is_behind], return_counts=True)
+    chosen = np.sort(chosen[np.argsort(-n_acts, kind="stable")][:MAX_ACTORS])
+    n_events = int(np.isin(actors, chosen).sum())
+    return Suspects(decisions.Exclusion(actors=chosen), len(chosen), n_events, len(events), len(risen))
+
+
+def _risen(now: Pipeline, before: Pipeline, since_ms: int) -> NDArray[np.uint64]:
+    """Keys of items in the list now and not in it then, of whose weight since then CARRIED is of low trust."""
+    pairs = now.trend.pairs
+    is_since = pairs["at_ms"][:] > since_ms
+    item, weight = pairs["item"][is_since], pairs["weight"][is_since]
+    risen = []
+    for key in np.setdiff1d(now.trend.leaders()[:PLACES], before.trend.leaders()[:PLACES]):
+        weights = weight[item == key]
+        if weights.sum() and weights[weights < LOW_WEIGHT].sum() >= CARRIED * weights.sum():
+            risen.append(key)
+    return np.array(risen, np.uint64)
+
+
+def weights_of(pipeline: Pipeline, actors: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """What acts of these actors weigh, by what they have earned, in WEIGHT_ONE; of unknown ones the floor."""
+    rules, known = pipeline.config.trust.rules(), pipeline.trend.actors
+    keys = known.keys[: len(known)]
+    order = np.argsort(keys)
+    places = np.minimum(np.searchsorted(keys, actors, sorter=order), max(0, len(keys) - 1))
+    if not len(keys):
+        return np.full(len(actors), rules.floor, np.int64)
+    rows = order[places]
+    earned = np.where(keys[rows] == actors, known["earned"][rows], 0).astype(np.int64)
+    return rules.floor + (WEIGHT_ONE - rules.floor) * np.minimum(earned, rules.full) // rules.full

@@ -1,0 +1,28 @@
+"""The whole way, made short: flood, alarm, freeze, revert without the attackers, thaw; the clean learner's state."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from monitoring import incident, policy
+from monitoring.incident import Incident, Plan
+from recommender import log, watching
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("view_store", "empty_log", "fresh_process")
+def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(settings, monkeypatch):
+    settings.AFTER_STEP = "monitoring.policy.after_step"
+    settings.SCREEN = False
+    settings.WATCH_EVERY_S = 0.0
+    settings.LAG_ALARM_S = 1e9
+    settings.CHECKPOINT_EVERY_S = 2.0
+    monkeypatch.setattr(incident, "AFTER_S", 60.0)
+    policy.forget()
+    watching.forget()
+    for days in range(4):
+        log.ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))
+    story = Incident(Plan()).run()
+    assert [what for what, is_so in story.checks if not is_so] == []
+    assert len(story.checks) == 14
