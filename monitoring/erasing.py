@@ -12,9 +12,9 @@ import re
 from django.db import transaction
 
 from monitoring import reviews
-from monitoring.models import Review
+from monitoring.models import AutoFreeze, Review
 from monitoring.reviews import By
-from recommender import erasure, log
+from recommender import erasure, keyed, log
 from recommender.errors import Invalid
 from recommender.models import Erasure
 
@@ -30,5 +30,14 @@ def erase(*, actor_id: str, by: By, note: str = ASKED) -> Erasure:
     asked, is_new = erasure.ask_for(actor_id=actor_id)
     if is_new:
         subject = {"erasure": asked.pk, "actor_hash": asked.actor_hash, "events": log.count_of(actor_id)}
+        _unsuspect(actor_id)
         reviews.record(by=by, action=Review.Action.ERASE, note=note, subject=subject)
     return asked
+
+
+def _unsuspect(actor_id: str) -> None:
+    """Take the actor's key out of what automatic freezes propose to leave out."""
+    key = keyed.encoder().key(actor_id)
+    for freeze in AutoFreeze.objects.select_for_update().filter(suspects__actors__contains=[key]):
+        freeze.suspects["actors"].remove(key)
+        freeze.save(update_fields=["suspects"])

@@ -4,10 +4,12 @@ import json
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from monitoring import erasing
-from monitoring.models import Review
-from recommender import erasure, learner, log
+from monitoring.models import AutoFreeze, Review
+from recommender import erasure, keyed, learner, log
+from recommender.core.decisions import Exclusion
 from recommender.errors import Invalid
 from tests.recommender.conftest import *  # noqa: F403 - the API and a fresh learner, as fixtures
 from tests.recommender.logs import clicks
@@ -75,3 +77,21 @@ def test_the_shell_erases_and_proves_it(learned, capsys):
     assert "done" in capsys.readouterr().out
     call_command("actor", "traces", MAL)
     assert Review.objects.get().by.startswith("shell:")
+
+
+def test_a_proposal_to_leave_it_out_forgets_it(learned):
+    encoder = keyed.encoder()
+    others = [encoder.key("actor-1")]
+    freeze = AutoFreeze.objects.create(
+        shard=0,
+        frozen_at=timezone.now(),
+        until=timezone.now(),
+        step=1,
+        n_reverts=0,
+        changed_ms=0,
+        reason="drift",
+        suspects=Exclusion(actors=encoder.keys([MAL, "actor-1"])).state(),
+    )
+    erasing.erase(actor_id=MAL, by="shell:olga")
+    freeze.refresh_from_db()
+    assert freeze.suspects["actors"] == others
