@@ -33,7 +33,7 @@ from recommender.core.feature_windows import (
 )  # fmt: skip
 from recommender.core.kernels import Actors, TrustRules, find, mix
 from recommender.core.lockstep import meet
-from recommender.core.near_duplicates import duplicate, enter_bands, sketch
+from recommender.core.near_duplicates import duplicate, enter_band, sketch
 
 HELD_ONE_IN = 4  # of newcomers to an item whose newcomers read on; a power of two
 
@@ -147,7 +147,7 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
                     c[I_REFERRED1H] += ONE
                     c[I_DIRECT1H] += ONE if acts.referrer[i] == 1 else 0
             if is_green:
-                enter_bands(a, w, s, now_ms)
+                enter_band(a, w, s, now_ms)
             if is_novel:
                 s[I_BEGUN24H] += ONE
             if is_young:
