@@ -43,6 +43,7 @@ FEATURES = (
     *("repeat", "concentration", "newness", "regular", "undo", "shallow"),
     *("burst", "rise", "novel", "fresh", "direct", "metronome", "overlap"),
     *("prefix", "new_prefix", "agent"),
+    "duplicate",
 )
 UNKNOWN = 255  # of a percentile
 

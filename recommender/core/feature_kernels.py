@@ -17,7 +17,7 @@ from numba import njit
 
 from recommender.core.feature_tables import (
     A_COHORT, A_COHORT_MS, A_FIRST, A_GAP, A_GAP2, A_GAPS, A_IN_SESSION, A_ITEMS, A_LAST, A_LAST_ITEM, A_N,
-    A_SESSION, A_TOP, A_TOP_N, A_UNDOS, AGENT, BURST, CONCENTRATION, DAY_MS, DIRECT, EXPOSURE, FRESH,
+    A_SESSION, A_TOP, A_TOP_N, A_UNDOS, AGENT, BURST, CONCENTRATION, DAY_MS, DIRECT, DUPLICATE, EXPOSURE, FRESH,
     HASTY_MS, HOUR_MS, I_AGAIN1H, I_AGENTS1H, I_ARRIVALS, I_BEGUN24H, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2,
     I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST, I_N1H, I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M,
     I_BELIEVED, I_PREFIXED1H, I_REFERRED1H, I_RETURNED24H, I_UNDONE1H, I_UNDONE_MS, I_WENTON24H, I_YOUNG1H, I_YOUNG1M,
@@ -33,6 +33,7 @@ from recommender.core.feature_windows import (
 )  # fmt: skip
 from recommender.core.kernels import Actors, TrustRules, find, mix
 from recommender.core.lockstep import meet
+from recommender.core.near_duplicates import duplicate, enter_band, sketch
 
 HELD_ONE_IN = 4  # of newcomers to an item whose newcomers read on; a power of two
 
@@ -104,6 +105,8 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
             a[A_ITEMS] += 1
             a[A_IN_SESSION] += 1
             a[A_LAST_ITEM] = np.int64(item)
+        if is_green:
+            sketch(a, item)
         if a[A_TOP] == np.int64(item):
             a[A_TOP_N] += ONE
         elif a[A_TOP_N] < ONE:
@@ -143,6 +146,8 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
                 if acts.referrer[i]:
                     c[I_REFERRED1H] += ONE
                     c[I_DIRECT1H] += ONE if acts.referrer[i] == 1 else 0
+            if is_green:
+                enter_band(a, w, s, now_ms)
             if is_novel:
                 s[I_BEGUN24H] += ONE
             if is_young:
@@ -182,6 +187,7 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
         x[FRESH] = excess(w[I_FRESH1H], w[I_N1H], s[I_FRESH1H], s[I_N1H])
         x[DIRECT] = excess(w[I_DIRECT1H], w[I_REFERRED1H], s[I_DIRECT1H], s[I_REFERRED1H])
         x[METRONOME] = regularity(w[I_GAP], w[I_GAP2], w[I_ARRIVALS], 16)
+        x[DUPLICATE] = duplicate(w, s)
 
         # newcomers at their first item, at any pace; in a burst also those who looked elsewhere first
         flag = IS_NOVEL if is_young else 0

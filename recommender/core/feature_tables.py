@@ -24,16 +24,20 @@ FEATURES = (
     *("repeat", "concentration", "newness", "regular", "undo", "shallow"),  # of the actor
     *("burst", "rise", "novel", "fresh", "direct", "metronome", "overlap"),  # of the item's window
     *("prefix", "new_prefix", "agent"),  # of the network the event came from
+    "duplicate",  # of the item's window again; for reviewers: no rule, forest or score reads it
 )
 REPEAT, CONCENTRATION, NEWNESS, REGULAR, UNDONE, SHALLOW = range(6)
 BURST, RISE, NOVEL, FRESH, DIRECT, METRONOME, OVERLAP, PREFIX, NEW_PREFIX, AGENT = range(6, 16)
+DUPLICATE = 16
 N_FEATURES = len(FEATURES)
 
 # columns of the actors' matrix
 A_LAST, A_FIRST, A_N, A_UNDOS, A_TOP, A_TOP_N, A_GAPS, A_GAP, A_GAP2 = range(9)
 A_SESSION, A_IN_SESSION, A_ITEMS, A_COHORT, A_COHORT_MS, A_LAST_ITEM, A_NEXT_BURST, A_BURSTS = range(9, 17)
 N_BURSTS = 6  # the last bursts an actor took part in
-N_ACTOR = A_BURSTS + N_BURSTS
+A_MINIMA = A_BURSTS + N_BURSTS
+N_MINIMA = 6  # of its first items' hashes, while it is young: core.near_duplicates
+N_ACTOR = A_MINIMA + N_MINIMA
 # of the items', the site's too
 I_LAST, I_N1M, I_N1H, I_N24H, I_NOVEL1M, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H = range(9)
 I_ARRIVALS, I_GAP, I_GAP2, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_BEGUN24H, I_RETURNED24H = range(9, 17)
@@ -49,10 +53,15 @@ S_MEETINGS, S_MEET, S_MEET2 = (
     32,
 )  # of the site: bursts looked at, mean share that met before, its square
 I_BELIEVED = 33  # until when most newcomers are not held: those who were went on to read
-N_ITEM = 34
+I_BANDED1H, I_SHARED1H = 34, 35  # young clickers of whom three items are known; whose band was met here before
+I_BANDS_MS = 36  # when the counters below were halved
+N_BAND_COUNTERS = 8
+I_BANDS = 37
+I_BAND_COUNTS = I_BANDS + N_BAND_COUNTERS
+N_ITEM = I_BAND_COUNTS + N_BAND_COUNTERS
 BY_HOUR = (
     *(I_N1H, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_YOUNG1H),
-    *(I_AGAIN1H, I_HASTY1H, I_UNDONE1H, I_GREEN1H),
+    *(I_AGAIN1H, I_HASTY1H, I_UNDONE1H, I_GREEN1H, I_BANDED1H, I_SHARED1H),
 )
 BY_DAY = (I_N24H, I_BEGUN24H, I_RETURNED24H, I_EXPECTED24H, I_CAME24H, I_YOUNG24H, I_WENTON24H)
 # of what links an item to a prefix or an agent, a prefix or an agent to the site, an actor to an item
