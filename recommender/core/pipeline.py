@@ -61,7 +61,9 @@ from recommender.core.trend import Board, Trend
 __all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]
 
 _UNCAPPED = np.empty(0, np.int32)
-LONELY_MS = 21_600_000  # how far back a condemned crowd's first acts are taken out
+# How far back a condemned crowd's acts are taken out. What is older counts for less than a sixteenth, and would be
+# mostly of honest newcomers who read this one item and left.
+TAKEN_BACK_HALF_LIVES = 4
 
 
 class Pipeline:
@@ -104,6 +106,7 @@ class Pipeline:
         for kind in Kind:
             self._weights[kind] = round(config.kind_weights[kind.name.lower()] * WEIGHT_ONE)
         self._lateness_ms = 1000 * config.lateness_s
+        self._taken_back_ms = 1000 * TAKEN_BACK_HALF_LIVES * config.half_lives_s[0]
 
     # -- learning ------------------------------------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ class Pipeline:
         if verdicts.n_exposed:
             n_retracted = self._retract(self.screen.features.take_exposed(first_ms), int(Reason.COHORT), revisions)
         for item, reason, from_nth in self.screen.newly_condemned:
-            crowd = self.screen.features.take_crowd(item, self.stream_ms - LONELY_MS, from_nth)
+            crowd = self.screen.features.take_crowd(item, self.stream_ms - self._taken_back_ms, from_nth)
             n_retracted += self._retract(crowd, reason, revisions)
         self.screen.newly_condemned.clear()
         self.n_events += n
