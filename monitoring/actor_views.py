@@ -7,10 +7,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from monitoring import erasing
+from monitoring.views import AdminView
 from recommender import apidocs as docs
 from recommender import erasure, errors
-from recommender.lean import ApiView
-from recommender.models import ApiKey, Erasure
+from recommender.models import Erasure
 
 ERASURE = inline_serializer(
     "Erasure",
@@ -28,10 +28,8 @@ ERASURE = inline_serializer(
 )
 
 
-class ActorView(ApiView):
+class ActorView(AdminView):
     """One actor."""
-
-    scope = str(ApiKey.Scope.ADMIN)
 
     @extend_schema(
         operation_id="erase_actor",
@@ -49,15 +47,13 @@ class ActorView(ApiView):
         same erasure is answered. Events that come from the actor afterwards are new events.
         """
         note = request.query_params.get("note", erasing.ASKED)
-        asked = erasing.erase(actor_id=id, by=f"api:{request.auth.name}", note=note)
+        asked = erasing.erase(actor_id=id, by=self.by(request), note=note)
         told = describe(asked)
         return Response(told, status=202, headers={"Location": told["url"]})
 
 
-class ErasureView(ApiView):
+class ErasureView(AdminView):
     """One erasure."""
-
-    scope = str(ApiKey.Scope.ADMIN)
 
     @extend_schema(
         operation_id="get_erasure",

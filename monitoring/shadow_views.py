@@ -6,10 +6,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from monitoring import shadow
+from monitoring.views import AdminView
 from recommender import apidocs as docs
 from recommender import errors
-from recommender.lean import ApiView
-from recommender.models import ApiKey
 
 PLACE = inline_serializer(
     "ShadowPlace",
@@ -35,10 +34,8 @@ COMPARED = inline_serializer(
 )
 
 
-class ShadowView(ApiView):
+class ShadowView(AdminView):
     """The undefended list."""
-
-    scope = str(ApiKey.Scope.ADMIN)
 
     @extend_schema(
         operation_id="get_shadow",

@@ -187,7 +187,9 @@ def restore(learner: Learner) -> Warm:
 
 def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
     """The newest checkpoint before one that is on the way of a history."""
-    older = Checkpoint.objects.filter(shard=checkpoint.shard, step__lte=checkpoint.step, id__lt=checkpoint.pk)
+    older = Checkpoint.objects.defer("data").filter(
+        shard=checkpoint.shard, step__lte=checkpoint.step, id__lt=checkpoint.pk
+    )
     for each in older.order_by("-step", "-id"):
         if history.begins_with(recipe, each.recipe, each.step):
             return each

@@ -5,14 +5,14 @@ frame (text columns) ──encode──> EventBatch ──take, merge──> the
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.core.events import EventBatch, Kind, country_code
+from recommender.core.events import EventBatch, Kind, country_code, joined
 from recommender.core.pipeline import Pipeline
 
 _KINDS = {kind.name.lower(): int(kind) for kind in Kind}
@@ -47,27 +47,16 @@ def encode(pipeline: Pipeline, frame: pl.DataFrame) -> EventBatch:
 
 def take(batch: EventBatch, rows: NDArray[np.int64], received_ms: NDArray[np.int64] | None = None) -> EventBatch:
     """Rows of a batch, in the order given; sent at other times where given."""
-    columns: dict[str, Any] = {}
-    for field in fields(batch):
-        column = getattr(batch, field.name)
-        columns[field.name] = (
-            column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows.tolist()]
-        )
-    if received_ms is not None:
-        columns["received_ms"] = columns["occurred_ms"] = received_ms
-    return EventBatch(**columns)
+    taken = batch.take(rows)
+    return taken if received_ms is None else replace(taken, received_ms=received_ms, occurred_ms=received_ms)
 
 
 def merge(parts: Sequence[EventBatch]) -> tuple[EventBatch, NDArray[np.int64]]:
     """Batches as one in order of time (of equal times the earlier part's first), and the place in the concatenation
     each row came from."""
-    columns: dict[str, Any] = {}
-    for field in fields(parts[0]):
-        values = [getattr(part, field.name) for part in parts]
-        is_array = isinstance(values[0], np.ndarray)
-        columns[field.name] = np.concatenate(values) if is_array else [each for value in values for each in value]
-    order = np.argsort(columns["received_ms"], kind="stable")
-    return take(EventBatch(**columns), order), order
+    together = joined(parts)
+    order = np.argsort(together.received_ms, kind="stable")
+    return together.take(order), order
 
 
 def cut(received_ms: NDArray[np.int64], start_ms: int, step_ms: int, n_steps: int) -> NDArray[np.int64]:
