@@ -111,3 +111,57 @@ def certain_places(counts: Sequence[int], k: int, n_actors: int, unit: int, budg
         if largest < n_actors * unit and total < n_actors * budget:
             return k - dropped
     return k
+
+
+def link_margins(
+    counts: Sequence[int],
+    outside: Sequence[tuple[int, int]],
+    unit: int,
+    fresh: int,
+    least: int,
+    min_actors: int,
+) -> tuple[list[int], list[float]]:
+    """Price of each place in the list of what is shown beside an item (see `affinity`), as `margins` tells it of a
+    board: so many new actors, so much trust, for whichever item outside is nearest.
+
+    A link is shown only from `min_actors` actors and a count of `least` on, and an actor adds at most one act's
+    weight to it. So an item (count c, n actors behind it) takes the place of a count S with m new actors exactly if
+    c + m fresh > S, c + m fresh >= least and n + m >= min_actors. m* is the least such m of all items outside, and as
+    many simultaneous acts do it; where that would leave the two with equal counts m* is one less, for ties go to the
+    smaller key, which may be either's. The trust asks for the weight alone.
+
+    outside: (count, actors) of every link of the item that is not listed; one never made counts as (0, 0).
+
+    >>> link_margins([1250, 300], [(300, 2)], unit=100, fresh=5, least=100, min_actors=3)
+    ([190, 1], [9.5, 0.0])
+    >>> link_margins([10], [(9, 1)], unit=100, fresh=5, least=10, min_actors=8)
+    ([7], [0.01])
+    """
+    nearest = _frontier(outside)
+    actors = [min(_fewest(each, max(count, least), fresh, min_actors) for each in nearest) for count in counts]
+    most = nearest[0][0]
+    return actors, [max(0, count - most, least - most) / unit for count in counts]
+
+
+def entry_margin(outside: Sequence[tuple[int, int]], fresh: int, least: int, min_actors: int) -> int:
+    """New actors needed for one more item to be shown, in a list that has room; see `link_margins`.
+
+    >>> entry_margin([(80, 1)], fresh=5, least=100, min_actors=3), entry_margin([], 5, 100, 3)
+    (4, 20)
+    """
+    return min(_fewest(each, least, fresh, min_actors) for each in _frontier(outside))
+
+
+def _fewest(link: tuple[int, int], to_reach: int, fresh: int, min_actors: int) -> int:
+    """New actors that bring a link to a count and to enough actors behind it."""
+    count, n_actors = link
+    return max(1, -((count - to_reach) // fresh), min_actors - n_actors)
+
+
+def _frontier(outside: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Links that none has more of both than; largest counts first."""
+    kept: list[tuple[int, int]] = []
+    for count, n_actors in sorted([*outside, (0, 0)], reverse=True):
+        if not kept or n_actors > kept[-1][1]:
+            kept.append((count, n_actors))
+    return kept

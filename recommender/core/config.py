@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from recommender.core.affinity import AffinityConfig
+from recommender.core.candidates import RankingConfig
+from recommender.core.contest import ContestConfig
 from recommender.core.drift import DriftConfig
 from recommender.core.events import Kind
+from recommender.core.ranker import RankerConfig
 from recommender.core.screen import ScreenConfig
 from recommender.core.trust import TrustConfig
 
@@ -25,12 +29,17 @@ class Config:
     trust: TrustConfig = field(default_factory=TrustConfig)
     screen: ScreenConfig = field(default_factory=ScreenConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
+    affinity: AffinityConfig = field(default_factory=AffinityConfig)
+    ranking: RankingConfig = field(default_factory=RankingConfig)
+    ranker: RankerConfig = field(default_factory=RankerConfig)
+    contest: ContestConfig = field(default_factory=ContestConfig)
     # Up to here a network counts in full: a hundred fresh accounts, or five known readers, behind one /24 at a time;
     # eight such networks of one operator. Homes and offices stay below, campuses count less and less, never nothing.
     network_knee: float = 5.0
     group_knee: float = 40.0
     secret: str = ""  # hex; keys the hashes of ids
     canary_share: float = 0.01  # of actors: predicted, never learned from (core.evaluation)
+    personal_share: float = 1.0  # of actors: asked what their own list would have said (core.candidates.predict)
     max_items: int = 200_000
     max_regions: int = 400_000
     max_networks: int = 500_000
@@ -47,6 +56,39 @@ class Config:
         known = {each.name for each in fields(cls)}
         if known != set(state):
             raise ValueError(f"the configuration differs in: {', '.join(sorted(known ^ set(state)))}")
-        kinds = {"trust": TrustConfig, "screen": ScreenConfig, "drift": DriftConfig}
-        parts = {name: kind(**state[name]) for name, kind in kinds.items()}
+        kinds = {
+            "trust": TrustConfig,
+            "screen": ScreenConfig,
+            "drift": DriftConfig,
+            "affinity": AffinityConfig,
+            "ranking": RankingConfig,
+            "ranker": RankerConfig,
+            "contest": ContestConfig,
+        }
+        parts: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in state[name].items()}
+            parts[name] = kind(**values)
         return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
+
+
+def small_config(**changes: Any) -> Config:
+    """For a device: bounds for 20,000 actors and 5,000 items at a time, the rest as it is. docs/recommendations.md
+    says what that takes.
+
+    >>> small_config().max_actors
+    20000
+    """
+    bounds: dict[str, Any] = {
+        "max_items": 5_000,
+        "max_regions": 10_000,
+        "max_networks": 20_000,
+        "max_pairs": 40_000,
+        "max_actors": 20_000,
+        "max_screened_actors": 4_000,
+        "max_screened_pairs": 8_000,
+        "max_links": 10_000,
+        "max_recent": 2_048,
+        "affinity": AffinityConfig(max_histories=5_000, max_links=10_000, max_sources=5_000),
+    }
+    return Config(**(bounds | changes))

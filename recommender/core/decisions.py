@@ -1,6 +1,6 @@
 """What people decide about events, and which events a history leaves out. Both belong to the fold.
 
-    Decision   release | confirm some events; takes effect in one recorded step, in front of its batch
+    Decision   release | confirm | withhold some events; takes effect in one recorded step, in front of its batch
     Exclusion  a filter on the log: a fold under it is the fold of a log that never held what it excludes
 
 Decisions name acts by (actor, item), as units do: whatever of a pair is held is released or condemned together. They
@@ -24,6 +24,7 @@ class Ruling(IntEnum):
 
     RELEASE = 1  # honest: counts at its own time, as if it had never been held
     CONFIRM = 2  # manipulation: counts no more, and those who did it are known
+    WITHHOLD = 3  # nothing: counts no more until somebody rules on it, and nobody is known by it
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ Before a step is learned, the list as it stands is put to each of its events: is
 first time, among the first 20 the actor has not seen? The hit rate (HR@20) and the mean reciprocal rank (MRR@20) over
 all such events say how good the list is without any data set aside; over the last hours, whether it is getting worse.
 
-    step ──> ranks in two lists, and who asked, by kernels.fold ──> counts of places, in all and by hour
+    step ──> ranks in the lists, and who asked, by kernels.fold ──> counts of places, in all and by hour
              trending: what was served;  daily: yesterday's most read, made anew at midnight of stream time, the
              yardstick of a model trained in a nightly batch;  steady: the best by the next longer half-life, a list
-             slower to learn and dearer to rig, made anew every STEADY_MS
+             slower to learn and dearer to rig, made anew every STEADY_MS;  personalised: by `candidates`, one list an
+             actor. What it did earlier in the same step is known there as its own history, and counts nowhere yet
+             ranked: the same candidates in the order that is served, `ranker` unless bypassed; of the acts that the
+             ranker learns from alone, a few in a hundred
 
 Three populations are told apart, since whoever floods a site takes part in its evaluation:
 
@@ -24,7 +27,7 @@ Answers are kept as counts of places, so every metric is exact and the state doe
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +37,7 @@ from recommender.core.kernels import DEPTH, PLACES
 from recommender.core.step_kernels import tally
 from recommender.core.table import Table, strongest
 
-LISTS = ("trending", "daily", "steady")
+LISTS = ("trending", "daily", "steady", "personalised", "ranked")
 POPULATIONS = ("all", "trusted", "canary")
 MAX_CANARY_SHARE = 0.5
 STEADY_MS = 30_000
@@ -80,6 +83,15 @@ class Quality:
 NOTHING = Quality(np.zeros(PLACES + 2, np.int64))
 
 
+class Answers(NamedTuple):
+    """The quality of a batch's predictions: of `trending` by population, and of `personalised`."""
+
+    everybody: Quality
+    trusted: Quality
+    canary: Quality
+    personalised: Quality
+
+
 class Evaluation:
     """Holds the lists and the answers. Memory: today's reads, at most `max_items` (the least read go first).
 
@@ -118,12 +130,22 @@ class Evaluation:
         """Is the actor of that key on the panel?"""
         return bool(kernels.mix(np.uint64(actor), kernels.PANEL) < self._panel[0])
 
+    @property
+    def panel(self) -> NDArray[np.uint64]:
+        """An array of one: the bound below which an actor's mixed key is on the panel."""
+        return self._panel
+
     def is_steady_due(self, now_ms: int) -> bool:
         return now_ms >= self._steady_due_ms
 
     def put_steady(self, keys: NDArray[np.uint64], now_ms: int) -> None:
         """Take the list of the next longer half-life."""
         self._steady, self._steady_due_ms = keys, now_ms + STEADY_MS
+
+    @property
+    def steady(self) -> NDArray[np.uint64]:
+        """Keys of the steady list, best first."""
+        return self._steady
 
     def shown(self, trending: NDArray[np.uint64], n_events: int) -> kernels.Shown:
         """The lists to put to the next batch of n events."""
@@ -136,11 +158,14 @@ class Evaluation:
             trending, self._daily, self._steady, reads.slots, reads.keys, reads.size, reads.data["reads"], self._panel
         )
 
-    def learn(self, ranks: NDArray[np.int8]) -> tuple[Quality, Quality, Quality]:
-        """Take a batch's answers, int8 (n, 4); returns the quality of `trending` over the batch, by population."""
+    def learn(self, ranks: NDArray[np.int8], personal: NDArray[np.int8], ranked: NDArray[np.int8]) -> Answers:
+        """Take a batch's answers, int8 (n, 4) as of `kernels.fold`, (n,) as of `Ranking.predict`, and
+        (n,) in the order that is served."""
         counts = np.zeros(_SHAPE, np.int64)
-        tally(ranks, self._places, self._window[self._hour % WINDOW_HOURS], counts)
-        return Quality(counts[0, 0]), Quality(counts[1, 0]), Quality(counts[2, 0])
+        answers = np.empty((len(ranks), len(LISTS) + 1), np.int8)
+        answers[:, :3], answers[:, 3], answers[:, 4], answers[:, 5] = ranks[:, :3], personal, ranked, ranks[:, 3]
+        tally(answers, self._places, self._window[self._hour % WINDOW_HOURS], counts)
+        return Answers(Quality(counts[0, 0]), Quality(counts[1, 0]), Quality(counts[2, 0]), Quality(counts[0, 3]))
 
     def total(self, name: str, population: str = "all") -> Quality:
         """Quality of a list for a population since the beginning."""

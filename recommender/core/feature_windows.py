@@ -17,9 +17,8 @@ from recommender.core.feature_tables import (
     INSISTENT, L_FIRST, L_LAST, L_N, METRONOME, MINUTE_MS, NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX,
     TAKEN_BACK, Float64s, Int64s, Limits, Rows,
 )  # fmt: skip
-from recommender.core.kernels import (
-    TICKS, Actors, Key, TrustRules, add, decayed, find,
-)  # fmt: skip
+from recommender.core.kernels import TICKS, Actors, Key, add, decayed, find
+from recommender.core.trust import TrustRules
 
 
 @njit(cache=True)

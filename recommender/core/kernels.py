@@ -20,6 +20,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
+
 Int8s = NDArray[np.int8]
 Int16s = NDArray[np.int16]
 Int32s = NDArray[np.int32]
@@ -32,17 +34,16 @@ TICK_BITS = 12
 POW_BITS = 16  # a unit's weight at the start of a half-life is 2**16 ...
 EPOCH_OCTAVES = 8  # ... and 2**24 at the end of an epoch
 N_EPOCHS = 3
-WEIGHT_BITS = 14
-WEIGHT_ONE = 1 << WEIGHT_BITS  # the weight 1.0
 SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6
-POINT = 1000  # of evidence, see core.trust
 DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
 PLACES = 20  # places that count as a hit
 ORDINARY, TRUSTED, CANARY = 0, 1, 2  # who was predicted, see core.evaluation
+UNCHANGED, GAINED, CHANGED = 0, 1, 2  # what became of a unit, see Units
 TRUSTED_WEIGHT = WEIGHT_ONE // 2
 PANEL = np.uint64(0x5EED0FCA4A127000)  # mixed with an actor's key; what comes out below `Shown.panel` is a canary
 UNDO = 9  # core.events.Kind.UNDO
 RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
+_ROOT_HALF, _TWO_OVER_LN2, _LOG_TERMS = 0.7071067811865476, 2.8853900817779268, 8
 MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
 GROUP_BITS = 32  # the upper half of a prefix's key is its group's (core.events.Encoder.network_key)
 SIZE_CLASSES = 128  # of contributions, two an octave
@@ -132,18 +133,6 @@ class Clock(NamedTuple):
     budget: int
 
 
-class TrustRules(NamedTuple):
-    """See core.trust. Weights in WEIGHT_ONE, evidence in POINTs, times in ms."""
-
-    floor: int
-    full: int
-    per_day: int
-    per_item: int
-    item_cap: int
-    day_ms: int
-    idle_half_ms: int
-
-
 class Leaders(NamedTuple):
     """The best items by the served half-life, kept sorted while counts rise. `score` and `place` are by item row;
     is_dirty[0] says that something fell and the list must be made anew."""
@@ -182,6 +171,16 @@ class Events(NamedTuple):
     weight: Int32s
 
 
+class Units(NamedTuple):
+    """What each event of a batch did to its actor's unit on its item: a new one was GAINED, or the one there was
+    CHANGED; the weight and the time it has now (a weight below 0: it counts no more). Of a canary's act, which gives
+    no unit, the weight is 0."""
+
+    change: Int8s
+    weight: Int32s
+    at_ms: Int64s
+
+
 def _powers_of_two() -> Int64s:
     """round(2**(POW_BITS + i/TICKS)) for i in 0..TICKS, by integer arithmetic alone."""
     bits = 200
@@ -205,6 +204,20 @@ def mix(a: Key, b: Key) -> Key:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+@njit(cache=True)
+def log2(x: float) -> float:
+    """The logarithm of a positive number to the base 2, to 1e-13: by sums, products and quotients alone, so that it
+    is the same on every machine, which the C library's is not."""
+    mantissa, exponent = frexp(x)
+    if mantissa < _ROOT_HALF:
+        mantissa, exponent = 2.0 * mantissa, exponent - 1
+    t = (mantissa - 1.0) / (mantissa + 1.0)
+    square, total = t * t, 0.0
+    for k in range(_LOG_TERMS, -1, -1):
+        total = total * square + 1.0 / (2 * k + 1)
+    return exponent + _TWO_OVER_LN2 * t * total
 
 
 @njit(cache=True)
@@ -647,10 +660,11 @@ def fold(
     shown: Shown,
     ranks: Int8s,
     first_events: Int32s,
+    units: Units,
 ) -> None:
     """Fold a batch in log order. Writes ranks[i] = places in the lists (0: not predicted) and who acted (ORDINARY,
-    TRUSTED, CANARY), and, for every item row made, the event that made it into first_events. See
-    recommender.core.trend for the rules of a unit. Of a canary only the pair is remembered."""
+    TRUSTED, CANARY), for every item row made the event that made it into first_events, and into units what became of
+    each event's unit. See recommender.core.trend for the rules of a unit. Of a canary only the pair is remembered."""
     n_before = items.size[0]
     for i in range(events.item.size):
         weight, kind = events.weight[i], events.kind[i]
@@ -665,6 +679,7 @@ def fold(
             if pair >= 0 and pairs.weight[pair] > 0:
                 undone, at_ms = -pairs.weight[pair], pairs.at_ms[pair]
                 _recount(pairs, pair, items, regions, networks, leaders, clock, item, undone, at_ms)
+                units.change[i], units.weight[i], units.at_ms[i] = CHANGED, undone, at_ms
             continue
 
         if mix(actor, PANEL) < shown.panel[0]:
@@ -679,6 +694,7 @@ def fold(
                 pairs.at_ms[pair] = own_ms
                 pairs.country[pair] = 0
                 pairs.prefix[pair] = 0
+                units.change[i], units.weight[i], units.at_ms[i] = GAINED, 0, own_ms
             continue
 
         now_ms = events.received_ms[i]
@@ -712,6 +728,7 @@ def fold(
                 pairs.country[pair] = events.country[i]
                 pairs.prefix[pair] = events.prefix[i]
                 _recount(pairs, pair, items, regions, networks, leaders, clock, item, weight, own_ms)
+                units.change[i], units.weight[i], units.at_ms[i] = GAINED, weight, own_ms
         elif gap > -clock.horizon_ms:  # inside the horizon: the strongest act, at the earliest time
             strongest = max(abs(held), weight)
             if strongest > abs(held) and not _spend(actors, row, cost, now_ms, clock):
@@ -719,6 +736,7 @@ def fold(
             earliest = min(pairs.at_ms[pair], own_ms)
             if strongest != held or earliest != pairs.at_ms[pair]:
                 _recount(pairs, pair, items, regions, networks, leaders, clock, item, strongest, earliest)
+                units.change[i], units.weight[i], units.at_ms[i] = CHANGED, strongest, earliest
 
         if items.size[0] > n_items:
             first_events[n_items - n_before] = i
@@ -726,7 +744,12 @@ def fold(
 
 @njit(cache=True)
 def fold_packed(
-    events: tuple[Any, ...], tables: tuple[Any, ...], shown: tuple[Any, ...], ranks: Int8s, first_events: Int32s
+    events: tuple[Any, ...],
+    tables: tuple[Any, ...],
+    shown: tuple[Any, ...],
+    ranks: Int8s,
+    first_events: Int32s,
+    units: tuple[Any, ...],
 ) -> None:
     """`fold` for a caller from Python: a named tuple costs twice a plain one on its way in (10 us a call, not 4)."""
     pairs, actors, items, regions, networks, clock, rules, leaders = tables
@@ -743,6 +766,7 @@ def fold_packed(
         Shown(*shown),
         ranks,
         first_events,
+        Units(*units),
     )
 
 

@@ -37,9 +37,17 @@ class Step:
 
 
 class LogFile:
-    """`limit`: rows read at most. `without`: actors left out, as if the file did not have them."""
+    """`limit`: rows read at most. `without`: actors left out, as if the file did not have them. `chunk_rows`: held in
+    memory at once."""
 
-    def __init__(self, path: Path | str, *, limit: int | None = None, without: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        limit: int | None = None,
+        without: frozenset[str] = frozenset(),
+        chunk_rows: int = CHUNK_ROWS,
+    ) -> None:
         self.path = Path(path)
         try:
             self._frame = pl.scan_parquet(self.path)
@@ -52,6 +60,7 @@ class LogFile:
             raise LogFileError(f"{self.path} has no column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
         self.n_rows = min(n_rows, limit) if limit is not None else n_rows
         self._without = without
+        self._chunk_rows = chunk_rows
         self._last_ms = 0
         self.unknown_kinds: set[str] = set()  # met so far, and taken for clicks
 
@@ -59,8 +68,8 @@ class LogFile:
         """The whole file, step by step. Memory: one chunk and one step. Raises LogFileError for rows out of order,
         without a time, an actor or an item."""
         held: list[Step] = []  # of a bucket that may go on in the next chunk
-        for start in range(0, self.n_rows, CHUNK_ROWS):
-            chunk = self._chunk(encoder, start, min(CHUNK_ROWS, self.n_rows - start))
+        for start in range(0, self.n_rows, self._chunk_rows):
+            chunk = self._chunk(encoder, start, min(self._chunk_rows, self.n_rows - start))
             buckets = chunk.batch.received_ms // bucket_ms
             cuts = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(buckets)]
             for first, end in pairwise(cuts):

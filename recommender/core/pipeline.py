@@ -3,7 +3,8 @@
     Pipeline.step(batch):   screen.judge ──> verdicts: admit | hold | quarantine
                             what was held and is due: released at its own time, or condemned with its crowd
                             the lists as they stand are put to the batch (evaluation); do they get worse? (drift)
-                            what was admitted or released is counted, at the actor's trust (trend, trust)
+                            what was admitted or released is counted, at the actor's trust (trend, affinity, trust)
+                            of a few acts the ranker learns in which order it should have put the candidates
                             what turns out to be a cohort's is taken back out (trend.retract)
 
 State is a fold: `Pipeline = fold(checkpoint, log range, decisions)`. No clock, no settings, no random numbers: time
@@ -34,6 +35,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recommender.core import checkpoint
+from recommender.core.affinity import Affinity
+from recommender.core.candidates import Candidates, Ranking
 from recommender.core.config import KIND_WEIGHTS, Config
 from recommender.core.decisions import Decision, Ruling
 from recommender.core.drift import Drift
@@ -42,8 +45,10 @@ from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.feature_tables import R_ORDINAL, UNDO
 from recommender.core.features import Features
 from recommender.core.holding import Columns, Holding
-from recommender.core.kernels import PLACES, WEIGHT_ONE, Events
+from recommender.core.kernels import PLACES, Events
+from recommender.core.lessons import BLEND, NAMES, TREND, lists_of, weigh_lessons
 from recommender.core.pressure import Pressure
+from recommender.core.ranker import Ranker
 from recommender.core.results import NO_STEP, Revised, StepResult, joined
 from recommender.core.screen import (
     ADMIT,
@@ -57,6 +62,7 @@ from recommender.core.screen import (
 )
 from recommender.core.step_kernels import survey, weigh
 from recommender.core.trend import Board, Trend
+from recommender.core.trust import WEIGHT_ONE
 
 __all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]
 
@@ -98,6 +104,14 @@ class Pipeline:
             max_pairs=config.max_pairs,
             max_actors=config.max_actors,
         )
+        self.affinity = Affinity(
+            config.affinity,
+            horizon_s=config.horizon_s,
+            longest_half_life_s=max(config.half_lives_s),
+            floor=config.trust.rules().floor,
+        )
+        self.ranking = Ranking(config.ranking, self.trend, self.affinity, personal_share=config.personal_share)
+        self.ranker = Ranker(config.ranker, config.contest, NAMES, trend=TREND, blend=BLEND)
         self.evaluation = Evaluation(max_items=config.max_items, canary_share=config.canary_share)
         self.pressure = Pressure()
         self.drift = Drift(config.drift, config.half_lives_s[0])
@@ -105,6 +119,7 @@ class Pipeline:
         self._weights = np.zeros(len(Kind) + 1, np.int32)
         for kind in Kind:
             self._weights[kind] = round(config.kind_weights[kind.name.lower()] * WEIGHT_ONE)
+        self._trust = config.trust.rules()
         self._lateness_ms = 1000 * config.lateness_s
         self._taken_back_ms = 1000 * TAKEN_BACK_HALF_LIVES * config.half_lives_s[0]
 
@@ -137,6 +152,8 @@ class Pipeline:
         held = self.holding.columns
         items = np.concatenate([held["item"][held["actor"] == key], self.trend.forget(key)])
         self.holding.take(held["actor"] == key)
+        self.affinity.forget(key)
+        self.ranker.forget(actor)
         self.screen.features.forget(key, items)
 
     def _survey(self, batch: EventBatch) -> tuple[int, int, int]:
@@ -154,6 +171,7 @@ class Pipeline:
         self.pressure.learn(verdicts, self.stream_ms)
         verdicts = self._hold_more(batch, verdicts)
         self.trend.advance(self.stream_ms)
+        self.affinity.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
         events, n_admitted, n_held = self._weigh(batch, verdicts)
         names = batch.item_names
@@ -169,8 +187,11 @@ class Pipeline:
             self._hold(batch, verdicts, events.own_ms[-n:])
         self._look()
         shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
-        ranks = self.trend.learn(events, shown, names)
-        quality, trusted, canary = self.evaluation.learn(ranks)
+        personal = self.ranking.predict(events, self.stream_ms)
+        ranked = self._rank(events)
+        ranks, units = self.trend.learn(events, shown, names)
+        self.affinity.learn(events.actor, events.item, units)
+        quality, trusted, canary, personalised = self.evaluation.learn(ranks, personal, ranked)
         alarm = self.drift.learn(ranks, self.stream_ms)
         if verdicts.n_exposed:
             n_retracted = self._retract(self.screen.features.take_exposed(first_ms), int(Reason.COHORT), revisions)
@@ -180,7 +201,16 @@ class Pipeline:
         self.screen.newly_condemned.clear()
         self.n_events += n
         if not revisions:
-            return StepResult(n, n_admitted, quality, verdicts, trusted=trusted, canary=canary, alarm=alarm)
+            return StepResult(
+                n,
+                n_admitted,
+                quality,
+                verdicts,
+                trusted=trusted,
+                canary=canary,
+                alarm=alarm,
+                personalised=personalised,
+            )
         n_released = sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions)
         revised = joined(revisions)
         return StepResult(
@@ -195,7 +225,21 @@ class Pipeline:
             trusted,
             canary,
             alarm,
+            personalised,
         )
+
+    def _rank(self, events: Events) -> NDArray[np.int8]:
+        """Let the ranker order, and then learn, the lists of a few of the acts. Returns the places of what they were
+        acts on in the order that is served, int8 (n,), 0 for all others."""
+        ranked = np.zeros(len(events.item), np.int8)
+        is_first = self.ranking.first_acts(events, self.ranker.draw(events.actor, events.item))
+        weight = weigh_lessons(events, is_first, self.trend, self._trust, self.evaluation.panel)
+        rows = self.ranker.choose(events.actor, events.item, weight, self.stream_ms)
+        if len(rows):
+            lists = lists_of(self.ranking, events, rows, weight, self.evaluation.steady, self.stream_ms)
+            mode = self.ranker.mode_number
+            ranked[rows] = self.ranker.learn(lists, self.stream_ms)[:, mode]
+        return ranked
 
     def _look(self) -> None:
         """Tell evaluation and drift, from time to time, what takes a pass over all items."""
@@ -214,10 +258,12 @@ class Pipeline:
             count=len(self.holding),
         )
         taken, names = self.holding.take(is_held)
-        if decision.ruling == Ruling.CONFIRM:
-            n_retracted = self.trend.retract(events.actor, events.item)
-            self.screen.features.expose(events.actor, self.stream_ms)
-            revised = Revised.all(taken["ordinal"], QUARANTINE, CONFIRMED)
+        if decision.ruling != Ruling.RELEASE:
+            n_retracted = self._take_out(events.actor, events.item)
+            is_confirmed = decision.ruling == Ruling.CONFIRM
+            if is_confirmed:
+                self.screen.features.expose(events.actor, self.stream_ms)
+            revised = Revised.all(taken["ordinal"], QUARANTINE, CONFIRMED if is_confirmed else 0)
             return replace(NO_STEP, revised=revised, n_retracted=n_retracted)
         self.screen.pardon(events.actor, events.item)
         self.trend.reinstate(events.actor, events.item)
@@ -226,7 +272,8 @@ class Pipeline:
         rest = events.take(np.array(others, np.int64))
         learned = _together(_as_events(taken), self._weigh(rest, admitted(len(rest)))[0])
         nothing_shown = self.evaluation.shown(self.trend.leaders()[:0], len(learned.item))
-        self.trend.learn(learned, nothing_shown, [*names, *rest.item_names])
+        _, units = self.trend.learn(learned, nothing_shown, [*names, *rest.item_names])
+        self.affinity.learn(learned.actor, learned.item, units)
         revised = Revised.all(taken["ordinal"], ADMIT, 0)
         return replace(NO_STEP, revised=revised, n_released=len(learned.item))
 
@@ -288,7 +335,12 @@ class Pipeline:
             return 0
         keys = ring_rows[:, :2].astype(np.uint64)
         revisions.append(Revised.all(ring_rows[:, R_ORDINAL].copy(), QUARANTINE, reason))
-        return self.trend.retract(np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1]))
+        return self._take_out(np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1]))
+
+    def _take_out(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
+        """Let these acts count no more, as if they had never been; returns how many units there were."""
+        self.affinity.retract(actors, items)
+        return self.trend.retract(actors, items)
 
     def _weigh(self, batch: EventBatch, verdicts: Verdicts) -> tuple[Events, int, int]:
         """A batch as it is learned, how many of its events are admitted, and how many held."""
@@ -346,6 +398,13 @@ class Pipeline:
         """The best items of the served half-life at stream time, at most `kernels.DEPTH`."""
         return self.trend.board(depth, self.stream_ms)
 
+    def candidates(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
+        """What an actor might act on next, best first (`core.candidates`); recent: items of its last acts that are
+        not learned yet, newest first."""
+        last = self.encoder.keys(recent)
+        steady = self.evaluation.steady
+        return self.ranking.gather(self.encoder.key(actor), self.stream_ms, recent=last, steady=steady)
+
     # -- state ---------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -355,6 +414,8 @@ class Pipeline:
             "stream_ms": self.stream_ms,
             "n_events": self.n_events,
             "trend": self.trend.state(),
+            "affinity": self.affinity.state(),
+            "ranker": self.ranker.state(),
             "evaluation": self.evaluation.state(),
             "drift": self.drift.state(),
             "pressure": self.pressure.state(),
@@ -368,6 +429,8 @@ class Pipeline:
         pipeline = cls(Config.from_state(state["config"]))
         pipeline.stream_ms, pipeline.n_events = state["stream_ms"], state["n_events"]
         pipeline.trend.restore(state["trend"], pipeline.stream_ms)
+        pipeline.affinity.restore(state["affinity"])
+        pipeline.ranker.restore(state["ranker"])
         pipeline.evaluation.restore(state["evaluation"])
         pipeline.drift.restore(state["drift"])
         pipeline.pressure.restore(state["pressure"])

@@ -37,7 +37,8 @@ UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.
 class StepResult:
     """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown (and the
     same of the predictions for `trusted` actors and for the `canary` panel); n_released from earlier holds and
-    learned, n_condemned instead, n_retracted units taken back out; `alarm`: raised in this step, about the list."""
+    learned, n_condemned instead, n_retracted units taken back out; `alarm`: raised in this step, about the list;
+    `personalised`: the quality of the lists made for each actor."""
 
     n_events: int
     n_admitted: int
@@ -50,6 +51,7 @@ class StepResult:
     trusted: Quality = NOTHING
     canary: Quality = NOTHING
     alarm: Alarm = QUIET
+    personalised: Quality = NOTHING
 
 
 NO_STEP = StepResult(0, 0, NOTHING, admitted(0))

@@ -33,9 +33,9 @@ from recommender.core.events import EventBatch
 from recommender.core.evidence import NO_EVIDENCE, Evidence, gather
 from recommender.core.features import Features, acts_of
 from recommender.core.forests import Forests
-from recommender.core.kernels import WEIGHT_ONE, TrustRules
 from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
 from recommender.core.scoring import scores
+from recommender.core.trust import WEIGHT_ONE, TrustRules
 
 
 class Verdict(IntEnum):

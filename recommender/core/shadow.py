@@ -16,11 +16,12 @@ import numpy as np
 
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import EventBatch, Kind
-from recommender.core.kernels import WEIGHT_ONE, Events
+from recommender.core.kernels import Events
 from recommender.core.pipeline import Config
 from recommender.core.screen import admitted
 from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend
+from recommender.core.trust import WEIGHT_ONE
 
 NO_KNEE = 1e6  # units: nothing is past it
 MAX_ITEMS, MAX_PAIRS, MAX_ACTORS = 50_000, 500_000, 250_000

@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.kernels import UNDO, WEIGHT_BITS
+from recommender.core.kernels import UNDO
+from recommender.core.trust import WEIGHT_BITS
 
 Bools = NDArray[np.bool_]
 Int8s = NDArray[np.int8]

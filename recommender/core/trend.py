@@ -63,20 +63,10 @@ from numpy.typing import NDArray
 
 from recommender.core import kernels
 from recommender.core.events import country_name
-from recommender.core.kernels import (
-    DEPTH,
-    EPOCH_OCTAVES,
-    N_EPOCHS,
-    POW,
-    SPENT_BITS,
-    TICK_BITS,
-    TICKS,
-    WEIGHT_BITS,
-    WEIGHT_ONE,
-)
+from recommender.core.kernels import DEPTH, EPOCH_OCTAVES, N_EPOCHS, POW, SPENT_BITS, TICK_BITS, TICKS
 from recommender.core.table import Table, strongest
 from recommender.core.traces import pair_keys
-from recommender.core.trust import TrustConfig
+from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig, TrustRules
 
 PROMISE_ONE = 1 << 16
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
@@ -235,12 +225,14 @@ class Trend:
         self._knee_slot = slot
         return True
 
-    def learn(self, events: kernels.Events, shown: kernels.Shown, item_names: Any) -> NDArray[np.int8]:
+    def learn(
+        self, events: kernels.Events, shown: kernels.Shown, item_names: Any
+    ) -> tuple[NDArray[np.int8], kernels.Units]:
         """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
 
         Returns int8 (n, 4): the place of each event's item in the lists for its actor, `PLACES` + 1 where it is
         not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item); and
-        who acted, `kernels.ORDINARY`, `TRUSTED` or `CANARY`.
+        who acted, `kernels.ORDINARY`, `TRUSTED` or `CANARY`. And what became of each event's unit.
         """
         n = len(events.item)
         n_networks = 2 * n if events.prefix.any() else 0
@@ -251,14 +243,15 @@ class Trend:
         ranks = np.zeros((n, 4), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
-        kernels.fold_packed(tuple(events), self._packed, tuple(shown), ranks, first_events)
+        units = kernels.Units(np.zeros(n, np.int8), np.empty(n, np.int32), np.empty(n, np.int64))
+        kernels.fold_packed(tuple(events), self._packed, tuple(shown), ranks, first_events, tuple(units))
         if len(self.items) > n_items:
             self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
         if self._room < 0 or self._network_room < 0:
             self._evict()
         if self._is_dirty[0]:
             self._sort_leaders()
-        return ranks
+        return ranks, units
 
     def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
         """Take the units of these (actor, item) pairs back out, each at its own time, as if they had never been.
@@ -297,6 +290,11 @@ class Trend:
     def trusted(self) -> tuple[Any, ...]:
         """What actors have earned, the fields of kernels.Actors; good until something is learned."""
         return self._packed[1]
+
+    @property
+    def packed(self) -> tuple[tuple[Any, ...], ...]:
+        """The fields of all that the kernels work on, for kernels that read; good until something is learned."""
+        return self._packed
 
     def leaders(self) -> NDArray[np.uint64]:
         """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
@@ -449,7 +447,7 @@ class Trend:
         kernels.Regions,
         kernels.Networks,
         kernels.Clock,
-        kernels.TrustRules,
+        TrustRules,
         kernels.Leaders,
     ]:
         """What the kernels work on; good until a table grows."""

@@ -25,10 +25,24 @@ signed; a reviewer's word, until there are reviews.
 """
 
 from dataclasses import dataclass
-
-from recommender.core.kernels import POINT, WEIGHT_ONE, TrustRules
+from typing import NamedTuple
 
 HOUR_MS = 3_600_000
+WEIGHT_BITS = 14
+WEIGHT_ONE = 1 << WEIGHT_BITS  # the weight 1.0
+POINT = 1000  # of evidence
+
+
+class TrustRules(NamedTuple):
+    """What the kernels know of a TrustConfig. Weights in WEIGHT_ONE, evidence in POINTs, times in ms."""
+
+    floor: int
+    full: int
+    per_day: int
+    per_item: int
+    item_cap: int
+    day_ms: int
+    idle_half_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from recommender.core.certificate import margins
 from recommender.core.drift import Level
-from recommender.core.kernels import PLACES, WEIGHT_ONE
+from recommender.core.kernels import PLACES
 from recommender.core.pipeline import Pipeline
 from recommender.core.pressure import HELD, QUARANTINED
+from recommender.core.trust import WEIGHT_ONE
 
 SERVED = 10  # places whose margins are watched
 LOW_WEIGHT = WEIGHT_ONE // 5  # a unit below 0.2: of an actor who has earned little, or a view of a middling one

@@ -1,0 +1,337 @@
+"""Affinity: which item actors go on to from which, as forward-decayed, capped counts of ordered pairs.
+
+    units of an actor (Trend.learn) ──> its history, the last HISTORY of them by their own times
+                                              └──> links source -> target, the nearer in the history the more
+    links of a source, strongest first ──> its neighbours ──> shown from enough actors and enough weight on
+
+**A link** says that an actor came from `source` to `target` within `window_s`, its next act (a step of one) or the
+second or third after (`reach`: what a step weighs). It counts at the time of the target's unit, at the lesser of the
+two units' weights, so at the kind's weight times the trust that the trend gave the actor. Learned is what the trend
+learns, when it learns it, and nothing else: no held event, no canary, no unit past a budget.
+
+**The cap.** A unit is had once a horizon, and in a history an item stands once: so an actor adds at most one unit to
+a link and horizon, whatever it sends. All its links together hold at most `sum(reach)` times its budget (`Trend`),
+since they decay at least as fast as the budget does.
+
+**Linear, and order-free.** What an actor's units say of links is a function of its history, and a history is the set
+of its units in order of their own times. A unit that comes late, moves, is undone or retracted changes the links to
+what that function gives of the history with or without it: taken out, it is as if it had never been, and the act
+before it is then followed by the one after. Counts are integers (see `kernels`), so neither order nor cut nor the sum
+over shards changes a bit.
+
+**What a history has forgotten** (all but the last HISTORY units; an actor's all, when the table was full) stays in
+the counts and fades, half of it every half-life: it can be taken out no more. And no unit at or before the time of
+what was forgotten is taken in, so that nothing is counted twice: an event that comes back later than that has no
+part in links.
+
+**Support.** How many actors stand behind a link is counted with it, by epoch, over the two to three epochs counts are
+kept for (8 to 12 hours at half an hour): exactly how many if the horizon is longer than that, else some are counted
+more than once and the rule asks for as many more. A link is *shown* from `min_actors` and `min_weight` units on. What
+it would take to put an item beside another is exact arithmetic then (`certificate.link_margins`).
+
+**Bounds.** At most `max_links` links and `max_sources` sources (the weakest go first), `max_histories` histories (of
+those who acted longest ago). Of a source N_NEIGHBOURS links are listed, always its strongest: the list is a function
+of the counts and no part of the state. 2 us an event of an actor known, 100 bytes a link, 190 bytes an actor.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core import affinity_kernels as compiled
+from recommender.core.affinity_kernels import HISTORY, N_NEIGHBOURS
+from recommender.core.certificate import entry_margin, link_margins
+from recommender.core.kernels import (
+    CHANGED,
+    EPOCH_OCTAVES,
+    N_EPOCHS,
+    POW,
+    TICK_BITS,
+    TICKS,
+    Units,
+    combine_all,
+    combined,
+    find,
+    mix,
+)
+from recommender.core.table import Table, strongest
+from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE
+
+KEPT_AT_EVICTION = 7 / 8
+SPAN_HALF_LIVES = N_EPOCHS * EPOCH_OCTAVES  # after so many a unit is forgotten at the latest
+_NOBODY = np.empty(0, np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityConfig:
+    """half_life_s (at most the trend's longest), window_s: seconds, see the module. reach: what a link of one step,
+    of two and so on weighs, in (0, 1]. min_actors, min_weight: from how many actors and units on a link is shown.
+    Raises ValueError."""
+
+    half_life_s: int = 1800
+    window_s: int = 86_400
+    reach: tuple[float, ...] = (1.0, 0.3, 0.1)
+    min_actors: int = 3
+    min_weight: float = 0.15
+    max_histories: int = 500_000
+    max_links: int = 1_000_000
+    max_sources: int = 200_000
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.reach) < HISTORY or not all(1 / WEIGHT_ONE <= each <= 1 for each in self.reach):
+            raise ValueError(f"the reach of a link must be 1 to {HISTORY - 1} weights above 0 and up to 1")
+        if min(self.half_life_s, self.window_s, self.min_actors) <= 0 or not 1 / WEIGHT_ONE <= self.min_weight <= 1e6:
+            raise ValueError("half-life, window and what a link is shown from must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What is shown beside an item, strongest first. keys: of items, uint64 (n,); counts: int64 (n,) on the scale on
+    which an act made now adds `unit`; n_actors: int64 (n,), who stands behind each. margin_actors, margin_trust: what
+    taking each place would take, see `certificate.link_margins`; `entry`: new actors for one place more."""
+
+    keys: NDArray[np.uint64]
+    counts: NDArray[np.int64]
+    n_actors: NDArray[np.int64]
+    unit: int
+    margin_actors: list[int]
+    margin_trust: list[float]
+    entry: int
+
+
+class Affinity:
+    """horizon_s, longest_half_life_s: of the trend. floor: the weight of an actor never seen, in WEIGHT_ONE."""
+
+    def __init__(
+        self, config: AffinityConfig, *, horizon_s: int, longest_half_life_s: int, floor: int = WEIGHT_ONE
+    ) -> None:
+        # links fade at least as fast as the budget of actors, which bounds what one adds to them
+        half_life_s = min(config.half_life_s, longest_half_life_s)
+        self.config = config
+        self._half_ms = 1000 * half_life_s
+        self._floor = floor
+        self._epoch = np.zeros(1, np.int64)
+        self._reach = np.array([round(each * WEIGHT_ONE) for each in config.reach], np.int32)
+        # within the span of the counts one actor may stand behind a link so often
+        self.min_actors = config.min_actors * (1 + SPAN_HALF_LIVES * half_life_s // horizon_s)
+        self._min_weight = round(config.min_weight * WEIGHT_ONE)
+        self.histories = Table(
+            {
+                "item": (np.uint64, (HISTORY + 1,)),
+                "at_ms": (np.int64, (HISTORY + 1,)),
+                "weight": (np.int32, (HISTORY + 1,)),
+                "length": (np.int8, ()),
+                "since_ms": (np.int64, ()),
+            }
+        )
+        self.links = Table(
+            {
+                "source": (np.uint64, ()),
+                "target": (np.uint64, ()),
+                "counts": (np.int64, (1, N_EPOCHS)),
+                "actors": (np.int32, (N_EPOCHS,)),
+                "following": (np.int32, ()),
+                "place": (np.int16, ()),
+            },
+            derived=("following", "place"),
+        )
+        self.sources = Table(
+            {
+                "counts": (np.int64, (1, N_EPOCHS)),
+                "first": (np.int32, ()),
+                "n_links": (np.int32, ()),
+                "length": (np.int16, ()),
+                "link": (np.int32, (N_NEIGHBOURS,)),
+                "target": (np.uint64, (N_NEIGHBOURS,)),
+                "amount": (np.int64, (N_NEIGHBOURS,)),
+                "actors": (np.int32, (N_NEIGHBOURS,)),
+            },
+            derived=("first", "n_links", "length", "link", "target", "amount", "actors"),
+        )
+        self._forgotten_ms = -1
+        self._see_tables()
+
+    # -- learning ------------------------------------------------------------------------------------------------
+
+    def advance(self, now_ms: int) -> None:
+        """Move to stream time `now_ms`: counts of epochs gone by are dropped, and links that have none left."""
+        epoch = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
+        if epoch <= self._epoch[0]:
+            return
+        for passed in range(max(int(self._epoch[0]), epoch - N_EPOCHS) + 1, epoch + 1):
+            self.links["counts"][:, 0, passed % N_EPOCHS] = 0
+            self.links["actors"][:, passed % N_EPOCHS] = 0
+            self.sources["counts"][:, 0, passed % N_EPOCHS] = 0
+        self._epoch[0] = epoch
+        is_empty = ~(self.links["counts"].any(axis=(1, 2)) | self.links["actors"].any(axis=1))
+        self.links.keep(np.flatnonzero(~is_empty))
+        self._keep_sources()
+        self._derive()
+
+    def learn(self, actors: NDArray[np.uint64], items: NDArray[np.uint64], units: Units) -> None:
+        """Take in what a batch did to units (see `Trend.learn`), after `advance` to its stream time."""
+        n, n_links = len(items), len(items) * 3 * len(self._reach)
+        grown = [self.histories.reserve(n), self.links.reserve(n_links), self.sources.reserve(n_links + n)]
+        if any(grown):
+            self._see_tables()
+        compiled.learn(actors, items, units.change, units.weight, units.at_ms, self._forgotten_ms, self._packed)
+        self._evict()
+
+    def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
+        """Let these units have no part in links, as if they had never been. 1 us a pair."""
+        n = len(items)
+        lost = Units(np.full(n, CHANGED, np.int8), np.full(n, -1, np.int32), np.zeros(n, np.int64))
+        self.learn(actors, items, lost)
+
+    def forget(self, actor: np.uint64) -> None:
+        """Take out all that is still known to be an actor's, and the history with it."""
+        compiled.take_out_all(actor, self._packed)
+        self.histories.keep(np.flatnonzero(self.histories.keys[: len(self.histories)] != actor))
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def recent(self, actor: int) -> NDArray[np.uint64]:
+        """Keys of the last items of an actor, newest first, at most HISTORY; none of a stranger."""
+        row = find(self.histories.slots, self.histories.keys, np.uint64(actor))
+        if row < 0:
+            return _NOBODY
+        return self.histories["item"][row, : self.histories["length"][row]][::-1].copy()
+
+    def neighbours(self, item: int, now_ms: int, depth: int = N_NEIGHBOURS) -> Neighbours:
+        """What is shown beside an item, at most `depth` places. O(links of the item); changes nothing."""
+        unit, least = self.unit(now_ms), self.least(now_ms)
+        row = find(self.sources.slots, self.sources.keys, np.uint64(item))
+        if row < 0:
+            entry = entry_margin([], self.fresh(now_ms), least, self.min_actors)
+            nothing = np.empty(0, np.int64)
+            return Neighbours(_NOBODY, nothing, nothing, unit, [], [], entry)
+        n = int(self.sources["length"][row])
+        counts, actors = self.sources["amount"][row, :n], self.sources["actors"][row, :n].astype(np.int64)
+        places = np.flatnonzero((counts >= least) & (actors >= self.min_actors))
+        keys = self.links.keys[self.sources["link"][row, :n]]
+        places = places[np.lexsort((keys[places], -counts[places]))][:depth]
+        is_shown = np.zeros(N_NEIGHBOURS, np.int8)
+        is_shown[places] = 1
+        found = compiled.outsiders(self._views[1], self._views[2], row, int(self._epoch[0]), is_shown)
+        outside = list(zip(found[0].tolist(), found[1].tolist(), strict=True))
+        listed, fresh = counts[places].tolist(), self.fresh(now_ms)
+        price, trust = link_margins(listed, outside, unit, fresh, least, self.min_actors)
+        return Neighbours(
+            self.sources["target"][row, places],
+            counts[places],
+            actors[places],
+            unit,
+            price,
+            trust,
+            entry_margin(outside, fresh, least, self.min_actors),
+        )
+
+    def link(self, source: int, target: int) -> tuple[int, int]:
+        """The count of one link and how many actors stand behind it; nothing where there is none."""
+        key = np.uint64(mix(np.uint64(source), np.uint64(target)))
+        row = find(self.links.slots, self.links.keys, key)
+        if row < 0:
+            return 0, 0
+        count = combined(self.links["counts"], row, 0, int(self._epoch[0]))
+        return int(count), int(compiled.behind(self.links["actors"], row))
+
+    def unit(self, now_ms: int) -> int:
+        """A full-weight act made now, on the scale of the counts."""
+        tick = now_ms * TICKS // self._half_ms
+        octave = (tick >> TICK_BITS) - int(self._epoch[0]) * EPOCH_OCTAVES
+        return WEIGHT_ONE * int(POW[tick & (TICKS - 1)]) << octave
+
+    def fresh(self, now_ms: int) -> int:
+        """The most that an actor never seen before can add to a link now, on the same scale."""
+        return self.unit(now_ms) * self._floor >> WEIGHT_BITS
+
+    def least(self, now_ms: int) -> int:
+        """The count from which on a link is shown, on the same scale."""
+        return self.unit(now_ms) * self._min_weight >> WEIGHT_BITS
+
+    def counts(self) -> NDArray[np.int64]:
+        """Counts of all links, by row."""
+        return combine_all(self.links.data["counts"], len(self.links), 0, int(self._epoch[0]))
+
+    @property
+    def packed(self) -> tuple[tuple[Any, ...], ...]:
+        """The fields of Histories, Links, Sources and Rhythm, for kernels that read; good until something is
+        learned."""
+        return self._packed
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose scale the counts are on."""
+        return int(self._epoch[0])
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "epoch": int(self._epoch[0]),
+            "forgotten_ms": self._forgotten_ms,
+            "histories": self.histories.state(),
+            "links": self.links.state(),
+            "sources": self.sources.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state()` gave. Raises ValueError where it does not fit."""
+        self._epoch[0], self._forgotten_ms = state["epoch"], state["forgotten_ms"]
+        for name in ("histories", "links", "sources"):
+            getattr(self, name).restore(state[name])
+        self._see_tables()
+        self._derive()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _see_tables(self) -> None:
+        self._views = (
+            compiled.Histories(**_arrays(self.histories)),
+            compiled.Links(**_arrays(self.links)),
+            compiled.Sources(**_arrays(self.sources)),
+            compiled.Rhythm(self._half_ms, self._epoch, 1000 * self.config.window_s, self._reach),
+        )
+        self._packed = tuple(tuple(view) for view in self._views)
+
+    def _derive(self) -> None:
+        compiled.derive(self._views[1], self._views[2], int(self._epoch[0]))
+
+    def _keep_sources(self) -> None:
+        """Drop sources that nothing is known of."""
+        rows = compiled.rows_of_sources(self._views[1], self._views[2])
+        has_links = np.zeros(len(self.sources), np.bool_)
+        has_links[rows] = True
+        self.sources.keep(np.flatnonzero(has_links | self.sources["counts"].any(axis=(1, 2))))
+
+    def _evict(self) -> None:
+        """Bring every table that has passed its bound back to seven eighths of it."""
+        histories, links, sources = self.histories, self.links, self.sources
+        if len(histories) > self.config.max_histories:
+            places = np.maximum(histories["length"].astype(np.int64) - 1, 0)
+            last_ms = np.maximum(histories["at_ms"][np.arange(len(histories)), places], histories["since_ms"])
+            kept = strongest(last_ms, histories.keys[: len(histories)], _kept(self.config.max_histories))
+            is_kept = np.zeros(len(histories), np.bool_)
+            is_kept[kept] = True
+            self._forgotten_ms = max(self._forgotten_ms, int(last_ms[~is_kept].max()))
+            histories.keep(kept)
+        is_cut = len(sources) > self.config.max_sources
+        if is_cut:
+            worth = combine_all(sources.data["counts"], len(sources), 0, int(self._epoch[0]))
+            sources.keep(strongest(worth, sources.keys[: len(sources)], _kept(self.config.max_sources)))
+            links.keep(np.flatnonzero(compiled.rows_of_sources(self._views[1], self._views[2]) >= 0))
+        if len(links) > self.config.max_links:
+            links.keep(strongest(self.counts(), links.keys[: len(links)], _kept(self.config.max_links)))
+            is_cut = True
+        if is_cut:
+            self._derive()
+
+
+def _kept(most: int) -> int:
+    return int(most * KEPT_AT_EVICTION)
+
+
+def _arrays(table: Table) -> dict[str, NDArray[Any]]:
+    return {"slots": table.slots, "keys": table.keys, "size": table.size, **table.data}

@@ -1,0 +1,386 @@
+"""The compiled loops of affinity: units of actors to links between items, and links to lists of neighbours.
+
+    learn:  a unit an actor gains, moves or loses ──> its history before and after ──> what these say of links, less
+            and more ──> counts of links, and of their sources ──> neighbours, the strongest links of a source
+
+What a history says of links is a function of the history alone (`_say`), so that what was added can be taken out
+again. See recommender.core.affinity for the rules, `kernels` for the counting.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from recommender.core.kernels import (
+    EPOCH_OCTAVES,
+    GAINED,
+    N_EPOCHS,
+    POW,
+    TICK_BITS,
+    TICKS,
+    UNCHANGED,
+    Int8s,
+    Int16s,
+    Int32s,
+    Int64s,
+    Key,
+    UInt64s,
+    add,
+    combined,
+    find,
+    mix,
+)
+from recommender.core.trust import WEIGHT_BITS
+
+HISTORY = 8  # units an actor is known by
+N_NEIGHBOURS = 32  # links listed of a source
+
+
+class Histories(NamedTuple):
+    """By actor, its last units, oldest first, in the order of their own times (ties by item): items, own times,
+    weights (0: of the canary panel) and how many. since_ms: nothing up to there is taken in any more."""
+
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    item: UInt64s
+    at_ms: Int64s
+    weight: Int32s
+    length: Int8s
+    since_ms: Int64s
+
+
+class Links(NamedTuple):
+    """By (source, target): the decayed count, shape (rows, 1, N_EPOCHS), and how many actors stand behind it by
+    epoch. Derived: the next link of the source, or -1; its place in the source's list, or -1."""
+
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    source: UInt64s
+    target: UInt64s
+    counts: Int64s
+    actors: Int32s
+    following: Int32s
+    place: Int16s
+
+
+class Sources(NamedTuple):
+    """By item: how often it was followed by another, decayed. Derived: its first link and how many it has; of its
+    N_NEIGHBOURS strongest, in no order, the rows, targets, counts (on the scale of the epoch) and actors."""
+
+    slots: Int32s
+    keys: UInt64s
+    size: Int64s
+    counts: Int64s
+    first: Int32s
+    n_links: Int32s
+    length: Int16s
+    link: Int32s
+    target: UInt64s
+    amount: Int64s
+    actors: Int32s
+
+
+class Rhythm(NamedTuple):
+    """The half-life in ms, the epoch (an array of one), the longest gap between two acts that still links them, what
+    a link weighs by the number of steps between the two."""
+
+    half_ms: int
+    epoch: Int64s
+    window_ms: int
+    reach: Int32s
+
+
+@njit(cache=True)
+def behind(actors: Int32s, link: int) -> int:
+    """How many actors stand behind a link."""
+    n = 0
+    for epoch in range(N_EPOCHS):
+        n += actors[link, epoch]
+    return n
+
+
+@njit(cache=True)
+def is_stronger(count: int, key: Key, other_count: int, other_key: Key) -> bool:
+    """The order of neighbours: by count, ties by key."""
+    if count != other_count:
+        return count > other_count
+    return bool(key < other_key)
+
+
+@njit(cache=True)
+def _list_link(links: Links, sources: Sources, row: int, link: int, count: int, place: int) -> None:
+    sources.link[row, place] = link
+    sources.target[row, place] = links.target[link]
+    sources.amount[row, place] = count
+    sources.actors[row, place] = behind(links.actors, link)
+    links.place[link] = place
+
+
+@njit(cache=True)
+def _enter(links: Links, sources: Sources, row: int, link: int, count: int) -> None:
+    """Enter a link that is not listed into its source's list, if it is strong enough. O(N_NEIGHBOURS)."""
+    n = sources.length[row]
+    if n < N_NEIGHBOURS:
+        sources.length[row] = n + 1
+        _list_link(links, sources, row, link, count, n)
+        return
+    weakest = 0
+    for place in range(1, n):
+        if is_stronger(
+            sources.amount[row, weakest],
+            links.keys[sources.link[row, weakest]],
+            sources.amount[row, place],
+            links.keys[sources.link[row, place]],
+        ):
+            weakest = place
+    out = sources.link[row, weakest]
+    if is_stronger(count, links.keys[link], sources.amount[row, weakest], links.keys[out]):
+        links.place[out] = -1
+        _list_link(links, sources, row, link, count, weakest)
+
+
+@njit(cache=True)
+def _list_anew(links: Links, sources: Sources, row: int, epoch: int) -> None:
+    """Make a source's list from all its links: O(links of it)."""
+    sources.length[row] = 0
+    link = sources.first[row]
+    while link >= 0:
+        links.place[link] = -1
+        _enter(links, sources, row, link, combined(links.counts, link, 0, epoch))
+        link = links.following[link]
+
+
+@njit(cache=True)
+def derive(links: Links, sources: Sources, epoch: int) -> None:
+    """Make everything derived anew. Every link's source must have a row."""
+    for row in range(sources.size[0]):
+        sources.first[row] = -1
+        sources.n_links[row] = 0
+    for link in range(links.size[0]):
+        row = find(sources.slots, sources.keys, links.source[link])
+        links.following[link] = sources.first[row]
+        sources.first[row] = link
+        sources.n_links[row] += 1
+    for row in range(sources.size[0]):
+        _list_anew(links, sources, row, epoch)
+
+
+@njit(cache=True)
+def _credit(
+    links: Links, sources: Sources, rhythm: Rhythm, source: Key, target: Key, weight: int, is_next: bool, at_ms: int
+) -> None:
+    """Add a weight to a link (negative: take it out) at its own time, if that is still known, and let one more (or
+    less) actor stand behind it."""
+    tick = at_ms * TICKS // rhythm.half_ms
+    octave = tick >> TICK_BITS
+    epoch, now = octave // EPOCH_OCTAVES, rhythm.epoch[0]
+    if not now - N_EPOCHS < epoch <= now:
+        return
+    unit, slot = weight * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES), epoch % N_EPOCHS
+    row = find(sources.slots, sources.keys, source)
+    key = mix(source, target)
+    link = find(links.slots, links.keys, key)
+    if weight < 0 and (row < 0 or link < 0):
+        return  # evicted since: there is nothing to take out
+    if row < 0:
+        row = add(sources.slots, sources.keys, sources.size, source)
+        sources.counts[row] = 0
+        sources.first[row] = -1
+        sources.n_links[row] = 0
+        sources.length[row] = 0
+    if is_next:
+        sources.counts[row, 0, slot] += unit
+    if link < 0:
+        link = add(links.slots, links.keys, links.size, key)
+        links.source[link], links.target[link] = source, target
+        links.counts[link] = 0
+        links.actors[link] = 0
+        links.following[link] = sources.first[row]
+        links.place[link] = -1
+        sources.first[row] = link
+        sources.n_links[row] += 1
+    links.counts[link, 0, slot] += unit
+    links.actors[link, slot] += 1 if weight > 0 else -1
+    count = combined(links.counts, link, 0, now)
+    if links.place[link] < 0:
+        if weight > 0:
+            _enter(links, sources, row, link, count)
+    else:
+        _list_link(links, sources, row, link, count, links.place[link])
+        if weight < 0 and sources.n_links[row] > sources.length[row]:
+            _list_anew(links, sources, row, now)
+
+
+@njit(cache=True)
+def _say(
+    histories: Histories, row: int, first: int, sign: int, links: Links, sources: Sources, rhythm: Rhythm
+) -> None:
+    """Add (or take out) what a history says of links whose target is its unit `first` or a later one: each unit
+    follows those before it, the nearer the more, at its own time and the lesser of the two weights."""
+    for place in range(max(first, 1), histories.length[row]):
+        at_ms, weight = histories.at_ms[row, place], histories.weight[row, place]
+        for steps in range(1, min(place, rhythm.reach.size) + 1):
+            before = place - steps
+            if at_ms - histories.at_ms[row, before] > rhythm.window_ms:
+                break
+            lesser = min(weight, histories.weight[row, before])
+            weighs = lesser * np.int64(rhythm.reach[steps - 1]) >> WEIGHT_BITS
+            if weighs > 0:
+                _credit(
+                    links,
+                    sources,
+                    rhythm,
+                    histories.item[row, before],
+                    histories.item[row, place],
+                    sign * weighs,
+                    steps == 1,
+                    at_ms,
+                )
+
+
+@njit(cache=True)
+def _drop_oldest(histories: Histories, row: int, n: int) -> None:
+    """Forget the first n units; what was said of them stays."""
+    length = histories.length[row]
+    histories.since_ms[row] = histories.at_ms[row, n - 1]
+    for place in range(n, length):
+        _copy(histories, row, place, place - n)
+    histories.length[row] = length - n
+
+
+@njit(cache=True)
+def _copy(histories: Histories, row: int, place: int, to: int) -> None:
+    histories.item[row, to] = histories.item[row, place]
+    histories.at_ms[row, to] = histories.at_ms[row, place]
+    histories.weight[row, to] = histories.weight[row, place]
+
+
+@njit(cache=True)
+def _place_of(histories: Histories, row: int, item: Key) -> int:
+    for place in range(histories.length[row]):
+        if histories.item[row, place] == item:
+            return place
+    return -1
+
+
+@njit(cache=True)
+def _take_out(histories: Histories, row: int, place: int, links: Links, sources: Sources, rhythm: Rhythm) -> None:
+    """Let a history, and the links, be as if a unit had never been in it."""
+    _say(histories, row, place, -1, links, sources, rhythm)
+    for later in range(place + 1, histories.length[row]):
+        _copy(histories, row, later, later - 1)
+    histories.length[row] -= 1
+    _say(histories, row, place, 1, links, sources, rhythm)
+
+
+@njit(cache=True)
+def _put_in(
+    histories: Histories,
+    row: int,
+    item: Key,
+    at_ms: int,
+    weight: int,
+    links: Links,
+    sources: Sources,
+    rhythm: Rhythm,
+) -> None:
+    """Let a history, and the links, be as if a unit had come at its own time. What is older than what a history has
+    forgotten says nothing."""
+    if at_ms <= histories.since_ms[row]:
+        return
+    place = histories.length[row]
+    while place > 0 and (
+        histories.at_ms[row, place - 1] > at_ms
+        or (histories.at_ms[row, place - 1] == at_ms and histories.item[row, place - 1] > item)
+    ):
+        place -= 1
+    # the arrays have a place more than a history keeps, for the time between
+    _say(histories, row, place, -1, links, sources, rhythm)
+    for later in range(histories.length[row], place, -1):
+        _copy(histories, row, later - 1, later)
+    histories.item[row, place] = item
+    histories.at_ms[row, place] = at_ms
+    histories.weight[row, place] = weight
+    histories.length[row] += 1
+    _say(histories, row, place, 1, links, sources, rhythm)
+    if histories.length[row] > HISTORY:
+        _drop_oldest(histories, row, 1)
+
+
+@njit(cache=True)
+def learn(
+    actor: UInt64s,
+    item: UInt64s,
+    change: Int8s,
+    weight: Int32s,
+    at_ms: Int64s,
+    forgotten_ms: int,
+    tables: tuple[Any, ...],
+) -> None:
+    """Take in what became of units (kernels.Units), in log order. A weight below 0 is a unit lost."""
+    histories, links, sources, rhythm = (
+        Histories(*tables[0]),
+        Links(*tables[1]),
+        Sources(*tables[2]),
+        Rhythm(*tables[3]),
+    )
+    for i in range(item.size):
+        if change[i] == UNCHANGED:
+            continue
+        row = find(histories.slots, histories.keys, actor[i])
+        if row < 0:
+            if weight[i] < 0:
+                continue
+            row = add(histories.slots, histories.keys, histories.size, actor[i])
+            histories.length[row] = 0
+            histories.since_ms[row] = forgotten_ms
+        place = _place_of(histories, row, item[i])
+        if place >= 0:
+            if change[i] == GAINED:  # of an earlier horizon: it stands, and so does what came before it
+                _drop_oldest(histories, row, place + 1)
+            else:
+                _take_out(histories, row, place, links, sources, rhythm)
+        if weight[i] >= 0:
+            _put_in(histories, row, item[i], at_ms[i], weight[i], links, sources, rhythm)
+
+
+@njit(cache=True)
+def take_out_all(actor: Key, tables: tuple[Any, ...]) -> None:
+    """Take out everything an actor's history says of links, and empty it."""
+    histories, links, sources, rhythm = (
+        Histories(*tables[0]),
+        Links(*tables[1]),
+        Sources(*tables[2]),
+        Rhythm(*tables[3]),
+    )
+    row = find(histories.slots, histories.keys, actor)
+    if row >= 0:
+        _say(histories, row, 0, -1, links, sources, rhythm)
+        histories.length[row] = 0
+
+
+@njit(cache=True)
+def outsiders(links: Links, sources: Sources, row: int, epoch: int, is_shown: Int8s) -> tuple[Int64s, Int64s]:
+    """Counts and actors of a source's links that are not shown: is_shown int8 (N_NEIGHBOURS,), by place."""
+    counts, actors = np.empty(sources.n_links[row], np.int64), np.empty(sources.n_links[row], np.int64)
+    n = 0
+    link = sources.first[row]
+    while link >= 0:
+        if links.place[link] < 0 or not is_shown[links.place[link]]:
+            counts[n] = combined(links.counts, link, 0, epoch)
+            actors[n] = behind(links.actors, link)
+            n += 1
+        link = links.following[link]
+    return counts[:n], actors[:n]
+
+
+@njit(cache=True)
+def rows_of_sources(links: Links, sources: Sources) -> Int64s:
+    """The row of each link's source, (links,); -1 where it has none."""
+    rows = np.empty(links.size[0], np.int64)
+    for link in range(links.size[0]):
+        rows[link] = find(sources.slots, sources.keys, links.source[link])
+    return rows

@@ -1,0 +1,345 @@
+"""The compiled loops of candidates: what an actor's last items lead to, and where an item would have stood.
+
+    last items ──> neighbours of each, that are shown ──> affinity by item row ┐
+                                            trend: share of the board's mass   ├──> score ──> place among the unseen
+
+Floats, but only sums, products, quotients and square roots in a fixed order: the same on every machine.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from recommender.core.affinity_kernels import Histories, Sources
+from recommender.core.kernels import (
+    PLACES, UNDO, Events, Int8s, Int32s, Int64s, Items, Key, Leaders, Pairs, UInt64s, combined, find, log2, mix,
+)  # fmt: skip
+
+Float64s = NDArray[np.float64]
+FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS = 1, 2, 4  # bits of a candidate's origins
+ASKED = np.uint64(0xA5CED0F1457B2000)  # mixed with an actor's key; what comes out low is asked
+
+
+class Recipe(NamedTuple):
+    """How candidates are scored. unit, least, min_actors, epoch: of affinity now. recall: what the last item, the one
+    before ... counts for; smoothing: units; blend: of affinity, beside the trend's share."""
+
+    unit: int
+    least: int
+    min_actors: int
+    epoch: int
+    recall: Float64s
+    smoothing: float
+    blend: float
+
+
+class Scratch(NamedTuple):
+    """By item row: affinity, 0 but within a call; and the rows that have some."""
+
+    affinity: Float64s
+    rows: Int32s
+
+
+@njit(cache=True)
+def strength(count: int, out: int, recipe: Recipe) -> float:
+    """What a link says: its count over the root of how often its source was followed, both in units and smoothed.
+    Between the count itself, which favours what everybody reads, and the share of the source's followers."""
+    return count / recipe.unit / np.sqrt(max(out, 0) / recipe.unit + recipe.smoothing)
+
+
+@njit(cache=True)
+def add_neighbours(
+    sources: Sources, row: int, factor: float, items: Items, recipe: Recipe, scratch: Scratch, n: int
+) -> int:
+    """Add what is shown beside a source, by its row, to the affinities, times a factor. n items had some before;
+    returns how many have now."""
+    out = combined(sources.counts, row, 0, recipe.epoch)
+    for place in range(sources.length[row]):
+        count = sources.amount[row, place]
+        if count < recipe.least or sources.actors[row, place] < recipe.min_actors:
+            continue
+        item = find(items.slots, items.keys, sources.target[row, place])
+        if item < 0:
+            continue
+        if scratch.affinity[item] == 0.0:
+            scratch.rows[n] = item
+            n += 1
+        scratch.affinity[item] += factor * strength(count, out, recipe)
+    return n
+
+
+@njit(cache=True)
+def _is_beside(behind: Int32s, n: int, sources: Sources, item: Key, recipe: Recipe) -> bool:
+    """Is an item shown beside one of the first n sources of `behind`?"""
+    for row in behind[:n]:
+        for place in range(sources.length[row] if row >= 0 else 0):
+            if (
+                sources.target[row, place] == item
+                and sources.amount[row, place] >= recipe.least
+                and sources.actors[row, place] >= recipe.min_actors
+            ):
+                return True
+    return False
+
+
+@njit(cache=True)
+def board_mass(leaders: Leaders) -> float:
+    """What the items of the board count together, at least 1."""
+    mass = 1
+    for place in range(leaders.size[0]):
+        mass += leaders.score[leaders.rows[place]]
+    return float(mass)
+
+
+@njit(cache=True)
+def _is_unseen(actor: Key, item: Key, pairs: Pairs, batch_slots: Int32s, events: Events) -> bool:
+    key = mix(actor, item)
+    return find(pairs.slots, pairs.keys, key) < 0 and _find_event(batch_slots, key, actor, item, events) < 0
+
+
+@njit(cache=True)
+def _find_event(slots: Int32s, key: Key, actor: Key, item: Key, events: Events) -> int:
+    """The batch's event of an actor and an item (0: on any) that was entered under a key, or -1."""
+    mask = np.uint64(slots.size - 1)
+    slot = key & mask
+    while slots[slot] >= 0:
+        event = slots[slot]
+        if events.actor[event] == actor and (item == 0 or events.item[event] == item):
+            return event
+        slot = (slot + np.uint64(1)) & mask
+    return -1
+
+
+@njit(cache=True)
+def _enter_event(slots: Int32s, key: Key, event: int) -> None:
+    mask = np.uint64(slots.size - 1)
+    slot = key & mask
+    while slots[slot] >= 0:
+        slot = (slot + np.uint64(1)) & mask
+    slots[slot] = event
+
+
+@njit(cache=True)
+def _place(
+    actor: Key,
+    row: int,
+    n: int,
+    mass: float,
+    pairs: Pairs,
+    items: Items,
+    leaders: Leaders,
+    recipe: Recipe,
+    scratch: Scratch,
+    seen: Int32s,
+    events: Events,
+) -> int:
+    """The place (1..PLACES) of a candidate among those the actor has not seen; PLACES + 1 where it has none.
+
+    Looks at the board only down to where it has less than the candidate; at what has affinity, wherever it stands,
+    after that. Whether something ahead was seen is asked last: of all this it costs the most."""
+    affinity = scratch.affinity
+    score = leaders.score[row] / mass + recipe.blend * affinity[row]
+    key = items.keys[row]
+    n_ahead = 0
+    for i in range(leaders.size[0]):
+        other = leaders.rows[i]
+        its = leaders.score[other] / mass
+        if its < score:
+            break
+        if affinity[other] == 0.0 and other != row and (its > score or items.keys[other] < key):
+            n_ahead += _is_unseen(actor, items.keys[other], pairs, seen, events)
+            if n_ahead == PLACES:
+                return PLACES + 1
+    for i in range(n):
+        other = scratch.rows[i]
+        its = leaders.score[other] / mass + recipe.blend * affinity[other]
+        if (its > score or (its == score and items.keys[other] < key)) and other != row:
+            n_ahead += _is_unseen(actor, items.keys[other], pairs, seen, events)
+            if n_ahead == PLACES:
+                return PLACES + 1
+    return n_ahead + 1
+
+
+@njit(cache=True)
+def _last_sources(
+    events: Events, i: int, before: Int32s, at: int, history: Histories, source: Sources, behind: Int32s
+) -> int:
+    """Write the rows, as sources, of the last items of an event's actor, newest first: of this batch from event `at`
+    on, then of its history; -1 for one that nothing is known of. Returns how many."""
+    n_recent = 0
+    while at >= 0 and n_recent < behind.size:
+        if events.own_ms[at] <= events.own_ms[i]:
+            behind[n_recent] = find(source.slots, source.keys, events.item[at])
+            n_recent += 1
+        at = before[at]
+    row = find(history.slots, history.keys, events.actor[i])
+    at = history.length[row] - 1 if row >= 0 else -1
+    while at >= 0 and n_recent < behind.size:
+        if history.at_ms[row, at] <= events.own_ms[i]:
+            behind[n_recent] = find(source.slots, source.keys, history.item[row, at])
+            n_recent += 1
+        at -= 1
+    return n_recent
+
+
+@njit(cache=True)
+def first_acts(packed_events: tuple[Any, ...], rows: Int64s, tables: tuple[Any, ...]) -> Int8s:
+    """Which events are first acts of their actor on their item, int8 (n,); told of these rows, 0 of all others. To be
+    asked before the batch is learned, and of few: O(batch) each."""
+    events, pairs = Events(*packed_events), Pairs(*tables[0])
+    is_first = np.zeros(events.item.size, np.int8)
+    for row in rows:
+        actor, item = events.actor[row], events.item[row]
+        is_known = events.weight[row] <= 0 or events.kind[row] == UNDO
+        is_known = is_known or find(pairs.slots, pairs.keys, mix(actor, item)) >= 0
+        for other in range(0 if is_known else row):
+            if events.actor[other] == actor and events.item[other] == item:
+                is_known |= events.weight[other] > 0 and events.kind[other] != UNDO
+        is_first[row] = not is_known
+    return is_first
+
+
+@njit(cache=True)
+def predict(
+    packed_events: tuple[Any, ...],
+    tables: tuple[Any, ...],
+    histories: tuple[Any, ...],
+    sources: tuple[Any, ...],
+    recipe_values: tuple[Any, ...],
+    scratch_arrays: tuple[Any, ...],
+    asked: Key,
+    places: Int8s,
+) -> None:
+    """At which place each event's item stood for its actor, if it is the actor's first act on it (0: it is not, or
+    the actor's key, mixed with ASKED, is above `asked`), by the counts before the batch and by what the actor did
+    until then, in this batch too. Must see first acts as `kernels.fold` does."""
+    events, history, source = Events(*packed_events), Histories(*histories), Sources(*sources)
+    pairs, items, leaders = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7])
+    recipe, scratch = Recipe(*recipe_values), Scratch(*scratch_arrays)
+    n_events = events.item.size
+    size = 4
+    while size < 2 * n_events:
+        size *= 2
+    seen, last = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+    before = np.full(n_events, -1, np.int32)  # the actor's act before, in this batch
+    newest = np.full(n_events, -1, np.int32)  # of an actor, under its first act of this batch
+    behind = np.empty(recipe.recall.size, np.int32)  # rows of the actor's last items, as sources
+    mass = board_mass(leaders)
+    for i in range(n_events):
+        actor, item = events.actor[i], events.item[i]
+        if events.weight[i] <= 0 or events.kind[i] == UNDO or mix(actor, ASKED) > asked:
+            continue
+        if not _is_unseen(actor, item, pairs, seen, events):
+            continue
+        first = _find_event(last, actor, actor, np.uint64(0), events)
+        own = find(items.slots, items.keys, item)
+        places[i] = PLACES + 1
+        if own >= 0:
+            newest_act = newest[first] if first >= 0 else -1
+            n_recent = _last_sources(events, i, before, newest_act, history, source, behind)
+            if leaders.place[own] >= 0 or _is_beside(behind, n_recent, source, item, recipe):
+                n = 0
+                for k in range(n_recent):
+                    if behind[k] >= 0:
+                        n = add_neighbours(source, behind[k], recipe.recall[k], items, recipe, scratch, n)
+                places[i] = _place(actor, own, n, mass, pairs, items, leaders, recipe, scratch, seen, events)
+                for k in range(n):
+                    scratch.affinity[scratch.rows[k]] = 0.0
+        _enter_event(seen, mix(actor, item), i)
+        if first < 0:
+            _enter_event(last, actor, i)
+            newest[i] = i
+        else:
+            before[i] = newest[first]
+            newest[first] = i
+
+
+@njit(cache=True)
+def _row_in(known: Int32s, rows: Int32s, row: int, n: int) -> tuple[int, int]:
+    """Where an item's row stands among the n rows gathered, entered if it is new; and how many there are now."""
+    mask = known.size - 1
+    slot = (row * 40503) & mask
+    while known[slot] >= 0:
+        if rows[known[slot]] == row:
+            return known[slot], n
+        slot = (slot + 1) & mask
+    known[slot] = n
+    rows[n] = row
+    return n, n + 1
+
+
+@njit(cache=True)
+def gather(
+    actor: Key,
+    recent: UInt64s,
+    steady: UInt64s,
+    slow: int,
+    tables: tuple[Any, ...],
+    source_arrays: tuple[Any, ...],
+    recipe_values: tuple[Any, ...],
+    features: Float64s,
+    rows: Int32s,
+    origins: Int8s,
+    scores: Float64s,
+) -> int:
+    """Write the candidates for an actor with these last items, newest first; returns how many. See
+    recommender.core.candidates for the columns; `slow`: the half-life of the second."""
+    sources, recipe = Sources(*source_arrays), Recipe(*recipe_values)
+    pairs, items, leaders, epochs = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7]), tables[5][2]
+    known = np.full(2 * rows.size, -1, np.int32)
+    n = 0
+    for place in range(leaders.size[0]):
+        at, n = _row_in(known, rows, leaders.rows[place], n)
+        origins[at] |= FROM_TREND
+    for key in steady:
+        row = find(items.slots, items.keys, key)
+        if row >= 0:
+            at, n = _row_in(known, rows, row, n)
+            origins[at] |= FROM_STEADY
+    for step in range(min(recent.size, recipe.recall.size)):
+        row = find(sources.slots, sources.keys, recent[step])
+        if row < 0:
+            continue
+        out = combined(sources.counts, row, 0, recipe.epoch)
+        for place in range(sources.length[row]):
+            count, n_actors = sources.amount[row, place], sources.actors[row, place]
+            item = find(items.slots, items.keys, sources.target[row, place])
+            if count < recipe.least or n_actors < recipe.min_actors or item < 0:
+                continue
+            at, n = _row_in(known, rows, item, n)
+            says = strength(count, out, recipe)
+            origins[at] |= FROM_NEIGHBOURS
+            features[at, 3 if step == 0 else 4] += says
+            features[at, 5] += recipe.recall[step] * says
+            features[at, 6] = max(features[at, 6], np.float64(n_actors))
+    mass = board_mass(leaders)
+    kept = 0
+    for i in range(n):
+        row = rows[i]
+        key = items.keys[row]
+        is_recent = False
+        for other in recent:
+            is_recent |= other == key
+        if is_recent or find(pairs.slots, pairs.keys, mix(actor, key)) >= 0:
+            continue
+        rows[kept], origins[kept] = row, origins[i]
+        features[kept] = features[i]
+        features[kept, 0] = leaders.score[row]
+        features[kept, 1] = combined(items.counts, row, slow, epochs[slow])
+        last = items.counts.shape[1] - 1
+        features[kept, 2] = combined(items.counts, row, last, epochs[last])
+        scores[kept] = leaders.score[row] / mass + recipe.blend * features[kept, 5]
+        kept += 1
+    for column in range(3):
+        highest = 1.0
+        for i in range(kept):
+            highest = max(highest, features[i, column])
+        for i in range(kept):
+            features[i, column] = log2(1e-6 + max(features[i, column], 0.0) / highest)
+    for i in range(kept):
+        features[i, 6] = log2(1.0 + features[i, 6])
+        features[i, 7] = 1.0 if origins[i] & FROM_NEIGHBOURS else 0.0
+        features[i, 8] = 1.0 if origins[i] & FROM_TREND else 0.0
+    return kept
