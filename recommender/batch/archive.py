@@ -1,0 +1,184 @@
+"""Partitions that leave retention, kept as Parquet: what is learned need not stay in the database.
+
+    recommender_event_20260105 ──rows.LogRows──> events-20260105.parquet.part ──fsync, read back──> renamed
+                                                                              ──same rows?──> partition dropped
+
+A partition is dropped in a transaction that has it locked, and only where the archive on disk holds exactly the rows
+it holds then: as many, with the same numbers, and the file read back gives the same hash as the rows written. Killed
+anywhere, there is the partition, or the archive, or both; never neither. A draft that was left is written anew.
+
+Archives are read by `replay`, `compare`, `retrain`: sorted by time, `ts` in unix seconds. They hold actors: whoever
+is erased is taken out of them too (`erase`), by writing the files anew. Copies elsewhere are for their keepers.
+
+Memory: CHUNK rows. `ARCHIVE_DIR` says where; empty: partitions are dropped as before, and nothing is kept.
+"""
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import polars as pl
+from django.conf import settings
+from django.db import connection, transaction
+
+from recommender import locks, log
+from recommender.batch.rows import SCHEMA, LogRows
+
+CHUNK = 65_536
+PART, DRAFT = ".part", ".draft"
+
+logger = logging.getLogger(__name__)
+
+
+class ArchiveDiffers(Exception):
+    """The file does not hold what the partition holds; the partition stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A partition that was written, and whether it was dropped after."""
+
+    day: date
+    path: Path
+    n_rows: int
+    n_bytes: int
+    is_dropped: bool
+
+
+def folder() -> Path | None:
+    """Where archives are; None where there are none."""
+    return Path(settings.ARCHIVE_DIR) if settings.ARCHIVE_DIR else None
+
+
+def files() -> list[Path]:
+    """The whole ones, oldest first."""
+    where = folder()
+    return sorted(where.glob("events-*.parquet")) if where and where.is_dir() else []
+
+
+def leave(before: date, *, is_drop: bool = True) -> list[Archived]:
+    """Archive the partitions of days before a day, oldest first, and drop each that is safe on disk.
+
+    Does nothing while an actor is being erased, whose rows would come back with the file. Raises OSError where the
+    disk refuses: what is not safe by then stays in the database.
+    """
+    done: list[Archived] = []
+    for day in [known for known in log.partitions() if known < before]:
+        with locks.hold(locks.HISTORY, is_shared=True) as is_free:
+            if not is_free:
+                logger.info("an actor is being erased; the partition of %s is archived later", day)
+                return done
+            done.append(keep(day, is_drop=is_drop))
+    return done
+
+
+def keep(day: date, *, is_drop: bool) -> Archived:
+    """One partition. An archive of it that is whole already is not written again."""
+    where = folder()
+    assert where is not None
+    where.mkdir(parents=True, exist_ok=True)
+    path, source = where / f"events-{day:%Y%m%d}.parquet", LogRows.of_day(day)
+    if not path.exists() or fingerprint(path) != source.fingerprint():
+        write(source, path)
+    is_dropped = is_drop and drop(day, path)
+    n_rows, _ = fingerprint(path)
+    logger.info("%s: %d events archived%s", path.name, n_rows, ", partition dropped" if is_dropped else "")
+    return Archived(day, path, n_rows, path.stat().st_size, is_dropped)
+
+
+def write(source: LogRows, path: Path) -> None:
+    """1. Write the rows in pieces beside the place. 2. Put these together, read the file back and compare. 3. Let the
+    disk have it. 4. Rename. Raises ArchiveDiffers, OSError."""
+    draft, written = path.with_suffix(DRAFT), _Hash()
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    pieces: list[Path] = []
+    # in this thread, which has the connection; Polars would call back from one of its own
+    for frame in source.frames(CHUNK):
+        written.add(frame)
+        pieces.append(draft / f"{len(pieces):05d}.parquet")
+        frame.write_parquet(pieces[-1])
+    _replace(path, pl.scan_parquet(pieces) if pieces else pl.LazyFrame(schema=SCHEMA), written)
+    shutil.rmtree(draft)
+
+
+def drop(day: date, path: Path) -> bool:
+    """Drop the partition of a day if the archive holds all it holds, while nobody can write to it. Returns whether
+    it did."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {log.partition(day)} IN ACCESS EXCLUSIVE MODE")
+        if fingerprint(path) != LogRows.of_day(day).fingerprint():
+            logger.warning("the partition of %s changed while it was archived; it stays for now", day)
+            return False
+        log.drop_partition(day)
+    return True
+
+
+def fingerprint(path: Path) -> tuple[int, int]:
+    """Of an archive what `LogRows.fingerprint` is of the log; (-1, 0) where it is none."""
+    try:
+        rows = pl.scan_parquet(path)
+        n, total = rows.select(pl.len(), pl.col("seq").sum()).collect(engine="streaming").row(0)
+    except (OSError, pl.exceptions.PolarsError):
+        return -1, 0
+    return int(n), int(total)
+
+
+def erase(actor: str) -> int:
+    """Take an actor out of every archive. Returns how many events went. A file is replaced whole, or not at all."""
+    n_gone = 0
+    for path in files():
+        rows = pl.scan_parquet(path)
+        n = int(rows.filter(pl.col("actor") == actor).select(pl.len()).collect(engine="streaming").item())
+        if n:
+            kept = rows.filter(pl.col("actor") != actor)
+            wanted = _Hash()
+            for frame in kept.collect_batches(chunk_size=CHUNK, maintain_order=True):
+                wanted.add(frame)
+            _replace(path, kept, wanted)
+            n_gone += n
+    return n_gone
+
+
+class _Hash:
+    """A sum over rows, so that frames may be cut otherwise when they are read back."""
+
+    def __init__(self) -> None:
+        self.n_rows, self.total = 0, 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        self.n_rows += len(frame)
+        if len(frame):
+            self.total = (self.total + int(frame.hash_rows(seed=1).cast(pl.UInt64).sum() or 0)) % 2**64
+
+
+def _replace(path: Path, rows: pl.LazyFrame, expected: _Hash) -> None:
+    """`expected` is complete once the rows are written."""
+    part = path.with_suffix(path.suffix + PART)
+    part.unlink(missing_ok=True)
+    rows.sink_parquet(part, maintain_order=True, row_group_size=CHUNK, compression="zstd")
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    found = _Hash()
+    for frame in pl.scan_parquet(part).select(SCHEMA.names()).collect_batches(chunk_size=CHUNK):
+        found.add(frame)
+    if (found.n_rows, found.total) != (expected.n_rows, expected.total):
+        raise ArchiveDiffers(f"{part} gives back {found.n_rows} rows that are not the {expected.n_rows} written")
+    part.rename(path)
+    entry = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(entry)  # the name too
+    finally:
+        os.close(entry)
+
+
+def day_of(path: Path) -> date:
+    """
+    >>> day_of(Path("events-20260105.parquet"))
+    datetime.date(2026, 1, 5)
+    """
+    return datetime.strptime(path.stem[-8:], "%Y%m%d").date()  # noqa: DTZ007 - a day

@@ -1,0 +1,83 @@
+"""The fixed attacks that every candidate has to stand: the same accounts, acts and times against each.
+
+    a log up to a time ──> attack.world.see ──> plans of CODES, sized by what an undefended list would ask ──> Assault
+
+A plan is made once, from the log alone, before any candidate is looked at: so candidates are compared by what the
+same accounts get out of them. New accounts stand for whoever can make them (A4), old ones taken over for whoever can
+buy them (A9); a candidate that trusts sooner is the weaker against the first, one that forgets faster against both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from recommender.attack import columns
+from recommender.attack.catalogue import attack
+from recommender.attack.world import KNOWN_S, as_text, see
+from recommender.core.events import EventBatch
+from recommender.core.pipeline import Config, Pipeline
+
+CODES = ("A4", "A9")
+N_STARTS = 4
+BUDGET = 4.0  # times the accounts that an undefended list asks for its tenth place
+LEAST, MOST = 20, 5000  # accounts
+LASTS_S = 1800
+MAX_KNOWN = 300_000  # acts of the past that the attacker looks at
+PLACE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Assault:
+    """events: the attack's, in order of time, encoded as a Pipeline without a secret does; from `from_ms` to
+    `to_ms` it is followed."""
+
+    code: str
+    targets: tuple[str, ...]
+    n_accounts: int
+    events: EventBatch
+    from_ms: int
+    to_ms: int
+
+
+def plan(
+    rows: pl.LazyFrame, config: Config, starts_ms: Sequence[int], codes: Sequence[str] = CODES, *, seed: int = 1
+) -> list[Assault]:
+    """An attack at each time, in turn; times ascend. It is followed until the next begins, so that one copy of a
+    Pipeline is attacked at a time. One that finds nothing to work with (no old accounts, say) is left out. Memory:
+    MAX_KNOWN rows."""
+    encoder, made = Pipeline(config), []
+    ends_ms = [*starts_ms[1:], starts_ms[-1] + 1000 * LASTS_S] if starts_ms else []
+    for number, (start_ms, end_ms) in enumerate(zip(starts_ms, ends_ms, strict=True)):
+        start_s = start_ms / 1000
+        known = rows.filter(pl.col("ts").is_between(start_s - 4 * KNOWN_S, start_s, closed="left"))
+        log = as_text(known.tail(MAX_KNOWN).collect(engine="streaming"))
+        if not len(log):
+            continue
+        world = see(log, start_s, board=[], seed=seed)
+        n = int(np.clip(np.ceil(BUDGET * price(log, start_s, config.half_lives_s[0])), LEAST, MOST))
+        code = codes[number % len(codes)]
+        try:
+            found = attack(code).for_bench(target="cold").plan(world, n_actors=n, seed=seed + number)
+        except ValueError:
+            continue
+        events = columns.encode(encoder, found.rows)
+        to_ms = min(end_ms, start_ms + 1000 * LASTS_S)
+        if to_ms > start_ms:
+            made.append(Assault(code, found.targets, found.n_actors, events, start_ms, to_ms))
+    return made
+
+
+def price(log: pl.DataFrame, now_s: float, half_life_s: float) -> float:
+    """Accounts an undefended decayed count asks for its tenth place; 1 where it has fewer items."""
+    weight = 2.0 ** ((pl.col("ts") - now_s) / half_life_s)
+    sums = log.group_by("item").agg(weight.sum().alias("sum"))["sum"].top_k(PLACE)
+    return float(sums[-1]) if len(sums) == PLACE else 1.0
+
+
+def starts(rows: pl.LazyFrame, from_ms: int, n: int = N_STARTS) -> list[int]:
+    """n times in what comes after a time, evenly by acts, as readers are there to see it; whole seconds."""
+    shares = [pl.col("ts").quantile((number + 1) / (n + 1)).alias(str(number)) for number in range(n)]
+    found = rows.filter(pl.col("ts") >= from_ms / 1000).select(shares).collect(engine="streaming").row(0)
+    return [int(at) * 1000 for at in found if at is not None]

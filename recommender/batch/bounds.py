@@ -1,0 +1,58 @@
+"""How large a Pipeline can become, and a Config whose Pipeline stays below that: what a trial needs in little memory.
+
+    Config.max_* x bytes a row ──> worst_bytes      Config, bytes ──> narrowed: every bound cut by one share
+
+A table doubles, so bounds are cut to powers of two, and to what a Pipeline cannot do without. One that forgets
+sooner hits a little less often; who is compared is cut alike.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from recommender.core.config import Config
+
+# Of a row in memory: its columns, key and slots (a test compares), the text of an item's id, all tables it stands in.
+ROW_BYTES = {
+    "max_items": 114 + 440 + 24 + 150,
+    "max_regions": 98,
+    "max_networks": 77,
+    "max_pairs": 46,
+    "max_actors": 48,
+    "max_screened_actors": 240,
+    "max_screened_pairs": 40,
+    "max_links": 40,
+}
+AFFINITY_ROW_BYTES = {"max_histories": 205, "max_links": 74, "max_sources": 818}
+LEAST_ROWS = 4096
+
+
+def worst_bytes(config: Config) -> int:
+    """Of a Pipeline whose tables are full."""
+    outer = sum(n_bytes * _capacity(getattr(config, name)) for name, n_bytes in ROW_BYTES.items())
+    inner = sum(n_bytes * _capacity(getattr(config.affinity, name)) for name, n_bytes in AFFINITY_ROW_BYTES.items())
+    return outer + inner
+
+
+def narrowed(config: Config, n_bytes: int) -> Config:
+    """The same, with bounds cut until a Pipeline stays below so many bytes or has the least there is."""
+    while worst_bytes(config) > n_bytes:
+        cut = _halved(config)
+        if cut == config:
+            break
+        config = cut
+    return config
+
+
+def _halved(config: Config) -> Config:
+    inner: dict[str, Any] = {name: _half(config.affinity, name) for name in AFFINITY_ROW_BYTES}
+    outer: dict[str, Any] = {name: _half(config, name) for name in ROW_BYTES}
+    return replace(config, affinity=replace(config.affinity, **inner), **outer)
+
+
+def _half(bounded: Any, name: str) -> int:
+    now = getattr(bounded, name)
+    return min(now, max(LEAST_ROWS, _capacity(now) // 2))
+
+
+def _capacity(n_rows: int) -> int:
+    return 1 << (n_rows - 1).bit_length()

@@ -1,0 +1,35 @@
+"""Who challenges the model that learns: the same Pipeline with one other setting, each.
+
+    champion's Config ──CHALLENGES, where it has such a setting──> Configs by name
+                      └─half the served half-life, and twice──┘
+
+Settings of parts that this version does not have are skipped. A factorisation fitted in a batch stands beside them as
+a yardstick (`recommender.batch.yardstick`): the learner cannot serve it, so it cannot win.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from recommender.batch.variants import get, has, variants
+from recommender.core.pipeline import Config
+
+CHALLENGES: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("trust.floor", (0.1,)),
+    ("trust.full", (5.0,)),
+)
+SERVED_HALF_LIFE = "half_lives_s.0"
+# Of parts that learn by factors: half of what it is, and twice.
+SCALED = (SERVED_HALF_LIFE, "affinity.half_life_s", "ranker.learning_rate")
+FACTORS = (0.5, 2)
+
+
+def challengers(champion: Config, wanted: Sequence[tuple[str, Sequence[Any]]] = ()) -> dict[str, Config]:
+    """By name; those wanted, or a standing choice. Raises ValueError for a setting there is not."""
+    if wanted:
+        return variants(champion, wanted)
+    standing: list[tuple[str, Sequence[Any]]] = [each for each in CHALLENGES if has(champion, each[0])]
+    for path in SCALED:
+        if has(champion, path):
+            value = get(champion, path)
+            standing.append((path, [type(value)(value * factor) for factor in FACTORS]))
+    return variants(champion, standing)

@@ -1,0 +1,253 @@
+"""Daily batch, hourly batch and online on one log, side by side, asked the same questions in the same second.
+
+    Journal ──> course.run: one Pipeline, whose evaluation is given the batch lists as they are published
+            └──> BatchJob, daily and hourly: reads its span of the files, counts, publishes its first places
+
+A batch list is the most read of the day, or of the hour, before, published the moment that is over: no job is that
+fast, so the comparison flatters the batch. Both lists and the online one answer for the same clicks, under the same
+rule (an actor's first on an item, what it has seen left out of the list), by the same code.
+
+A story's time is from its break (`recommender.batch.spikes`) to its first second among the first 20.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from rich.table import Table
+
+from recommender.batch import spikes
+from recommender.batch.course import DEPTH, Entrant, run
+from recommender.batch.merge import Journal
+from recommender.batch.spikes import Spike
+from recommender.core.evaluation import DAY_MS, HOUR_MS, LISTS, Evaluation, Quality
+from recommender.core.events import Encoder, EventBatch
+from recommender.core.kernels import DEPTH as LIST_DEPTH
+from recommender.core.kernels import Shown
+from recommender.core.pipeline import Config
+
+DAILY, HOURLY, ONLINE, PERSONAL = "daily batch", "hourly batch", "online", "online, personalised"
+_IN_EVALUATION = {DAILY: "daily", HOURLY: "steady", ONLINE: "trending", PERSONAL: "personalised"}
+
+
+class Published(Evaluation):
+    """Asks about the lists that batch jobs published, in place of two that it makes itself; those stay what they are
+    to whoever else looks at them."""
+
+    lists: dict[str, NDArray[np.uint64]]
+
+    def publish(self, name: str, keys: NDArray[np.uint64]) -> None:
+        """From the next question on."""
+        self.lists = {**getattr(self, "lists", {}), name: keys}
+
+    def shown(self, trending: NDArray[np.uint64], n_events: int) -> Shown:
+        lists, nothing = getattr(self, "lists", {}), np.empty(0, np.uint64)
+        shown = super().shown(trending, n_events)
+        return shown._replace(daily=lists.get(DAILY, nothing), steady=lists.get(HOURLY, nothing))
+
+
+@dataclass(slots=True)
+class BatchJob:
+    """Counts its span again whenever one is over. lists: (published at, first 20 items); the last day's are kept in
+    memory; n_bytes: the most its rows took in memory; n_rows: the most it read."""
+
+    name: str
+    span_ms: int
+    lists: list[tuple[int, list[str]]] = field(default_factory=list)
+    train_s: float = 0.0
+    n_bytes: int = 0
+    n_rows: int = 0
+    _due_ms: int = 0
+
+    def publish(self, now_ms: int, journal: Journal, evaluation: Published, encoder: Encoder) -> None:
+        """Publish what is due at a time, before anything of that time is learned."""
+        if not self._due_ms:
+            self._due_ms = (now_ms // self.span_ms + 1) * self.span_ms
+        if now_ms < self._due_ms:
+            return
+        at_ms = now_ms // self.span_ms * self.span_ms
+        began_at = time.process_time()
+        items = self._train(journal, at_ms)
+        self.train_s += time.process_time() - began_at
+        self.lists.append((at_ms, items[:DEPTH]))
+        evaluation.publish(self.name, encoder.keys(items))
+        self._due_ms = at_ms + self.span_ms
+
+    def _train(self, journal: Journal, until_ms: int) -> list[str]:
+        span = pl.col("ts").is_between((until_ms - self.span_ms) / 1000, until_ms / 1000, closed="left")
+        rows = journal.rows.filter(span).select(pl.col("item").cast(pl.String)).collect(engine="streaming")
+        self.n_bytes, self.n_rows = max(self.n_bytes, int(rows.estimated_size())), max(self.n_rows, len(rows))
+        counts = rows["item"].value_counts().sort(["count", "item"], descending=[True, False])
+        return counts["item"].head(LIST_DEPTH).to_list()
+
+    def appears_after_s(self, spike: Spike) -> float | None:
+        """Seconds from the break to the list that shows it, at most FOLLOWED_MS later; 0 where it stands there."""
+        before = [items for at_ms, items in self.lists if at_ms <= spike.broke_ms][-1:]
+        if before and spike.item in before[0]:
+            return 0.0
+        end_ms = spike.broke_ms + DAY_MS + HOUR_MS
+        came = [at for at, items in self.lists if spike.broke_ms < at <= end_ms and spike.item in items]
+        return (came[0] - spike.broke_ms) / 1000 if came else None
+
+    def place(self, spike: Spike, at_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The story's place at some times."""
+        published = np.array([at for at, _ in self.lists], np.int64)
+        places = np.array([_place(items, spike.item) for _, items in self.lists] + [DEPTH + 1], np.int64)
+        return places[np.searchsorted(published, at_ms, "right") - 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way to learn. appears_s: by story, None where it never does; hours: (ms, predictions, hits) of each."""
+
+    name: str
+    n_predictions: int
+    hr20: float
+    mrr20: float
+    appears_s: list[float | None]
+    train_s: float
+    memory_bytes: int
+    kept_bytes: int
+    hours: list[tuple[int, int, int]]
+
+    @property
+    def median_s(self) -> float | None:
+        """Until half of the stories are there; None where half of them never are."""
+        ranked = sorted(np.inf if each is None else each for each in self.appears_s)
+        middle = ranked[len(ranked) // 2] if ranked else np.inf
+        return None if np.isinf(middle) else float(middle)
+
+    @property
+    def n_never(self) -> int:
+        return sum(each is None for each in self.appears_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """ways: daily, hourly, online and, where there is one, personalised. places: of the largest story, by way, at
+    `at_ms`; both empty where no story broke."""
+
+    ways: list[Way]
+    spikes: list[Spike]
+    n_events: int
+    at_ms: NDArray[np.int64]
+    places: dict[str, NDArray[np.int64]]
+
+    def as_json(self) -> dict[str, Any]:
+        stories = [
+            {"item": spike.item, "acts": spike.n, "baseline": spike.baseline, "broke_ms": spike.broke_ms}
+            | {"appears_s": {way.name: way.appears_s[number] for way in self.ways if way.appears_s}}
+            for number, spike in enumerate(self.spikes)
+        ]
+        ways = [asdict(way) | {"median_s": way.median_s, "never": way.n_never} for way in self.ways]
+        return {"events": self.n_events, "ways": ways, "stories": stories}
+
+    def table(self) -> Table:
+        drawn = Table(title=f"{self.n_events:,} events, {len(self.spikes)} stories that broke")
+        for name in ("", *(way.name for way in self.ways)):
+            drawn.add_column(name, justify="right" if name else "left", no_wrap=not name)
+        rows: list[tuple[str, Callable[[Way], str]]] = [
+            ("HR@20", lambda way: f"{way.hr20:.4f}"),
+            ("MRR@20", lambda way: f"{way.mrr20:.4f}"),
+            ("largest story listed after, s", lambda way: _seconds(way.appears_s[0] if way.appears_s else None)),
+            ("median story, s", lambda way: _seconds(way.median_s)),
+            (
+                "stories not listed within a day, or by the end",
+                lambda way: str(way.n_never) if way.appears_s else "-",
+            ),
+            ("seconds of a core for training", lambda way: f"{way.train_s:,.2f}"),
+            ("memory, MiB", lambda way: f"{way.memory_bytes / 2**20:,.1f}"),
+            ("bytes kept to go on, MiB", lambda way: f"{way.kept_bytes / 2**20:,.1f}"),
+        ]
+        for name, figure in rows:
+            drawn.add_row(name, *(figure(way) for way in self.ways))
+        return drawn
+
+
+def compare(
+    journal: Journal,
+    config: Config,
+    *,
+    largest: int = spikes.LARGEST,
+    on_progress: Callable[[int], None] | None = None,
+) -> Comparison:
+    """One pass. Memory: a Pipeline, a day of items for the daily job, the notes. Raises LogFileError."""
+    stories = spikes.find(journal.rows, largest=largest)
+    entrant = Entrant(ONLINE, config, windows=[story.window for story in stories])
+    entrant.pipeline.evaluation.__class__ = Published  # the same state, other lists
+    evaluation: Any = entrant.pipeline.evaluation
+    jobs = {DAILY: BatchJob(DAILY, DAY_MS), HOURLY: BatchJob(HOURLY, HOUR_MS)}
+
+    def publish(batch: EventBatch) -> None:
+        now_ms = int(batch.received_ms[0])
+        for job in jobs.values():
+            job.publish(now_ms, journal, evaluation, entrant.pipeline.encoder)
+
+    run(journal, [entrant], before=publish, on_progress=on_progress)
+    file_bytes = sum(file.stat().st_size for file in journal.files)
+    state_bytes = len(entrant.pipeline.to_bytes())
+    ways = []
+    for name, listed in _IN_EVALUATION.items():
+        if listed not in LISTS:
+            continue
+        job, total = jobs.get(name), entrant.pipeline.evaluation.total(listed)
+        appears = [job.appears_after_s(story) if job else _appears(entrant, story) for story in stories]
+        ways.append(
+            Way(
+                name=name,
+                n_predictions=total.n,
+                hr20=total.hit_rate,
+                mrr20=total.mean_reciprocal_rank,
+                appears_s=[] if name == PERSONAL else appears,
+                train_s=job.train_s if job else entrant.step_s,
+                memory_bytes=job.n_bytes if job else state_bytes,
+                kept_bytes=round(file_bytes * job.n_rows / max(1, journal.n_rows)) if job else state_bytes,
+                hours=_hours(entrant, listed),
+            )
+        )
+    at_ms, places = _largest(entrant, jobs, stories)
+    return Comparison(ways, stories, entrant.pipeline.n_events, at_ms, places)
+
+
+def _appears(entrant: Entrant, story: Spike) -> float | None:
+    """0 where it stood there when it broke; None where it did not come while it was followed."""
+    at_ms, places = entrant.notes.places(story.item)
+    came = at_ms[(places <= DEPTH) & (at_ms > story.broke_ms) & (at_ms <= story.window[1])]
+    before = places[at_ms <= story.broke_ms][-1:]
+    if len(before) and before[0] <= DEPTH:
+        return 0.0
+    return float(came[0] - story.broke_ms) / 1000 if len(came) else None
+
+
+def _hours(entrant: Entrant, listed: str) -> list[tuple[int, int, int]]:
+    """Predictions and hits of each hour; the last one is what there is of it."""
+    at = LISTS.index(listed)
+    total = entrant.pipeline.evaluation.total(listed).places
+    starts = [(hour_ms, places[at]) for hour_ms, places in entrant.hours]
+    ends = [*(places for _, places in starts[1:]), total]
+    gained = [(hour_ms, Quality(end - start)) for (hour_ms, start), end in zip(starts, ends, strict=True)]
+    return [(hour_ms, quality.n, quality.hits) for hour_ms, quality in gained]
+
+
+def _largest(
+    entrant: Entrant, jobs: dict[str, BatchJob], stories: Sequence[Spike]
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+    if not stories:
+        return np.empty(0, np.int64), {}
+    story = stories[0]
+    at_ms, places = entrant.notes.places(story.item)
+    is_here = (at_ms >= story.window[0]) & (at_ms < story.window[1])
+    at_ms = at_ms[is_here]
+    return at_ms, {name: job.place(story, at_ms) for name, job in jobs.items()} | {ONLINE: places[is_here]}
+
+
+def _place(items: list[str], item: str) -> int:
+    return items.index(item) + 1 if item in items else DEPTH + 1
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:,.0f}"

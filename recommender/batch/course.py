@@ -1,0 +1,277 @@
+"""One pass over a log with several Pipelines: what each showed, how often it was right, what the attacks got from it.
+
+    Journal.steps ──> each Entrant: hour and split noted ──> Pipeline.step ──> first places noted where asked
+                                     └── at an Assault's start: a copy of the Pipeline that is attacked, for its while
+
+Every entrant gets the same steps, so two of them differ by their Config and nothing else. A state is a fold, so a
+copy that goes on with the attack's acts among the others is the run that was attacked; the log itself is read once.
+The attacked copies are asked about honest readers only.
+
+Memory: a Pipeline an entrant and another while it is attacked, each bounded by its Config; the notes are 90 bytes a
+second of the windows asked for.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.attack import columns
+from recommender.batch.assaults import Assault
+from recommender.core.evaluation import HOUR_MS, LISTS, Answers, Evaluation, Quality
+from recommender.core.events import EventBatch
+from recommender.core.logfile import Step
+from recommender.core.pipeline import Config, Pipeline
+
+STEP_MS = 1000
+DEPTH, SERVED = 20, 10
+MINUTE_MS = 60_000
+DRAW = 1 / np.log2(np.arange(2, SERVED + 2))  # attention that a place draws
+
+
+class Log(Protocol):
+    """A LogFile or a Journal."""
+
+    def steps(self, encoder: Any, *, bucket_ms: int) -> Any: ...
+
+
+@dataclass(slots=True)
+class Notes:
+    """First places by time. windows: (from, to) in ms, ascending by their start; outside of them nothing is noted."""
+
+    windows: list[tuple[int, int]]
+    at_ms: list[int] = field(default_factory=list)
+    tops: list[NDArray[np.int32]] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    _next: int = 0
+
+    def wants(self, at_ms: int) -> bool:
+        """Is a time in one of the windows? Times ascend from call to call."""
+        while self._next < len(self.windows) and self.windows[self._next][1] <= at_ms:
+            self._next += 1
+        return any(start <= at_ms < end for start, end in self.windows[self._next :])
+
+    def add(self, at_ms: int, items: Sequence[str]) -> None:
+        row = np.full(DEPTH, -1, np.int32)
+        row[: len(items)] = [self.numbers.setdefault(item, len(self.numbers)) for item in items]
+        self.at_ms.append(at_ms)
+        self.tops.append(row)
+
+    def places(self, item: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Times of all notes, and the item's place in each, DEPTH + 1 where it was in none."""
+        if not self.at_ms:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        is_here = np.stack(self.tops) == self.numbers.get(item, -2)
+        return np.array(self.at_ms), np.where(is_here.any(axis=1), is_here.argmax(axis=1) + 1, DEPTH + 1)
+
+
+@dataclass(slots=True)
+class Churn:
+    """How much of the served list changes within a minute: noise, where nothing happens."""
+
+    n_minutes: int = 0
+    n_changed: int = 0
+    _due_ms: int = 0
+    _last: frozenset[str] = frozenset()
+
+    def note(self, at_ms: int, pipeline: Pipeline) -> None:
+        if at_ms < self._due_ms:
+            return
+        now = frozenset(pipeline.board(SERVED).items)
+        if self._last and at_ms < self._due_ms + MINUTE_MS:  # not after a silence
+            self.n_minutes += 1
+            self.n_changed += len(now - self._last)
+        self._last, self._due_ms = now, (at_ms // MINUTE_MS + 1) * MINUTE_MS
+
+    @property
+    def share(self) -> float:
+        """Of the served places, a minute."""
+        return self.n_changed / (SERVED * self.n_minutes) if self.n_minutes else 0.0
+
+
+class HonestEvaluation(Evaluation):
+    """Takes no answers from the rows that `is_attack` marks, of the batch that comes next."""
+
+    is_attack: NDArray[np.bool_] = np.empty(0, np.bool_)
+
+    def learn(self, ranks: NDArray[np.int8], personal: NDArray[np.int8], ranked: NDArray[np.int8]) -> Answers:
+        # the batch's own rows are the last; before them stand those released from holds
+        first = len(ranks) - len(self.is_attack)
+        for places in (ranks, personal, ranked):
+            places[first:][self.is_attack] = 0
+        return super().learn(ranks, personal, ranked)
+
+
+@dataclass(slots=True)
+class Siege:
+    """One attack on one Pipeline. false_ms: for so long a target stood among the served while it did not without the
+    attack; exposure: share of all attention to the list that such places took; before, clean: answers at its start,
+    and those of the same while without the attack."""
+
+    assault: Assault
+    pipeline: Pipeline | None
+    before: NDArray[np.int64]
+    false_ms: int = 0
+    attention: float = 0.0
+    attacked: NDArray[np.int64] | None = None
+    clean: NDArray[np.int64] | None = None
+    _sent: int = 0
+    _last_ms: int = 0
+
+    @classmethod
+    def begin(cls, assault: Assault, pipeline: Pipeline, at_ms: int) -> "Siege":
+        attacked = copy.deepcopy(pipeline)
+        attacked.evaluation.__class__ = HonestEvaluation  # the same state, asked about fewer
+        return cls(assault, attacked, answers(pipeline), _last_ms=at_ms)
+
+    def step(self, batch: EventBatch, end_ms: int, clean: Pipeline) -> None:
+        """The same batch with what the attack sends before its end; `clean` has taken it already."""
+        assert self.pipeline is not None
+        until = int(np.searchsorted(self.assault.events.received_ms, end_ms, "left"))
+        sent = self.assault.events[self._sent : until] if until > self._sent else None
+        self._sent = max(self._sent, until)
+        if sent is not None:
+            n = len(batch)
+            batch, order = columns.merge([batch, sent])
+            self.pipeline.evaluation.is_attack = order >= n  # type: ignore[attr-defined]
+        else:
+            self.pipeline.evaluation.is_attack = np.zeros(len(batch), np.bool_)  # type: ignore[attr-defined]
+        self.pipeline.step(batch)
+        now, was = self.pipeline.board(SERVED).items, clean.board(SERVED).items
+        false = [now.index(target) for target in self.assault.targets if target in now and target not in was]
+        lasted_ms = end_ms - self._last_ms
+        if false:
+            self.false_ms += lasted_ms
+            self.attention += lasted_ms * float(DRAW[false].sum())
+        self._last_ms = end_ms
+
+    def end(self, clean: Pipeline) -> None:
+        """Take the answers and let go of the Pipeline."""
+        assert self.pipeline is not None
+        self.attacked, self.clean = answers(self.pipeline) - self.before, answers(clean) - self.before
+        self.pipeline = None
+
+    @property
+    def exposure(self) -> float:
+        return self.attention / float(DRAW.sum()) / (self.assault.to_ms - self.assault.from_ms)
+
+
+@dataclass(slots=True)
+class Entrant:
+    """A Config in the course, and what was seen of it. hours: answers before each hour (ms) that began; split:
+    answers where the test began; step_s: seconds of a core in Pipeline.step, without those of attacked copies."""
+
+    name: str
+    config: Config
+    windows: Sequence[tuple[int, int]] = ()
+    assaults: Sequence[Assault] = ()
+    split_ms: int = 0
+    pipeline: Pipeline = field(init=False)
+    notes: Notes = field(init=False)
+    churn: Churn = field(default_factory=Churn)
+    sieges: list[Siege] = field(default_factory=list)
+    hours: list[tuple[int, NDArray[np.int64]]] = field(default_factory=list)
+    split: NDArray[np.int64] | None = None
+    n_split: int = 0
+    step_s: float = 0.0
+    _waiting: list[Assault] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pipeline = Pipeline(self.config)
+        self.notes = Notes(sorted(self.windows))
+        self._waiting = sorted(self.assaults, key=lambda each: each.from_ms)
+
+    def step(self, batch: EventBatch) -> None:
+        """Take a step, of one second of the log's time."""
+        start_ms = int(batch.received_ms[0]) // STEP_MS * STEP_MS
+        end_ms = start_ms + STEP_MS
+        self._turn(start_ms)
+        began_at = time.process_time()
+        self.pipeline.step(batch)
+        self.step_s += time.process_time() - began_at
+        for siege in self.sieges:
+            if siege.pipeline is not None:
+                siege.step(batch, end_ms, self.pipeline)
+        if self.notes.wants(start_ms):
+            self.notes.add(end_ms, self.pipeline.board(DEPTH).items)
+        if self.split is not None:
+            self.churn.note(end_ms, self.pipeline)
+
+    def _turn(self, start_ms: int) -> None:
+        """What is due before a step that begins then."""
+        hour_ms = start_ms // HOUR_MS * HOUR_MS
+        if not self.hours or hour_ms > self.hours[-1][0]:
+            self.hours.append((hour_ms, answers(self.pipeline)))
+        if self.split is None and start_ms >= self.split_ms:
+            self.split, self.n_split = answers(self.pipeline), self.pipeline.n_events
+        for siege in self.sieges:
+            if siege.pipeline is not None and start_ms >= siege.assault.to_ms:
+                siege.end(self.pipeline)
+        while self._waiting and self._waiting[0].from_ms <= start_ms:
+            self.sieges.append(Siege.begin(self._waiting.pop(0), self.pipeline, start_ms))
+
+    def finish(self) -> None:
+        """After the last step."""
+        if self.split is None:
+            self.split, self.n_split = answers(self.pipeline), self.pipeline.n_events
+        for siege in self.sieges:
+            if siege.pipeline is not None:
+                siege.end(self.pipeline)
+
+    def quality(self, name: str) -> Quality:
+        """Of a list, over the test."""
+        assert self.split is not None
+        return Quality((answers(self.pipeline) - self.split)[LISTS.index(name)])
+
+    def under_attack(self, name: str) -> tuple[Quality, Quality]:
+        """Of a list for honest readers while attacked, and in the same whiles without; over all attacks."""
+        at, nothing = LISTS.index(name), np.zeros_like(answers(self.pipeline)[0])
+        attacked = [each.attacked[at] for each in self.sieges if each.attacked is not None]
+        clean = [each.clean[at] for each in self.sieges if each.clean is not None]
+        return Quality(sum(attacked, nothing)), Quality(sum(clean, nothing))
+
+    @property
+    def exposure(self) -> float:
+        """Mean over the attacks, in [0, 1]."""
+        return float(np.mean([siege.exposure for siege in self.sieges])) if self.sieges else 0.0
+
+    @property
+    def false_s(self) -> float:
+        """Mean over the attacks."""
+        return float(np.mean([siege.false_ms for siege in self.sieges])) / 1000 if self.sieges else 0.0
+
+
+def answers(pipeline: Pipeline) -> NDArray[np.int64]:
+    """Counts of places of everybody's predictions so far, int64 (lists, places)."""
+    return np.stack([pipeline.evaluation.total(name).places for name in LISTS])
+
+
+def served() -> str:
+    """The list that a reader gets: the personalised one, where this version has it."""
+    return "personalised" if "personalised" in LISTS else "trending"
+
+
+def run(
+    log: Log,
+    entrants: Sequence[Entrant],
+    *,
+    before: Callable[[EventBatch], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Lead the entrants over a log. `before` sees each batch before they do; `on_progress` is told events. Configs
+    have one secret: events are encoded once. Raises LogFileError."""
+    encoder = entrants[0].pipeline.encoder
+    step: Step
+    for step in log.steps(encoder, bucket_ms=STEP_MS):
+        if before:
+            before(step.batch)
+        for entrant in entrants:
+            entrant.step(step.batch)
+        if on_progress:
+            on_progress(len(step.batch))
+    for entrant in entrants:
+        entrant.finish()

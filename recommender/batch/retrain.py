@@ -1,0 +1,216 @@
+"""The batch cycle from end to end: collect, merge, train and test, and keep the winner's state ready.
+
+    archives, files, the log ──merge──> Journal ──trial.hold──> Report ──┬── no winner ──────────────────> Trial row
+        of a winner: the recorded log, folded again under its Config <───┘──> checkpoints, one a shard ──> Trial row
+
+What is kept of a winner is no fitted weights but the fold of the log that the learner itself took, step by step, with
+its reverts, exclusions and decisions: so it is a checkpoint like any other. The switch to it is a revert in mode
+replay (`recommender.reverts`), which folds what came since; asked for by `monitoring.operations.promote`, which
+writes it down. Where the log no longer reaches back to the first step, it begins with the oldest step that is whole.
+
+Its history differs from the champion's by an exclusion of nobody in every segment, so that neither is ever taken for
+a state on the way of the other: figures, verdicts and checkpoints of the two are never mixed.
+"""
+
+import logging
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from recommender import learner, locks, log
+from recommender.batch import archive, reading, trial
+from recommender.batch.challengers import challengers
+from recommender.batch.merge import Journal, mute
+from recommender.batch.rows import LogRows, Source
+from recommender.batch.trial import Report
+from recommender.core.decisions import Exclusion
+from recommender.core.pipeline import Config, Pipeline
+from recommender.history import Recipe
+from recommender.log import Position
+from recommender.models import Checkpoint, Learner, Step, Trial
+from recommender.models import Exclusion as ExclusionRow
+from recommender.refold import LogIncomplete, get_exclusion, refold
+
+SLACK = timedelta(minutes=5)  # past a partition's beginning, in which rows of the one before may still have come
+MERGE_SHARE = 0.5  # of the memory, while nothing else is there yet
+IMPORTS_MB = 200  # of River, PyOD and compiled loops, which the first steps bring along
+
+logger = logging.getLogger(__name__)
+Wanted = Sequence[tuple[str, Sequence[Any]]]
+
+
+class RetrainUnderWay(Exception):
+    """Another process holds a trial; wait for its end."""
+
+
+def champion() -> Config:
+    """What the learner learns with; what a new one would, where there is none."""
+    row = Learner.objects.select_related("checkpoint").order_by("shard").first()
+    if row is None or row.checkpoint is None:
+        return learner.configured()
+    return Pipeline.from_bytes(bytes(row.checkpoint.data)).config
+
+
+def sources(paths: Sequence[Path], since: datetime | None) -> list[Source]:
+    """Old ones first: archives, the files named, the log. Raises LogFileError."""
+    since_s = since.timestamp() if since else None
+    kept = [path for path in archive.files() if since is None or archive.day_of(path) >= since.astimezone(UTC).date()]
+    return [*reading.files([*kept, *paths], since_s=since_s), LogRows(since)]
+
+
+def retrain(
+    paths: Sequence[Path] = (),
+    *,
+    since: datetime | None = None,
+    wanted: Wanted = (),
+    margin: float,
+    memory_mb: int,
+    is_kept: bool = True,
+    folder: Path | None = None,
+    with_yardstick: bool = True,
+    say: Callable[[str, int], None] | None = None,
+) -> tuple[Report, Trial]:
+    """Hold a trial and write it down; of a winner, unless not `is_kept`, have the state ready.
+
+    Memory: `memory_mb` for the process as a whole, in which the journal, the frames and all Pipelines find room, as
+    long as it is more than IMPORTS_MB and what there is already. Raises RetrainUnderWay, LogFileError, ValueError
+    (too few events, a setting there is not).
+    """
+    tell = say or mute
+    with locks.hold(locks.RETRAIN) as is_alone:
+        if not is_alone:
+            raise RetrainUnderWay("another trial is under way; wait for its end")
+        config = champion()
+        entrants = challengers(config, wanted)
+        spare = spare_bytes(memory_mb)
+        with reading.journal_of(
+            sources(paths, since), n_bytes=int(MERGE_SHARE * spare), folder=folder, say=say
+        ) as journal:
+            report = trial.hold(
+                _narrowed(journal, memory_mb),
+                config,
+                entrants,
+                margin=margin,
+                n_bytes=max(0, spare - (IMPORTS_MB << 20)),
+                with_yardstick=with_yardstick,
+                on_progress=lambda n: tell("trial", n),
+            )
+        return report, keep(report, entrants, is_kept=is_kept)
+
+
+def keep(report: Report, entrants: Mapping[str, Config], *, is_kept: bool) -> Trial:
+    """Write a trial down, with the winner's checkpoints, in place of a winner that still waits."""
+    rows: list[Checkpoint] = []
+    state, error = Trial.State.STAYS, ""
+    if report.winner is not None:
+        state = Trial.State.TOLD
+        if is_kept:
+            try:
+                rows = ready(replace(entrants[report.winner], secret=champion().secret))
+                state = Trial.State.WAITING
+            except LogIncomplete as cause:
+                error = str(cause)
+    with transaction.atomic():
+        if rows:
+            dismiss_waiting()
+        return Trial.objects.create(
+            state=state,
+            winner=report.winner or "",
+            report=report.as_json() | ({"error": error} if error else {}),
+            config=asdict(replace(entrants[report.winner], secret="")) if report.winner else {},
+            checkpoints=[row.pk for row in rows],
+        )
+
+
+def dismiss_waiting() -> None:
+    """Let go of winners that were never promoted, in the caller's transaction."""
+    waiting = list(Trial.objects.select_for_update().filter(state=Trial.State.WAITING))
+    for each in waiting:
+        Checkpoint.objects.filter(pk__in=each.checkpoints).update(is_pinned=False)
+    Trial.objects.filter(pk__in=[each.pk for each in waiting]).update(state=Trial.State.SUPERSEDED)
+
+
+def ready(config: Config) -> list[Checkpoint]:
+    """A checkpoint of every shard, in their order: the recorded log as a learner of this Config had learned it,
+    pinned until it is decided on. Raises LogIncomplete."""
+    kept = []
+    with locks.hold(locks.HISTORY, is_shared=True) as is_free:
+        if not is_free:
+            raise LogIncomplete("an actor is being erased from the log; hold the trial again afterwards")
+        for row in Learner.objects.order_by("shard"):
+            pipeline, recipe = _fold(config, row)
+            position = Position(row.xid, row.seq)
+            with transaction.atomic():
+                stored = learner.store_checkpoint(pipeline, row.shard, row.step, position, recipe, None)
+                Checkpoint.objects.filter(pk=stored.pk).update(is_pinned=True)
+            kept.append(stored)
+    if not kept:
+        raise LogIncomplete("nothing was learned here yet")
+    return kept
+
+
+def _fold(config: Config, row: Learner) -> tuple[Pipeline, Recipe]:
+    """From the first step; where the log lacks it, from the oldest that it has whole."""
+    firsts = [1, *filter(None, [_oldest_whole(row.shard)])]
+    missing = LogIncomplete("no step is recorded any more")
+    for first in firsts:
+        recipe, pipeline = marked(row.recipe, first), Pipeline(config)
+        try:
+            refold(pipeline, row.shard, recipe, 0, row.step)
+        except LogIncomplete as error:
+            missing = error
+            continue
+        return pipeline, recipe
+    raise missing
+
+
+def _oldest_whole(shard: int) -> int | None:
+    """The first recorded step whose events all stand in partitions there are."""
+    days = log.partitions()
+    if not days:
+        return None
+    since = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) + SLACK
+    before = Step.objects.filter(shard=shard, stream_ms__gte=int(1000 * since.timestamp()))
+    number = before.order_by("number").values_list("number", flat=True).first()
+    return None if number is None else number + 1
+
+
+def marked(recipe: Recipe, first: int) -> Recipe:
+    """The same history from a step on, with exclusions of its own that exclude the same: see the module."""
+    copies: dict[int | None, int] = {}
+    kept: Recipe = []
+    for start, last, number in recipe:
+        assert start is not None
+        if last is not None and last < first:
+            continue
+        if number not in copies:
+            rule = (get_exclusion(number) or Exclusion()).state()
+            copies[number] = ExclusionRow.objects.create(rule=rule).pk
+        kept.append([max(start, first), last, copies[number]])
+    return kept
+
+
+def spare_bytes(memory_mb: int) -> int:
+    """What the process may still take of so many MiB; at least an eighth of them."""
+    return max(memory_mb << 17, (memory_mb << 20) - resident_bytes())
+
+
+def resident_bytes() -> int:
+    """What the process has in memory now."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def peak_bytes() -> int:
+    """The most it ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def _narrowed(journal: Journal, memory_mb: int) -> Journal:
+    """Read in smaller pieces: the Pipelines need the memory now."""
+    return replace(journal, chunk=min(journal.chunk, max(2000, memory_mb * 32)))

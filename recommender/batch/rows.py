@@ -1,0 +1,204 @@
+"""Rows of events from anywhere, in bounded pieces and one shape: the log's, an archive's, a file's.
+
+    recommender_event (server-side cursor) ──┐
+    Parquet (read in batches), CSV (csvfile) ─┴──> frames of at most `n` rows with the columns of SCHEMA, and an `id`
+
+`id` says which rows are one event: the key of its event id where it has one; else its number in the log, which a row
+and its archived copy share; else actor, item, time and kind. (Two rows of a file without either that agree in all
+four are taken for one act: at most one of them would count anyway.)
+
+All SQL that reads whole rows of the log stands here; whoever learns reads `recommender.log`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+from django.db import connection, transaction
+
+from recommender import log
+from recommender.batch import csvfile
+from recommender.core.events import Kind
+from recommender.core.logfile import REQUIRED, LogFileError
+from recommender.parsing import event_key
+
+SCHEMA = pl.Schema(
+    {
+        "seq": pl.Int64(),
+        "event_key": pl.String(),
+        "ts": pl.Float64(),
+        "occurred_at": pl.Float64(),
+        "actor": pl.String(),
+        "item": pl.String(),
+        "kind": pl.String(),
+        "session": pl.String(),
+        "value": pl.Float64(),
+        "recommendation": pl.String(),
+        "position": pl.Int32(),
+        "ip": pl.String(),
+        "user_agent": pl.String(),
+        "referrer": pl.String(),
+        "country": pl.String(),
+    }
+)
+SUFFIXES = (".parquet", ".csv")
+SLOT_ROWS = 65_536  # read at once where only times are
+_KINDS = {int(kind): kind.name.lower() for kind in Kind}
+
+_SELECT = """
+SELECT seq, encode(event_key, 'hex'), extract(epoch FROM received_at)::float8,
+       extract(epoch FROM occurred_at)::float8, actor, item, kind, session, value, recommendation, position, ip,
+       user_agent, referrer, country
+FROM recommender_event WHERE received_at >= %s AND received_at < %s ORDER BY received_at, seq
+"""
+_COUNT = """
+SELECT count(*), coalesce(sum(seq), 0)::text FROM recommender_event WHERE received_at >= %s AND received_at < %s
+"""
+_SLOTS = """
+SELECT floor(extract(epoch FROM received_at)::float8 / %s)::bigint AS slot, count(*) FROM recommender_event
+WHERE received_at >= %s AND received_at < %s GROUP BY slot
+"""
+_PATIENT = "SET LOCAL statement_timeout = 0"  # a day's rows are sorted in one statement; nothing is written here
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Source(Protocol):
+    """Where rows come from."""
+
+    def slots(self, slot_s: int) -> dict[int, int]:
+        """How many rows there are in each stretch of so many seconds that has some."""
+        ...
+
+    def frames(self, n: int) -> Iterator[pl.DataFrame]:
+        """All of them, in frames of at most about n rows with the columns of SCHEMA."""
+        ...
+
+
+class LogRows:
+    """The log's rows received from one time on and before another, in order of time."""
+
+    def __init__(self, since: datetime | None = None, until: datetime | None = None) -> None:
+        self._span = [since or _BEGINNING, until or datetime.now(UTC) + timedelta(days=1)]
+
+    @classmethod
+    def of_day(cls, day: date) -> "LogRows":
+        """One partition's."""
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        return cls(start, start + timedelta(days=1))
+
+    def slots(self, slot_s: int) -> dict[int, int]:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_PATIENT)
+            cursor.execute(_SLOTS, [slot_s, *self._span])
+            return dict(cursor.fetchall())
+
+    def fingerprint(self) -> tuple[int, int]:
+        """Rows, and the sum of their numbers: two sets of rows of one log that agree in both are the same, unless
+        somebody went to great lengths."""
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_PATIENT)
+            cursor.execute(_COUNT, self._span)
+            n, total = cursor.fetchone()
+        return int(n), int(total)
+
+    def frames(self, n: int) -> Iterator[pl.DataFrame]:
+        """By a cursor of the server's, a partition at a time: memory for n rows, here and there."""
+        since, until = self._span
+        for day in log.partitions():
+            start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            span = [max(since, start), min(until, start + timedelta(days=1))]
+            if span[0] >= span[1]:
+                continue
+            with transaction.atomic(), connection.chunked_cursor() as cursor:
+                with connection.cursor() as first:
+                    first.execute(_PATIENT)
+                cursor.execute(_SELECT, span)
+                while rows := cursor.fetchmany(n):
+                    yield _of_log(rows)
+
+
+class FileRows:
+    """A file's, Parquet or CSV. Needs `ts` (unix seconds), `actor`, `item`; takes what else it knows; `event_id` is
+    the client's own. Rows need no order. Of the first `limit` those from a time on. Raises LogFileError."""
+
+    def __init__(self, path: Path, *, since_s: float | None = None, limit: int | None = None) -> None:
+        self.path, self._since_s, self._is_csv = path, since_s, path.suffix == ".csv"
+        if path.suffix not in SUFFIXES:
+            raise LogFileError(f"{path}: only {' and '.join(SUFFIXES)} files can be read")
+        self._limit = limit
+        self._names = set(self._columns())
+        if missing := [name for name in REQUIRED if name not in self._names]:
+            raise LogFileError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
+
+    def slots(self, slot_s: int) -> dict[int, int]:
+        found: Counter[int] = Counter()
+        for frame in self._read({"ts": pl.Float64()}, SLOT_ROWS):
+            slots = frame.select((pl.col("ts") / slot_s).floor().cast(pl.Int64).alias("slot")).drop_nulls()
+            found.update(dict(slots.group_by("slot").len().iter_rows()))
+        return found
+
+    def frames(self, n: int) -> Iterator[pl.DataFrame]:
+        """A group of rows of a Parquet file is decoded at once, whatever n is: they should not be huge."""
+        known = {name: dtype for name, dtype in SCHEMA.items() if name in self._names}
+        if "event_id" in self._names:
+            known["event_id"] = pl.String()
+        for frame in self._read(known, n):
+            yield self._whole(frame)
+
+    def _columns(self) -> list[str]:
+        if self._is_csv:
+            return csvfile.header(self.path)
+        try:
+            return pl.scan_parquet(self.path).collect_schema().names()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LogFileError(f"{self.path} cannot be read: {error}") from error
+
+    def _read(self, columns: dict[str, pl.DataType], n: int) -> Iterator[pl.DataFrame]:
+        """These columns of the rows wanted, at most n a frame."""
+        cast = [pl.col(name).cast(dtype) for name, dtype in columns.items()]
+        try:
+            for frame in self._pieces(list(columns), n):
+                whole = frame.select(cast)
+                yield whole if self._since_s is None else whole.filter(pl.col("ts") >= self._since_s)
+        except pl.exceptions.PolarsError as error:
+            raise LogFileError(f"{self.path}: {error}") from error
+
+    def _pieces(self, names: list[str], n: int) -> Iterator[pl.DataFrame]:
+        if self._is_csv:
+            yield from csvfile.frames(self.path, names, n, self._limit)
+            return
+        wanted = pl.scan_parquet(self.path).select(names)
+        if self._limit is not None:
+            wanted = wanted.head(self._limit)
+        for frame in wanted.collect_batches(chunk_size=n, maintain_order=True):
+            yield from frame.iter_slices(n)
+
+    def _whole(self, frame: pl.DataFrame) -> pl.DataFrame:
+        for name in REQUIRED:
+            if frame[name].null_count():
+                raise LogFileError(f"{self.path}: a row has no {name}")
+        if not frame["ts"].is_between(0, 1e11).all():
+            raise LogFileError(f"{self.path}: ts must be unix seconds from 0 to 1e11; it is milliseconds, perhaps?")
+        if "event_id" in frame.columns:
+            keys = [None if each is None else event_key(each).hex() for each in frame["event_id"]]
+            sent = pl.Series("event_key", keys, dtype=pl.String)
+            kept = frame["event_key"].fill_null(sent) if "event_key" in frame.columns else sent
+            frame = frame.with_columns(kept.alias("event_key"))
+        missing = [pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in frame.columns]
+        return frame.with_columns(missing).select(SCHEMA.names()).with_columns(pl.col("kind").fill_null("click"))
+
+
+def identified(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same with the column `id`; see the module."""
+    number = pl.lit("#") + pl.col("seq").cast(pl.String)
+    act = pl.concat_str("actor", "item", pl.col("ts").cast(pl.String), "kind", separator="\x1f")
+    return frame.with_columns(pl.coalesce("event_key", number, act).alias("id"))
+
+
+def _of_log(rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
+    columns = dict(zip(SCHEMA.names(), map(list, zip(*rows, strict=True)), strict=True))
+    columns["kind"] = [_KINDS[kind] for kind in columns["kind"]]
+    return pl.DataFrame(columns, schema=SCHEMA)

@@ -1,0 +1,94 @@
+"""Stories that broke: the largest genuine spikes of a log, and the second each began.
+
+    files ──acts by item and hour, streamed──> attack.honest.risen ──> the largest, one an item ──their acts──> Spike
+
+A story breaks with the first act of the first ten minutes that hold a fiftieth of the acts of its hour; acts of the
+hour before are looked at too, for hours begin where they begin. Memory: a row an item and hour, and the acts of the
+chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recommender.attack import honest
+from recommender.attack.honest import HOUR_MS
+
+STRETCH_MS = 600_000
+SHARE = 0.02
+MIN_FIRST = 5  # acts that make a beginning
+FOLLOWED_MS = 2 * HOUR_MS
+LARGEST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """n: acts in its hour; baseline: hourly, of the day before. at_ms: its acts from the break on, FOLLOWED_MS long,
+    int64, ascending."""
+
+    item: str
+    n: int
+    baseline: float
+    broke_ms: int
+    at_ms: NDArray[np.int64]
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """From a minute before the break."""
+        return self.broke_ms - 60_000, self.broke_ms + FOLLOWED_MS
+
+
+def find(rows: pl.LazyFrame, *, largest: int = LARGEST, after_ms: int = 0) -> list[Spike]:
+    """The largest spikes of a log (columns ts, item) that broke after a time, largest first. The first day of a log
+    has no day before it, and none."""
+    hour = (pl.col("ts") * 1000 // HOUR_MS).cast(pl.Int64)
+    item = pl.col("item").cast(pl.String)
+    counts = rows.group_by(item, hour.alias("hour")).agg(pl.len().cast(pl.Int64).alias("n"))
+    found = counts.collect(engine="streaming")
+    if not len(found):
+        return []
+    first, last = int(found["hour"].min()) + 24, int(found["hour"].max()) - 1  # type: ignore[arg-type]
+    risen = honest.risen(found, max(first, -(-after_ms // HOUR_MS)), last)
+    risen = risen.sort(["hour"]).unique("item", keep="first", maintain_order=True)
+    chosen = risen.sort(["n", "item"], descending=[True, False]).head(largest)
+    acts = _acts(rows, chosen)
+    return [_spike(row, acts.get(row["item"], np.empty(0, np.int64))) for row in chosen.iter_rows(named=True)]
+
+
+def broke(at_ms: NDArray[np.int64], n: int) -> int:
+    """When a story of n acts in its hour broke, of the times of its acts; the first where they never come fast.
+
+    >>> broke(np.array([0, 3_000_000, 3_600_000, 3_600_010, 3_600_020, 3_600_030, 3_600_040]), 250)
+    3600000
+    """
+    k = min(len(at_ms), max(MIN_FIRST, int(np.ceil(SHARE * n))))
+    is_fast = at_ms[k - 1 :] - at_ms[: len(at_ms) - k + 1] < STRETCH_MS
+    return int(at_ms[int(is_fast.argmax())])
+
+
+def _acts(rows: pl.LazyFrame, chosen: pl.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Times of the acts on each chosen item, from an hour before its hour on."""
+    start = chosen.select("item", ((pl.col("hour") - 1) * HOUR_MS).alias("from_ms"))
+    acts = (
+        rows.select(pl.col("item").cast(pl.String), (pl.col("ts") * 1000).floor().cast(pl.Int64).alias("at_ms"))
+        .join(start.lazy(), on="item", how="inner")
+        .filter(pl.col("at_ms").is_between(pl.col("from_ms"), pl.col("from_ms") + 2 * HOUR_MS + FOLLOWED_MS))
+        .collect(engine="streaming")
+        .sort("item", "at_ms")
+    )
+    return {str(item): part["at_ms"].to_numpy() for (item,), part in acts.group_by("item", maintain_order=True)}
+
+
+def _spike(row: dict[str, object], at_ms: NDArray[np.int64]) -> Spike:
+    n, baseline = int(row["n"]), float(row["baseline"])  # type: ignore[call-overload, arg-type]
+    at = broke(at_ms, n)
+    followed = at_ms[(at_ms >= at) & (at_ms < at + FOLLOWED_MS)]
+    return Spike(str(row["item"]), n, baseline, at, followed)
+
+
+def first_minutes(spikes: Sequence[Spike], minutes: int) -> list[NDArray[np.int64]]:
+    """Of each spike the times of its acts in the first minutes."""
+    return [spike.at_ms[spike.at_ms < spike.broke_ms + 60_000 * minutes] for spike in spikes]

@@ -1,0 +1,176 @@
+"""Settings swept over a log: how fast a list follows, and how hard it is to move.
+
+    Journal ──> course.run: an Entrant a value ──> Point: adaptivity, inertia ──> table, picture, recommendation
+
+A high learning rate, which for a count is a short half-life, adapts fast and forgets fast; a low one has inertia and
+resists noise. Neither end is right: what is right depends on the site, so it is measured on the site's own log.
+
+adaptivity   of the acts of stories' first minutes, the share that found its story among the first 20
+damage       what the fixed attacks got: share of all attention to the served list (`recommender.batch.assaults`)
+churn        share of the served list that is replaced in a minute, stories and all
+
+The recommended value is worth most, where worth is hits and hits in stories' first minutes, less what attacks get and
+less churn: all four are shares, and a point of each counts alike. Whoever weighs them otherwise reads the table.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from recommender.batch import assaults, spikes, trial
+from recommender.batch.assaults import Assault
+from recommender.batch.course import DEPTH, Entrant, Log, run, served
+from recommender.batch.merge import Journal
+from recommender.batch.spikes import Spike
+from recommender.batch.variants import get, vary
+from recommender.core.pipeline import Config
+
+HALF_LIVES_S = (60, 150, 300, 600, 1800, 3600)
+FIRST_MINUTES = 10
+EXPLANATION = (
+    "High adapts fast and forgets fast; low has inertia and resists noise. (A short half-life is a high rate.)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One value. See the module; hr20 and mrr20 of the list readers get, over the test."""
+
+    value: str
+    hr20: float
+    mrr20: float
+    adaptivity: float | None
+    damage: float | None
+    false_s: float | None
+    churn: float
+
+    @property
+    def worth(self) -> float:
+        """See the module."""
+        return self.hr20 + (self.adaptivity or 0.0) - (self.damage or 0.0) - self.churn
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """path: the setting; now: its value in the Config swept around."""
+
+    path: str
+    now: str
+    points: list[Point]
+    recommended: str
+    n_events: int
+    n_stories: int
+    n_attacks: int
+
+    def as_json(self) -> dict[str, Any]:
+        kept = {name: getattr(self, name) for name in self.__slots__ if name != "points"}
+        return kept | {
+            "points": [asdict(point) | {"worth": point.worth} for point in self.points],
+            "explanation": EXPLANATION,
+        }
+
+    def table(self) -> Table:
+        title = f"{self.path}: {self.n_events:,} events, {self.n_stories} stories, {self.n_attacks} attacks"
+        drawn = Table(title=title, caption=EXPLANATION)
+        for name in (
+            "value",
+            "hits, first minutes",
+            "attacks get",
+            "false s",
+            "churn a minute",
+            "HR@20",
+            "MRR@20",
+            "worth",
+            "",
+        ):
+            drawn.add_column(name, justify="left" if name in ("value", "") else "right")
+        for point in self.points:
+            words = ["recommended"] * (point.value == self.recommended) + ["now"] * (point.value == self.now)
+            drawn.add_row(
+                point.value,
+                "-" if point.adaptivity is None else f"{point.adaptivity:.3f}",
+                "-" if point.damage is None else f"{point.damage:.2%}",
+                "-" if point.false_s is None else f"{point.false_s:,.0f}",
+                f"{point.churn:.2%}",
+                f"{point.hr20:.4f}",
+                f"{point.mrr20:.4f}",
+                f"{point.worth:.4f}",
+                ", ".join(words),
+            )
+        return drawn
+
+
+def sweep(
+    journal: Journal,
+    config: Config,
+    path: str,
+    values: Sequence[Any],
+    *,
+    beside: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Sweep:
+    """`beside`: Pipelines over the log at once. Raises LogFileError; ValueError for a setting there is not."""
+    config = replace(config, secret="")
+    configs = {str(value): vary(config, path, value) for value in values}
+    split_ms = trial.split_of(journal.rows)
+    stories = spikes.find(journal.rows)
+    plans = assaults.plan(journal.rows, config, assaults.starts(journal.rows, split_ms))
+    points = [
+        _point(entrant, stories)
+        for entrant in _lead(journal, configs, stories, plans, split_ms, beside or len(configs), on_progress)
+    ]
+    now = str(get(config, path))
+    return Sweep(path, now, points, recommend(points), journal.n_rows, len(stories), len(plans))
+
+
+def recommend(points: Sequence[Point]) -> str:
+    """The value that is worth most; of equals the first."""
+    return max(points, key=lambda point: point.worth).value
+
+
+def adaptivity(entrant: Entrant, stories: Sequence[Spike]) -> float | None:
+    """Of the acts of each story's first minutes the share that found it listed, mean over stories."""
+    shares = []
+    for story, acts in zip(stories, spikes.first_minutes(stories, FIRST_MINUTES), strict=True):
+        at_ms, places = entrant.notes.places(story.item)
+        if not len(acts) or not len(at_ms):
+            continue
+        # the last list before the second of the act
+        last = np.searchsorted(at_ms, acts // 1000 * 1000, "right") - 1
+        shares.append(float(np.mean((last >= 0) & (places[last] <= DEPTH))))
+    return float(np.mean(shares)) if shares else None
+
+
+def _lead(
+    log: Log,
+    configs: Mapping[str, Config],
+    stories: Sequence[Spike],
+    plans: Sequence[Assault],
+    split_ms: int,
+    beside: int,
+    on_progress: Callable[[int], None] | None,
+) -> Any:
+    names, windows = list(configs), [story.window for story in stories]
+    for start in range(0, len(names), beside):
+        entrants = [
+            Entrant(name, configs[name], windows=windows, assaults=plans, split_ms=split_ms)
+            for name in names[start : start + beside]
+        ]
+        run(log, entrants, on_progress=on_progress)
+        yield from entrants
+
+
+def _point(entrant: Entrant, stories: Sequence[Spike]) -> Point:
+    quality = entrant.quality(served())
+    return Point(
+        value=entrant.name,
+        hr20=quality.hit_rate,
+        mrr20=quality.mean_reciprocal_rank,
+        adaptivity=adaptivity(entrant, stories),
+        damage=entrant.exposure if entrant.sieges else None,
+        false_s=entrant.false_s if entrant.sieges else None,
+        churn=entrant.churn.share,
+    )
