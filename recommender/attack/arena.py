@@ -34,6 +34,7 @@ DEPTH, SERVED = 20, 10
 
 
 OnStep = Callable[[int, Defence, Judged], None]  # time after the step (ms), who took it, what was said
+OnSecond = Callable[[Defence, EventBatch, NDArray[np.int8]], None]  # who took it, the second's events, their groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,7 @@ def follow(
     *,
     campaign: Campaign | None = None,
     watch: Sequence[str] = (),
+    on_second: OnSecond | None = None,
 ) -> Trace:
     """Fold `seconds` of the site's log from `start_ms` on, with a campaign among them where one is given."""
     batch, trace = site.batch, Trace(scores={item: [] for item in watch}, fresh_weight=defence.fresh_weight())
@@ -222,4 +224,6 @@ def follow(
         for item in watch:
             trace.scores[item].append(defence.score(item))
         trace.n_accounts.append(len(accounts))
+        if on_second:
+            on_second(defence, step, group)
     return trace

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recommender.attack import metrics
+from recommender.attack import metrics, pairs
 from recommender.attack.arena import SERVED, Site, Trace, Warm, follow
 from recommender.attack.base import TARGET_CHOICES, Attack, Plan
 from recommender.attack.campaign import Campaign, Variant
@@ -38,6 +38,7 @@ class Choice:
     variants: tuple[Variant, ...] = ("plain", "black-box", "white-box")
     adaptive_prices: tuple[float, ...] = (2.0,)
     adaptive_margins: tuple[float, ...] = (0.9,)
+    pairs: tuple[str, ...] = pairs.DEFENCES  # against which what stands beside items is attacked, too
     seeds: int = 3
     seed: int = 1
 

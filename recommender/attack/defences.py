@@ -5,6 +5,7 @@ caps    the product with screen and trust off: one unit an actor and item, a bud
 forest  an isolation forest on plain per-actor activity, refitted on what it let through, in front of `none`
 trust   the product with the screen off: caps, and weights that are earned
 full    the product as it is
+links   `none`, and every step of an actor from one item to another counted beside it (`attack.links`)
 
 An oracle, which drops exactly the labelled events, needs no run of its own: its state is that of the log without the
 attack, bit for bit (invariant: excluded actors leave no trace).
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core import kernels
+from recommender.core.certificate import link_margins
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.results import UNREVISED, Revised
 from recommender.core.screen import Verdicts, admitted
 
-DEFENCES = ("none", "caps", "forest", "trust", "full")
+DEFENCES = ("none", "caps", "forest", "trust", "full", "links")
 
 
 class Judged(NamedTuple):
@@ -101,6 +103,33 @@ class Product:
 
     def fresh_weight(self) -> float:
         return self.pipeline.config.trust.floor
+
+    def beside(self, item: str, depth: int) -> list[str]:
+        """What is shown beside an item, best first."""
+        pipeline = self.pipeline
+        keys = pipeline.affinity.neighbours(pipeline.encoder.key(item), pipeline.stream_ms, depth).keys
+        items = pipeline.trend.items
+        rows = kernels.find_all(items.slots, items.keys, keys).tolist()
+        return [pipeline.trend.names[row] if row >= 0 else "" for row in rows]
+
+    def price_beside(self, item: str, place: int, target: str) -> int:
+        """The fewest new accounts that put a target into the first so many places beside an item: exact, see
+        `certificate.link_margins`."""
+        pipeline, affinity, now_ms = self.pipeline, self.pipeline.affinity, self.pipeline.stream_ms
+        source = pipeline.encoder.key(item)
+        counts = affinity.neighbours(source, now_ms, place).counts.tolist()
+        last = counts[-1] if len(counts) == place else 0
+        link = affinity.link(source, pipeline.encoder.key(target))
+        unit, fresh, least = affinity.unit(now_ms), affinity.fresh(now_ms), affinity.least(now_ms)
+        return link_margins([last], [link], unit, fresh, least, affinity.min_actors)[0][0]
+
+    def recommended(self, actor: int, item: str, depth: int) -> list[str]:
+        """What an actor (by key) that opens an item is shown, best first."""
+        pipeline = self.pipeline
+        found = pipeline.ranking.gather(
+            actor, pipeline.stream_ms, recent=pipeline.encoder.keys([item]), steady=pipeline.evaluation.steady
+        )
+        return [pipeline.trend.names[row] for row in found.rows[:depth].tolist()]
 
     def save(self) -> bytes:
         return self.pipeline.to_bytes()
@@ -204,7 +233,7 @@ def make(name: str, config: Config) -> Defence:
         return Product(switched(config, trust=True, screen=False))
     if name == "full":
         return Product(switched(config, trust=True, screen=True))
-    if name == "forest":
+    if name in ("forest", "links"):
         return kind(name)(config)
     raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
 
@@ -215,6 +244,10 @@ def kind(name: str) -> type[Product] | type[Raw]:
         from recommender.attack.forest import Forest  # noqa: PLC0415  PyOD takes two seconds to import
 
         return Forest
+    if name == "links":
+        from recommender.attack.links import RawLinks  # noqa: PLC0415  which is a Raw
+
+        return RawLinks
     return Raw if name == "none" else Product
 
 

@@ -13,37 +13,45 @@ from recommender.attack.world import World
 
 @dataclass(frozen=True, kw_only=True)
 class CoVisit(Attack):
-    """View a popular anchor, click the target seconds later, in that order, thousands of times."""
+    """View a popular anchor, click the target seconds later, in that order, thousands of times. anchor: by default
+    what leads the list; anchor_kind: how it is visited."""
 
     CODE: ClassVar[str] = "A5"
     TITLE: ClassVar[str] = "co-visitation injection"
+    anchor: str = ""
+    anchor_kind: str = "view"
     duration_s: float = 600.0
     BENCH: ClassVar[dict[str, Any]] = {"duration_s": 180.0}
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
         accounts = Accounts.fresh(world, rng, n)
-        anchor = world.board[0] if world.board else world.draw_popular(rng, 1)[0]
+        anchor = self.anchor or (world.board[0] if world.board else world.draw_popular(rng, 1)[0])
         at_s = world.now_s + rng.random(n) * self.duration_s
         who = np.arange(n)
         return pl.concat(
-            [accounts.act(who, at_s, anchor, "view"), accounts.act(who, at_s + 2 + 3 * rng.random(n), targets[0])]
+            [
+                accounts.act(who, at_s, anchor, self.anchor_kind),
+                accounts.act(who, at_s + 2 + 3 * rng.random(n), targets[0]),
+            ]
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coattails(Attack):
-    """Every account clicks a few of the hottest items once and its three sellers' items again and again."""
+    """Every account clicks a few of the hottest items once and its three sellers' items again and again. anchor: the
+    only one of the hottest, where one is named."""
 
     CODE: ClassVar[str] = "A6"
     TITLE: ClassVar[str] = "ride item's coattails"
     N_TARGETS: ClassVar[int] = 3
+    anchor: str = ""
     target_clicks: int = 6
     duration_s: float = 1800.0
     BENCH: ClassVar[dict[str, Any]] = {"duration_s": 180.0}
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
         accounts = Accounts.fresh(world, rng, n)
-        hot = world.board[:5] or world.draw_popular(rng, 5)
+        hot = [self.anchor] if self.anchor else world.board[:5] or world.draw_popular(rng, 5)
         start_s = world.now_s + np.repeat(rng.random(n), 2 + self.target_clicks) * self.duration_s * 0.6
         who = np.repeat(np.arange(n), 2 + self.target_clicks)
         nth = np.tile(np.arange(2 + self.target_clicks), n)

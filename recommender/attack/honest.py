@@ -124,17 +124,23 @@ def find_spikes(site: Site, *, until_ms: int | None = None) -> pl.DataFrame:
         .filter(pl.lit(site.group == READERS))
         .group_by("item", "hour")
         .agg(pl.len().alias("n"))
-        .sort("item", "hour")
     )
+    first, last = int(at_ms[0]) // HOUR_MS + 24, (until_ms or int(at_ms[-1])) // HOUR_MS - 1
+    return risen(counts, first, last).with_columns(pl.col("hour") * HOUR_MS)
+
+
+def risen(counts: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
+    """Of acts by item and hour (columns item, hour, n; hours since 1970) the spikes, from hour `first` to `last`,
+    with the baseline of each."""
+    counts = counts.sort("item", "hour")
     before = counts.rolling("hour", period="24i", closed="left", group_by="item").agg(
         pl.col("n").sum().alias("before")
     )
     spikes = counts.join(before, on=["item", "hour"], how="left", maintain_order="left").with_columns(
         (pl.col("before").fill_null(0) / 24).clip(lower_bound=1.0).alias("baseline")
     )
-    first, last = int(at_ms[0]) // HOUR_MS + 24, (until_ms or int(at_ms[-1])) // HOUR_MS - 1
     is_spike = (pl.col("n") >= SPIKE * pl.col("baseline")) & (pl.col("n") >= MIN_SPIKE)
-    return spikes.filter(is_spike, pl.col("hour").is_between(first, last)).with_columns(pl.col("hour") * HOUR_MS)
+    return spikes.filter(is_spike, pl.col("hour").is_between(first, last))
 
 
 def delays(spikes: pl.DataFrame, undefended: Pages, defended: Pages) -> pl.DataFrame:

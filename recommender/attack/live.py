@@ -6,12 +6,10 @@ Bounded in events and in rate whatever the parameters say. The attacker sees wha
 campaign looks at the list every second; scores and margins are in the same answer, so a white-box one needs no more.
 """
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
@@ -20,26 +18,11 @@ from recommender.attack.base import Attack
 from recommender.attack.campaign import Campaign, Variant
 from recommender.attack.world import CONTEXT, World
 from recommender.client import Client, Receipt, Refused
+from recommender.loopback import require_loopback
 
 MAX_RATE = 500.0  # events a second
 MAX_EVENTS = 20_000
 BATCH = 500
-
-
-class NotHere(ValueError):
-    """The server is not on this machine."""
-
-
-def require_loopback(url: str) -> None:
-    """Raises NotHere for any address but http:// on a loopback one. Names are not resolved, except `localhost`."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        is_here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_here = host == "localhost"
-    if parts.scheme != "http" or not is_here:
-        raise NotHere("attacks are sent to http:// on this machine only: localhost, 127.0.0.1 or [::1]")
 
 
 class Live:

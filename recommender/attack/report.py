@@ -1,17 +1,19 @@
 """The benchmark's two documents: the summary in the README, the full tables in docs/benchmark.md.
 
 what `suite` found ──┬── summary ──> between the README's `<!-- attack table -->` and `<!-- /attack table -->`
-                     └── tables  ──> docs/benchmark.md, whole
+                     ├── tables  ──> docs/benchmark.md, whole
+                     └── pair_tables, where nothing else was run ──> docs/recommendations.md, between its markers
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from recommender.attack import show, summary, tables
+from recommender.attack import pair_tables, show, summary, tables
 from recommender.attack.markdown import header, row
 from recommender.attack.suite import Found
 
 OPEN, CLOSE = "<!-- attack table -->", "<!-- /attack table -->"
+OPEN_PAIRS, CLOSE_PAIRS = "<!-- pair table -->", "<!-- /pair table -->"
 
 
 def render(found: Sequence[Found], *, how: str) -> str:
@@ -45,20 +47,25 @@ def readme(found: Sequence[Found], *, how: str) -> str:
     return "\n".join([summary.by_attack(found), promises(found), summary.rest(found), f"Made by {how}"])
 
 
+def pairs(found: Sequence[Found], *, how: str) -> str:
+    """What stands in docs/recommendations.md."""
+    return "\n".join([*(pair_tables.section(each.pairs) for each in found), f"Made by {how}"])
+
+
 def describe(found: Sequence[Found], *, command: str, n_starts: int, seed: int, took_s: float, cores: int) -> str:
     """Where the figures come from, in one sentence or two."""
     logs = ", ".join(f"{each.name} ({each.n_events:,} events)" for each in found)
-    runs = sum(len(each.records) for each in found)
+    runs = sum(len(each.records) + len(each.pairs) for each in found)
     return (
         f"`{command}`: {logs}; {runs:,} runs from {n_starts} starts in each log, seed {seed};"
         f" {took_s / 60:.1f} min on {cores} cores."
     )
 
 
-def update_readme(path: Path, text: str) -> None:
+def update_readme(path: Path, text: str, *, markers: tuple[str, str] = (OPEN, CLOSE)) -> None:
     """Replace what stands between the markers. Raises ValueError where they are not there, in this order."""
     whole = path.read_text()
-    start, end = whole.find(OPEN), whole.find(CLOSE)
+    start, end = (whole.find(marker) for marker in markers)
     if start < 0 or end < start:
-        raise ValueError(f"{path} has no {OPEN} followed by {CLOSE}")
-    path.write_text(f"{whole[: start + len(OPEN)]}\n{text.strip()}\n{whole[end:]}")
+        raise ValueError(f"{path} has no {markers[0]} followed by {markers[1]}")
+    path.write_text(f"{whole[: start + len(markers[0])]}\n{text.strip()}\n{whole[end:]}")

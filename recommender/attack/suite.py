@@ -1,7 +1,7 @@
 """The whole benchmark: first what the honest pay, then the attacks; on as many processes as there are cores.
 
     a log ──> starts ──┬── fold, a defence each ──> states at the starts (files), pages of an honest diary
-                       └── (log, start, defence) ──> records; (log, start) ──> prices; the bounded ──> tightness
+                       └── (log, start, defence) ──> records, pairs; (log, start) ──> prices; bounded ──> tightness
 
 Every task is a function of its arguments and of the files the folds left, and results are put together in the order
 of the tasks, not of their completion: the same seed gives the same records on one process or on ten. Processes are
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from recommender.attack import benchmark, honest, prices, tightness
+from recommender.attack import benchmark, honest, pairs, prices, tightness
 from recommender.attack.arena import WARM_STEP_MS, Site, Warm
 from recommender.attack.benchmark import Choice
 from recommender.attack.honest import Pages
@@ -35,15 +35,17 @@ MAX_OPEN = 2  # logs a process keeps
 DATA_VARIABLE = "GROUNDSWELL_DATA"
 MAIN_LOG = "globo_news.parquet"
 FOLDED = ("full", "trust", "caps", "none")  # by these the honest are measured; the slowest first
-SLOWEST_FIRST = ("full", "forest", "trust", "caps", "none", "oracle")
+SLOWEST_FIRST = ("full", "forest", "trust", "caps", "links", "none", "oracle")
 QUICK = Choice(
     attacks=("A1", "A2", "A4", "A9", "A10", "A12"),
     look_alikes=("B1", "B2"),
     prices=(1.0, 4.0),
     margins=(0.5, 2.0),
     variants=("plain", "white-box"),
+    pairs=(),
     seeds=1,
 )
+PAIRS_ONLY = Choice(attacks=(), look_alikes=(), defences=())
 
 Say = Callable[[str], None]
 
@@ -71,6 +73,7 @@ class Found:
     honest: dict[str, Any] = field(default_factory=dict)
     prices: list[list[dict[str, Any]]] = field(default_factory=list)
     tightness: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[dict[str, Any]] = field(default_factory=list)
     took_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -166,7 +169,7 @@ def _folds(
     for name in SLOWEST_FIRST:
         for number, log in enumerate(logs):
             is_told = is_honest and name in FOLDED and (name in choice.defences or name in ("none", "caps"))
-            is_kept = name != "oracle" and (name in choice.defences or name == "none")
+            is_kept = name != "oracle" and (name in (*choice.defences, *choice.pairs) or name == "none")
             is_both = is_told and is_kept and not is_mixed[number]
             if is_kept:
                 yield _Task(number, "folds", _fold, (log, name, starts[number], folder, is_both))
@@ -184,6 +187,8 @@ def _attacks(logs: Sequence[Log], starts: Sequence[list[int]], choice: Choice, f
             for name in [each for each in tightness.BOUNDED if each in choice.defences]:
                 args = (log, name, starts[number], folder, start, choice.seed)
                 yield _Task(number, "tightness", _tightness, args)
+            for name in choice.pairs:
+                yield _Task(number, "pairs", _pairs, (log, name, starts[number], folder, start, choice.seed))
 
 
 # -- tasks: each a function of its arguments and the folder, run anywhere ----------------------------------------
@@ -226,6 +231,13 @@ def _tightness(
 ) -> list[dict[str, Any]]:
     site = _site(log)
     return tightness.measure(name, site, Warm(site, starts_ms, Path(folder)), start, seed=seed)
+
+
+def _pairs(
+    log: Log, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], seed: int
+) -> list[dict[str, Any]]:
+    site = _site(log)
+    return list(pairs.against(name, site, Warm(site, starts_ms, Path(folder)), start, seed=seed))
 
 
 _open: dict[str, Site] = {}  # by log; this process's

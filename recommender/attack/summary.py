@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from recommender.attack import pair_tables
 from recommender.attack.catalogue import ATTACKS, CATALOGUE
 from recommender.attack.honest import LATE_S
 from recommender.attack.markdown import header, row
@@ -55,7 +56,8 @@ def by_attack(found: Sequence[Found]) -> str:
 
 def rest(found: Sequence[Found]) -> str:
     """Prices, honest crowds, and what is not stopped."""
-    return "\n".join(part for part in (prices(found), crowds(found), not_stopped(found)) if part)
+    beside = pair_tables.section([record for each in found for record in each.pairs])
+    return "\n".join(part for part in (prices(found), beside, crowds(found), not_stopped(found)) if part)
 
 
 def prices(found: Sequence[Found]) -> str:

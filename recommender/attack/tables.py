@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recommender.attack import pair_tables
 from recommender.attack.benchmark import STOLEN
 from recommender.attack.catalogue import CATALOGUE
 from recommender.attack.markdown import delay, header, median, number, over_starts, quantile, row, share
@@ -36,7 +37,7 @@ def of_log(found: Found) -> str:
         frame = pl.DataFrame(attacks, infer_schema_length=None)
         parts += [by_budget(frame), curves(frame, "price"), curves(frame, "margin"), by_attack(frame)]
         parts += [by_margin(frame), framing(frame)]
-    parts += [tightness_table(found.tightness), price_table(found.prices)]
+    parts += [tightness_table(found.tightness), pair_tables.section(found.pairs), price_table(found.prices)]
     parts += [look_alikes([record for record in records if record["goal"] == "benign"])]
     parts += [honest_table(found.honest), collateral(found.honest)]
     return "\n".join(part for part in parts if part)
