@@ -4,6 +4,7 @@
     ingest     HTTP -> committed -> learned -> listed  beside a bare COPY into the same database
     freshness  an event sent -> in GET /trending       at half the load that ingest is to sustain
     trending   GET /trending while learning            beside the trivial view on the same server, in turns
+    recommendations  GET /recommendations while learning   beside the same, for actors that acted
 
 `rig` starts the whole of Groundswell as a first run does, on a home and a database of its own; `load` is a process
 that sends. Single figures on a shared machine differ by a third from run to run: trust the ratios.

@@ -10,7 +10,8 @@ import msgspec
 
 
 class Plan(msgspec.Struct):
-    """What to send. `rate`: requests a second, None: as fast as answered; `batch`: events in each, 0: GET `path`."""
+    """What to send. `rate`: requests a second, None: as fast as answered; `batch`: events in each, 0: GET `path`, or
+    `paths` one after another, again and again."""
 
     host: str
     port: int
@@ -18,6 +19,7 @@ class Plan(msgspec.Struct):
     seconds: float
     connections: int
     path: str = "/api/v1/events"
+    paths: list[str] = []
     batch: int = 0
     rate: float | None = None
     seed: int = 1

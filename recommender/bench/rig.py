@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -63,6 +63,7 @@ class Rig:
         connections: int,
         batch: int = 0,
         path: str = "/api/v1/events",
+        paths: Sequence[str] = (),
         rate: float | None = None,
     ) -> Plan:
         """A plan against this server, under ids that no plan had before. See `recommender.bench.load.Plan`."""
@@ -75,6 +76,7 @@ class Rig:
             seconds=seconds,
             connections=connections,
             path=path,
+            paths=list(paths),
             batch=batch,
             rate=rate,
             seed=self.seed,

@@ -150,11 +150,11 @@ class Sender:
 
 def make_requests(plan: Plan) -> Callable[[int], bytes]:
     """What the n-th request of a plan is."""
-    method = "POST" if plan.batch else "GET"
-    start = f"{method} {plan.path} HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\nAuthorization: Bearer {plan.key}\r\n"
+    head = f" HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\nAuthorization: Bearer {plan.key}\r\n"
     if not plan.batch:
-        fixed = f"{start}\r\n".encode()
-        return lambda _n: fixed
+        fixed = [f"GET {path}{head}\r\n".encode() for path in plan.paths or [plan.path]]
+        return lambda n: fixed[n % len(fixed)]
+    start = f"POST {plan.path}{head}"
     n_bodies = 20_000 if plan.batch == 1 else max(1, min(400, BODY_BYTES // (330 * plan.batch)))
     bodies = stream.bodies(n_bodies, plan.batch, seed=plan.seed)
 

@@ -8,6 +8,7 @@ kernels are compiled there.
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from django.conf import settings
 
 from recommender.bench import stream
 from recommender.bench.results import Row
-from recommender.core.pipeline import Config, Pipeline
+from recommender.core.pipeline import Pipeline
+from recommender.learner import configured
 
 BATCH = 4096
 BUDGET = 50_000
@@ -42,7 +44,8 @@ def real_log() -> Path | None:
 
 
 def _measure(name: str, batches: Iterator[dict[str, Any]], seconds: float) -> Iterator[Row]:
-    pipeline = Pipeline(Config())
+    pipeline = Pipeline(replace(configured(), secret=""))
+    pipeline.ranker.prepare()
     pipeline.step(pipeline.encode(**next(batches)))
     codes: list[np.ndarray] = []
     n_events, encode_s, step_s = 0, 0.0, 0.0

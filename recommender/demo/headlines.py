@@ -1,5 +1,6 @@
 """The words of an invented news site: headlines by category, and stories that break. Used by `recommender.demo`."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,14 @@ _FOLLOW_UPS = (
     "Live: {title}",
     "Witnesses: '{quote}'",
 )
+_BAIT = (
+    ("health", "Doctors hate it: {food} that melts {number} kilos in a week"),
+    ("business", "{person} made a fortune with one trick, and {firm} wants it gone"),
+    ("business", "Why everybody in {place} buys this coin before Friday"),
+    ("politics", "What they will not tell you about {person} and the {thing} money"),
+    ("health", "{number} pills a day, and {person} needs no glasses any more"),
+    ("culture", "You will not believe what {person} wore in {place}"),
+)
 _QUOTES = ("There was no warning", "I have never seen anything like it", "We just ran", "Nobody told us")
 
 
@@ -105,6 +114,21 @@ def write_story(rng: np.random.Generator) -> Headline:
     chosen = rng.choice(len(_FOLLOW_UPS), size=3, replace=False)
     follow_ups = [_FOLLOW_UPS[int(i)].format(title=title, quote=_pick(rng, _QUOTES)) for i in chosen]
     return Headline(title, category, tuple(follow_ups))
+
+
+def write_bait(rng: np.random.Generator) -> Headline:
+    """An article that somebody paid for."""
+    category, pattern = _pick(rng, _BAIT)
+    return Headline(_fill(rng, pattern), category)
+
+
+def slug(title: str) -> str:
+    """A title as part of an address.
+
+    >>> slug("Poll: 5 points between the two parties")
+    'poll-5-points-between-the-two-parties'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48].rstrip("-")
 
 
 def _fill(rng: np.random.Generator, pattern: str) -> str:

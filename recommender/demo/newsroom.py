@@ -14,7 +14,6 @@ Memory is bounded: so many readers (`readers.MAX_READERS`) and the items of the 
 
 import heapq
 import math
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -70,24 +69,27 @@ def story_shape(age_s: float) -> float:
 
 
 class Newsroom:
-    """The site from its start on. rate: events a second, on average over a day without stories."""
+    """The site from its start on. rate: events a second, on average over a day without stories; pace: how many times
+    as often as usual stories break."""
 
-    def __init__(self, *, seed: int, started_at: float, rate: float = 40.0, day_s: float = DAY_S) -> None:
+    def __init__(
+        self, *, seed: int, started_at: float, rate: float = 40.0, day_s: float = DAY_S, pace: float = 1.0
+    ) -> None:
         self.started_at = started_at
         self.now_s = -OPEN_BEFORE_S
         self.items: list[Item] = []
         self.stories: list[Item] = []
         self._rng = np.random.default_rng(seed)
-        self._rate, self._day_s = rate, day_s
-        self._run = f"{seed:x}-{int(started_at):x}"
+        self._rate, self._day_s, self._pace = rate, day_s, pace
+        self.run = f"{seed:x}-{int(started_at):x}"
         self._n_ticks = -round(OPEN_BEFORE_S / TICK_S)
         self._owed_s = 0.0
         self._n_events = self._n_items = self._n_sessions = self._n_queued = 0
-        self._readers = Readers(self._rng, run=self._run)
+        self._readers = Readers(self._rng, run=self.run)
         self._queue: list[tuple[float, int, Session | dict[str, Any]]] = []
         self._new_items: list[Item] = []
         self._notes: list[tuple[float, str]] = []
-        self._story_due_s = FIRST_STORY_S
+        self._story_due_s = FIRST_STORY_S / pace
         self._weights: list[tuple[list[Item], np.ndarray]] = []
         for age in np.linspace(600.0, 0.0, 75):
             self._add_item(self._write(), born_s=-OPEN_BEFORE_S - float(age))
@@ -151,7 +153,7 @@ class Newsroom:
                 self._visit(due, at_s)
             else:
                 self._n_events += 1
-                due["event_id"] = f"demo-{self._run}-{self._n_events}"
+                due["event_id"] = f"demo-{self.run}-{self._n_events}"
                 due["occurred_at"] = round(self.started_at + at_s, 3)
                 happened.append(due)
         return happened
@@ -167,11 +169,10 @@ class Newsroom:
 
     def _add_item(self, headline: Headline, *, born_s: float, **more: Any) -> Item:
         self._n_items += 1
-        slug = re.sub(r"[^a-z0-9]+", "-", headline.title.lower()).strip("-")[:48].rstrip("-")
         fade_s = float(np.clip(self._rng.lognormal(np.log(240), 0.5), 60, 1200))
         pull = min(25.0, float((1 - self._rng.random()) ** -0.8))  # Zipf-like: few draw many
         item = Item(
-            f"{slug}-{self._n_items}",
+            f"{headlines.slug(headline.title)}-{self._n_items}",
             headline.title,
             CATEGORIES.index(headline.category),
             born_s,
@@ -193,7 +194,7 @@ class Newsroom:
                 fade_s=400.0,
                 story=story.id,
             )
-        self._story_due_s = now + float(self._rng.uniform(600, 1200))
+        self._story_due_s = now + float(self._rng.uniform(600, 1200)) / self._pace
         self._notes.append((self.started_at + now, f"the story {story.title!r} breaks"))
 
     def _weigh(self, now: float) -> None:
@@ -228,7 +229,7 @@ class Newsroom:
         self._n_sessions += 1
         session = Session(
             reader,
-            id=f"s{self._run}-{self._n_sessions}",
+            id=f"s{self.run}-{self._n_sessions}",
             n_left=1 + int(self._rng.geometric(0.6 if story else 0.32)),
             referrer=crowd_referrer(self._rng) if story else reader.habit,
             story=story.id if story else None,

@@ -70,7 +70,7 @@ class Readers:
         rng, n_known = self._rng, len(self._known)
         share = CROWD_NEWCOMERS if is_crowd else max(NEWCOMERS, 1 - n_known / FIRST_READERS)
         if not n_known or rng.random() < share:
-            reader = self._make()
+            reader = self.invent()
             if n_known < MAX_READERS:
                 self._known.append(reader)
             else:
@@ -78,7 +78,8 @@ class Readers:
             return reader
         return self._known[int(n_known * rng.random() ** 2)]
 
-    def _make(self) -> Reader:
+    def invent(self) -> Reader:
+        """Somebody new, who is not remembered."""
         rng = self._rng
         self._n_made += 1
         home = int(np.searchsorted(_SHARES, rng.random()))
