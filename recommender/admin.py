@@ -22,15 +22,16 @@ class ItemAdmin(ModelAdmin):
     readonly_fields = ["changed_at"]
     actions = ["hide", "show"]
     show_full_result_count = False
+    list_per_page = 50
 
     def get_readonly_fields(self, request: HttpRequest, obj: Item | None = None) -> list[str]:
         return ["id", *self.readonly_fields] if obj else self.readonly_fields
 
-    @admin.action(description="Hide: take off every list")
+    @admin.action(description="Hide: take off every list", permissions=["change"])
     def hide(self, request: HttpRequest, items: QuerySet[Item]) -> None:
         messages.success(request, f"{items.update(is_hidden=True)} hidden.")
 
-    @admin.action(description="Show: allow on lists again")
+    @admin.action(description="Show: allow on lists again", permissions=["change"])
     def show(self, request: HttpRequest, items: QuerySet[Item]) -> None:
         messages.success(request, f"{items.update(is_hidden=False)} shown.")
 
@@ -72,7 +73,7 @@ class ApiKeyAdmin(ModelAdmin):
         }
         return TemplateResponse(request, "admin/recommender/apikey/made.html", context)
 
-    @admin.action(description="Revoke")
+    @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> None:
         n_revoked = services.revoke_keys(chosen=chosen)
         messages.success(request, f"{n_revoked} revoked. Web processes forget a key within ten seconds.")

@@ -11,9 +11,12 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import serializers
 
 from recommender import errors
+from recommender.attribution import SOURCES
+from recommender.core.contest import MODES
 from recommender.core.events import Kind
 from recommender.decoding import MAX_ROWS
 from recommender.parsing import MAX_POSITION, REJECTIONS
+from recommender.recommending import MAX_OFFSET
 from recommender.serializers import ITEM_REJECTIONS
 from recommender.trending import DEFAULT_LIMIT, MAX_EXCLUDED, MAX_LIMIT
 
@@ -158,6 +161,12 @@ ITEMS_PUT = inline_serializer(
     },
 )
 
+_STANDING = {
+    "as_of": serializers.DateTimeField(help_text="Everything received by then is counted."),
+    "state": serializers.ChoiceField(["learning", "frozen"]),
+    "checkpoint": serializers.IntegerField(allow_null=True),
+    "age_ms": serializers.IntegerField(help_text="Age of `as_of` when this was answered."),
+}
 LISTED = inline_serializer(
     "List",
     {
@@ -196,11 +205,67 @@ LISTED = inline_serializer(
                 },
             )
         ),
-        "as_of": serializers.DateTimeField(help_text="Everything received by then is counted."),
-        "state": serializers.ChoiceField(["learning", "frozen"]),
-        "checkpoint": serializers.IntegerField(allow_null=True),
-        "age_ms": serializers.IntegerField(help_text="Age of `as_of` when this was answered."),
-    },
+    }
+    | _STANDING,
+)
+
+RECOMMENDED = inline_serializer(
+    "Recommended",
+    {
+        "items": serializers.ListField(
+            child=inline_serializer(
+                "RecommendedItem",
+                {
+                    "item": serializers.CharField(),
+                    "score": serializers.FloatField(
+                        help_text="To order by: a probability where the ranker serves, else the blend."
+                    ),
+                    "reasons": serializers.ListField(
+                        child=inline_serializer(
+                            "Reason",
+                            {
+                                "source": serializers.ChoiceField(list(SOURCES)),
+                                "text": serializers.CharField(),
+                                "item": serializers.CharField(required=False, help_text="Of `similar`: beside what."),
+                                "actors": serializers.IntegerField(required=False, help_text="Who stand behind it."),
+                                "category": serializers.CharField(required=False, help_text="Of `trending`."),
+                            },
+                        )
+                    ),
+                },
+            )
+        ),
+        "recommendation": serializers.CharField(
+            allow_null=True, help_text="Send it, and the position from 0 on, with clicks on these items."
+        ),
+        "ranked_by": serializers.ChoiceField(
+            list(MODES), help_text="The order that does best of late: the learned one, or what it is made of."
+        ),
+    }
+    | _STANDING,
+)
+SIMILAR = inline_serializer(
+    "Similar",
+    {
+        "items": serializers.ListField(
+            child=inline_serializer(
+                "SimilarItem",
+                {
+                    "item": serializers.CharField(),
+                    "score": serializers.FloatField(help_text="Strength of the link."),
+                    "support": inline_serializer(
+                        "Support",
+                        {"actors": serializers.IntegerField(help_text="Who went from one to the other.")},
+                    ),
+                    "margin": inline_serializer(
+                        "LinkMargin",
+                        {"actors": serializers.IntegerField(help_text="Fewest new actors that take the place.")},
+                    ),
+                },
+            )
+        ),
+    }
+    | _STANDING,
 )
 
 LIST_PARAMETERS = [
@@ -216,6 +281,21 @@ LIST_PARAMETERS = [
     OpenApiParameter(
         "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag of the list you have."
     ),
+]
+_OF_LISTS = {each.name: each for each in LIST_PARAMETERS}
+RECOMMENDATION_PARAMETERS = [
+    OpenApiParameter("actor", OpenApiTypes.STR, required=True, description="Whom the list is for."),
+    _OF_LISTS["limit"],
+    OpenApiParameter("offset", OpenApiTypes.INT, description=f"Places to pass over, 0 to {MAX_OFFSET}.", default=0),
+    OpenApiParameter("item", OpenApiTypes.STR, description="What the actor looks at now: the list goes with it."),
+    _OF_LISTS["category"],
+    _OF_LISTS["country"],
+    _OF_LISTS["exclude"],
+]
+SIMILAR_PARAMETERS = [
+    OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded; may hold slashes."),
+    _OF_LISTS["limit"],
+    _OF_LISTS["exclude"],
 ]
 LIVE = inline_serializer("Live", {"live": serializers.BooleanField()})
 READY = inline_serializer(

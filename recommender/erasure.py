@@ -15,27 +15,21 @@ histories alone: no revert, preview or rebuild folds a log that rows are being t
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Sum
-from django.db.models.functions import Now
 
-from recommender import keyed, learner, locks, log, published
+from recommender import jobs, keyed, learner, locks, log, published
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.errors import Invalid, NotFound
-from recommender.models import ErasedState, Erasure, Learner, Step
+from recommender.models import ErasedState, Erasure, Learner
 from recommender.refold import LogIncomplete
 from recommender.unlearning import Unlearning, bases, traces_of
 
 __all__ = ["ask_for", "get", "run_next", "traces_of"]
 
-UNFINISHED = [Erasure.State.QUEUED, Erasure.State.RUNNING]
 MAX_ID = 256  # characters, as ingest takes them
-FEW_EVENTS = 5000  # left to fold while the learner waits
-PROGRESS_EVERY_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +44,7 @@ def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
         with transaction.atomic():
             erasure, is_new = Erasure.objects.create(actor=actor_id, actor_hash=name_hash), True
     except IntegrityError:
-        erasure, is_new = Erasure.objects.get(actor_hash=name_hash, state__in=UNFINISHED), False
+        erasure, is_new = Erasure.objects.get(actor_hash=name_hash, state__in=jobs.UNFINISHED), False
     transaction.on_commit(published.wake_erasures)
     return erasure, is_new
 
@@ -66,7 +60,7 @@ def get(*, erasure_id: int) -> Erasure:
 def run_next() -> bool:
     """Carry out the oldest erasure there is; False where there is none, or others are folding the log."""
     with locks.hold(locks.HISTORY) as is_alone:
-        erasure = Erasure.objects.filter(state__in=UNFINISHED).order_by("id").first() if is_alone else None
+        erasure = Erasure.objects.filter(state__in=jobs.UNFINISHED).order_by("id").first() if is_alone else None
         if erasure is None:
             return False
         _run(erasure)
@@ -81,7 +75,7 @@ def _run(erasure: Erasure) -> None:
     except (LogIncomplete, CheckpointCorrupt) as error:
         logger.error("%s cannot be done: %s", erasure, error)
         ErasedState.objects.filter(erasure=erasure).delete()
-        _finish(erasure, Erasure.State.FAILED, error=str(error))
+        jobs.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
         return
     logger.info("%s done in %.1f s: %d events", erasure, time.monotonic() - began_at, outcome["events"])
     published.wake(row.shard)
@@ -100,14 +94,12 @@ def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:
 
 
 def _carry_out(way: Unlearning, erasure: Erasure) -> dict[str, Any]:
-    Erasure.objects.filter(pk=erasure.pk).update(
-        state=Erasure.State.RUNNING, heartbeat_at=Now(), n_done=0, n_total=_events_since(way, way.row.step)
-    )
-    say = _progress(erasure)
+    say = jobs.begin(erasure, way.n_left(way.row.step))
     way.advance(way.row.step, say)
-    while _events_since(way, (now := Learner.objects.get(shard=way.shard)).step) > FEW_EVENTS:
+    while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > jobs.FEW_EVENTS:
         way.advance(now.step, say)
     n_scrubbed = way.scrub_others()
+    n_archived = _erase_from_archives(erasure.actor)
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = 0")  # rows of a busy actor go in one statement
@@ -116,31 +108,16 @@ def _carry_out(way: Unlearning, erasure: Erasure) -> dict[str, Any]:
         way.advance(row.step)
         removed = way.finish()
         outcome = {"is_exact": way.is_exact and not n_scrubbed, "from_step": way.checkpoint.step, **removed}
-        _finish(erasure, Erasure.State.DONE, outcome=outcome)
+        if n_archived:
+            outcome["archived"] = n_archived
+        jobs.finish(erasure, Erasure.State.DONE, outcome=outcome, actor="")
     return outcome
 
 
-def _events_since(way: Unlearning, to_step: int) -> int:
-    steps = Step.objects.filter(shard=way.shard, number__gt=way.at_step, number__lte=to_step)
-    return int(steps.aggregate(n=Sum("n_events", default=0))["n"])
+def _erase_from_archives(actor: str) -> int:
+    """Harmless when done twice. How many events went."""
+    if not settings.ARCHIVE_DIR:
+        return 0
+    from recommender.batch import archive  # noqa: PLC0415  Polars: 40 MB that no web process needs
 
-
-def _progress(erasure: Erasure) -> Callable[[int], None]:
-    """Tells the row how far it is, at most once in PROGRESS_EVERY_S."""
-    n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
-
-    def say(n_events: int) -> None:
-        nonlocal n_new, due_at
-        n_new += n_events
-        if time.monotonic() >= due_at:
-            Erasure.objects.filter(pk=erasure.pk).update(n_done=F("n_done") + n_new, heartbeat_at=Now())
-            n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
-
-    return say
-
-
-def _finish(erasure: Erasure, state: str, *, outcome: dict[str, Any] | None = None, error: str = "") -> None:
-    done = {"n_done": F("n_total")} if state == Erasure.State.DONE else {}
-    Erasure.objects.filter(pk=erasure.pk).update(
-        state=state, actor="", outcome=outcome or {}, error=error, finished_at=Now(), heartbeat_at=Now(), **done
-    )
+    return archive.erase(actor)

@@ -1,20 +1,22 @@
 """What has to be done now and then: partitions made ahead, what is past retention dropped, checkpoints thinned."""
 
+import logging
 import time
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
-from recommender import log, thinning, watching
+from recommender import jobs, log, thinning, watching
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step, Watched
 from recommender.thinning import Kept
 
 LOCK_CLASS = 0x6758  # of our advisory locks
-UNFINISHED = [Revert.State.QUEUED, Revert.State.RUNNING]
+
+logger = logging.getLogger(__name__)
 
 # Past Django, whose delete() would load what it deletes, bytes and all. Children go to the next one kept.
 _DROP = """
@@ -28,17 +30,32 @@ FROM unnest(%(children)s::bigint[], %(parents)s::bigint[]) AS t(child, parent) W
 
 
 def keep_house() -> None:
-    """1. Make the partitions of the days ahead. 2. Drop those past retention, with their keys, steps, verdicts and
-    figures. 3. Thin the figures, and the checkpoints of every shard."""
+    """1. Make the partitions of the days ahead. 2. Drop those past retention, archived first where ARCHIVE_DIR says
+    so, with their keys, steps, verdicts and figures. 3. Thin the figures, and the checkpoints of every shard."""
     log.ensure_partitions()
     oldest = datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
-    log.drop_before(oldest.date())
+    if settings.ARCHIVE_DIR:
+        archive_before(oldest.date())
+    else:
+        log.drop_before(oldest.date())
     Step.objects.filter(created_at__lt=oldest).delete()
     EventVerdict.objects.filter(created_at__lt=oldest).delete()
     Watched.objects.filter(at__lt=oldest).delete()
     watching.thin()
     for shard in Learner.objects.values_list("shard", flat=True):
         thin_checkpoints(shard)
+
+
+def archive_before(day: date) -> None:
+    """Archive the partitions of days before a day, and drop those that are safe; the others stay until they are."""
+    from recommender.batch import archive  # noqa: PLC0415  Polars: 40 MB that few learners need
+
+    try:
+        archive.leave(day)
+    except (OSError, archive.ArchiveDiffers) as error:
+        logger.error("the log is not dropped: its archive cannot be written: %s", error)
+    kept = min(log.partitions(), default=day)
+    log.forget_keys_before(min(day, kept))
 
 
 @transaction.atomic
@@ -85,7 +102,7 @@ def drop_checkpoints(parents: Mapping[int, int | None], kept: Collection[int]) -
 
 def _in_use(shard: int) -> set[int]:
     active = Learner.objects.filter(Q(shard=shard), checkpoint__isnull=False).values_list("checkpoint_id", flat=True)
-    asked_for = Revert.objects.filter(state__in=UNFINISHED).values_list("checkpoints", flat=True)
+    asked_for = Revert.objects.filter(state__in=jobs.UNFINISHED).values_list("checkpoints", flat=True)
     return {*active, *chain.from_iterable(asked_for)}
 
 

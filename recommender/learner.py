@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -23,6 +24,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from recommender import history, housekeeping, keyed, locks, log, shadowing, verdicts, watching
+from recommender.core.affinity import AffinityConfig
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
@@ -86,6 +88,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     learner = get_learner(shard)
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts):
         warm = restore(learner)
+        warm.pipeline.ranker.prepare()
         warm.shadow = shadowing.begin(warm.pipeline, learner)
     n_learned, publish_at = 0, 0.0
     decided = list(Decision.objects.filter(shard=shard, taken_in=None).order_by("id")[:DECISIONS_A_STEP])
@@ -148,6 +151,8 @@ def configured() -> Config:
         actor_budget=settings.ACTOR_BUDGET,
         lateness_s=settings.LATENESS_S,
         canary_share=settings.CANARY_SHARE,
+        affinity=AffinityConfig(half_life_s=settings.LINK_HALF_LIFE_S),
+        personal_share=settings.PERSONAL_SHARE,
         trust=TrustConfig(floor=settings.TRUST_FLOOR),
         screen=ScreenConfig(is_on=settings.SCREEN),
         secret=keyed.secret(),
@@ -308,7 +313,11 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
             shard=learner.shard, first_ordinal=first_ordinal, step=warm.step + 1, events=events, result=result
         )
         if decided:
-            Decision.objects.filter(id__in=[each.pk for each in decided]).update(taken_in=warm.step + 1)
+            waiting = Decision.objects.filter(id__in=[each.pk for each in decided], taken_in=None)
+            if waiting.update(taken_in=warm.step + 1) != len(decided):
+                raise LearnerMoved(
+                    f"a decision that step {warm.step + 1} of shard {learner.shard} took was withdrawn"
+                )
             verdicts.decide(shard=learner.shard, step=warm.step + 1, decided=decided)
         is_stopped = watching.after_step(learner, step, result, warm.pipeline)
     warm.shadow = shadowing.learn(warm.shadow, batch)
@@ -324,23 +333,32 @@ def store_checkpoint(
     pipeline: Pipeline, shard: int, step: int, position: Position, recipe: Recipe, parent_id: int | None
 ) -> Checkpoint:
     """Keep a Pipeline's state; one that is kept already is left as it is."""
-    data = pipeline.to_bytes()
-    quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
+    kept = bytes_and_figures(pipeline)
     checkpoint, _ = Checkpoint.objects.get_or_create(
         shard=shard,
         step=step,
-        digest=digest(data),
+        digest=kept.pop("digest"),
         defaults={
             "xid": position.xid,
             "seq": position.seq,
             "parent_id": parent_id,
-            "n_bytes": len(data),
-            "data": data,
             "recipe": history.closed(recipe, step),
-            "stream_ms": pipeline.stream_ms,
-            "n_events": pipeline.n_events,
-            "n_predicted": quality.n,
-            "hr20": quality.hit_rate,
+            **kept,
         },
     )
     return checkpoint
+
+
+def bytes_and_figures(pipeline: Pipeline) -> dict[str, Any]:
+    """What is stored of a state, by column."""
+    data = pipeline.to_bytes()
+    quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
+    return {
+        "digest": digest(data),
+        "n_bytes": len(data),
+        "data": data,
+        "stream_ms": pipeline.stream_ms,
+        "n_events": pipeline.n_events,
+        "n_predicted": quality.n,
+        "hr20": quality.hit_rate,
+    }

@@ -361,7 +361,7 @@ def ensure_partitions(*, today: date | None = None) -> None:
         for offset in range(-1, PARTITIONS_AHEAD + 1):
             day = today + timedelta(days=offset)
             cursor.execute(
-                f"CREATE TABLE IF NOT EXISTS {_partition(day)} PARTITION OF recommender_event"
+                f"CREATE TABLE IF NOT EXISTS {partition(day)} PARTITION OF recommender_event"
                 f" FOR VALUES FROM ('{day} 00:00+00') TO ('{day + timedelta(days=1)} 00:00+00')"
             )
 
@@ -379,9 +379,21 @@ def partitions() -> list[date]:
 def drop_before(day: date) -> int:
     """Drop the partitions of days before `day` and forget their event keys. Returns the number dropped."""
     days = [known for known in partitions() if known < day]
+    for old in days:
+        drop_partition(old)
+    forget_keys_before(day)
+    return len(days)
+
+
+def drop_partition(day: date) -> None:
+    """Drop the partition of a day."""
     with connection.cursor() as cursor:
-        for old in days:
-            cursor.execute(f"DROP TABLE {_partition(old)}")
+        cursor.execute(f"DROP TABLE {partition(day)}")
+
+
+def forget_keys_before(day: date) -> None:
+    """Forget the keys of events that came before a day."""
+    with connection.cursor() as cursor:
         while True:
             cursor.execute(
                 "DELETE FROM recommender_event_key WHERE ctid = ANY(ARRAY("
@@ -389,7 +401,7 @@ def drop_before(day: date) -> int:
                 [day, PRUNE_CHUNK],
             )
             if cursor.rowcount < PRUNE_CHUNK:
-                return len(days)
+                return
 
 
 def shard_of(actor: str, shards: int) -> int:
@@ -401,7 +413,8 @@ def _bucket(actor: str) -> int:
     return zlib.crc32(actor.encode()) % N_BUCKETS
 
 
-def _partition(day: date) -> str:
+def partition(day: date) -> str:
+    """The name of a day's partition."""
     return f"recommender_event_{day:%Y%m%d}"
 
 
@@ -423,7 +436,12 @@ def nullable(values: list[Any]) -> list[Any] | None:
 
 def fetch(query: str, parameters) -> tuple:
     """One row of a prepared statement in binary, past Django's text-only cursor."""
+    return next(iter(fetch_all(query, parameters)), ())
+
+
+def fetch_all(query: str, parameters) -> list[tuple]:
+    """All its rows."""
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(query, parameters, prepare=True, binary=True)
-        return cursor.fetchone() or ()
+        return cursor.fetchall()

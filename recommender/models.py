@@ -277,6 +277,7 @@ class Decision(models.Model):
     class Ruling(models.IntegerChoices):
         RELEASE = 1
         CONFIRM = 2
+        WITHHOLD = 3
 
     shard = models.SmallIntegerField()
     ruling = models.SmallIntegerField(choices=Ruling.choices)
@@ -284,6 +285,11 @@ class Decision(models.Model):
     seq = ArrayField(models.BigIntegerField())
     since_ms = models.BigIntegerField(help_text="None of them was received before.")
     taken_in = models.BigIntegerField(null=True, help_text="Number of the step it took effect in. Null: it waits.")
+    before = ArrayField(
+        models.SmallIntegerField(),
+        null=True,
+        help_text="The verdict on each event until then; -1: it was in no history.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -308,13 +314,8 @@ class FrozenScope(models.Model):
         return f"{self.scope} frozen at {self.frozen_at:%F %T}"
 
 
-class Revert(models.Model):
-    """One way back, asked for, under way or done; or its preview, which changes nothing."""
-
-    class Mode(models.TextChoices):
-        DROP = "drop", "forget everything since"
-        REPLAY = "replay", "learn everything since again"
-        EXCLUDE = "exclude", "the same without what is excluded"
+class Job(models.Model):
+    """Something that folds the log again in the background (recommender.jobs); subclasses say what `outcome` is."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -322,18 +323,31 @@ class Revert(models.Model):
         DONE = "done"
         FAILED = "failed"
 
-    mode = models.CharField(max_length=10, choices=Mode.choices)
-    is_preview = models.BooleanField(default=False)
-    checkpoints = ArrayField(models.BigIntegerField(), help_text="One a shard, in the order of shards.")
-    exclusion = models.ForeignKey(Exclusion, null=True, on_delete=models.PROTECT, related_name="+")
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     n_done = models.BigIntegerField(default=0, help_text="Events folded so far.")
     n_total = models.BigIntegerField(default=0, help_text="Events to fold, as far as known.")
-    outcome = models.JSONField(default=dict, help_text="What it changed, or would: events, quality, boards.")
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     heartbeat_at = models.DateTimeField(null=True, help_text="Last sign of life of the process that runs it.")
     finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Revert(Job):
+    """One way back, asked for, under way or done; or its preview, which changes nothing."""
+
+    class Mode(models.TextChoices):
+        DROP = "drop", "forget everything since"
+        REPLAY = "replay", "learn everything since again"
+        EXCLUDE = "exclude", "the same without what is excluded"
+
+    mode = models.CharField(max_length=10, choices=Mode.choices)
+    is_preview = models.BooleanField(default=False)
+    checkpoints = ArrayField(models.BigIntegerField(), help_text="One a shard, in the order of shards.")
+    exclusion = models.ForeignKey(Exclusion, null=True, on_delete=models.PROTECT, related_name="+")
+    outcome = models.JSONField(default=dict, help_text="What it changed, or would: events, quality, boards.")
 
     class Meta:
         ordering = ["-id"]
@@ -349,25 +363,44 @@ class Revert(models.Model):
         return f"{'preview of a ' if self.is_preview else ''}revert {self.pk} ({self.mode}): {self.state}"
 
 
-class Erasure(models.Model):
-    """An actor's request to be forgotten, asked for, under way or done. Names the actor only until it is done."""
+class Trial(models.Model):
+    """Challengers held against the model that learns, once (recommender.batch); and what became of the winner."""
 
     class State(models.TextChoices):
-        QUEUED = "queued"
-        RUNNING = "running"
-        DONE = "done"
-        FAILED = "failed"
+        STAYS = "stays", "no challenger was better"
+        TOLD = "told", "one was better, and nothing was kept of it"
+        WAITING = "waiting", "one was better, and waits to be promoted"
+        PROMOTED = "promoted", "one was better, and was promoted"
+        SUPERSEDED = "superseded", "a later trial found another"
+
+    state = models.CharField(max_length=10, choices=State.choices)
+    winner = models.CharField(max_length=200, blank=True, help_text="Name of the challenger; empty: none.")
+    report = models.JSONField(help_text="As recommender.batch.trial.Report.as_json() gives it.")
+    config = models.JSONField(default=dict, help_text="The winner's settings, without their secret.")
+    checkpoints = ArrayField(
+        models.BigIntegerField(), default=list, help_text="The winner's states, one a shard, in the order of shards."
+    )
+    revert = models.OneToOneField(
+        Revert, null=True, on_delete=models.SET_NULL, related_name="+", help_text="That switches to them."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(models.Value(1), condition=Q(state="waiting"), name="one_winner_waits"),
+        ]
+
+    def __str__(self):
+        return f"trial {self.pk}: {self.get_state_display()}"
+
+
+class Erasure(Job):
+    """An actor's request to be forgotten, asked for, under way or done. Names the actor only until it is done."""
 
     actor = models.TextField(blank=True, help_text="Emptied when it is over: nobody is named afterwards.")
     actor_hash = models.CharField(max_length=64, help_text="Keyed with SECRET_KEY; see recommender.keyed.")
-    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
-    n_done = models.BigIntegerField(default=0, help_text="Events folded so far.")
-    n_total = models.BigIntegerField(default=0, help_text="Events to fold, as far as known.")
     outcome = models.JSONField(default=dict, help_text="How it was done, and how much was removed.")
-    error = models.TextField(blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    heartbeat_at = models.DateTimeField(null=True, help_text="Last sign of life of the process that runs it.")
-    finished_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-id"]

@@ -5,10 +5,12 @@ for every request would stop the serving of lists, which needs no database at al
 again only when ten times as long as the failure took has passed: at most a tenth of its time goes into waiting.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
 from recommender.errors import Unavailable
@@ -35,6 +37,16 @@ class Pause:
 
 
 database_pause = Pause()
+
+
+@contextmanager
+def waits(logger: logging.Logger, consequence: str) -> Iterator[None]:
+    """Around what a task does: where the database fails, says so with the consequence, and lets the next tick try."""
+    try:
+        yield
+    except DatabaseError as error:
+        logger.warning("the database does not answer, %s: %s", consequence, str(error).strip())
+        connection.close()
 
 
 @contextmanager

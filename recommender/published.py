@@ -12,7 +12,7 @@ Web processes import this module: nothing of the numerical core, which takes sec
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -48,7 +48,8 @@ class Board(msgspec.Struct, frozen=True):
     """Items best first. `counts` are integers on the scale on which an act at `as_of` adds `unit` at full trust,
     `fresh` from an actor never seen before, who can add `budget` to all items together; `network` is what one more
     prefix of such actors adds at most. `sizes`: of what actors add to the best items (`certificate.fewest_clickers`).
-    `frozen_as_of`: of a scope that stands still, the unix time up to which events are in it.
+    `frozen_as_of`: of a scope that stands still, the unix time up to which events are in it. `stream_ms`: stream time
+    as of which an act adds `unit`, ms since 1970; 0 where whoever published did not say.
     """
 
     version: int
@@ -60,6 +61,7 @@ class Board(msgspec.Struct, frozen=True):
     budget: int = 1 << 62  # unbounded
     sizes: dict[str, list[tuple[int, int, int]]] = {}
     frozen_as_of: float | None = None
+    stream_ms: int = 0
 
     def score(self, place: int) -> float:
         """In units: one act at full trust made now = 1.0."""
@@ -164,6 +166,28 @@ def read_board(scope: str) -> tuple[Board | None, float]:
         raise NoView
     board = msgspec.msgpack.decode(packed, type=Board) if packed else None
     return board if board and board.items else None, msgspec.msgpack.decode(packed_head, type=Head).as_of
+
+
+def read_boards(scopes: Sequence[str]) -> dict[str, Board]:
+    """Boards as they are in the store now, by scope, those there are. Raises NoView."""
+    try:
+        with connect() as store:
+            packed = store.hmget(BOARDS, list(scopes)) if scopes else []
+    except redis.RedisError as error:
+        raise NoView("The store of the view does not answer. Try again.") from error
+    return {
+        scope: msgspec.msgpack.decode(each, type=Board) for scope, each in zip(scopes, packed, strict=True) if each
+    }
+
+
+def read_scopes() -> list[str]:
+    """The lists of categories and countries that there are, by name. Raises NoView."""
+    try:
+        with connect() as store:
+            fields = store.hkeys(BOARDS)
+    except redis.RedisError as error:
+        raise NoView("The store of the view does not answer. Try again.") from error
+    return sorted(name for field in fields if ":" in (name := field.decode("utf-8", "replace")))
 
 
 @cache

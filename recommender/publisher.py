@@ -1,7 +1,7 @@
 """The learner's side of the published view: counts and what the site says of its items become boards.
 
     trend counts ──> Tally (a shard's best items, by scope) ──> summed over shards ──> minus what may not be listed
-                     ──> boards by scope: all, category, country ──> store
+                     ──> boards by scope: all, category, country ──> store        (excerpts: recommender.excerpting)
 
 Categories and visibility belong to the view, not to the state: changing them takes effect on all of an item's past,
 and no replay depends on them. With several shards every learner leaves its tally in the store and publishes the sum;
@@ -23,22 +23,22 @@ import msgspec
 import numpy as np
 import redis
 from django.conf import settings
-from django.db import connection
 
+from recommender.catalogue import Catalogue, Listing
 from recommender.core.clickers import Clickers
 from recommender.core.kernels import EPOCH_OCTAVES
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow import Shadow
 from recommender.core.table import strongest
 from recommender.core.trend import Sizes
-from recommender.models import FrozenScope, Item, Learner
+from recommender.excerpting import ExcerptWriter
+from recommender.models import FrozenScope, Learner
 from recommender.published import BOARDS, DEPTH, HEAD, SHADOW, Board, Head, connect
 
 SIZES_DEPTH = 50  # items whose clickers are told by size
 SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds
 TALLY_DEPTH = 20_000  # items of a shard that can reach a board
 TALLIES, SHADOW_TALLIES = "groundswell:tallies", "groundswell:tallies:shadow"
-RELOAD_EVERY_S = 60.0  # rows deleted by hand are not seen by reading what changed
 
 logger = logging.getLogger(__name__)
 
@@ -54,54 +54,6 @@ class Tally(msgspec.Struct, frozen=True):
     stream_ms: int
     scopes: dict[str, tuple[list[str], list[int]]]
     sizes: dict[str, Sizes] = {}
-
-
-class Listing(msgspec.Struct, frozen=True):
-    """What the site says of an item."""
-
-    is_hidden: bool
-    published_at: float  # unix seconds; 0 = always
-    categories: tuple[str, ...]
-
-
-class Catalogue:
-    """What is known of items, kept up to date by reading what changed (see `recommender.log` for why by xid)."""
-
-    def __init__(self) -> None:
-        self.listings: dict[str, Listing] = {}
-        self._xid = 0
-        self._reload_at = 0.0
-        self._next_publication = float("inf")
-
-    def refresh(self) -> bool:
-        """Read what changed; True where a board could look different."""
-        now = time.monotonic()
-        if now >= self._reload_at:
-            before, self.listings = self.listings, {}
-            self._xid, self._reload_at = 0, now + RELOAD_EVERY_S
-            self._read()
-            return before != self.listings
-        return self._read() or time.time() >= self._next_publication
-
-    def _read(self) -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-            (xmin,) = cursor.fetchone()
-        rows = Item.objects.filter(changed_xid__gte=self._xid).values_list(
-            "id", "is_hidden", "published_at", "categories"
-        )
-        changed = False
-        for item, is_hidden, published_at, categories in rows.iterator():
-            listing = Listing(is_hidden, published_at.timestamp() if published_at else 0.0, tuple(categories))
-            if self.listings.get(item) != listing:
-                self.listings[item] = listing
-                changed = True
-        self._xid = xmin
-        if changed:
-            now = time.time()
-            waiting = [each.published_at for each in self.listings.values() if each.published_at > now]
-            self._next_publication = min(waiting, default=float("inf"))
-        return changed
 
 
 class FrozenBoards:
@@ -148,6 +100,7 @@ class Publisher:
         self._store = store or connect()
         self._catalogue = Catalogue()
         self._frozen = FrozenBoards()
+        self._excerpts = ExcerptWriter(shard, self._store)
         self._clickers = Clickers(SIZES_DEPTH)
         self._sizes_due_at = 0.0
         self._step = -1
@@ -189,6 +142,7 @@ class Publisher:
             changes.set(HEAD, msgspec.msgpack.encode(head))
             changes.execute()
         self._step = learner.step
+        self._excerpts.write(pipeline, learner.step, as_of, self._catalogue.listings)
 
     def _sizes(self, pipeline: Pipeline) -> dict[str, Sizes]:
         if settings.SHARDS > 1:
@@ -252,6 +206,7 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
             tally.network,
             tally.budget,
             {item: tally.sizes[item] for item in items if item in tally.sizes},
+            stream_ms=tally.stream_ms,
         )
         for scope, (items, counts) in ranked.items()
     }

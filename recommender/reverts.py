@@ -11,22 +11,20 @@ A session's advisory lock says that somebody is at work; the server lets go of i
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Sum
-from django.db.models.functions import Now
+from django.db.models import Sum
 
-from recommender import learner, locks, published
+from recommender import jobs, learner, locks, published
+from recommender.catalogue import Catalogue
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.models import Checkpoint, Learner, Revert, Step
-from recommender.publisher import Catalogue, add_tallies, build_boards, tally
+from recommender.publisher import add_tallies, build_boards, tally
 from recommender.refold import LogIncomplete
 from recommender.ways import Way
 
-FEW_EVENTS = 5000  # left to fold while the learner waits
-PROGRESS_EVERY_S = 1.0
 SHOWN = 20  # places compared
 
 logger = logging.getLogger(__name__)
@@ -34,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def run_next() -> bool:
     """Carry out the oldest revert that nobody is at work on; False where there is none."""
-    for revert in Revert.objects.filter(state__in=[Revert.State.QUEUED, Revert.State.RUNNING]).order_by("id"):
+    for revert in Revert.objects.filter(state__in=jobs.UNFINISHED).order_by("id"):
         with locks.hold(revert.pk) as is_alone, locks.hold(locks.HISTORY, is_shared=True) as is_free:
             if is_alone and is_free:
                 _run(revert)
@@ -44,14 +42,14 @@ def run_next() -> bool:
 
 def _run(revert: Revert) -> None:
     revert.refresh_from_db()
-    if revert.state not in (Revert.State.QUEUED, Revert.State.RUNNING):
+    if revert.state not in jobs.UNFINISHED:
         return
     began_at = time.monotonic()
     try:
         outcome = _work_out(revert)
     except (LogIncomplete, CheckpointCorrupt, Checkpoint.DoesNotExist) as error:
         logger.error("%s cannot be done: %s", revert, error)
-        _finish(revert, Revert.State.FAILED, error=str(error))
+        jobs.finish(revert, Revert.State.FAILED, error=str(error))
         return
     logger.info("%s done in %.1f s: %d events", revert, time.monotonic() - began_at, outcome["events"])
     for shard in Learner.objects.values_list("shard", flat=True):
@@ -63,21 +61,18 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     checkpoints = [Checkpoint.objects.get(pk=pk) for pk in revert.checkpoints]
     ways = [Way.begin(each, revert.mode, revert.exclusion_id) for each in checkpoints]
     rows = {row.shard: row for row in Learner.objects.filter(shard__in=[way.shard for way in ways])}
-    total = sum(_events_since(way, rows[way.shard].step) for way in ways)
-    Revert.objects.filter(pk=revert.pk).update(
-        state=Revert.State.RUNNING, heartbeat_at=Now(), n_done=0, n_total=total
-    )
-    say = _progress(revert)
+    total = sum(way.n_left(rows[way.shard].step) for way in ways)
+    say = jobs.begin(revert, total)
     for way in ways:
         if not revert.is_preview:
             way.retrace(rows[way.shard].recipe)
         way.advance(rows[way.shard].step, say)
-        while _events_since(way, (row := Learner.objects.get(shard=way.shard)).step) > FEW_EVENTS:
+        while way.n_left((row := Learner.objects.get(shard=way.shard)).step) > jobs.FEW_EVENTS:
             way.advance(row.step, say)
     outcome = _describe(ways, list(rows.values()))
     outcome["took_s"] = round(time.monotonic() - began_at, 3)
     if revert.is_preview:
-        _finish(revert, Revert.State.DONE, outcome=outcome)
+        jobs.finish(revert, Revert.State.DONE, outcome=outcome)
         return outcome
     stored = [way.store() for way in ways]
     with transaction.atomic():
@@ -90,7 +85,7 @@ def _work_out(revert: Revert) -> dict[str, Any]:
         outcome["digests"] = [checkpoint.digest for checkpoint in stored]
         outcome["locked_s"] = round(time.monotonic() - locked_at, 3)
         outcome["took_s"] = round(time.monotonic() - began_at, 3)
-        _finish(revert, Revert.State.DONE, outcome=outcome)
+        jobs.finish(revert, Revert.State.DONE, outcome=outcome)
     return outcome
 
 
@@ -152,29 +147,3 @@ def _places(board: published.Board) -> list[dict[str, Any]]:
 
 def _quality(n: int, hits: int) -> dict[str, Any]:
     return {"predictions": n, "hr20": round(hits / n, 5) if n else None}
-
-
-def _events_since(way: Way, to_step: int) -> int:
-    steps = Step.objects.filter(shard=way.shard, number__gt=way.at_step, number__lte=to_step)
-    return int(steps.aggregate(n=Sum("n_events", default=0))["n"])
-
-
-def _progress(revert: Revert) -> Callable[[int], None]:
-    """Tells the row how far it is, at most once in PROGRESS_EVERY_S."""
-    n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
-
-    def say(n_events: int) -> None:
-        nonlocal n_new, due_at
-        n_new += n_events
-        if time.monotonic() >= due_at:
-            Revert.objects.filter(pk=revert.pk).update(n_done=F("n_done") + n_new, heartbeat_at=Now())
-            n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
-
-    return say
-
-
-def _finish(revert: Revert, state: str, *, outcome: dict[str, Any] | None = None, error: str = "") -> None:
-    done = {"n_done": F("n_total")} if state == Revert.State.DONE else {}
-    Revert.objects.filter(pk=revert.pk).update(
-        state=state, outcome=outcome or {}, error=error, finished_at=Now(), heartbeat_at=Now(), **done
-    )

@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from recommender import keys, log, metrics, published, selectors
-from recommender.errors import BacklogFull, Invalid, NotFound
+from recommender import attribution, keys, log, metrics, published, selectors
+from recommender.errors import BacklogFull, Conflict, Invalid, NotFound
 from recommender.models import ApiKey, Item
 from recommender.outage import database
 from recommender.parsing import Parsed
@@ -63,7 +63,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
 
     1. Refuse while the learner is too far behind.
     2. Append; what has a known event_id is a duplicate.
-    3. Count, and wake the learners whose actors are among the events.
+    3. Count, credit clicks on recommendations, and wake the learners whose actors are among the events.
     """
     events = parsed.events
     n_written = 0
@@ -78,6 +78,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
     if n_duplicates:
         metrics.DUPLICATES.inc(n_duplicates)
     if n_written:
+        attribution.credit(events)
         for shard in _shards_of(events.actor):
             published.wake(shard)
     return Ingested(n_written, n_duplicates)
@@ -136,6 +137,21 @@ def update_item(*, row: ItemRow) -> Item:
         for name in ItemRow.__struct_fields__:
             setattr(item, name, getattr(row, name))
         item.save()
+    return item
+
+
+def set_hidden(*, item_id: str, is_hidden: bool) -> Item:
+    """Take an item off every list, or allow it there again; one that the site never described is kept under its id
+    for this. Raises Invalid, Conflict where it is so already."""
+    if not 1 <= len(item_id) <= 256 or not item_id.isprintable():
+        raise Invalid(fields={"item": "An id has 1 to 256 printable characters."})
+    with transaction.atomic():
+        Item.objects.bulk_create([Item(id=item_id)], ignore_conflicts=True)
+        item = Item.objects.select_for_update().get(id=item_id)
+        if item.is_hidden == is_hidden:
+            raise Conflict(f"This item is {'hidden' if is_hidden else 'not hidden'} already.")
+        item.is_hidden = is_hidden
+        item.save(update_fields=["is_hidden", "changed_at"])
     return item
 
 

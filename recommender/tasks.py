@@ -7,7 +7,7 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from recommender import erasure, housekeeping, learner, reverts
+from recommender import erasure, housekeeping, learner, outage, reverts
 
 RETRY_S = 1
 BACK_OFF_S = 10
@@ -34,23 +34,17 @@ def learn(shard: int) -> None:
 @shared_task(name="recommender.revert")
 def revert() -> None:
     """Carry out the reverts asked for that nobody is at work on."""
-    try:
+    with outage.waits(logger, "the revert begins again later"):
         while reverts.run_next():
             pass
-    except DatabaseError as error:
-        logger.warning("the database does not answer, the revert begins again later: %s", str(error).strip())
-        connection.close()
 
 
 @shared_task(name="recommender.erase")
 def erase() -> None:
     """Carry out the erasures asked for."""
-    try:
+    with outage.waits(logger, "the erasure begins again later"):
         while erasure.run_next():
             pass
-    except DatabaseError as error:
-        logger.warning("the database does not answer, the erasure begins again later: %s", str(error).strip())
-        connection.close()
 
 
 @shared_task(name="recommender.keep_house")

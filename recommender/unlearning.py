@@ -26,15 +26,12 @@ from django.db.models import F, Q
 
 from recommender import history, housekeeping, log, ways
 from recommender.core import traces
-from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
-from recommender.learner import QUALITY_HOURS
+from recommender.learner import bytes_and_figures
 from recommender.log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
 from recommender.refold import Folded, refold
 from recommender.ways import Way
-
-FIGURES = (*ways.FIGURES, "excluded", "n_events", "stream_ms")
 
 _REPLACE = """
 UPDATE recommender_checkpoint AS c
@@ -149,24 +146,13 @@ class Unlearning(Way):
         }
 
     def _stage(self, checkpoint_id: int, pipeline: Pipeline) -> None:
-        data = pipeline.to_bytes()
-        quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
-        ErasedState.objects.create(
-            erasure=self.erasure,
-            checkpoint_id=checkpoint_id,
-            digest=digest(data),
-            n_bytes=len(data),
-            data=data,
-            stream_ms=pipeline.stream_ms,
-            n_events=pipeline.n_events,
-            n_predicted=quality.n,
-            hr20=quality.hit_rate,
-        )
+        kept = bytes_and_figures(pipeline)
+        ErasedState.objects.create(erasure=self.erasure, checkpoint_id=checkpoint_id, **kept)
         self.staged.add(checkpoint_id)
 
     def _shrink_steps(self, taken: list[tuple[Position, int]]) -> None:
         """Let each Step say what the log will hold of it; those not folded again lose the actor's events alone."""
-        Step.objects.bulk_update(self.steps, FIGURES, batch_size=ways.BATCH)
+        self._write_steps()
         folded = {step.number for step in self.steps}
         by_step = Counter(number for _, number in taken if number not in folded)
         gone = {position.seq for position, _ in taken}
@@ -287,12 +273,15 @@ def _take_out_of_decisions(shard: int, positions: list[Position]) -> int:
     for decision in Decision.objects.filter(Q(seq__overlap=seqs), shard=shard) if seqs else ():
         at = [Position(*each) for each in zip(decision.xid, decision.seq, strict=True)]
         left = [each for each in at if each not in gone]
+        before = decision.before and [
+            verdict for each, verdict in zip(at, decision.before, strict=True) if each not in gone
+        ]
         n += len(at) - len(left)
         if not left:
             decision.delete()
         elif len(left) < len(at):
             Decision.objects.filter(pk=decision.pk).update(
-                xid=[each.xid for each in left], seq=[each.seq for each in left]
+                xid=[each.xid for each in left], seq=[each.seq for each in left], before=before
             )
     return n
 

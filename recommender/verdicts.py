@@ -57,17 +57,23 @@ WITH revised AS (
 SELECT coalesce(array_agg(ordinal), '{}') FROM known
 """
 
-# The word of people on events that have a row; which have one.
+# The word of people on events that have a row; which have one, and what it said. That somebody had confirmed it is
+# said of an event only as long as it is so.
 _DECIDE = """
-WITH known AS (
-    UPDATE recommender_eventverdict
-    SET verdict = %b::smallint, reasons = reasons | %b::integer, revised_in = %b::bigint
-    WHERE shard = %b::smallint AND seq = ANY(%b::bigint[]) RETURNING seq
+WITH known AS MATERIALIZED (
+    SELECT id, seq, verdict FROM recommender_eventverdict
+    WHERE shard = %b::smallint AND seq = ANY(%b::bigint[]) FOR UPDATE
+), decided AS (
+    UPDATE recommender_eventverdict AS v
+    SET verdict = %b::smallint, reasons = v.reasons & ~%b::integer | %b::integer, revised_in = %b::bigint
+    FROM known WHERE v.id = known.id
 )
-SELECT coalesce(array_agg(seq), '{}') FROM known
+SELECT coalesce(array_agg(seq), '{}'), coalesce(array_agg(verdict), '{}') FROM known
 """
 
 Int64s = NDArray[np.int64]
+CONFIRMED = int(Reason.CONFIRMED)
+IN_NO_HISTORY = -1
 CHUNK = 10_000  # rows in one statement
 _COLUMNS = (
     *("ordinal", "step", "xid", "seq", "verdict", "score", "reasons", "evidence"),
@@ -184,16 +190,18 @@ def revise(*, shard: int, steps: Sequence[int], revised: Revised) -> None:
 
 
 def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
-    """Let the verdicts on decided events say so; the caller's transaction is the step's."""
+    """Let the verdicts on decided events say so, and the decisions what these said before; the caller's transaction
+    is the step's."""
     for decision in decided:
         is_release = decision.ruling == Decision.Ruling.RELEASE
         verdict = int(Verdict.ADMIT if is_release else Verdict.QUARANTINE)
-        reason = 0 if is_release else int(Reason.CONFIRMED)
-        (found,) = log.fetch(_DECIDE, [verdict, reason, step, shard, decision.seq])
-        if not is_release:
-            known = set(found)
-            at = zip(decision.xid, decision.seq, strict=True)
-            new = ordinals_at(shard=shard, positions=[Position(*each) for each in at if each[1] not in known])
+        reason = CONFIRMED if decision.ruling == Decision.Ruling.CONFIRM else 0
+        seqs, said = log.fetch(_DECIDE, [shard, decision.seq, verdict, CONFIRMED, reason, step])
+        before = dict(zip(seqs, said, strict=True))
+        at = zip(decision.xid, decision.seq, strict=True)
+        new = ordinals_at(shard=shard, positions=[Position(*each) for each in at if each[1] not in before])
+        before |= {position.seq: int(Verdict.ADMIT) for _, _, position in new}
+        if not is_release and new:
             rows = Rows()
             rows.add(
                 None,
@@ -206,6 +214,8 @@ def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
                 reasons=[reason] * len(new),
             )
             insert(shard=shard, rows=rows, revised_in=step)
+        said_before = [before.get(seq, IN_NO_HISTORY) for seq in decision.seq]
+        Decision.objects.filter(pk=decision.pk).update(before=said_before)
 
 
 def forget_since(*, shard: int, step: int) -> None:

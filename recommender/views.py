@@ -16,11 +16,24 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import apidocs as docs
-from recommender import errors, health, metrics, published, rates, selectors, services
+from recommender import (
+    errors,
+    excerpt,
+    health,
+    metrics,
+    published,
+    rates,
+    recommending,
+    selectors,
+    services,
+    trending,
+)
 from recommender.bodies import read_body
 from recommender.keys import Key
 from recommender.lean import ApiView, LeanView, bytes_response, json_response
+from recommender.outage import database
 from recommender.parsing import parse_events
+from recommender.recent import NOTHING, recent_of
 from recommender.serializers import ItemSerializer, parse_changes, parse_items
 from recommender.trending import Lists
 
@@ -84,6 +97,64 @@ class TrendingView(LeanView):
 @cache
 def _lists() -> Lists:
     return Lists(published.reader())
+
+
+class RecommendationsView(LeanView):
+    """A list for one actor."""
+
+    scope = "read"
+
+    @extend_schema(
+        operation_id="recommendations",
+        tags=["lists"],
+        parameters=docs.RECOMMENDATION_PARAMETERS,
+        responses={200: docs.RECOMMENDED} | docs.refusals(errors.Invalid, errors.NoView, *docs.OF_ANY),
+    )
+    def get(self, request: HttpRequest, key: Key) -> HttpResponse:
+        """Items for an actor, best first, without what it has seen. Scope `read`.
+
+        What it did a second ago counts at once. Who is unknown gets what is trending. Send the answer's
+        `recommendation`, and the `position` from 0 on, with clicks on its items.
+        """
+        rates.charge(key)
+        query = recommending.parse_query(request.META.get("QUERY_STRING", ""))
+        try:
+            with database():
+                recent = recent_of(query.actor)
+        except errors.Unavailable:  # a list without the actor's last clicks is better than none
+            recent = NOTHING
+        answer = _recommender().recommend(query, recent)
+        metrics.RECOMMENDATIONS.inc()
+        return json_response(answer)
+
+
+class SimilarView(LeanView):
+    """What goes with an item."""
+
+    scope = "read"
+
+    @extend_schema(
+        operation_id="similar",
+        tags=["lists"],
+        parameters=docs.SIMILAR_PARAMETERS,
+        responses={200: docs.SIMILAR} | docs.refusals(errors.Invalid, errors.NoView, *docs.OF_ANY),
+    )
+    def get(self, request: HttpRequest, key: Key, id: str) -> HttpResponse:
+        """Items that actors go on to from this one, strongest first. Scope `read`.
+
+        Empty where too few actors, or too new ones, went on from it. `margin.actors`: so many new accounts it would
+        take to put something in the place.
+        """
+        rates.charge(key)
+        listed = trending.parse_query(request.META.get("QUERY_STRING", ""))
+        answer = _recommender().similar(id, listed.limit, listed.exclude)
+        metrics.SIMILAR.inc()
+        return json_response(answer)
+
+
+@cache
+def _recommender() -> recommending.Recommender:
+    return recommending.Recommender(published.reader(), excerpt.make_reader())
 
 
 class ItemsView(LeanView):

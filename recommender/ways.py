@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Sum
 
 from recommender import history, learner, log, verdicts, watching
 from recommender.core.checkpoint import CheckpointCorrupt
@@ -28,9 +28,9 @@ BATCH = 5000  # rows written in one statement
 FIGURES = {
     "first_ordinal": "bigint",
     **dict.fromkeys(("n_admitted", "n_held", "n_quarantined", "n_released", "n_retracted"), "integer"),
-    **dict.fromkeys(("n_unjudged", "n_predicted", "n_hits"), "integer"),
+    **dict.fromkeys(("n_events", "n_unjudged", "n_predicted", "n_hits"), "integer"),
     **dict.fromkeys(("n_trusted", "n_trusted_hits", "n_canary", "n_canary_hits", "alarm"), "integer"),
-    "changed_ms": "bigint",
+    **dict.fromkeys(("changed_ms", "stream_ms"), "bigint"),
     "reciprocal_ranks": "float8",
 }
 _UPDATE_STEPS = f"""
@@ -90,10 +90,12 @@ class Way:
         pipeline, self.since = Pipeline(self.pipeline.config), 0
         for each in shared:
             try:
-                pipeline, self.since = Pipeline.from_bytes(bytes(each.data)), each.step
+                found = Pipeline.from_bytes(bytes(each.data))
             except CheckpointCorrupt:
                 continue
-            break
+            if found.config == pipeline.config:  # at step 0 every history begins, whatever its settings
+                pipeline, self.since = found, each.step
+                break
         try:
             refold(pipeline, self.shard, theirs, self.since, step, self._note)
         except LogIncomplete as error:
@@ -114,6 +116,11 @@ class Way:
 
         refold(self.pipeline, self.shard, [[1, None, self.exclusion_id]], self.at_step, to_step, note)
         self.at_step = to_step
+
+    def n_left(self, to_step: int) -> int:
+        """Events recorded since, up to a step."""
+        steps = Step.objects.filter(shard=self.shard, number__gt=self.at_step, number__lte=to_step)
+        return int(steps.aggregate(n=Sum("n_events", default=0))["n"])
 
     def recipe(self, at_step: int) -> history.Recipe:
         """The history after a switch made at a step."""

@@ -106,7 +106,7 @@ class Command(BaseCommand):
             choice,
             replace(configured(), secret=""),
             limit=options["limit"],
-            is_honest=not options["no_honest"],
+            is_honest=not (options["no_honest"] or options["pairs"]),
             n_processes=options["jobs"] or cores,
             say=lambda text: console.print(f"{time.monotonic() - began_at:6.0f} s  {text}", highlight=False),
         )
@@ -118,6 +118,13 @@ class Command(BaseCommand):
             took_s=time.monotonic() - began_at,
             cores=cores,
         )
+        if options["pairs"]:
+            _write_records(out, found)
+            self.stdout.write(beside := report.pairs(found, how=how))
+            if options["readme"]:
+                markers = (report.OPEN_PAIRS, report.CLOSE_PAIRS)
+                report.update_readme(settings.BASE_DIR / "docs" / "recommendations.md", beside, markers=markers)
+            return
         _write(out, found, table := report.render(found, how=how), summary := report.readme(found, how=how))
         self.stdout.write(summary)
         self.stdout.write(f"raw results in {out}; {time.monotonic() - began_at:.0f} s")
@@ -181,9 +188,15 @@ def _add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument("--jobs", type=int, help="Processes. Default: as many as there are cores.")
     parser.add_argument("--quick", action="store_true", help="Under a minute: a few attacks on a small town.")
     parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="Only the attacks on what stands beside an item, on a small town unless told otherwise.",
+    )
+    parser.add_argument(
         "--readme",
         action="store_true",
-        help="Write the summary into the README, all tables into docs/benchmark.md.",
+        help="Write the summary into the README, all tables into docs/benchmark.md; with --pairs its table into"
+        " docs/recommendations.md.",
     )
 
 
@@ -196,6 +209,9 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
     """What to run, on which logs. Raises ValueError for what there is not."""
     if options["quick"]:
         return suite.QUICK, options["log"] or [suite.SMALL]
+    if options["pairs"]:
+        chosen = replace(suite.PAIRS_ONLY, seeds=max(1, options["seeds"]), seed=options["seed"])
+        return chosen, options["log"] or [suite.SMALL]
     codes = _listed(options["attacks"]) if options["attacks"] else [*ATTACKS, *LOOK_ALIKES]
     for code in codes:
         attack(code)
@@ -221,14 +237,21 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
 def _write(out: Path, found: Sequence[suite.Found], table: str, summary: str) -> None:
     """Everything into the folder of raw results: a line a run by log, the other figures, both documents."""
     kept = {}
+    _write_records(out, found)
     for each in found:
-        lines = [orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) for record in each.records]
-        (out / f"{each.name}.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
-        kept[each.name] = {key: value for key, value in asdict(each).items() if key != "records"}
+        kept[each.name] = {key: value for key, value in asdict(each).items() if key not in ("records", "pairs")}
     option = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     (out / "summary.json").write_bytes(orjson.dumps(kept, option=option))
     (out / "benchmark.md").write_text(table)
     (out / "readme.md").write_text(summary)
+
+
+def _write_records(out: Path, found: Sequence[suite.Found]) -> None:
+    for each in found:
+        for name, records in ((each.name, each.records), (f"{each.name}-pairs", each.pairs)):
+            lines = [orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) for record in records]
+            if lines:
+                (out / f"{name}.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 def _as_given(arguments: Sequence[str]) -> str:

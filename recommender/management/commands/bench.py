@@ -16,21 +16,27 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from rich.console import Console
 
-from recommender.bench import drift, freshness, ingest, results, revert, rig, step, trending
+from recommender.bench import drift, freshness, ingest, recommendations, results, revert, rig, step, trending
 from recommender.client import Refused
 from recommender.management.server import key_of
 
-MEASURES = ("step", "ingest", "freshness", "trending")
+MEASURES = ("step", "ingest", "freshness", "trending", "recommendations")
 SLOW = ("drift", "revert")  # only where asked for: ten minutes of quality, not of this machine; two of a revert
 BUSY = 0.25  # load average of a core, before, past which figures are doubtful
 WIDTH = 110  # the table is not cut where there is no terminal, as in a log
-_ON_A_RIG = {"ingest": ingest.measure, "freshness": freshness.measure, "trending": trending.measure}
+_ON_A_RIG = {
+    "ingest": ingest.measure,
+    "freshness": freshness.measure,
+    "trending": trending.measure,
+    "recommendations": recommendations.measure,
+}
+_SETTINGS = {"freshness": freshness.SETTINGS, "recommendations": recommendations.SETTINGS}  # on a rig of their own
 
 
 class Command(BaseCommand):
     requires_system_checks = ()  # brings its own servers
     help = (
-        "Measure step, ingest, freshness and trending reads on this machine. Starts a Groundswell of its own on a"
+        "Measure step, ingest, freshness, and reads of lists on this machine. Starts a Groundswell of its own on a"
         " free port with a database of its own, and removes both; nothing of a running one is touched."
     )
 
@@ -100,26 +106,28 @@ class Command(BaseCommand):
             if options["url"]:
                 raise CommandError("revert changes a model's history: it is measured without --url only.")
             tell("measuring revert")
-            with rig.start(seed=seed) as server:
+            with rig.start(seed=seed) as own:
                 context |= _database()
-                yield from revert.measure(server, n_events=options["events"])
+                yield from revert.measure(own, n_events=options["events"])
         on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
         if not on_a_rig:
             return
         tell("starting Groundswell")
         with contextlib.ExitStack() as stack:
+            server: rig.Rig | None = None
             if options["url"]:
                 server = rig.Rig(options["url"].rstrip("/"), options["key"], has_database=False, seed=seed)
-            else:
-                server = stack.enter_context(rig.start(seed=seed))
-                context |= _database() | {"fsync_ms": results.fsync_ms(Path(tempfile.gettempdir()))}
             for name in on_a_rig:
                 tell(f"measuring {name}")
-                if name == "freshness" and not options["url"]:
-                    with rig.start(seed=seed, **freshness.SETTINGS) as open_server:
-                        yield from freshness.measure(open_server, seconds=seconds)
-                else:
-                    yield from _ON_A_RIG[name](server, seconds=seconds)
+                if name in _SETTINGS and not options["url"]:
+                    with rig.start(seed=seed, **_SETTINGS[name]) as open_server:
+                        context |= _database()
+                        yield from _ON_A_RIG[name](open_server, seconds=seconds)
+                    continue
+                if server is None:
+                    server = stack.enter_context(rig.start(seed=seed))
+                    context |= _database() | {"fsync_ms": results.fsync_ms(Path(tempfile.gettempdir()))}
+                yield from _ON_A_RIG[name](server, seconds=seconds)
 
 
 def _check_is_here(url: str) -> None:

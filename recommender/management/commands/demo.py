@@ -1,5 +1,6 @@
 """`manage.py demo`: keeps an invented news site running against a server, for a first look at what it does."""
 
+import os
 import secrets
 import threading
 import time
@@ -7,38 +8,71 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from recommender import published
 from recommender.client import Client, Refused, Stopped
+from recommender.demo.botnet import Botnet
 from recommender.demo.feed import Feed
+from recommender.demo.followers import Followers
 from recommender.demo.newsroom import Newsroom
+from recommender.demo.programme import Programme
+from recommender.demo.stage import Stage
+from recommender.loopback import NotHere, require_loopback
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
+
+MAX_PACE = 10.0
+READ_KEY_VARIABLE = "GROUNDSWELL_READ_KEY"
 
 
 class Command(BaseCommand):
     requires_system_checks = ()  # talks to a server over HTTP only
-    help = "Send a live stream of an invented news site, with a story that breaks two minutes after the start."
+    help = (
+        "Send a live stream of an invented news site: a story breaks two minutes after the start, a botnet attacks"
+        " two minutes later, and both come again. A server that is not on this machine is not attacked."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_server_arguments(parser)
         parser.add_argument("--items-key", help="Describes the items, where --key may not.")
+        parser.add_argument(
+            "--read-key",
+            default=os.environ.get(READ_KEY_VARIABLE),
+            help=f"Has some readers follow recommendations. Default: ${READ_KEY_VARIABLE}.",
+        )
         parser.add_argument("--rate", type=float, default=40.0, help="Events a second on an average hour (40).")
         parser.add_argument(
             "--seed", type=int, help="The same seed invents the same people and news. Default: new ones."
         )
+        parser.add_argument(
+            "--pace", type=float, default=1.0, help="How many times as soon stories break and the botnet attacks (1)."
+        )
+        parser.add_argument("--no-attack", action="store_true", help="Honest readers only.")
         parser.add_argument("--for-s", type=float, help="Stop after so many seconds. Default: when told to.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 < options["rate"] <= 2000:
             raise CommandError("--rate must be above 0 and at most 2000; for a load test use `manage.py bench`.")
-        seed = options["seed"] if options["seed"] is not None else secrets.randbits(24)
+        if not 0 < options["pace"] <= MAX_PACE:
+            raise CommandError(f"--pace must be above 0 and at most {MAX_PACE:g}.")
         stop = threading.Event()
         key = key_of(options)
         try:
             client = Client(options["url"], key=key, stop=stop, on_wait=self._note_wait)
             items = Client(options["url"], key=options["items_key"] or key, stop=stop, on_wait=self._note_wait)
+            reading = Client(options["url"], key=options["read_key"], stop=stop, on_wait=self._note_wait)
         except ValueError as error:
             raise CommandError(str(error)) from None
-        newsroom = Newsroom(seed=abs(seed), started_at=time.time(), rate=options["rate"])
-        feed = Feed(newsroom, client, items=items, stop=stop, say=self._say)
+        seed = abs(options["seed"]) if options["seed"] is not None else secrets.randbits(24)
+        programme = self._programme(seed, options)
+        stage = Stage(programme, published.connect())
+        feed = Feed(
+            programme,
+            client,
+            items=items,
+            followers=Followers(reading, seed=seed) if options["read_key"] else None,
+            stop=stop,
+            say=self._say,
+            between=stage.attend,
+        )
         with stop_on_signals(stop):
             self._say(time.time(), f"a news site opens: about {options['rate']:g} events a second, seed {seed}")
             try:
@@ -50,8 +84,20 @@ class Command(BaseCommand):
             finally:
                 client.close()
                 items.close()
+                reading.close()
         done = feed.receipt
         self._say(time.time(), f"closed after {done.n_answered:,} events, {client.n_retries:,} batches sent again")
+
+    def _programme(self, seed: int, options: dict[str, Any]) -> Programme:
+        now, pace = time.time(), options["pace"]
+        newsroom = Newsroom(seed=seed, started_at=now, rate=options["rate"], pace=pace)
+        try:
+            require_loopback(options["url"])
+        except NotHere:
+            return Programme(newsroom)
+        if options["no_attack"]:
+            return Programme(newsroom)
+        return Programme(newsroom, Botnet(seed=seed, started_at=now, run=newsroom.run, pace=pace))
 
     def _say(self, at: float, text: str) -> None:
         self.stdout.write(f"{time.strftime('%H:%M', time.localtime(at))} {text}")

@@ -44,7 +44,11 @@ class Command(BaseCommand):
             kinds = ", ".join(sorted(log.unknown_kinds))
             self.stderr.write(f"Kinds unknown here were taken for clicks: {kinds}.")
         table = Table("ranking", "HR@20", "MRR@20")
-        names = {"trending": "trending, learned online", "daily": "yesterday's most read, refreshed daily"}
+        names = {
+            "personalised": "for each actor, learned online",
+            "trending": "trending, learned online",
+            "daily": "yesterday's most read, refreshed daily",
+        }
         for name, title in names.items():
             table.add_row(title, f"{summary['hr20'][name]:.3f}", f"{summary['mrr20'][name]:.3f}")
         console.print(table)
@@ -53,9 +57,15 @@ class Command(BaseCommand):
 
 
 def _unkeyed(*, is_screened: bool) -> Config:
-    """The configured Pipeline with unkeyed hashes, so that a replay's digest is the same on every machine."""
+    """The configured Pipeline with unkeyed hashes, so that a replay's digest is the same on every machine; every
+    actor's own list is asked."""
     config = configured()
-    return replaced(config, secret="", screen=replaced(config.screen, is_on=config.screen.is_on and is_screened))
+    return replaced(
+        config,
+        secret="",
+        personal_share=1.0,
+        screen=replaced(config.screen, is_on=config.screen.is_on and is_screened),
+    )
 
 
 def _read_actors(path: Path | None) -> frozenset[str]:

@@ -1,0 +1,45 @@
+"""Jobs: what folds the log again in the background (reverts, erasures) has a row that says how far it is.
+
+begin ──> progress: told of events as they are folded ──> finish, in the transaction of what the job changes
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from recommender.models import Job
+
+UNFINISHED = [Job.State.QUEUED, Job.State.RUNNING]
+FEW_EVENTS = 5000  # left to fold while the learner waits
+PROGRESS_EVERY_S = 1.0
+
+
+def begin(job: Job, n_total: int) -> Callable[[int], None]:
+    """Say that it runs, and how many events there are to fold. What it returns is told of events folded since, and
+    tells the row at most once in PROGRESS_EVERY_S."""
+    _update(job, state=Job.State.RUNNING, heartbeat_at=Now(), n_done=0, n_total=n_total)
+    n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
+
+    def say(n_events: int) -> None:
+        nonlocal n_new, due_at
+        n_new += n_events
+        if time.monotonic() >= due_at:
+            _update(job, n_done=F("n_done") + n_new, heartbeat_at=Now())
+            n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
+
+    return say
+
+
+def finish(job: Job, state: str, *, outcome: dict[str, Any] | None = None, error: str = "", **more: Any) -> None:
+    """Say how it ended."""
+    done = {"n_done": F("n_total")} if state == Job.State.DONE else {}
+    _update(
+        job, state=state, outcome=outcome or {}, error=error, finished_at=Now(), heartbeat_at=Now(), **done, **more
+    )
+
+
+def _update(job: Job, **values: Any) -> None:
+    type(job).objects.filter(pk=job.pk).update(**values)

@@ -1,0 +1,95 @@
+"""What the commands of the batch cycle have in common: files read, progress shown, tables and pictures written."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.core.management.base import CommandError, CommandParser
+from django.utils.dateparse import parse_date, parse_datetime
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from recommender.batch import variants
+from recommender.core.logfile import LogFileError
+from recommender.core.pipeline import Config
+from recommender.learner import configured
+
+WIDTH = 150
+
+
+def add_file_arguments(parser: CommandParser) -> None:
+    """A log, and what of it."""
+    parser.add_argument("file", type=Path, nargs="+", help="Parquet or CSV, or folders of them; rows in any order.")
+    parser.add_argument("--limit", type=int, help="Rows of each file read at most.")
+    parser.add_argument("--out", type=Path, help="Folder for the table as JSON and the pictures.")
+    parser.add_argument("--no-screen", action="store_true", help="Admit every event.")
+
+
+def config_of(options: dict[str, Any]) -> Config:
+    """As the settings are, with hashes of no secret, so that every machine finds the same; every actor's own list is
+    asked."""
+    config = configured()
+    is_on = config.screen.is_on and not options["no_screen"]
+    return replace(config, secret="", personal_share=1.0, screen=replace(config.screen, is_on=is_on))
+
+
+def setting(text: str) -> tuple[str, list[str]]:
+    """An argument SETTING=VALUE,VALUE."""
+    try:
+        return variants.parse(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def moment(text: str) -> datetime:
+    """An argument that is a day or a time, in UTC where it does not say."""
+    try:
+        day = parse_date(text)
+        found = datetime(day.year, day.month, day.day) if day else parse_datetime(text)  # noqa: DTZ001 - below
+    except ValueError:
+        found = None
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is no time (2026-01-31 or 2026-01-31T12:00Z)")
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@contextmanager
+def progress_told() -> Iterator[Callable[[str, int], None]]:
+    """Takes a stage and how many rows it took on."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, Any] = {}
+
+        def say(stage: str, n: int) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=None)
+            progress.advance(bars[stage], n)
+
+        yield say
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """What cannot be read, or makes no sense, ends the command with its message."""
+    try:
+        yield
+    except (LogFileError, ValueError, OSError) as error:
+        raise CommandError(str(error)) from error
+
+
+def show(stdout: Any, table: Any) -> None:
+    """A table, as wide as it needs."""
+    Console(file=stdout, highlight=False, width=WIDTH).print(table)
+
+
+def write_json(folder: Path, name: str, found: dict[str, Any]) -> Path:
+    """A result beside its pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    return path

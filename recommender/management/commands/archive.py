@@ -1,0 +1,38 @@
+"""`manage.py archive`: what leaves retention to Parquet, and then out of the database."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from recommender.batch import archive
+from recommender.management.batch import moment
+
+
+class Command(BaseCommand):
+    help = "Write the log's partitions that leave retention to ARCHIVE_DIR, and drop those that are safe there."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--before",
+            type=moment,
+            help="Days before this one instead, 2026-01-31; the model can be folded from the steps after it only.",
+        )
+        parser.add_argument("--keep", action="store_true", help="Write, and drop nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.ARCHIVE_DIR:
+            raise CommandError("ARCHIVE_DIR says where archives go, and is not set.")
+        oldest = options["before"] or datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
+        try:
+            done = archive.leave(oldest.date(), is_drop=not options["keep"])
+        except (OSError, archive.ArchiveDiffers) as error:
+            raise CommandError(f"nothing more was dropped: {error}") from error
+        for each in done:
+            fate = "dropped" if each.is_dropped else "stays in the database"
+            self.stdout.write(
+                f"{each.path}: {each.n_rows:,} events, {each.n_bytes / 2**20:,.1f} MiB; partition {fate}"
+            )
+        if not done:
+            self.stdout.write(f"no partition is older than {oldest:%F}")

@@ -1,0 +1,42 @@
+"""`manage.py compare FILE`: daily batch, hourly batch and online learning on one log, side by side."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from recommender.batch import compare, pictures, reading
+from recommender.management.batch import (
+    add_file_arguments,
+    config_of,
+    progress_told,
+    refusals_told,
+    show,
+    write_json,
+)
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()  # needs no server and no view
+    help = (
+        "How often daily batch, hourly batch and online learning are right on a log, and how soon a story is listed."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_file_arguments(parser)
+        parser.add_argument("--stories", type=int, default=20, help="Largest stories followed (20).")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with refusals_told(), progress_told() as say:
+            files = reading.files(options["file"], limit=options["limit"])
+            with reading.journal_of(files, say=say) as journal:
+                found = compare.compare(
+                    journal,
+                    config_of(options),
+                    largest=options["stories"],
+                    on_progress=lambda n: say("compare", n),
+                )
+            if out := options["out"]:
+                write_json(out, "compare.json", found.as_json())
+                pictures.draw_story(found, out / "story.png")
+                pictures.draw_hours(found, out / "hours.png")
+        show(self.stdout, found.table())
