@@ -1,11 +1,18 @@
-"""The people's side in the console: findings, decisions and messages, to be read."""
+"""The people's side in the console: findings, decisions and messages, to be read; accounts and their roles."""
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelectWidget
 
+from monitoring import roles
 from monitoring.models import Finding, Notification, Review
 
 
@@ -42,3 +49,52 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_display = ["created_at", "channel", "kind", "title", "state", "attempts", "last_error"]
     list_filter = ["state", "channel", "kind"]
     search_fields = ["title"]
+
+
+class AccountForm(UserChangeForm):
+    role = forms.ChoiceField(
+        choices=[("", "none"), *((role, role) for role in roles.CODENAMES)],
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text="A viewer sees, a reviewer also releases and confirms, an operator also freezes and reverts.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["role"].initial = self.role_before = roles.role_of(self.instance)
+
+
+# Roles are groups, made and filled by the code; nobody edits them here.
+admin.site.unregister(Group)
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin, ModelAdmin):
+    """Accounts: made, given a role, deactivated. For superusers, whom `manage.py createsuperuser` makes."""
+
+    form, add_form, change_password_form = AccountForm, UserCreationForm, AdminPasswordChangeForm
+    list_display = ["username", "role", "is_active", "last_login"]
+    list_filter = ["is_active"]
+    search_fields = ["username", "email"]
+    fieldsets = [
+        (None, {"fields": ["username", "password", "email", "role", "is_active"]}),
+        ("So far", {"fields": ["is_superuser", "last_login", "date_joined"]}),
+    ]
+    readonly_fields = ["is_superuser", "last_login", "date_joined"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Decisions name who made them: an account is deactivated."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    def role(self, account: User) -> str:
+        return roles.role_of(account) or "none"
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        role = form.cleaned_data.get("role", "")
+        if change and role != form.role_before and not obj.is_superuser:
+            roles.assign(username=obj.username, role=role, by=request.user)

@@ -20,8 +20,7 @@ and each window is written in one of its own: one that had written and stays ope
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -29,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Min
 from django.db.models.functions import Greatest, Least, Now
 from django.utils import timezone
@@ -37,7 +36,7 @@ from django.utils import timezone
 from monitoring import figures
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem
 from monitoring.wording import NO_FINDING
-from recommender import log
+from recommender import locks, log
 from recommender.log import Position
 from recommender.models import EventVerdict, Learner, Step
 
@@ -93,7 +92,7 @@ def gather() -> int:
     """Bring findings up to date with the verdicts, for about RUN_S at most. Returns how many verdicts were new;
     0 where another process is at it."""
     n_rows, ends_at = 0, time.monotonic() + RUN_S
-    with _alone() as is_ours:
+    with locks.hold(0, lock_class=_LOCK_CLASS) as is_ours:
         if not is_ours:
             return 0
         for shard in Learner.objects.order_by("shard").values_list("shard", flat=True):
@@ -214,17 +213,3 @@ def _add(shard: int, window: Window) -> None:
         is_stale=True,
         updated_at=Now(),
     )
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    """Whether nobody else gathers, for the time of the block. Takes no transaction id."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, 0)", [_LOCK_CLASS])
-        (is_ours,) = cursor.fetchone()
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, 0)", [_LOCK_CLASS])

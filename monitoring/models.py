@@ -12,7 +12,11 @@ it has positions in the log, and who acted there is looked up when somebody asks
 """
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
+
+from monitoring.words import Words
 
 
 class Review(models.Model):
@@ -27,9 +31,11 @@ class Review(models.Model):
         ERASE = "erase"
         PROMOTE = "promote"
         PIN = "pin"
+        HIDE = "hide"
         NOTE = "note"
         ALARM = "alarm"
         SETTINGS = "settings"
+        UNDO = "undo"
 
     id = models.BigIntegerField(primary_key=True)
     at = models.DateTimeField(help_text="By the database's clock.")
@@ -62,6 +68,28 @@ class Review(models.Model):
 
     def __str__(self):
         return f"{self.id}: {self.action} by {self.by}, {self.at:%F %T}"
+
+
+class ChainCheck(models.Model):
+    """The chain, or what was new of it, compared from end to end. Written by `monitoring.checking`."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    by = models.CharField(max_length=200)
+    after_id = models.BigIntegerField(help_text="Rows up to here were taken to be as an earlier check found them.")
+    head_id = models.BigIntegerField(help_text="The last row looked at, and its hash.")
+    head_hash = models.CharField(max_length=64)
+    n_rows = models.BigIntegerField(help_text="Looked at.")
+    n_problems = models.BigIntegerField()
+    problems = models.JSONField(default=list, help_text="The first of them: [row, what is wrong].")
+    took_ms = models.FloatField()
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ()
+
+    def __str__(self):
+        found = f"{self.n_problems} problems" if self.n_problems else "intact"
+        return f"rows {self.after_id + 1} to {self.head_id}: {found}"
 
 
 class Notification(models.Model):
@@ -154,6 +182,9 @@ class Finding(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     decided_at = models.DateTimeField(null=True)
+    words = models.GeneratedField(
+        expression=Words("title", "item"), output_field=SearchVectorField(), db_persist=True, editable=False
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -165,6 +196,10 @@ class Finding(models.Model):
             models.Index(fields=["state", "-id"], name="finding_by_state"),
             models.Index(fields=["last_ms"], name="finding_by_time"),
             models.Index(fields=["id"], condition=models.Q(is_stale=True), name="finding_stale"),
+            models.Index(
+                fields=["-exposure", "-id"], condition=models.Q(state="open"), name="finding_open_by_exposure"
+            ),
+            GinIndex(fields=["words"], name="finding_words"),
         ]
 
     def __str__(self):

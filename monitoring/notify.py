@@ -17,8 +17,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,12 +25,13 @@ from typing import Any, NamedTuple
 import orjson
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from monitoring import reviews, webhook
 from monitoring.chain import storable
 from monitoring.models import Notification, Review
+from recommender import locks
 from recommender.outage import Pause
 
 URGENT_KINDS = frozenset({"freeze"})
@@ -129,7 +129,7 @@ def deliver() -> Delivered:
         if rests[channel].is_on:
             continue
         started = time.monotonic()
-        with _alone(channel) as is_ours:
+        with locks.hold(CHANNELS.index(channel), lock_class=_LOCK_CLASS) as is_ours:
             if is_ours:
                 done = _deliver_webhook() if channel == Notification.Channel.WEBHOOK else _deliver_email()
                 n_sent, n_failed = n_sent + done.n_sent, n_failed + done.n_failed
@@ -233,21 +233,6 @@ def _line(row: Notification) -> str:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return " ".join(text.split())[:300]
-
-
-@contextmanager
-def _alone(channel: str) -> Iterator[bool]:
-    """Whether nobody else delivers to this channel, for the time of the block. Takes no transaction id."""
-    key = [_LOCK_CLASS, CHANNELS.index(channel)]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
-        (is_ours,) = cursor.fetchone()
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
 
 
 # -- keep house ---------------------------------------------------------------------------------------------------

@@ -29,11 +29,12 @@ from recommender import control, log
 from recommender.core import decisions
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import Position
-from recommender.models import Checkpoint, EventVerdict, FrozenScope, Learner, Revert
+from recommender.models import Checkpoint, EventVerdict, FrozenScope, Learner, Revert, Trial
 
 MAX_EXCLUDED = 100_000  # actors, those of findings included
 MAX_NAMED = 1_000  # networks, items, findings in one request
 NAMED_IN_REVIEW = 50  # findings of an exclusion
+MAX_ENTRIES = 200  # of the history, named in the review of a decision
 CLOSED_AT_ONCE = 20
 Action = Review.Action
 
@@ -88,9 +89,10 @@ def thaw(*, by: By, note: str, scope: str = "") -> Review:
     else:
         control.thaw()
     frozen_s = int((datetime.now(UTC) - frozen_at).total_seconds()) if frozen_at else 0
-    review = reviews.record(
-        by=by, action=Action.THAW, note=note, subject={"frozen_s": frozen_s}, scope=scope, before=before
-    )
+    subject: dict[str, Any] = {"frozen_s": frozen_s}
+    if not scope and (n_settled := policy.settle(state=Finding.State.RELEASED)):
+        subject["alarms_settled"] = n_settled
+    review = reviews.record(by=by, action=Action.THAW, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"
     notify.notify(kind="thaw", title=f"{what} goes on, by {review.by}.", review=review)
     return review
@@ -116,17 +118,30 @@ def set_pinned(*, by: By, note: str, checkpoint_id: int, is_pinned: bool) -> Che
 
 
 def release(
-    *, by: By, note: str, finding_id: int | None = None, positions: Sequence[Position] = (), since_ms: int = 0
+    *,
+    by: By,
+    note: str,
+    finding_id: int | None = None,
+    positions: Sequence[Position] = (),
+    since_ms: int = 0,
+    together: str = "",
 ) -> int:
-    """Let a finding's events, or those at positions, count at their own times. Returns how many; see `_decide`."""
-    return _decide(Finding.State.RELEASED, by, note, finding_id, positions, since_ms)
+    """Let a finding's events, or those at positions, count at their own times. `together`: a word that decisions made
+    by one form share. Returns how many; see `_decide`."""
+    return _decide(Finding.State.RELEASED, by, note, finding_id, positions, since_ms, together)
 
 
 def confirm(
-    *, by: By, note: str, finding_id: int | None = None, positions: Sequence[Position] = (), since_ms: int = 0
+    *,
+    by: By,
+    note: str,
+    finding_id: int | None = None,
+    positions: Sequence[Position] = (),
+    since_ms: int = 0,
+    together: str = "",
 ) -> int:
-    """Let them count no more: they are manipulation. Returns how many; see `_decide`."""
-    return _decide(Finding.State.CONFIRMED, by, note, finding_id, positions, since_ms)
+    """Let them count no more: they are manipulation. Returns how many; see `release` and `_decide`."""
+    return _decide(Finding.State.CONFIRMED, by, note, finding_id, positions, since_ms, together)
 
 
 def _decide(
@@ -136,9 +151,11 @@ def _decide(
     finding_id: int | None,
     positions: Sequence[Position],
     since_ms: int,
+    together: str,
 ) -> int:
     """1. Lock the finding; refuse where it is decided so, or changed since it was looked at. 2. Decide on its events.
-    3. Record. The finding gets no new events meanwhile. Raises NotFound, Conflict, Invalid."""
+    3. Record, with what `monitoring.undoing` needs. The finding gets no new events meanwhile. Raises NotFound,
+    Conflict, Invalid."""
     is_release = state == Finding.State.RELEASED
     seen = get_finding(finding_id).state if finding_id is not None else ""
     with transaction.atomic():
@@ -147,13 +164,19 @@ def _decide(
             finding = _lock(finding_id, seen, state)
             positions = [Position(*each) for each in finding.events.order_by("id").values_list("xid", "seq")]
             since_ms = finding.first_ms
-            subject["finding"] = finding.pk
-        decide = control.release if is_release else control.confirm
+            subject |= {"finding": finding.pk, "was": seen}
+        if together:
+            subject["together"] = together[:64]
+        ruling = decisions.Ruling.RELEASE if is_release else decisions.Ruling.CONFIRM
         is_alarm = finding_id is not None and finding.kind == Finding.Kind.DRIFT  # without events: settled, no more
-        n_events = 0
+        n_events, entries = 0, []
         for start in range(0, 0 if is_alarm else len(positions) or 1, control.MAX_DECIDED):
             part = positions[start : start + control.MAX_DECIDED]
-            n_events += decide(positions=part, since_ms=since_ms)
+            decided = control.decide(ruling=ruling, positions=part, since_ms=since_ms)
+            n_events += decided.n_events
+            entries += decided.entries
+        if len(entries) <= MAX_ENTRIES:
+            subject["entries"] = entries
         review = reviews.record(
             by=by,
             action=Action.RELEASE if is_release else Action.CONFIRM,
@@ -195,34 +218,80 @@ def revert(
     """Have a way back, or its preview, worked out; `exclude` goes with its mode. Raises NotFound, Invalid,
     Conflict."""
     exclusion = _exclusion(exclude) if exclude else None  # reads the log, so before the transaction
-    with transaction.atomic():
-        before = state_digest()
-        asked = control.ask_for_revert(
-            checkpoint_id=checkpoint_id, mode=mode, exclusion=exclusion, is_preview=is_preview
-        )
-        subject: dict[str, Any] = {
-            "revert": asked.pk,
-            "checkpoint": checkpoint_id,
-            "mode": mode,
-            "preview": is_preview,
-            "state": str(Revert.State.QUEUED),
+    return ask(
+        by=by,
+        note=note,
+        checkpoint_id=checkpoint_id,
+        mode=mode,
+        exclusion=exclusion,
+        findings=exclude.findings if exclude else (),
+        is_preview=is_preview,
+    )
+
+
+@transaction.atomic
+def ask(
+    *,
+    by: By,
+    note: str,
+    checkpoint_id: int,
+    mode: str,
+    exclusion: decisions.Exclusion | None,
+    is_preview: bool,
+    findings: Sequence[int] = (),
+    **more: Any,
+) -> Revert:
+    """The same where what is left out is known by its keys; `findings` that it comes from, and `more`, are named in
+    the review. Raises NotFound, Invalid, Conflict."""
+    before = state_digest()
+    asked = control.ask_for_revert(checkpoint_id=checkpoint_id, mode=mode, exclusion=exclusion, is_preview=is_preview)
+    subject: dict[str, Any] = {
+        "revert": asked.pk,
+        "checkpoint": checkpoint_id,
+        "mode": mode,
+        "preview": is_preview,
+        "state": str(Revert.State.QUEUED),
+        **more,
+    }
+    if exclusion:
+        subject |= {
+            "exclusion": asked.exclusion_id,
+            "excluded": {
+                "actors": len(exclusion.actors),
+                "networks": len(exclusion.prefixes),
+                "items": len(exclusion.windows),
+                "findings": [*findings[:NAMED_IN_REVIEW]],
+            },
         }
-        if exclude and exclusion:
-            subject |= {
-                "exclusion": asked.exclusion_id,
-                "excluded": {
-                    "actors": len(exclusion.actors),
-                    "networks": len(exclusion.prefixes),
-                    "items": len(exclusion.windows),
-                    "findings": [*exclude.findings[:NAMED_IN_REVIEW]],
-                },
-            }
-        review = reviews.record(by=by, action=Action.REVERT, note=note, subject=subject, before=before)
-        if not is_preview:
-            AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
-            title = f"{review.by} goes back to checkpoint {checkpoint_id} ({mode})."
-            notify.notify(kind="revert", title=title, review=review)
+    review = reviews.record(by=by, action=Action.REVERT, note=note, subject=subject, before=before)
+    if not is_preview:
+        AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
+        title = f"{review.by} goes back to checkpoint {checkpoint_id} ({mode})."
+        notify.notify(kind="revert", title=title, review=review)
     return asked
+
+
+@transaction.atomic
+def promote(*, by: By, note: str, trial_id: int) -> Review:
+    """Let the learners go on from the winner of a trial. It takes its time, as a revert does, and `close_reverts`
+    writes the outcome. Way back: a revert to what they went on from before, which is pinned. Raises NotFound,
+    Conflict, Invalid."""
+    before = state_digest()
+    left = list(Learner.objects.order_by("shard").values_list("checkpoint_id", flat=True))
+    trial, asked = control.ask_for_promotion(trial_id=trial_id)
+    subject = {
+        "trial": trial.pk,
+        "winner": trial.winner,
+        "revert": asked.pk,
+        "checkpoints": trial.checkpoints,
+        "from": left,
+        "reason": trial.report.get("reason", ""),
+        "state": str(Revert.State.QUEUED),
+    }
+    review = reviews.record(by=by, action=Action.PROMOTE, note=note, subject=subject, before=before)
+    AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
+    notify.notify(kind="promote", title=f"{review.by} promotes {trial.winner} (trial {trial.pk}).", review=review)
+    return review
 
 
 def close_reverts() -> int:
@@ -259,17 +328,25 @@ def _close(number: int) -> bool:
         }
     else:
         subject["error"] = revert.error[:500].replace("\0", "")
+    trial = Trial.objects.filter(revert=revert).first()
+    if trial is not None:
+        subject |= {"trial": trial.pk, "winner": trial.winner}
+        if not is_done:  # its states are there still, and it can be tried again
+            is_outdone = Trial.objects.filter(state=Trial.State.WAITING).exists()
+            state = Trial.State.SUPERSEDED if is_outdone else Trial.State.WAITING
+            Trial.objects.filter(pk=trial.pk).update(state=state, revert=None)
     review = reviews.record(
         by=_still_there(asked.by),
-        action=Action.REVERT,
+        action=Action.PROMOTE if trial is not None else Action.REVERT,
         note=asked.note,
         subject=subject,
         before=asked.before_digest,
         after=_one(outcome.get("digests", [])),
     )
     AskedRevert.objects.filter(pk=number).update(closed_in=review.pk)
-    title = f"Revert {revert.pk} ({revert.mode}) is {revert.state}."
-    notify.notify(kind="revert", title=title, facts=subject, review=review, is_urgent=not is_done)
+    what = f"Revert {revert.pk} ({revert.mode})" if trial is None else f"The promotion of {trial.winner}"
+    title = f"{what} is {revert.state}."
+    notify.notify(kind=str(review.action), title=title, facts=subject, review=review, is_urgent=not is_done)
     return True
 
 

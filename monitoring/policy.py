@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, Sum
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from monitoring import notify, reviews, suspects
@@ -43,6 +44,7 @@ from recommender.models import Checkpoint, Learner, Step, Watched
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 HOUR_MS = 3_600_000
+WHOLE_LIST = 10.0  # exposure of an alarm: every place of a list of ten
 MAX_SUSPECTED = 0.5  # of the events since a checkpoint, that are taken out without a person
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,8 @@ def after_step(learner: Learner, step: Step, result: StepResult, watched: Watche
     """Look at a step, in its transaction. Returns whether the shard is frozen now.
 
     1. Where there is neither an alarm nor a row of figures: nothing. 2. Decide. 3. Write alarms that were not raised
-    within ALARM_EVERY_S. 4. Freeze the shard, with what is written about it. Locks nothing but the audit's chain.
+    within ALARM_EVERY_S, with a finding. 4. Freeze the shard, with what is written about it. Locks the finding of an
+    alarm that goes on, and the audit's chain.
     """
     if watched is None and not result.alarm.level:
         return False
@@ -83,10 +86,10 @@ def after_step(learner: Learner, step: Step, result: StepResult, watched: Watche
     action = decide(signals, state, rules(), normal)
     if watched and figures:
         normal.add(step.stream_ms, figures)
+    if step.alarm == Level.STOP:
+        _find(step, action)  # before the chain's lock: whoever decides on the finding takes them in this order
     for alarm in action.alarms:
         _raise(alarm, step)
-    if step.alarm == Level.STOP:
-        _find(step, action)
     if action.freeze_s:
         _freeze(learner, step, action)
     return bool(action.freeze_s)
@@ -204,12 +207,25 @@ def _raise(alarm: Alarmed, step: Step) -> None:
     notify.notify(kind="alarm", title=alarm.text, facts=subject, review=review, is_urgent=alarm.is_urgent)
 
 
+def settle(*, state: str, shard: int | None = None) -> int:
+    """Close the open findings on alarms, in the caller's transaction. Returns how many there were."""
+    rows = Finding.objects.filter(kind=Finding.Kind.DRIFT, state=Finding.State.OPEN)
+    if shard is not None:
+        rows = rows.filter(shard=shard)
+    return rows.update(state=state, decided_at=timezone.now(), updated_at=timezone.now())
+
+
 def _find(step: Step, action: Action) -> None:
-    """A finding, for a person to settle; they were told by the alarm or the freeze."""
+    """A finding, for a person to settle; they were told by the alarm or the freeze. As long as one of the shard is
+    open, what follows is the same alarm: it stops again with every step until somebody does something."""
+    going_on = Finding.objects.filter(kind=Finding.Kind.DRIFT, state=Finding.State.OPEN, shard=step.shard)
+    if going_on.update(last_ms=Greatest("last_ms", step.stream_ms), updated_at=timezone.now()):
+        return
     Finding.objects.create(
         kind=Finding.Kind.DRIFT,
         severity=Finding.Severity.HIGH,
         title=action.reason[:500],
+        exposure=WHOLE_LIST,
         shard=step.shard,
         first_ms=min(step.changed_ms or step.stream_ms, step.stream_ms),
         last_ms=step.stream_ms,
@@ -298,6 +314,8 @@ def _thaw(freeze: AutoFreeze, reason: str) -> None:
             return  # a person was first
         control.thaw(shard=freeze.shard)
         _end(freeze, AutoFreeze.Ended.POLICY)
+        if learner.n_reverts != freeze.n_reverts:  # repaired; of one that only ran out a person has yet to judge
+            settle(state=str(Finding.State.EXPIRED), shard=freeze.shard)
         lasted_s = (freeze.ended_at - freeze.frozen_at).total_seconds()
         subject = {"freeze": freeze.pk, "step": learner.step, "lasted_s": round(lasted_s, 1)}
         review = reviews.record(

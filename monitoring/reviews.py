@@ -147,11 +147,14 @@ def list_reviews(
 
 
 @contextmanager
-def stream(*, batch: int = 1000) -> Iterator[Iterator[Entry]]:
-    """Every row, oldest first, as of now; `batch` of them in memory. For the time of the block."""
+def stream(*, batch: int = 1000, after_id: int = 0, limit: int | None = None) -> Iterator[Iterator[Entry]]:
+    """Every row, or `limit` of those after one, oldest first, as of now; `batch` of them in memory. For the time of
+    the block."""
     with transaction.atomic():  # a cursor of the server's, which without a transaction would first copy everything
         rows = Review.objects.order_by("id", "hash").values_list(*_FIELDS)
-        yield (Entry(*row) for row in rows.iterator(chunk_size=batch))
+        if after_id:
+            rows = rows.filter(id__gt=after_id)
+        yield (Entry(*row) for row in rows[:limit].iterator(chunk_size=batch))
 
 
 # -- prove --------------------------------------------------------------------------------------------------------
@@ -185,35 +188,42 @@ class ChainReport:
             self.problems.append(Problem(id, kind, message))
 
 
-def verify_chain(*, batch: int = 1000, kept: Head | None = None, kept_hash: str = "") -> ChainReport:
+def verify_chain(
+    *,
+    batch: int = 1000,
+    kept: Head | None = None,
+    kept_hash: str = "",
+    after: Head = EMPTY,
+    limit: int | None = None,
+) -> ChainReport:
     """Walk the whole chain and compare. Reads only; memory for `batch` rows, some 30 us a row.
 
     `kept`: a head from earlier, which must still stand where it stood; `kept_hash`: the same by its hash alone.
-    Without either, rows dropped at the end are not noticed.
+    Without either, rows dropped at the end are not noticed. `after`: a head up to which nothing is looked at, but
+    that it is still there; `limit`: rows looked at.
     """
-    report = ChainReport()
+    report = ChainReport(head=after)
+    if after.id and not Review.objects.filter(id=after.id, hash=after.hash).exists():
+        report.add(after.id, "head", "the row that an earlier check ended with is gone, or was written anew")
     wanted = {each for each in (kept.hash if kept else "", kept_hash) if each and each != GENESIS}
-    before: Entry | None = None
-    with stream(batch=batch) as rows:
+    with stream(batch=batch, after_id=after.id, limit=limit) as rows:
         for row in rows:
-            _compare(row, before, report)
+            _compare(row, report.head, report)
             if row.hash in wanted and (kept is None or row.hash != kept.hash or row.id == kept.id):
                 wanted.discard(row.hash)
             report.n_rows += 1
-            before = row
-    if before is not None:
-        report.head = Head(before.id, before.hash)
+            report.head = Head(row.id, row.hash)
     for digest in sorted(wanted):
         at = kept.id if kept and kept.hash == digest else report.head.id
         report.add(at, "head", f"the head kept earlier, {digest[:12]}…, is gone: rows were dropped or written anew")
     return report
 
 
-def _compare(row: Entry, before: Entry | None, report: ChainReport) -> None:
+def _compare(row: Entry, before: Head, report: ChainReport) -> None:
     """One row with the one before it. Each fault is told once, at the first row that shows it."""
     if row.digest != row.hash:
         report.add(row.id, "changed", "its contents do not give its hash")
-    last_id, last_hash = (before.id, before.hash) if before else (0, GENESIS)
+    last_id, last_hash = before.id, before.hash
     if row.id > last_id + 1:
         gone = f"row {last_id + 1} is" if row.id == last_id + 2 else f"rows {last_id + 1} to {row.id - 1} are"
         report.add(last_id + 1, "missing", f"{gone} missing")

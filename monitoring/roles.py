@@ -4,8 +4,12 @@
     reviewer  releases and confirms what was held         monitoring.review
     operator  freezes, thaws, reverts, pins and erases    monitoring.operate
 
-A role is a Django group (migration 0002). Superusers may everything; machines come with API keys and their scopes
-instead (recommender.keys). Views ask `require`.
+Everybody with a role reads the tables of described items, decisions and messages. An operator also describes and
+hides items and makes and revokes API keys: he may stop the model anyway, and a key may no more than he. Accounts are
+for superusers: whoever gives out roles could give himself any.
+
+A role is a Django group (migrations 0002, 0006). Superusers may everything; machines come with API keys and their
+scopes instead (recommender.keys). Views ask `require`.
 """
 
 from dataclasses import dataclass
@@ -25,11 +29,12 @@ REVIEW = "monitoring.review"
 OPERATE = "monitoring.operate"
 
 VIEWER, REVIEWER, OPERATOR = "viewer", "reviewer", "operator"
-_SEES = ("view_console", "view_review", "view_notification")
+_SEES = ("view_console", "view_review", "view_notification", "view_item")
+_KEEPS = ("add_item", "change_item", "view_apikey", "add_apikey", "change_apikey")
 CODENAMES: dict[str, tuple[str, ...]] = {
     VIEWER: _SEES,
     REVIEWER: (*_SEES, "review"),
-    OPERATOR: (*_SEES, "review", "operate"),
+    OPERATOR: (*_SEES, "review", "operate", *_KEEPS),
 }
 _NEEDED = {VIEW_CONSOLE: VIEWER, REVIEW: REVIEWER, OPERATE: OPERATOR}
 
@@ -58,7 +63,7 @@ def make_groups() -> None:
     """The three groups with exactly their permissions; those of other parts that somebody added to them stay."""
     with transaction.atomic():
         ours = Permission.objects.filter(
-            content_type__app_label="monitoring",
+            content_type__app_label__in=("monitoring", "recommender"),
             codename__in={name for names in CODENAMES.values() for name in names},
         )
         for role, codenames in CODENAMES.items():
@@ -104,10 +109,11 @@ def list_accounts() -> list[Account]:
         .order_by("username")
         .prefetch_related("groups")[:1000]
     )
-    return [Account(user.username, _role_of(user), user.is_active) for user in users]
+    return [Account(user.username, role_of(user), user.is_active) for user in users]
 
 
-def _role_of(user: User) -> str:
+def role_of(user: User) -> str:
+    """The role of an account: `superuser`, one of CODENAMES, or empty."""
     if user.is_superuser:
         return "superuser"
     names = {group.name for group in user.groups.all()}

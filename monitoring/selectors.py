@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from django.db.models import Min
 
 from monitoring.models import Finding, FindingCursor
 from monitoring.operations import get_finding
@@ -65,6 +66,22 @@ def get_model() -> dict[str, Any]:
         "revert": _revert_under_way(),
         "shards": shards,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How learning stands, in a word: learning, frozen or reverting."""
+
+    word: str
+    frozen_at: datetime | None
+    revert: int | None
+
+
+def get_standing() -> Standing:
+    """The word a page begins with. Two indexed reads."""
+    frozen_at = Learner.objects.filter(state=Learner.State.FROZEN).aggregate(at=Min("frozen_at"))["at"]
+    revert = _revert_under_way()
+    return Standing("reverting" if revert else "frozen" if frozen_at else "learning", frozen_at, revert)
 
 
 def _revert_under_way() -> int | None:

@@ -3,10 +3,9 @@
 import logging
 
 from celery import shared_task
-from django.db import Error as DatabaseError
-from django.db import connection
 
-from monitoring import findings, notify, operations, policy
+from monitoring import checking, findings, notify, operations, policy
+from recommender import outage
 
 logger = logging.getLogger(__name__)
 
@@ -14,32 +13,32 @@ logger = logging.getLogger(__name__)
 @shared_task(name="monitoring.deliver")
 def deliver_notifications() -> None:
     """Send the messages that are due. The next tick tries again whatever happens here."""
-    try:
+    with outage.waits(logger, "messages wait"):
         notify.deliver()
-    except DatabaseError as error:
-        logger.warning("the database does not answer, messages wait: %s", str(error).strip())
-        connection.close()
 
 
 @shared_task(name="monitoring.gather")
 def gather_findings() -> None:
     """Bring findings up to date with the verdicts, and write down how reverts ended."""
-    try:
+    with outage.waits(logger, "findings wait"):
         findings.gather()
         operations.close_reverts()
-    except DatabaseError as error:
-        logger.warning("the database does not answer, findings wait: %s", str(error).strip())
-        connection.close()
 
 
 @shared_task(name="monitoring.follow_up")
 def follow_up(shard: int) -> None:
     """See after a shard that the policy froze. The next tick tries again whatever happens here."""
-    try:
+    with outage.waits(logger, f"shard {shard} waits"):
         policy.follow_up(shard)
-    except DatabaseError as error:
-        logger.warning("the database does not answer, shard %d waits: %s", shard, str(error).strip())
-        connection.close()
+
+
+@shared_task(name="monitoring.retrain")
+def retrain() -> None:
+    """Hold a trial of challengers, as the settings say."""
+    from monitoring import retraining  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
+
+    with outage.waits(logger, "no trial"):
+        retraining.hold_by_settings()
 
 
 @shared_task(name="monitoring.keep_house")
@@ -47,3 +46,4 @@ def keep_house() -> None:
     """Forget old messages and findings. Decisions are kept for ever."""
     notify.prune()
     findings.prune()
+    checking.prune()

@@ -45,6 +45,25 @@ FEATURES = (
     *("prefix", "new_prefix", "agent"),
     "duplicate",
 )
+FEATURE_WORDS = {
+    "repeat": "clicks on the same item again",
+    "concentration": "looks at one item only",
+    "newness": "has been here on few days",
+    "regular": "clicks at even intervals",
+    "undo": "takes back what it did",
+    "shallow": "leaves after little",
+    "burst": "the item's last minute beside its last hour",
+    "rise": "the item's last hour beside its last day",
+    "novel": "the item's clickers were never seen before",
+    "fresh": "the item's clickers are newcomers",
+    "direct": "they came from nowhere: no page led here",
+    "metronome": "the item's clicks come at even intervals",
+    "overlap": "the item's clickers were together before",
+    "prefix": "they share one network",
+    "new_prefix": "their networks were never seen before",
+    "agent": "they share one browser",
+    "duplicate": "their visits are copies of one another",
+}
 UNKNOWN = 255  # of a percentile
 
 
@@ -62,3 +81,18 @@ def in_words(mask: int) -> str:
     'the item rose far above its own past; next to none of them went on to another item'
     """
     return "; ".join(words for bit, (_, words) in REASONS.items() if mask & bit)
+
+
+def exposure_in_words(exposure: float) -> str:
+    """
+    >>> exposure_in_words(2.345)
+    '2.3 times what the tenth place needs'
+    >>> exposure_in_words(0.25)
+    '25 % of what the tenth place needs'
+    """
+    if exposure <= 0:
+        return "unknown: there was no list to compare it with"
+    if exposure >= 1:
+        times = "over 100" if exposure > 100 else f"{exposure:.1f}"
+        return f"{times} times what the tenth place needs"
+    return f"{100 * exposure:.0f} % of what the tenth place needs" if exposure >= 0.01 else "next to nothing"

@@ -13,8 +13,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 
 from monitoring import reviews
-from monitoring.chain import Entry, Head, canonical
+from monitoring.chain import Entry, Head
 from monitoring.models import Review
+from monitoring.sheet import cell
 
 
 class Command(BaseCommand):
@@ -83,16 +84,6 @@ class Command(BaseCommand):
             raise CommandError(f"{file} cannot be written: {error.strerror}.") from None
         finally:
             draft.unlink(missing_ok=True)
-
-
-def cell(value: Any) -> Any:
-    """A value as a spreadsheet may open it: a text that would be a formula there begins with an apostrophe."""
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    text = value if isinstance(value, str) else canonical(value)
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) or text[:1] in ("\t", "\r", "\n") else text
 
 
 def _kept(text: str | None) -> tuple[Head | None, str]:

@@ -1,4 +1,4 @@
-"""`manage.py model state|freeze|thaw|revert|rebuild`: the stop switch from a shell."""
+"""`manage.py model state|freeze|thaw|revert|promote|rebuild`: the stop switch from a shell."""
 
 import time
 from argparse import ArgumentTypeError
@@ -43,7 +43,10 @@ class Command(BaseCommand):
         revert.add_argument("--wait", action="store_true", help="Until it is done; then show what changed.")
         for verb in (freeze, thaw):
             verb.add_argument("--scope", default="", help="One list only: category:NAME or country:XX.")
-        for verb in (freeze, thaw, revert):
+        promote = verbs.add_parser("promote", help="Go on from the winner of a trial (`manage.py retrain`).")
+        promote.add_argument("trial", type=int)
+        promote.add_argument("--wait", action="store_true", help="Until it is done; then show what changed.")
+        for verb in (freeze, thaw, revert, promote):
             verb.add_argument("--note", required=True, help="Why; it is written down.")
         verbs.add_parser("rebuild", help="Fold the whole log again, e.g. after a change of half-lives.")
 
@@ -87,6 +90,13 @@ class Command(BaseCommand):
         self.stdout.write(str(asked))
         if options["wait"]:
             self._wait(asked)
+
+    def _promote(self, options: dict[str, Any]) -> None:
+        review = operations.promote(by=shell_account(), note=options["note"], trial_id=options["trial"])
+        before = ", ".join(map(str, review.subject["from"]))
+        self.stdout.write(f"{review.subject['winner']} is promoted; back: `model revert {before}`")
+        if options["wait"]:
+            self._wait(Revert.objects.get(pk=review.subject["revert"]))
 
     def _wait(self, asked: Revert) -> None:
         told, began_at = "", time.monotonic()

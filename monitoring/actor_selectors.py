@@ -1,0 +1,182 @@
+"""Who an actor is, as far as the log says: reads, bounded by the newest events of each.
+
+    inquiry.newest_of ──> Seen: first and last time, active days, items, networks, what was said of its acts
+                              └──> the most its acts can weigh (`TrustConfig.weight_bound`)
+
+What an actor has really earned stands in the learner's memory; a web process does not load that. The bound is what
+trust can be after so many active days, so it is never less, for as far back as the log reaches. Networks are told as
+/24 or /48: nobody needs a whole address to decide.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count
+from django.utils.crypto import salted_hmac
+
+from monitoring.models import Finding, FindingEvent
+from recommender import inquiry, keyed
+from recommender.core.events import network_of
+from recommender.core.trust import TrustConfig
+from recommender.errors import NotFound
+from recommender.inquiry import Act
+from recommender.models import Erasure, EventVerdict, Item, Kind
+
+EVENTS_EACH = 50  # of an actor among others
+EVENTS_OF_ONE = 200  # of an actor on its own page
+SHOWN = 10  # networks, user agents, items
+MAX_FINDINGS = 50
+MAX_ID = 256  # characters, as ingest takes them
+ADMIT, HOLD, QUARANTINE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An actor by its newest events, newest first; `is_all`: it has no others in the log."""
+
+    actor: str
+    acts: list[Act]
+    is_all: bool
+
+    @property
+    def first_ms(self) -> int:
+        return min(act.received_ms for act in self.acts)
+
+    @property
+    def last_ms(self) -> int:
+        return max(act.received_ms for act in self.acts)
+
+    @cached_property
+    def active_days(self) -> int:
+        return active_days(act.received_ms for act in self.acts)
+
+    @property
+    def items(self) -> set[str]:
+        return {act.item for act in self.acts}
+
+    @property
+    def networks(self) -> list[str]:
+        return _newest(network_of(act.ip) for act in self.acts)
+
+    @property
+    def user_agents(self) -> list[str]:
+        return _newest(act.user_agent for act in self.acts)
+
+    @property
+    def n_held(self) -> int:
+        return sum(act.verdict == HOLD for act in self.acts)
+
+    @property
+    def n_quarantined(self) -> int:
+        return sum(act.verdict == QUARANTINE for act in self.acts)
+
+    @property
+    def most(self) -> float:
+        """What its next act can weigh at most, 1.0 full trust."""
+        return trust_rules().weight_bound(self.active_days) if self.is_all else 1.0
+
+    @property
+    def standing(self) -> str:
+        """Its trust in words."""
+        if not self.is_all:
+            return "busy: has more events than were looked at"
+        if self.active_days <= 1:
+            return "new: first active day"
+        return "known: can have full trust" if self.most >= 1 else f"on its active day {self.active_days}"
+
+
+def trust_rules() -> TrustConfig:
+    """What actors earn, as the learner was told."""
+    return TrustConfig(floor=settings.TRUST_FLOOR)
+
+
+def look_up(actors: Sequence[str], each: int = EVENTS_EACH) -> dict[str, Seen]:
+    """Who these actors are; those the log knows, of the first `inquiry.MAX_ACTORS`."""
+    found = inquiry.newest_of(actors, each)
+    return {actor: Seen(actor, acts, len(acts) < each) for actor, acts in found.items()}
+
+
+def active_days(received_ms: Iterable[int]) -> int:
+    """How many active days acts at these times can make: as many as stand TrustConfig.day_h apart, the first first.
+
+    >>> active_days([0, 3_600_000, 72_000_000, 100_000_000, 144_000_000])
+    3
+    """
+    day_ms, n, begun_ms = trust_rules().day_h * 3_600_000, 0, None
+    for at_ms in sorted(received_ms):
+        if begun_ms is None or at_ms - begun_ms >= day_ms:
+            n, begun_ms = n + 1, at_ms
+    return n
+
+
+def pseudonym(actor: str) -> str:
+    """What stands for an actor where its id is not shown: the same everywhere, and no way back without SECRET_KEY."""
+    return "account " + salted_hmac("groundswell pseudonyms", actor, algorithm="sha256").hexdigest()[:8]
+
+
+# -- one actor ------------------------------------------------------------------------------------------------------
+
+
+def check_id(actor_id: str) -> None:
+    """Raises NotFound for what is no id of an actor."""
+    if not 1 <= len(actor_id) <= MAX_ID or not actor_id.isprintable():
+        raise NotFound(f"No actor is called that: an id has 1 to {MAX_ID} printable characters.")
+
+
+def get_actor(*, actor_id: str) -> dict[str, Any]:
+    """What a reviewer sees of one. `seen` is None where the log knows nothing of it. Raises NotFound for what is no
+    id of an actor."""
+    check_id(actor_id)
+    seen = look_up([actor_id], EVENTS_OF_ONE).get(actor_id)
+    acts = seen.acts if seen else []
+    findings = _findings_of(acts)
+    names = dict(Item.objects.filter(id__in={act.item for act in acts}).exclude(title="").values_list("id", "title"))
+    by_item = Counter(act.item for act in acts)
+    erasures = Erasure.objects.filter(actor_hash=keyed.name_hash(actor_id)).order_by("-id")
+    return {
+        "actor": actor_id,
+        "seen": seen,
+        "acts": [describe_act(act, names) for act in acts],
+        "items": [(item, names.get(item, item), n) for item, n in by_item.most_common(SHOWN)],
+        "networks": seen.networks[:SHOWN] if seen else [],
+        "user_agents": seen.user_agents[:SHOWN] if seen else [],
+        "n_sessions": len({act.session for act in acts if act.session}),
+        "n_was_held": sum(bool(act.was_held) for act in acts),
+        "findings": findings,
+        "floor": trust_rules().floor,
+        "oldest_day": inquiry.oldest_day(),
+        "erasures": list(erasures[:5]),
+    }
+
+
+def describe_act(act: Act, names: dict[str, str]) -> dict[str, Any]:
+    return {
+        "received_ms": act.received_ms,
+        "kind": Kind(act.kind).label.lower(),
+        "item": act.item,
+        "name": names.get(act.item, act.item),
+        "network": network_of(act.ip),
+        "user_agent": act.user_agent,
+        "verdict": EventVerdict.Verdict(act.verdict or ADMIT).label.lower(),
+        "was_held": act.was_held,
+        "reasons": act.reasons or 0,
+    }
+
+
+def _findings_of(acts: Sequence[Act]) -> list[Finding]:
+    """The findings these acts are in, newest first; each with `n_theirs`."""
+    at = {(act.xid, act.seq) for act in acts}
+    rows = FindingEvent.objects.filter(xid__in={xid for xid, _ in at}, seq__in={seq for _, seq in at})
+    counts = dict(rows.values_list("finding").annotate(n=Count("id")))
+    findings = list(Finding.objects.filter(id__in=counts).order_by("-id")[:MAX_FINDINGS])
+    for finding in findings:
+        finding.n_theirs = counts[finding.pk]
+    return findings
+
+
+def _newest(values: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(value for value in values if value))

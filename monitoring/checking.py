@@ -1,0 +1,65 @@
+"""Checks of the chain that a page can show: made on demand, bounded, and kept with how they ended.
+
+    check(by=)                ──> rows after the last head that was found intact, CHECKED_ROWS at most ──> ChainCheck
+    check(by=, is_full=True)  ──> the same from the first row; what is left over is the next one's
+
+A check of what is new takes the rows before to be as an earlier check found them, but for the one it begins behind,
+which must still be there. Whoever changed an older row since is found by a full one, and by `manage.py audit verify`.
+"""
+
+import time
+from dataclasses import dataclass
+
+from monitoring import reviews
+from monitoring.chain import Head
+from monitoring.models import ChainCheck
+from monitoring.reviews import EMPTY, By
+
+CHECKED_ROWS = 100_000  # at once: some 3 s
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The last check, and how many decisions came after the last row known to be intact."""
+
+    check: ChainCheck | None
+    head: Head
+    n_since: int
+
+
+def check(*, by: By, is_full: bool = False) -> ChainCheck:
+    """Compare the chain from the last head found intact, or from its beginning. 30 us a row."""
+    by_text, _ = reviews.check_decider(by)
+    after = EMPTY if is_full else intact_head()
+    began_at = time.perf_counter()
+    report = reviews.verify_chain(after=after, limit=CHECKED_ROWS)
+    return ChainCheck.objects.create(
+        by=by_text,
+        after_id=after.id,
+        head_id=report.head.id,
+        head_hash=report.head.hash,
+        n_rows=report.n_rows,
+        n_problems=report.n_problems,
+        problems=[[each.id, each.message] for each in report.problems],
+        took_ms=1000 * (time.perf_counter() - began_at),
+    )
+
+
+def intact_head() -> Head:
+    """Up to where the chain is known to be intact: the head of the last check, unless that found problems."""
+    last = ChainCheck.objects.order_by("-id").values_list("head_id", "head_hash", "n_problems", "after_id").first()
+    if last is None or last[2]:
+        return EMPTY
+    return Head(last[0], last[1])
+
+
+def get_verified() -> Verified:
+    """What a page says of it. Two indexed reads."""
+    head = reviews.head()
+    return Verified(ChainCheck.objects.order_by("-id").first(), head, head.id - intact_head().id)
+
+
+def prune(*, kept: int = 1_000) -> int:
+    """Forget all checks but the newest. Returns how many."""
+    last = ChainCheck.objects.order_by("-id").values_list("id", flat=True)[kept : kept + 1]
+    return ChainCheck.objects.filter(id__lte=last[0]).delete()[0] if last else 0

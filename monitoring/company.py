@@ -1,0 +1,114 @@
+"""How those behind a finding move together, beside what the site was like just before: figures and sentences. Pure.
+
+    acts of the finding, who did them ──┐
+    the site's acts just before ────────┴──> Likeness: a sentence, their share, the usual one
+
+A share is said only of what is known: of acts without an address none shares a network.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from monitoring.actor_selectors import Seen
+from recommender.core.events import network_of
+from recommender.inquiry import Act
+
+DAY_MS = 86_400_000
+CLOSE_MS = 10_000
+FEW = 5  # of which no share is told
+N_TOGETHER = 10  # items
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Something they have in common. Shares in [0, 1]; `usual` is None where it is not known."""
+
+    says: str
+    share: float
+    usual: float | None
+
+    @property
+    def is_unusual(self) -> bool:
+        return self.usual is not None and self.share >= 2 * self.usual and self.share - self.usual >= 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of acts on an item: the median gap in seconds, and the share of them within CLOSE_MS of the one before."""
+
+    gap_s: float
+    close: float
+
+
+def likenesses(
+    acts: Sequence[Act],
+    seen: Mapping[str, Seen],
+    before: Sequence[Act],
+    seen_before: Mapping[str, Seen],
+    *,
+    began_ms: int,
+) -> list[Likeness]:
+    """What they have in common, as far as it is known of FEW of them at least."""
+    found = []
+    for says, pick in (
+        ("come from one network", lambda act: network_of(act.ip)),
+        ("use the same browser", lambda act: act.user_agent),
+    ):
+        common = _commonest(acts, pick)
+        if common:
+            what, share = common
+            usual = _commonest(before, pick)
+            found.append(Likeness(f"{says}: {what}", share, usual[1] if usual else None))
+    for says, is_so in (
+        ("were first seen within the day before", lambda who: is_new(who, began_ms)),
+        ("acted on nothing else", lambda who: who.is_all and len(who.items) == 1),
+    ):
+        of_all = _share(seen, is_so)
+        if of_all is not None:
+            found.append(Likeness(says, of_all, _share(seen_before, is_so)))
+    theirs, usual_pace = pace(acts), pace(before)
+    if theirs:
+        says = f"came within {CLOSE_MS // 1000} s of another on the same item"
+        found.append(Likeness(says, theirs.close, usual_pace.close if usual_pace else None))
+    return found
+
+
+def pace(acts: Iterable[Act]) -> Pace | None:
+    """How acts on one item follow one another; None for fewer than FEW."""
+    by_item: dict[str, list[int]] = {}
+    for act in acts:
+        by_item.setdefault(act.item, []).append(act.received_ms)
+    gaps: list[int] = []
+    for at in by_item.values():
+        at.sort()
+        gaps += [later - earlier for earlier, later in pairwise(at)]
+    if len(gaps) < FEW:
+        return None
+    return Pace(median(gaps) / 1000, sum(gap <= CLOSE_MS for gap in gaps) / len(gaps))
+
+
+def together_on(seen: Mapping[str, Seen]) -> list[tuple[str, int]]:
+    """The items that most of them acted on, at least two, with how many of them."""
+    counts = Counter(item for who in seen.values() for item in who.items)
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return [(item, n) for item, n in ranked if n > 1][:N_TOGETHER]
+
+
+def is_new(who: Seen, began_ms: int) -> bool:
+    """First seen within the day before, as far as the log says."""
+    return who.is_all and who.first_ms >= began_ms - DAY_MS
+
+
+def _commonest(acts: Sequence[Act], pick: Callable[[Act], str | None]) -> tuple[str, float] | None:
+    counts = Counter(value for value in map(pick, acts) if value)
+    if counts.total() < FEW:
+        return None
+    value, n = min(counts.items(), key=lambda each: (-each[1], each[0]))
+    return value, n / counts.total()
+
+
+def _share(seen: Mapping[str, Seen], is_so: Callable[[Seen], bool]) -> float | None:
+    return sum(map(is_so, seen.values())) / len(seen) if len(seen) >= FEW else None

@@ -1,0 +1,60 @@
+"""The chain of decisions: filtered, checked on demand, as a file."""
+
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+
+from monitoring import checking, roles
+from monitoring.audit_selectors import Asked, lines, list_audit
+from monitoring.console.pages import form, page, render
+from monitoring.console.queue import moment
+from monitoring.models import Review
+from recommender.errors import Conflict
+
+
+@page
+def show(request: HttpRequest) -> HttpResponse:
+    address = request.GET.copy()
+    for name in ("part", "before"):
+        address.pop(name, None)
+    before = request.GET.get("before", "")
+    is_further = before.isascii() and before.isdecimal() and len(before) < 19
+    asked = parse(request.GET)
+    return render(
+        request,
+        "console/audit.html",
+        "Audit",
+        audit=list_audit(asked, before=int(before) if is_further else None),
+        verified=checking.get_verified(),
+        asked=asked,
+        address=address.urlencode(),
+        actions=Review.Action.choices,
+    )
+
+
+@page
+def export(request: HttpRequest) -> HttpResponse:
+    """What the filters leave, as CSV, in pieces as it is read."""
+    response = StreamingHttpResponse(lines(parse(request.GET)), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="decisions.csv"'
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@form(roles.VIEW_CONSOLE)
+def verify(request: HttpRequest) -> str:
+    """Whoever may see the chain may have it checked; that it is broken is told as an error."""
+    check = checking.check(by=request.user, is_full=request.POST.get("full") == "1")
+    if check.n_problems:
+        raise Conflict(f"NOT INTACT: {check.n_problems} problems in {check.n_rows:,} decisions.")
+    return f"Intact: {check.n_rows:,} decisions compared, up to number {check.head_id}."
+
+
+def parse(asked: QueryDict) -> Asked:
+    """What an address asks for; what it says wrongly it does not ask for."""
+    action = asked.get("action", "")
+    return Asked(
+        action=action if action in Review.Action.values else "",
+        by=asked.get("by", "").strip().replace("\0", "")[:200],
+        since=moment(asked.get("since", "")),
+        until=moment(asked.get("until", "")),
+        text=asked.get("q", "").strip()[:200],
+    )

@@ -1,0 +1,31 @@
+"""One finding: what happened, who, why it was held, what deciding would do; and the form that decides.
+
+Reviewers see the ids of actors, with a way to their pages. Whoever only looks on sees pseudonyms, the same for the
+same account on every page: enough to follow what happened, not enough to know who it was.
+"""
+
+from django.http import HttpRequest, HttpResponse
+
+from monitoring import finding_selectors, noting, roles
+from monitoring.console.pages import form, page, render
+from monitoring.models import Finding
+
+_RULINGS = {
+    Finding.State.OPEN: ("release", "confirm"),
+    Finding.State.RELEASED: ("confirm",),
+    Finding.State.CONFIRMED: ("release",),
+    Finding.State.EXPIRED: ("confirm",),
+}
+
+
+@page
+def show(request: HttpRequest, id: int) -> HttpResponse:
+    context = finding_selectors.get_page(finding_id=id)
+    rulings = _RULINGS[context["finding"].state]
+    return render(request, "console/finding.html", f"Finding {id}", rulings=rulings, **context)
+
+
+@form(roles.REVIEW)
+def note(request: HttpRequest, id: int) -> str:
+    noting.note(by=request.user, finding_id=id, note=request.POST.get("note", ""))
+    return f"Your note about finding {id} is kept."

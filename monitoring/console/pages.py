@@ -1,0 +1,121 @@
+"""What every page and form of the console goes through: who may, what surrounds it, and how an error is told.
+
+    request ──> the admin's login ──> role ──> view ──> render: the admin's frame, how learning stands, what one may
+
+A view raises the errors of `recommender.errors`; a page answers with them, a form goes back and says so.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_POST
+
+from monitoring import roles, selectors
+from recommender.errors import ApiError
+
+View = Callable[..., HttpResponse]
+
+
+def page(view: View) -> View:
+    """For whoever may see the console. An error of ours becomes a page with its status."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            roles.require(request.user, roles.VIEW_CONSOLE)
+            return view(request, *args, **kwargs)
+        except ApiError as error:
+            return _tell(request, error)
+
+    return admin.site.admin_view(require_GET(answer))
+
+
+Again = Callable[..., HttpResponse]
+"""Answers a refused form, given the request, the error and what the address names: a page with what was typed."""
+
+
+def form(permission: str, again: Again | None = None) -> Callable[[Callable[..., str | HttpResponse]], View]:
+    """For whoever has the permission. The view decides and returns what to say of it, then back to `next` or to where
+    it came from; or it returns the answer itself. An error is said there too, or answered by `again` with the error's
+    status."""
+
+    def wrap(view: Callable[..., str | HttpResponse]) -> View:
+        @wraps(view)
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                roles.require(request.user, permission)
+            except ApiError as error:
+                return _tell(request, error)
+            try:
+                done = view(request, *args, **kwargs)
+            except ApiError as error:
+                if again is not None:
+                    return _refuse(request, error, again, *args, **kwargs)
+                messages.error(request, in_a_sentence(error))
+            else:
+                if isinstance(done, HttpResponse):
+                    return done
+                messages.success(request, done)
+            return HttpResponseRedirect(way_back(request))
+
+        return admin.site.admin_view(require_POST(answer))
+
+    return wrap
+
+
+def render(request: HttpRequest, template: str, title: str, /, **context: Any) -> HttpResponse:
+    """A page in the admin's frame; of `template` "console/x.html" only the part "console/_x.html" where the poller
+    asks for it (`?part=1`)."""
+    is_part = request.GET.get("part") == "1"
+    if is_part:
+        folder, _, name = template.rpartition("/")
+        template = f"{folder}/_{name}"
+    frame = {} if is_part else admin.site.each_context(request)
+    may = {
+        "may_review": request.user.has_perm(roles.REVIEW),
+        "may_operate": request.user.has_perm(roles.OPERATE),
+    }
+    response = TemplateResponse(
+        request, template, frame | may | {"title": title, "standing": selectors.get_standing()} | context
+    )
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def way_back(request: HttpRequest) -> str:
+    """The page a form names, never one of another site."""
+    for address in (request.POST.get("next", ""), request.headers.get("Referer", "")):
+        if address and url_has_allowed_host_and_scheme(
+            address, {request.get_host()}, require_https=request.is_secure()
+        ):
+            return address
+    return reverse("console:overview")
+
+
+def in_a_sentence(error: ApiError) -> str:
+    return " ".join([error.message, *map(str, error.fields.values())])
+
+
+def _refuse(request: HttpRequest, error: ApiError, again: Again, *args: Any, **kwargs: Any) -> HttpResponse:
+    try:
+        response = again(request, error, *args, **kwargs)
+    except ApiError as of_page:
+        return _tell(request, of_page)
+    response.status_code = error.status
+    return response
+
+
+def _tell(request: HttpRequest, error: ApiError) -> HttpResponse:
+    response = TemplateResponse(
+        request,
+        "console/problem.html",
+        admin.site.each_context(request) | {"title": "Not possible", "problem": in_a_sentence(error)},
+    )
+    response.status_code = error.status
+    return response

@@ -1,0 +1,82 @@
+"""The queue of findings: filters from the address, a page of rows, and one row opened."""
+
+from datetime import UTC, datetime
+
+from django import shortcuts
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils.dateparse import parse_datetime
+
+from monitoring import roles, undoing
+from monitoring.console import reasons
+from monitoring.console.pages import page, render
+from monitoring.models import Finding
+from monitoring.queue_selectors import ANY, BY_EXPOSURE, KINDS, NEWEST, Filter, glance, list_queue
+
+STATES = [(value, value.capitalize()) for value in Finding.State.values]
+ORDERS = [(BY_EXPOSURE, "Exposure at stake"), (NEWEST, "Newest first")]
+
+
+@page
+def show(request: HttpRequest) -> HttpResponse:
+    wanted = parse(request.GET)
+    address = request.GET.copy()
+    for name in ("part", "after"):
+        address.pop(name, None)
+    after = request.GET.get("after", "")
+    may_review = request.user.has_perm(roles.REVIEW)
+    return render(
+        request,
+        "console/queue.html",
+        "Findings",
+        queue=list_queue(wanted, after=after),
+        wanted=wanted,
+        after=after,
+        address=address.urlencode(),
+        is_part=request.GET.get("part") == "1",
+        undoable=undoing.last(request.user) if may_review else None,
+        **_choices(),
+    )
+
+
+@page
+def show_glance(request: HttpRequest, id: int) -> HttpResponse:
+    """A row's inside, put there by queue.js."""
+    may = {"may_review": request.user.has_perm(roles.REVIEW)}
+    response = shortcuts.render(request, "console/_glance.html", may | glance(finding_id=id))
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def parse(asked: QueryDict) -> Filter:
+    """What an address asks for; what it says wrongly it does not ask for."""
+    state, kind = asked.get("state", Finding.State.OPEN), asked.get("kind", "")
+    severity, order = asked.get("severity", ""), asked.get("order", "")
+    return Filter(
+        state=state if state in (*Finding.State.values, ANY) else Finding.State.OPEN,
+        kind=kind if kind in Finding.Kind.values else "",
+        severity=int(severity) if severity in map(str, Finding.Severity.values) else 0,
+        item=asked.get("item", "").strip().replace("\0", "")[:256],
+        text=asked.get("q", "").strip()[:200],
+        since=moment(asked.get("since", "")),
+        until=moment(asked.get("until", "")),
+        order=order if order in (BY_EXPOSURE, NEWEST) else "",
+    )
+
+
+def moment(text: str) -> datetime | None:
+    """A time as `datetime-local` sends it, in UTC."""
+    try:
+        at = parse_datetime(text)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
+
+
+def _choices() -> dict[str, object]:
+    return {
+        "states": [*STATES, (ANY, "Any")],
+        "kinds": [(str(kind), name) for kind, name in KINDS.items()],
+        "severities": [(str(level.value), level.label) for level in reversed(Finding.Severity)],
+        "orders": ORDERS,
+        "reasons": reasons.QUICK,
+    }

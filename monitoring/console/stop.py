@@ -1,0 +1,111 @@
+"""The stop switch: freeze and thaw learning, keep a checkpoint, and go back to one: ask, preview, then do it.
+
+    revert (GET: the form; POST: a preview is asked for) ──> the preview's page ──> carry_out ──> the revert's page
+
+Nothing goes back without having been previewed: what is done is what the preview showed (`monitoring.way_back`).
+"""
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+
+from monitoring import operations, roles, way_back
+from monitoring.console import timeline
+from monitoring.console.asking import Typed, get_form
+from monitoring.console.pages import form, in_a_sentence, page, render
+from recommender.errors import ApiError, Invalid
+from recommender.models import Revert
+
+
+@form(roles.OPERATE, again=timeline.answer_again("freeze"))
+def freeze(request: HttpRequest) -> str:
+    scope = request.POST.get("scope", "").strip()
+    operations.freeze(by=request.user, note=request.POST.get("note", ""), scope=scope)
+    return f"The list {scope} stands still; everything else goes on." if scope else "Learning is frozen; events wait."
+
+
+@form(roles.OPERATE, again=timeline.answer_again("thaw"))
+def thaw(request: HttpRequest) -> str:
+    scope = request.POST.get("scope", "").strip()
+    operations.thaw(by=request.user, note=request.POST.get("note", ""), scope=scope)
+    return f"The list {scope} is as counted again." if scope else "Learning goes on, what waited first."
+
+
+@form(roles.OPERATE, again=timeline.answer_again("pin"))
+def pin(request: HttpRequest) -> str:
+    number, is_pinned = _number(request.POST.get("checkpoint", "")), request.POST.get("pinned") == "1"
+    note = request.POST.get("note", "").strip() or ("Kept." if is_pinned else "Need not be kept.")
+    operations.set_pinned(by=request.user, note=note, checkpoint_id=number, is_pinned=is_pinned)
+    how = "is kept whatever its age" if is_pinned else "is thinned out like any other"
+    return f"Checkpoint {number} {how} from now on."
+
+
+# -- the way back ----------------------------------------------------------------------------------------------------
+
+
+@page
+def _show_form(request: HttpRequest) -> HttpResponse:
+    roles.require(request.user, roles.OPERATE)
+    return _answer_form(request, Typed.of_link(request.GET))
+
+
+def _ask_again(request: HttpRequest, error: ApiError) -> HttpResponse:
+    return _answer_form(request, Typed.of_form(request.POST), problem=in_a_sentence(error))
+
+
+@form(roles.OPERATE, again=_ask_again)
+def _ask(request: HttpRequest) -> HttpResponse:
+    """Have it previewed; with the button `look`, only list what happened since another point."""
+    typed = Typed.of_form(request.POST)
+    if "look" in request.POST:
+        return _answer_form(request, typed)
+    if typed.checkpoint_id is None:
+        raise Invalid(fields={"checkpoint": "Choose the checkpoint to go back to."})
+    asked = operations.revert(
+        by=request.user,
+        note=way_back.PREVIEWED,
+        checkpoint_id=typed.checkpoint_id,
+        mode=typed.mode,
+        exclude=typed.exclude(),
+        is_preview=True,
+    )
+    return _to(asked)
+
+
+def revert(request: HttpRequest) -> HttpResponseBase:
+    return _ask(request) if request.method == "POST" else _show_form(request)
+
+
+@form(roles.OPERATE)
+def preview_proposal(request: HttpRequest, id: int) -> HttpResponse:
+    return _to(way_back.propose(by=request.user, freeze_id=id))
+
+
+@form(roles.OPERATE)
+def preview_again(request: HttpRequest, id: int) -> HttpResponse:
+    return _to(way_back.look_again(by=request.user, preview_id=id))
+
+
+def _show_preview_again(request: HttpRequest, error: ApiError, id: int) -> HttpResponse:
+    failed = {"problem": in_a_sentence(error), "values": request.POST.dict()}
+    return timeline.answer_revert(request, id, failed)
+
+
+@form(roles.OPERATE, again=_show_preview_again)
+def carry_out(request: HttpRequest, id: int) -> HttpResponse:
+    return _to(way_back.carry_out(by=request.user, note=request.POST.get("note", ""), preview_id=id))
+
+
+def _answer_form(request: HttpRequest, typed: Typed, problem: str = "") -> HttpResponse:
+    return render(request, "console/revert_form.html", "Go back", form=get_form(typed, problem=problem))
+
+
+def _to(asked: Revert) -> HttpResponse:
+    return HttpResponseRedirect(reverse("console:revert", args=[asked.pk]))
+
+
+def _number(text: str) -> int:
+    """Raises Invalid."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise Invalid(fields={"checkpoint": "Say which checkpoint, by its number."})
+    return int(text)

@@ -1,0 +1,365 @@
+"""Everything a reviewer sees of one finding: reads, bounded, the same number of them whatever the finding holds.
+
+    its events, by place in the log, with what is said of them ──┬─> the newest LOOKED_AT, read in the log
+                                                                 ├─> who did them (actor_selectors)
+                                                                 ├─> how they move together, beside the site (company)
+                                                                 ├─> what a decision would do (weighing, previews)
+                                                                 └─> what else happened on the item (inquiry)
+
+Actors stand here by id; whoever may not know them is shown `actor_selectors.pseudonym` (see console.finding).
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.db import connection
+
+from monitoring import actor_selectors, company, previews, selectors, thresholds, weighing
+from monitoring.actor_selectors import Seen
+from monitoring.models import Finding, FindingItem, Review
+from monitoring.operations import get_finding
+from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
+from recommender import inquiry, keyed, log, published
+from recommender.core import kernels
+from recommender.core.config import KIND_WEIGHTS
+from recommender.inquiry import Act
+from recommender.log import Position
+from recommender.models import EventVerdict, Item, Kind
+
+MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings)
+LOOKED_AT = 2_000  # of these, in the log
+BEFORE = 500  # events of the site just before, to compare with
+BEFORE_ACTORS = 100
+ACTORS_SHOWN = 50
+EVENTS_SHOWN = 50
+ITEMS_SHOWN = 20
+PREVIEWED = 3  # items
+RELATED = 10
+REVIEWS_SHOWN = 50
+NEAR_MS = 600_000
+SLOTS = 60
+_SLOT_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
+STOPPED = weighing.STOPPED
+
+_EVENTS = """
+SELECT e.xid, e.seq, e.received_ms, v.verdict FROM monitoring_findingevent AS e
+LEFT JOIN recommender_eventverdict AS v ON v.seq = e.seq AND v.xid = e.xid
+WHERE e.finding_id = %s ORDER BY e.received_ms DESC, e.id DESC LIMIT %s
+"""
+_TOGETHER = """
+SELECT e.finding_id, array_agg(DISTINCT t.who)
+FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS t(xid, seq, who)
+JOIN monitoring_findingevent AS e ON (e.xid, e.seq) = (t.xid, t.seq)
+WHERE e.finding_id <> %s GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An event of a finding: where it stands, and what is said of it now (None: nothing any more)."""
+
+    xid: int
+    seq: int
+    received_ms: int
+    verdict: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a decision would do to one item."""
+
+    item: str
+    name: str
+    release: previews.Outcome
+    confirm: previews.Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another finding, and why it belongs here."""
+
+    finding: Finding
+    why: list[str]
+
+
+def get_page(*, finding_id: int) -> dict[str, Any]:
+    """The context of the page. Raises NotFound."""
+    finding = get_finding(finding_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_EVENTS, [finding.pk, MAX_EVENTS])
+        places = [Place(*row) for row in cursor.fetchall()]
+    looked, verdicts = _read(finding, places[:LOOKED_AT])
+    items = list(finding.items.order_by("-n_events", "item")[:ITEMS_SHOWN])
+    names = [each.item for each in items]
+    seen = actor_selectors.look_up(_most_active(looked))
+    before = _before(finding, places, {act.actor for act in looked})
+    seen_before = actor_selectors.look_up(_most_active(before)[:BEFORE_ACTORS])
+    together = company.together_on(seen)
+    titles = _titles([*names, *(item for item, _ in together), *(act.item for act in looked[:EVENTS_SHOWN])])
+    known = [verdicts[act.seq] for act in looked if act.seq in verdicts]
+    features = [
+        row | {"says": FEATURE_WORDS[row["feature"]], "stands": _stands(row["median"])}
+        for row in selectors.summarise(known)
+    ]
+    return {
+        "finding": finding,
+        "told": selectors.describe_finding(finding),
+        "items": [(each, titles.get(each.item, each.item)) for each in items],
+        "n_items": len(items),
+        "n_places": len(places),
+        "n_looked": len(looked),
+        "timeline": _timeline(finding, places, names),
+        "actors": _actors(looked, seen),
+        "n_known": len(seen),
+        "trust": Counter(who.standing for who in seen.values()).most_common(),
+        "likenesses": company.likenesses(looked, seen, before, seen_before, began_ms=finding.first_ms),
+        "pace": company.pace(looked),
+        "usual_pace": company.pace(before),
+        "n_before": len(before),
+        "together": [(item, titles.get(item, item), n, item in names) for item, n in together],
+        "why": _why(finding, known),
+        "features": [each for each in features if each["median"] or each["at_95"]],
+        "unsuspicious": [each["says"] for each in features if not each["median"] and not each["at_95"]],
+        "forests": _forests(known),
+        "events": [
+            actor_selectors.describe_act(act, titles)
+            | {"actor": act.actor, "score": verdicts[act.seq].score if act.seq in verdicts else None}
+            | {"says": reasons_of(act.reasons or 0), "is_known": act.verdict is not None}
+            for act in looked[:EVENTS_SHOWN]
+        ],
+        "previews": _previews(places, looked, seen, names[:PREVIEWED], titles),
+        "related": _related(finding, seen, names),
+        "reviews": list(Review.objects.filter(subject__finding=finding.pk).order_by("-id")[:REVIEWS_SHOWN]),
+        "oldest_day": inquiry.oldest_day(),
+        "floor": settings.TRUST_FLOOR,
+    }
+
+
+# -- what happened --------------------------------------------------------------------------------------------------
+
+
+def _read(finding: Finding, places: Sequence[Place]) -> tuple[list[Act], dict[int, EventVerdict]]:
+    """The events at these places as the log has them, newest first, and what is said of them, by seq."""
+    if not places:
+        return [], {}
+    events = log.read_at([Position(each.xid, each.seq) for each in places], since_ms=finding.first_ms)
+    rows = EventVerdict.objects.filter(seq__in=[each.seq for each in places])
+    verdicts = {each.seq: each for each in rows}
+    acts = []
+    for row in range(len(events)):
+        seq = int(events.seq[row])
+        said = verdicts.get(seq)
+        acts.append(
+            Act(
+                events.actors[row],
+                events.items[row],
+                int(events.kind[row]),
+                int(events.received_ms[row]),
+                int(events.occurred_ms[row]),
+                int(events.xid[row]),
+                seq,
+                events.ips[row] if events.ips else None,
+                events.user_agents[row] if events.user_agents else None,
+                events.sessions[row] if events.sessions else None,
+                said.verdict if said else None,
+                said.was_held if said else None,
+                said.reasons if said else None,
+            )
+        )
+    acts.sort(key=lambda act: (-act.received_ms, -act.seq))
+    return acts, verdicts
+
+
+def _before(finding: Finding, places: Sequence[Place], theirs: set[str]) -> list[Act]:
+    """What others did on the site just before the first event."""
+    if not places:
+        return []
+    first = min(Position(each.xid, each.seq) for each in places)
+    acts = inquiry.just_before(first, at_ms=finding.first_ms, limit=BEFORE)
+    return [act for act in acts if act.actor not in theirs]
+
+
+def _timeline(finding: Finding, places: Sequence[Place], items: Sequence[str]) -> dict[str, Any] | None:
+    """What was admitted, held and quarantined on its items, and a while before and after, as a chart; where that is
+    more than can be looked through, its own events only."""
+    if not places:
+        return None
+    beside_ms = min(NEAR_MS, max(60_000, finding.last_ms - finding.first_ms))
+    from_ms, to_ms = finding.first_ms - beside_ms, finding.last_ms + beside_ms
+    slot_ms = 1000 * next((s for s in _SLOT_S if s * 1000 * SLOTS >= to_ms - from_ms), _SLOT_S[-1])
+    at = [Position(each.xid, each.seq) for each in places]
+    counts = inquiry.count_around(items, first=min(at), last=max(at), from_ms=from_ms, to_ms=to_ms, slot_ms=slot_ms)
+    is_whole = counts is not None
+    if counts is None:
+        of_slots = Counter((each.received_ms // slot_ms * slot_ms, each.verdict or 0) for each in places)
+        counts = [inquiry.Count(at_ms, verdict, n) for (at_ms, verdict), n in of_slots.items()]
+    end_ms = max(finding.last_ms, min(to_ms, int(time.time() * 1000)))  # nothing is drawn of what is to come
+    slots = range(from_ms // slot_ms * slot_ms, end_ms + 1, slot_ms)
+    by_verdict = {verdict: {each.at_ms: each.n for each in counts if each.verdict == verdict} for verdict in range(3)}
+    series = [
+        {"label": label, "look": look, "y": [by_verdict[verdict].get(at_ms, 0) for at_ms in slots], "axis": "left"}
+        for verdict, label, look in ((0, "admitted", "good"), (1, "held", "warn"), (2, "quarantined", "bad"))
+    ]
+    data = {"kind": "bar", "stacked": True, "x": list(slots), "unit": f"events in {slot_ms // 1000} s"}
+    return {"is_whole": is_whole, "data": data | {"series": series, "marks": []}}
+
+
+# -- who ------------------------------------------------------------------------------------------------------------
+
+
+def _most_active(acts: Sequence[Act]) -> list[str]:
+    """Actors, those with most of these acts first."""
+    counts = Counter(act.actor for act in acts)
+    return [actor for actor, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))][: inquiry.MAX_ACTORS]
+
+
+def _actors(acts: Sequence[Act], seen: dict[str, Seen]) -> list[dict[str, Any]]:
+    counts, items = Counter(act.actor for act in acts), {act.item for act in acts}
+    return [
+        {"actor": actor, "n": counts[actor], "seen": seen[actor], "n_elsewhere": len(seen[actor].items - items)}
+        for actor in _most_active(acts)[:ACTORS_SHOWN]
+        if actor in seen
+    ]
+
+
+# -- why ------------------------------------------------------------------------------------------------------------
+
+
+def _why(finding: Finding, known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
+    limits = dict(thresholds.in_force(reasons_of(finding.reasons)))
+    return [
+        {
+            "reason": name,
+            "says": says,
+            "n": sum(bool(each.reasons & bit) for each in known),
+            "limit": limits.get(name, ""),
+        }
+        for bit, (name, says) in REASONS.items()
+        if finding.reasons & bit
+    ]
+
+
+def _stands(median: int) -> str:
+    """Where a percentile stands, in a word."""
+    for least, word in ((95, "stranger than nearly all"), (80, "unusual"), (50, "ordinary")):
+        if median >= least:
+            return word
+    return "nothing against it"
+
+
+def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
+    """What the forests of actor, item and network said: the threshold then, and how many passed it."""
+    found = []
+    for column, name in enumerate(("the account", "the item's window", "the network")):
+        asked = [
+            (each.p_values[column], each.alpha)
+            for each in known
+            if each.p_values and each.p_values[column] is not None and each.alpha
+        ]
+        if asked:
+            p_values = [p for p, _ in asked]
+            found.append(
+                {
+                    "of": name,
+                    "n": len(asked),
+                    "median": float(np.median(p_values)),
+                    "n_objected": sum(p <= alpha for p, alpha in asked),
+                    "alpha": min(alpha for _, alpha in asked),
+                }
+            )
+    return found
+
+
+# -- what a decision would do ---------------------------------------------------------------------------------------
+
+
+def weighing_rules() -> weighing.Rules:
+    """What acts weigh, as the learner was told."""
+    encoder, panel = keyed.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
+
+    def is_canary(actor: str) -> bool:
+        return bool(kernels.mix(np.uint64(encoder.key(actor)), kernels.PANEL) < panel)
+
+    return weighing.Rules(
+        weights={number: KIND_WEIGHTS[Kind(number).name.lower()] for number in Kind.values},
+        floor=settings.TRUST_FLOOR,
+        horizon_ms=1000 * settings.HORIZON_S,
+        lateness_ms=1000 * settings.LATENESS_S,
+        is_canary=is_canary,
+    )
+
+
+def _previews(
+    places: Sequence[Place],
+    looked: Sequence[Act],
+    seen: dict[str, Seen],
+    items: Sequence[str],
+    titles: dict[str, str],
+) -> list[Preview]:
+    """Bounds for the first items, from the list as published; none where nothing is published, or nothing is to be
+    decided."""
+    board = published.reader().board("")
+    if board is None or not board.stream_ms or not looked:
+        return []
+    rules = weighing_rules()
+    release, confirm = weighing.to_release(looked, seen, rules), weighing.to_confirm(looked, seen, rules)
+    rest = places[LOOKED_AT:]  # of whom nothing is known but when: any of these items, any trust
+    more = [_whatever(each) for each in rest if each.verdict in STOPPED]
+    fewer = [_whatever(each) for each in rest if each.verdict not in STOPPED]
+    half_life_s = settings.HALF_LIVES_S[0]
+    return [
+        Preview(
+            item,
+            titles.get(item, item),
+            previews.released(
+                board, item, [*release.get(item, ()), *more], half_life_s=half_life_s, knees=previews.Knees()
+            ),
+            previews.confirmed(board, item, [*confirm.get(item, ()), *fewer], half_life_s=half_life_s),
+        )
+        for item in items
+    ]
+
+
+def _whatever(place: Place) -> previews.Unit:
+    return previews.Unit(0.0, place.received_ms, 1.0, place.received_ms)
+
+
+# -- what belongs to it ---------------------------------------------------------------------------------------------
+
+
+def _related(finding: Finding, seen: dict[str, Seen], items: Sequence[str]) -> list[Related]:
+    """Findings of the same accounts, on the same items, at the same time; in that order, newest first."""
+    acts = [(act.xid, act.seq, n) for n, who in enumerate(seen.values()) for act in who.acts]
+    shared: dict[int, int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_TOGETHER, [*([each[n] for each in acts] for n in range(3)), finding.pk])
+        shared = {number: len(who) for number, who in cursor.fetchall()}
+    on_items = FindingItem.objects.filter(item__in=items).exclude(finding=finding).order_by("-last_ms")
+    on_same = set(on_items.values_list("finding_id", flat=True)[:RELATED])
+    near = Finding.objects.filter(
+        last_ms__gte=finding.first_ms - NEAR_MS, last_ms__lte=finding.last_ms + NEAR_MS, state=Finding.State.OPEN
+    )
+    at_once = set(near.exclude(pk=finding.pk).order_by("-last_ms", "-id").values_list("id", flat=True)[:RELATED])
+    most_shared = sorted(shared, key=lambda number: (-shared[number], -number))[:RELATED]
+    found = Finding.objects.in_bulk({*most_shared, *on_same, *at_once})
+    related = []
+    for number, other in sorted(found.items(), key=lambda each: (-shared.get(each[0], 0), -each[0])):
+        why = []
+        if n := shared.get(number):
+            why.append(f"{n} of the same accounts")
+        if number in on_same:
+            why.append("the same item")
+        if number in at_once:
+            why.append("the same time")
+        related.append(Related(other, why))
+    related.sort(key=lambda each: (each.why[0] == "the same time", each.why[0] == "the same item"))
+    return related[:RELATED]
+
+
+def _titles(items: Sequence[str]) -> dict[str, str]:
+    return dict(Item.objects.filter(id__in=set(items)).exclude(title="").values_list("id", "title"))

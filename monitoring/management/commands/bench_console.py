@@ -1,0 +1,93 @@
+"""`manage.py bench_console`: how long the server takes for each page of the console, on a full database."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from monitoring.bench import pagetimes
+from monitoring.bench.filling import Size, fill
+from monitoring.models import Finding
+from recommender import log
+from recommender.bench import results
+
+_SERVERS = ("DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY")
+
+
+class Command(BaseCommand):
+    requires_system_checks = ()
+    help = (
+        "Measure the console's pages with 100,000 findings and a million events in the log. Starts servers of its own"
+        " and removes them; nothing of a running Groundswell is touched."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--findings", type=int, default=100_000, help="In the queue (100,000).")
+        parser.add_argument("--events", type=int, default=1_000_000, help="In the log (1,000,000).")
+        parser.add_argument("--repeats", type=int, default=20, help="GETs of a page (20).")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there.")
+        parser.add_argument("--here", action="store_true", help="On the servers configured, which must be empty.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["findings"] < 1 or options["events"] < 5 * options["findings"]:
+            raise CommandError("--findings is at least 1, --events at least five for each of them.")
+        if not options["here"]:
+            sys.exit(self._elsewhere(options))
+        call_command("migrate", verbosity=0)
+        if log.last_seq() or Finding.objects.exists():
+            raise CommandError("This database holds events; leave --here away for servers of its own.")
+        console = Console(stderr=True, width=120)
+        size = Size(n_events=options["events"], n_findings=options["findings"])
+        context = results.machine() | {"commit": results.commit(settings.BASE_DIR)}
+        with console.status("filling") as status:
+            fill(size, status.update)
+            rows = []
+            for row in pagetimes.measure(repeats=options["repeats"]):
+                status.update(row.path)
+                rows.append(row)
+        self._show(rows, size)
+        self.stdout.write(", ".join(f"{name} {value}" for name, value in context.items()))
+        if options["json"]:
+            report = {"machine": context, "events": size.n_events, "findings": size.n_findings}
+            report["pages"] = [row.as_json() for row in rows]
+            options["json"].write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+    def _show(self, rows: list[pagetimes.Timed], size: Size) -> None:
+        table = Table(title=f"Pages with {size.n_findings:,} findings and {size.n_events:,} events in the log")
+        table.add_column("page", no_wrap=True)
+        for name in ("first ms", "median ms", "p95 ms", "queries", "KiB"):
+            table.add_column(name, justify="right")
+        for row in rows:
+            looks = "red" if row.plans else ""
+            figures = [f"{1000 * each:.0f}" for each in (row.first_s, row.median_s, row.p95_s)]
+            table.add_row(row.path, *figures, str(row.n_queries), f"{row.kib:.0f}", style=looks)
+        Console(file=self.stdout, width=120).print(table)
+        for row in rows:
+            for plan in row.plans:
+                self.stdout.write(f"\n{row.path}\n{plan}")
+
+    def _elsewhere(self, options: dict[str, Any]) -> int:
+        named = [f"--{name}={options[name]}" for name in ("findings", "events", "repeats")]
+        if options["json"]:
+            named.append(f"--json={options['json'].absolute()}")
+        command = [
+            sys.executable,
+            "-m",
+            "config.supervisor",
+            "exec",
+            "--",
+            sys.executable,
+            "manage.py",
+            "bench_console",
+        ]
+        env = {name: value for name, value in os.environ.items() if name not in _SERVERS} | {"LOG_LEVEL": "ERROR"}
+        done = subprocess.run([*command, "--here", *named], cwd=settings.BASE_DIR, env=env, check=False)  # noqa: S603
+        return done.returncode

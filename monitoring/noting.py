@@ -1,0 +1,15 @@
+"""A remark about a finding: it decides nothing, and stands in the chain of decisions like those that do."""
+
+from django.db import transaction
+
+from monitoring import reviews
+from monitoring.models import Review
+from monitoring.operations import get_finding
+from monitoring.reviews import By
+
+
+@transaction.atomic
+def note(*, by: By, finding_id: int, note: str) -> Review:
+    """Write a note about a finding, for ever. Raises NotFound, Invalid."""
+    finding = get_finding(finding_id)
+    return reviews.record(by=by, action=Review.Action.NOTE, note=note, subject={"finding": finding.pk})

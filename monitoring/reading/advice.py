@@ -1,0 +1,134 @@
+"""What to do next, in sentences: what an operator or a reviewer should look at first, and why.
+
+learners, freezes of the policy, findings, lag ──> Advice, worst first; none where nothing needs anybody
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.urls import reverse
+from django.utils import timezone
+
+from monitoring.models import AutoFreeze, Finding
+from monitoring.selectors import Standing
+from recommender.models import Learner
+
+COUNTED = 100_000  # open findings, at most: 40 ms
+SHOWN = 5
+_COUNTS = """
+SELECT severity, count(*) FROM (SELECT severity FROM monitoring_finding WHERE state = 'open' LIMIT %s) AS counted
+GROUP BY severity
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """look: bad, warn or dim. A sentence, and where to go (`to`, with the words of the link)."""
+
+    look: str
+    text: str
+    to: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFindings:
+    """How many of each severity, most severe first; the first few, serious ones first and then by what is at stake.
+    `is_more`: past COUNTED they are not counted."""
+
+    counts: list[tuple[str, int]]
+    n: int
+    is_more: bool
+    top: list[dict[str, Any]]
+
+
+def get_open_findings() -> OpenFindings:
+    """Three reads of the open ones; a drift alarm is serious though nothing is at stake by it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, [COUNTED])
+        counts = dict(cursor.fetchall())
+    n, high = sum(counts.values()), Finding.Severity.HIGH
+    rows = Finding.objects.filter(state=Finding.State.OPEN).order_by("-exposure", "-id")
+    top = [*rows.filter(severity=high)[:SHOWN]] if counts.get(high) else []
+    if len(top) < SHOWN:
+        top += rows.exclude(severity=high)[: SHOWN - len(top)]
+    return OpenFindings(
+        counts=[(each.label.lower(), counts.get(each, 0)) for each in sorted(Finding.Severity, reverse=True)],
+        n=n,
+        is_more=n >= COUNTED,
+        top=[
+            {
+                "id": row.pk,
+                "title": row.title,
+                "severity": Finding.Severity(row.severity).label.lower(),
+                "exposure": row.exposure,
+                "last_ms": row.last_ms,
+            }
+            for row in top
+        ],
+    )
+
+
+def advise(*, standing: Standing, lag_s: float, n_waiting: int, findings: OpenFindings) -> list[Advice]:
+    """Worst first."""
+    model = reverse("console:timeline")
+    found = []
+    if standing.revert:
+        there = reverse("console:revert", args=[standing.revert])
+        found.append(
+            Advice(
+                "warn",
+                "The model is being taken back. Lists are served meanwhile; wait for its end.",
+                there,
+                "Watch it",
+            )
+        )
+    found += [_of_freeze(freeze, model) for freeze in AutoFreeze.objects.filter(ended_at=None).order_by("shard")[:3]]
+    if standing.word == "frozen" and not found:
+        text = (
+            f"Learning is frozen and {n_waiting:,} events wait: the lists stand still. Thaw it below when what was"
+            " wrong is dealt with; what waits is learned first, and nothing is lost."
+        )
+        found.append(Advice("bad", text, model, "See what happened"))
+    if standing.word == "learning" and lag_s > settings.LAG_ALARM_S:
+        text = (
+            f"The learner is {lag_s:,.0f} s behind with {n_waiting:,} events waiting. See whether its worker runs and"
+            " what its log says; events are safe meanwhile."
+        )
+        found.append(Advice("bad", text, model, "See since when"))
+    found += _of_checkpoints()
+    if findings.top and findings.top[0]["severity"] == "high":
+        first, n_high = findings.top[0], findings.counts[0][1]
+        what = "A serious finding waits" if n_high == 1 else f"{n_high:,} serious findings wait"
+        text = f"{what} for a decision. Begin with the one that could have moved the list most."
+        found.append(Advice("warn", text, reverse("console:finding", args=[first["id"]]), "Open it"))
+    elif findings.top and findings.top[0]["exposure"] >= 1.0:
+        text = "What was held would have been enough for a place in the list. See why it was, and decide."
+        there = reverse("console:finding", args=[findings.top[0]["id"]])
+        found.append(Advice("warn", text, there, "Open it"))
+    return found
+
+
+def _of_freeze(freeze: AutoFreeze, model: str) -> Advice:
+    ends = f" It ends by itself at {freeze.until:%H:%M:%S} UTC, unless you freeze learning yourself."
+    if freeze.until <= timezone.now() or not settings.AUTO_THAW:
+        ends = ""
+    proposal = ""
+    if freeze.suspects is not None:
+        proposal = (
+            f" It proposes to go back to checkpoint {freeze.checkpoint_id} without {freeze.n_suspects:,} suspected"
+            f" actors ({freeze.n_suspected:,} of {freeze.n_since:,} events since): preview that first."
+        )
+    return Advice("bad", f"The monitor froze learning: {freeze.reason}{ends}{proposal}", model, "Look at the model")
+
+
+def _of_checkpoints() -> list[Advice]:
+    rows = list(Learner.objects.values_list("checkpoint_id", "n_events"))
+    if not any(n_events for _, n_events in rows):
+        return [Advice("dim", "Nothing has been learned yet. Send an event; the first page says how.", "/", "How to")]
+    if any(checkpoint is None and n_events for checkpoint, n_events in rows):
+        text = "There is no checkpoint to go back to yet; the first is kept within seconds of the first events."
+        return [Advice("warn", text)]
+    return []

@@ -1,0 +1,69 @@
+"""The list that is served beside the list as it would be without a defence, with titles and prices."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from monitoring import shadow
+from recommender import published
+from recommender.core.certificate import margins
+from recommender.errors import NoView
+from recommender.models import Item
+
+SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """`live`: place, item, title, score, price (new accounts needed to take the place). `shadow`: place, item, title,
+    score, served_place, is_held_back; None where there is no undefended list. as_of: unix time."""
+
+    as_of: float
+    live: list[dict[str, Any]]
+    shadow: list[dict[str, Any]] | None
+    n_held_back: int
+
+    @property
+    def as_of_ms(self) -> int:
+        return int(1000 * self.as_of)
+
+
+def get_boards() -> Boards | None:
+    """As published now; None while nothing is, or the store is away."""
+    try:
+        board, as_of = published.read_board("")
+        compared = shadow.compare()
+    except NoView:
+        return None
+    listed = describe_places(board)
+    undefended = compared["items"][:SHOWN]
+    titles = get_titles([each["item"] for each in (*listed, *undefended)])
+    held_back = set(compared["held_back"])
+    return Boards(
+        as_of=as_of,
+        live=[each | {"title": titles[each["item"]]} for each in listed],
+        shadow=[
+            each | {"title": titles[each["item"]], "is_held_back": each["item"] in held_back} for each in undefended
+        ]
+        if compared["is_on"]
+        else None,
+        n_held_back=sum(each["item"] in held_back for each in undefended),
+    )
+
+
+def describe_places(board: published.Board | None) -> list[dict[str, Any]]:
+    """The first places of a list of SHOWN, each with its price."""
+    if board is None:
+        return []
+    counts = board.counts[: SHOWN + 1]
+    outside = counts[SHOWN] if len(counts) > SHOWN else 0
+    prices, _ = margins(counts[:SHOWN], outside, board.unit, board.fresh)
+    return [
+        {"place": place + 1, "item": board.items[place], "score": board.score(place), "price": price}
+        for place, price in enumerate(prices)
+    ]
+
+
+def get_titles(items: list[str]) -> dict[str, str]:
+    """What items are called; one that nobody described, by its id."""
+    known = Item.objects.filter(pk__in=items).exclude(title="").values_list("id", "title")
+    return {item: item for item in items} | dict(known)

@@ -1,0 +1,225 @@
+"""How much comes in, what is stopped of it, and how good the list is: now, and minute by minute over the last hour.
+
+    Watched, by (shard, stream_ms) ──> the step an hour ago ──> Steps since, by number      ──> events a minute
+                                                          └──> EventVerdicts since, by ordinal ──> what was stopped
+    selectors.list_learner_states  ──> lag, waiting, quality
+
+The log itself is never asked: of ten million events only the last hour's steps (at most five a second and shard) and
+the verdicts on what was suspicious are read. An hour is kept for KEPT_S a process, since a chart by the minute has no
+news sooner. Times are stream time in ms, which is the server's clock.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.cache import cache
+from django.db import connection
+
+from monitoring.wording import NO_FINDING
+from recommender import selectors
+from recommender.models import EventVerdict, Learner, Step, Watched
+
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+NOW_MS, LATELY_MS = 10_000, 300_000  # what "now" and "lately" mean
+HELD_WITHIN_MS = 300_000  # nothing is held for longer than a minute of stream time, and what steps take
+MAX_VERDICTS = 200_000  # the newest, of a shard
+KEPT_S = 10.0
+ADMIT, HOLD, QUARANTINE = EventVerdict.Verdict.values
+
+_MINUTES = """
+SELECT stream_ms / 60000 * 60000 AS minute, sum(n_events)
+FROM recommender_step WHERE shard = %(shard)s AND number > %(step)s AND stream_ms >= %(since)s
+GROUP BY minute
+"""
+_RATES = """
+SELECT coalesce(sum(n_events) FILTER (WHERE stream_ms > %(now)s), 0), coalesce(sum(n_events), 0)
+FROM recommender_step WHERE shard = %(shard)s AND number > %(step)s AND stream_ms > %(lately)s
+"""
+# The number from which on there are so many verdicts: an index-only scan.
+_NEWEST = """
+SELECT ordinal FROM recommender_eventverdict WHERE shard = %(shard)s AND ordinal >= %(ordinal)s
+ORDER BY ordinal DESC OFFSET %(limit)s LIMIT 1
+"""
+# By step first: there are fewer of them than of verdicts, and nothing is sorted.
+_STOPPED = """
+SELECT s.stream_ms / 60000 * 60000 AS minute, v.verdict, sum(v.n)
+FROM (
+    SELECT step, verdict, count(*) AS n FROM recommender_eventverdict
+    WHERE shard = %(shard)s AND ordinal >= %(ordinal)s AND (was_held OR verdict > 0) AND reasons & %(some)s <> 0
+    GROUP BY step, verdict
+) AS v
+JOIN recommender_step AS s ON s.shard = %(shard)s AND s.number = v.step
+WHERE s.number > %(step)s AND s.stream_ms >= %(since)s
+GROUP BY minute, v.verdict
+"""
+_HELD = """
+SELECT count(*) FROM (
+    SELECT 1 FROM recommender_eventverdict
+    WHERE shard = %(shard)s AND ordinal >= %(ordinal)s AND verdict = 1 LIMIT %(limit)s
+) AS held
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """rate_now, rate_lately: events learned a second, over the last seconds and minutes of stream time. lag_s: age of
+    the oldest event that is not learned. n_held: events that wait for a verdict."""
+
+    rate_now: float
+    rate_lately: float
+    lag_s: float
+    n_waiting: int
+    n_held: int
+    quality: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """Of the last hour: how many events were held and then let in, wait, are out; two charts (see `chart`)."""
+
+    n_let_in: int
+    n_waiting: int
+    n_out: int
+    stopped: dict[str, Any]
+    quality: dict[str, Any]
+
+
+def get_flow() -> Flow:
+    """What is going on. Some ten indexed reads a shard."""
+    states = selectors.list_learner_states()
+    now_ms = _stream_ms()
+    n_now = n_lately = n_held = 0
+    for state in states:
+        rates = {
+            "shard": state.shard,
+            "step": _step_before(state.shard, now_ms - LATELY_MS),
+            "now": now_ms - NOW_MS,
+            "lately": now_ms - LATELY_MS,
+        }
+        n_shard_now, n_shard_lately = _rows(_RATES, rates)[0]
+        n_now, n_lately = n_now + n_shard_now, n_lately + n_shard_lately
+        n_held += _count_held(state.shard)
+    return Flow(
+        rate_now=1000 * n_now / NOW_MS,
+        rate_lately=1000 * n_lately / LATELY_MS,
+        lag_s=max((state.lag_s for state in states), default=0.0),
+        n_waiting=selectors.get_backlog(),
+        n_held=n_held,
+        quality=_quality([state.quality for state in states if state.quality]),
+    )
+
+
+def get_hour() -> Hour:
+    """The last hour, as it was up to KEPT_S ago."""
+    hour = cache.get("monitoring:hour")
+    if hour is None:
+        hour = _read_hour()
+        cache.set("monitoring:hour", hour, KEPT_S)
+    assert isinstance(hour, Hour)
+    return hour
+
+
+def _read_hour() -> Hour:
+    now_ms = _stream_ms()
+    since_ms = (now_ms - HOUR_MS) // MINUTE_MS * MINUTE_MS + MINUTE_MS
+    events: dict[int, int] = defaultdict(int)
+    stopped: dict[tuple[int, int], int] = defaultdict(int)
+    for shard in Learner.objects.order_by("shard").values_list("shard", flat=True):
+        step = _step_before(shard, since_ms)
+        span = {"shard": shard, "step": step, "since": since_ms}
+        for minute, n_events in _rows(_MINUTES, span):
+            events[minute] += n_events
+        ordinal = _ordinal_after(shard, step)
+        for (newest,) in _rows(_NEWEST, {"shard": shard, "ordinal": ordinal, "limit": MAX_VERDICTS}):
+            ordinal = newest
+        for minute, verdict, n in _rows(_STOPPED, span | {"ordinal": ordinal, "some": ~NO_FINDING}):
+            stopped[minute, verdict] += int(n)
+    first = min(events, default=now_ms // MINUTE_MS * MINUTE_MS)
+    minutes = list(range(first, now_ms // MINUTE_MS * MINUTE_MS + 1, MINUTE_MS)) if events else []
+    totals = {verdict: sum(n for (_, each), n in stopped.items() if each == verdict) for verdict in (0, 1, 2)}
+    series = (("let in after waiting", "good", ADMIT), ("waiting", "warn", HOLD), ("out", "bad", QUARANTINE))
+    return Hour(
+        n_let_in=totals[ADMIT],
+        n_waiting=totals[HOLD],
+        n_out=totals[QUARANTINE],
+        stopped={
+            "kind": "bar",
+            "stacked": True,
+            "unit": "events a minute",
+            "x": minutes,
+            "series": [
+                {"label": label, "look": look, "y": [stopped[minute, verdict] for minute in minutes]}
+                for label, look, verdict in series
+            ],
+        },
+        quality=_quality_chart(since_ms),
+    )
+
+
+def _quality(rows: list[Watched]) -> list[dict[str, Any]]:
+    """Hit rates of the last hour, over all shards, weighted by the predictions they stand on."""
+    found = []
+    for label, rate, n, none in _POPULATIONS:
+        total = sum(getattr(row, n) for row in rows)
+        hits = sum(getattr(row, n) * getattr(row, rate) for row in rows)
+        found.append({"label": label, "n": total, "rate": hits / total if total else None, "none": none})
+    return found
+
+
+_POPULATIONS = (
+    ("all readers", "hit_rate", "n_predictions", "nobody clicked yet"),
+    ("trusted readers", "trusted_hit_rate", "n_trusted", "trust is earned by coming back on other days"),
+    ("secret panel", "canary_hit_rate", "n_canary", "none of the panel clicked yet"),
+)
+
+
+def _quality_chart(since_ms: int) -> dict[str, Any]:
+    """By the minute: the last figures of each; 720 rows a shard at most."""
+    shards = list(Learner.objects.order_by("shard").values_list("shard", flat=True))
+    by_minute: dict[int, dict[int, Watched]] = defaultdict(dict)
+    for row in Watched.objects.filter(shard__in=shards, stream_ms__gte=since_ms).order_by("stream_ms"):
+        by_minute[row.stream_ms // MINUTE_MS * MINUTE_MS][row.shard] = row
+    figures = {minute: _quality(list(rows.values())) for minute, rows in by_minute.items()}
+    return {
+        "kind": "line",
+        "unit": "hit rate, %",
+        "x": list(figures),
+        "series": [
+            {"label": label, "look": look, "y": [_percent(each[place]["rate"]) for each in figures.values()]}
+            for place, ((label, *_), look) in enumerate(zip(_POPULATIONS, ("one", "two", "three"), strict=True))
+        ],
+    }
+
+
+def _percent(rate: float | None) -> float | None:
+    return None if rate is None else round(100 * rate, 1)
+
+
+def _count_held(shard: int) -> int:
+    """Events that wait now: the newest verdicts only, since nothing waits for long."""
+    stream_ms = Learner.objects.values_list("stream_ms", flat=True).get(shard=shard)
+    ordinal = _ordinal_after(shard, _step_before(shard, stream_ms - HELD_WITHIN_MS))
+    return int(_rows(_HELD, {"shard": shard, "ordinal": ordinal, "limit": MAX_VERDICTS})[0][0])
+
+
+def _stream_ms() -> int:
+    return max(Learner.objects.values_list("stream_ms", flat=True), default=0)
+
+
+def _step_before(shard: int, at_ms: int) -> int:
+    """The number of a watched step before a time, 0 where none is known. Steps have no index by time; Watched has."""
+    rows = Watched.objects.filter(shard=shard, stream_ms__lt=at_ms).order_by("-stream_ms")
+    return rows.values_list("step", flat=True).first() or 0
+
+
+def _ordinal_after(shard: int, step: int) -> int:
+    """The number in the fold of the first event after a step."""
+    rows = Step.objects.filter(shard=shard, number__gt=step, first_ordinal__isnull=False).order_by("number")
+    return rows.values_list("first_ordinal", flat=True).first() or 0
+
+
+def _rows(query: str, parameters: dict[str, Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return cursor.fetchall()

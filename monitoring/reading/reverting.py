@@ -1,0 +1,151 @@
+"""A revert as its page shows it: how far it is, what it changes or would, and whether that is still so; and what a
+form for one offers to leave out."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from monitoring import policy, way_back
+from monitoring.models import AskedRevert, Finding
+from recommender.errors import NotFound
+from recommender.models import Checkpoint, Item, Learner, Revert
+
+FINDINGS_OFFERED = 50
+STUCK_S = 30  # without a sign of life
+UNTAKEN_S = 15  # queued
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in one of the two lists side by side. `change`: "new", "gone", "up", "down" or ""."""
+
+    place: int
+    item: str
+    title: str
+    score: float
+    change: str
+    other: int | None  # its place in the other list
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`waits_s`: queued or without a sign of life for so long that somebody should look. `undo`: a checkpoint of the
+    state before it, as far as one is kept."""
+
+    row: Revert
+    by: str
+    note: str
+    checkpoint: Checkpoint | None
+    checkpoint_id: int
+    excluded: dict[str, Any]
+    is_over: bool
+    is_frozen: bool
+    is_stale: bool
+    is_untaken: bool
+    is_stuck: bool
+    percent: int
+    n_since: int
+    before: list[Place]
+    after: list[Place]
+    undo: Checkpoint | None
+
+    @property
+    def is_preview(self) -> bool:
+        return self.row.is_preview
+
+    @property
+    def is_same(self) -> bool:
+        """Do both lists hold the same items in the same places?"""
+        return [each.item for each in self.before] == [each.item for each in self.after]
+
+
+def get_job(*, revert_id: int) -> Job:
+    """Raises NotFound."""
+    row = Revert.objects.select_related("exclusion").filter(pk=revert_id).first() if revert_id < 2**63 else None
+    if row is None:
+        raise NotFound(f"There is no revert {revert_id}.")
+    review = way_back.asked_in(row.pk)
+    subject = review.subject if review else {}
+    number = subject.get("checkpoint") or max(row.checkpoints)
+    rule = row.exclusion.rule if row.exclusion else {}
+    excluded = {
+        "actors": len(rule.get("actors", ())),
+        "networks": len(rule.get("prefixes", ())),
+        "items": len(rule.get("windows", ())),
+        "findings": subject.get("excluded", {}).get("findings", []),
+    }
+    is_over = row.state in (Revert.State.DONE, Revert.State.FAILED)
+    checkpoint = _checkpoint(number)
+    learner = Learner.objects.filter(shard=checkpoint.shard if checkpoint else 0).first()
+    before, after = _side_by_side(row.outcome)
+    heard_s = time.time() - (row.heartbeat_at or row.created_at).timestamp()
+    return Job(
+        row=row,
+        by=review.by if review else "policy",
+        note=review.note if review else "",
+        checkpoint=checkpoint,
+        checkpoint_id=number,
+        excluded=excluded if rule else {},
+        is_over=is_over,
+        is_frozen=Learner.objects.filter(state=Learner.State.FROZEN).exists(),
+        is_stale=row.is_preview and is_over and way_back.is_stale(row),
+        is_untaken=row.state == Revert.State.QUEUED and heard_s > UNTAKEN_S,
+        is_stuck=row.state == Revert.State.RUNNING and heard_s > STUCK_S,
+        percent=min(100, 100 * row.n_done // row.n_total) if row.n_total else 0,
+        n_since=max(0, learner.seq - checkpoint.seq) if learner and checkpoint else 0,
+        before=before,
+        after=after,
+        undo=_undo(row),
+    )
+
+
+def list_findings_since(*, since_ms: int, also: list[int]) -> tuple[list[Finding], bool]:
+    """Open and confirmed findings that reach past a time, newest first, and those of numbers asked for; True where
+    there are more. By the index on time."""
+    states = (Finding.State.OPEN, Finding.State.CONFIRMED)
+    rows = Finding.objects.filter(last_ms__gte=since_ms, state__in=states).exclude(kind=Finding.Kind.DRIFT)
+    found = list(rows.order_by("-last_ms", "-id")[: FINDINGS_OFFERED + 1])
+    shown = found[:FINDINGS_OFFERED]
+    known = {each.pk for each in shown}
+    asked_for = Finding.objects.filter(pk__in=[each for each in also if each not in known and each < 2**63])
+    return [*asked_for.order_by("-id")[:FINDINGS_OFFERED], *shown], len(found) > len(shown)
+
+
+def point_before(*, at_ms: int) -> int | None:
+    """The newest checkpoint from before a time that learning came through."""
+    points = [policy.revert_point(shard, at_ms) for shard in Learner.objects.values_list("shard", flat=True)]
+    return max((each.pk for each in points if each is not None), default=None)
+
+
+def _checkpoint(number: int) -> Checkpoint | None:
+    return Checkpoint.objects.defer("data").filter(pk=number).first()
+
+
+def _undo(row: Revert) -> Checkpoint | None:
+    """The checkpoint that stood for the state when a revert was asked for."""
+    if row.is_preview or row.state != Revert.State.DONE:
+        return None
+    asked = AskedRevert.objects.filter(pk=row.pk).first()
+    kept = Checkpoint.objects.defer("data")
+    exact = kept.filter(digest=asked.before_digest).order_by("-id").first() if asked and asked.before_digest else None
+    return exact or kept.filter(created_at__lte=row.created_at).order_by("-id").first()
+
+
+def _side_by_side(outcome: dict[str, Any]) -> tuple[list[Place], list[Place]]:
+    boards = outcome.get("boards", {})
+    lists = {name: boards.get(name, []) for name in ("before", "after")}
+    places = {name: {each["item"]: place for place, each in enumerate(shown, 1)} for name, shown in lists.items()}
+    titles = dict(
+        Item.objects.filter(pk__in={*places["before"], *places["after"]}).exclude(title="").values_list("pk", "title")
+    )
+
+    def side(name: str, other: str, absent: str) -> list[Place]:
+        found = []
+        for place, each in enumerate(lists[name], 1):
+            there = places[other].get(each["item"])
+            moved = "" if there == place else "up" if there is not None and there > place else "down"
+            change = absent if there is None else moved if name == "after" else ""
+            found.append(Place(place, each["item"], titles.get(each["item"], ""), each["score"], change, there))
+        return found
+
+    return side("before", "after", "gone"), side("after", "before", "new")

@@ -1,0 +1,83 @@
+"""What the forms of the stop switch say before they are pressed: how learning stands, which lists stand still, what
+the policy proposes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitoring.models import AutoFreeze
+from recommender import published, selectors
+from recommender.errors import NoView
+from recommender.models import FrozenScope, Learner
+
+MAX_SCOPES = 300
+MAX_FROZEN_SCOPES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Where one learner stands."""
+
+    number: int
+    is_frozen: bool
+    step: int
+    n_events: int
+    stream_ms: int
+    checkpoint: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What the policy proposes beside a freeze of its own; `is_ready` once it has looked for suspects."""
+
+    freeze: AutoFreeze
+    is_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """`is_frozen`: some shard; `is_learning`: some shard. `scopes`: lists that can be frozen."""
+
+    is_frozen: bool
+    is_learning: bool
+    n_waiting: int
+    shards: list[Shard]
+    frozen_scopes: list[tuple[str, datetime]]
+    scopes: list[str]
+    proposal: Proposal | None
+
+
+def get_switch() -> Switch:
+    """Four indexed reads, and the names of the published lists."""
+    shards = [
+        Shard(row.shard, row.state == Learner.State.FROZEN, row.step, row.n_events, row.stream_ms, row.checkpoint_id)
+        for row in Learner.objects.order_by("shard")
+    ]
+    frozen = list(FrozenScope.objects.order_by("scope").values_list("scope", "frozen_at")[:MAX_FROZEN_SCOPES])
+    names = {scope for scope, _ in frozen}
+    return Switch(
+        is_frozen=any(each.is_frozen for each in shards),
+        is_learning=any(not each.is_frozen for each in shards),
+        n_waiting=selectors.get_backlog(),
+        shards=shards,
+        frozen_scopes=frozen,
+        scopes=[scope for scope in _list_scopes() if scope not in names][:MAX_SCOPES],
+        proposal=_proposal(),
+    )
+
+
+def _list_scopes() -> list[str]:
+    try:
+        return published.read_scopes()
+    except NoView:  # the form takes a name typed
+        return []
+
+
+def _proposal() -> Proposal | None:
+    """Of the newest automatic freeze that has not ended, or else of one that a person took on, while the shard is
+    still frozen."""
+    frozen = dict(Learner.objects.filter(state=Learner.State.FROZEN).values_list("shard", "n_reverts"))
+    for freeze in AutoFreeze.objects.filter(shard__in=list(frozen)).order_by("-id")[:5]:
+        # one of an earlier freeze, or of a history that was changed since, is no proposal any more
+        if freeze.checkpoint_id and freeze.n_reverts == frozen[freeze.shard] and freeze.revert_id is None:
+            return Proposal(freeze, freeze.suspects is not None)
+    return None

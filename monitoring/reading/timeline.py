@@ -1,0 +1,318 @@
+"""The model over time: quality by population, events a second, what happened, and the checkpoints one can go back to.
+
+    Watched, by (shard, stream_ms) ──> at most N_BUCKETS points, averaged by PostgreSQL: hit rates
+    their last Steps, by number    ──> the log's numbers at these points ──> events a second
+    Review by time, Step alarms    ──> marks, at most MAX_MARKS, those of one kind and point made one
+    Checkpoint                     ──> ticks, and a list by id
+
+Whatever the range: figures are thinned with age (`recommender.watching`), so a month of one shard is some 6,000 rows,
+and of Steps, of which there may be millions, only those of the points are looked up. Times are stream time in ms,
+which is the server's clock.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+from django.db.models import Max, Q
+from django.urls import reverse
+
+from monitoring.models import Finding, Review
+from recommender import history
+from recommender.models import Checkpoint, Learner, Step, Watched
+
+N_BUCKETS = 480
+MAX_MARKS = 60
+MAX_TICKS = 120
+MIN_RANGE_MS, MAX_RANGE_MS = 10_000, 400 * 86_400_000
+RATES = ("hit_rate", "trusted_hit_rate", "canary_hit_rate")
+MARKED = (Review.Action.FREEZE, Review.Action.THAW, Review.Action.REVERT, Review.Action.ALARM)
+
+# The quality of a bucket over all shards, by the predictions it stands on; and up to where the log was read by then.
+_POINTS = """
+WITH figures AS (
+    SELECT (stream_ms - %(from)s) / %(width)s AS bucket, shard, max(stream_ms) AS stream_ms, max(step) AS step,
+           sum(hit_rate * n_predictions) AS hits, sum(n_predictions) AS n,
+           sum(trusted_hit_rate * n_trusted) AS trusted_hits, sum(n_trusted) AS n_trusted,
+           sum(canary_hit_rate * n_canary) AS canary_hits, sum(n_canary) AS n_canary
+    FROM recommender_watched
+    WHERE shard = ANY(%(shards)s) AND stream_ms >= %(from)s AND stream_ms < %(to)s
+    GROUP BY bucket, shard
+)
+SELECT f.bucket, max(f.stream_ms), min(f.step), max(f.step), max(s.to_seq),
+       sum(hits) / nullif(sum(n), 0), sum(trusted_hits) / nullif(sum(n_trusted), 0),
+       sum(canary_hits) / nullif(sum(n_canary), 0)
+FROM figures AS f
+LEFT JOIN LATERAL (
+    SELECT to_seq FROM recommender_step WHERE (shard, number) = (f.shard, f.step)
+) AS s ON true
+GROUP BY f.bucket ORDER BY f.bucket
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From `from_ms` on and before `to_ms`."""
+
+    from_ms: int
+    to_ms: int
+
+    @classmethod
+    def between(cls, from_ms: int, to_ms: int) -> "Range":
+        """The range of these ends, in either order, neither too narrow nor too wide."""
+        first, end = sorted((max(0, from_ms), max(0, to_ms)))
+        if end - first < MIN_RANGE_MS:
+            first = max(0, (first + end - MIN_RANGE_MS) // 2)
+            end = first + MIN_RANGE_MS
+        return cls(max(first, end - MAX_RANGE_MS), end)
+
+    @property
+    def width_ms(self) -> int:
+        """Of a bucket."""
+        return max(1000, math.ceil((self.to_ms - self.from_ms) / N_BUCKETS))
+
+    def scaled(self, by: float) -> "Range":
+        """Around its middle, by so much wider."""
+        middle, half = (self.from_ms + self.to_ms) / 2, (self.to_ms - self.from_ms) * by / 2
+        return self.between(int(middle - half), int(middle + half))
+
+    def moved(self, by: float) -> "Range":
+        """By so much of its length, later."""
+        ms = int((self.to_ms - self.from_ms) * by)
+        return self.between(self.from_ms + ms, self.to_ms + ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What a chart shows (see the template tag `chart`), and of how many steps. `is_cut`: there are more marks."""
+
+    chart: dict[str, Any]
+    n_points: int
+    n_steps: int
+    is_cut: bool
+
+
+def newest_ms() -> int | None:
+    """Stream time of the newest figures; None where there are none."""
+    newest: int | None = Watched.objects.filter(shard__in=_shards()).aggregate(at=Max("stream_ms"))["at"]
+    return newest
+
+
+def get_timeline(*, range_: Range, is_cropped: bool = False) -> Timeline:
+    """The chart of a range, where `is_cropped` from the first figures in it. Six indexed reads."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _POINTS,
+            {"from": range_.from_ms, "to": range_.to_ms, "width": range_.width_ms, "shards": _shards()},
+        )
+        points = cursor.fetchall()
+    marks, is_cut = _marks(range_)
+    at = [point[1] for point in points]
+    chart = {
+        "kind": "line",
+        "x": at,
+        "unit": "hit rate",
+        "from": max(range_.from_ms, at[0]) if is_cropped and at else range_.from_ms,
+        "to": range_.to_ms,
+        "series": [
+            {"label": "all readers", "look": "one", "y": [_rounded(point[5]) for point in points]},
+            {"label": "readers of earned trust", "look": "good", "y": [_rounded(point[6]) for point in points]},
+            {"label": "secret panel", "look": "two", "y": [_rounded(point[7]) for point in points]},
+            {"label": "events/s", "look": "dim", "axis": "right", "y": _rates(points)},
+        ],
+        "marks": marks,
+        "ticks": _ticks(range_),
+    }
+    n_steps = max((point[3] for point in points), default=0) - min((point[2] for point in points), default=1) + 1
+    return Timeline(chart, len(points), max(0, n_steps), is_cut)
+
+
+def _rates(points: list[tuple[Any, ...]]) -> list[float | None]:
+    """Events received a second, between each point and the one before it. The log gives its numbers in order."""
+    rates: list[float | None] = []
+    before: tuple[int, int] | None = None
+    for _, at, _, _, seq, *_ in points:
+        if seq is None:
+            rates.append(None)
+            continue
+        is_later = before is not None and at > before[0]
+        rates.append(round(1000 * max(0, seq - before[1]) / (at - before[0]), 1) if is_later and before else None)
+        before = (at, seq)
+    return rates
+
+
+# -- what happened ---------------------------------------------------------------------------------------------------
+
+
+def _marks(range_: Range) -> tuple[list[dict[str, Any]], bool]:
+    """Decisions and alarms in a range, oldest first, those of one kind within four buckets as one; True where there
+    were more than are shown."""
+    found = [*_decided(range_), *_alarms(range_)]
+    found.sort(key=lambda mark: mark["at"])
+    joined: list[dict[str, Any]] = []
+    last: dict[str, dict[str, Any]] = {}
+    for mark in found:
+        same = last.get(mark["what"])
+        if same is not None and mark["at"] - same["at"] < 4 * range_.width_ms:
+            same["n"] += 1
+            same["label"] = f"{same['what']}, {same['n']} times"
+            continue
+        last[mark["what"]] = mark | {"n": 1, "label": mark["label"]}
+        joined.append(last[mark["what"]])
+    return joined[-MAX_MARKS:], len(joined) > MAX_MARKS
+
+
+def _decided(range_: Range) -> list[dict[str, Any]]:
+    """Freezes, thaws, reverts (not previews) and the policy's alarms."""
+    between = Review.objects.filter(at__gte=_moment(range_.from_ms), at__lt=_moment(range_.to_ms))
+    rows = between.filter(action__in=MARKED).exclude(subject__contains={"preview": True}).order_by("-at", "-id")
+    return [mark for row in rows[: 4 * MAX_MARKS] if (mark := _mark_of(row))]
+
+
+def _mark_of(row: Review) -> dict[str, Any] | None:
+    at = int(row.at.timestamp() * 1000)
+    where = f" {row.scope}" if row.scope else ""
+    if row.action == Review.Action.FREEZE:
+        return {"at": at, "what": "freeze", "label": f"freeze{where}", "look": "bad", "href": ""}
+    if row.action == Review.Action.THAW:
+        return {"at": at, "what": "thaw", "label": f"thaw{where}", "look": "good", "href": ""}
+    if row.action == Review.Action.ALARM:
+        signal = str(row.subject.get("signal", ""))
+        return {
+            "at": at,
+            "what": f"alarm {signal}".strip(),
+            "label": f"alarm {signal}".strip(),
+            "look": "warn",
+            "href": "",
+        }
+    state, number = row.subject.get("state", ""), row.subject.get("revert")
+    if state == "done":  # told where it was asked for
+        return None
+    label = "revert failed" if state == "failed" else f"revert to {row.subject.get('checkpoint', '?')}"
+    href = reverse("console:revert", args=[number]) if isinstance(number, int) else ""
+    return {"at": at, "what": "revert" if state != "failed" else label, "label": label, "look": "two", "href": href}
+
+
+def _alarms(range_: Range) -> list[dict[str, Any]]:
+    """Steps that raised an alarm, by their index; with the finding that a stop made."""
+    rows = Step.objects.filter(
+        shard__in=_shards(), stream_ms__gte=range_.from_ms, stream_ms__lt=range_.to_ms, alarm__gt=0
+    ).order_by("-stream_ms")
+    alarms = list(rows.values_list("stream_ms", "alarm")[: 4 * MAX_MARKS])
+    stops = [at for at, alarm in alarms if alarm == Step.Alarm.STOP]
+    drifts = Finding.objects.filter(last_ms__in=stops, kind=Finding.Kind.DRIFT) if stops else Finding.objects.none()
+    finding_at = dict(drifts.values_list("last_ms", "pk"))
+    marks = []
+    for at, alarm in alarms:
+        is_stop = alarm == Step.Alarm.STOP
+        label = "quality fell" if is_stop else "quality may fall"
+        href = reverse("console:finding", args=[finding_at[at]]) if at in finding_at else ""
+        marks.append({"at": at, "what": label, "label": label, "look": "bad" if is_stop else "warn", "href": href})
+    return marks
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def _ticks(range_: Range) -> list[dict[str, Any]]:
+    """Checkpoints in a range, spread over it where there are more than MAX_TICKS."""
+    rows = Checkpoint.objects.filter(stream_ms__gte=range_.from_ms, stream_ms__lt=range_.to_ms).order_by("-id")
+    found = list(rows.values_list("pk", "stream_ms", "is_pinned")[: 20 * MAX_TICKS])
+    every = math.ceil(len(found) / MAX_TICKS) or 1
+    shown = [each for place, each in enumerate(found) if place % every == 0 or each[2]]
+    address = reverse("console:ask-revert")
+    return [
+        {
+            "at": at,
+            "label": f"checkpoint {number}{', pinned' if is_pinned else ''}: go back to here",
+            "look": "warn" if is_pinned else "one",
+            "href": f"{address}?checkpoint={number}",
+        }
+        for number, at, is_pinned in shown[:MAX_TICKS]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A checkpoint as one may go back to it. `is_on_way`: learning came through it; else a revert left it behind.
+    `n_since`: about how many events came since."""
+
+    id: int
+    shard: int
+    digest: str
+    step: int
+    stream_ms: int
+    n_events: int
+    hr20: float | None
+    is_pinned: bool
+    is_active: bool
+    is_on_way: bool
+    n_since: int
+
+
+def list_points(
+    *, limit: int = 25, before: int | None = None, range_: Range | None = None
+) -> tuple[list[Point], bool]:
+    """Newest first, from the one before `before` on; True where there are more."""
+    rows = _without_bytes()
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    if range_ is not None:
+        rows = rows.filter(stream_ms__gte=range_.from_ms, stream_ms__lt=range_.to_ms)
+    points = _points(rows.order_by("-id")[: limit + 1])
+    return points[:limit], len(points) > limit
+
+
+def list_pinned(*, limit: int = 50) -> list[Point]:
+    """The newest of those that are kept whatever their age."""
+    return _points(_without_bytes().filter(is_pinned=True).order_by("-id")[:limit])
+
+
+def list_choices(*, chosen: int | None = None) -> list[Point]:
+    """What a form offers to go back to: the newest 100, the pinned, and the chosen one where there is such a one."""
+    rows = _without_bytes()
+    newest = list(rows.order_by("-id").values_list("pk", flat=True)[:100])
+    pinned = list(rows.filter(is_pinned=True).order_by("-id").values_list("pk", flat=True)[:50])
+    also = [chosen] if chosen is not None and chosen < 2**63 else []
+    return _points(rows.filter(Q(pk__in=[*newest, *pinned, *also])).order_by("-id"))
+
+
+def _without_bytes() -> Any:
+    return Checkpoint.objects.defer("data")
+
+
+def _points(rows: Any) -> list[Point]:
+    learners = {row.shard: row for row in Learner.objects.order_by("shard")}
+    points = []
+    for row in rows:
+        learner = learners.get(row.shard)
+        points.append(
+            Point(
+                id=row.pk,
+                shard=row.shard,
+                digest=row.digest,
+                step=row.step,
+                stream_ms=row.stream_ms,
+                n_events=row.n_events,
+                hr20=row.hr20 if row.n_predicted else None,
+                is_pinned=row.is_pinned,
+                is_active=learner is not None and learner.checkpoint_id == row.pk,
+                is_on_way=learner is not None and history.begins_with(learner.recipe, row.recipe, row.step),
+                n_since=max(0, learner.seq - row.seq) if learner else 0,
+            )
+        )
+    return points
+
+
+def _shards() -> list[int]:
+    return list(Learner.objects.order_by("shard").values_list("shard", flat=True))
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)

@@ -1,0 +1,82 @@
+"""A trial, and what is done about its outcome: promoted at once, left to a person, or told.
+
+recommender.batch.retrain ──> Trial ──auto──> operations.promote ──> Review (promote), twice: asked for, and ended
+                                    ├──ask───> notification; `manage.py model promote N --note ...`
+                                    └──never─> notification
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from django.conf import settings
+from django.db import transaction
+
+from monitoring import notify, operations, reviews
+from monitoring.reviews import By
+from recommender.batch import retrain
+from recommender.batch.trial import Report
+from recommender.core.logfile import LogFileError
+from recommender.errors import Conflict
+from recommender.models import Trial
+
+Promote = Literal["auto", "ask", "never"]
+logger = logging.getLogger(__name__)
+
+
+def hold(
+    *,
+    by: By,
+    promote: Promote,
+    margin: float,
+    memory_mb: int,
+    paths: list[Path] | None = None,
+    since: datetime | None = None,
+    wanted: retrain.Wanted = (),
+    folder: Path | None = None,
+    with_yardstick: bool = True,
+    say: Callable[[str, int], None] | None = None,
+) -> tuple[Report, Trial]:
+    """See the module. A promotion that is refused, because a revert is under way, leaves the winner waiting. Raises
+    what `retrain.retrain` raises."""
+    report, trial = retrain.retrain(
+        paths or (),
+        since=since,
+        wanted=wanted,
+        margin=margin,
+        memory_mb=memory_mb,
+        is_kept=promote != "never",
+        folder=folder,
+        with_yardstick=with_yardstick,
+        say=say,
+    )
+    if trial.state == Trial.State.WAITING and promote == "auto":
+        try:
+            operations.promote(by=by, note=f"Trial {trial.pk}: {report.reason}.", trial_id=trial.pk)
+        except Conflict as error:
+            logger.warning("trial %d is not promoted: %s", trial.pk, error)
+        trial.refresh_from_db()
+    if trial.winner and trial.state != Trial.State.PROMOTED:
+        facts: dict[str, Any] = {"trial": trial.pk, "winner": trial.winner, "reason": report.reason}
+        with transaction.atomic():
+            notify.notify(
+                kind="trial", title=f"{trial.winner} is better than the model (trial {trial.pk}).", facts=facts
+            )
+    return report, trial
+
+
+def hold_by_settings() -> None:
+    """What the schedule does. A trial under way is enough; too little to try is told, and tried again later."""
+    try:
+        hold(
+            by=reviews.POLICY,
+            promote=settings.RETRAIN_PROMOTE,
+            margin=settings.RETRAIN_MARGIN,
+            memory_mb=settings.RETRAIN_MEMORY_MB,
+        )
+    except retrain.RetrainUnderWay as error:
+        logger.info("%s", error)
+    except (LogFileError, ValueError, OSError) as error:
+        logger.warning("no trial: %s", error)

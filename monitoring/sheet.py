@@ -1,0 +1,22 @@
+"""Values as a spreadsheet may open them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from monitoring.chain import canonical
+
+
+def cell(value: Any) -> Any:
+    """A text that would be a formula there begins with an apostrophe.
+
+    >>> cell("=1+1")
+    "'=1+1"
+    >>> cell({"n": 1})
+    '{"n":1}'
+    """
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    text = value if isinstance(value, str) else canonical(value)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) or text[:1] in ("\t", "\r", "\n") else text

@@ -1,0 +1,130 @@
+"""Taking a decision on a finding back: for whoever made it, for ten minutes, as long as it is the last word on it.
+
+    Review (release | confirm: finding, was, entries, together) ──> last(user)   what could be undone now
+    undo(review_id)  ──> control.take_back(entries) ──> the finding as it was ──> Review (undo: undo_of)
+
+**What is exact.** An entry of the history that no step has taken yet is deleted, and the state is bit for bit that of
+a model nobody ever decided on: while learning is frozen always, otherwise within a fraction of a second.
+
+What a step has taken is part of the history, so it is ruled on again: each event gets back the verdict it had at the
+moment the decision took effect (`Decision.before`). What counted counts again, at its own time; what was held or out
+is out, without a word against those who did it. What remains then:
+- what was *held* waits no more: it stays out until somebody releases the finding, which is open again for that;
+- a *confirm* has made the actors known as a cohort: those with an act that counted are cleared, the others stay known
+  until the finding is released;
+- a *release* has told the screen not to take these acts back and has lifted what stood against their items: later
+  acts there are judged anew;
+- an act that the screen had let count for less than the actor's trust allows counts for all of that;
+- decisions are by actor and item: an act outside the finding whose unit a confirm took out with it comes back only
+  where the finding has another act of the same actor on the item that counted;
+- what was learned, shown and measured in between was so.
+
+Whoever needs it exact after that goes back to a checkpoint from before (operations.revert).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from monitoring import notify, operations, reviews
+from monitoring.models import Finding, Review
+from recommender import control
+from recommender.errors import Conflict, NotFound
+
+WITHIN = timedelta(minutes=10)
+LOOKED_AT = 1_000  # of an account's decisions of that time
+RULINGS = {Review.Action.RELEASE: Finding.State.RELEASED, Review.Action.CONFIRM: Finding.State.CONFIRMED}
+UNDECIDED = (Finding.State.OPEN, Finding.State.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Undoable:
+    """What one form decided, newest review first: all of one action."""
+
+    reviews: list[int]
+    action: str
+    findings: list[int]
+    at: datetime
+
+
+def last(user: AbstractBaseUser) -> Undoable | None:
+    """The last decision of an account, with those made by the same form, as far as it can be undone. Two reads."""
+    rows = list(_lately(user).order_by("-id")[:LOOKED_AT])
+    undone = _undone(rows)
+    candidates = [row for row in rows if row.pk not in undone and _is_undoable(row)]
+    stands = dict(Finding.objects.filter(pk__in={_finding(row) for row in candidates}).values_list("pk", "state"))
+    newest: dict[int, int] = {}
+    for row in candidates:
+        newest.setdefault(_finding(row), row.pk)
+    candidates = [
+        row
+        for row in candidates
+        if stands.get(_finding(row)) == RULINGS[row.action] and newest[_finding(row)] == row.pk
+    ]
+    if not candidates:
+        return None
+    first = candidates[0]
+    together = first.subject.get("together")
+    same = [row for row in candidates if together and row.subject.get("together") == together] or [first]
+    return Undoable([row.pk for row in same], first.action, [_finding(row) for row in same], first.at)
+
+
+@transaction.atomic
+def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
+    """Undo one decision. 1. Lock the finding; refuse what is not the last word on it. 2. Take the entries back, and
+    the finding to what it was. 3. Record. Raises NotFound, Conflict."""
+    review = Review.objects.filter(pk=review_id, user_id=by.pk).first()
+    if review is None or not _is_undoable(review):
+        raise NotFound(f"There is no decision {review_id} of yours on a finding that could be undone.")
+    if review.at < timezone.now() - WITHIN:
+        raise Conflict(f"Decision {review_id} is older than {WITHIN.seconds // 60} minutes; decide anew instead.")
+    number, was = _finding(review), review.subject["was"]
+    finding = Finding.objects.select_for_update().filter(pk=number).first()
+    if finding is None:
+        raise Conflict(f"Finding {number} is no more.")
+    since = list(Review.objects.filter(id__gt=review_id, subject__finding=number))
+    undone = _undone(since)
+    if review_id in undone:
+        raise Conflict(f"Decision {review_id} is undone already.")
+    is_last = all(row.pk in undone for row in since if row.action in RULINGS)
+    if finding.state != RULINGS[review.action] or not is_last:
+        raise Conflict(f"Finding {number} was decided on again since; decide anew instead.")
+    taken = control.take_back(review.subject["entries"])
+    decided_at = None if was in UNDECIDED else finding.decided_at
+    is_stale = finding.kind != Finding.Kind.DRIFT
+    Finding.objects.filter(pk=number).update(state=was, decided_at=decided_at, is_stale=is_stale, updated_at=Now())
+    subject: dict[str, Any] = {
+        "finding": number,
+        "undo_of": review_id,
+        "withdrawn": taken.n_withdrawn,
+        "given_back": taken.n_given_back,
+    }
+    note = f"Undo of review {review_id}: {review.action} finding {number}."
+    undone = reviews.record(
+        by=by, action=Review.Action.UNDO, note=note, subject=subject, before=operations.state_digest()
+    )
+    notify.notify(kind="undo", title=f"{undone.by}: {note}", review=undone)
+    return undone
+
+
+def _lately(user: AbstractBaseUser) -> Any:
+    since = timezone.now() - WITHIN
+    return Review.objects.filter(user_id=user.pk, at__gte=since, action__in=[*RULINGS, Review.Action.UNDO])
+
+
+def _undone(rows: Iterable[Review]) -> set[int]:
+    return {row.subject["undo_of"] for row in rows if row.action == Review.Action.UNDO}
+
+
+def _is_undoable(row: Review) -> bool:
+    return row.action in RULINGS and {"finding", "was", "entries"} <= row.subject.keys()
+
+
+def _finding(row: Review) -> int:
+    return int(row.subject["finding"])
