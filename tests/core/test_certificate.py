@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.certificate import certain_places, dependence, fewest_clickers, margins, networks
+from recommender.core.affinity import AffinityConfig
+from recommender.core.certificate import (
+    certain_places,
+    dependence,
+    entry_margin,
+    fewest_clickers,
+    link_margins,
+    margins,
+    networks,
+)
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.trend import PREFIX_ACTORS
@@ -164,12 +173,13 @@ def test_fewer_fake_clickers_than_told_never_cost_an_item_its_place(seed, place,
     told = fewest_clickers(pipeline.trend.sizes(LIST)[item], margin)
     assert 1 <= told <= exact
     clickers = sorted({row[2] for row in stream.rows if row[3] == item})
+    data = pipeline.to_bytes()
     if chosen == "largest":
-        clickers.sort(key=lambda actor: _contribution(pipeline, actor, item), reverse=True)
+        clickers.sort(key=lambda actor: _contribution(data, actor, item), reverse=True)
     else:
         clickers.sort(key=lambda actor: home(actor) or "")
     fakes = clickers[: exact - 1]
-    copy = Pipeline.from_bytes(pipeline.to_bytes())
+    copy = Pipeline.from_bytes(data)
     copy.trend.retract(copy.encoder.keys(fakes), copy.encoder.keys([item] * len(fakes)))
     assert copy.trend.counts()[copy.trend.names.index(item)] >= outside - len(clickers)  # rounding of epochs gone by
 
@@ -241,17 +251,18 @@ def test_an_item_stays_until_as_many_of_its_own_clickers_are_fake_as_certified(s
     assert abs(contributions.sum() - board.counts[place]) <= len(contributions)  # rounding of epochs gone by
     fewest = dependence(contributions.tolist(), int(board.counts[place]) - outside)
     clickers = sorted({row[2] for row in stream.rows if row[3] == item})
-    by_weight = sorted(clickers, key=lambda actor: _contribution(pipeline, actor, item), reverse=True)
+    data = pipeline.to_bytes()
+    by_weight = sorted(clickers, key=lambda actor: _contribution(data, actor, item), reverse=True)
     for n_fake, stays in ((fewest - 1, True), (fewest, False)):
-        copy = Pipeline.from_bytes(pipeline.to_bytes())
+        copy = Pipeline.from_bytes(data)
         fakes = by_weight[:n_fake]
         copy.trend.retract(copy.encoder.keys(fakes), copy.encoder.keys([item] * len(fakes)))
         left = copy.trend.counts()[copy.trend.names.index(item)]
         assert (left >= outside) == stays
 
 
-def _contribution(pipeline, actor, item) -> int:
-    copy = Pipeline.from_bytes(pipeline.to_bytes())
+def _contribution(data, actor, item) -> int:
+    copy = Pipeline.from_bytes(data)
     before = copy.trend.counts()[copy.trend.names.index(item)]
     copy.trend.retract(copy.encoder.keys([actor]), copy.encoder.keys([item]))
     return int(before - copy.trend.counts()[copy.trend.names.index(item)])
@@ -280,3 +291,80 @@ def test_the_list_certificate_is_what_trying_every_attack_finds(counts, k, n_act
         if all(cost < n_actors * unit for cost in costs) and sum(costs) < n_actors * budget:
             worst = n_dropped
     assert certain_places(counts, k, n_actors, unit, budget) == k_listed - worst
+
+
+# Links: "who read x also read y".
+LINKED = replace(SMALL, affinity=AffinityConfig(min_actors=3, min_weight=2.0))
+FRESH_LINKED = replace(TRUSTING, affinity=AffinityConfig(min_actors=3, min_weight=0.15))
+
+
+def beside(pipeline: Pipeline, item: str, depth: int = LIST):
+    return pipeline.affinity.neighbours(pipeline.encoder.key(item), pipeline.stream_ms, depth)
+
+
+def inject(pipeline: Pipeline, anchor: str, target: str, n_actors: int, n_times: int = 1):
+    """What is shown beside the anchor after so many new actors went from it to the target, all at once."""
+    copy = Pipeline.from_bytes(pipeline.to_bytes())
+    stream = Stream()
+    for _ in range(n_times):
+        for number in range(n_actors):
+            stream.add(copy.stream_ms - 1, f"mal-{number}", anchor, received_ms=copy.stream_ms)
+            stream.add(copy.stream_ms, f"mal-{number}", target)
+    copy.step(stream.batch(copy))
+    return copy, beside(copy, anchor)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 30), st.sampled_from([LINKED, FRESH_LINKED]), st.integers(0, 3), st.data())
+def test_fewer_actors_than_the_margin_never_put_an_item_beside_another(seed, config, hub, data):
+    pipeline = fold(readers(n_events=500, seed=seed, seconds=900), config)
+    anchor = f"item-{hub}"
+    shown = beside(pipeline, anchor)
+    key_of = pipeline.encoder.key
+    hidden = [f"item-{n}" for n in range(60) if n != hub and key_of(f"item-{n}") not in set(shown.keys.tolist())]
+    target = data.draw(st.sampled_from([*hidden[:12], "never seen"]))
+    is_full = len(shown.keys) == LIST
+    price = shown.margin_actors[-1] if is_full else shown.entry
+    n_actors = data.draw(st.integers(0, 400)) % price
+    if n_actors:
+        _, after = inject(pipeline, anchor, target, n_actors, n_times=data.draw(st.integers(1, 3)))
+        assert key_of(target) not in after.keys.tolist()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 100), st.sampled_from([LINKED, FRESH_LINKED]), st.integers(0, 3))
+def test_as_many_actors_as_the_margin_put_the_nearest_item_beside_another(seed, config, hub):
+    pipeline = fold(readers(n_events=500, seed=seed, seconds=900), config)
+    anchor = f"item-{hub}"
+    shown = beside(pipeline, anchor)
+    price = shown.margin_actors[-1] if len(shown.keys) == LIST else shown.entry
+    targets = [f"item-{n}" for n in range(60) if n != hub] + ["never seen"]
+    listed = set(shown.keys.tolist())
+    outside = [target for target in targets if pipeline.encoder.key(target) not in listed]
+    # one more where equal counts would leave it to the keys
+    enters = [
+        pipeline.encoder.key(target) in inject(pipeline, anchor, target, price + 1)[1].keys.tolist()
+        for target in outside
+    ]
+    assert any(enters)
+
+
+links_outside = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 8)), max_size=5)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 80), links_outside, st.integers(1, 9), st.integers(0, 50), st.integers(1, 9))
+def test_the_margin_of_a_link_is_the_least_crowd_that_passes_all_rules(count, outside, fresh, least, min_actors):
+    def passes(n_new):
+        return any(c + n_new * fresh >= max(count, least) and n + n_new >= min_actors for c, n in [*outside, (0, 0)])
+
+    price, _ = link_margins([count], outside, 100, fresh, least, min_actors)
+    assert passes(price[0])
+    assert price[0] == 1 or not passes(price[0] - 1)
+    assert entry_margin(outside, fresh, least, min_actors) <= price[0]
+
+
+def test_one_actor_is_never_enough_however_often_it_comes():
+    pipeline = fold(readers(n_events=500), LINKED)
+    _, after = inject(pipeline, "item-1", "push", 1, n_times=50)
+    assert pipeline.encoder.key("push") not in after.keys.tolist()

@@ -7,7 +7,7 @@ import numpy as np
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ADMIT, HOLD, QUARANTINE, Reason, ScreenConfig, reason_names
-from tests.core.test_screen import PUSH_AT, Run, push, site
+from tests.core.folded import PUSH_AT, Run, push, site
 from tests.streams import HOUR, MINUTE, SCREENED, score
 
 NEVER_LONELY = replace(SCREENED, screen=replace(SCREENED.screen, return_expected=1e9))

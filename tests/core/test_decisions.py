@@ -114,6 +114,20 @@ def test_those_confirmed_are_known_when_they_come_again_together():
     assert (verdicts.reason[10:] & Reason.COHORT).all()
 
 
+def test_what_is_withheld_counts_no_more_and_nobody_is_known_by_it():
+    pipeline, stream = attacked()
+    decide(pipeline, Ruling.RELEASE, rows_of(stream, is_push))
+    result = decide(pipeline, Ruling.WITHHOLD, rows_of(stream, is_push))
+    fakes = sorted({row[2] for row in rows_of(stream, is_push).rows})
+    assert result.n_retracted == len(fakes)
+    assert score(pipeline, "push-0") == 0
+    again = Stream([(T0 + 2 * HOUR + 500 * n,) * 2 + (mal, "push-9", 2, 0) for n, mal in enumerate(fakes)])
+    verdicts = pipeline.step(again.batch(pipeline)).verdicts
+    assert not (verdicts.reason & Reason.COHORT).any()
+    decide(pipeline, Ruling.RELEASE, rows_of(stream, is_push))
+    assert score(pipeline, "push-0") > 0
+
+
 def test_a_decision_survives_a_checkpoint():
     pipeline, stream = attacked()
     decide(pipeline, Ruling.CONFIRM, rows_of(stream, is_push))

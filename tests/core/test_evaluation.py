@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from recommender.core import kernels
 from recommender.core.evaluation import LISTS, POPULATIONS, STEADY_MS, WINDOW_HOURS, Evaluation
 from recommender.core.events import Kind
-from recommender.core.kernels import WEIGHT_ONE
 from recommender.core.pipeline import Pipeline
+from recommender.core.trust import WEIGHT_ONE
 from tests.streams import HOUR, SMALL, T0, TRUSTING, Stream, fold, readers
 
 DAY = 24 * HOUR
@@ -221,4 +221,4 @@ def test_that_the_steady_list_is_of_the_longer_half_life_and_made_anew_from_time
     assert pipeline.evaluation.recent("trending", 1).hits == 0 or "story" in pipeline.board(20).items
     assert pipeline.trend.names[0] == "story"
     assert pipeline.trend.best(1)[0] == pipeline.encoder.key("story")
-    assert LISTS == ("trending", "daily", "steady")
+    assert LISTS == ("trending", "daily", "steady", "personalised", "ranked")

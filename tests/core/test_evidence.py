@@ -10,7 +10,7 @@ from recommender.core import screen as screens
 from recommender.core.evidence import MIN_CLEARED, UNKNOWN, percentiles_of
 from recommender.core.forest import N_FIT, N_HOLDOUT
 from recommender.core.pipeline import Pipeline
-from tests.core.test_screen import Run, push, site
+from tests.core.folded import Run, push, site
 from tests.streams import SCREENED, fold, readers
 
 

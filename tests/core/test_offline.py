@@ -1,6 +1,6 @@
 """A checkpoint is all a device needs: without a network, a database or Django it serves and learns on.
 
-server ──checkpoint──> file ──> device: board, learn, gather ──> file ──> server, later: each event at its own time
+server ──checkpoint──> file ──> device: board, recommend, learn ──> file ──> server, later: each event at its own time
 """
 
 import json
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+from recommender.core.config import small_config
 from recommender.core.pipeline import Pipeline
 from tests.streams import HOUR, MINUTE, SMALL, T0, Stream, readers
 
@@ -31,6 +32,13 @@ from recommender.core.pipeline import Pipeline
 checkpoint, local, gathered = map(Path, sys.argv[1:])
 pipeline = Pipeline.from_bytes(checkpoint.read_bytes())
 before = pipeline.board(20).items
+
+def recommended(actor, *recent):
+    found = pipeline.candidates(actor, recent)
+    return [pipeline.trend.names[row] for row in found.rows[:10].tolist()]
+
+asked = [["villager-1"], ["reader-7"], ["nobody", "item-3"]]
+recommended_before = [recommended(*each) for each in asked]
 columns = json.loads(local.read_text())
 for start in range(0, len(columns["actors"]), 50):
     part = {name: column[start : start + 50] for name, column in columns.items()}
@@ -40,12 +48,14 @@ gathered.write_text(json.dumps({"occurred_ms": columns["received_ms"], **{
 print(json.dumps({
     "before": before,
     "after": pipeline.board(20).items,
+    "recommended": {"before": recommended_before, "after": [recommended(*each) for each in asked]},
     "digest": pipeline.digest(),
     "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
     "foreign": [name for name in sys.modules if name.partition(".")[0] in FORBIDDEN and sys.modules[name]],
 }))
 """
 AT_MS = T0 + 2 * HOUR
+FOR_DEVICES = small_config()
 
 
 def village(n=400):
@@ -83,6 +93,10 @@ def device(tmp_path, pipeline, local):
     return json.loads(done.stdout), files[2]
 
 
+def recommended(pipeline, actor, *recent):
+    return [pipeline.trend.names[row] for row in pipeline.candidates(actor, recent).rows[:10].tolist()]
+
+
 def served():
     """A pipeline after two hours of a small site's readers."""
     pipeline = Pipeline(SMALL)
@@ -101,6 +115,45 @@ def test_a_device_serves_and_learns_from_a_file_with_no_network_at_all(tmp_path)
         at_home.step(part.batch(at_home, start, start + 50))
     assert said["digest"] == at_home.digest()
     print(f"peak memory of the device: {said['peak_kb'] / 1024:.0f} MB")  # noqa: T201 - stated, not asserted
+
+
+ASKED = (["villager-1"], ["reader-7"], ["nobody", "item-3"])
+
+
+def test_a_device_recommends_what_the_server_would_before_and_after_it_learned(tmp_path):
+    pipeline, paths = Pipeline(FOR_DEVICES), Stream()
+    for number in range(1200):  # readers who go along a path of items
+        for step in range(3):
+            item = f"item-{(number * 7 + step) % 40}"
+            paths.add(T0 + number * 5_000 + step * 1_000, f"reader-{number % 500}", item)
+    pipeline.step(paths.batch(pipeline))
+    said, _ = device(tmp_path, pipeline, village())
+    assert said["recommended"]["before"] == [recommended(pipeline, *each) for each in ASKED]
+    home, part = Pipeline.from_bytes(pipeline.to_bytes()), village()
+    for start in range(0, len(part.rows), 50):
+        home.step(part.batch(home, start, start + 50))
+    assert said["recommended"]["after"] == [recommended(home, *each) for each in ASKED]
+    assert said["digest"] == home.digest()
+    stranger = ASKED[2]
+    assert "item-4" in recommended(pipeline, *stranger)[:3]  # where readers of item-3 went on to
+    assert said["recommended"]["before"] != said["recommended"]["after"]
+    assert "well-runs-dry" not in said["recommended"]["after"][0]  # which the villager has read
+
+
+def test_a_device_holds_no_more_than_its_bounds(tmp_path):
+    pipeline, stream = Pipeline(FOR_DEVICES), Stream()
+    for number in range(30_000):
+        stream.add(T0 + number * 100, f"reader-{number % 20_000}", f"item-{number * 7 % 5_000}")
+    for start in range(0, len(stream.rows), 5_000):
+        pipeline.step(stream.batch(pipeline, start, start + 5_000))
+    sizes = {name: len(getattr(pipeline.trend, name)) for name in ("items", "pairs", "actors")}
+    bounds = {name: getattr(FOR_DEVICES, f"max_{name}") for name in sizes}
+    assert all(sizes[name] <= bounds[name] for name in sizes), (sizes, bounds)
+    assert len(pipeline.affinity.histories) <= FOR_DEVICES.affinity.max_histories
+    assert len(pipeline.affinity.links) <= FOR_DEVICES.affinity.max_links
+    n_bytes = len(pipeline.to_bytes())
+    assert n_bytes < 12e6
+    print(f"checkpoint of {sizes}: {n_bytes / 1e6:.1f} MB")  # noqa: T201 - stated, not asserted
 
 
 def test_what_a_device_gathered_counts_at_its_own_time_when_it_is_sent_later(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommender.core.affinity import AffinityConfig
 from recommender.core.checkpoint import CheckpointCorrupt, dump, load
 from recommender.core.events import Kind
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
@@ -179,7 +180,8 @@ def test_weights_that_cannot_be_are_refused(weights):
 
 def test_memory_stays_bounded_for_ten_times_the_actors():
     bounds = {"max_screened_actors": 500, "max_screened_pairs": 1000, "max_links": 500, "max_recent": 500}
-    config = replace(SCREENED, max_items=100, max_pairs=1000, max_actors=500, **bounds)
+    affinity = AffinityConfig(max_histories=500, max_links=1000, max_sources=100)
+    config = replace(SCREENED, max_items=100, max_pairs=1000, max_actors=500, affinity=affinity, **bounds)
     sizes = []
     for n_actors in (1000, 10_000):
         stream = Stream()

@@ -1,7 +1,6 @@
 """The screen: honest readers pass, a crowd that goes nowhere does not, and what is held comes back whole."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,57 +8,10 @@ import pytest
 from recommender.core.events import DIRECT, Encoder, Kind
 from recommender.core.features import Features
 from recommender.core.holding import MAX_HELD, Holding
-from recommender.core.pipeline import Config, Pipeline
+from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ADMIT, HOLD, QUARANTINE, Reason, ScreenConfig, reason_names
-from tests.streams import HOUR, MINUTE, SCREENED, T0, Stream, readers, score
-
-N = 30_000
-SITE = {"n_events": N, "n_actors": 1000, "n_items": 300, "seconds": 4 * 3600}
-PUSH_AT = T0 + 3 * HOUR
-
-
-def site(seed=1) -> Stream:
-    """Readers who mostly have been here before; newcomers go on to a second item half the time, within the minute."""
-    stream = readers(**SITE, seed=seed)
-    rng = np.random.default_rng(seed)
-    for newcomer in range(1500):
-        at_ms = T0 + int(rng.integers(0, 4 * HOUR))
-        stream.add(at_ms, f"new-{newcomer}", f"item-{rng.integers(0, 300)}")
-        if rng.random() < 0.5:
-            stream.add(at_ms + int(rng.integers(5000, 55_000)), f"new-{newcomer}", f"item-{rng.integers(0, 300)}")
-    return stream
-
-
-class Run:
-    """A stream folded second by second; the last verdict on every row."""
-
-    def __init__(self, stream: Stream, config: Config = SCREENED) -> None:
-        stream.rows.sort(key=lambda row: row[0])
-        self.rows = stream.rows
-        self.pipeline = Pipeline(config)
-        at = np.array([row[0] for row in stream.rows]) // 1000
-        cuts = [0, *(np.flatnonzero(np.diff(at)) + 1).tolist(), len(at)]
-        self.first = np.zeros(len(at), np.int8)
-        self.reason = np.zeros(len(at), np.int32)
-        self.results = []
-        for start, end in pairwise(cuts):
-            result = self.pipeline.step(stream.batch(self.pipeline, start, end))
-            self.first[start:end], self.reason[start:end] = result.verdicts.verdict, result.verdicts.reason
-            self.results.append(result)
-        self.last = self.first.copy()
-        for result in self.results:
-            self.last[result.revised.ordinal] = result.revised.verdict
-            self.reason[result.revised.ordinal] |= result.revised.reason
-
-    def of(self, item_or_actor: str) -> np.ndarray:
-        return np.array([item_or_actor in (row[3], row[2].split("-")[0]) for row in self.rows])
-
-
-def push(stream, item, n=80, name="mal", start_ms=PUSH_AT, seconds=60):
-    rng = np.random.default_rng(n)
-    for bot in range(n):
-        stream.add(start_ms + int(rng.integers(0, seconds * 1000)), f"{name}-{bot}", item)
-    return stream
+from tests.core.folded import PUSH_AT, Run, push, site
+from tests.streams import MINUTE, SCREENED, T0, Stream, score
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from recommender.core import kernels
 from recommender.core.events import Kind, country_code
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
 from recommender.core.table import strongest
-from tests.streams import HOUR, MINUTE, SMALL, T0, Stream, fold, readers, score
+from tests.streams import HOUR, MINUTE, SMALL, T0, Stream, fold, readers, score, stream_of
 
 TOLERANCE = 4e-4  # ticks of 1/4096 of a half-life: 0.017 %, and the rounding of three epochs
 
@@ -49,14 +49,6 @@ acts = st.lists(
     ),
     max_size=40,
 )
-
-
-def stream_of(rows) -> Stream:
-    stream, now = Stream(), T0
-    for gap, late, actor, item, kind in rows:
-        now += gap // 20
-        stream.add(now - late, actor, item, kind, received_ms=now)
-    return stream
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Script:
-    """What the server does with each request in turn (the last for ever), and what it got."""
+    """What the server does with each POST in turn (the last for ever), what it got, and whether it takes GETs."""
 
-    def __init__(self, *acts):
-        self.acts = list(acts)
+    def __init__(self, *acts, reads=False):
+        self.acts, self.reads = list(acts), reads
         self.got = []
         self.connections = set()
 
@@ -53,6 +53,11 @@ def serving(script, *, tls=None):
             script.got.append((self.path, self.body, dict(self.headers)))
             script.connections.add(self.client_address)
             script.next()(self)
+
+        def do_GET(self):
+            if script.reads:
+                script.got.append((self.path, b"", dict(self.headers)))
+            self.answer(200 if script.reads else 403, {})
 
         def do_PUT(self):
             self.rfile.read(int(self.headers["Content-Length"]))

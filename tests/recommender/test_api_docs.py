@@ -10,9 +10,11 @@ from drf_spectacular.validation import validate_schema
 
 from monitoring import urls as monitoring
 from recommender import errors, urls
+from recommender.attribution import SOURCES
 from recommender.parsing import REJECTIONS
 from recommender.serializers import ITEM_REJECTIONS
 
+LIST_ROW = r"^\| `GET (/api/v1/(?:trending|recommendations|items/\{id\}/similar))` \|(.*)"
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
 
 
@@ -72,6 +74,15 @@ def test_the_schema_lists_every_parameter_and_answer(schema):
     }  # fmt: skip
     event = schema["components"]["schemas"]["Event"]["properties"]
     assert set(event) >= {"actor", "item", "event_id", "kind", "occurred_at", "context"}
+
+
+def test_every_parameter_of_a_list_is_documented_and_every_source(schema):
+    calls = dict(re.findall(LIST_ROW, DOCS, re.MULTILINE))
+    for path, said in calls.items():
+        for parameter in schema["paths"][path]["get"]["parameters"]:
+            assert parameter["in"] != "query" or f"`{parameter['name']}`" in said, (path, parameter["name"])
+    for source in SOURCES:
+        assert f"| {source} |" in DOCS
 
 
 def test_the_docs_page_and_the_schema_need_no_other_host(db):

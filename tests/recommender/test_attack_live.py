@@ -7,7 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from recommender.attack.catalogue import attack
-from recommender.attack.live import MAX_EVENTS, Live, NotHere, require_loopback
+from recommender.attack.live import MAX_EVENTS, Live
+from recommender.loopback import NotHere, require_loopback
 from tests.recommender.servers import Script, accept, serving
 
 

@@ -1,17 +1,20 @@
 """The parts of the bench that could lie: its load, its sender, its arithmetic."""
 
+import itertools
 import json
 import threading
+from collections import Counter
 
 import numpy as np
 import orjson
 import pytest
 from django.core.management import CommandError, call_command
 
-from recommender.bench import step, stream
+from recommender.bench import recommendations, step, stream
 from recommender.bench.load import Load, Plan, run
 from recommender.bench.results import Row, notes, percentile, table
 from recommender.bench.rig import CannotMeasure, Rig
+from recommender.bench.sender import make_requests
 from recommender.bench.trending import parse_wrk
 from recommender.parsing import parse_events
 from tests.recommender.servers import Script, accept, accept_and_close, refuse, serving
@@ -64,6 +67,22 @@ def test_the_sender_sends_whole_batches_and_counts_what_was_accepted():
     assert len(set(ids)) == len(ids)
     assert len(script.connections) == 2
     assert 0 < result.p50_s <= result.p99_s
+
+
+def test_the_sender_asks_for_each_of_its_addresses_in_turn():
+    paths = ["/a?actor=1", "/a?actor=2", "/b"]
+    request = make_requests(plan_for("http://127.0.0.1:80", paths=paths))
+    assert [request(n).split()[1].decode() for n in range(4)] == [*paths, paths[0]]
+    with serving(Script(accept, reads=True)) as url:
+        assert run(plan_for(url, paths=paths, connections=1)).by_status.keys() == {200}
+
+
+def test_readers_of_the_bench_go_along_the_same_paths():
+    made = recommendations.walks(2_000, seed=1)
+    assert made == recommendations.walks(2_000, seed=1)
+    assert all(len(set(items)) == recommendations.N_ACTS for items in made)
+    pairs = Counter(pair for items in made for pair in itertools.pairwise(items))
+    assert sum(n for n in pairs.values() if n >= 3) > 0.5 * sum(pairs.values())
 
 
 def test_the_sender_does_not_exceed_a_rate():

@@ -12,9 +12,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Q
 
-from recommender import services
+from recommender import metrics, services, views
 from recommender.client import Client
-from recommender.demo import Newsroom
+from recommender.demo import Newsroom, followers
 from recommender.demo.feed import Feed
 from recommender.demo.newsroom import (
     DAY_S,
@@ -26,6 +26,7 @@ from recommender.demo.newsroom import (
 )
 from recommender.demo.readers import MAX_READERS, SEEN_KEPT
 from recommender.models import Event, Item
+from tests.recommender.conftest import forget_everything
 from tests.recommender.servers import Script, accept, refuse, serving
 
 START = 1_700_000_000.0
@@ -81,7 +82,7 @@ def test_the_mean_number_of_events_in_a_session_is_what_the_rate_is_computed_wit
 
     def noting(at_s, story):
         arrive(at_s, story)
-        (crowd if story else usual).append(f"s{newsroom._run}-{newsroom._n_sessions}")
+        (crowd if story else usual).append(f"s{newsroom.run}-{newsroom._n_sessions}")
 
     newsroom._arrive = noting
     sizes = Counter(event["session"] for event in newsroom.events(DAY_S))
@@ -200,6 +201,40 @@ def feed_into(url, key, newsroom, **options):
 
 
 @pytest.mark.filterwarnings("ignore:No directory at")  # WhiteNoise, where collectstatic never ran
+def test_readers_follow_recommendations_and_their_clicks_are_credited(live_server, ingest_key, publish, monkeypatch):
+    publish({"": [("story-1", 900), ("story-2", 800), ("story-3", 700)]})
+    monkeypatch.setattr(followers, "SHARE", 1.0)
+    monkeypatch.setattr(followers, "MOST_AT_ONCE", 50)
+    forget_everything()
+    views._recommender.cache_clear()
+    before = {each.source: each.n_clicks for each in metrics.read_recommended()}
+    reading = Client(live_server.url, key=services.make_key(name="reads", scopes=["read"])[1])
+    feed = feed_into(
+        live_server.url,
+        ingest_key,
+        Newsroom(seed=3, started_at=time.time() - 150),
+        followers=followers.Followers(reading, seed=3),
+    )
+    for _ in range(4):
+        feed.send(15)
+    feed.client.close()
+    reading.close()
+    assert not feed.receipt.rejected
+    after = {each.source: each.n_clicks for each in metrics.read_recommended()}
+    assert after["trending"] > before.get("trending", 0)
+    assert after.get("not_credited", 0) == before.get("not_credited", 0)
+    followed = Event.objects.exclude(recommendation=None)
+    assert {"story-1", "story-2"} <= set(followed.values_list("item", flat=True)) <= {"story-1", "story-2", "story-3"}
+
+
+def test_nobody_waits_for_a_list_that_is_not_answered():
+    reading = Client("http://127.0.0.1:1", key="x")
+    events = [{"actor": f"reader-{n}", "item": "story", "kind": "click"} for n in range(100)]
+    assert followers.Followers(reading, seed=1).follow(events) == []
+    assert reading.n_retries == 0
+
+
+@pytest.mark.filterwarnings("ignore:No directory at")  # WhiteNoise, where collectstatic never ran
 def test_the_server_takes_every_event_and_item_of_the_demo(live_server, ingest_key, view_store):
     newsroom = Newsroom(seed=3, started_at=time.time() - 150)
     feed = feed_into(live_server.url, ingest_key, newsroom)
@@ -217,7 +252,7 @@ def test_a_batch_the_server_could_not_take_arrives_later_under_the_same_ids():
     script = Script(refuse(503, "unavailable", Retry_After="0"), refuse(429, "backlog_full", Retry_After="0"), accept)
     with serving(script) as url:
         feed = feed_into(url, "a key", open_newsroom())
-        feed._newsroom.take_new_items()
+        feed._site.take_new_items()
         feed.send(5)
         feed.client.close()
     bodies = [body for path, body, _ in script.got if path.endswith("/events")]

@@ -4,7 +4,6 @@ import pytest
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError, connection
 from django.http import Http404
-from django.test import Client
 from rest_framework import exceptions as drf
 
 from recommender import errors, outage
@@ -110,7 +109,3 @@ def test_refusals_do_not_fill_the_log(api, caplog):
     api.get("/api/v1/items/none", key="read")
     api.post("/api/v1/events", b"{", key="ingest")
     assert not caplog.records
-
-
-def test_the_first_page_leads_to_the_console(db):
-    assert Client().get("/").headers["Location"] == "/admin/"

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 
-from recommender import control, learner, log, refold, reverts, verdicts
+from recommender import control, jobs, learner, log, refold, reverts, verdicts
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import Position
@@ -216,7 +216,7 @@ def test_a_revert_that_breaks_before_the_switch_changes_nothing(monkeypatch):
     before, row = digest(), Learner.objects.values().get()
     asked = control.ask_for_revert(checkpoint_id=at_step(1).pk, mode="drop", exclusion=None, is_preview=False)
     with monkeypatch.context() as broken:
-        broken.setattr(reverts, "_finish", lambda *args, **more: 1 / 0)
+        broken.setattr(jobs, "finish", lambda *args, **more: 1 / 0)
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             reverts.run_next()
     assert Learner.objects.values().get() == row

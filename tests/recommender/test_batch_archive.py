@@ -1,0 +1,167 @@
+"""Archiving: what leaves retention is in a file, whole, before it leaves the database."""
+
+from contextlib import nullcontext
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+from django.core.management import call_command
+
+from recommender import erasure, housekeeping, log
+from recommender.batch import archive
+from recommender.batch.rows import FileRows, LogRows, identified
+from recommender.core.events import Encoder
+from recommender.core.logfile import LogFile
+from tests.recommender.logs import events
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("view_store", "empty_log", "fresh_process"),
+]
+OLD = datetime.now(UTC).date() - timedelta(days=40)
+N = 50
+
+
+@pytest.fixture
+def folder(settings, tmp_path):
+    """ARCHIVE_DIR, and a partition past retention with N events of Ana and others."""
+    settings.ARCHIVE_DIR = str(tmp_path / "archive")
+    log.ensure_partitions(today=OLD)
+    append(OLD)
+    yield tmp_path / "archive"
+    for day in log.partitions():
+        if day < datetime.now(UTC).date() - timedelta(days=1):
+            log.drop_partition(day)
+
+
+def append(day: date, n=N):
+    start = datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()
+    sent = events(
+        ["ana" if row % 5 == 0 else f"reader-{row}" for row in range(n)],
+        [f"item-{row % 7}" for row in range(n)],
+        ip=["192.0.2.1"] * n,
+        country=["DE"] * (n - 1) + [None],
+    )
+    log.append_at(sent, [start + row for row in range(n)])
+
+
+def n_in_log(day=OLD):
+    return LogRows.of_day(day).fingerprint()[0]
+
+
+def path_of(folder, day=OLD):
+    return folder / f"events-{day:%Y%m%d}.parquet"
+
+
+def test_a_partition_past_retention_is_archived_and_then_dropped(folder):
+    before = pl.concat(list(LogRows.of_day(OLD).frames(7)))
+    housekeeping.keep_house()
+    assert OLD not in log.partitions()
+    kept = pl.read_parquet(path_of(folder))
+    assert kept.equals(before)
+    assert [each.name for each in folder.glob("*") if each.suffix != ".parquet"] == []
+    assert datetime.now(UTC).date() in log.partitions()
+
+
+def test_without_a_folder_it_is_dropped_as_before(folder, settings):
+    settings.ARCHIVE_DIR = ""
+    housekeeping.keep_house()
+    assert OLD not in log.partitions()
+    assert not path_of(folder).exists()
+
+
+def test_an_archive_can_be_replayed(folder):
+    archive.leave(OLD + timedelta(days=1))
+    steps = list(LogFile(path_of(folder)).steps(Encoder(b""), bucket_ms=1000))
+    assert sum(len(step.batch) for step in steps) == N
+
+
+def test_killed_between_archive_and_drop_nothing_is_lost(folder, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(archive, "drop", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            archive.keep(OLD, is_drop=True)
+    assert n_in_log() == N
+    assert archive.fingerprint(path_of(folder))[0] == N
+    (done, *_) = [each for each in archive.leave(OLD + timedelta(days=1)) if each.day == OLD]
+    assert done.is_dropped
+    assert len(pl.read_parquet(path_of(folder))) == N
+
+
+def test_killed_while_writing_the_partition_stays_and_the_draft_is_no_archive(folder, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(archive.os, "fsync", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            archive.keep(OLD, is_drop=True)
+    assert n_in_log() == N
+    assert path_of(folder) not in archive.files()
+    archive.leave(OLD + timedelta(days=1))
+    assert len(pl.read_parquet(path_of(folder))) == N
+
+
+def test_a_file_that_does_not_give_back_what_was_written_is_no_archive(folder, monkeypatch):
+    sink = pl.LazyFrame.sink_parquet
+
+    def lose_a_row(frame, path, **more):
+        sink(frame.head(N - 1), path, **more)
+
+    monkeypatch.setattr(pl.LazyFrame, "sink_parquet", lose_a_row)
+    with pytest.raises(archive.ArchiveDiffers):
+        archive.leave(OLD + timedelta(days=1))
+    housekeeping.keep_house()  # the house goes on being kept
+    assert n_in_log() == N
+
+
+def test_rows_that_came_after_the_archive_was_written_keep_the_partition(folder, monkeypatch):
+    write = archive.write
+
+    def write_early(source, path):
+        write(source, path)
+        append(OLD, 3)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(archive, "write", write_early)
+        archive.keep(OLD, is_drop=True)
+    assert n_in_log() == N + 3
+    assert archive.keep(OLD, is_drop=True).is_dropped
+    assert archive.fingerprint(path_of(folder))[0] == N + 3
+
+
+def test_a_disk_that_refuses_loses_nothing(folder, settings):
+    folder.write_text("a file where the folder should be")
+    housekeeping.keep_house()
+    assert n_in_log() == N
+    folder.unlink()
+
+
+def test_whoever_is_erased_is_in_no_archive(folder):
+    archive.leave(OLD + timedelta(days=1))
+    asked, _ = erasure.ask_for(actor_id="ana")
+    assert erasure.run_next()
+    asked.refresh_from_db()
+    assert asked.outcome["archived"] == N // 5
+    kept = pl.read_parquet(path_of(folder))
+    assert len(kept) == N - N // 5
+    assert "ana" not in kept["actor"].to_list()
+
+
+def test_nothing_is_archived_while_somebody_is_erased(folder, monkeypatch):
+    monkeypatch.setattr(archive.locks, "hold", lambda *args, **more: nullcontext(False))
+    assert archive.leave(OLD + timedelta(days=1)) == []
+    assert n_in_log() == N
+
+
+def test_a_row_and_its_archived_copy_are_one_event(folder):
+    archive.leave(OLD + timedelta(days=1), is_drop=False)
+    of_log = pl.concat([identified(frame) for frame in LogRows.of_day(OLD).frames(1000)])
+    of_file = pl.concat([identified(frame) for frame in FileRows(path_of(folder)).frames(1000)])
+    assert of_log["id"].to_list() == of_file["id"].to_list()
+    assert of_log["id"].n_unique() == N
+
+
+def test_the_command_says_what_it_did(folder, capsys):
+    call_command("archive", "--keep")
+    assert "stays in the database" in capsys.readouterr().out
+    call_command("archive")
+    assert f"{N:,} events" in capsys.readouterr().out
+    assert OLD not in log.partitions()

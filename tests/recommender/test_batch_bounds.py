@@ -1,0 +1,49 @@
+"""How large a Pipeline can become: as its tables say, and no larger than it is told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recommender.batch import bounds
+from recommender.core.config import Config
+from recommender.core.pipeline import Pipeline
+from recommender.core.table import Table
+
+SLOTS = 16  # a key, and two slots of four bytes
+
+
+def row_bytes(table: Table) -> int:
+    return SLOTS + sum(column.itemsize * int(np.prod(column.shape[1:], dtype=int)) for column in table.data.values())
+
+
+def test_the_bytes_a_row_are_those_of_the_tables():
+    pipeline = Pipeline(Config())
+    trend, affinity, screened = pipeline.trend, pipeline.affinity, pipeline.screen.features.tables
+    assert {
+        "max_regions": row_bytes(trend.regions),
+        "max_networks": row_bytes(trend.networks),
+        "max_pairs": row_bytes(trend.pairs),
+        "max_actors": row_bytes(trend.actors),
+        "max_screened_actors": row_bytes(screened["actors"]),
+        "max_screened_pairs": row_bytes(screened["pairs"]),
+        "max_links": row_bytes(screened["links"]),
+    }.items() <= bounds.ROW_BYTES.items()
+    assert bounds.ROW_BYTES["max_items"] > row_bytes(trend.items) + row_bytes(screened["items"])
+    tables = {"histories": affinity.histories, "links": affinity.links, "sources": affinity.sources}
+    assert {f"max_{name}": row_bytes(table) for name, table in tables.items()} == bounds.AFFINITY_ROW_BYTES
+
+
+@pytest.mark.parametrize("n_bytes", [10**9, 10**8, 3 * 10**7])
+def test_a_narrowed_config_stays_below_and_differs_in_nothing_else(n_bytes):
+    config = bounds.narrowed(Config(actor_budget=77), n_bytes)
+    assert bounds.worst_bytes(config) <= n_bytes
+    whole = Config(actor_budget=77)
+    names = {name: getattr(whole, name) for name in bounds.ROW_BYTES}
+    assert replace(config, **names, affinity=whole.affinity) == whole
+
+
+def test_enough_memory_cuts_nothing_and_none_leaves_the_least():
+    assert bounds.narrowed(Config(), 10**12) == Config()
+    least = bounds.narrowed(Config(), 0)
+    assert {getattr(least, name) for name in bounds.ROW_BYTES} == {bounds.LEAST_ROWS}

@@ -1,0 +1,40 @@
+"""CSV files as people make them: quotes, lines within values, gaps; and what is none."""
+
+import pytest
+
+from recommender.batch import csvfile
+from recommender.core.logfile import LogFileError
+
+
+def frames(path, *names, n=2, limit=None):
+    return [frame.rows() for frame in csvfile.frames(path, names, n, limit)]
+
+
+def test_columns_are_read_by_name_in_pieces(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text('ts,item,actor\n1,"a, ""b""\nc",ana\n\n2,d,\n3,e\n', encoding="utf-8-sig")
+    assert csvfile.header(path) == ["ts", "item", "actor"]
+    assert frames(path, "actor", "item") == [[("ana", 'a, "b"\nc'), (None, "d")], [(None, "e")]]
+    assert frames(path, "ts", limit=2, n=1) == [[("1",)], [("2",)]]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"ts,item\n1,a,b\n", "a row has 3 fields, the first line names 2"),
+        (b"ts,item\n1,\xff\n", "cannot be read"),
+        (b"ts,item\n1," + b"a" * (csvfile.MAX_FIELD + 1) + b"\n", "cannot be read: field larger"),
+    ],
+)
+def test_what_is_no_csv_says_so(tmp_path, content, says):
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    with pytest.raises(LogFileError, match=says):
+        frames(path, "ts", "item")
+
+
+def test_an_empty_or_absent_file_has_no_columns_or_is_an_error(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    assert csvfile.header(tmp_path / "empty.csv") == []
+    with pytest.raises(LogFileError, match="cannot be read"):
+        csvfile.header(tmp_path / "none.csv")
