@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from monitoring import notify, reviews, roles
 from monitoring.models import Review
-from tests.recommender.conftest import anonymous, api, fresh_process  # noqa: F401 (fixtures)
+from tests.recommender.conftest import anonymous, api, fresh_process, publish  # noqa: F401 (fixtures)
 
 
 @pytest.fixture

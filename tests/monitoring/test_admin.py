@@ -4,8 +4,10 @@ import pytest
 from django.contrib import admin
 from django.test import Client, RequestFactory
 
-from monitoring import notify
+from monitoring import notify, roles
 from monitoring.models import Notification, Review
+from recommender import services
+from recommender.models import ApiKey, Item
 
 PAGES = ("/admin/monitoring/review/", "/admin/monitoring/notification/")
 
@@ -64,3 +66,46 @@ def test_a_forged_form_changes_nothing(admin_client, decide):
         assert answer.status_code == 403
     assert admin_client.post("/admin/monitoring/review/add/", {"note": "n"}).status_code == 403
     assert Review.objects.get().note == review.note
+
+
+def test_a_superuser_gives_an_account_a_role_and_it_is_written_down(admin_client, accounts):
+    nemo = accounts[""]
+    path = f"/admin/auth/user/{nemo.pk}/change/"
+    assert "A viewer sees" in admin_client.get(path).content.decode()
+    answer = admin_client.post(path, {"username": "nemo", "email": "", "role": "reviewer", "is_active": "on"})
+    assert answer.status_code == 302
+    nemo.refresh_from_db()
+    assert (roles.role_of(nemo), nemo.is_staff) == ("reviewer", True)
+    assert Review.objects.first().subject == {"account": "nemo", "role": "reviewer"}
+    n_written = Review.objects.count()
+    admin_client.post(path, {"username": "nemo", "email": "", "role": "reviewer", "is_active": ""})
+    nemo.refresh_from_db()
+    assert not nemo.is_active
+    assert Review.objects.count() == n_written
+
+
+@pytest.mark.parametrize("role", ["viewer", "reviewer", "operator"])
+def test_accounts_are_for_superusers(accounts, role):
+    assert signed_in(accounts[role]).get("/admin/auth/user/").status_code == 403
+
+
+def test_operators_keep_items_and_keys_and_others_only_read_items(accounts):
+    Item.objects.create(id="story")
+    _, secret = services.make_key(name="site", scopes=["read"])
+    for role in ("viewer", "reviewer"):
+        client = signed_in(accounts[role])
+        page = client.get("/admin/recommender/item/")
+        assert "story" in page.content.decode()
+        assert "Hide: take off" not in page.content.decode()
+        client.post("/admin/recommender/item/", {"action": "hide", "_selected_action": ["story"]})
+        assert not Item.objects.get().is_hidden
+        assert client.post("/admin/recommender/item/story/change/", {"title": "x"}).status_code == 403
+        assert client.get("/admin/recommender/apikey/").status_code == 403
+        assert client.post("/admin/recommender/apikey/add/", {"name": "n", "scopes": ["read"]}).status_code == 403
+    olga = signed_in(accounts["operator"])
+    olga.post("/admin/recommender/item/", {"action": "hide", "_selected_action": ["story"]})
+    assert Item.objects.get().is_hidden
+    key = ApiKey.objects.get()
+    assert secret not in olga.get("/admin/recommender/apikey/").content.decode()
+    olga.post("/admin/recommender/apikey/", {"action": "revoke", "_selected_action": [key.pk]})
+    assert ApiKey.objects.get().revoked_at

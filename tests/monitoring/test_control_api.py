@@ -76,9 +76,11 @@ def test_an_attack_is_confirmed_then_released_and_comes_back(api, attacked):
     findings.gather()
     found = api.get(f"/api/v1/findings/{attacked.pk}", key="admin").json
     assert (found["state"], found["released_since"], found["quarantined"]) == ("released", 300, 0)
-    assert [(row.action, row.by, row.subject) for row in Review.objects.order_by("id")] == [
-        (action, "api:the admin client", {"finding": attacked.pk, "events": 300}) for action in ("confirm", "release")
+    written = Review.objects.order_by("id")
+    assert [(row.action, row.by) for row in written] == [
+        (action, "api:the admin client") for action in ("confirm", "release")
     ]
+    assert all((row.subject["finding"], row.subject["events"]) == (attacked.pk, 300) for row in written)
 
 
 def test_a_finding_says_why(api, attacked):

@@ -165,13 +165,13 @@ def test_of_two_who_decide_on_a_finding_one_does(learned):
     finding = finding_of(positions_of_step(2))
     outcomes = at_once(*[lambda: operations.confirm(**WHY, finding_id=finding.pk)] * 2)
     assert sorted(type(each).__name__ for each in outcomes) == ["Conflict", "int"]
-    assert only_review().subject == {"finding": finding.pk, "events": 20}
-    assert Decision.objects.count() == 1
+    entry = Decision.objects.get()
+    assert only_review().subject == {"finding": finding.pk, "was": "open", "events": 20, "entries": [entry.pk]}
 
 
 def test_events_are_decided_on_by_their_places(learned):
     assert operations.confirm(**WHY, positions=positions_of_step(2)[:5]) == 5
-    assert only_review().subject == {"events": 5}
+    assert only_review().subject == {"events": 5, "entries": [Decision.objects.get().pk]}
     learner.learn(0)
     assert warm().trend.contributions("mal's").size == 15
 

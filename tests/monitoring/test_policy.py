@@ -103,6 +103,35 @@ def test_it_ends_when_its_time_is_over(falling):
     assert [action for action, _ in actions() if action == "thaw"] == ["thaw"]
 
 
+def test_an_alarm_that_goes_on_is_one_finding(falling):
+    falling(confirmed=False)
+    for start in (0, 20, 40):
+        learned(clicks(20, start=start))
+    finding = Finding.objects.get()
+    assert (finding.kind, finding.state, finding.shard) == ("drift", "open", 0)
+    assert finding.last_ms == Learner.objects.get().stream_ms
+    operations.confirm(by="shell:olga", note="It was so.", finding_id=finding.pk)
+    learned(clicks(20, start=60))
+    assert sorted(Finding.objects.values_list("state", flat=True)) == ["confirmed", "open"]
+
+
+def test_a_person_who_thaws_has_settled_the_alarm(falling):
+    falling()
+    learned(clicks(20))
+    operations.thaw(by="shell:olga", note="I looked into it.")
+    assert Finding.objects.get().state == "released"
+    assert Review.objects.latest("id").subject["alarms_settled"] == 1
+
+
+def test_an_alarm_whose_freeze_only_ran_out_waits_for_a_person(falling):
+    falling()
+    learned(clicks(20))
+    AutoFreeze.objects.update(until=timezone.now())
+    policy.follow_up(0)
+    assert Learner.objects.get().state == "learning"
+    assert Finding.objects.get().state == "open"
+
+
 def test_what_a_person_took_on_is_not_thawed(falling):
     falling()
     learned(clicks(20))
@@ -195,6 +224,7 @@ def test_it_reverts_by_itself_only_where_it_is_told_to(falling, settings):
     assert Learner.objects.get().state == "learning"
     learner.learn(0)
     assert learner.warm(0).pipeline.board(5).items == ["story"]
+    assert Finding.objects.get().state == "expired"
     assert [action for action, _ in actions()] == ["freeze", "revert", "thaw"]
 
 

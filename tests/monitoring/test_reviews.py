@@ -154,6 +154,9 @@ def test_the_database_refuses_what_the_orm_tries(decide, change):
     assert reviews.verify_chain().n_rows == 1
 
 
+COLUMNS = ", ".join(Entry._fields)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -161,7 +164,8 @@ def test_the_database_refuses_what_the_orm_tries(decide, change):
         "DELETE FROM monitoring_review",
         "TRUNCATE monitoring_review",
         "TRUNCATE monitoring_review CASCADE",
-        "INSERT INTO monitoring_review SELECT * FROM monitoring_review ON CONFLICT (id) DO UPDATE SET note = 'other'",
+        f"INSERT INTO monitoring_review ({COLUMNS}) SELECT {COLUMNS} FROM monitoring_review"
+        " ON CONFLICT (id) DO UPDATE SET note = 'other'",
         "SET LOCAL session_replication_role = replica; DELETE FROM monitoring_review",
     ],
 )

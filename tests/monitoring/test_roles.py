@@ -50,6 +50,7 @@ def test_the_migration_made_the_groups_as_the_code_would(db):
 
     Group.objects.all().delete()
     import_module("monitoring.migrations.0002_roles").make_roles(apps, None)
+    import_module("monitoring.migrations.0006_tables").give(apps, None)
     migrated = made()
     assert migrated == {role: set(codenames) for role, codenames in roles.CODENAMES.items()}
     roles.make_groups()
@@ -59,10 +60,10 @@ def test_the_migration_made_the_groups_as_the_code_would(db):
 def test_making_the_groups_again_takes_what_they_should_not_have_and_leaves_the_rest(db):
     roles.make_groups()
     viewer = Group.objects.get(name="viewer")
-    foreign = Permission.objects.get(codename="view_item")
+    foreign = Permission.objects.get(codename="delete_item")
     viewer.permissions.add(Permission.objects.get(codename="operate"), foreign)
     roles.make_groups()
-    assert {*viewer.permissions.values_list("codename", flat=True)} == {*roles.CODENAMES["viewer"], "view_item"}
+    assert {*viewer.permissions.values_list("codename", flat=True)} == {*roles.CODENAMES["viewer"], "delete_item"}
 
 
 def test_a_role_replaces_the_one_before_and_is_written_down(accounts):

@@ -1,0 +1,259 @@
+"""Undo: exact while no step has taken the decision, and every event's verdict given back where one has."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.urls import reverse
+
+from monitoring import findings, operations, reviews, roles, undoing
+from monitoring.models import Finding, Review
+from recommender import control, learner, log, reverts
+from recommender.errors import Conflict, NotFound
+from recommender.learner import LearnerMoved
+from recommender.models import Checkpoint, Decision, EventVerdict, Learner
+from tests.monitoring.attacked import learn_all, push, site, write
+from tests.monitoring.console.findings import alarm
+from tests.monitoring.console.test_pages import signed_in
+from tests.recommender.learning import restart, warm
+from tests.recommender.logs import clicks
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("view_store", "empty_log", "fresh_process"),
+]
+
+
+@pytest.fixture
+def rita():
+    return reviewer("rita")
+
+
+def reviewer(name):
+    get_user_model().objects.create_user(name)
+    roles.assign(username=name, role="reviewer", by="policy")
+    return get_user_model().objects.get(username=name)
+
+
+@pytest.fixture
+def target():
+    """The finding of an attack that was stopped."""
+    write(push(site(), "target", 120))
+    learn_all()
+    learner.learn(0)
+    findings.gather()
+    return Finding.objects.get(item="target")
+
+
+@pytest.fixture
+def counted():
+    """A finding of twenty honest clicks that count, made by hand, beside some others."""
+    for batch in (clicks(20, item="story"), clicks(9, start=30, item="other")):
+        log.append(batch)
+        learner.learn(0)
+    rows = log.read_step(learner.Step.objects.get(number=1))
+    finding = Finding.objects.create(
+        title="x", item="story", first_ms=int(rows.received_ms[0]), last_ms=2**42, is_stale=False, n_events=20
+    )
+    for xid, seq in zip(rows.xid.tolist(), rows.seq.tolist(), strict=True):
+        finding.events.create(shard=0, xid=xid, seq=seq, received_ms=finding.first_ms)
+    return finding
+
+
+def board():
+    learner.learn(0)
+    shown = warm().board(200)
+    return list(zip(shown.items, shown.scores.tolist(), strict=True))
+
+
+def words():
+    """The verdict on each event that has one, by its place."""
+    return dict(EventVerdict.objects.values_list("seq", "verdict"))
+
+
+def undo_last(user):
+    return [undoing.undo(by=user, review_id=number) for number in undoing.last(user).reviews]
+
+
+@pytest.mark.parametrize("ruling", [operations.release, operations.confirm])
+def test_what_no_step_has_taken_was_never_decided(target, rita, ruling):
+    learner.learn(0)
+    before = board(), warm().digest(), words(), Finding.objects.values().get(pk=target.pk)
+    control.freeze()
+    ruling(by=rita, note="too quick", finding_id=target.pk)
+    (undone,) = undo_last(rita)
+    assert (undone.action, undone.subject["given_back"]) == ("undo", 0)
+    assert undone.subject["withdrawn"] == target.n_events
+    assert not Decision.objects.exists()
+    control.thaw()
+    restart()
+    after = Finding.objects.values().get(pk=target.pk)
+    assert (board(), warm().digest(), words()) == before[:3]
+    assert {name for name in after if after[name] != before[3][name]} == {"is_stale", "updated_at"}
+
+
+def test_a_confirm_that_was_taken_gives_the_list_back(counted, rita):
+    before = board()
+    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    assert "story" not in [item for item, _ in board()]
+    (undone,) = undo_last(rita)
+    assert (undone.subject["withdrawn"], undone.subject["given_back"]) == (0, 20)
+    assert board() == before
+    assert set(words().values()) == {EventVerdict.Verdict.ADMIT}
+    counted.refresh_from_db()
+    assert (counted.state, counted.decided_at) == ("open", None)
+
+
+def test_a_glance_names_actors_to_who_may_decide_alone(target, rita):
+    get_user_model().objects.create_user("vera")
+    roles.assign(username="vera", role="viewer", by="policy")
+    address = reverse("console:glance", args=[target.pk])
+    for user, is_named in ((rita, True), (get_user_model().objects.get(username="vera"), False)):
+        shown = signed_in(user).get(address).content.decode()
+        assert "acted once" in shown
+        assert ("mal-" in shown) is is_named
+
+
+def test_a_release_that_was_taken_takes_the_fakes_out_again(target, rita):
+    before, said = board(), words()
+    n_stopped = sum(verdict != 0 for seq, verdict in said.items())
+    operations.release(by=rita, note="too quick", finding_id=target.pk)
+    released = dict(board())
+    assert released["target"] > dict(before).get("target", 0)
+    (undone,) = undo_last(rita)
+    assert board() == before
+    assert words() == said
+    assert undone.subject["given_back"] == target.n_events <= n_stopped
+    assert not EventVerdict.objects.filter(reasons__gte=16_384, reasons__lt=32_768).exists()  # nobody was confirmed
+    findings.gather()
+    target.refresh_from_db()
+    assert (target.state, target.n_quarantined) == ("open", target.n_events)
+
+
+def test_an_undone_confirm_says_no_longer_that_somebody_confirmed(target, rita):
+    operations.confirm(by=rita, note="too quick", finding_id=target.pk)
+    said = board()
+    findings.gather()
+    target.refresh_from_db()
+    assert target.reasons & 16_384
+    undo_last(rita)
+    assert board() == said
+    findings.gather()
+    target.refresh_from_db()
+    assert not target.reasons & 16_384
+    assert target.state == "open"
+
+
+def test_a_learner_begun_anew_folds_the_undo_to_the_same_state(target, rita):
+    operations.release(by=rita, note="too quick", finding_id=target.pk)
+    learner.learn(0)
+    undo_last(rita)
+    learner.learn(0)
+    checkpoint = Learner.objects.get().checkpoint
+    assert learner.verify(checkpoint) == checkpoint.digest == warm().digest()
+
+
+def test_a_step_that_has_the_decision_in_hand_begins_again(counted, rita, monkeypatch):
+    """The learner read the decision, then it is withdrawn, then the step is to be committed."""
+    before, digest = board(), warm().digest()
+    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    take_step = learner._take_step
+
+    def after_an_undo(*args):
+        undo_last(rita)
+        return take_step(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(learner, "_take_step", after_an_undo)
+        with pytest.raises(LearnerMoved, match="withdrawn"):
+            learner.learn(0)
+    assert board() == before
+    assert warm().digest() == digest
+
+
+def test_what_went_back_behind_the_decision_is_not_undone(counted, rita):
+    start = Checkpoint.objects.order_by("step").first()
+    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    learner.learn(0)
+    control.ask_for_revert(checkpoint_id=start.pk, mode="drop", exclusion=None, is_preview=False)
+    assert reverts.run_next()
+    with pytest.raises(Conflict, match="gone back"):
+        undo_last(rita)
+    assert Finding.objects.get().state == "confirmed"
+    assert Decision.objects.count() == 1
+
+
+def test_events_of_no_history_are_left_alone_by_an_undo(counted, rita):
+    """Their actors were excluded: an undo of a confirm must not learn them."""
+    start = Checkpoint.objects.order_by("step").first()
+    exclusion = control.exclusion(actors=[f"actor-{n}" for n in range(20)])
+    control.ask_for_revert(checkpoint_id=start.pk, mode="exclude", exclusion=exclusion, is_preview=False)
+    assert reverts.run_next()
+    before = board()
+    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    learner.learn(0)
+    (undone,) = undo_last(rita)
+    assert undone.subject["given_back"] == 0
+    assert board() == before
+
+
+def test_only_the_last_word_of_ones_own_is_undone(rita):
+    first, second, third = alarm(), alarm(), alarm()
+    for finding in (first, second, third):
+        operations.release(by=rita, note="x", finding_id=finding.pk)
+    operations.confirm(by="policy", note="no", finding_id=third.pk)  # somebody else had the last word
+    of_third = Review.objects.get(action="release", subject__finding=third.pk)
+    with pytest.raises(Conflict, match="decided on again"):
+        undoing.undo(by=rita, review_id=of_third.pk)
+    assert undoing.last(rita).findings == [second.pk]
+    (undone,) = undo_last(rita)
+    assert undone.note == f"Undo of review {undone.subject['undo_of']}: release finding {second.pk}."
+    with pytest.raises(Conflict):
+        undoing.undo(by=rita, review_id=undone.subject["undo_of"])
+    assert undoing.last(rita).findings == [first.pk]
+    otto = reviewer("otto")
+    assert undoing.last(otto) is None
+    of_first = Review.objects.get(action="release", subject__finding=first.pk)
+    with pytest.raises(NotFound):
+        undoing.undo(by=otto, review_id=of_first.pk)
+    with pytest.raises(NotFound):
+        undoing.undo(by=rita, review_id=undone.pk)
+    assert reviews.verify_chain().is_intact
+
+
+def test_after_ten_minutes_it_stands(rita, monkeypatch):
+    finding = alarm()
+    operations.release(by=rita, note="x", finding_id=finding.pk)
+    number = Review.objects.latest("id").pk
+    monkeypatch.setattr(undoing, "WITHIN", timedelta(0))
+    assert undoing.last(rita) is None
+    with pytest.raises(Conflict, match="older"):
+        undoing.undo(by=rita, review_id=number)
+    assert Finding.objects.get().state == "released"
+
+
+def test_one_after_the_other_is_undone_newest_first(rita):
+    finding = alarm()
+    operations.confirm(by=rita, note="x", finding_id=finding.pk)
+    operations.release(by=rita, note="y", finding_id=finding.pk)
+    undo_last(rita)
+    assert Finding.objects.get().state == "confirmed"
+    undo_last(rita)
+    assert Finding.objects.get().state == "open"
+    assert undoing.last(rita) is None
+
+
+def test_what_one_form_decided_is_undone_by_one_button(rita):
+    client, chosen = signed_in(rita), [alarm().pk for _ in range(3)]
+    client.post(reverse("console:decide"), {"ruling": "confirm", "finding": chosen, "note": "too quick"})
+    undoable = undoing.last(rita)
+    assert sorted(undoable.findings) == chosen
+    operations.release(by="policy", note="meanwhile", finding_id=chosen[0])
+    answer = client.post(
+        reverse("console:undo"), {"review": undoable.reviews, "next": reverse("console:queue")}, follow=True
+    )
+    shown = answer.content.decode()
+    assert "Undone: 2 findings as before." in shown
+    assert "Not done for 1 finding." in shown
+    assert list(Finding.objects.order_by("id").values_list("state", flat=True)) == ["released", "open", "open"]
+    assert Review.objects.filter(action="undo").count() == 2

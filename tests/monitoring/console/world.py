@@ -1,0 +1,34 @@
+"""What the console's tests share: somebody signed in, and a model that has learned something."""
+
+from django.test import Client
+
+from monitoring.models import Review
+from recommender import learner, log
+from recommender.models import Checkpoint
+from tests.recommender.logs import clicks
+
+
+def signed_in(user) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def page(client, address, status=200) -> str:
+    """What a page says, where it answers as expected."""
+    answer = client.get(address)
+    assert answer.status_code == status, answer.content[-2000:]
+    return answer.content.decode()
+
+
+def learn_twice() -> Checkpoint:
+    """Twenty readers of a story, then twenty of mal's item. Returns the checkpoint between the two."""
+    for batch in (clicks(20), clicks(20, start=20, item="mal's")):
+        log.append(batch)
+        learner.learn(0)
+    return Checkpoint.objects.order_by("step")[1]
+
+
+def decided() -> list[Review]:
+    """What was decided, oldest first, but for the roles that the accounts were given."""
+    return list(Review.objects.exclude(action=Review.Action.SETTINGS).order_by("id"))

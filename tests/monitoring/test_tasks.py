@@ -1,0 +1,36 @@
+"""A task while the database is away: a line in the log, and the next tick tries again."""
+
+import logging
+
+import pytest
+from django.db import OperationalError
+
+from monitoring import notify, policy
+from monitoring.tasks import deliver_notifications, follow_up
+
+
+def away(*_):
+    raise OperationalError("server closed the connection\n")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_task_says_what_waits_and_ends_well(monkeypatch, caplog):
+    monkeypatch.setattr(notify, "deliver", away)
+    monkeypatch.setattr(policy, "follow_up", away)
+    with caplog.at_level(logging.WARNING):
+        deliver_notifications()
+        follow_up(3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the database does not answer, messages wait: server closed the connection",
+        "the database does not answer, shard 3 waits: server closed the connection",
+    ]
+    assert {record.name for record in caplog.records} == {"monitoring.tasks"}
+
+
+def test_what_is_wrong_with_the_task_itself_is_not_hidden(monkeypatch):
+    def wrong():
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(notify, "deliver", wrong)
+    with pytest.raises(ValueError, match="a bug"):
+        deliver_notifications()
