@@ -66,6 +66,17 @@ app.conf.update(
             "schedule": GATHER_EVERY_S,
             "options": {"expires": 1.5 * GATHER_EVERY_S},
         },
+        **(
+            {
+                "retrain": {
+                    "task": "monitoring.retrain",
+                    "schedule": 3600.0 * settings.RETRAIN_EVERY_H,
+                    "options": {"expires": 1800.0 * settings.RETRAIN_EVERY_H},
+                }
+            }
+            if settings.RETRAIN_EVERY_H
+            else {}
+        ),
         "keep-monitoring-house": {"task": "monitoring.keep_house", "schedule": crontab(minute=17)},
     },
 )

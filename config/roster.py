@@ -7,6 +7,7 @@ import http.client
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 _PORTS_TRIED = 20
+_MAX_PACE = 10  # of recommender.management.commands.demo
 
 
 def _child(home: Home, name: str, *argv: str, **more: Any) -> Child:
@@ -36,6 +38,10 @@ def _child(home: Home, name: str, *argv: str, **more: Any) -> Child:
 
 def migrate(home: Home) -> Child:
     return _child(home, "migrate", "config.firstrun")
+
+
+def compiler(home: Home) -> Child:
+    return _child(home, "compiler", "recommender.core.warmup")
 
 
 def web(home: Home, port: int) -> Child:
@@ -88,9 +94,24 @@ def beat(home: Home) -> Child:
     )
 
 
-def demo(home: Home, port: int, key: str) -> Child:
-    """The key goes by the environment: other users can read a command line."""
-    return _child(home, "demo", "django", "demo", "--url", f"http://{HOST}:{port}", env={"GROUNDSWELL_KEY": key})
+def demo(home: Home, port: int, keys: dict[str, str], pace: float) -> Child:
+    """The keys go by the environment: other users can read a command line."""
+    argv = ("django", "demo", "--url", f"http://{HOST}:{port}", "--pace", f"{pace:g}")
+    return _child(home, "demo", *argv, env={"GROUNDSWELL_KEY": keys["ingest"], "GROUNDSWELL_READ_KEY": keys["read"]})
+
+
+def demo_pace() -> float | None:
+    """SPEED, 1 where it is not set; None where DEMO=0 says that there is no demo."""
+    if os.environ.get("DEMO", "1") == "0":
+        return None
+    named = os.environ.get("SPEED", "1")
+    try:
+        pace = float(named)
+    except ValueError:
+        pace = 0.0
+    if not 0 < pace <= _MAX_PACE:
+        raise CannotStart(f"SPEED={named} is not a pace of the demo: give a number above 0, at most {_MAX_PACE}.")
+    return pace
 
 
 def answers(port: int, path: str) -> bool:
@@ -105,21 +126,31 @@ def answers(port: int, path: str) -> bool:
     return False
 
 
-def free_port(*, say: Callable[[str], None]) -> int:
-    """PORT, which must be free; without it the first free one from 8000 up."""
+def claim_port(*, say: Callable[[str], None]) -> socket.socket:
+    """PORT, which must be free; without it the first free one from 8000 up. Claimed until the socket is closed: the
+    web server shares it and listens only seconds later, and whoever starts in between must not share it too."""
     named = os.environ.get("PORT")
     if named:
         if not named.isdecimal() or not 0 < int(named) < 65_536:
             raise CannotStart(f"PORT={named} is not a port: give a number from 1 to 65535.")
         if problem := _problem_with(int(named)):
             raise CannotStart(f"Port {named} {problem}. Choose another: PORT=8001 make run.")
-        return int(named)
+        return _claim(int(named))
     for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
         problem = _problem_with(port)
         if not problem:
-            return port
+            return _claim(port)
         say(f"port {port} {problem}; trying {port + 1}")
     raise CannotStart(f"No free port from {DEFAULT_PORT} on. Choose one: PORT=9000 make run.")
+
+
+def _claim(port: int) -> socket.socket:
+    """Bound and never listening, so no connection comes here. Granian's workers share a port among themselves by
+    SO_REUSEPORT, and so with us; without SO_REUSEADDR no `_problem_with` of another supervisor can bind it."""
+    claim = socket.socket()
+    claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    claim.bind((HOST, port))
+    return claim
 
 
 def _problem_with(port: int) -> str:
@@ -134,15 +165,16 @@ def _problem_with(port: int) -> str:
     return ""
 
 
-def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, has_demo: bool) -> str:
+def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: float | None) -> str:
+    """What is where, and what to look at. pace: of the demo; None where there is none."""
     url = f"http://{HOST}:{port}"
     lines = [
         "",
         "Groundswell is running.",
         "",
-        f"  Trending   {url}/api/v1/trending",
+        f"  Trending   {url}/",
+        f"  Console    {url}/admin/console/",
         f"  API docs   {url}/api/docs/",
-        f"  Console    {url}/admin/",
         f"  Health     {url}/health/ready   Metrics  {url}/metrics",
         f"  Logs       {home.logs}",
     ]
@@ -165,8 +197,24 @@ def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, has_dem
             "    .venv/bin/python manage.py createsuperuser",
             "    .venv/bin/python manage.py keys make NAME --scope read",
         ]
-    if has_demo:
-        lines += ["", "  A demo stream of invented readers is running; DEMO=0 make run goes without."]
+    if pace:
+        lines += _what_plays(pace)
     if "GROUNDSWELL_HOME" in os.environ:
         lines += ["", f"  For manage.py in another terminal: export GROUNDSWELL_HOME={home.path}"]
     return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])
+
+
+def _what_plays(pace: float) -> list[str]:
+    """The demo's timetable; recommender.demo plays it, a minute later where the screen knows the site no sooner."""
+    story_s, attack_s = 120 / pace, max(90.0, 240 / pace)
+    found_s, every_min = attack_s + 90, max(240.0, 600 / pace) / 60
+    now = time.time()
+    story, attack, found = (time.strftime("%H:%M", time.localtime(now + s)) for s in (story_s, attack_s, found_s))
+    return [
+        "",
+        "  Invented readers are on the site (DEMO=0 make run goes without them). Open the console and watch:",
+        f"    {story}  a story breaks: new readers come from everywhere, and it rises to the top",
+        f"    {attack}  a botnet pushes an article: it is held, and stands on the shadow board only",
+        f"    {found}  the finding says what gave it away; release or confirm it",
+        f"  The botnet comes every {every_min:.0f} minutes; sooner with SPEED=4 make run, or the console's button.",
+    ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from environs import Env
 from marshmallow import ValidationError
 from marshmallow.validate import Email, Length, OneOf, Range
@@ -63,6 +64,8 @@ DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 # Origins (https://host) whose forms the console accepts, when it stands behind a proxy.
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Whether people come by https only: cookies are sent over nothing else, and the proxy is asked (X-Forwarded-Proto).
+HTTPS = env.bool("HTTPS", default=False)
 
 # -- what is accepted --------------------------------------------------------------------------------------------
 # Largest body of a request, in bytes, as sent; and after unpacking gzip.
@@ -70,6 +73,8 @@ MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=16 * 2**20, validate=Range(mi
 MAX_INFLATED_BYTES = env.int("MAX_INFLATED_BYTES", default=64 * 2**20, validate=Range(min=2**10))
 # Days the log is kept; an event claiming to be older is rejected.
 RETENTION_DAYS = env.int("RETENTION_DAYS", default=30, validate=Range(min=1))
+# Folder that partitions leaving retention are archived to, as Parquet. Empty: they are dropped.
+ARCHIVE_DIR = env.str("ARCHIVE_DIR", default="")
 # Unlearned events past which ingest answers 429.
 BACKLOG_LIMIT = env.int("BACKLOG_LIMIT", default=2_000_000, validate=Range(min=1))
 # Whether an accepted event must survive a power cut ("on") or only a crash of the process ("off").
@@ -80,17 +85,26 @@ SYNCHRONOUS_COMMIT = env.str("SYNCHRONOUS_COMMIT", default="on", validate=OneOf(
 HALF_LIVES_S = env.list(
     "HALF_LIVES_S", subcast=int, default=[300, 3600, 21600], validate=[Length(min=1, max=8), _all_positive]
 )
+# Half-life of the links between items.
+LINK_HALF_LIFE_S = env.int("LINK_HALF_LIFE_S", default=1800, validate=Range(min=1))
 # Within this many seconds an actor's acts on one item are one unit.
 HORIZON_S = env.int("HORIZON_S", default=86_400, validate=Range(min=60))
 # Units one actor may have in all counts together, in unit weights.
 ACTOR_BUDGET = env.int("ACTOR_BUDGET", default=200, validate=Range(min=1))
-# What an act of an actor never seen before weighs; trust is earned from there. 1 switches trust off.
+# Of all actors, whose acts are predicted and never counted.
 CANARY_SHARE = env.float("CANARY_SHARE", default=0.01, validate=Range(min=0.0, max=0.2))
+# Of all actors, whose own list is asked before each of their acts: what personalised lists are judged by.
+PERSONAL_SHARE = env.float("PERSONAL_SHARE", default=0.05, validate=Range(min=0.0, max=1.0))
+# What an act of an actor never seen before weighs; trust is earned from there. 1 switches trust off.
 TRUST_FLOOR = env.float("TRUST_FLOOR", default=0.05, validate=Range(min=0.001, max=1.0))
 # Whether events are screened before they are learned.
 SCREEN = env.bool("SCREEN", default=True)
 # How old an event may claim to be and still count at its own time, in seconds.
 LATENESS_S = env.int("LATENESS_S", default=86_400, validate=Range(min=0))
+
+# -- what is shown -----------------------------------------------------------------------------------------------
+# Share of the places of a recommendation that go to items just published, to find out about them.
+EXPLORE_SHARE = env.float("EXPLORE_SHARE", default=0.05, validate=Range(min=0.0, max=0.5))
 
 # -- how it learns -----------------------------------------------------------------------------------------------
 # Learners side by side; actors are divided among them.
@@ -132,6 +146,16 @@ FREEZES_A_DAY = env.int("FREEZES_A_DAY", default=4, validate=Range(min=0))
 ALARM_EVERY_S = env.float("ALARM_EVERY_S", default=900.0, validate=Range(min=0.0))
 # Seconds the learner may be behind before that is an alarm.
 LAG_ALARM_S = env.float("LAG_ALARM_S", default=60.0, validate=Range(min=1.0))
+
+# -- the batch cycle ---------------------------------------------------------------------------------------------
+# Hours between two trials of challengers against the model that learns (`manage.py retrain`); 0: none by itself.
+RETRAIN_EVERY_H = env.int("RETRAIN_EVERY_H", default=0, validate=Range(min=0, max=24 * 365))
+# Whether a challenger that won is promoted at once ("auto"), waits for a person ("ask"), or is only told ("never").
+RETRAIN_PROMOTE = env.str("RETRAIN_PROMOTE", default="ask", validate=OneOf(["auto", "ask", "never"]))
+# By how much a challenger's hit rate must be higher.
+RETRAIN_MARGIN = env.float("RETRAIN_MARGIN", default=0.005, validate=Range(min=0.0, max=1.0))
+# MiB of memory a trial may take; the least is one Pipeline and its copy.
+RETRAIN_MEMORY_MB = env.int("RETRAIN_MEMORY_MB", default=4096, validate=Range(min=512))
 
 # -- who is told -------------------------------------------------------------------------------------------------
 # Where alerts are POSTed, and the secret they are signed with (at least 16 characters). Default: nowhere.
@@ -186,6 +210,7 @@ INSTALLED_APPS = [
 ]
 # The pages' chain; /api/, /health/ and /metrics run without any (config/wsgi.py).
 MIDDLEWARE = [
+    "config.csp.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -214,6 +239,24 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+LOGIN_REDIRECT_URL = "console:overview"  # who signs in without having been sent there from a page
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"  # strict would sign out who follows a link from a message
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+UNFOLD = {
+    "SITE_TITLE": "Groundswell",
+    "SITE_HEADER": "Groundswell",
+    "SITE_SYMBOL": "waves",
+    "COLORS": lambda _request: {},  # theme.css has them; the theme would write them into every page
+    "STYLES": [lambda _request: static("console/theme.css")],
+    "SCRIPTS": [lambda _request: static("console/strict.js")],
+    "SIDEBAR": {"navigation": "monitoring.console.navigation.of"},
+}
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -252,6 +295,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"probes": {"()": "config.logs.WithoutProbes"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["probes"]}},
     "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL", default=logging.INFO)},
 }

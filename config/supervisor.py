@@ -1,13 +1,14 @@
 """Starts Groundswell on this machine and keeps it running: `python -m config.supervisor run` is `make run`.
 
     run            private PostgreSQL and Valkey (config.embedded), migrations, first accounts, web, worker,
-                   beat and the demo stream; prints the addresses; Ctrl-C stops all, a second one at once
+                   beat and the demo stream; prints the addresses; Ctrl-C stops all, a second one at once;
+                   in a new checkout what learns is compiled first, beside all that need not wait for it
     exec -- CMD    the two private servers on a throw-away home, CMD with their addresses in its environment
     hold [HOME]    the same for a program that starts us: prints the addresses as a line of JSON, stops when
                    our standard input closes, so also when that program is killed; a HOME named is kept
 
-A server named by DATABASE_URL, BROKER_URL or VIEW_URL is used instead of the private one. PORT and DEMO=0
-change what `run` does. One thread, standard library only: it must outlive everything it starts.
+A server named by DATABASE_URL, BROKER_URL or VIEW_URL is used instead of the private one. PORT, DEMO=0 and
+SPEED change what `run` does. One thread, standard library only: it must outlive everything it starts.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from config.crew import LOOK_EVERY_S, Crew, StopSign, say
 from config.embedded import CannotStart, Home, PostgreSQL, Valkey
 from config.home import Account
 from config.processes import end_orphans
+from recommender.core import warmup
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _LEARNS_WITHIN_S = 20.0  # more when it has much to catch up with, which need not be waited for
@@ -70,8 +72,9 @@ def run() -> None:
         say(f"{time.monotonic() - started_at:6.1f} s  {text}")
 
     say(f"Starting Groundswell. Data and logs: {home.path}")
-    port = roster.free_port(say=progress)
-    with private_servers(home, crew) as addresses:
+    pace = roster.demo_pace()
+    with roster.claim_port(say=progress) as claim, private_servers(home, crew) as addresses:
+        _, port = claim.getsockname()
         names = {"DATABASE_URL": "PostgreSQL", "BROKER_URL": "Valkey"}
         if ready := [name for variable, name in names.items() if variable in addresses]:
             progress(f"{' and '.join(ready)} ready")
@@ -79,6 +82,10 @@ def run() -> None:
             file.unlink()
         if stop_sign.is_up():
             return
+        compiler = None if warmup.is_warm() else roster.compiler(home)
+        if compiler:
+            crew.start(compiler, may_end=True)
+            progress(f"compiling what learns, once in this checkout: about {warmup.ABOUT_S} s on two cores")
         code = crew.run_to_end(migrate := roster.migrate(home))
         if stop_sign.is_up():
             return
@@ -86,17 +93,22 @@ def run() -> None:
             raise CannotStart(f"The database could not be prepared.\n{migrate.explain()}")
         progress("database up to date")
         credentials = home.credentials() if is_first_run else None
-        has_demo = credentials is not None and os.environ.get("DEMO", "1") != "0"
-        for child in (*roster.workers(home, has_shadow=has_demo), roster.beat(home)):  # they come up beside the web
+        has_demo = credentials is not None and pace is not None
+        workers = roster.workers(home, has_shadow=has_demo)
+        for child in (*(() if compiler else workers), roster.beat(home)):  # they come up beside the web
             crew.start(child)
         crew.start(roster.web(home, port))
         progress("web answers")
+        if compiler:
+            crew.watch_until(compiler.has_ended)
+            for child in workers:
+                crew.start(child)
         crew.watch_until(lambda: roster.answers(port, "/health/ready"), within_s=_LEARNS_WITHIN_S)
         progress("worker learns" if roster.answers(port, "/health/ready") else "the worker takes its time")
-        if credentials and has_demo:
-            crew.start(roster.demo(home, port, credentials["keys"]["ingest"]), may_end=True)
+        if credentials and pace:
+            crew.start(roster.demo(home, port, credentials["keys"], pace), may_end=True)
         if not stop_sign.is_up():
-            say(roster.banner(home, port, credentials, has_demo=has_demo))
+            say(roster.banner(home, port, credentials, pace=pace if credentials else None))
         crew.watch_until(stop_sign.is_up)
         say("\nStopping (Ctrl-C again: at once)")
     say("Stopped. `make run` continues from the same data.")

@@ -4,11 +4,13 @@ What begins with /api/v1/, /health/ or /metrics runs without middleware (config/
 """
 
 from django.contrib import admin
-from django.urls import path
+from django.templatetags.static import static
+from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from monitoring import urls as monitoring
+from monitoring.console import public
 from recommender import urls as recommender
 
 urlpatterns = [
@@ -18,9 +20,16 @@ urlpatterns = [
     *monitoring.urlpatterns,
     # people
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path(
+        "api/docs/",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", template_name="console/docs.html"),
+        name="docs",
+    ),
+    path("admin/", RedirectView.as_view(pattern_name="console:overview")),
+    path("admin/console/", include("monitoring.console.urls")),
     path("admin/", admin.site.urls),
-    path("", RedirectView.as_view(url="/admin/")),
+    path("", public.show, name="public"),
+    path("favicon.ico", RedirectView.as_view(url=static("console/favicon.svg"))),
 ]
 
 handler400 = "recommender.errors.bad_request"
