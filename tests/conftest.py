@@ -11,6 +11,27 @@ from django.db import connection
 from recommender import log
 from tests.services import PRIVATE
 
+# Minutes each: begun last, one of them would keep a worker busy alone at the end. Longest first.
+SLOW = (
+    "tests/test_journey.py",
+    "tests/test_stop_switch.py",
+    "tests/config/test_supervisor.py",
+    "tests/recommender/test_attack_arena.py",
+    "tests/core/test_crowds.py",
+    "tests/core/test_screen.py",
+    "tests/browser/test_console.py",
+    "tests/core/test_certificate.py",
+    "tests/core/test_pipeline.py",
+    "tests/recommender/test_histories.py",
+    "tests/monitoring/test_incident.py",
+    "tests/core/test_drift.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files first; with `--no-loadscope-reorder` pytest-xdist hands the files out in this order."""
+    items.sort(key=lambda item: SLOW.index(name) if (name := item.nodeid.split("::")[0]) in SLOW else len(SLOW))
+
 
 @pytest.fixture(scope="session")
 def _view_store_may_be_emptied():

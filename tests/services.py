@@ -45,6 +45,8 @@ def pytest_unconfigure():
 
 
 def pytest_report_header():
+    if not _ADDRESSES & os.environ.keys():
+        return "servers: private, every worker its own"
     private = os.environ.get(PRIVATE, "").split()
     return [f"{name}: {'private' if name in private else 'named'}" for name in sorted(_ADDRESSES)]
 

@@ -44,6 +44,15 @@ class Stream:
         )
 
 
+def stream_of(rows) -> Stream:
+    """Of rows (gap to the act before, how late it is, actor, item, kind), as hypothesis draws them."""
+    stream, now = Stream(), T0
+    for gap, late, actor, item, kind in rows:
+        now += gap // 20
+        stream.add(now - late, actor, item, kind, received_ms=now)
+    return stream
+
+
 def readers(n_events=2000, n_actors=200, n_items=60, seconds=7200, seed=1) -> Stream:
     """Honest readers of a small site: popular items are popular, everybody comes back."""
     rng = np.random.default_rng(seed)

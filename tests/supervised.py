@@ -22,7 +22,7 @@ from config.home import Home
 from config.processes import find_orphans
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-_OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOME", "PORT", "DEMO"}
+_OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOME", "PORT", "DEMO", "SPEED"}
 
 
 @contextlib.contextmanager

@@ -198,7 +198,7 @@ def test_whatever_is_killed_every_acknowledged_event_counts_once(home):
             (feeder.n_acknowledged, feeder.n_acknowledged)
         ]
         assert feeder.n_retries > 0  # the kills were felt
-        assert trending(running)
+        wait_for(lambda: trending(running))  # published a moment after it is learned
         verified = wait_for(lambda: _verified(running))
         assert "the same digest" in verified
 

@@ -212,7 +212,7 @@ def finish(asked):
         ("recommender.ways:Way.store", "after", 1, False),  # a checkpoint that nobody asked for is left
         ("recommender.verdicts:forget_since", "after", 1, False),
         ("recommender.ways:Way.switch", "after", 1, False),  # all written, nothing committed
-        ("recommender.reverts:_finish", "after", 1, False),  # the last statement before the commit
+        ("recommender.jobs:finish", "after", 1, False),  # the last statement before the commit
         ("recommender.reverts:_work_out", "after", 1, True),  # right after the commit
     ],
 )
@@ -237,7 +237,7 @@ def test_a_server_that_crashes_in_the_middle_of_a_switch_has_the_old_history(tow
     if "DATABASE_URL" not in os.environ.get(PRIVATE, "").split():
         pytest.skip("somebody named the server; only our own is killed")
     before, asked = stored(), ask(town)
-    paused = start(REVERT, server_env, "recommender.reverts:_finish", "pause", "1")  # all written, nothing committed
+    paused = start(REVERT, server_env, "recommender.jobs:finish", "pause", "1")  # all written, nothing committed
     assert paused.stdout.readline() == b"here\n"
     (pid,) = log.fetch("SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'", [])
     os.kill(pid, signal.SIGKILL)  # PostgreSQL ends all its sessions and recovers from its log
@@ -288,7 +288,7 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
         working = start(LEARN, server_env)
         stream.stop()
         n_events = 200 * (BEFORE + SINCE) + stream.n_appended
-        wait_for(lambda: Learner.objects.get().n_events == n_events)
+        wait_for(lambda: Learner.objects.get().n_events == n_events, within_s=120)
     finally:
         stream.stop()
         readers.stop()
