@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check lint types contracts migrations format bench attack incident lock clean
+.PHONY: help setup setup-dev run test browser screenshots check lint types contracts migrations format bench attack incident lock clean
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -13,11 +13,18 @@ setup:       ## the environment to run in, .venv
 setup-dev:   ## the same with the tools for developing
 	@$(PYTHON) config/bootstrap.py --dev
 
-run: setup   ## everything, with a live demo; Ctrl-C stops it (PORT=8000, DEMO=1)
+run: setup   ## everything, with a live demo; Ctrl-C stops it (PORT=8000, DEMO=1, SPEED=1)
 	@$(BIN)/python -m config.supervisor run
 
-test: setup-dev  ## the whole suite, on a private PostgreSQL and Valkey (ARGS="-k trending")
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: setup-dev browser  ## the whole suite, on a private PostgreSQL and Valkey (ARGS="-k trending")
+	@$(BIN)/python -m recommender.core.warmup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+browser:     ## a Chromium for the console's tests, where this account may install one
+	@$(PYTHON) config/chromium.py
+
+screenshots: setup-dev browser  ## pictures of the console's pages, into docs/screenshots (ARGS="--url ... --account ...")
+	@$(BIN)/python -m config.screenshots $(ARGS)
 
 check: lint types contracts migrations  ## everything CI looks at besides the tests
 
