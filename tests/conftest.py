@@ -1,6 +1,7 @@
 """Fixtures that every test may use; the servers behind them are started by tests/services.py."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -72,7 +73,8 @@ def _decisions_end_with_their_test(request):
 
 @pytest.fixture
 def empty_log(transactional_db):
-    """The event log with its partitions and nothing in it: Django's own flush does not know unmanaged tables."""
+    """The event log with today's partitions and nothing in it: Django's own flush does not know unmanaged tables."""
+    log.drop_before(datetime.now(UTC).date() - timedelta(days=1))
     log.ensure_partitions()
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE recommender_event, recommender_event_key")

@@ -28,10 +28,7 @@ def folder(settings, tmp_path):
     settings.ARCHIVE_DIR = str(tmp_path / "archive")
     log.ensure_partitions(today=OLD)
     append(OLD)
-    yield tmp_path / "archive"
-    for day in log.partitions():
-        if day < datetime.now(UTC).date() - timedelta(days=1):
-            log.drop_partition(day)
+    return tmp_path / "archive"
 
 
 def append(day: date, n=N):
