@@ -8,9 +8,15 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import connection
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from recommender import log
 from tests.services import PRIVATE
+
+# No test asserts a time, and an example that compiles a loop or meets a busy machine takes seconds.
+hypothesis_settings.register_profile("groundswell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("groundswell")
 
 # Minutes each: begun last, one of them would keep a worker busy alone at the end. Longest first.
 SLOW = (

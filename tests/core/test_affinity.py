@@ -69,7 +69,7 @@ def journeys(n_actors=30, n_items=12, seed=1, length=5, gap_ms=MINUTE) -> Stream
     return stream
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.integers(1, 9), st.sampled_from([MINUTE, 11 * HOUR // 10]))
 def test_links_equal_the_reference(seed, length, gap_ms):
     config = replace(EVERYTHING, affinity=replace(EVERYTHING.affinity, window_s=7200))
@@ -95,14 +95,14 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(acts, st.integers(1, 40))
 def test_the_cut_into_steps_changes_no_link(rows, every):
     stream = stream_of(rows)
     assert exact(fold(stream, every=1)) == exact(fold(stream, every=every))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(HISTORY)), st.lists(st.integers(0, 3), min_size=HISTORY, max_size=HISTORY))
 def test_links_do_not_depend_on_the_order_in_which_acts_arrive(order, times):
     now = T0 + HOUR
@@ -113,7 +113,7 @@ def test_links_do_not_depend_on_the_order_in_which_acts_arrive(order, times):
     assert exact(fold(in_order, every=1)) == exact(fold(shuffled, every=3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, HISTORY), st.data())
 def test_a_unit_taken_out_is_as_if_it_had_never_been(n_acts, data):
     gone = data.draw(st.integers(0, n_acts - 1))
@@ -183,7 +183,7 @@ def test_one_actor_adds_at_most_a_unit_to_a_link_whatever_it_sends():
     assert max(links(fold(stream, every=5)).values(), default=0) <= 1 + TOLERANCE
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 9), st.integers(0, 1000))
 def test_one_actor_never_adds_more_than_its_budget_times_the_reach(budget, seed):
     rng = np.random.default_rng(seed)
@@ -203,7 +203,7 @@ def test_a_link_weighs_as_much_as_the_lesser_of_its_acts():
     assert sorted(links(fresh).values()) == pytest.approx([0.0125, 0.05], rel=0.01)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 100), st.sampled_from([40, N_NEIGHBOURS + 30]))
 def test_the_listed_neighbours_are_what_a_full_sort_gives(seed, n_items):
     pipeline = fold(journeys(n_actors=400, n_items=n_items, seed=seed, length=6), EVERYTHING, every=50)

@@ -45,7 +45,7 @@ def attack(pipeline: Pipeline, events) -> list[str]:
 kinds = st.sampled_from([Kind.CLICK, Kind.PURCHASE, Kind.VIEW, Kind.UNDO, Kind.LIKE])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 30), st.integers(0, LIST - 1), st.sampled_from([SMALL, TRUSTING]), st.data())
 def test_fewer_actors_than_the_margin_never_take_the_place(seed, place, config, data):
     pipeline = fold(readers(n_events=600, seed=seed, seconds=900), config)
@@ -61,7 +61,7 @@ def test_fewer_actors_than_the_margin_never_take_the_place(seed, place, config, 
         assert listed[place] in after
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1000), st.sampled_from([SMALL, TRUSTING]))
 def test_as_many_actors_as_the_margin_take_the_last_place(seed, config):
     pipeline = fold(readers(n_events=600, seed=seed, seconds=900), config)
@@ -87,7 +87,7 @@ def kneeling_site(seed, config) -> Pipeline:
     return fold(addressed(readers(n_events=600, seed=seed, seconds=900), home), config)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 30), st.integers(0, LIST - 1), kneeling, st.data())
 def test_fewer_actors_than_the_margin_never_take_the_place_from_networks_of_their_choice(seed, place, config, data):
     pipeline = kneeling_site(seed, config)
@@ -107,7 +107,7 @@ def test_fewer_actors_than_the_margin_never_take_the_place_from_networks_of_thei
         assert listed[place] in attack(pipeline, events)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1000), kneeling)
 def test_as_many_actors_as_the_margin_each_from_a_network_of_its_own_take_the_last_place(seed, config):
     pipeline = kneeling_site(seed, config)
@@ -118,7 +118,7 @@ def test_as_many_actors_as_the_margin_each_from_a_network_of_its_own_take_the_la
     assert listed[-1] not in after
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 30), st.booleans(), st.integers(0, 40), st.booleans(), st.data())
 def test_full_prefixes_fewer_than_the_margin_in_networks_never_take_the_place(seed, same_group, earlier, again, data):
     config = replace(TRUSTING, network_knee=0.05, group_knee=data.draw(st.sampled_from([0.1, 2.0])))
@@ -161,7 +161,7 @@ def test_as_many_full_prefixes_as_the_margin_in_networks_take_the_place():
         assert (attack(pipeline, events)[0] == board.items[0]) == is_first
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 30), st.integers(0, LIST - 1), kneeling, st.sampled_from(["largest", "one network"]))
 def test_fewer_fake_clickers_than_told_never_cost_an_item_its_place(seed, place, config, chosen):
     stream = addressed(readers(n_events=600, seed=seed, seconds=900), home)
@@ -240,7 +240,7 @@ def test_margins_hold_across_half_lives_and_epochs():
         assert not few or listed[place] in attack(pipeline, few)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 30), st.integers(0, LIST - 1), st.sampled_from([SMALL, TRUSTING]))
 def test_an_item_stays_until_as_many_of_its_own_clickers_are_fake_as_certified(seed, place, config):
     stream = readers(n_events=600, seed=seed, seconds=900)
@@ -275,7 +275,7 @@ def test_nobody_contributes_to_what_nobody_clicked():
 small = st.integers(0, 12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(small, min_size=1, max_size=7), st.integers(1, 4), st.integers(0, 4), st.integers(1, 3), st.data())
 def test_the_list_certificate_is_what_trying_every_attack_finds(counts, k, n_actors, unit, data):
     budget = data.draw(st.integers(unit, 3 * unit))
@@ -314,7 +314,7 @@ def inject(pipeline: Pipeline, anchor: str, target: str, n_actors: int, n_times:
     return copy, beside(copy, anchor)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 30), st.sampled_from([LINKED, FRESH_LINKED]), st.integers(0, 3), st.data())
 def test_fewer_actors_than_the_margin_never_put_an_item_beside_another(seed, config, hub, data):
     pipeline = fold(readers(n_events=500, seed=seed, seconds=900), config)
@@ -331,7 +331,7 @@ def test_fewer_actors_than_the_margin_never_put_an_item_beside_another(seed, con
         assert key_of(target) not in after.keys.tolist()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 100), st.sampled_from([LINKED, FRESH_LINKED]), st.integers(0, 3))
 def test_as_many_actors_as_the_margin_put_the_nearest_item_beside_another(seed, config, hub):
     pipeline = fold(readers(n_events=500, seed=seed, seconds=900), config)

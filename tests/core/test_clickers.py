@@ -17,7 +17,7 @@ def told_and_exact(clickers, trend, item, margin):
     return fewest_clickers(clickers.sizes(trend)[item], margin), dependence(contributions.tolist(), margin)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 30),
     st.sampled_from([SMALL, TRUSTING]),

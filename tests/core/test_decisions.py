@@ -134,7 +134,7 @@ def test_a_decision_survives_a_checkpoint():
     assert Pipeline.from_bytes(pipeline.to_bytes()).digest() == pipeline.digest()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([SMALL, SCREENED]))
 def test_a_fold_under_an_exclusion_is_the_fold_of_a_log_without_what_it_excludes(seed, share, config):
     rng = np.random.default_rng(seed)

@@ -125,7 +125,7 @@ def is_canary(pipeline, name):
     return pipeline.evaluation.is_canary(pipeline.encoder.key(name))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(rows, min_size=1, max_size=80))
 def test_that_canaries_move_no_count_by_one_bit(acts):
     whole, without = learned(acts, False), learned(acts, True)

@@ -161,7 +161,7 @@ def test_what_came_once_is_forgotten_within_hours():
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 6), st.integers(0, 2 * HOUR)), min_size=1, max_size=300))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_whatever_comes_counters_and_feature_stay_within_their_bounds(acts):
     stream = Stream()
     for actor, item, at_ms in acts:

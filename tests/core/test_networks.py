@@ -80,7 +80,7 @@ def reference(stream, now_ms, config, retracted=()):
     return scores
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows_of_acts, st.integers(1, 9), st.data())
 def test_scores_equal_the_reference_and_do_not_depend_on_cuts_or_restarts(rows, every, data):
     stream = stream_of(rows)
@@ -105,7 +105,7 @@ def test_scores_equal_the_reference_and_do_not_depend_on_cuts_or_restarts(rows, 
     assert again.digest() == pipeline.digest()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows_of_acts, st.integers(1, 5))
 def test_the_sorted_leaders_are_what_a_full_sort_of_the_scores_gives_after_every_step(rows, every):
     stream = stream_of([(*row[:3], row[2] if row[7] else row[3], *row[4:]) for row in rows])  # more items
@@ -122,7 +122,7 @@ def test_the_sorted_leaders_are_what_a_full_sort_of_the_scores_gives_after_every
         np.testing.assert_array_equal(again.leaders(), keys[listed])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows_of_acts, st.sampled_from("abcmnop"), st.sampled_from(IPS), st.sampled_from([Kind.VIEW, Kind.CLICK]))
 def test_an_act_lowers_no_score_and_adds_at_most_its_weight(rows, actor, ip, kind):
     pipeline = fold(stream_of(rows).add(T0, "ana", "y", received_ms=T0 + 3 * HOUR), TIGHT)

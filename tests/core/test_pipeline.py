@@ -38,7 +38,7 @@ def test_the_same_history_has_the_same_digest():
     assert fold(readers()).digest() == fold(readers()).digest() != fold(readers(seed=2)).digest()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 19))
 def test_a_checkpoint_continues_as_if_nothing_had_happened(cut):
     stream = readers()
@@ -50,7 +50,7 @@ def test_a_checkpoint_continues_as_if_nothing_had_happened(cut):
     assert restored.digest() == pipeline.digest() == fold(stream).digest()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 30))
 def test_a_checkpoint_continues_in_the_midst_of_holds_forests_and_cohorts(cut):
     stream = pushes()

@@ -1,7 +1,7 @@
 """The score: bounded, one-sided, and nothing without both an actor and a crowd against it."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.core import feature_tables as fk
@@ -15,7 +15,6 @@ def score(features, verdict=0):
     return float(scores(np.array([features], np.float64), np.array([verdict], np.int8))[0])
 
 
-@settings(deadline=None)
 @given(rows, verdicts)
 def test_a_score_is_the_product_of_the_worst_of_both_and_a_quarter_a_degree(features, verdict):
     x = np.array(features)
@@ -24,7 +23,6 @@ def test_a_score_is_the_product_of_the_worst_of_both_and_a_quarter_a_degree(feat
     assert 0 <= score(features, verdict) <= 1
 
 
-@settings(deadline=None)
 @given(rows, verdicts, st.integers(0, fk.N_FEATURES - 1))
 def test_no_feature_lowers_a_score(features, verdict, column):
     worse = list(features)

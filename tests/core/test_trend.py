@@ -51,7 +51,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(acts, st.integers(1, 7))
 def test_scores_equal_the_reference(rows, every):
     config = replace(SMALL, actor_budget=10_000)
@@ -63,7 +63,7 @@ def test_scores_equal_the_reference(rows, every):
             assert score(pipeline, item, half) == pytest.approx(expected[item], rel=TOLERANCE, abs=1e-4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(acts, st.integers(1, 40))
 def test_the_cut_into_steps_changes_no_count(rows, every):
     stream = stream_of(rows)
@@ -73,7 +73,7 @@ def test_the_cut_into_steps_changes_no_count(rows, every):
         np.testing.assert_array_equal(one.trend.counts(half), other.trend.counts(half))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(acts)
 def test_the_sorted_leaders_are_what_a_full_sort_gives(rows):
     trend = fold(stream_of(rows), every=3).trend
@@ -180,7 +180,7 @@ def test_countries_are_counted_apart():
     assert score(pipeline, "x") == 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, HOUR), st.integers(0, 30), st.sampled_from(list(Kind))), max_size=150),
     st.integers(1, 9),

@@ -76,7 +76,7 @@ def test_exposures_and_undos_earn_nothing():
     assert weight_of(fold(stream, CONFIG), "mal", T0 + 10 * DAY) == pytest.approx(0.05, abs=1e-4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 30 * HOUR), st.integers(0, 40)), min_size=1, max_size=80),
     st.sampled_from([TrustConfig(), TrustConfig(floor=0.2, full=5, day_h=6), TrustConfig(idle_half_life_days=1)]),

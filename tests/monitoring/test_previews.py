@@ -80,7 +80,7 @@ def test_what_is_taken_out_takes_its_weight_at_most():
     assert confirmed(board(x=1), "x", [Unit(0, 0, 9.0, NOW_MS)], half_life_s=HALF_LIFE_S).worst is None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @example(before=[0, 0, 0], added=[0, 0, 0], has_address=True)  # the trend's knees lag by a slot
 @example(before=[], added=[0] * 150, has_address=True)
 @given(
