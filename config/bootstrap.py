@@ -185,7 +185,9 @@ def install_uv() -> list[str] | None:
 
 
 def install_with_uv(uv: list[str], lock: str) -> bool:
-    options = ["--python", PYTHON, "--require-hashes", "--no-deps", "-r", os.path.join(BASE_DIR, lock)]
+    # Compiled once here, as pip does: where PYTHONDONTWRITEBYTECODE is set every process would compile for itself.
+    options = ["--python", PYTHON, "--compile-bytecode", "--require-hashes", "--no-deps"]
+    options += ["-r", os.path.join(BASE_DIR, lock)]
     # In a terminal it shows its progress; elsewhere its list of packages is only long.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     # As pip does, believe the certificates this machine believes (newer and older name of the same option).
