@@ -10,8 +10,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
-from recommender import jobs, log, thinning, watching
+from recommender import jobs, thinning, watching
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step, Watched
+from recommender.partitions import drop_before, ensure_partitions, forget_keys_before, partitions
 from recommender.thinning import Kept
 
 LOCK_CLASS = 0x6758  # of our advisory locks
@@ -32,12 +33,12 @@ FROM unnest(%(children)s::bigint[], %(parents)s::bigint[]) AS t(child, parent) W
 def keep_house() -> None:
     """1. Make the partitions of the days ahead. 2. Drop those past retention, archived first where ARCHIVE_DIR says
     so, with their keys, steps, verdicts and figures. 3. Thin the figures, and the checkpoints of every shard."""
-    log.ensure_partitions()
+    ensure_partitions()
     oldest = datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
     if settings.ARCHIVE_DIR:
         archive_before(oldest.date())
     else:
-        log.drop_before(oldest.date())
+        drop_before(oldest.date())
     Step.objects.filter(created_at__lt=oldest).delete()
     EventVerdict.objects.filter(created_at__lt=oldest).delete()
     Watched.objects.filter(at__lt=oldest).delete()
@@ -54,8 +55,8 @@ def archive_before(day: date) -> None:
         archive.leave(day)
     except (OSError, archive.ArchiveDiffers) as error:
         logger.error("the log is not dropped: its archive cannot be written: %s", error)
-    kept = min(log.partitions(), default=day)
-    log.forget_keys_before(min(day, kept))
+    kept = min(partitions(), default=day)
+    forget_keys_before(min(day, kept))
 
 
 @transaction.atomic

@@ -11,7 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from django.db import connection
 
-from recommender.log import PARTITION_SLACK, Position, partitions
+from recommender.log import PARTITION_SLACK, Position
+from recommender.partitions import partitions
 
 MAX_ACTORS = 1_000  # asked about at once
 AROUND_EVENTS = 100_000  # of the log, looked through for what happened between two positions

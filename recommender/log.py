@@ -1,4 +1,5 @@
-"""The event log: append events, read them back in commit order. All SQL about it stands here.
+"""The event log: append events, read them back in commit order. All SQL about it stands here (about its partitions:
+`recommender.partitions`).
 
     append(events) ─INSERT─> recommender_event (a partition a day)
     read(after=position) ──> the next events below every transaction still open ──> EventBatch columns
@@ -19,22 +20,21 @@ id; a day covers that and a clock set back by hours.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 from numpy.typing import NDArray
 
 from recommender.core.events import country_code
 from recommender.models import Step
+from recommender.partitions import ensure_partitions
 
 N_BUCKETS = 64  # actors are divided into these; shards take whole buckets
-PARTITIONS_AHEAD = 7  # days
 PARTITION_SLACK = timedelta(days=1)
-PRUNE_CHUNK = 20_000  # event keys deleted in one statement
 POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01, where timestamptz counts from
 
 _ROW = np.dtype([("xid", ">i8"), ("seq", ">i8"), ("received", ">i8"), ("occurred", ">i8"), ("kind", ">i2")])
@@ -353,57 +353,6 @@ def last_seq() -> int:
     return int(last) if is_called else 0
 
 
-def ensure_partitions(*, today: date | None = None) -> None:
-    """Create the partitions of yesterday to a week from now, where missing."""
-    today = today or datetime.now(UTC).date()
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_event partitions'))")
-        for offset in range(-1, PARTITIONS_AHEAD + 1):
-            day = today + timedelta(days=offset)
-            cursor.execute(
-                f"CREATE TABLE IF NOT EXISTS {partition(day)} PARTITION OF recommender_event"
-                f" FOR VALUES FROM ('{day} 00:00+00') TO ('{day + timedelta(days=1)} 00:00+00')"
-            )
-
-
-def partitions() -> list[date]:
-    """The days that have a partition, oldest first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'recommender_event'::regclass"
-        )
-        names = [name for (name,) in cursor.fetchall()]
-    return sorted(datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date() for name in names)
-
-
-def drop_before(day: date) -> int:
-    """Drop the partitions of days before `day` and forget their event keys. Returns the number dropped."""
-    days = [known for known in partitions() if known < day]
-    for old in days:
-        drop_partition(old)
-    forget_keys_before(day)
-    return len(days)
-
-
-def drop_partition(day: date) -> None:
-    """Drop the partition of a day."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE {partition(day)}")
-
-
-def forget_keys_before(day: date) -> None:
-    """Forget the keys of events that came before a day."""
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute(
-                "DELETE FROM recommender_event_key WHERE ctid = ANY(ARRAY("
-                "SELECT ctid FROM recommender_event_key WHERE received_on < %s LIMIT %s))",
-                [day, PRUNE_CHUNK],
-            )
-            if cursor.rowcount < PRUNE_CHUNK:
-                return
-
-
 def shard_of(actor: str, shards: int) -> int:
     """The shard that learns from an actor."""
     return _bucket(actor) % shards
@@ -411,11 +360,6 @@ def shard_of(actor: str, shards: int) -> int:
 
 def _bucket(actor: str) -> int:
     return zlib.crc32(actor.encode()) % N_BUCKETS
-
-
-def partition(day: date) -> str:
-    """The name of a day's partition."""
-    return f"recommender_event_{day:%Y%m%d}"
 
 
 def _texts(column: str | None) -> list[str | None] | None:

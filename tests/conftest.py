@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from recommender import log
+from recommender.partitions import drop_before, ensure_partitions
 from tests.services import PRIVATE
 
 # No test asserts a time, and an example that compiles a loop or meets a busy machine takes seconds.
@@ -80,8 +80,8 @@ def _decisions_end_with_their_test(request):
 @pytest.fixture
 def empty_log(transactional_db):
     """The event log with today's partitions and nothing in it: Django's own flush does not know unmanaged tables."""
-    log.drop_before(datetime.now(UTC).date() - timedelta(days=1))
-    log.ensure_partitions()
+    drop_before(datetime.now(UTC).date() - timedelta(days=1))
+    ensure_partitions()
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE recommender_event, recommender_event_key")
 

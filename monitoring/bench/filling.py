@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from recommender import learner, log
 from recommender.core.events import Kind
 from recommender.log import NewEvents
+from recommender.partitions import ensure_partitions
 
 CHUNK = 500_000
 DAYS = 3
@@ -112,7 +113,7 @@ def fill(size: Size, tell: Callable[[str], object]) -> None:
     """Put it all into the database of Django's connection, which must be empty."""
     end_s = time.time() - 600
     for days in range(DAYS + 2):
-        log.ensure_partitions(today=datetime.now(UTC).date() - timedelta(days=days))
+        ensure_partitions(today=datetime.now(UTC).date() - timedelta(days=days))
     tell("learning a little")
     _learn_a_little()
     first_s, every_s = end_s - DAYS * 86_400, DAYS * 86_400 / size.n_events

@@ -24,8 +24,9 @@ import polars as pl
 from django.conf import settings
 from django.db import connection, transaction
 
-from recommender import locks, log
+from recommender import locks
 from recommender.batch.rows import SCHEMA, LogRows
+from recommender.partitions import drop_partition, partition, partitions
 
 CHUNK = 65_536
 PART, DRAFT = ".part", ".draft"
@@ -66,7 +67,7 @@ def leave(before: date, *, is_drop: bool = True) -> list[Archived]:
     disk refuses: what is not safe by then stays in the database.
     """
     done: list[Archived] = []
-    for day in [known for known in log.partitions() if known < before]:
+    for day in [known for known in partitions() if known < before]:
         with locks.hold(locks.HISTORY, is_shared=True) as is_free:
             if not is_free:
                 logger.info("an actor is being erased; the partition of %s is archived later", day)
@@ -110,11 +111,11 @@ def drop(day: date, path: Path) -> bool:
     it did."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(f"LOCK TABLE {log.partition(day)} IN ACCESS EXCLUSIVE MODE")
+            cursor.execute(f"LOCK TABLE {partition(day)} IN ACCESS EXCLUSIVE MODE")
         if fingerprint(path) != LogRows.of_day(day).fingerprint():
             logger.warning("the partition of %s changed while it was archived; it stays for now", day)
             return False
-        log.drop_partition(day)
+        drop_partition(day)
     return True
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import transaction
 
-from recommender import learner, locks, log
+from recommender import learner, locks
 from recommender.batch import archive, reading, trial
 from recommender.batch.challengers import challengers
 from recommender.batch.merge import Journal, mute
@@ -34,6 +34,7 @@ from recommender.history import Recipe
 from recommender.log import Position
 from recommender.models import Checkpoint, Learner, Step, Trial
 from recommender.models import Exclusion as ExclusionRow
+from recommender.partitions import partitions
 from recommender.refold import LogIncomplete, get_exclusion, refold
 
 SLACK = timedelta(minutes=5)  # past a partition's beginning, in which rows of the one before may still have come
@@ -171,7 +172,7 @@ def _fold(config: Config, row: Learner) -> tuple[Pipeline, Recipe]:
 
 def _oldest_whole(shard: int) -> int | None:
     """The first recorded step whose events all stand in partitions there are."""
-    days = log.partitions()
+    days = partitions()
     if not days:
         return None
     since = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) + SLACK

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 import polars as pl
 from django.db import connection, transaction
 
-from recommender import log
 from recommender.batch import csvfile
 from recommender.core.events import Kind
 from recommender.core.logfile import REQUIRED, LogFileError
 from recommender.parsing import event_key
+from recommender.partitions import partitions
 
 SCHEMA = pl.Schema(
     {
@@ -107,7 +107,7 @@ class LogRows:
     def frames(self, n: int) -> Iterator[pl.DataFrame]:
         """By a cursor of the server's, a partition at a time: memory for n rows, here and there."""
         since, until = self._span
-        for day in log.partitions():
+        for day in partitions():
             start = datetime(day.year, day.month, day.day, tzinfo=UTC)
             span = [max(since, start), min(until, start + timedelta(days=1))]
             if span[0] >= span[1]:

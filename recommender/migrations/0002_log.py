@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from recommender import log
+from recommender.partitions import ensure_partitions
 
 CREATE_LOG = """
 CREATE SEQUENCE recommender_event_seq;
@@ -74,5 +74,5 @@ class Migration(migrations.Migration):
     dependencies = [("recommender", "0001_initial")]
     operations = [
         migrations.RunSQL(CREATE_LOG, DROP_LOG),
-        migrations.RunPython(lambda apps, schema_editor: log.ensure_partitions(), migrations.RunPython.noop),
+        migrations.RunPython(lambda apps, schema_editor: ensure_partitions(), migrations.RunPython.noop),
     ]

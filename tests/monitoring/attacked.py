@@ -7,6 +7,7 @@ from django.db import connection
 
 from recommender import learner, log
 from recommender.core.events import Kind
+from recommender.partitions import ensure_partitions
 from tests.streams import HOUR, T0, Stream, readers
 
 N = 6_000
@@ -44,7 +45,7 @@ def flash_crowd(stream: Stream, item: str, n: int, *, at_ms=T0 + HOUR) -> Stream
 
 def write(stream: Stream) -> None:
     """Put a stream into the log as received at its own times, moved so that it ends now."""
-    log.ensure_partitions()
+    ensure_partitions()
     stream.rows.sort(key=lambda row: row[0])
     shift_ms = int(time.time() * 1000) - stream.rows[-1][0]
     columns = [

@@ -7,7 +7,8 @@ import pytest
 
 from monitoring import incident, policy
 from monitoring.incident import Incident, Plan
-from recommender import log, watching
+from recommender import watching
+from recommender.partitions import ensure_partitions
 
 
 @pytest.mark.django_db(transaction=True)
@@ -22,7 +23,7 @@ def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(se
     policy.forget()
     watching.forget()
     for days in range(4):
-        log.ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))
+        ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))
     story = Incident(Plan()).run()
     assert [what for what, is_so in story.checks if not is_so] == []
     assert len(story.checks) == 14

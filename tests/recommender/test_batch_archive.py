@@ -12,6 +12,7 @@ from recommender.batch import archive
 from recommender.batch.rows import FileRows, LogRows, identified
 from recommender.core.events import Encoder
 from recommender.core.logfile import LogFile
+from recommender.partitions import ensure_partitions, partitions
 from tests.recommender.logs import events
 
 pytestmark = [
@@ -26,7 +27,7 @@ N = 50
 def folder(settings, tmp_path):
     """ARCHIVE_DIR, and a partition past retention with N events of Ana and others."""
     settings.ARCHIVE_DIR = str(tmp_path / "archive")
-    log.ensure_partitions(today=OLD)
+    ensure_partitions(today=OLD)
     append(OLD)
     return tmp_path / "archive"
 
@@ -53,17 +54,17 @@ def path_of(folder, day=OLD):
 def test_a_partition_past_retention_is_archived_and_then_dropped(folder):
     before = pl.concat(list(LogRows.of_day(OLD).frames(7)))
     housekeeping.keep_house()
-    assert OLD not in log.partitions()
+    assert OLD not in partitions()
     kept = pl.read_parquet(path_of(folder))
     assert kept.equals(before)
     assert [each.name for each in folder.glob("*") if each.suffix != ".parquet"] == []
-    assert datetime.now(UTC).date() in log.partitions()
+    assert datetime.now(UTC).date() in partitions()
 
 
 def test_without_a_folder_it_is_dropped_as_before(folder, settings):
     settings.ARCHIVE_DIR = ""
     housekeeping.keep_house()
-    assert OLD not in log.partitions()
+    assert OLD not in partitions()
     assert not path_of(folder).exists()
 
 
@@ -161,4 +162,4 @@ def test_the_command_says_what_it_did(folder, capsys):
     assert "stays in the database" in capsys.readouterr().out
     call_command("archive")
     assert f"{N:,} events" in capsys.readouterr().out
-    assert OLD not in log.partitions()
+    assert OLD not in partitions()

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -159,33 +158,6 @@ def test_the_log_refuses_updates():
     log.append(clicks(1))
     with pytest.raises(DatabaseError, match="append-only"):
         Event.objects.update(actor="somebody else")
-
-
-def test_retention_drops_whole_days_and_their_keys():
-    today = datetime.now(UTC).date()
-    old = today - timedelta(days=40)
-    log.ensure_partitions(today=old)
-    with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO recommender_event_key VALUES (%s, %s)", [KEY, old])
-    log.append(events("a", "x", key=[KEY[::-1]]))
-    log.drop_before(today - timedelta(days=30))
-    assert min(log.partitions()) == today - timedelta(days=1)
-    assert Event.objects.count() == 1
-    assert log.append(events("ab", "xx", key=[KEY, KEY[::-1]])) == 1
-
-
-def test_a_missing_partition_is_made_when_it_is_needed():
-    for day in log.partitions():
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP TABLE recommender_event_{day:%Y%m%d}")
-    assert log.append(clicks(3)) == 3
-
-
-def test_making_partitions_again_changes_nothing():
-    before = log.partitions()
-    log.ensure_partitions()
-    assert log.partitions() == before
-    assert before[-1] - date.fromordinal(datetime.now(UTC).date().toordinal()) == timedelta(days=7)
 
 
 def test_the_reader_looks_a_day_behind_stream_time():

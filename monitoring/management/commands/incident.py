@@ -16,6 +16,7 @@ from rich.table import Table
 from monitoring.incident import Incident, Moment, Plan
 from recommender import log
 from recommender.models import Learner
+from recommender.partitions import ensure_partitions
 
 # A weak defence and a learner in a hurry; three days pass in a minute.
 ENVIRONMENT = {
@@ -54,7 +55,7 @@ class Command(BaseCommand):
             raise CommandError("This database holds events; leave --here away for servers of its own.")
         began_at = time.monotonic()
         for days in range(0, 5):  # partitions for the days the stream is of
-            log.ensure_partitions(today=datetime.fromtimestamp(time.time() - 86_400 * days, UTC).date())
+            ensure_partitions(today=datetime.fromtimestamp(time.time() - 86_400 * days, UTC).date())
         plan = Plan(n_readers=options["readers"], n_accounts=options["accounts"], seed=options["seed"])
         incident = Incident(plan, lambda moment: self._progress(began_at, moment))
         n_honest, n_attack = len(incident.honest), len(incident.attack)

@@ -13,6 +13,7 @@ from monitoring.models import Finding, Review
 from recommender import inquiry, log
 from recommender.core.trust import TrustConfig
 from recommender.models import Erasure
+from recommender.partitions import ensure_partitions
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.recommender.logs import events
 
@@ -36,7 +37,7 @@ def read(client, actor):
 
 def acted(actor, hours_ago, **columns):
     """Acts of an actor so many hours ago each, on an item of its own each time."""
-    log.ensure_partitions()
+    ensure_partitions()
     with connection.cursor() as cursor:
         cursor.execute("SELECT extract(epoch FROM now())::float8")
         (now,) = cursor.fetchone()

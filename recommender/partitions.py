@@ -1,0 +1,71 @@
+"""The partitions of the event log, one a day (UTC) of `received_at`: made ahead, dropped whole past retention.
+
+    housekeeping ──> ensure_partitions ──> yesterday ... today ... a week from now   (log.append: where none was made)
+                 ──> drop_before, or batch.archive and then drop_partition ──> their event keys are forgotten
+
+Dropping a day costs the same whatever it holds, where a DELETE would leave as many dead rows. The keys of event ids
+are in a table of their own, by day, not partitioned: they are forgotten in pieces.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+from django.db import connection, transaction
+
+PARTITIONS_AHEAD = 7  # days
+PRUNE_CHUNK = 20_000  # event keys deleted in one statement
+
+
+def ensure_partitions(*, today: date | None = None) -> None:
+    """Create the partitions of yesterday to a week from now, where missing."""
+    today = today or datetime.now(UTC).date()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_event partitions'))")
+        for offset in range(-1, PARTITIONS_AHEAD + 1):
+            day = today + timedelta(days=offset)
+            cursor.execute(
+                f"CREATE TABLE IF NOT EXISTS {partition(day)} PARTITION OF recommender_event"
+                f" FOR VALUES FROM ('{day} 00:00+00') TO ('{day + timedelta(days=1)} 00:00+00')"
+            )
+
+
+def partitions() -> list[date]:
+    """The days that have a partition, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'recommender_event'::regclass"
+        )
+        names = [name for (name,) in cursor.fetchall()]
+    return sorted(datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC).date() for name in names)
+
+
+def drop_before(day: date) -> int:
+    """Drop the partitions of days before `day` and forget their event keys. Returns the number dropped."""
+    days = [known for known in partitions() if known < day]
+    for old in days:
+        drop_partition(old)
+    forget_keys_before(day)
+    return len(days)
+
+
+def drop_partition(day: date) -> None:
+    """Drop the partition of a day."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {partition(day)}")
+
+
+def forget_keys_before(day: date) -> None:
+    """Forget the keys of events that came before a day."""
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(
+                "DELETE FROM recommender_event_key WHERE ctid = ANY(ARRAY("
+                "SELECT ctid FROM recommender_event_key WHERE received_on < %s LIMIT %s))",
+                [day, PRUNE_CHUNK],
+            )
+            if cursor.rowcount < PRUNE_CHUNK:
+                return
+
+
+def partition(day: date) -> str:
+    """The name of a day's partition."""
+    return f"recommender_event_{day:%Y%m%d}"
