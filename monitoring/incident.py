@@ -23,7 +23,7 @@ import polars as pl
 from django.db import connection
 from django.test.utils import override_settings
 
-from monitoring import operations, policy, reviews
+from monitoring import policy, reverting, reviews
 from monitoring.models import AutoFreeze, Review
 from recommender import control, learner, log, reverts, watching
 from recommender.attack.accounts import Accounts
@@ -207,17 +207,17 @@ class Incident:
             digest=point.digest,
         )
         self.story.check("nine tenths of the attackers are suspected", len(named & acted) >= 0.9 * len(acted))
-        asked = operations.revert(
+        asked = reverting.revert(
             by=OPERATOR,
             note="Rehearsal: back, and forward again without the attackers.",
             checkpoint_id=point.pk,
             mode="exclude",
-            exclude=operations.Exclude(actors=sorted(self.culprits)),
+            exclude=reverting.Exclude(actors=sorted(self.culprits)),
         )
         while reverts.run_next():
             pass
         asked.refresh_from_db()
-        operations.close_reverts()
+        reverting.close_reverts()
         if not self.story.check("the revert is done", asked.state == Revert.State.DONE):
             return False
         learner.learn(SHARD)

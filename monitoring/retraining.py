@@ -1,6 +1,6 @@
 """A trial, and what is done about its outcome: promoted at once, left to a person, or told.
 
-recommender.batch.retrain ──> Trial ──auto──> operations.promote ──> Review (promote), twice: asked for, and ended
+recommender.batch.retrain ──> Trial ──auto──> reverting.promote ──> Review (promote), twice: asked for, and ended
                                     ├──ask───> notification; `manage.py model promote N --note ...`
                                     └──never─> notification
 """
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from django.conf import settings
 from django.db import transaction
 
-from monitoring import notify, operations, reviews
+from monitoring import notify, reverting, reviews
 from monitoring.reviews import By
 from recommender.batch import retrain
 from recommender.batch.trial import Report
@@ -54,7 +54,7 @@ def hold(
     )
     if trial.state == Trial.State.WAITING and promote == "auto":
         try:
-            operations.promote(by=by, note=f"Trial {trial.pk}: {report.reason}.", trial_id=trial.pk)
+            reverting.promote(by=by, note=f"Trial {trial.pk}: {report.reason}.", trial_id=trial.pk)
         except Conflict as error:
             logger.warning("trial %d is not promoted: %s", trial.pk, error)
         trial.refresh_from_db()

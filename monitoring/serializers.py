@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
 from monitoring.models import Finding
-from monitoring.operations import MAX_EXCLUDED, MAX_NAMED, Exclude
+from monitoring.reverting import MAX_EXCLUDED, MAX_NAMED, Exclude
 from monitoring.reviews import MAX_NOTE
 from monitoring.selectors import MAX_LIMIT
 from recommender.errors import Invalid

@@ -4,7 +4,7 @@ import logging
 
 from celery import shared_task
 
-from monitoring import checking, findings, notify, operations, policy
+from monitoring import checking, findings, notify, policy, reverting
 from recommender import outage
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def gather_findings() -> None:
     """Bring findings up to date with the verdicts, and write down how reverts ended."""
     with outage.waits(logger, "findings wait"):
         findings.gather()
-        operations.close_reverts()
+        reverting.close_reverts()
 
 
 @shared_task(name="monitoring.follow_up")

@@ -19,7 +19,7 @@ is out, without a word against those who did it. What remains then:
   where the finding has another act of the same actor on the item that counted;
 - what was learned, shown and measured in between was so.
 
-Whoever needs it exact after that goes back to a checkpoint from before (operations.revert).
+Whoever needs it exact after that goes back to a checkpoint from before (reverting.revert).
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import operations, selectors
+from monitoring import operations, reverting, selectors
 from monitoring import serializers as shapes
 from monitoring.serializers import parse
 from recommender import apidocs as docs
@@ -136,7 +136,7 @@ class RevertView(AdminView):
         Scope `admin`.
         """
         values = parse(shapes.RevertSerializer, request.data)
-        asked = operations.revert(
+        asked = reverting.revert(
             by=self.by(request),
             note=values["note"],
             checkpoint_id=values["checkpoint"],

@@ -1,6 +1,6 @@
 """From a preview to the revert it showed: exactly what was looked at is done, or it is refused.
 
-    operations.revert(is_preview=True) ─┐                       ┌──> carry_out: the same rule, for good
+    reverting.revert(is_preview=True) ──┐                       ┌──> carry_out: the same rule, for good
     AutoFreeze's proposal ──propose─────┴──> Revert, previewed ─┴──> look_again: the same rule, on the log as it is
 
 What a preview leaves out is stored with it by keys (`recommender.models.Exclusion`). Using that rule again, rather
@@ -9,7 +9,7 @@ than asking once more who stands behind a finding, means that nothing is left ou
 
 from django.db import transaction
 
-from monitoring import operations
+from monitoring import reverting
 from monitoring.models import AutoFreeze, Review
 from monitoring.reviews import By
 from recommender.core import decisions
@@ -46,7 +46,7 @@ def propose(*, by: By, freeze_id: int) -> Revert:
     if not freeze.checkpoint_id or freeze.suspects is None:
         raise Conflict("There is no proposal for this freeze (yet); choose a point yourself.")
     rule = decisions.Exclusion.from_state(freeze.suspects) if freeze.n_suspects else None
-    return operations.ask(
+    return reverting.ask(
         by=by,
         note=PREVIEWED,
         checkpoint_id=freeze.checkpoint_id,
@@ -80,7 +80,7 @@ def asked_in(revert_id: int) -> Review | None:
 def _ask(preview: Revert, *, by: By, note: str, is_preview: bool) -> Revert:
     review = asked_in(preview.pk)
     subject = review.subject if review else {}
-    return operations.ask(
+    return reverting.ask(
         by=by,
         note=note,
         checkpoint_id=subject.get("checkpoint", preview.checkpoints[0]),

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
-from monitoring import operations, roles, way_back
+from monitoring import operations, reverting, roles, way_back
 from monitoring.console import timeline
 from monitoring.console.asking import Typed, get_form
 from monitoring.console.pages import form, in_a_sentence, page, render
@@ -61,7 +61,7 @@ def _ask(request: HttpRequest) -> HttpResponse:
         return _answer_form(request, typed)
     if typed.checkpoint_id is None:
         raise Invalid(fields={"checkpoint": "Choose the checkpoint to go back to."})
-    asked = operations.revert(
+    asked = reverting.revert(
         by=request.user,
         note=way_back.PREVIEWED,
         checkpoint_id=typed.checkpoint_id,

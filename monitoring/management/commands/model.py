@@ -11,9 +11,9 @@ from django.utils.dateparse import parse_datetime
 from rich.console import Console
 from rich.table import Table
 
-from monitoring import operations, selectors
+from monitoring import operations, reverting, selectors
 from monitoring.management.shell import refusals_told, shell_account
-from monitoring.operations import Exclude
+from monitoring.reverting import Exclude
 from recommender import learner, reverts
 from recommender.models import Learner, Revert
 from recommender.refold import LogIncomplete
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         self.stdout.write(f"learning; decision {review.pk}")
 
     def _revert(self, options: dict[str, Any]) -> None:
-        asked = operations.revert(
+        asked = reverting.revert(
             by=shell_account(),
             note=options["note"],
             checkpoint_id=options["checkpoint"],
@@ -92,7 +92,7 @@ class Command(BaseCommand):
             self._wait(asked)
 
     def _promote(self, options: dict[str, Any]) -> None:
-        review = operations.promote(by=shell_account(), note=options["note"], trial_id=options["trial"])
+        review = reverting.promote(by=shell_account(), note=options["note"], trial_id=options["trial"])
         before = ", ".join(map(str, review.subject["from"]))
         self.stdout.write(f"{review.subject['winner']} is promoted; back: `model revert {before}`")
         if options["wait"]:
@@ -111,7 +111,7 @@ class Command(BaseCommand):
             if line != told:
                 self.stdout.write(line)
                 told = line
-        operations.close_reverts()
+        reverting.close_reverts()
         if asked.state == Revert.State.FAILED:
             raise CommandError(f"{asked}: {asked.error}")
         self._show(asked.outcome)

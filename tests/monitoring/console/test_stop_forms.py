@@ -4,7 +4,7 @@ import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
-from monitoring import findings, operations
+from monitoring import findings, reverting
 from monitoring.models import AutoFreeze, Finding
 from recommender import control, learner, log, reverts
 from recommender.models import Checkpoint, FrozenScope, Item, Learner, Revert, Step
@@ -123,7 +123,7 @@ def test_what_was_previewed_is_done_with_a_reason_and_its_outcome_shown(client, 
     assert 'data-poll="1"' in page(client, done)
     assert reverts.run_next()
     learner.learn(0)
-    operations.close_reverts()
+    reverting.close_reverts()
     text = page(client, done)
     assert "data-poll=" not in text
     assert "Learning goes on from there" in text
@@ -218,7 +218,7 @@ def test_looking_at_another_point_asks_for_nothing(client, point):
 def test_a_preview_of_another_history_is_not_carried_out(client, point):
     ask(client, point)
     old = Revert.objects.get()
-    operations.revert(by="shell:otto", note="x", checkpoint_id=point.pk, mode="drop")
+    reverting.revert(by="shell:otto", note="x", checkpoint_id=point.pk, mode="drop")
     assert carry_out(client, old).status_code == 409  # one is under way
     reverts.run_next()
     answer = carry_out(client, old)

@@ -1,0 +1,229 @@
+"""The way back: a revert, its preview or a promotion, asked for and written down in one transaction, and its outcome.
+
+    revert(Exclude) ──keys──> ask ─┬─> recommender.control ──> Revert, queued ──> Review: who, why, the digest before
+    promote(trial)  ───────────────┘                              │
+                                             worked out by recommender.reverts
+                                                                  └──close_reverts──> Review: outcome, digest after
+
+As every operation (`monitoring.operations`) it is done and written down together, or neither. But it takes its time,
+so it has two reviews: the first when it is asked for, and the second, written exactly once, when it has ended. A
+preview changes nothing and has the first only; how it becomes a revert is in `monitoring.way_back`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+from django.db import transaction
+
+from monitoring import notify, operations, reviews
+from monitoring.models import AskedRevert, Finding, Review
+from monitoring.reviews import By
+from recommender import control, log
+from recommender.core import decisions
+from recommender.errors import Invalid
+from recommender.log import Position
+from recommender.models import EventVerdict, Learner, Revert, Trial
+
+MAX_EXCLUDED = 100_000  # actors, those of findings included
+MAX_NAMED = 1_000  # networks, items, findings in one request
+NAMED_IN_REVIEW = 50  # findings of an exclusion
+CLOSED_AT_ONCE = 20
+Action = Review.Action
+
+
+@dataclass(frozen=True, slots=True)
+class Exclude:
+    """What a revert leaves out. items: (item, from_ms, to_ms), received then; networks: "192.0.2.0/24"; findings:
+    numbers, for their actors whose events are held or out."""
+
+    actors: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    items: Sequence[tuple[str, int, int]] = ()
+    findings: Sequence[int] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.actors or self.networks or self.items or self.findings)
+
+
+def revert(
+    *, by: By, note: str, checkpoint_id: int, mode: str, exclude: Exclude | None = None, is_preview: bool = False
+) -> Revert:
+    """Have a way back, or its preview, worked out; `exclude` goes with its mode. Raises NotFound, Invalid,
+    Conflict."""
+    exclusion = _exclusion(exclude) if exclude else None  # reads the log, so before the transaction
+    return ask(
+        by=by,
+        note=note,
+        checkpoint_id=checkpoint_id,
+        mode=mode,
+        exclusion=exclusion,
+        findings=exclude.findings if exclude else (),
+        is_preview=is_preview,
+    )
+
+
+@transaction.atomic
+def ask(
+    *,
+    by: By,
+    note: str,
+    checkpoint_id: int,
+    mode: str,
+    exclusion: decisions.Exclusion | None,
+    is_preview: bool,
+    findings: Sequence[int] = (),
+    **more: Any,
+) -> Revert:
+    """The same where what is left out is known by its keys; `findings` that it comes from, and `more`, are named in
+    the review. Raises NotFound, Invalid, Conflict."""
+    before = operations.state_digest()
+    asked = control.ask_for_revert(checkpoint_id=checkpoint_id, mode=mode, exclusion=exclusion, is_preview=is_preview)
+    subject: dict[str, Any] = {
+        "revert": asked.pk,
+        "checkpoint": checkpoint_id,
+        "mode": mode,
+        "preview": is_preview,
+        "state": str(Revert.State.QUEUED),
+        **more,
+    }
+    if exclusion:
+        subject |= {
+            "exclusion": asked.exclusion_id,
+            "excluded": {
+                "actors": len(exclusion.actors),
+                "networks": len(exclusion.prefixes),
+                "items": len(exclusion.windows),
+                "findings": [*findings[:NAMED_IN_REVIEW]],
+            },
+        }
+    review = reviews.record(by=by, action=Action.REVERT, note=note, subject=subject, before=before)
+    if not is_preview:
+        AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
+        title = f"{review.by} goes back to checkpoint {checkpoint_id} ({mode})."
+        notify.notify(kind="revert", title=title, review=review)
+    return asked
+
+
+@transaction.atomic
+def promote(*, by: By, note: str, trial_id: int) -> Review:
+    """Let the learners go on from the winner of a trial. It takes its time, as a revert does, and `close_reverts`
+    writes the outcome. Way back: a revert to what they went on from before, which is pinned. Raises NotFound,
+    Conflict, Invalid."""
+    before = operations.state_digest()
+    left = list(Learner.objects.order_by("shard").values_list("checkpoint_id", flat=True))
+    trial, asked = control.ask_for_promotion(trial_id=trial_id)
+    subject = {
+        "trial": trial.pk,
+        "winner": trial.winner,
+        "revert": asked.pk,
+        "checkpoints": trial.checkpoints,
+        "from": left,
+        "reason": trial.report.get("reason", ""),
+        "state": str(Revert.State.QUEUED),
+    }
+    review = reviews.record(by=by, action=Action.PROMOTE, note=note, subject=subject, before=before)
+    AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
+    notify.notify(kind="promote", title=f"{review.by} promotes {trial.winner} (trial {trial.pk}).", review=review)
+    return review
+
+
+def close_reverts() -> int:
+    """Write the second review of reverts that ended, once each. Returns how many."""
+    return sum(_close(number) for number in _unclosed())
+
+
+def _unclosed() -> list[int]:
+    ended = Revert.objects.filter(is_preview=False, state__in=[Revert.State.DONE, Revert.State.FAILED])
+    closed = AskedRevert.objects.filter(closed_in__isnull=False).values("revert")
+    return list(ended.exclude(pk__in=closed).order_by("id").values_list("id", flat=True)[:CLOSED_AT_ONCE])
+
+
+@transaction.atomic
+def _close(number: int) -> bool:
+    asked_for = {"by": reviews.POLICY, "note": "Asked for past the operations."}
+    AskedRevert.objects.get_or_create(revert_id=number, defaults=asked_for)
+    asked = AskedRevert.objects.select_for_update().get(revert_id=number)
+    if asked.closed_in is not None:
+        return False
+    revert = Revert.objects.get(pk=number)
+    is_done = revert.state == Revert.State.DONE
+    outcome = revert.outcome
+    subject: dict[str, Any] = {"revert": revert.pk, "mode": revert.mode, "state": str(revert.state)}
+    if is_done:
+        changes = outcome.get("changes", {})
+        subject |= {
+            "events": outcome.get("events", 0),
+            "excluded": outcome.get("excluded", 0),
+            "quality": outcome.get("quality", {}),
+            "enters": len(changes.get("enters", ())),
+            "leaves": len(changes.get("leaves", ())),
+            "moves": len(changes.get("moves", ())),
+        }
+    else:
+        subject["error"] = revert.error[:500].replace("\0", "")
+    trial = Trial.objects.filter(revert=revert).first()
+    if trial is not None:
+        subject |= {"trial": trial.pk, "winner": trial.winner}
+        if not is_done:  # its states are there still, and it can be tried again
+            is_outdone = Trial.objects.filter(state=Trial.State.WAITING).exists()
+            state = Trial.State.SUPERSEDED if is_outdone else Trial.State.WAITING
+            Trial.objects.filter(pk=trial.pk).update(state=state, revert=None)
+    review = reviews.record(
+        by=_still_there(asked.by),
+        action=Action.PROMOTE if trial is not None else Action.REVERT,
+        note=asked.note,
+        subject=subject,
+        before=asked.before_digest,
+        after=operations.one_digest(outcome.get("digests", [])),
+    )
+    AskedRevert.objects.filter(pk=number).update(closed_in=review.pk)
+    what = f"Revert {revert.pk} ({revert.mode})" if trial is None else f"The promotion of {trial.winner}"
+    title = f"{what} is {revert.state}."
+    notify.notify(kind=str(review.action), title=title, facts=subject, review=review, is_urgent=not is_done)
+    return True
+
+
+def _still_there(by: str) -> str:
+    """Who asked, or policy where that account is called otherwise now."""
+    try:
+        reviews.check_decider(by)
+    except Invalid:
+        return reviews.POLICY
+    return by
+
+
+def _exclusion(exclude: Exclude) -> decisions.Exclusion:
+    wrong = {}
+    for name in ("networks", "items", "findings"):
+        if len(getattr(exclude, name)) > MAX_NAMED:
+            wrong[name] = f"At most {MAX_NAMED:,} at once."
+    networks = []
+    for text in exclude.networks[:MAX_NAMED]:
+        try:
+            network = ip_network(text, strict=False)
+        except ValueError:
+            network = None
+        if network is None or network.prefixlen != (24 if network.version == 4 else 48):
+            wrong["networks"] = f"{text[:100]!r} is no network; write 192.0.2.0/24 or 2001:db8:1::/48."
+        networks.append(str(network))
+    if any(from_ms >= to_ms for _, from_ms, to_ms in exclude.items):
+        wrong["items"] = "A window begins before it ends."
+    actors = set(exclude.actors)
+    if not wrong:
+        for number in exclude.findings:
+            actors |= _accused(operations.get_finding(number))
+    if len(actors) > MAX_EXCLUDED:
+        wrong["actors"] = f"At most {MAX_EXCLUDED:,} actors at once; use networks or items."
+    if wrong:
+        raise Invalid(fields=wrong)
+    return control.exclusion(actors=sorted(actors), networks=networks, windows=exclude.items)
+
+
+def _accused(finding: Finding) -> set[str]:
+    """The actors of a finding whose events are held or out. Reads the log."""
+    events = finding.events.values("seq")
+    against = EventVerdict.objects.filter(seq__in=events).exclude(verdict=EventVerdict.Verdict.ADMIT)
+    positions = [Position(*each) for each in against.values_list("xid", "seq")[:MAX_EXCLUDED]]
+    return set(log.read_at(positions, since_ms=finding.first_ms).actors) if positions else set()
