@@ -1,0 +1,36 @@
+"""What PostgreSQL keeps. The event log is the source of truth; everything else here is derived from it or about it.
+
+    log       Event, Item; Kind, what an actor did
+    learning  Learner, Checkpoint, Step, Watched, FrozenScope
+    verdicts  EventVerdict, Decision, Exclusion
+    jobs      Revert, Trial, Erasure, ErasedState
+    access    ApiKey
+
+The log is partitioned and has SQL of its own (`recommender.log`); the other tables are ordinary.
+"""
+
+from recommender.models.access import ApiKey
+from recommender.models.jobs import ErasedState, Erasure, Job, Revert, Trial
+from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Watched
+from recommender.models.log import Event, Item, Kind
+from recommender.models.verdicts import Decision, EventVerdict, Exclusion
+
+__all__ = [
+    "ApiKey",
+    "Checkpoint",
+    "Decision",
+    "ErasedState",
+    "Erasure",
+    "Event",
+    "EventVerdict",
+    "Exclusion",
+    "FrozenScope",
+    "Item",
+    "Job",
+    "Kind",
+    "Learner",
+    "Revert",
+    "Step",
+    "Trial",
+    "Watched",
+]

@@ -1,0 +1,132 @@
+"""What folds the log again in the background, and what comes of it: reverts, trials, erasures (recommender.jobs)."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from recommender.models.verdicts import Exclusion
+
+
+class Job(models.Model):
+    """Something that folds the log again in the background (recommender.jobs); subclasses say what `outcome` is."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    n_done = models.BigIntegerField(default=0, help_text="Events folded so far.")
+    n_total = models.BigIntegerField(default=0, help_text="Events to fold, as far as known.")
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    heartbeat_at = models.DateTimeField(null=True, help_text="Last sign of life of the process that runs it.")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Revert(Job):
+    """One way back, asked for, under way or done; or its preview, which changes nothing."""
+
+    class Mode(models.TextChoices):
+        DROP = "drop", "forget everything since"
+        REPLAY = "replay", "learn everything since again"
+        EXCLUDE = "exclude", "the same without what is excluded"
+
+    mode = models.CharField(max_length=10, choices=Mode.choices)
+    is_preview = models.BooleanField(default=False)
+    checkpoints = ArrayField(models.BigIntegerField(), help_text="One a shard, in the order of shards.")
+    exclusion = models.ForeignKey(Exclusion, null=True, on_delete=models.PROTECT, related_name="+")
+    outcome = models.JSONField(default=dict, help_text="What it changed, or would: events, quality, boards.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                models.Value(1),
+                condition=Q(state__in=["queued", "running"], is_preview=False),
+                name="one_revert_at_a_time",
+            )
+        ]
+
+    def __str__(self):
+        return f"{'preview of a ' if self.is_preview else ''}revert {self.pk} ({self.mode}): {self.state}"
+
+
+class Trial(models.Model):
+    """Challengers held against the model that learns, once (recommender.batch); and what became of the winner."""
+
+    class State(models.TextChoices):
+        STAYS = "stays", "no challenger was better"
+        TOLD = "told", "one was better, and nothing was kept of it"
+        WAITING = "waiting", "one was better, and waits to be promoted"
+        PROMOTED = "promoted", "one was better, and was promoted"
+        SUPERSEDED = "superseded", "a later trial found another"
+
+    state = models.CharField(max_length=10, choices=State.choices)
+    winner = models.CharField(max_length=200, blank=True, help_text="Name of the challenger; empty: none.")
+    report = models.JSONField(help_text="As recommender.batch.trial.Report.as_json() gives it.")
+    config = models.JSONField(default=dict, help_text="The winner's settings, without their secret.")
+    checkpoints = ArrayField(
+        models.BigIntegerField(), default=list, help_text="The winner's states, one a shard, in the order of shards."
+    )
+    revert = models.OneToOneField(
+        Revert, null=True, on_delete=models.SET_NULL, related_name="+", help_text="That switches to them."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(models.Value(1), condition=Q(state="waiting"), name="one_winner_waits"),
+        ]
+
+    def __str__(self):
+        return f"trial {self.pk}: {self.get_state_display()}"
+
+
+class Erasure(Job):
+    """An actor's request to be forgotten, asked for, under way or done. Names the actor only until it is done."""
+
+    actor = models.TextField(blank=True, help_text="Emptied when it is over: nobody is named afterwards.")
+    actor_hash = models.CharField(max_length=64, help_text="Keyed with SECRET_KEY; see recommender.keyed.")
+    outcome = models.JSONField(default=dict, help_text="How it was done, and how much was removed.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["actor_hash"],
+                condition=Q(state__in=["queued", "running"]),
+                name="one_erasure_an_actor",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["queued", "running"]) | Q(actor=""), name="over_is_not_named"
+            ),
+        ]
+
+    def __str__(self):
+        return f"erasure {self.pk}: {self.state}"
+
+
+class ErasedState(models.Model):
+    """A kept checkpoint's state without the actor of an erasure, until the erasure switches to it."""
+
+    erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="+")
+    checkpoint_id = models.BigIntegerField()
+    digest = models.CharField(max_length=64)
+    n_bytes = models.BigIntegerField()
+    data = models.BinaryField()
+    stream_ms = models.BigIntegerField()
+    n_events = models.BigIntegerField()
+    n_predicted = models.BigIntegerField()
+    hr20 = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["erasure", "checkpoint_id"], name="one_state_a_checkpoint")]
+
+    def __str__(self):
+        return f"checkpoint {self.checkpoint_id} as {self.erasure_id} leaves it"

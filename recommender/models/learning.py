@@ -1,0 +1,174 @@
+"""Where learning stands, what it did step by step, and the states it can go back to.
+
+    Learner, a row a shard ──> its active Checkpoint ──parent──> the one before ...
+    Step, a mini-batch ──> Watched, what the monitors said after it
+
+Steps are recorded because every refold takes the same ranges.
+"""
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models import Q
+
+from recommender import history
+
+
+class Checkpoint(models.Model):
+    """Immutable bytes of a Pipeline at one position of the log, and the history they are the fold of."""
+
+    shard = models.SmallIntegerField()
+    step = models.BigIntegerField(help_text="Number of the last step folded in.")
+    xid = models.BigIntegerField()
+    seq = models.BigIntegerField()
+    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+")
+    digest = models.CharField(max_length=64)
+    n_bytes = models.BigIntegerField()
+    data = models.BinaryField()
+    recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
+    is_pinned = models.BooleanField(default=False, help_text="Never thinned out.")
+    stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
+    n_events = models.BigIntegerField(default=0, help_text="Events folded in.")
+    n_predicted = models.BigIntegerField(default=0, help_text="Predictions of the last hours; hr20 is of these.")
+    hr20 = models.FloatField(default=0.0, help_text="Share of them in the first 20 places.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state")]
+        indexes = [models.Index(fields=["shard", "-created_at"], name="checkpoint_by_age")]
+
+    def __str__(self):
+        return f"checkpoint {self.pk} at step {self.step}"
+
+
+class Learner(models.Model):
+    """One row a shard: where learning stands, and the lock (every step is a compare-and-set on this row)."""
+
+    class State(models.TextChoices):
+        LEARNING = "learning"
+        FROZEN = "frozen"
+
+    shard = models.SmallIntegerField(primary_key=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.LEARNING)
+    step = models.BigIntegerField(default=0, help_text="Number of the last committed step.")
+    xid = models.BigIntegerField(default=0, help_text="Log position: the last event learned.")
+    seq = models.BigIntegerField(default=0)
+    n_events = models.BigIntegerField(default=0, help_text="Events learned so far.")
+    n_held = models.BigIntegerField(default=0, help_text="Events held at first, so far.")
+    n_quarantined = models.BigIntegerField(default=0, help_text="Events quarantined at once, so far.")
+    n_released = models.BigIntegerField(default=0, help_text="Held events released by themselves, so far.")
+    n_retracted = models.BigIntegerField(default=0, help_text="Events taken back out, so far.")
+    n_unjudged = models.BigIntegerField(default=0, help_text="Events the screen was too cold or too broken to judge.")
+    stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
+    checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
+    recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
+    n_reverts = models.IntegerField(default=0, help_text="How often its history was changed.")
+    frozen_at = models.DateTimeField(null=True)
+    stepped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(seq__gte=0, xid__gte=0, step__gte=0), name="not_negative")]
+
+    def __str__(self):
+        return f"learner {self.shard}: {self.state} at step {self.step}"
+
+
+class Step(models.Model):
+    """One mini-batch as it was taken live: every refold takes the same ranges (from exclusive, to inclusive)."""
+
+    class Alarm(models.IntegerChoices):
+        NONE = 0
+        ALERT = 1
+        STOP = 2
+
+    shard = models.SmallIntegerField()
+    number = models.BigIntegerField()
+    from_xid = models.BigIntegerField()
+    from_seq = models.BigIntegerField()
+    to_xid = models.BigIntegerField()
+    to_seq = models.BigIntegerField()
+    first_ordinal = models.BigIntegerField(
+        null=True, help_text="Number in the fold of the step's first event. Null: reverted, in no history now."
+    )
+    n_events = models.IntegerField()
+    excluded = ArrayField(
+        models.IntegerField(), null=True, help_text="Of its events, by place, those the learner's history leaves out."
+    )
+    n_admitted = models.IntegerField()
+    n_held = models.IntegerField(default=0)
+    n_quarantined = models.IntegerField(default=0)
+    n_released = models.IntegerField(default=0, help_text="Held earlier, and learned in this step.")
+    n_retracted = models.IntegerField(default=0, help_text="Learned earlier, and taken back out.")
+    n_unjudged = models.IntegerField(default=0)
+    n_predicted = models.IntegerField(help_text="Events whose item was predicted before it was learned.")
+    n_hits = models.IntegerField(help_text="Of these, found in the first 20 places.")
+    reciprocal_ranks = models.FloatField(help_text="Sum of 1/rank over the hits.")
+    n_trusted = models.IntegerField(default=0, help_text="Of the predictions, those for actors of earned trust.")
+    n_trusted_hits = models.IntegerField(default=0)
+    n_canary = models.IntegerField(default=0, help_text="Of the predictions, those for the secret panel.")
+    n_canary_hits = models.IntegerField(default=0)
+    alarm = models.SmallIntegerField(choices=Alarm.choices, default=Alarm.NONE, help_text="Raised in this step.")
+    changed_ms = models.BigIntegerField(null=True, help_text="Of an alarm: stream time up to which all was well.")
+    stream_ms = models.BigIntegerField()
+    duration_ms = models.FloatField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["shard", "number"], name="one_step_a_number")]
+        indexes = [
+            BrinIndex(fields=["created_at"], name="step_created_at"),  # for pruning
+            models.Index(fields=["shard", "first_ordinal"], name="step_of_an_event"),
+            models.Index(fields=["shard", "to_xid", "to_seq"], name="step_at_a_position"),
+            models.Index(fields=["shard", "stream_ms"], condition=Q(alarm__gt=0), name="step_with_an_alarm"),
+        ]
+
+    def __str__(self):
+        return f"step {self.number} of shard {self.shard}"
+
+
+class Watched(models.Model):
+    """What `recommender.core.watch` said after a step; units and ranges are told there. Thinned with age."""
+
+    shard = models.SmallIntegerField()
+    step = models.BigIntegerField()
+    stream_ms = models.BigIntegerField(help_text="Stream time, ms since 1970.")
+    at = models.DateTimeField(auto_now_add=True)
+    lag_s = models.FloatField(help_text="Our clock less stream time.")
+    hit_rate = models.FloatField()
+    trusted_hit_rate = models.FloatField()
+    canary_hit_rate = models.FloatField()
+    steady_hit_rate = models.FloatField()
+    n_predictions = models.BigIntegerField()
+    n_trusted = models.BigIntegerField()
+    n_canary = models.BigIntegerField()
+    drift = models.FloatField(help_text="The CUSUM, in nats.")
+    level = models.SmallIntegerField(choices=Step.Alarm.choices)
+    top_share = models.FloatField()
+    gini = models.FloatField()
+    low_trust_share = models.FloatField()
+    least_actors = models.BigIntegerField()
+    least_trust = models.FloatField()
+    held_share = models.FloatField()
+    quarantine_share = models.FloatField()
+    pressure = models.FloatField()
+
+    class Meta:
+        verbose_name_plural = "watched"
+        constraints = [models.UniqueConstraint(fields=["shard", "step"], name="watched_once_a_step")]
+        indexes = [models.Index(fields=["shard", "stream_ms"], name="watched_by_time")]
+
+    def __str__(self):
+        return f"shard {self.shard} after step {self.step}"
+
+
+class FrozenScope(models.Model):
+    """A board that stands still while the rest goes on."""
+
+    scope = models.CharField(max_length=150, primary_key=True, help_text='"category:sports" or "country:DE".')
+    board = models.BinaryField(help_text="As published when it was frozen.")
+    as_of = models.FloatField(help_text="Unix time up to which events are in it.")
+    frozen_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self):
+        return f"{self.scope} frozen at {self.frozen_at:%F %T}"

@@ -1,0 +1,88 @@
+"""What was said of events: by the screen, by people, and by the rules of what a history leaves out."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models import Q
+
+
+class EventVerdict(models.Model):
+    """An event that was held, quarantined, or taken back out; see recommender.verdicts."""
+
+    class Verdict(models.IntegerChoices):
+        ADMIT = 0
+        HOLD = 1
+        QUARANTINE = 2
+
+    shard = models.SmallIntegerField()
+    ordinal = models.BigIntegerField(help_text="Its number in the fold.")
+    step = models.BigIntegerField(help_text="The step that took it.")
+    xid = models.BigIntegerField()
+    seq = models.BigIntegerField()
+    verdict = models.SmallIntegerField(choices=Verdict.choices)
+    was_held = models.BooleanField(default=False)
+    score = models.FloatField(default=0.0)
+    reasons = models.IntegerField(help_text="Bits of recommender.core.screen.Reason.")
+    revised_in = models.BigIntegerField(null=True, help_text="The step that spoke the last word.")
+    evidence = models.BinaryField(null=True, help_text="A byte a feature: see recommender.core.evidence.")
+    p_values = ArrayField(
+        models.FloatField(null=True),
+        null=True,
+        help_text="Of the forests of actor, item and network, where they were asked.",
+    )
+    alpha = models.FloatField(null=True, help_text="The p-value at which a forest flagged.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["shard", "ordinal"], name="one_verdict_an_event")]
+        indexes = [
+            BrinIndex(fields=["created_at"], name="verdict_created_at"),  # for pruning
+            models.Index(fields=["seq"], name="verdict_of_an_event"),
+            models.Index(
+                fields=["shard", "revised_in"], condition=Q(revised_in__isnull=False), name="verdict_revised"
+            ),
+        ]
+
+    def __str__(self):
+        return f"event {self.ordinal}: {self.get_verdict_display().lower()}"
+
+
+class Decision(models.Model):
+    """What people decided about events of one shard: an entry of the history, in front of the step that took it."""
+
+    class Ruling(models.IntegerChoices):
+        RELEASE = 1
+        CONFIRM = 2
+        WITHHOLD = 3
+
+    shard = models.SmallIntegerField()
+    ruling = models.SmallIntegerField(choices=Ruling.choices)
+    xid = ArrayField(models.BigIntegerField(), help_text="Where the events stand in the log, in its order.")
+    seq = ArrayField(models.BigIntegerField())
+    since_ms = models.BigIntegerField(help_text="None of them was received before.")
+    taken_in = models.BigIntegerField(null=True, help_text="Number of the step it took effect in. Null: it waits.")
+    before = ArrayField(
+        models.SmallIntegerField(),
+        null=True,
+        help_text="The verdict on each event until then; -1: it was in no history.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["shard", "taken_in"], name="decision_of_a_step"),
+            models.Index(fields=["shard", "id"], name="decision_waiting", condition=Q(taken_in=None)),
+        ]
+
+    def __str__(self):
+        return f"{self.get_ruling_display().lower()} {len(self.seq)} events of shard {self.shard}"
+
+
+class Exclusion(models.Model):
+    """A rule for events that a history leaves out; see recommender.core.decisions. It names keys, never ids."""
+
+    rule = models.JSONField(help_text="As recommender.core.decisions.Exclusion.state() gives it.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self):
+        return f"exclusion {self.pk}"
