@@ -49,10 +49,7 @@ the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the s
 Srivastava, Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole epochs and time in ticks of h/4096
 (0.07 s at five minutes), so that a weight differs from the real-valued one by less than 0.02 %.
 
-**Bounds.** At most `max_items` items (the weakest by the longest half-life go first), `max_regions` rows by country,
-`max_pairs` pairs (the oldest units go first: with more than that within a horizon, the cap holds for as long as the
-table reaches back), `max_actors` budgets (the longest unspent go first), `max_networks` rows by prefix or group (the
-weakest go first; a row that comes back starts from nothing). 150 ns an event, 32 + 8 bytes a pair.
+**Bounds.** Those of the tables, and what goes first where one is full: see `trend_tables`. 150 ns an event.
 """
 
 from dataclasses import dataclass
@@ -66,10 +63,10 @@ from recommender.core.events import country_name
 from recommender.core.kernels import DEPTH, EPOCH_OCTAVES, N_EPOCHS, POW, SPENT_BITS, TICK_BITS, TICKS
 from recommender.core.table import Table, strongest
 from recommender.core.traces import pair_keys
-from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig, TrustRules
+from recommender.core.trend_tables import TrendTables
+from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig
 
 PROMISE_ONE = 1 << 16
-KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
 KNEE_TICK_BITS = 6  # the knees move every 64 ticks, 4.7 s at five minutes
 PREFIX_ACTORS = 256  # addresses of a /24
 MAX_SIZES = 24  # classes of contributions told of an item; the rest, the smallest, are told as one
@@ -95,7 +92,7 @@ class Board:
 
 class Trend:
     """half_lives_s: seconds, the first is served. horizon_s: seconds. actor_budget: units. network_knee, group_knee:
-    units, of a prefix and of a group of prefixes. Bounds as above."""
+    units, of a prefix and of a group of prefixes. Bounds: see `trend_tables`."""
 
     def __init__(
         self,
@@ -118,70 +115,25 @@ class Trend:
             raise ValueError(f"knees must be from {1 / WEIGHT_ONE:.5f} to a million units")
         self._half_ms = np.array([1000 * seconds for seconds in half_lives_s], np.int64)
         self._epoch = np.zeros(len(half_lives_s), np.int64)
-        self._horizon_ms = 1000 * horizon_s
-        self._budget = actor_budget * (WEIGHT_ONE << SPENT_BITS)
         self._trust = trust.rules()
         self._knees = [round(knee * WEIGHT_ONE) for knee in (network_knee, group_knee)]
-        self._max = {
-            "items": max_items,
-            "regions": max_regions,
-            "networks": max_networks,
-            "pairs": max_pairs,
-            "actors": max_actors,
-        }
-        counts = (np.int64, (len(half_lives_s), N_EPOCHS))
-        self.items = Table(
+        budget = actor_budget * (WEIGHT_ONE << SPENT_BITS)
+        self._tables = TrendTables(
+            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, 1000 * horizon_s, budget),
+            self._trust,
             {
-                "counts": counts,
-                "excess": (np.int64, ()),
-                "removed": (np.int64, ()),
-                "score": (np.int64, ()),
-                "place": (np.int16, ()),
+                "items": max_items,
+                "regions": max_regions,
+                "networks": max_networks,
+                "pairs": max_pairs,
+                "actors": max_actors,
             },
-            derived=("excess", "removed", "score", "place"),
         )
-        self.regions = Table({"item": (np.uint64, ()), "country": (np.int16, ()), "counts": counts})
-        self.networks = Table(
-            {
-                "item": (np.uint64, ()),
-                "group": (np.uint64, ()),
-                "counts": (np.int64, (1, N_EPOCHS)),
-                "excess": (np.int64, ()),
-                "below": (np.int64, ()),
-                "is_listed": (np.int8, ()),
-                "over": (np.int32, ()),
-            },
-            derived=("excess", "below", "is_listed", "over"),
-        )
-        self.pairs = Table(
-            {
-                "item": (np.uint64, ()),
-                "at_ms": (np.int64, ()),
-                "weight": (np.int32, ()),
-                "country": (np.int16, ()),
-                "prefix": (np.uint64, ()),
-            }
-        )
-        self.actors = Table(
-            {
-                "spent": (np.int64, ()),
-                "tick": (np.int64, ()),
-                "earned": (np.int32, ()),
-                "pending": (np.int32, ()),
-                "day_ms": (np.int64, ()),
-            }
-        )
-        self.names: list[str] = []  # of the items, by row
-        self._leaders = np.zeros(DEPTH, np.int32)
-        self._n_leaders = np.zeros(1, np.int64)
-        self._is_dirty = np.zeros(1, np.int64)
-        self._n_over = np.zeros(1, np.int64)  # networks with an excess
-        self._knee = np.zeros(2, np.int64)  # now
+        self.items, self.regions, self.networks = self._tables.items, self._tables.regions, self._tables.networks
+        self.pairs, self.actors = self._tables.pairs, self._tables.actors
         self._knee_slot = -1
         self._next_epoch_ms = 0
         self.now_ms = 0  # stream time it was brought to
-        self._room = self._network_room = 0  # rows that can be taken before a table has to grow, or to be cut
-        self._see_tables()
         self._move_knees(0)
 
     # -- learning ------------------------------------------------------------------------------------------------
@@ -192,12 +144,12 @@ class Trend:
         is_new_epoch = now_ms >= self._next_epoch_ms and self._turn_epochs(now_ms)
         has_moved = self._move_knees(now_ms)
         if is_new_epoch:
-            self._weigh_all()
-        elif has_moved and self._n_over[0]:
-            _, _, items, _, networks, clock, _, leaders = self._views
+            self._tables.weigh_all()
+        elif has_moved and self._tables.n_over[0]:
+            _, _, items, _, networks, clock, _, leaders = self._tables.views
             kernels.weigh_over(networks, items, leaders, clock)
-        if is_new_epoch or self._is_dirty[0]:
-            self._sort_leaders()
+        if is_new_epoch or self._tables.is_dirty[0]:
+            self._tables.sort_leaders()
 
     def _turn_epochs(self, now_ms: int) -> bool:
         """Drop the counts of epochs gone by; True where the served half-life is in a new one."""
@@ -221,7 +173,7 @@ class Trend:
             return False
         tick = slot << KNEE_TICK_BITS
         octave = (tick >> TICK_BITS) - int(self._epoch[0]) * EPOCH_OCTAVES
-        self._knee[:] = [knee * int(POW[tick & (TICKS - 1)]) << octave for knee in self._knees]
+        self._tables.knee[:] = [knee * int(POW[tick & (TICKS - 1)]) << octave for knee in self._knees]
         self._knee_slot = slot
         return True
 
@@ -235,22 +187,18 @@ class Trend:
         who acted, `kernels.ORDINARY`, `TRUSTED` or `CANARY`. And what became of each event's unit.
         """
         n = len(events.item)
-        n_networks = 2 * n if events.prefix.any() else 0
-        if n > self._room or n_networks > self._network_room:
-            self._make_room(n, n_networks)
-        self._room -= n
-        self._network_room -= n_networks
+        self._tables.take(n, 2 * n if events.prefix.any() else 0)
         ranks = np.zeros((n, 4), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
         units = kernels.Units(np.zeros(n, np.int8), np.empty(n, np.int32), np.empty(n, np.int64))
-        kernels.fold_packed(tuple(events), self._packed, tuple(shown), ranks, first_events, tuple(units))
+        kernels.fold_packed(tuple(events), self._tables.packed, tuple(shown), ranks, first_events, tuple(units))
         if len(self.items) > n_items:
-            self.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
-        if self._room < 0 or self._network_room < 0:
-            self._evict()
-        if self._is_dirty[0]:
-            self._sort_leaders()
+            self._tables.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
+        if self._tables.is_past_bounds:
+            self._tables.evict()
+        if self._tables.is_dirty[0]:
+            self._tables.sort_leaders()
         return ranks, units
 
     def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
@@ -260,10 +208,10 @@ class Trend:
 
         actors, items: keys, uint64 (n,). Returns how many units there were. 0.5 us a pair.
         """
-        pairs, _, counts, regions, networks, clock, _, leaders = self._views
+        pairs, _, counts, regions, networks, clock, _, leaders = self._tables.views
         n_retracted = kernels.retract(actors, items, pairs, counts, regions, networks, clock, leaders)
-        if self._is_dirty[0]:
-            self._sort_leaders()
+        if self._tables.is_dirty[0]:
+            self._tables.sort_leaders()
         return int(n_retracted)
 
     def reinstate(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
@@ -271,7 +219,7 @@ class Trend:
 
         actors, items: keys, uint64 (n,). Returns how many pairs were retracted.
         """
-        return int(kernels.reinstate(actors, items, self._views[0]))
+        return int(kernels.reinstate(actors, items, self._tables.views[0]))
 
     def forget(self, actor: np.uint64) -> NDArray[np.uint64]:
         """Take all units of an actor out, each at its own time, and everything kept of the actor with them. Returns
@@ -289,20 +237,25 @@ class Trend:
     @property
     def trusted(self) -> tuple[Any, ...]:
         """What actors have earned, the fields of kernels.Actors; good until something is learned."""
-        return self._packed[1]
+        return self._tables.packed[1]
 
     @property
     def packed(self) -> tuple[tuple[Any, ...], ...]:
         """The fields of all that the kernels work on, for kernels that read; good until something is learned."""
-        return self._packed
+        return self._tables.packed
+
+    @property
+    def names(self) -> list[str]:
+        """Of the items, by row."""
+        return self._tables.names
 
     def leaders(self) -> NDArray[np.uint64]:
         """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
-        return self.items.keys[self._leaders[: self._n_leaders[0]]]
+        return self.items.keys[self._tables.leaders[: self._tables.n_leaders[0]]]
 
     def leading_rows(self, depth: int) -> NDArray[np.int32]:
         """Rows of the same, at most so many."""
-        return self._leaders[: min(depth, int(self._n_leaders[0]))]
+        return self._tables.leaders[: min(depth, int(self._tables.n_leaders[0]))]
 
     def best(self, half: int) -> NDArray[np.uint64]:
         """Keys of the best items of a half-life, best first, at most `DEPTH`. O(items): 0.5 ms for 40,000."""
@@ -317,7 +270,7 @@ class Trend:
         often a list is hit if the next clicks are like the last. 20 us for 40,000 items."""
         scores = self.items["score"]
         total = int(scores.sum())
-        listed = int(scores[self._leaders[: min(n, int(self._n_leaders[0]))]].sum())
+        listed = int(scores[self.leading_rows(n)].sum())
         return listed * PROMISE_ONE // total if total > 0 else 0
 
     def board(self, depth: int, now_ms: int) -> Board:
@@ -338,7 +291,7 @@ class Trend:
         if item not in self.names:
             return np.empty(0, np.int64)
         key = self.items.keys[self.names.index(item)]
-        return np.sort(kernels.contributions(self._views[0], self._views[5], half, key))[::-1]
+        return np.sort(kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
 
     def sizes(self, depth: int) -> dict[str, Sizes]:
         """What actors add to the counts of the best items, by size (see `certificate.fewest_clickers`).
@@ -350,7 +303,7 @@ class Trend:
         wanted.reserve(len(rows))
         wanted.keys[: len(rows)] = self.items.keys[rows]
         kernels.fill_slots(wanted.slots, wanted.keys, len(rows))
-        found = kernels.sizes_of(self._views[0], self._views[5], wanted.slots, wanted.keys, len(rows))
+        found = kernels.sizes_of(self._tables.views[0], self._tables.views[5], wanted.slots, wanted.keys, len(rows))
         answer = {}
         for of_item, row in zip(found, rows, strict=True):
             classes = of_item[np.flatnonzero(of_item[:, 0])[::-1]].tolist()
@@ -393,17 +346,13 @@ class Trend:
         """The most that one more prefix full of actors never seen before, one an address, can add to a score now;
         with several shards to the sum of their scores, its actors being spread over them."""
         crowd = PREFIX_ACTORS * self.fresh(now_ms) // n_shards + 1
-        capacity = crowd - kernels.excess_of(crowd, int(self._knee[0]))
+        capacity = crowd - kernels.excess_of(crowd, int(self._tables.knee[0]))
         return n_shards * (capacity + (capacity >> 20) + 2)  # more than roundings come to
 
     # -- state ---------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        return {
-            "epoch": self._epoch.copy(),
-            "names": list(self.names),
-            **{name: getattr(self, name).state() for name in self._max},
-        }
+        return {"epoch": self._epoch.copy(), **self._tables.state()}
 
     def restore(self, state: dict[str, Any], now_ms: int) -> None:
         """Take what `state()` gave at stream time `now_ms`. Raises ValueError where it does not fit this
@@ -411,115 +360,8 @@ class Trend:
         if state["epoch"].shape != self._epoch.shape or len(state["names"]) != len(state["items"]["keys"]):
             raise ValueError("the state is of a trend with other half-lives, or its names are cut")
         self._epoch[:] = state["epoch"]
-        self.names = list(state["names"])
-        for name in self._max:
-            getattr(self, name).restore(state[name])
-        self.items["removed"][:] = 0
+        self._tables.restore(state)
         self.now_ms, self._next_epoch_ms, self._knee_slot = now_ms, 0, -1
-        self._room = self._network_room = 0
-        self._see_tables()
         self._move_knees(now_ms)
-        self._weigh_all()
-        self._sort_leaders()
-
-    # -- inside --------------------------------------------------------------------------------------------------
-
-    def _make_room(self, n: int, n_networks: int) -> None:
-        """For n rows in every table, and so many of networks; the rooms fall below 0 where a table would then be past
-        its bound."""
-        tables = [(getattr(self, name), most) for name, most in self._max.items() if name != "networks"]
-        grown = [*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]
-        if any(grown):
-            self._see_tables()
-        self._room = min(min(len(table.keys), most) - len(table) for table, most in tables)
-        self._network_room = min(len(self.networks.keys), self._max["networks"]) - len(self.networks)
-
-    def _see_tables(self) -> None:
-        self._views = self._view_tables()
-        self._packed = tuple(tuple(view) for view in self._views)
-
-    def _view_tables(
-        self,
-    ) -> tuple[
-        kernels.Pairs,
-        kernels.Actors,
-        kernels.Items,
-        kernels.Regions,
-        kernels.Networks,
-        kernels.Clock,
-        TrustRules,
-        kernels.Leaders,
-    ]:
-        """What the kernels work on; good until a table grows."""
-        items = _arrays(self.items)
-        score, place = items.pop("score"), items.pop("place")
-        return (
-            kernels.Pairs(**_arrays(self.pairs)),
-            kernels.Actors(**_arrays(self.actors)),
-            kernels.Items(**items),
-            kernels.Regions(**_arrays(self.regions)),
-            kernels.Networks(**_arrays(self.networks), n_over=self._n_over, knee=self._knee),
-            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, self._horizon_ms, self._budget),
-            self._trust,
-            kernels.Leaders(self._leaders, self._n_leaders, score, place, self._is_dirty),
-        )
-
-    def _weigh_all(self) -> None:
-        """Make what networks have in excess anew: O(networks + items)."""
-        _, _, items, _, networks, clock, _, _ = self._views
-        kernels.weigh_all(networks, items, clock)
-
-    def _sort_leaders(self) -> None:
-        """Make the scores and the sorted list of leaders anew: O(items)."""
-        n = len(self.items)
-        scores = kernels.combine_all(self.items.data["counts"], n, 0, self._epoch[0]) - self.items["excess"]
-        self.items["score"][:] = scores
-        self.items["place"][:] = -1
-        rows = np.flatnonzero(scores > 0)
-        keys = self.items.keys[rows]
-        best = strongest(scores[rows], keys, DEPTH)
-        rows = rows[best[np.lexsort((keys[best], -scores[rows][best]))]]
-        self._leaders[: len(rows)] = rows
-        self._n_leaders[0] = len(rows)
-        self.items["place"][rows] = np.arange(len(rows))
-        self._is_dirty[0] = 0
-
-    def _evict(self) -> None:
-        """Bring every table that has passed its bound back to seven eighths of it."""
-        longest = int(np.argmax(self._half_ms))
-        has_lost_items = len(self.items) > self._max["items"]
-        for name, by in (("items", "counts"), ("regions", "counts"), ("pairs", "at_ms"), ("actors", "tick")):
-            table: Table = getattr(self, name)
-            if len(table) <= self._max[name]:
-                continue
-            if by == "counts":
-                worth = kernels.combine_all(table.data["counts"], len(table), longest, self._epoch[longest])
-            else:
-                worth = table[by]
-            rows = strongest(worth, table.keys[: len(table)], int(self._max[name] * KEPT_AT_EVICTION))
-            table.keep(rows)
-            if name == "items":
-                self.names = [self.names[row] for row in rows]
-                self._is_dirty[0] = 1
-        if has_lost_items or len(self.networks) > self._max["networks"]:
-            self._evict_networks()
-
-    def _evict_networks(self) -> None:
-        """The weakest rows go, those of items that went, and prefixes whose group went: a prefix's row never stands
-        without its group's, nor either without its item's."""
-        networks, items = self.networks, self.items
-        is_group = networks["group"] == 0
-        worth = 2 * kernels.combine_all(networks.data["counts"], len(networks), 0, self._epoch[0]) + is_group
-        if len(networks) > self._max["networks"]:
-            n_kept = int(self._max["networks"] * KEPT_AT_EVICTION)
-            networks.keep(strongest(worth, networks.keys[: len(networks)], n_kept))
-        has_item = kernels.find_all(items.slots, items.keys, networks["item"]) >= 0
-        group = networks["group"]
-        has_group = (group == 0) | (kernels.find_all(networks.slots, networks.keys, group) >= 0)
-        networks.keep(np.flatnonzero(has_item & has_group))
-        self._weigh_all()
-        self._is_dirty[0] = 1
-
-
-def _arrays(table: Table) -> dict[str, NDArray[Any]]:
-    return {"slots": table.slots, "keys": table.keys, "size": table.size, **table.data}
+        self._tables.weigh_all()
+        self._tables.sort_leaders()

@@ -232,7 +232,7 @@ def test_time_alone_brings_a_networks_units_below_the_knee():
     stream.add(T0 + 30 * MINUTE, "ana", "y")  # six half-lives: 40 units are 0.6
     pipeline = fold(stream, every=40)
     assert score(pipeline, "x") == pytest.approx(40 / 64, rel=TOLERANCE)
-    assert pipeline.trend._n_over[0] == 0
+    assert pipeline.trend._tables.n_over[0] == 0
 
 
 def test_the_excess_never_falls_as_the_amount_grows_and_never_grows_faster():

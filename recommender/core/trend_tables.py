@@ -1,0 +1,210 @@
+"""The tables of a trend: what it keeps of items, networks, pairs and actors, and which rows go when one is full.
+
+    Trend.learn ──take──> room for a batch ──> views, packed: what the kernels work on, and add rows to
+                                 past a bound? ──evict──> seven eighths of it, the strongest
+    counts ──weigh_all──> excess ──sort_leaders──> score, place, leaders    derived: made anew, never stored
+
+What counts mean, and when they are changed, is `trend`'s: here is no time but the epochs of its clock.
+
+**Bounds.** At most `items` items (the weakest by the longest half-life go first), `regions` rows by country, `pairs`
+pairs (the oldest units go first: with more than that within a horizon, the cap holds for as long as the table reaches
+back), `actors` budgets (the longest unspent go first), `networks` rows by prefix or group (the weakest go first; a
+row that comes back starts from nothing). 32 + 8 bytes a pair.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core import kernels
+from recommender.core.kernels import DEPTH, N_EPOCHS
+from recommender.core.table import Table, strongest
+from recommender.core.trust import TrustRules
+
+KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
+Views = tuple[
+    kernels.Pairs,
+    kernels.Actors,
+    kernels.Items,
+    kernels.Regions,
+    kernels.Networks,
+    kernels.Clock,
+    TrustRules,
+    kernels.Leaders,
+]
+
+
+class TrendTables:
+    """clock: its epochs are moved by the trend. trust: of the actors. bounds: rows at most, by the table's name, of
+    all five."""
+
+    def __init__(self, clock: kernels.Clock, trust: TrustRules, bounds: dict[str, int]) -> None:
+        self._clock, self._trust, self._max = clock, trust, bounds
+        counts = (np.int64, (len(clock.half_ms), N_EPOCHS))
+        self.items = Table(
+            {
+                "counts": counts,
+                "excess": (np.int64, ()),
+                "removed": (np.int64, ()),
+                "score": (np.int64, ()),
+                "place": (np.int16, ()),
+            },
+            derived=("excess", "removed", "score", "place"),
+        )
+        self.regions = Table({"item": (np.uint64, ()), "country": (np.int16, ()), "counts": counts})
+        self.networks = Table(
+            {
+                "item": (np.uint64, ()),
+                "group": (np.uint64, ()),
+                "counts": (np.int64, (1, N_EPOCHS)),
+                "excess": (np.int64, ()),
+                "below": (np.int64, ()),
+                "is_listed": (np.int8, ()),
+                "over": (np.int32, ()),
+            },
+            derived=("excess", "below", "is_listed", "over"),
+        )
+        self.pairs = Table(
+            {
+                "item": (np.uint64, ()),
+                "at_ms": (np.int64, ()),
+                "weight": (np.int32, ()),
+                "country": (np.int16, ()),
+                "prefix": (np.uint64, ()),
+            }
+        )
+        self.actors = Table(
+            {
+                "spent": (np.int64, ()),
+                "tick": (np.int64, ()),
+                "earned": (np.int32, ()),
+                "pending": (np.int32, ()),
+                "day_ms": (np.int64, ()),
+            }
+        )
+        self.names: list[str] = []  # of the items, by row
+        self.leaders = np.zeros(DEPTH, np.int32)  # rows of items, best first
+        self.n_leaders = np.zeros(1, np.int64)
+        self.is_dirty = np.zeros(1, np.int64)  # something fell: the leaders must be made anew
+        self.n_over = np.zeros(1, np.int64)  # networks with an excess
+        self.knee = np.zeros(2, np.int64)  # now
+        self._room = self._network_room = 0  # rows that can be taken before a table has to grow, or to be cut
+        self._see()
+
+    # -- room ----------------------------------------------------------------------------------------------------
+
+    def take(self, n: int, n_networks: int) -> None:
+        """Make sure of room for n rows in every table, and so many of networks, which are about to come."""
+        if n > self._room or n_networks > self._network_room:
+            self._make_room(n, n_networks)
+        self._room -= n
+        self._network_room -= n_networks
+
+    @property
+    def is_past_bounds(self) -> bool:
+        """May a table hold more rows than it is to keep?"""
+        return self._room < 0 or self._network_room < 0
+
+    def evict(self) -> None:
+        """Bring every table that has passed its bound back to seven eighths of it."""
+        longest, epoch = int(np.argmax(self._clock.half_ms)), self._clock.epoch
+        has_lost_items = len(self.items) > self._max["items"]
+        for name, by in (("items", "counts"), ("regions", "counts"), ("pairs", "at_ms"), ("actors", "tick")):
+            table: Table = getattr(self, name)
+            if len(table) <= self._max[name]:
+                continue
+            if by == "counts":
+                worth = kernels.combine_all(table.data["counts"], len(table), longest, epoch[longest])
+            else:
+                worth = table[by]
+            rows = strongest(worth, table.keys[: len(table)], int(self._max[name] * KEPT_AT_EVICTION))
+            table.keep(rows)
+            if name == "items":
+                self.names = [self.names[row] for row in rows]
+                self.is_dirty[0] = 1
+        if has_lost_items or len(self.networks) > self._max["networks"]:
+            self._evict_networks()
+
+    def _evict_networks(self) -> None:
+        """The weakest rows go, those of items that went, and prefixes whose group went: a prefix's row never stands
+        without its group's, nor either without its item's."""
+        networks, items = self.networks, self.items
+        is_group = networks["group"] == 0
+        worth = 2 * kernels.combine_all(networks.data["counts"], len(networks), 0, self._clock.epoch[0]) + is_group
+        if len(networks) > self._max["networks"]:
+            n_kept = int(self._max["networks"] * KEPT_AT_EVICTION)
+            networks.keep(strongest(worth, networks.keys[: len(networks)], n_kept))
+        has_item = kernels.find_all(items.slots, items.keys, networks["item"]) >= 0
+        group = networks["group"]
+        has_group = (group == 0) | (kernels.find_all(networks.slots, networks.keys, group) >= 0)
+        networks.keep(np.flatnonzero(has_item & has_group))
+        self.weigh_all()
+        self.is_dirty[0] = 1
+
+    def _make_room(self, n: int, n_networks: int) -> None:
+        """The rooms fall below 0 where a table would then be past its bound."""
+        tables = [(getattr(self, name), most) for name, most in self._max.items() if name != "networks"]
+        grown = [*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]
+        if any(grown):
+            self._see()
+        self._room = min(min(len(table.keys), most) - len(table) for table, most in tables)
+        self._network_room = min(len(self.networks.keys), self._max["networks"]) - len(self.networks)
+
+    def _see(self) -> None:
+        """`views` and `packed`, their fields: what the kernels work on; good until a table grows."""
+        items = _arrays(self.items)
+        score, place = items.pop("score"), items.pop("place")
+        self.views: Views = (
+            kernels.Pairs(**_arrays(self.pairs)),
+            kernels.Actors(**_arrays(self.actors)),
+            kernels.Items(**items),
+            kernels.Regions(**_arrays(self.regions)),
+            kernels.Networks(**_arrays(self.networks), n_over=self.n_over, knee=self.knee),
+            self._clock,
+            self._trust,
+            kernels.Leaders(self.leaders, self.n_leaders, score, place, self.is_dirty),
+        )
+        self.packed = tuple(tuple(view) for view in self.views)
+
+    # -- what is derived -----------------------------------------------------------------------------------------
+
+    def weigh_all(self) -> None:
+        """Make what networks have in excess anew: O(networks + items)."""
+        _, _, items, _, networks, clock, _, _ = self.views
+        kernels.weigh_all(networks, items, clock)
+
+    def sort_leaders(self) -> None:
+        """Make the scores and the sorted list of leaders anew: O(items)."""
+        n = len(self.items)
+        counts = kernels.combine_all(self.items.data["counts"], n, 0, self._clock.epoch[0])
+        scores = counts - self.items["excess"]
+        self.items["score"][:] = scores
+        self.items["place"][:] = -1
+        rows = np.flatnonzero(scores > 0)
+        keys = self.items.keys[rows]
+        best = strongest(scores[rows], keys, DEPTH)
+        rows = rows[best[np.lexsort((keys[best], -scores[rows][best]))]]
+        self.leaders[: len(rows)] = rows
+        self.n_leaders[0] = len(rows)
+        self.items["place"][rows] = np.arange(len(rows))
+        self.is_dirty[0] = 0
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return {"names": list(self.names), **{name: getattr(self, name).state() for name in self._max}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state()` gave, and then have made anew what is derived. Raises ValueError where columns do not
+        fit."""
+        self.names = list(state["names"])
+        for name in self._max:
+            getattr(self, name).restore(state[name])
+        self.items["removed"][:] = 0
+        self._room = self._network_room = 0
+        self._see()
+
+
+def _arrays(table: Table) -> dict[str, NDArray[Any]]:
+    return {"slots": table.slots, "keys": table.keys, "size": table.size, **table.data}
