@@ -1,12 +1,12 @@
 """Clickers by size: what r_j (`certificate.fewest_clickers`) needs, without a pass over all pairs every time.
 
     trend.sizes ──refresh──> as they were then, with the item's count and all that was ever taken out of it
-                             + what came since, counted as if it came in contributions as large as can be ──> sizes
+                             + what came since, whoever it came from ──> sizes that add up to no less
 
 What came since an item's sizes were taken is its count now, less its count then, plus what was taken out meanwhile.
-Told as full-weight acts made now, of which the fewest make up a sum, and with what was taken out still in, every sum
-of the largest r is at least what it is: r_j is a lower bound, the tightest right after a refresh. Nothing of this
-belongs to the state; it is forgotten whenever the scale of the counts changes.
+Any r actors add at most r full-weight acts made now, and at most what came since on top of what the largest r of them
+added then. Sizes are told whose largest r make up the lesser of the two: r_j is a lower bound, exact right after a
+refresh. Nothing of this belongs to the state; it is forgotten whenever the scale of the counts changes.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ class Clickers:
         for item, added in self._added(trend).items():
             sizes, before = self._then.get(item, ([], 0))
             since = added - before
-            answer[item] = [(-(-since // unit), since, unit), *sizes] if since > 0 else sizes
+            answer[item] = grown(sizes, since, unit) if since > 0 else sizes
         return answer
 
     def _added(self, trend: Trend) -> dict[str, int]:
@@ -48,3 +48,25 @@ class Clickers:
         rows = trend.leading_rows(self._depth)
         added = trend.items["score"][rows] + trend.items["excess"][rows] + trend.items["removed"][rows]
         return dict(zip([trend.names[row] for row in rows], added.astype(np.int64).tolist(), strict=True))
+
+
+def grown(sizes: Sizes, since: int, unit: int) -> Sizes:
+    """Sizes after `since` more, when nobody's contribution is above `unit`: the largest r make up at least what they
+    can by then. O(classes).
+
+    >>> grown([(2, 50, 30)], 15, unit=40)  # at most 40, 65, 65 from one, two, three
+    [(1, 40, 40), (0, 5, 40), (1, 20, 30)]
+    """
+    n_before, total = 0, since
+    for at, (n, amount, largest) in enumerate(sizes):
+        if total + amount < (n_before + n) * unit:
+            n_full = (total + amount) // unit
+            if largest < unit:
+                n_full = min(n_full, (total - n_before * largest) // (unit - largest))
+            part = min(amount, (n_full - n_before) * largest)
+            more = total + part - n_full * unit  # nobody's in particular
+            rest = (n_before + n - n_full, amount - part, largest)
+            return [(n_full, n_full * unit, unit), (0, more, unit), rest, *sizes[at + 1 :]]
+        n_before, total = n_before + n, total + amount
+    n_full, more = divmod(total, unit)
+    return [(n_full, n_full * unit, unit), (int(more > 0), more, unit)]

@@ -1,11 +1,11 @@
 """Clickers by size between refreshes: never more than there are, exact right after one."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recommender.core.certificate import dependence, fewest_clickers
-from recommender.core.clickers import Clickers
+from recommender.core.clickers import Clickers, grown
 from recommender.core.events import Kind
 from tests.streams import SMALL, T0, TRUSTING, Stream, fold, readers
 
@@ -17,7 +17,12 @@ def told_and_exact(clickers, trend, item, margin):
     return fewest_clickers(clickers.sizes(trend)[item], margin), dependence(contributions.tolist(), margin)
 
 
+def sum_of(sizes):
+    return sum(amount for _, amount, _ in sizes)
+
+
 @settings(max_examples=40)
+@example(0, SMALL, [(109, 0, True), (109, 0, False)], 0.5625)
 @given(
     st.integers(0, 30),
     st.sampled_from([SMALL, TRUSTING]),
@@ -60,9 +65,27 @@ def test_what_is_taken_out_and_what_comes_do_not_cancel(kind):
     pipeline = fold(Stream([row for n in range(40) for row in Stream().add(T0, f"a-{n}", "x").rows]))
     clickers = Clickers(DEPTH)
     clickers.refresh(pipeline.trend)
+    before = sum_of(clickers.sizes(pipeline.trend)["x"])
     stream = Stream()
     for number in range(10):
         stream.add(T0 + 1000, f"a-{number}", "x", kind).add(T0 + 1000, f"b-{number}", "x")
     pipeline.step(stream.batch(pipeline))
-    came = clickers.sizes(pipeline.trend)["x"][0]
-    assert came[1] == pytest.approx(10 * pipeline.trend.unit(pipeline.stream_ms), rel=0.001)
+    came = sum_of(clickers.sizes(pipeline.trend)["x"]) - before
+    assert came == pytest.approx(10 * pipeline.trend.unit(pipeline.stream_ms), rel=0.001)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)).map(sorted), min_size=1, max_size=12),
+    st.lists(st.integers(1, 40), max_size=3),
+    st.integers(0, 400),
+    st.booleans(),
+)
+def test_whoever_grows_by_however_much_the_fewest_clickers_are_no_fewer_than_told(grown_from, new, margin, is_exact):
+    """Of contributions that grew, none above 40, and new ones; told by size in classes of one or of several."""
+    old = sorted((before for before, _ in grown_from), reverse=True)
+    width = 1 if is_exact else 3
+    sizes = [(len(part), sum(part), part[0]) for at in range(0, len(old), width) if (part := old[at : at + width])]
+    now = sorted([after for _, after in grown_from] + new, reverse=True)
+    margin = min(margin, sum(now))
+    told = fewest_clickers(grown(sizes, sum(now) - sum(old), 40), margin)
+    assert 1 <= told <= dependence(now, margin)
