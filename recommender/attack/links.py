@@ -4,8 +4,6 @@ What A5 and A6 were shown to work against (Yang, Gong and Cai, NDSS 2017): no ca
 number of actors behind a pair, every account alike. Weights of steps, half-life, window and score are the product's.
 """
 
-import numpy as np
-
 from recommender.attack.defences import Judged, Raw
 from recommender.core.events import EventBatch, Kind
 from recommender.core.kernels import DEPTH
@@ -58,9 +56,9 @@ class RawLinks(Raw):
         unit = self._link_unit(self.now_ms)
         for last, recall in zip([item, *past], self._ranking.recall, strict=False):
             links = self._links.get(last, {})
-            root = np.sqrt(sum(links.values()) / unit + self._ranking.smoothing)
+            followed = sum(links.values()) / unit + self._ranking.smoothing
             for name in self.beside(last, DEPTH):
-                scores[name] = scores.get(name, 0.0) + self._ranking.blend * recall * links[name] / unit / root
+                scores[name] = scores.get(name, 0.0) + self._ranking.blend * recall * links[name] / unit / followed
         seen = {item, *past}
         return sorted(scores.keys() - seen, key=lambda name: (-scores[name], name))[:depth]
 

@@ -74,7 +74,7 @@ class AffinityConfig:
     window_s: int = 86_400
     reach: tuple[float, ...] = (1.0, 0.3, 0.1)
     min_actors: int = 3
-    min_weight: float = 0.15
+    min_weight: float = 0.01
     max_histories: int = 500_000
     max_links: int = 1_000_000
     max_sources: int = 200_000

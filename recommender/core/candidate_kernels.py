@@ -3,7 +3,7 @@
     last items ──> neighbours of each, that are shown ──> affinity by item row ┐
                                             trend: share of the board's mass   ├──> score ──> place among the unseen
 
-Floats, but only sums, products, quotients and square roots in a fixed order: the same on every machine.
+Floats, but only sums, products and quotients in a fixed order: the same on every machine.
 """
 
 from typing import Any, NamedTuple
@@ -44,9 +44,9 @@ class Scratch(NamedTuple):
 
 @njit(cache=True)
 def strength(count: int, out: int, recipe: Recipe) -> float:
-    """What a link says: its count over the root of how often its source was followed, both in units and smoothed.
-    Between the count itself, which favours what everybody reads, and the share of the source's followers."""
-    return count / recipe.unit / np.sqrt(max(out, 0) / recipe.unit + recipe.smoothing)
+    """What a link says: the share of those who went on from its source, both in units; smoothed, or it would say most
+    where least is known."""
+    return count / recipe.unit / (max(out, 0) / recipe.unit + recipe.smoothing)
 
 
 @njit(cache=True)

@@ -4,14 +4,14 @@
     leaders of the trend ───────────────────────────────────┼──> without what it has seen ──> features, a score
     the steady list ────────────────────────────────────────┘
 
-**The score**, where no ranker has learned a better one, is a blend of two shares:
+**The score**, where no ranker has learned a better one, is a blend of shares:
 
     score = S / (sum of S over the board) + blend * sum over the last items, newest first, of recall * strength
-    strength = c / sqrt(out + smoothing)
+    strength = c / (out + smoothing)
 
-S is the trend's, c the count of the link from that item, out how often that item was followed by any, both in units.
-The root stands between c alone, which says again what everybody reads, and c / out, which trusts a link most where
-least is known. A stranger has no last items, and gets the trend.
+S is the trend's, c the count of the link from that item, out how often that item was followed by any, both in units:
+the trend's share says what anybody reads next, the strength what those read who read that item. The smoothing keeps
+a link quiet where little is known. A stranger has no last items, and gets the trend.
 
 An item on which an actor acted a moment ago counts at once: in `predict` (evaluation) what it did earlier in the same
 step, in `gather` what the caller passes as `recent`. Only its own next candidates change by that, no count.
@@ -56,7 +56,7 @@ class RankingConfig:
 
     recall: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03)
     smoothing: float = 0.5
-    blend: float = 0.7
+    blend: float = 1.6
 
     def __post_init__(self) -> None:
         if not 0 < len(self.recall) <= HISTORY or not all(0 < each <= 1 for each in self.recall):

@@ -70,7 +70,7 @@ def _shown(
         if source < 0:
             continue
         out = combined(sources.counts, row, 0, epoch)
-        root = np.sqrt(max(out, 0) / unit + smoothing)
+        followed = max(out, 0) / unit + smoothing
         highest, busiest = 0, 0
         link = sources.first[row]
         while link >= 0:
@@ -89,7 +89,7 @@ def _shown(
                 n += 1
             link = links.following[link]
         for at in range(began, n):
-            strengths[at] = counts[at] / unit / root
+            strengths[at] = counts[at] / unit / followed
             by_weight = max(counts[at] - highest, least - highest) // fresh
             prices[at] = min(max(1, by_weight, min_actors - busiest), 2_147_483_647)
         if n > began:
