@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
 
 from monitoring.console.pages import in_a_sentence, page, render
@@ -26,15 +26,12 @@ SPANS = (
     ("7 days", 168 * HOUR_MS),
     ("30 days", 720 * HOUR_MS),
 )
-PREFILLED = ("checkpoint", "exclude_finding", "exclude_actor", "exclude_network", "exclude_item")
 PER_PAGE = 25
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @page
 def show(request: HttpRequest) -> HttpResponse:
-    if any(name in request.GET for name in PREFILLED):  # where other pages lead to when they mean the way back
-        return HttpResponseRedirect(f"{reverse('console:ask-revert')}?{request.GET.urlencode()}")
     return answer(request)
 
 

@@ -70,8 +70,18 @@ def test_what_a_decision_is_about_is_linked(decide, rita):
     page = shown(rita)
     for name, number in (("finding", 7), ("revert", 9)):
         assert reverse(f"console:{name}", args=[number]) in page
-    assert "checkpoint=8" in page
     assert "#review-1" in page
+
+
+def test_a_checkpoint_leads_to_the_way_back_for_whoever_may_go_it(decide, accounts):
+    decide(subject={"checkpoint": 8})
+    link = f"{reverse('console:ask-revert')}?checkpoint=8"
+    for who, may_go in (("viewer", False), ("operator", True)):
+        client = signed_in(accounts[who])
+        page = shown(client)
+        assert "checkpoint 8" in page
+        assert (link in page) == may_go
+        assert (client.get(link).status_code == 200) == may_go
 
 
 def test_whatever_a_note_says_is_text(decide, rita):

@@ -231,8 +231,3 @@ def test_the_policys_proposal_is_offered_while_the_shard_is_frozen(accounts):
     assert "hit rate &lt;b&gt;fell&lt;/b&gt;" in text
     Learner.objects.update(n_reverts=1)
     assert "Proposed" not in page(client, reverse("console:timeline"))
-
-
-def test_other_pages_lead_to_the_form_by_what_they_mean(accounts):
-    answer = signed_in(accounts["operator"]).get(reverse("console:timeline"), {"exclude_finding": 3})
-    assert answer["Location"] == f"{reverse('console:ask-revert')}?exclude_finding=3"
