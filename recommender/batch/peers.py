@@ -239,7 +239,7 @@ class Ours:
 
     def best(self, actor: int, seen: set[int]) -> Sequence[int]:
         recent = [self._items[item] for its, item, _ in reversed(self._rows) if its == actor]
-        return self._numbers(self.pipeline.candidates(self._actors[actor], recent).keys)
+        return self._numbers(self.pipeline.recommend(self._actors[actor], recent).keys)
 
     def board(self) -> Sequence[int]:
         """The list for everybody."""

@@ -67,9 +67,9 @@ class RankingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """n candidates, best score first. keys: of items, uint64 (n,); rows: theirs in Trend.names, int32 (n,); features:
+    """n candidates, best first. keys: of items, uint64 (n,); rows: theirs in Trend.names, int32 (n,); features:
     float64 (n, len(FEATURES)); origins: int8 (n,), bits FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS; scores: float64
-    (n,), the blend."""
+    (n,), what they are ordered by: the blend, unless somebody `ordered` them."""
 
     keys: NDArray[np.uint64]
     rows: NDArray[np.int32]
@@ -79,6 +79,11 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def ordered(self, scores: NDArray[np.float64]) -> "Candidates":
+        """By other scores, (n,), larger first; those of one score as they stood."""
+        by = np.argsort(-scores, kind="stable")
+        return Candidates(self.keys[by], self.rows[by], self.features[by], self.origins[by], scores[by])
 
 
 class Ranking:

@@ -38,7 +38,7 @@ class ContestConfig:
 
     memory: int = 400
     warm: int = 20
-    slack: float = 0.01
+    slack: float = 0.004
 
     def __post_init__(self) -> None:
         if not 1 <= self.warm <= self.memory <= 1 << 20:

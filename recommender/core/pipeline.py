@@ -46,7 +46,7 @@ from recommender.core.feature_tables import R_ORDINAL, UNDO
 from recommender.core.features import Features
 from recommender.core.holding import Columns, Holding
 from recommender.core.kernels import PLACES, Events
-from recommender.core.lessons import BLEND, NAMES, TREND, lists_of, weigh_lessons
+from recommender.core.lessons import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
 from recommender.core.pressure import Pressure
 from recommender.core.ranker import Ranker
 from recommender.core.results import NO_STEP, Revised, StepResult, joined
@@ -399,11 +399,16 @@ class Pipeline:
         return self.trend.board(depth, self.stream_ms)
 
     def candidates(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
-        """What an actor might act on next, best first (`core.candidates`); recent: items of its last acts that are
+        """What an actor might act on next, by the blend (`core.candidates`); recent: items of its last acts that are
         not learned yet, newest first."""
         last = self.encoder.keys(recent)
         steady = self.evaluation.steady
         return self.ranking.gather(self.encoder.key(actor), self.stream_ms, recent=last, steady=steady)
+
+    def recommend(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
+        """The candidates in the order that is served: by the ranker, unless it is bypassed. 0.1 ms."""
+        found = self.candidates(actor, recent)
+        return found.ordered(self.ranker.scores(learned(found, self.config.ranking.blend)))
 
     # -- state ---------------------------------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ Each list is a question before it is a lesson. The model starts as the blend: th
 
 **What is learned from is little, and costs little.** One act in `1 / share`, by a keyed hash of (actor, item): nobody
 can know which, and what others do changes nothing of it. While fewer than `eager` lists were learned, one in
-`1 / eager_share`. One list an actor in `spacing_s`; in all, lists of `trust_per_h` of full trust an hour, and
-`lists_per_step`, the most trusted first. A list gives 1 + `n_others` examples; it costs 0.4 ms with the
-rest of `learn` (River alone: 21 us an example), so 4 to 5 us an act at the share there is.
+`1 / eager_share`, and later too in steps that are small, as long as no more than about `calm_lists` come of it. One
+list an actor in `spacing_s`; in all, lists of `trust_per_h` of full trust an hour, and `lists_per_step`, the most
+trusted first. A list gives 1 + `n_others` examples; it costs 0.4 ms with the rest of `learn` (River alone: 21 us an
+example), so 4 to 5 us an act at the share there is.
 
 **What a crowd can do.** By plain gradient descent an example moves the model by at most learning_rate * weight *
 reach, reach = sqrt(1 + features * CLIP**2). So in an hour actors of trust W, whoever and however many they are, move
@@ -67,6 +68,7 @@ class RankerConfig:
     share: float = 1 / 96
     eager: int = 2000
     eager_share: float = 1 / 4
+    calm_lists: int = 16
     lists_per_step: int = 64
     spacing_s: int = 600
     trust_per_h: float = 60.0
@@ -79,7 +81,10 @@ class RankerConfig:
             raise ValueError("the ranker learns from a share of acts, and from as large a one while it is eager")
         if not 0 < self.learning_rate <= 1 or not 0 <= self.l2 < 1:
             raise ValueError("the learning rate is from 0 to 1, not 0; l2 from 0 to less than 1")
-        if min(self.n_others, self.lists_per_step, self.spacing_s) < 1 or min(self.eager, self.trust_per_h) < 0:
+        if (
+            min(self.n_others, self.lists_per_step, self.spacing_s) < 1
+            or min(self.eager, self.calm_lists, self.trust_per_h) < 0
+        ):
             raise ValueError("a list needs a candidate beside the clicked, a step a list, and time a length")
         if self.memory < 1:
             raise ValueError("the scaler must remember an example")
@@ -161,7 +166,7 @@ class Ranker:
 
     def draw(self, actor: UInt64s, item: UInt64s) -> Int64s:
         """Rows of the acts from which `choose` takes its own, whoever made them, ascending. 5 ns an act."""
-        return draw(actor, item, self._below(), np.empty(len(actor), np.uint64))
+        return draw(actor, item, self._below(len(actor)), np.empty(len(actor), np.uint64))
 
     def choose(self, actor: UInt64s, item: UInt64s, weight: Int64s, now_ms: int) -> Int64s:
         """Which of the acts to learn from at stream time, ascending rows. actor, item: keys; weight in WEIGHT_ONE, 0
@@ -169,7 +174,7 @@ class Ranker:
         config = self.config
         taught = self._taught if now_ms // (1000 * config.spacing_s) == self._slot else _NOBODY
         number = np.empty(len(actor), np.uint64)
-        rows = draw(actor, item, self._below(), number)
+        rows = draw(actor, item, self._below(len(actor)), number)
         rows = rows[weight[rows] > 0]
         if not len(rows):
             return rows
@@ -205,9 +210,12 @@ class Ranker:
         """Drop an actor's key, and with it that it taught in this slot. What it taught stays, and fades."""
         self._taught = self._taught[self._taught != np.uint64(actor)]
 
-    def _below(self) -> np.uint64:
-        """What the number of an act must be below, to be chosen."""
-        share = self.config.share if self.n_lists >= self.config.eager else self.config.eager_share
+    def _below(self, n: int) -> np.uint64:
+        """What the number of an act, one of n, must be below to be chosen."""
+        config = self.config
+        share = config.eager_share
+        if self.n_lists >= config.eager:
+            share = max(config.share, min(share, config.calm_lists / max(n, 1)))
         return np.uint64(min(int(share * 2**64), 2**64 - 1))
 
     def _credit(self, now_ms: int) -> int:

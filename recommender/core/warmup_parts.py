@@ -143,7 +143,7 @@ def compile_reading() -> None:
     pipeline.affinity.counts()
     pipeline.trend.region_counts(1)
     pipeline.trend.contributions("item-1")
-    pipeline.candidates("reader-1", ["item-1"])
+    pipeline.recommend("reader-1", ["item-1"])
     pipeline.forget(pipeline.encoder.key("reader-1"))
 
 

@@ -8,8 +8,10 @@ import pytest
 from recommender.core.affinity import AffinityConfig
 from recommender.core.candidates import FEATURES, FROM_NEIGHBOURS, FROM_TREND, RankingConfig
 from recommender.core.config import Config
+from recommender.core.contest import MODES, Contest
 from recommender.core.events import Kind
 from recommender.core.kernels import PLACES
+from recommender.core.lessons import learned
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import admitted
 from tests.core.test_affinity import journeys
@@ -79,6 +81,18 @@ def test_reading_candidates_changes_nothing_and_answers_the_same():
         np.testing.assert_array_equal(other.keys, pipeline.candidates(actor).keys)
         assert np.isfinite(other.features).all()
     assert pipeline.digest() == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_recommended_goes_by_the_order_that_is_served(monkeypatch, mode):
+    pipeline = fold(readers(), SHOWN)
+    monkeypatch.setattr(Contest, "mode", mode)
+    for number in range(20):
+        known, served = (ask(f"reader-{number}") for ask in (pipeline.candidates, pipeline.recommend))
+        by = pipeline.ranker.orders(learned(known, pipeline.config.ranking.blend))[:, MODES.index(mode)]
+        np.testing.assert_array_equal(served.keys, known.keys[np.argsort(-by, kind="stable")])
+        np.testing.assert_array_equal(served.scores, np.sort(by)[::-1])
+        assert set(zip(served.keys, served.rows, strict=True)) == set(zip(known.keys, known.rows, strict=True))
 
 
 def test_a_restored_pipeline_has_the_same_candidates():

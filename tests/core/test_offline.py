@@ -34,7 +34,7 @@ pipeline = Pipeline.from_bytes(checkpoint.read_bytes())
 before = pipeline.board(20).items
 
 def recommended(actor, *recent):
-    found = pipeline.candidates(actor, recent)
+    found = pipeline.recommend(actor, recent)
     return [pipeline.trend.names[row] for row in found.rows[:10].tolist()]
 
 asked = [["villager-1"], ["reader-7"], ["nobody", "item-3"]]
@@ -94,7 +94,7 @@ def device(tmp_path, pipeline, local):
 
 
 def recommended(pipeline, actor, *recent):
-    return [pipeline.trend.names[row] for row in pipeline.candidates(actor, recent).rows[:10].tolist()]
+    return [pipeline.trend.names[row] for row in pipeline.recommend(actor, recent).rows[:10].tolist()]
 
 
 def served():

@@ -137,6 +137,13 @@ def test_that_few_acts_are_chosen_and_more_while_it_is_eager():
     assert len(ranker.choose(actor, item, weight, T0)) == pytest.approx(208, rel=0.3)
 
 
+def test_that_in_small_steps_more_of_the_acts_are_chosen():
+    ranker, (actor, item) = new(replace(CONFIG, eager=0)), acts(20_000)
+    weight = np.full(100, WEIGHT_ONE)
+    steps = [ranker.choose(actor[at : at + 100], item[at : at + 100], weight, T0) for at in range(0, 20_000, 100)]
+    assert np.mean([len(rows) for rows in steps]) == pytest.approx(16, rel=0.1)
+
+
 def test_that_what_others_do_does_not_change_which_acts_are_chosen():
     ranker, (actor, item) = new(replace(CONFIG, lists_per_step=10**6)), acts(400)
     weight = np.full(400, WEIGHT_ONE)
