@@ -42,9 +42,9 @@ from recommender.core.decisions import Decision, Ruling
 from recommender.core.drift import Drift
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
-from recommender.core.feature_tables import R_ORDINAL, UNDO
+from recommender.core.feature_tables import R_ORDINAL
 from recommender.core.features import Features
-from recommender.core.holding import Columns, Holding
+from recommender.core.holding import Holding, as_events
 from recommender.core.kernels import PLACES, Events
 from recommender.core.lessons import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
 from recommender.core.pressure import Pressure
@@ -169,7 +169,7 @@ class Pipeline:
         self.stream_ms = max(self.stream_ms, last_ms)
         verdicts = self.screen.judge(batch, self.trend.trusted, self.n_events, self.stream_ms)
         self.pressure.learn(verdicts, self.stream_ms)
-        verdicts = self._hold_more(batch, verdicts)
+        verdicts = self.holding.hold_more(batch, verdicts, self._weights[batch.kind])
         self.trend.advance(self.stream_ms)
         self.affinity.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
@@ -200,25 +200,13 @@ class Pipeline:
             n_retracted += self._retract(crowd, reason, revisions)
         self.screen.newly_condemned.clear()
         self.n_events += n
-        if not revisions:
-            return StepResult(
-                n,
-                n_admitted,
-                quality,
-                verdicts,
-                trusted=trusted,
-                canary=canary,
-                alarm=alarm,
-                personalised=personalised,
-            )
         n_released = sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions)
-        revised = joined(revisions)
         return StepResult(
             n,
             n_admitted,
             quality,
             verdicts,
-            revised,
+            joined(revisions),
             n_released,
             n_condemned,
             n_retracted,
@@ -270,12 +258,12 @@ class Pipeline:
         was_held = set(zip(taken["actor"].tolist(), taken["item"].tolist(), strict=True))
         others = [row for row, pair in enumerate(decision.pairs()) if pair not in was_held]
         rest = events.take(np.array(others, np.int64))
-        learned = _together(_as_events(taken), self._weigh(rest, admitted(len(rest)))[0])
-        nothing_shown = self.evaluation.shown(self.trend.leaders()[:0], len(learned.item))
-        _, units = self.trend.learn(learned, nothing_shown, [*names, *rest.item_names])
-        self.affinity.learn(learned.actor, learned.item, units)
+        late = _together(as_events(taken), self._weigh(rest, admitted(len(rest)))[0])
+        nothing_shown = self.evaluation.shown(self.trend.leaders()[:0], len(late.item))
+        _, units = self.trend.learn(late, nothing_shown, [*names, *rest.item_names])
+        self.affinity.learn(late.actor, late.item, units)
         revised = Revised.all(taken["ordinal"], ADMIT, 0)
-        return replace(NO_STEP, revised=revised, n_released=len(learned.item))
+        return replace(NO_STEP, revised=revised, n_released=len(late.item))
 
     def _settle(self) -> tuple[Events, list[str], Revised]:
         """Decide what is due: release it, or condemn it with its crowd."""
@@ -285,7 +273,7 @@ class Pipeline:
         taken, names = self.holding.take(is_over)
         reason = reason[is_over]
         is_condemned = reason != 0
-        released = _as_events(taken)._replace(weight=np.where(is_condemned, 0, taken["weight"]).astype(np.int32))
+        released = as_events(taken)._replace(weight=np.where(is_condemned, 0, taken["weight"]).astype(np.int32))
         verdict = np.where(is_condemned, QUARANTINE, ADMIT).astype(np.int8)
         return released, names, Revised(taken["ordinal"], verdict, reason)
 
@@ -308,27 +296,6 @@ class Pipeline:
             },
             [batch.item_names[row] for row in rows.tolist()],
         )
-
-    def _hold_more(self, batch: EventBatch, verdicts: Verdicts) -> Verdicts:
-        """What an actor does about an item on which its act is being held: an undo waits with it, or it would find
-        nothing, and the act count after all; so does a stronger act. Any other would only count in its place; it adds
-        nothing to the held one, if that is released."""
-        is_held = verdicts.verdict == HOLD
-        if not len(self.holding) and not is_held.any():
-            return verdicts
-        columns, pairs, weight = self.holding.columns, _pairs(batch.actor, batch.item), self._weights[batch.kind]
-        held = np.concatenate([_pairs(columns["actor"], columns["item"]), pairs[is_held]])
-        order = np.argsort(held, kind="stable")
-        place = np.minimum(np.searchsorted(held[order], pairs), len(held) - 1)
-        is_more = (held[order][place] == pairs) & (verdicts.verdict == ADMIT) & (weight > 0)
-        if not is_more.any():
-            return verdicts
-        is_stronger = weight > np.concatenate([columns["weight"], weight[is_held]])[order][place]
-        is_undo = batch.kind == UNDO
-        verdicts.verdict[is_more & (is_undo | is_stronger)] = HOLD
-        verdicts.reason[is_more] |= np.where(is_undo, Reason.UNDO, Reason.HELD_TOO)[is_more].astype(np.int32)
-        cap = np.full(len(batch), WEIGHT_ONE, np.int32) if verdicts.cap is None else verdicts.cap
-        return replace(verdicts, cap=np.where(is_more, 0, cap).astype(np.int32))
 
     def _retract(self, ring_rows: NDArray[np.int64], reason: int, revisions: list[Revised]) -> int:
         if not len(ring_rows):
@@ -457,15 +424,5 @@ class Pipeline:
         return checkpoint.digest(self.to_bytes())
 
 
-def _as_events(held: Columns) -> Events:
-    """Rows of the holding queue as what is learned."""
-    return Events(**{name: held[name] for name in Events._fields})
-
-
 def _together(one: Events, other: Events) -> Events:
     return Events(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))  # type: ignore[arg-type]
-
-
-def _pairs(actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A number for each pair of keys."""
-    return np.asarray(actors * np.uint64(0x9E3779B97F4A7C15) + items)
