@@ -153,11 +153,11 @@ class Comparison:
         rows: list[tuple[str, Callable[[Way], str]]] = [
             ("HR@20", lambda way: f"{way.hr20:.4f}"),
             ("MRR@20", lambda way: f"{way.mrr20:.4f}"),
-            ("largest story listed after, s", lambda way: _seconds(way.appears_s[0] if way.appears_s else None)),
-            ("median story, s", lambda way: _seconds(way.median_s)),
+            ("largest story listed after, s", lambda way: _of_stories(way, lambda: _seconds(way.appears_s[0]))),
+            ("median story, s", lambda way: _of_stories(way, lambda: _seconds(way.median_s))),
             (
                 "stories not listed within a day, or by the end",
-                lambda way: str(way.n_never) if way.appears_s else "-",
+                lambda way: _of_stories(way, lambda: str(way.n_never)),
             ),
             ("seconds of a core for training", lambda way: f"{way.train_s:,.2f}"),
             ("memory, MiB", lambda way: f"{way.memory_bytes / 2**20:,.1f}"),
@@ -247,6 +247,11 @@ def _largest(
 
 def _place(items: list[str], item: str) -> int:
     return items.index(item) + 1 if item in items else DEPTH + 1
+
+
+def _of_stories(way: Way, figure: Callable[[], str]) -> str:
+    """Of a way without one list for all, or where no story broke, nothing can be said."""
+    return figure() if way.appears_s else "-"
 
 
 def _seconds(value: float | None) -> str:

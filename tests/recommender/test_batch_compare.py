@@ -101,7 +101,11 @@ def test_a_job_publishes_when_its_span_is_over_and_not_before():
 
 def test_the_command_writes_table_and_pictures(path, tmp_path, capsys):
     call_command("compare", str(path), "--out", str(tmp_path), "--stories", "3")
-    assert "hourly batch" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "hourly batch" in said
+    largest = next(line for line in said.splitlines() if "largest story" in line)
+    online, personalised = (cell.strip() for cell in largest.split("│")[-3:-1])
+    assert (online.isdecimal(), personalised) == (True, "-")  # no one list is everybody's own
     found = orjson.loads((tmp_path / "compare.json").read_bytes())
     assert [each["name"] for each in found["ways"]][:3] == ["daily batch", "hourly batch", "online"]
     assert found["stories"][0]["item"] == "story"
