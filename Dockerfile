@@ -9,19 +9,18 @@ FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /srv/groundswell --shell /usr/sbin/nologin groundswell
 COPY --from=build /opt/groundswell /opt/groundswell
 ENV PATH=/opt/groundswell/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    DJANGO_SETTINGS_MODULE=config.settings MPLCONFIGDIR=/tmp/matplotlib
+    DJANGO_SETTINGS_MODULE=config.settings NUMBA_CACHE_DIR=/tmp/numba MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /srv/groundswell
 COPY manage.py pyproject.toml ./
 COPY config config
 COPY recommender recommender
 COPY monitoring monitoring
+# Loops are compiled for the processor they run on, so not here: by the service `compile`, into a volume on that folder.
 # Collecting reads no database and signs nothing: these two values never leave this line.
 RUN DATABASE_URL=postgres://nowhere/none SECRET_KEY=collectstatic-needs-a-value-and-does-not-use-it \
-    NUMBA_CACHE_DIR=/tmp/numba python manage.py collectstatic --noinput && \
+    python manage.py collectstatic --noinput && \
     python -m compileall -q config recommender monitoring && \
     install --directory --owner=groundswell /var/cache/groundswell
-# Loops are compiled for the processor they run on, so not here: by the service `compile`, into a volume.
-ENV NUMBA_CACHE_DIR=/var/cache/groundswell
 USER groundswell
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -194,11 +194,14 @@ def price(item: str, scope: str, board: published.Board) -> Price:
 
 
 def bands(sizes: Any, unit: int) -> list[Band]:
-    """Contributions by what each weighs now, strong ones first. A class of contributions is told by its mean."""
-    total = sum(amount for _, amount, _ in sizes)
+    """Contributions by what each weighs now, strong ones first. A class of contributions is told by its mean; what
+    nobody in particular is told to have added since they were looked at is left out."""
+    total = sum(amount for n, amount, _ in sizes if n)
     found = [[0, 0] for _ in BANDS]
     for n, amount, _ in sizes:
-        weight = amount / n / unit if n else 0.0
+        if not n:
+            continue
+        weight = amount / n / unit
         band = next(place for place, (least, _) in enumerate(BANDS) if weight >= least or not least)
         found[band][0] += n
         found[band][1] += amount

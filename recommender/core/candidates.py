@@ -69,7 +69,7 @@ class RankingConfig:
 class Candidates:
     """n candidates, best first. keys: of items, uint64 (n,); rows: theirs in Trend.names, int32 (n,); features:
     float64 (n, len(FEATURES)); origins: int8 (n,), bits FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS; scores: float64
-    (n,), what they are ordered by: the blend, unless somebody `ordered` them."""
+    (n,), the blend, by which they are ordered unless somebody did otherwise."""
 
     keys: NDArray[np.uint64]
     rows: NDArray[np.int32]
@@ -81,9 +81,9 @@ class Candidates:
         return len(self.keys)
 
     def ordered(self, scores: NDArray[np.float64]) -> "Candidates":
-        """By other scores, (n,), larger first; those of one score as they stood."""
+        """The same by other scores, (n,), larger first; of one score as they stood."""
         by = np.argsort(-scores, kind="stable")
-        return Candidates(self.keys[by], self.rows[by], self.features[by], self.origins[by], scores[by])
+        return Candidates(self.keys[by], self.rows[by], self.features[by], self.origins[by], self.scores[by])
 
 
 class Ranking:

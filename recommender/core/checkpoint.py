@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAGIC = b"GSWCKP01"
+MAGIC = b"GSWCKP02"  # another number where what the arrays mean has changed
 DIGEST_BYTES = 32
 ARRAY, TEXTS = "__array__", "__texts__"
 TYPES = {"<u8", "<i8", "<i4", "<i2", "|i1", "|u1", "<f8", "<f4"}

@@ -5,8 +5,8 @@
 
 What came since an item's sizes were taken is its count now, less its count then, plus what was taken out meanwhile.
 Any r actors add at most r full-weight acts made now, and at most what came since on top of what the largest r of them
-added then. Sizes are told whose largest r make up the lesser of the two: r_j is a lower bound, exact right after a
-refresh. Nothing of this belongs to the state; it is forgotten whenever the scale of the counts changes.
+added then. Sizes are told whose largest r make up the lesser of the two: r_j is a lower bound, the tightest right
+after a refresh. Nothing of this belongs to the state; it is forgotten whenever the scale of the counts changes.
 """
 
 import numpy as np

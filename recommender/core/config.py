@@ -67,6 +67,8 @@ class Config:
         }
         parts: dict[str, Any] = {}
         for name, kind in kinds.items():
+            if wrong := {each.name for each in fields(kind)} ^ set(state[name]):
+                raise ValueError(f"the configuration of {name} differs in: {', '.join(sorted(wrong))}")
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in state[name].items()}
             parts[name] = kind(**values)
         return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})

@@ -220,9 +220,10 @@ class Pipeline:
         """Let the ranker order, and then learn, the lists of a few of the acts. Returns the places of what they were
         acts on in the order that is served, int8 (n,), 0 for all others."""
         ranked = np.zeros(len(events.item), np.int8)
-        is_first = self.ranking.first_acts(events, self.ranker.draw(events.actor, events.item))
+        n_acts = int(np.count_nonzero(events.weight > 0))
+        is_first = self.ranking.first_acts(events, self.ranker.draw(events.actor, events.item, n_acts))
         weight = weigh_lessons(events, is_first, self.trend, self._trust, self.evaluation.panel)
-        rows = self.ranker.choose(events.actor, events.item, weight, self.stream_ms)
+        rows = self.ranker.choose(events.actor, events.item, weight, n_acts, self.stream_ms)
         if len(rows):
             lists = lists_of(self.ranking, events, rows, weight, self.evaluation.steady, self.stream_ms)
             mode = self.ranker.mode_number
@@ -373,7 +374,8 @@ class Pipeline:
         return self.ranking.gather(self.encoder.key(actor), self.stream_ms, recent=last, steady=steady)
 
     def recommend(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
-        """The candidates in the order that is served: by the ranker, unless it is bypassed. 0.1 ms."""
+        """The candidates in the order that is served, by the ranker unless it is bypassed; what the server does to a
+        list besides (a cap on categories, new items) is not done. 0.1 ms."""
         found = self.candidates(actor, recent)
         return found.ordered(self.ranker.scores(learned(found, self.config.ranking.blend)))
 

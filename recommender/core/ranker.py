@@ -9,11 +9,11 @@ Each list is a question before it is a lesson. The model starts as the blend: th
 1, all others 0, and from there it learns what a site's readers do differently.
 
 **What is learned from is little, and costs little.** One act in `1 / share`, by a keyed hash of (actor, item): nobody
-can know which, and what others do changes nothing of it. While fewer than `eager` lists were learned, one in
-`1 / eager_share`, and later too in steps that are small, as long as no more than about `calm_lists` come of it. One
-list an actor in `spacing_s`; in all, lists of `trust_per_h` of full trust an hour, and `lists_per_step`, the most
-trusted first. A list gives 1 + `n_others` examples; it costs 0.4 ms with the rest of `learn` (River alone: 21 us an
-example), so 4 to 5 us an act at the share there is.
+can know which. While fewer than `eager` lists were learned, one in `1 / eager_share`; later as many more than `1 /
+share` as make `calm_lists` of a step, so what others do moves the share between these two, no further. One list an
+actor in `spacing_s`; in all, lists of `trust_per_h` of full trust an hour, and `lists_per_step`, the most trusted
+first. A list gives 1 + `n_others` examples; it costs 0.4 ms with the rest of `learn` (River alone: 21 us an example),
+so 6 ms a small step, and 4 to 5 us an act of a large one.
 
 **What a crowd can do.** By plain gradient descent an example moves the model by at most learning_rate * weight *
 reach, reach = sqrt(1 + features * CLIP**2). So in an hour actors of trust W, whoever and however many they are, move
@@ -164,17 +164,18 @@ class Ranker:
         column = self._columns.get(MODES.index(self.mode))
         return self._weights.logits(features) if column is None else np.asarray(features[:, column], np.float64)
 
-    def draw(self, actor: UInt64s, item: UInt64s) -> Int64s:
-        """Rows of the acts from which `choose` takes its own, whoever made them, ascending. 5 ns an act."""
-        return draw(actor, item, self._below(len(actor)), np.empty(len(actor), np.uint64))
+    def draw(self, actor: UInt64s, item: UInt64s, n_acts: int) -> Int64s:
+        """Rows of the events from which `choose` takes its own, whoever made them, ascending. n_acts: how many of
+        them are acts. 5 ns an event."""
+        return draw(actor, item, self._below(n_acts), np.empty(len(actor), np.uint64))
 
-    def choose(self, actor: UInt64s, item: UInt64s, weight: Int64s, now_ms: int) -> Int64s:
-        """Which of the acts to learn from at stream time, ascending rows. actor, item: keys; weight in WEIGHT_ONE, 0
-        for what is not learned. 10 ns an act."""
+    def choose(self, actor: UInt64s, item: UInt64s, weight: Int64s, n_acts: int, now_ms: int) -> Int64s:
+        """Which of the events to learn from at stream time, ascending rows. actor, item: keys; weight in WEIGHT_ONE,
+        0 for what is not learned; n_acts: as told `draw`. 10 ns an event."""
         config = self.config
         taught = self._taught if now_ms // (1000 * config.spacing_s) == self._slot else _NOBODY
         number = np.empty(len(actor), np.uint64)
-        rows = draw(actor, item, self._below(len(actor)), number)
+        rows = draw(actor, item, self._below(n_acts), number)
         rows = rows[weight[rows] > 0]
         if not len(rows):
             return rows

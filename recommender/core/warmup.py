@@ -5,7 +5,8 @@
 Compiling takes 100 s of one core, and whoever needs a loop first waits for it: the learner's first step, every
 process of the tests. What is compiled depends on the sources, the versions and the processor, and so does the stamp,
 which lies beside the cache: with it this is over in a tenth of a second. A stamp that is lost, or that outlives the
-cache, costs time only: Numba looks for itself and compiles what is missing.
+cache, costs time only: Numba looks for itself and compiles what is missing. Without one all is compiled again, since
+Numba does not notice where a loop calls one of another file that has changed.
 
 Nothing of this is imported before it is needed, so that the supervisor may ask `is_warm`.
 """
@@ -38,6 +39,7 @@ def warm_up() -> None:
 
     from recommender.core.warmup_parts import PARTS, REST  # noqa: PLC0415
 
+    _drop_what_is_stale()
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(n_cores, len(PARTS)), context, initializer=_one_at_a_time) as processes:
@@ -45,6 +47,15 @@ def warm_up() -> None:
             for part in [processes.submit(part) for part in parts]:
                 part.result()
     _leave_stamp()
+
+
+def _drop_what_is_stale() -> None:
+    """Numba looks at a loop's own file only: of a loop that calls one which has changed it would load the old one."""
+    for folder in _own_folders():
+        for pattern in ("**/*.nbi", "**/*.nbc", "warm-*"):
+            for file in folder.glob(pattern):
+                with suppress(OSError):  # another process was first, or only others may write here
+                    file.unlink()
 
 
 def _leave_stamp() -> None:
@@ -77,10 +88,15 @@ def _one_at_a_time() -> None:
 
 def _folders() -> Iterator[Path]:
     """Where the stamp may lie: with Numba's cache, in the order in which Numba looks for a place it may write."""
+    yield from _own_folders()
+    yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "numba"
+
+
+def _own_folders() -> Iterator[Path]:
+    """Those of them in which nothing lies but this checkout's."""
     if named := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(named)
     yield CORE / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "numba"
 
 
 def _stamp() -> str:

@@ -101,7 +101,7 @@ def compile_ranking() -> None:
     pipeline, _, events = _start()
     pipeline.affinity.advance(_T0)
     pipeline.ranking.predict(events, _T0)
-    pipeline.ranking.first_acts(events, pipeline.ranker.draw(events.actor, events.item))
+    pipeline.ranking.first_acts(events, pipeline.ranker.draw(events.actor, events.item, len(events.actor)))
     recent = pipeline.encoder.keys(["item-1"])
     pipeline.ranking.gather(pipeline.encoder.key("reader-1"), _T0, recent=recent, steady=recent)
 

@@ -1,4 +1,4 @@
-"""Clickers by size between refreshes: never more than there are, exact right after one."""
+"""Clickers by size between refreshes: never more than there are, and as they are right after one."""
 
 import pytest
 from hypothesis import example, given, settings

@@ -140,7 +140,7 @@ def test_a_flipped_byte_is_refused(place):
         Pipeline.from_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("data", [b"", b"GSWCKP01", b"x" * 100])
+@pytest.mark.parametrize("data", [b"", b"GSWCKP02", b"GSWCKP01" + b"x" * 100, b"x" * 100])
 def test_what_is_no_checkpoint_is_refused(data):
     with pytest.raises(CheckpointCorrupt):
         load(data)

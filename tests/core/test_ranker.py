@@ -132,56 +132,64 @@ def acts(n, *, seed=1, n_actors=None):
 def test_that_few_acts_are_chosen_and_more_while_it_is_eager():
     ranker, (actor, item) = new(replace(CONFIG, lists_per_step=10**6, eager=1)), acts(20_000)
     weight = np.full(20_000, WEIGHT_ONE)
-    assert len(ranker.choose(actor, item, weight, T0)) == pytest.approx(5000, rel=0.1)
+    assert len(ranker.choose(actor, item, weight, len(actor), T0)) == pytest.approx(5000, rel=0.1)
     ranker.learn(lists(1, seed=1), T0)
-    assert len(ranker.choose(actor, item, weight, T0)) == pytest.approx(208, rel=0.3)
+    assert len(ranker.choose(actor, item, weight, len(actor), T0)) == pytest.approx(208, rel=0.3)
 
 
 def test_that_in_small_steps_more_of_the_acts_are_chosen():
     ranker, (actor, item) = new(replace(CONFIG, eager=0)), acts(20_000)
     weight = np.full(100, WEIGHT_ONE)
-    steps = [ranker.choose(actor[at : at + 100], item[at : at + 100], weight, T0) for at in range(0, 20_000, 100)]
-    assert np.mean([len(rows) for rows in steps]) == pytest.approx(16, rel=0.1)
+    steps = np.split(np.arange(20_000), 200)
+    chosen = [ranker.choose(actor[step], item[step], weight, 100, T0) for step in steps]
+    assert np.mean([len(rows) for rows in chosen]) == pytest.approx(16, rel=0.1)
+    chosen = [ranker.choose(actor[step], item[step], weight, 10, T0) for step in steps]  # the others are no acts
+    assert np.mean([len(rows) for rows in chosen]) == pytest.approx(25, rel=0.1)
 
 
-def test_that_what_others_do_does_not_change_which_acts_are_chosen():
-    ranker, (actor, item) = new(replace(CONFIG, lists_per_step=10**6)), acts(400)
-    weight = np.full(400, WEIGHT_ONE)
-    alone = ranker.choose(actor[:200], item[:200], weight[:200], T0)
-    among = ranker.choose(actor, item, weight, T0)
-    assert len(alone)
-    assert np.array_equal(among[among < 200], alone)
+@pytest.mark.parametrize("eager", [0, 2000])
+def test_that_others_add_no_act_to_those_chosen_and_take_none_while_it_is_eager(eager):
+    ranker, (actor, item) = new(replace(CONFIG, lists_per_step=10**6, eager=eager)), acts(4000)
+    weight = np.full(4000, WEIGHT_ONE)
+    alone = ranker.choose(actor[:200], item[:200], weight[:200], 200, T0)
+    among = ranker.choose(actor, item, weight, 4000, T0)
+    left = among[among < 200]
+    assert len(left)
+    assert set(left) <= set(alone)
+    assert (len(left) == len(alone)) == bool(eager)
 
 
 def test_that_an_actor_teaches_one_list_a_while_whatever_it_sends():
     ranker, (actor, item) = new(replace(CONFIG, eager_share=1.0)), acts(500, n_actors=3)
-    rows = ranker.choose(actor, item, np.full(500, WEIGHT_ONE), T0)
+    rows = ranker.choose(actor, item, np.full(500, WEIGHT_ONE), len(actor), T0)
     assert sorted(actor[rows].tolist()) == sorted(set(actor.tolist()))
     some = lists(len(rows), seed=1)
     ranker.learn(replace(some, actor=actor[rows]), T0)
-    assert len(ranker.choose(actor, item, np.full(500, WEIGHT_ONE), T0 + MINUTE)) == 0
-    assert len(ranker.choose(actor, item, np.full(500, WEIGHT_ONE), T0 + 10 * MINUTE)) == 3
+    assert len(ranker.choose(actor, item, np.full(500, WEIGHT_ONE), len(actor), T0 + MINUTE)) == 0
+    assert len(ranker.choose(actor, item, np.full(500, WEIGHT_ONE), len(actor), T0 + 10 * MINUTE)) == 3
 
 
 def test_that_no_more_trust_is_spent_than_an_hour_has_and_the_trusted_come_first():
     config = replace(CONFIG, trust_per_h=60.0, eager_share=1.0, lists_per_step=10**6)
     ranker, (actor, item) = new(config), acts(2000)
     weight = np.where(np.arange(2000) % 100 == 0, WEIGHT_ONE, FRESH)
-    rows = ranker.choose(actor, item, weight, T0)
+    rows = ranker.choose(actor, item, weight, len(actor), T0)
     assert weight[rows].sum() <= 15 * WEIGHT_ONE
     assert (weight[rows] == WEIGHT_ONE).all()
     fresh = weight == FRESH
-    rows = ranker.choose(actor[fresh], item[fresh], weight[fresh], T0)
+    rows = ranker.choose(actor[fresh], item[fresh], weight[fresh], fresh.sum(), T0)
     some = replace(lists(len(rows), seed=1, weight=FRESH), actor=actor[fresh][rows])
     ranker.learn(some, T0)
     assert weight[fresh][rows].sum() == pytest.approx(7.5 * WEIGHT_ONE, rel=0.1)
-    assert len(ranker.choose(actor[fresh], item[fresh], weight[fresh], T0)) == 0
-    assert len(ranker.choose(actor[~fresh], item[~fresh], weight[~fresh], T0)) == 7  # the half that is kept for them
+    assert len(ranker.choose(actor[fresh], item[fresh], weight[fresh], fresh.sum(), T0)) == 0
+    assert (
+        len(ranker.choose(actor[~fresh], item[~fresh], weight[~fresh], (~fresh).sum(), T0)) == 7
+    )  # the half that is kept for them
 
 
 def test_that_an_act_of_no_weight_is_never_chosen_and_teaches_nothing():
     ranker, (actor, item) = new(replace(CONFIG, eager_share=1.0)), acts(100)
-    assert len(ranker.choose(actor, item, np.zeros(100, np.int64), T0)) == 0
+    assert len(ranker.choose(actor, item, np.zeros(100, np.int64), len(actor), T0)) == 0
     taught = teach(new(), n_steps=3)
     before = taught.export()
     taught.learn(lists(10, seed=4, weight=0), T0 + HOUR_MS)
@@ -347,7 +355,7 @@ def test_that_reading_changes_nothing():
     ranker.scores(some.features)
     ranker.orders(some.features)
     ranker.export().probabilities(some.features)
-    ranker.choose(*acts(100), np.full(100, WEIGHT_ONE), T0 + 5 * HOUR_MS)
+    ranker.choose(*acts(100), np.full(100, WEIGHT_ONE), 100, T0 + 5 * HOUR_MS)
     ranker._river().predict_proba_one({"never": 1.0, "seen": 2.0})
     ranker._read()
     assert digest(ranker) == before

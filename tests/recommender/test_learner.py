@@ -248,7 +248,7 @@ def test_a_checkpoint_goes_out_to_a_file_and_into_another_shard(tmp_path):
     assert Learner.objects.get(shard=1).checkpoint.digest == newest.digest
     with pytest.raises(CommandError, match="has learned already"):
         call_command("checkpoint", "import", tmp_path / "state", "--shard", "0")
-    (tmp_path / "state").write_bytes(b"GSWCKP01 and then some")
+    (tmp_path / "state").write_bytes(b"GSWCKP02 and then some")
     with pytest.raises(CommandError, match="not a checkpoint"):
         call_command("checkpoint", "import", tmp_path / "state", "--shard", "1")
 

@@ -83,6 +83,7 @@ def test_contributions_become_bands_of_what_they_weigh():
     told = reading.bands([(2, 1600, 900), (10, 2500, 260), (100, 900, 20)], 1000)
     assert [each.n for each in told] == [2, 10, 100]
     assert [each.share for each in told] == [0.32, 0.5, 0.18]
+    assert reading.bands([(2, 1600, 900), (0, 500, 1000), (10, 2500, 260), (100, 900, 20)], 1000) == told
     assert reading.bands([], 1000) == []
 
 
