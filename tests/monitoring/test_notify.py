@@ -219,8 +219,7 @@ def tls():
     return context
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_certificate_nobody_vouches_for_is_refused(hook, tls, capfd):
+def test_a_certificate_nobody_vouches_for_is_refused(hook, tls):
     script = hook(ok, tls=tls)
     notify.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
