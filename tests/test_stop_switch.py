@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,8 +240,10 @@ def test_a_server_that_crashes_in_the_middle_of_a_switch_has_the_old_history(tow
     before, asked = stored(), ask(town)
     paused = start(REVERT, server_env, "recommender.jobs:finish", "pause", "1")  # all written, nothing committed
     assert paused.stdout.readline() == b"here\n"
-    (pid,) = log.fetch("SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'", [])
+    query = "SELECT pid, pg_backend_pid() FROM pg_stat_activity WHERE state = 'idle in transaction'"
+    pid, own = log.fetch(query, [])
     os.kill(pid, signal.SIGKILL)  # PostgreSQL ends all its sessions and recovers from its log
+    wait_for(lambda: not Path(f"/proc/{own}").exists())  # until then it may still answer
     wait_for(_answers)
     paused.kill()
     paused.communicate()
