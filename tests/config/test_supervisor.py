@@ -36,12 +36,17 @@ def trending(running):
     return [entry["item"] for entry in answer["items"]] if answer else []
 
 
+def clicks(item):
+    """Of several: one in a hundred is on the secret panel (CANARY_SHARE), and lists nothing."""
+    return {"events": [{"actor": actor, "item": item} for actor in ("ana", "ben", "eva")]}
+
+
 def test_a_click_trends_and_still_does_after_a_stop_and_a_start(home):
     with Running(home) as running:
         assert running.url in running.said
         assert running.keys["read"] in running.said
-        accepted = call(running, "/api/v1/events", key="ingest", body={"actor": "ana", "item": "story-1"})
-        assert accepted["accepted"] == 1
+        accepted = call(running, "/api/v1/events", key="ingest", body=clicks("story-1"))
+        assert accepted["accepted"] == 3
         assert wait_for(lambda: trending(running)) == ["story-1"]
         assert running.execute("SELECT count(*) FROM auth_user WHERE is_superuser") == [(1,)]
         said = running.stop()
@@ -56,9 +61,8 @@ def test_killed_children_are_replaced_and_a_killed_supervisor_leaves_nobody(home
     with Running(home) as running:
         for program in ("granian", "worker", "beat", "valkey-server", "postgres"):
             os.kill(wait_for(lambda program=program: running.pid_of(program)), signal.SIGKILL)
-        body = {"actor": "ana", "item": "story-2"}
-        wait_for(lambda: call(running, "/api/v1/events", key="ingest", body=body))
-        assert wait_for(lambda: trending(running)) == ["story-2"]
+        wait_for(lambda: call(running, "/api/v1/events", key="ingest", body=clicks("story-2")))
+        assert wait_for(lambda: trending(running), within_s=120) == ["story-2"]  # who failed often pauses long
         running.kill()
         wait_for(lambda: not find_orphans(home.path))
         with pytest.raises(urllib.error.URLError):
