@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from recommender import keyed, log, models, published
+from recommender import keyed, log, models, published, waking
 from recommender.core import decisions
 from recommender.core.decisions import Ruling
 from recommender.errors import Conflict, Invalid, NotFound
@@ -178,7 +178,7 @@ def ask_for_revert(
             )
     except IntegrityError:
         raise Conflict("Another revert is under way; wait for its end.") from None
-    transaction.on_commit(published.wake_reverts)
+    transaction.on_commit(waking.wake_reverts)
     return revert
 
 
@@ -204,7 +204,7 @@ def ask_for_promotion(*, trial_id: int) -> tuple[Trial, Revert]:
             trial.save(update_fields=["state", "revert"])
     except IntegrityError:
         raise Conflict("A revert is under way; wait for its end.") from None
-    transaction.on_commit(published.wake_reverts)
+    transaction.on_commit(waking.wake_reverts)
     return trial, revert
 
 
@@ -270,4 +270,4 @@ def _n_events(rows: Sequence[Decision]) -> int:
 
 def _wake() -> None:
     for shard in range(settings.SHARDS):
-        published.wake(shard)
+        waking.wake(shard)

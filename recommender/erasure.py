@@ -20,7 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from recommender import jobs, keyed, learner, locks, log, published
+from recommender import jobs, keyed, learner, locks, log, waking
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.errors import Invalid, NotFound
 from recommender.models import ErasedState, Erasure, Learner
@@ -45,7 +45,7 @@ def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
             erasure, is_new = Erasure.objects.create(actor=actor_id, actor_hash=name_hash), True
     except IntegrityError:
         erasure, is_new = Erasure.objects.get(actor_hash=name_hash, state__in=jobs.UNFINISHED), False
-    transaction.on_commit(published.wake_erasures)
+    transaction.on_commit(waking.wake_erasures)
     return erasure, is_new
 
 
@@ -78,7 +78,7 @@ def _run(erasure: Erasure) -> None:
         jobs.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
         return
     logger.info("%s done in %.1f s: %d events", erasure, time.monotonic() - began_at, outcome["events"])
-    published.wake(row.shard)
+    waking.wake(row.shard)
 
 
 def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:

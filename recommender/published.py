@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 import redis
-from celery import current_app
 from django.conf import settings
 
 from recommender.errors import NoView
@@ -27,10 +26,8 @@ HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 SHADOW = "shadow"  # the scope of the list without a defence; no list a client can ask for is called so
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
-BROKER_RETRY_EVERY_S = 5.0
 DEPTH = 500  # places of a board
 N_CACHED_SCOPES = 1000  # scopes are named by clients
-
 logger = logging.getLogger(__name__)
 
 
@@ -123,32 +120,6 @@ class Reader:
         return answer
 
 
-class Waker:
-    """Tells learners that there is work: at most once in PUBLISH_EVERY_S a shard, never in the way of the caller."""
-
-    def __init__(self) -> None:
-        self._next_at: dict[int, float] = {}
-
-    def wake(self, shard: int) -> None:
-        """Send the task `recommender.learn`; a broker that is down is left alone for a while (beat wakes too)."""
-        now = time.monotonic()
-        if now < self._next_at.get(shard, 0.0):
-            return
-        self._next_at[shard] = now + settings.PUBLISH_EVERY_S
-        if not send_task("recommender.learn", shard, queue=f"learn-{shard}", expires_s=1):
-            self._next_at[shard] = now + BROKER_RETRY_EVERY_S
-
-
-def send_task(name: str, *args: int, queue: str, expires_s: float | None = None) -> bool:
-    """Ask a worker for a task; False, and a line in the log, where the broker does not answer."""
-    try:
-        current_app.send_task(name, args=args, queue=queue, expires=expires_s, retry=False, ignore_result=True)
-    except Exception as error:  # whatever the broker's client raises: the events are safe in the log
-        logger.warning("the broker does not answer (%s); beat will wake the worker", error)
-        return False
-    return True
-
-
 def connect() -> Any:
     """A client of the store that gives up quickly. (redis-py types its answers as text or bytes; here: bytes.)"""
     return redis.Redis.from_url(settings.VIEW_URL, socket_timeout=0.5, socket_connect_timeout=0.5)
@@ -194,23 +165,3 @@ def read_scopes() -> list[str]:
 def reader() -> Reader:
     """The process's reader."""
     return Reader(connect())
-
-
-@cache
-def _waker() -> Waker:
-    return Waker()
-
-
-def wake(shard: int) -> None:
-    """Tell a shard's learner that there is work."""
-    _waker().wake(shard)
-
-
-def wake_erasures() -> None:
-    """Tell the worker that keeps house that an actor is to be erased."""
-    send_task("recommender.erase", queue="maintenance")
-
-
-def wake_reverts() -> None:
-    """Tell the worker that keeps house that a revert was asked for."""
-    send_task("recommender.revert", queue="maintenance")

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Sum
 
-from recommender import jobs, learner, locks, published
+from recommender import jobs, learner, locks, published, waking
 from recommender.catalogue import Catalogue
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.models import Checkpoint, Learner, Revert, Step
@@ -53,7 +53,7 @@ def _run(revert: Revert) -> None:
         return
     logger.info("%s done in %.1f s: %d events", revert, time.monotonic() - began_at, outcome["events"])
     for shard in Learner.objects.values_list("shard", flat=True):
-        published.wake(shard)
+        waking.wake(shard)
 
 
 def _work_out(revert: Revert) -> dict[str, Any]:

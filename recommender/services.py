@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from recommender import attribution, keys, log, metrics, published, selectors
+from recommender import attribution, keys, log, metrics, selectors, waking
 from recommender.errors import BacklogFull, Conflict, Invalid, NotFound
 from recommender.models import ApiKey, Item
 from recommender.outage import database
@@ -80,7 +80,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
     if n_written:
         attribution.credit(events)
         for shard in _shards_of(events.actor):
-            published.wake(shard)
+            waking.wake(shard)
     return Ingested(n_written, n_duplicates)
 
 

@@ -1,0 +1,60 @@
+"""Tell the workers that there is work: a learner, the erasures, the reverts.
+
+A wake carries no event. One that is lost costs a moment, because beat wakes too.
+"""
+
+import logging
+import time
+from functools import cache
+
+from celery import current_app
+from django.conf import settings
+
+BROKER_RETRY_EVERY_S = 5.0
+logger = logging.getLogger(__name__)
+
+
+class Waker:
+    """Tells learners that there is work: at most once in PUBLISH_EVERY_S a shard, never in the way of the caller."""
+
+    def __init__(self) -> None:
+        self._next_at: dict[int, float] = {}
+
+    def wake(self, shard: int) -> None:
+        """Send the task `recommender.learn`; a broker that is down is left alone for a while (beat wakes too)."""
+        now = time.monotonic()
+        if now < self._next_at.get(shard, 0.0):
+            return
+        self._next_at[shard] = now + settings.PUBLISH_EVERY_S
+        if not send_task("recommender.learn", shard, queue=f"learn-{shard}", expires_s=1):
+            self._next_at[shard] = now + BROKER_RETRY_EVERY_S
+
+
+def send_task(name: str, *args: int, queue: str, expires_s: float | None = None) -> bool:
+    """Ask a worker for a task; False, and a line in the log, where the broker does not answer."""
+    try:
+        current_app.send_task(name, args=args, queue=queue, expires=expires_s, retry=False, ignore_result=True)
+    except Exception as error:  # whatever the broker's client raises: the events are safe in the log
+        logger.warning("the broker does not answer (%s); beat will wake the worker", error)
+        return False
+    return True
+
+
+@cache
+def _waker() -> Waker:
+    return Waker()
+
+
+def wake(shard: int) -> None:
+    """Tell a shard's learner that there is work."""
+    _waker().wake(shard)
+
+
+def wake_erasures() -> None:
+    """Tell the worker that keeps house that an actor is to be erased."""
+    send_task("recommender.erase", queue="maintenance")
+
+
+def wake_reverts() -> None:
+    """Tell the worker that keeps house that a revert was asked for."""
+    send_task("recommender.revert", queue="maintenance")
