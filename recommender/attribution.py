@@ -20,7 +20,7 @@ from hmac import compare_digest
 
 from django.conf import settings
 
-from recommender import metrics
+from recommender import counters
 from recommender.core.events import Kind
 from recommender.log import NewEvents
 
@@ -59,7 +59,7 @@ def source_of(*, recommendation: str, actor: str, position: int, now_s: float) -
 def shown(sources: Sequence[int]) -> None:
     """Count what a list shows, by source."""
     for number in set(sources):
-        metrics.RECOMMENDED.labels(SOURCES[number]).inc(sources.count(number))
+        counters.RECOMMENDED.labels(SOURCES[number]).inc(sources.count(number))
 
 
 def credit(events: NewEvents) -> None:
@@ -77,7 +77,7 @@ def credit(events: NewEvents) -> None:
             position=-1 if position is None else position,
             now_s=now_s,
         )
-        metrics.RECOMMENDED_CLICKS.labels(source or "not_credited").inc()
+        counters.RECOMMENDED_CLICKS.labels(source or "not_credited").inc()
 
 
 def _pack(sources: Sequence[int]) -> bytes:

@@ -18,7 +18,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from recommender import errors, keys, metrics, rates
+from recommender import counters, errors, keys, rates
 
 
 class LeanView(APIView):
@@ -48,7 +48,7 @@ class LeanView(APIView):
 
     def _refuse(self, exc: Exception) -> HttpResponse:
         error = errors.of(exc)
-        metrics.ERRORS.labels(error.code).inc()
+        counters.ERRORS.labels(error.code).inc()
         response = errors.respond_with(error)
         if isinstance(error, errors.MethodNotAllowed):
             response["Allow"] = ", ".join(method for method in self.allowed_methods if method != "OPTIONS")
@@ -64,7 +64,7 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
-        metrics.ERRORS.labels(response.data["error"]["code"]).inc()
+        counters.ERRORS.labels(response.data["error"]["code"]).inc()
         return response
 
 

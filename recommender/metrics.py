@@ -5,39 +5,19 @@ process's own), and `State`, which asks the database and the view at the time of
 left out and `groundswell_database_up` says so: a scrape never fails because a server is down.
 """
 
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from recommender import published, selectors
+from recommender.counters import _counters
 from recommender.errors import Unavailable
 from recommender.outage import database
 
 disable_created_metrics()  # a second series for each counter, which nobody asked for
-_IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
-_own = CollectorRegistry()
-
-ACCEPTED = Counter("groundswell_events_accepted", "Events stored.", registry=_own)
-DUPLICATES = Counter("groundswell_events_duplicate", "Events whose event_id was known.", registry=_own)
-REJECTED = Counter("groundswell_events_rejected", "Events not taken, by reason.", ["code"], registry=_own)
-ERRORS = Counter("groundswell_errors", "Requests answered with an error, by code.", ["code"], registry=_own)
-LISTS = Counter("groundswell_lists_served", "Lists served.", ["list"], registry=_own)
-TRENDING, RECOMMENDATIONS, SIMILAR = (LISTS.labels(name) for name in ("trending", "recommendations", "similar"))
-RECOMMENDED = Counter("groundswell_recommended_items", "Items shown, by source.", ["source"], registry=_own)
-RECOMMENDED_CLICKS = Counter(
-    "groundswell_recommended_clicks", "Clicks on items shown, by their source.", ["source"], registry=_own
-)
-UNLIMITED = Counter(
-    "groundswell_rate_unlimited",
-    "Requests let through because the store of the rates is away.",
-    registry=_own,
-)
 
 
 class State(Collector):
@@ -118,42 +98,6 @@ def _of_quality(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
         for name, gauge in gauges.items():
             gauge.add_metric([shard], getattr(row, name))
     yield from (hit_rate, *gauges.values(), alarms)
-
-
-@dataclass(frozen=True, slots=True)
-class Recommended:
-    """Of one source of recommendations: items shown, and clicks on them."""
-
-    source: str
-    n_shown: int
-    n_clicks: int
-
-
-def read_recommended() -> list[Recommended]:
-    """By source, since the web processes started; `not_credited` has the clicks that named a list which was not ours,
-    or too old."""
-    counts = {
-        (sample.name, sample.labels["source"]): int(sample.value)
-        for metric in _counters().collect()
-        for sample in metric.samples
-        if sample.name in (_SHOWN, _CLICKED)
-    }
-    return [
-        Recommended(source, counts.get((_SHOWN, source), 0), counts.get((_CLICKED, source), 0))
-        for source in sorted({source for _, source in counts})
-    ]
-
-
-_SHOWN, _CLICKED = "groundswell_recommended_items_total", "groundswell_recommended_clicks_total"
-
-
-def _counters() -> CollectorRegistry:
-    """Those of the web processes, all of them where they share theirs."""
-    if not _IS_SHARED:
-        return _own
-    shared = CollectorRegistry()
-    MultiProcessCollector(shared)
-    return shared
 
 
 def render() -> bytes:

@@ -15,7 +15,7 @@ from redis import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from recommender import metrics
+from recommender import counters
 from recommender.errors import RateLimited
 from recommender.keys import Key
 from recommender.outage import Pause
@@ -35,14 +35,14 @@ def charge(key: Key, *, cost: int = 1) -> None:
             f"This key may send {key.rate_per_s} events a second and this body has {cost}: send smaller batches."
         )
     if _pause.is_on:
-        metrics.UNLIMITED.inc()
+        counters.UNLIMITED.inc()
         return
     started = time.monotonic()
     try:
         is_allowed = _limiter().hit(RateLimitItemPerSecond(key.rate_per_s), "key", str(key.id), cost=cost)
     except (RedisError, OSError):
         _pause.after(time.monotonic() - started)
-        metrics.UNLIMITED.inc()
+        counters.UNLIMITED.inc()
         return
     if not is_allowed:
         raise RateLimited(f"This key may send {key.rate_per_s} a second; wait and send again.")

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from recommender import attribution, keys, log, metrics, selectors, waking
+from recommender import attribution, counters, keys, log, selectors, waking
 from recommender.errors import BacklogFull, Conflict, Invalid, NotFound
 from recommender.models import ApiKey, Item
 from recommender.outage import database
@@ -73,10 +73,10 @@ def ingest(*, parsed: Parsed) -> Ingested:
             n_written = log.append(events)
     n_duplicates = parsed.n_duplicates + len(events) - n_written
     for rejection in parsed.rejected:
-        metrics.REJECTED.labels(rejection["code"]).inc()
-    metrics.ACCEPTED.inc(n_written)
+        counters.REJECTED.labels(rejection["code"]).inc()
+    counters.ACCEPTED.inc(n_written)
     if n_duplicates:
-        metrics.DUPLICATES.inc(n_duplicates)
+        counters.DUPLICATES.inc(n_duplicates)
     if n_written:
         attribution.credit(events)
         for shard in _shards_of(events.actor):

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from recommender import apidocs as docs
 from recommender import (
+    counters,
     errors,
     excerpt,
     health,
@@ -87,7 +88,7 @@ class TrendingView(LeanView):
         """
         rates.charge(key)
         answer = _lists().answer(request.META.get("QUERY_STRING", ""))
-        metrics.TRENDING.inc()
+        counters.TRENDING.inc()
         seen = request.META.get("HTTP_IF_NONE_MATCH")
         if seen is not None and (answer.tag in seen or seen.strip() == "*"):
             return HttpResponse(status=304, headers={"ETag": answer.tag})
@@ -124,7 +125,7 @@ class RecommendationsView(LeanView):
         except errors.Unavailable:  # a list without the actor's last clicks is better than none
             recent = NOTHING
         answer = _recommender().recommend(query, recent)
-        metrics.RECOMMENDATIONS.inc()
+        counters.RECOMMENDATIONS.inc()
         return json_response(answer)
 
 
@@ -148,7 +149,7 @@ class SimilarView(LeanView):
         rates.charge(key)
         listed = trending.parse_query(request.META.get("QUERY_STRING", ""))
         answer = _recommender().similar(id, listed.limit, listed.exclude)
-        metrics.SIMILAR.inc()
+        counters.SIMILAR.inc()
         return json_response(answer)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recommender import metrics
+from recommender import counters
 from recommender.attribution import SOURCES
 
 _WORDS = {
@@ -40,7 +40,7 @@ class Recommended:
 
 
 def get_recommended() -> Recommended:
-    counted = {each.source: each for each in metrics.read_recommended()}
+    counted = {each.source: each for each in counters.read_recommended()}
     return Recommended(
         sources=[
             Source(name, _WORDS[name], counted[name].n_shown, counted[name].n_clicks)

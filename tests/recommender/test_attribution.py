@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recommender import attribution
 from recommender.attribution import MAX_AGE_S, SOURCES, issue, source_of
-from recommender.metrics import RECOMMENDED_CLICKS
+from recommender.counters import RECOMMENDED_CLICKS
 
 NOW_S = 1_800_000_000.5
 

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Q
 
-from recommender import metrics, services, views
+from recommender import counters, services, views
 from recommender.client import Client
 from recommender.demo import Newsroom, followers
 from recommender.demo.feed import Feed
@@ -207,7 +207,7 @@ def test_readers_follow_recommendations_and_their_clicks_are_credited(live_serve
     monkeypatch.setattr(followers, "MOST_AT_ONCE", 50)
     forget_everything()
     views._recommender.cache_clear()
-    before = {each.source: each.n_clicks for each in metrics.read_recommended()}
+    before = {each.source: each.n_clicks for each in counters.read_recommended()}
     reading = Client(live_server.url, key=services.make_key(name="reads", scopes=["read"])[1])
     feed = feed_into(
         live_server.url,
@@ -220,7 +220,7 @@ def test_readers_follow_recommendations_and_their_clicks_are_credited(live_serve
     feed.client.close()
     reading.close()
     assert not feed.receipt.rejected
-    after = {each.source: each.n_clicks for each in metrics.read_recommended()}
+    after = {each.source: each.n_clicks for each in counters.read_recommended()}
     assert after["trending"] > before.get("trending", 0)
     assert after.get("not_credited", 0) == before.get("not_credited", 0)
     followed = Event.objects.exclude(recommendation=None)

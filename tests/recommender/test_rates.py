@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from recommender import metrics, rates, services
+from recommender import counters, rates, services
 from recommender.errors import RateLimited
 from recommender.keys import Key
 
@@ -73,8 +73,8 @@ def test_a_key_without_a_rate_costs_no_round_trip(settings):
 
 def test_while_the_store_is_away_nobody_is_limited_and_it_is_counted(settings):
     settings.VIEW_URL = "redis://127.0.0.1:1"
-    before = metrics.UNLIMITED._value.get()
+    before = counters.UNLIMITED._value.get()
     for _ in range(20):
         rates.charge(Key(id=1, name="site", scopes=frozenset(), rate_per_s=1))
-    assert metrics.UNLIMITED._value.get() == before + 20
+    assert counters.UNLIMITED._value.get() == before + 20
     rates._pause.end()

@@ -15,7 +15,7 @@ from monitoring import operations
 from monitoring.console import overview
 from monitoring.models import AutoFreeze, Finding, Review
 from monitoring.reading import advice, flow, sources
-from recommender import metrics, published
+from recommender import counters, published
 from recommender.demo.stage import CUE, PLAYING, Stage
 from recommender.models import EventVerdict, Item, Learner, Step, Watched
 from tests.monitoring.console.test_pages import signed_in
@@ -353,8 +353,8 @@ class TestRecommended:
         """counted(similar=(shown, clicked), ...): what the web processes say they counted."""
 
         def count(**by_source):
-            told = [metrics.Recommended(source, *n) for source, n in by_source.items()]
-            monkeypatch.setattr(metrics, "read_recommended", lambda: told)
+            told = [counters.Recommended(source, *n) for source, n in by_source.items()]
+            monkeypatch.setattr(counters, "read_recommended", lambda: told)
 
         return count
 
