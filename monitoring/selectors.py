@@ -10,7 +10,7 @@ from django.db.models import Min
 from monitoring.models import Finding, FindingCursor
 from monitoring.operations import get_finding
 from monitoring.wording import FEATURES, REASONS, UNKNOWN, reasons_of
-from recommender import log, selectors
+from recommender import learner_state, log
 from recommender.errors import NotFound
 from recommender.log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert
@@ -34,7 +34,7 @@ class Page:
 
 def get_model() -> dict[str, Any]:
     """How learning stands, overall and shard by shard."""
-    states = {state.shard: state for state in selectors.list_learner_states()}
+    states = {state.shard: state for state in learner_state.list_learner_states()}
     shards = []
     for row in Learner.objects.select_related("checkpoint").defer("checkpoint__data").order_by("shard"):
         state = states.get(row.shard)
@@ -59,7 +59,7 @@ def get_model() -> dict[str, Any]:
     return {
         "state": "frozen" if any(each["state"] == Learner.State.FROZEN for each in shards) else "learning",
         "frozen_since": min(frozen, default=None),
-        "waiting_events": selectors.get_backlog(),
+        "waiting_events": learner_state.get_backlog(),
         "stream_time": max((each["stream_time"] for each in shards if each["stream_time"]), default=None),
         "findings": {"open": Finding.objects.filter(state=Finding.State.OPEN).count()},
         "automated_events": sum(n for n, _ in cursors),

@@ -12,7 +12,7 @@ from celery import current_app
 from django.db import connection
 from redis import RedisError
 
-from recommender import published, selectors
+from recommender import learner_state, published
 from recommender.errors import Unavailable
 from recommender.outage import database
 
@@ -68,7 +68,7 @@ def _broker() -> str:
 def _learner() -> str:
     try:
         with database():
-            learners = selectors.list_learner_states()
+            learners = learner_state.list_learner_states()
     except Unavailable:
         return "unknown without PostgreSQL"
     if not learners:

@@ -124,3 +124,8 @@ class HasScope(BasePermission):
             raise NotAuthenticated
         require(request.auth, scope)
         return True
+
+
+def list_keys() -> list[ApiKey]:
+    """All keys, newest first."""
+    return list(ApiKey.objects.all()[:1000])

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics, genera
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from recommender import published, selectors
+from recommender import learner_state, published
 from recommender.counters import _counters
 from recommender.errors import Unavailable
 from recommender.outage import database
@@ -26,8 +26,8 @@ class State(Collector):
     def collect(self) -> Iterator[Metric]:
         try:
             with database():
-                learners = selectors.list_learner_states()
-                backlog = selectors.get_backlog()
+                learners = learner_state.list_learner_states()
+                backlog = learner_state.get_backlog()
         except Unavailable:
             yield GaugeMetricFamily("groundswell_database_up", "Whether PostgreSQL answers.", 0)
         else:
@@ -45,7 +45,7 @@ class State(Collector):
             yield GaugeMetricFamily("groundswell_view_version", "Version of the boards.", head.version)
 
 
-def _of_learners(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
+def _of_learners(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:
     lag = GaugeMetricFamily("groundswell_lag_seconds", "Age of the oldest event not learned yet.", labels=["shard"])
     frozen = GaugeMetricFamily("groundswell_frozen", "Whether learning is stopped.", labels=["shard"])
     steps = CounterMetricFamily("groundswell_steps", "Steps committed.", labels=["shard"])
@@ -70,7 +70,7 @@ def _of_learners(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
     yield from _of_quality(learners)
 
 
-def _of_quality(learners: list[selectors.LearnerState]) -> Iterator[Metric]:
+def _of_quality(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:
     hit_rate = GaugeMetricFamily(
         "groundswell_hit_rate", "HR@20 of this hour of stream time.", labels=["shard", "population"]
     )

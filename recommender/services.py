@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from recommender import attribution, counters, keys, log, selectors, waking
+from recommender import attribution, counters, items, keys, learner_state, log, waking
 from recommender.errors import BacklogFull, Conflict, Invalid, NotFound
 from recommender.models import ApiKey, Item
 from recommender.outage import database
@@ -45,7 +45,7 @@ class Backlog:
         now = time.monotonic()
         if now >= self._ask_at:
             with database():
-                self.n_events = selectors.get_backlog()
+                self.n_events = learner_state.get_backlog()
             self._ask_at = now + BACKLOG_CHECK_EVERY_S
         if self.n_events >= settings.BACKLOG_LIMIT:
             raise BacklogFull
@@ -158,7 +158,7 @@ def set_hidden(*, item_id: str, is_hidden: bool) -> Item:
 def delete_item(*, item_id: str) -> None:
     """Forget what is known of an item; its counts stay, so it may be listed under its id. Raises NotFound."""
     with transaction.atomic():
-        selectors.get_item(item_id=item_id).delete()
+        items.get_item(item_id=item_id).delete()
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------

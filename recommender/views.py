@@ -21,11 +21,11 @@ from recommender import (
     errors,
     excerpt,
     health,
+    items,
     metrics,
     published,
     rates,
     recommending,
-    selectors,
     services,
     trending,
 )
@@ -203,7 +203,7 @@ class ItemView(ApiView):
     )
     def get(self, request: Request, id: str) -> Response:
         """What is known of an item. Scope `read`."""
-        return Response(ItemSerializer(selectors.get_item(item_id=id)).data)
+        return Response(ItemSerializer(items.get_item(item_id=id)).data)
 
     @extend_schema(
         operation_id="patch_item",
@@ -213,7 +213,7 @@ class ItemView(ApiView):
     )
     def patch(self, request: Request, id: str) -> Response:
         """Change some of what is known of an item. Scope `ingest`."""
-        row = parse_changes(selectors.get_item(item_id=id), request.data)
+        row = parse_changes(items.get_item(item_id=id), request.data)
         return Response(ItemSerializer(services.update_item(row=row)).data)
 
     @extend_schema(

@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from monitoring.wording import NO_FINDING
-from recommender import selectors
+from recommender import learner_state
 from recommender.models import EventVerdict, Learner, Step, Watched
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -87,7 +87,7 @@ class Hour:
 
 def get_flow() -> Flow:
     """What is going on. Some ten indexed reads a shard."""
-    states = selectors.list_learner_states()
+    states = learner_state.list_learner_states()
     now_ms = _stream_ms()
     n_now = n_lately = n_held = 0
     for state in states:
@@ -104,7 +104,7 @@ def get_flow() -> Flow:
         rate_now=1000 * n_now / NOW_MS,
         rate_lately=1000 * n_lately / LATELY_MS,
         lag_s=max((state.lag_s for state in states), default=0.0),
-        n_waiting=selectors.get_backlog(),
+        n_waiting=learner_state.get_backlog(),
         n_held=n_held,
         quality=_quality([state.quality for state in states if state.quality]),
     )

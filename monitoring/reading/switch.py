@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitoring.models import AutoFreeze
-from recommender import published, selectors
+from recommender import learner_state, published
 from recommender.errors import NoView
 from recommender.models import FrozenScope, Learner
 
@@ -57,7 +57,7 @@ def get_switch() -> Switch:
     return Switch(
         is_frozen=any(each.is_frozen for each in shards),
         is_learning=any(not each.is_frozen for each in shards),
-        n_waiting=selectors.get_backlog(),
+        n_waiting=learner_state.get_backlog(),
         shards=shards,
         frozen_scopes=frozen,
         scopes=[scope for scope in _list_scopes() if scope not in names][:MAX_SCOPES],

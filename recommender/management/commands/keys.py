@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import selectors, services
+from recommender import keys, services
 from recommender.errors import ApiError
 from recommender.models import ApiKey
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         self.stdout.write(secret)
 
     def _list(self, **_: Any) -> None:
-        for key in selectors.list_keys():
+        for key in keys.list_keys():
             rate = f"{key.rate_per_s}/s" if key.rate_per_s else "no limit"
             state = f"revoked {key.revoked_at:%F %T}" if key.revoked_at else "in use"
             self.stdout.write(

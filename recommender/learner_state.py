@@ -1,4 +1,4 @@
-"""Reads, bounded and in a stable order; nothing here writes or locks."""
+"""Where each learner stands, for people and monitors. Nothing here writes or locks."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,7 @@ from django.db import connection
 from django.db.models import Count, Min, Q
 
 from recommender import log
-from recommender.errors import NotFound
-from recommender.models import ApiKey, Item, Learner, Step, Watched
+from recommender.models import Learner, Step, Watched
 
 # the first event after a learner's position, by the index on (xid, seq); the same slack as log.read
 _OLDEST_UNLEARNED = """
@@ -17,12 +16,9 @@ WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s) AND bucket %% %(shards)s = %(s
   AND received_at >= to_timestamp(%(since_s)s)
 ORDER BY xid, seq LIMIT 1
 """
-
 _LAST_STEPS = """
 SELECT duration_ms / 1000 FROM recommender_step WHERE shard = %s ORDER BY number DESC LIMIT 1
 """
-
-
 VERDICTS = ("held", "quarantined", "released", "retracted", "unjudged")
 
 
@@ -93,17 +89,3 @@ def _one(query: str, parameters: object) -> float | None:
         cursor.execute(query, parameters)
         row = cursor.fetchone()
     return row and row[0]
-
-
-def get_item(*, item_id: str) -> Item:
-    """Raises NotFound where the site never described the item, listed or not."""
-    # an id nobody could have sent may hold a NUL, which PostgreSQL refuses to look for
-    item = Item.objects.filter(id=item_id).first() if item_id.isprintable() else None
-    if item is None:
-        raise NotFound("No item of this id was described; PUT /api/v1/items describes one.")
-    return item
-
-
-def list_keys() -> list[ApiKey]:
-    """All keys, newest first."""
-    return list(ApiKey.objects.all()[:1000])
