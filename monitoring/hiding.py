@@ -5,7 +5,7 @@ from django.db import transaction
 from monitoring import reviews
 from monitoring.models import Review
 from monitoring.reviews import By
-from recommender import services
+from recommender import items
 from recommender.models import Item
 
 
@@ -13,7 +13,7 @@ from recommender.models import Item
 def set_hidden(*, by: By, note: str, item_id: str, is_hidden: bool) -> Item:
     """Within a wake of the learners it leaves the lists, or is on them again with what it counted meanwhile. Raises
     Invalid, Conflict."""
-    item = services.set_hidden(item_id=item_id, is_hidden=is_hidden)
+    item = items.set_hidden(item_id=item_id, is_hidden=is_hidden)
     subject = {"item": item_id, "is_hidden": is_hidden}
     reviews.record(by=by, action=Review.Action.HIDE, note=note, subject=subject)
     return item

@@ -9,15 +9,28 @@ at most those 10 s more.
 """
 
 import hashlib
+import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from recommender.errors import CHALLENGE, Forbidden, NotAuthenticated, Unavailable
+from recommender import keys
+from recommender.errors import (
+    CHALLENGE,
+    Forbidden,
+    Invalid,
+    NotAuthenticated,
+    NotFound,
+    Unavailable,
+)
 from recommender.models import ApiKey
 from recommender.outage import database
 
@@ -129,3 +142,60 @@ class HasScope(BasePermission):
 def list_keys() -> list[ApiKey]:
     """All keys, newest first."""
     return list(ApiKey.objects.all()[:1000])
+
+
+KEY_PREFIX = "gsw_"
+SCOPES = frozenset(ApiKey.Scope.values)
+
+
+def make_key(
+    *, name: str, scopes: Collection[str], rate_per_s: int | None = None, secret: str | None = None
+) -> tuple[ApiKey, str]:
+    """Make a key; the secret is in the answer and nowhere else. Raises Invalid."""
+    secret = secret or KEY_PREFIX + secrets.token_urlsafe(32)
+    wrong = {}
+    if not 1 <= len(name) <= 100 or not name.isprintable():
+        wrong["name"] = "A name has 1 to 100 printable characters."
+    if not scopes or not SCOPES.issuperset(scopes):
+        wrong["scopes"] = f"Scopes are {', '.join(sorted(SCOPES))}; a key needs at least one."
+    if rate_per_s is not None and not 1 <= rate_per_s < 2**31:
+        wrong["rate_per_s"] = "A rate is at least 1 a second; leave it out for no limit."
+    is_plain = secret.isascii() and secret.isprintable() and " " not in secret
+    if not is_plain or not keys.MIN_LENGTH <= len(secret) <= keys.MAX_LENGTH:
+        wrong["key"] = f"A key has {keys.MIN_LENGTH} to {keys.MAX_LENGTH} ASCII characters, no spaces."
+    elif ApiKey.objects.filter(sha256=keys.digest_of(secret).hex()).exists():
+        wrong["key"] = "This key is in use, or was and is revoked; make another."
+    if wrong:
+        raise Invalid(fields=wrong)
+    key = ApiKey.objects.create(
+        name=name,
+        start=secret[: min(12, len(secret) // 3)],
+        sha256=keys.digest_of(secret).hex(),
+        scopes=sorted(set(scopes)),
+        rate_per_s=rate_per_s,
+    )
+    return key, secret
+
+
+def ensure_key(*, name: str, scope: str, secret: str) -> ApiKey:
+    """The key with this secret, made if there is none. One that was revoked stays revoked."""
+    with transaction.atomic():
+        known = ApiKey.objects.filter(sha256=keys.digest_of(secret).hex()).first()
+        return known or make_key(name=name, scopes=[scope], secret=secret)[0]
+
+
+def revoke_key(*, key: str) -> list[ApiKey]:
+    """Revoke the keys in use that have this name, or this start. Raises NotFound."""
+    with transaction.atomic():
+        found = list(ApiKey.objects.select_for_update().filter(Q(name=key) | Q(start=key), revoked_at=None))
+        if not found:
+            raise NotFound(f"No key in use is called or starts with {key!r}; `manage.py keys list` lists them.")
+        revoke_keys(chosen=ApiKey.objects.filter(pk__in=[row.pk for row in found]))
+    return found
+
+
+def revoke_keys(*, chosen: QuerySet[ApiKey]) -> int:
+    """Revoke those of a set that are in use; other processes remember a key for up to keys.CACHE_S more."""
+    n_revoked = chosen.filter(revoked_at=None).update(revoked_at=timezone.now())
+    keys.forget()
+    return n_revoked

@@ -21,12 +21,12 @@ from recommender import (
     errors,
     excerpt,
     health,
+    ingest,
     items,
     metrics,
     published,
     rates,
     recommending,
-    services,
     trending,
 )
 from recommender.bodies import read_body
@@ -63,7 +63,7 @@ class EventsView(LeanView):
         now_s = time.time()
         parsed = parse_events(body, now_s=now_s, oldest_s=now_s - settings.RETENTION_DAYS * DAY_S)
         rates.charge(key, cost=parsed.n_received)
-        done = services.ingest(parsed=parsed)
+        done = ingest.ingest(parsed=parsed)
         return json_response(
             {"accepted": done.n_accepted, "duplicates": done.n_duplicates, "rejected": parsed.rejected}, status=202
         )
@@ -176,7 +176,7 @@ class ItemsView(LeanView):
         """
         rows, rejected = parse_items(read_body(request))
         rates.charge(key)
-        done = services.put_items(rows=rows)
+        done = items.put_items(rows=rows)
         return json_response(
             {
                 "created": done.n_created,
@@ -214,7 +214,7 @@ class ItemView(ApiView):
     def patch(self, request: Request, id: str) -> Response:
         """Change some of what is known of an item. Scope `ingest`."""
         row = parse_changes(items.get_item(item_id=id), request.data)
-        return Response(ItemSerializer(services.update_item(row=row)).data)
+        return Response(ItemSerializer(items.update_item(row=row)).data)
 
     @extend_schema(
         operation_id="delete_item",
@@ -222,7 +222,7 @@ class ItemView(ApiView):
     )
     def delete(self, request: Request, id: str) -> Response:
         """Forget what is known of an item; to keep it off the lists, hide it instead. Scope `ingest`."""
-        services.delete_item(item_id=id)
+        items.delete_item(item_id=id)
         return Response(status=204)
 
 

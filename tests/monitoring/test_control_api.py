@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from monitoring import findings, operations, selectors
 from monitoring.models import Finding, Review
 from monitoring.wording import FEATURES, UNKNOWN
-from recommender import keys, learner, log, reverts, services
+from recommender import keys, learner, log, reverts
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.recommender.learning import warm
@@ -260,7 +260,7 @@ def test_a_revert_to_nowhere_or_without_an_unknown_finding_is_not_found(api, lea
 
 
 def test_a_key_with_a_strange_name_can_still_decide(api, learned):
-    _, secret = services.make_key(name="ops 'x' -- <b>", scopes=["admin"])
+    _, secret = keys.make_key(name="ops 'x' -- <b>", scopes=["admin"])
     keys.forget()
     assert api.post("/api/v1/model/freeze", WHY, secret=secret).status == 200
     assert Review.objects.get().by == "api:ops 'x' -- <b>"

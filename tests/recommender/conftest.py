@@ -15,7 +15,7 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
-from recommender import health, keys, learner, outage, published, services, views
+from recommender import health, ingest, keys, learner, outage, published, views
 from recommender.published import BOARDS, HEAD, Board, Head
 from recommender.thinning import Tier
 
@@ -104,7 +104,7 @@ class Api:
 def forget_everything():
     keys.forget()
     health.forget()
-    services.backlog.forget()
+    ingest.backlog.forget()
     outage.database_pause.end()
     published.reader.cache_clear()
     views._lists.cache_clear()
@@ -122,7 +122,7 @@ def anonymous(db):
 def api(anonymous):
     """The API with one key a scope."""
     for scope, secret in SECRETS.items():
-        services.make_key(name=f"the {scope} client", scopes=[scope], secret=secret)
+        keys.make_key(name=f"the {scope} client", scopes=[scope], secret=secret)
     return anonymous
 
 

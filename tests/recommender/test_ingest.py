@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from recommender import outage, services
+from recommender import ingest, outage
 from recommender.models import Event, Learner
 
 
@@ -179,15 +179,15 @@ def test_other_methods_are_refused(api, method):
 
 def test_past_the_backlog_limit_clients_are_told_to_wait(live_api, settings):
     settings.BACKLOG_LIMIT = 100
-    Learner.objects.create(shard=0, seq=services.log.last_seq())
-    services.backlog.forget()
+    Learner.objects.create(shard=0, seq=ingest.log.last_seq())
+    ingest.backlog.forget()
     assert post(live_api, events(100)).status == 202
-    services.backlog.forget()
+    ingest.backlog.forget()
     answer = post(live_api, events(1))
     assert (answer.status, answer.code) == (429, "backlog_full")
     assert int(answer.headers["retry-after"]) >= 1
-    Learner.objects.update(seq=services.log.last_seq())
-    services.backlog.forget()
+    Learner.objects.update(seq=ingest.log.last_seq())
+    ingest.backlog.forget()
     assert post(live_api, events(1)).status == 202
 
 

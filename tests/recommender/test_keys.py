@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from recommender import keys, outage, services
+from recommender import keys, outage
 from recommender.errors import Invalid, NotFound
 from recommender.models import ApiKey
 
@@ -66,12 +66,12 @@ def test_a_key_opens_what_its_scope_says_and_admin_opens_all(api, method, path, 
 
 
 def test_the_word_bearer_has_no_case(api):
-    secret = services.make_key(name="a", scopes=["ingest"])[1]
+    secret = keys.make_key(name="a", scopes=["ingest"])[1]
     assert api.post("/api/v1/events", {}, HTTP_AUTHORIZATION=f"bearer  {secret}").status == 202
 
 
 def test_only_a_hash_of_a_key_is_kept(db):
-    key, secret = services.make_key(name="site", scopes=["ingest"])
+    key, secret = keys.make_key(name="site", scopes=["ingest"])
     assert re.fullmatch(r"gsw_[A-Za-z0-9_-]{43}", secret)
     row = ApiKey.objects.filter(pk=key.pk).values_list().get()
     assert secret not in str(row)
@@ -80,7 +80,7 @@ def test_only_a_hash_of_a_key_is_kept(db):
 
 
 def test_of_a_short_chosen_key_little_is_shown(db):
-    key, _ = services.make_key(name="site", scopes=["ingest"], secret="sixteen-letters!")
+    key, _ = keys.make_key(name="site", scopes=["ingest"], secret="sixteen-letters!")
     assert key.start == "sixte"
 
 
@@ -99,25 +99,25 @@ def test_of_a_short_chosen_key_little_is_shown(db):
 )
 def test_a_key_that_makes_no_sense_is_not_made(db, field, wrong):
     with pytest.raises(Invalid) as caught:
-        services.make_key(**{"name": "site", "scopes": ["read"], **wrong})
+        keys.make_key(**{"name": "site", "scopes": ["read"], **wrong})
     assert list(caught.value.fields) == [field]
     assert not ApiKey.objects.exists()
 
 
 def test_ensuring_a_key_twice_makes_one_and_never_revives(db):
     secret = "first-run-0123456789"
-    first = services.ensure_key(name="first", scope="read", secret=secret)
-    assert services.ensure_key(name="first", scope="read", secret=secret).pk == first.pk
-    services.revoke_key(key="first")
-    assert services.ensure_key(name="first", scope="read", secret=secret).revoked_at is not None
+    first = keys.ensure_key(name="first", scope="read", secret=secret)
+    assert keys.ensure_key(name="first", scope="read", secret=secret).pk == first.pk
+    keys.revoke_key(key="first")
+    assert keys.ensure_key(name="first", scope="read", secret=secret).revoked_at is not None
 
 
 def test_a_revoked_key_is_refused(api):
     assert api.post("/api/v1/events", {}, key="ingest").status == 202
-    services.revoke_key(key="the ingest client")
+    keys.revoke_key(key="the ingest client")
     assert api.post("/api/v1/events", {}, key="ingest").status == 401
     with pytest.raises(NotFound):
-        services.revoke_key(key="the ingest client")
+        keys.revoke_key(key="the ingest client")
 
 
 def test_another_process_forgets_a_revoked_key_within_ten_seconds(api, monkeypatch):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from recommender import counters, rates, services
+from recommender import counters, keys, rates
 from recommender.errors import RateLimited
 from recommender.keys import Key
 
@@ -16,7 +16,7 @@ def make_limited(anonymous):
     """Makes a key with a rate and gives its secret."""
 
     def make(scope, rate):
-        return services.make_key(name=f"{rate}/s", scopes=[scope], rate_per_s=rate)[1]
+        return keys.make_key(name=f"{rate}/s", scopes=[scope], rate_per_s=rate)[1]
 
     return make
 

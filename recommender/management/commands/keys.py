@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import keys, services
+from recommender import keys
 from recommender.errors import ApiError
 from recommender.models import ApiKey
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
 
     def _make(self, *, name: str, scope: list[str], rate: int | None, key: str | None, **_: Any) -> None:
-        _, secret = services.make_key(name=name, scopes=scope, rate_per_s=rate, secret=key)
+        _, secret = keys.make_key(name=name, scopes=scope, rate_per_s=rate, secret=key)
         self.stdout.write(secret)
 
     def _list(self, **_: Any) -> None:
@@ -44,5 +44,5 @@ class Command(BaseCommand):
             )
 
     def _revoke(self, *, key: str, **_: Any) -> None:
-        for row in services.revoke_key(key=key):
+        for row in keys.revoke_key(key=key):
             self.stdout.write(f"revoked {row}")
