@@ -23,7 +23,7 @@ from django.db import IntegrityError, connection, transaction
 from recommender import jobs, keyed, learner, locks, log, waking
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.errors import Invalid, NotFound
-from recommender.models import ErasedState, Erasure, Learner
+from recommender.models import UNFINISHED, ErasedState, Erasure, Learner
 from recommender.refold import LogIncomplete
 from recommender.unlearning import Unlearning, bases, traces_of
 
@@ -44,7 +44,7 @@ def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
         with transaction.atomic():
             erasure, is_new = Erasure.objects.create(actor=actor_id, actor_hash=name_hash), True
     except IntegrityError:
-        erasure, is_new = Erasure.objects.get(actor_hash=name_hash, state__in=jobs.UNFINISHED), False
+        erasure, is_new = Erasure.objects.get(actor_hash=name_hash, state__in=UNFINISHED), False
     transaction.on_commit(waking.wake_erasures)
     return erasure, is_new
 
@@ -60,7 +60,7 @@ def get(*, erasure_id: int) -> Erasure:
 def run_next() -> bool:
     """Carry out the oldest erasure there is; False where there is none, or others are folding the log."""
     with locks.hold(locks.HISTORY) as is_alone:
-        erasure = Erasure.objects.filter(state__in=jobs.UNFINISHED).order_by("id").first() if is_alone else None
+        erasure = Erasure.objects.filter(state__in=UNFINISHED).order_by("id").first() if is_alone else None
         if erasure is None:
             return False
         _run(erasure)

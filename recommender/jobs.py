@@ -12,7 +12,6 @@ from django.db.models.functions import Now
 
 from recommender.models import Job
 
-UNFINISHED = [Job.State.QUEUED, Job.State.RUNNING]
 FEW_EVENTS = 5000  # left to fold while the learner waits
 PROGRESS_EVERY_S = 1.0
 

@@ -23,7 +23,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import history, housekeeping, keyed, locks, log, shadowing, verdicts, watching
+from recommender import checkpoint_thinning, history, keyed, locks, log, shadowing, verdicts, watching
 from recommender.core.affinity import AffinityConfig
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
@@ -214,7 +214,7 @@ def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:
         )
         if not unmoved.update(checkpoint=checkpoint):
             raise LearnerMoved(f"shard {learner.shard} was given another state by somebody else")
-    housekeeping.thin_checkpoints(learner.shard)
+    checkpoint_thinning.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint
     warm.checkpoint_id, warm.checkpoint_step = checkpoint.pk, warm.step
     now = time.monotonic()

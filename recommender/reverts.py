@@ -20,7 +20,7 @@ from django.db.models import Sum
 from recommender import jobs, learner, locks, published, waking
 from recommender.catalogue import Catalogue
 from recommender.core.checkpoint import CheckpointCorrupt
-from recommender.models import Checkpoint, Learner, Revert, Step
+from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
 from recommender.publisher import add_tallies, build_boards, tally
 from recommender.refold import LogIncomplete
 from recommender.ways import Way
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def run_next() -> bool:
     """Carry out the oldest revert that nobody is at work on; False where there is none."""
-    for revert in Revert.objects.filter(state__in=jobs.UNFINISHED).order_by("id"):
+    for revert in Revert.objects.filter(state__in=UNFINISHED).order_by("id"):
         with locks.hold(revert.pk) as is_alone, locks.hold(locks.HISTORY, is_shared=True) as is_free:
             if is_alone and is_free:
                 _run(revert)
@@ -42,7 +42,7 @@ def run_next() -> bool:
 
 def _run(revert: Revert) -> None:
     revert.refresh_from_db()
-    if revert.state not in jobs.UNFINISHED:
+    if revert.state not in UNFINISHED:
         return
     began_at = time.monotonic()
     try:

@@ -24,7 +24,7 @@ import numpy as np
 from django.db import connection
 from django.db.models import F, Q
 
-from recommender import history, housekeeping, log, ways
+from recommender import checkpoint_thinning, history, log, ways
 from recommender.core import traces
 from recommender.core.pipeline import Config, Pipeline
 from recommender.learner import bytes_and_figures
@@ -172,7 +172,7 @@ class Unlearning(Way):
         of_shard = Checkpoint.objects.filter(shard=self.shard)
         before = of_shard if since is None else of_shard.filter(step__lt=since)
         kept = {*self.staged, *before.values_list("pk", flat=True)}
-        return housekeeping.drop_checkpoints(parents, kept)
+        return checkpoint_thinning.drop_checkpoints(parents, kept)
 
 
 def bases(row: Learner, actor: str) -> Iterator[Base]:

@@ -10,12 +10,13 @@ The log is partitioned and has SQL of its own (`recommender.log`); the other tab
 """
 
 from recommender.models.access import ApiKey
-from recommender.models.jobs import ErasedState, Erasure, Job, Revert, Trial
+from recommender.models.jobs import UNFINISHED, ErasedState, Erasure, Job, Revert, Trial
 from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Watched
 from recommender.models.log import Event, Item, Kind
 from recommender.models.verdicts import Decision, EventVerdict, Exclusion
 
 __all__ = [
+    "UNFINISHED",
     "ApiKey",
     "Checkpoint",
     "Decision",

@@ -28,6 +28,9 @@ class Job(models.Model):
         abstract = True
 
 
+UNFINISHED = [Job.State.QUEUED, Job.State.RUNNING]
+
+
 class Revert(Job):
     """One way back, asked for, under way or done; or its preview, which changes nothing."""
 

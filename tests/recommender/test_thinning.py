@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import control, housekeeping, learner
+from recommender import checkpoint_thinning, control, learner
 from recommender.models import Checkpoint, Learner, Revert
 from recommender.thinning import Kept, Tier, choose, parse
 
@@ -116,7 +116,7 @@ def written(n, *, every_s=1.0, parent=None, n_bytes=4):
 
 
 def thin():
-    return housekeeping.thin_checkpoints(0, now_s=NOW.timestamp())
+    return checkpoint_thinning.thin_checkpoints(0, now_s=NOW.timestamp())
 
 
 def test_children_of_what_is_dropped_get_the_next_one_kept(row):

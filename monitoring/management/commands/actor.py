@@ -6,9 +6,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring import erasing
 from monitoring.management.shell import shell_account
-from recommender import erasure, jobs
+from recommender import erasure
 from recommender.errors import ApiError
-from recommender.models import Erasure
+from recommender.models import UNFINISHED, Erasure
 
 
 class Command(BaseCommand):
@@ -31,10 +31,10 @@ class Command(BaseCommand):
             asked = erasing.erase(actor_id=id, by=shell_account(), note=note)
         except ApiError as error:
             raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
-        while now and asked.state in jobs.UNFINISHED and erasure.run_next():
+        while now and asked.state in UNFINISHED and erasure.run_next():
             asked.refresh_from_db()
         told = f": {asked.error}" if asked.error else "".join(f"  {key} {n}" for key, n in asked.outcome.items())
-        if asked.state == Erasure.State.FAILED or (now and asked.state in jobs.UNFINISHED):
+        if asked.state == Erasure.State.FAILED or (now and asked.state in UNFINISHED):
             raise CommandError(f"{asked}{told or ': a revert is under way, or a worker is at it'}")
         self.stdout.write(f"{asked}{told}")
 
