@@ -25,7 +25,7 @@ from monitoring.models import Finding, FindingItem, Review
 from monitoring.operations import get_finding
 from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
 from recommender import inquiry, keyed, log, published
-from recommender.core import kernels
+from recommender.core import hashing, trend_kernels
 from recommender.core.config import KIND_WEIGHTS
 from recommender.inquiry import Act
 from recommender.log import Position
@@ -283,7 +283,7 @@ def weighing_rules() -> weighing.Rules:
     encoder, panel = keyed.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
 
     def is_canary(actor: str) -> bool:
-        return bool(kernels.mix(np.uint64(encoder.key(actor)), kernels.PANEL) < panel)
+        return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_kernels.PANEL) < panel)
 
     return weighing.Rules(
         weights={number: KIND_WEIGHTS[Kind(number).name.lower()] for number in Kind.values},

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from recommender import learner, log
 from recommender.core import decisions
-from recommender.core.kernels import PLACES
 from recommender.core.pipeline import Pipeline
+from recommender.core.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.watch import LOW_WEIGHT
 from recommender.log import Position

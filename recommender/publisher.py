@@ -26,7 +26,7 @@ from django.conf import settings
 
 from recommender.catalogue import Catalogue, Listing
 from recommender.core.clickers import Clickers
-from recommender.core.kernels import EPOCH_OCTAVES
+from recommender.core.decay import EPOCH_OCTAVES
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow import Shadow
 from recommender.core.table import strongest

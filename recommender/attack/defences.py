@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import kernels
+from recommender.core import hashing
 from recommender.core.certificate import link_margins
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config, Pipeline
@@ -96,7 +96,7 @@ class Product:
     def score(self, item: str) -> float:
         trend = self.pipeline.trend
         key = np.array([self.pipeline.encoder.key(item)], np.uint64)
-        row = int(kernels.find_all(trend.items.slots, trend.items.keys, key)[0])
+        row = int(hashing.find_all(trend.items.slots, trend.items.keys, key)[0])
         if row < 0:
             return 0.0
         return max(0.0, float(trend.items["score"][row]) / trend.unit(self.pipeline.stream_ms))
@@ -109,7 +109,7 @@ class Product:
         pipeline = self.pipeline
         keys = pipeline.affinity.neighbours(pipeline.encoder.key(item), pipeline.stream_ms, depth).keys
         items = pipeline.trend.items
-        rows = kernels.find_all(items.slots, items.keys, keys).tolist()
+        rows = hashing.find_all(items.slots, items.keys, keys).tolist()
         return [pipeline.trend.names[row] if row >= 0 else "" for row in rows]
 
     def price_beside(self, item: str, place: int, target: str) -> int:

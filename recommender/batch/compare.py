@@ -26,9 +26,9 @@ from recommender.batch.merge import Journal
 from recommender.batch.spikes import Spike
 from recommender.core.evaluation import DAY_MS, HOUR_MS, LISTS, Evaluation, Quality
 from recommender.core.events import Encoder, EventBatch
-from recommender.core.kernels import DEPTH as LIST_DEPTH
-from recommender.core.kernels import Shown
 from recommender.core.pipeline import Config
+from recommender.core.trend_kernels import DEPTH as LIST_DEPTH
+from recommender.core.trend_kernels import Shown
 
 DAILY, HOURLY, ONLINE, PERSONAL = "daily batch", "hourly batch", "online", "online, personalised"
 _IN_EVALUATION = {DAILY: "daily", HOURLY: "steady", ONLINE: "trending", PERSONAL: "personalised"}

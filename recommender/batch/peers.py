@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from recommender.batch import yardstick
-from recommender.core.kernels import DEPTH
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.trend_kernels import DEPTH
 
 PLACES = 20
 DAY_S = 86_400

@@ -43,20 +43,10 @@ from numpy.typing import NDArray
 from recommender.core import affinity_kernels as compiled
 from recommender.core.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.certificate import entry_margin, link_margins
-from recommender.core.kernels import (
-    CHANGED,
-    EPOCH_OCTAVES,
-    N_EPOCHS,
-    POW,
-    TICK_BITS,
-    TICKS,
-    Units,
-    combine_all,
-    combined,
-    find,
-    mix,
-)
+from recommender.core.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combine_all, combined
+from recommender.core.hashing import find, mix
 from recommender.core.table import Table, strongest
+from recommender.core.trend_kernels import CHANGED, Units
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE
 
 KEPT_AT_EVICTION = 7 / 8

@@ -12,25 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from recommender.core.kernels import (
-    EPOCH_OCTAVES,
-    GAINED,
-    N_EPOCHS,
-    POW,
-    TICK_BITS,
-    TICKS,
-    UNCHANGED,
-    Int8s,
-    Int16s,
-    Int32s,
-    Int64s,
-    Key,
-    UInt64s,
-    add,
-    combined,
-    find,
-    mix,
-)
+from recommender.core.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combined
+from recommender.core.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
+from recommender.core.trend_kernels import GAINED, UNCHANGED
 from recommender.core.trust import WEIGHT_BITS
 
 HISTORY = 8  # units an actor is known by

@@ -13,9 +13,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.affinity_kernels import Histories, Sources
-from recommender.core.kernels import (
-    PLACES, UNDO, Events, Int8s, Int32s, Int64s, Items, Key, Leaders, Pairs, UInt64s, combined, find, log2, mix,
-)  # fmt: skip
+from recommender.core.trend_kernels import PLACES, UNDO, Events, Items, Leaders, Pairs
+from recommender.core.hashing import Int8s, Int32s, Int64s, Key, UInt64s, find, mix
+from recommender.core.decay import combined, log2  # fmt: skip
 
 Float64s = NDArray[np.float64]
 FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS = 1, 2, 4  # bits of a candidate's origins

@@ -32,10 +32,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import kernels
-from recommender.core.kernels import DEPTH, PLACES
-from recommender.core.step_kernels import tally
+from recommender.core import hashing, trend_kernels
+from recommender.core.place_counts import tally
 from recommender.core.table import Table, strongest
+from recommender.core.trend_kernels import DEPTH, PLACES
 
 LISTS = ("trending", "daily", "steady", "personalised", "ranked")
 POPULATIONS = ("all", "trusted", "canary")
@@ -128,7 +128,7 @@ class Evaluation:
 
     def is_canary(self, actor: int) -> bool:
         """Is the actor of that key on the panel?"""
-        return bool(kernels.mix(np.uint64(actor), kernels.PANEL) < self._panel[0])
+        return bool(hashing.mix(np.uint64(actor), trend_kernels.PANEL) < self._panel[0])
 
     @property
     def panel(self) -> NDArray[np.uint64]:
@@ -147,14 +147,14 @@ class Evaluation:
         """Keys of the steady list, best first."""
         return self._steady
 
-    def shown(self, trending: NDArray[np.uint64], n_events: int) -> kernels.Shown:
+    def shown(self, trending: NDArray[np.uint64], n_events: int) -> trend_kernels.Shown:
         """The lists to put to the next batch of n events."""
         if len(self._reads) > self._max_items:
             worth, keys = self._reads["reads"], self._reads.keys[: len(self._reads)]
             self._reads.keep(strongest(worth, keys, self._max_items * 7 // 8))
         self._reads.reserve(n_events)
         reads = self._reads
-        return kernels.Shown(
+        return trend_kernels.Shown(
             trending, self._daily, self._steady, reads.slots, reads.keys, reads.size, reads.data["reads"], self._panel
         )
 

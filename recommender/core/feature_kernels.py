@@ -31,7 +31,8 @@ from recommender.core.feature_windows import (
     count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd, newness_of, regularity, row_of,
     surprise,
 )  # fmt: skip
-from recommender.core.kernels import Actors, find, mix
+from recommender.core.trend_kernels import Actors
+from recommender.core.hashing import find, mix
 from recommender.core.trust import TrustRules
 from recommender.core.lockstep import meet
 from recommender.core.near_duplicates import duplicate, enter_band, sketch

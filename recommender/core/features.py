@@ -30,9 +30,8 @@ from recommender.core import feature_queries as queries
 from recommender.core import feature_tables as fk
 from recommender.core.events import EventBatch
 from recommender.core.feature_windows import evidence_of
-from recommender.core.kernels import find_all
+from recommender.core.hashing import find_all, pair_keys
 from recommender.core.table import Table, strongest
-from recommender.core.traces import pair_keys
 
 Plain = tuple[Any, ...]
 MAX_LIVE = 4096

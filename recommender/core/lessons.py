@@ -24,9 +24,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.candidates import FEATURES, Candidates, Ranking
-from recommender.core.kernels import PANEL, UNDO, Events, UInt64s, find, log2, mix
+from recommender.core.decay import log2
+from recommender.core.hashing import UInt64s, find, mix
 from recommender.core.ranking import Float64s, Int64s, Lists
 from recommender.core.trend import Trend
+from recommender.core.trend_kernels import PANEL, UNDO, Events
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
 
 # The columns of `learned`, float64; logarithms to the base 2:

@@ -45,7 +45,6 @@ from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.feature_tables import R_ORDINAL
 from recommender.core.features import Features
 from recommender.core.holding import Holding, as_events
-from recommender.core.kernels import PLACES, Events
 from recommender.core.lessons import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
 from recommender.core.pressure import Pressure
 from recommender.core.ranker import Ranker
@@ -62,6 +61,7 @@ from recommender.core.screen import (
 )
 from recommender.core.step_kernels import survey, weigh
 from recommender.core.trend import Board, Trend
+from recommender.core.trend_kernels import PLACES, Events
 from recommender.core.trust import WEIGHT_ONE
 
 __all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]

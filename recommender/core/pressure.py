@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recommender.core.kernels import TICKS, decayed
+from recommender.core.decay import TICKS, decayed
 from recommender.core.screen import HOLD, QUARANTINE, Verdicts
 
 STOPPED_FROM = 0.25  # the score adds a quarter for a hold: nothing that is stopped scores less

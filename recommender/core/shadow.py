@@ -16,11 +16,11 @@ import numpy as np
 
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import EventBatch, Kind
-from recommender.core.kernels import Events
 from recommender.core.pipeline import Config
 from recommender.core.screen import admitted
 from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend
+from recommender.core.trend_kernels import Events
 from recommender.core.trust import WEIGHT_ONE
 
 NO_KNEE = 1e6  # units: nothing is past it

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.kernels import UNDO
+from recommender.core.trend_kernels import UNDO
 from recommender.core.trust import WEIGHT_BITS
 
 Bools = NDArray[np.bool_]
@@ -58,22 +58,3 @@ def weigh(
         else:
             weight[i] = 0
     return n_admitted, n_held
-
-
-@njit(cache=True)
-def tally(ranks: Int8s, total: Int64s, window: Int64s, counts: Int64s) -> None:
-    """Count answers, int8 (n, lists + 1), by list and place into all three, int64 (populations, lists, places): for
-    all, and for the population the last column names, if any. 0 was no question."""
-    who = ranks.shape[1] - 1
-    for i in range(ranks.shape[0]):
-        population = ranks[i, who]
-        for at in range(who):
-            place = ranks[i, at]
-            if place:
-                total[0, at, place] += 1
-                window[0, at, place] += 1
-                counts[0, at, place] += 1
-                if population:
-                    total[population, at, place] += 1
-                    window[population, at, place] += 1
-                    counts[population, at, place] += 1

@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.kernels import Key, mix
-
-UInt64s = NDArray[np.uint64]
+from recommender.core.hashing import pair_keys
 
 
 def count(state: dict[str, Any], actor: int) -> int:
@@ -30,15 +27,6 @@ def count(state: dict[str, Any], actor: int) -> int:
             places = np.minimum(np.searchsorted(wanted, values), len(wanted) - 1)
             found += int(np.count_nonzero(wanted[places] == values))
     return found
-
-
-@njit(cache=True)
-def pair_keys(actor: Key, items: UInt64s) -> UInt64s:
-    """The keys of the pairs of an actor with each of these items, (n,)."""
-    keys = np.empty(items.size, np.uint64)
-    for i in range(items.size):
-        keys[i] = mix(actor, items[i])
-    return keys
 
 
 def _arrays(state: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], NDArray[Any]]]:

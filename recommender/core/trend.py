@@ -58,11 +58,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import kernels
+from recommender.core import decay, hashing, trend_kernels
+from recommender.core.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS
 from recommender.core.events import country_name
-from recommender.core.kernels import DEPTH, EPOCH_OCTAVES, N_EPOCHS, POW, SPENT_BITS, TICK_BITS, TICKS
+from recommender.core.hashing import pair_keys
 from recommender.core.table import Table, strongest
-from recommender.core.traces import pair_keys
+from recommender.core.trend_kernels import DEPTH, SPENT_BITS
 from recommender.core.trend_tables import TrendTables
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig
 
@@ -119,7 +120,7 @@ class Trend:
         self._knees = [round(knee * WEIGHT_ONE) for knee in (network_knee, group_knee)]
         budget = actor_budget * (WEIGHT_ONE << SPENT_BITS)
         self._tables = TrendTables(
-            kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, 1000 * horizon_s, budget),
+            trend_kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, 1000 * horizon_s, budget),
             self._trust,
             {
                 "items": max_items,
@@ -147,7 +148,7 @@ class Trend:
             self._tables.weigh_all()
         elif has_moved and self._tables.n_over[0]:
             _, _, items, _, networks, clock, _, leaders = self._tables.views
-            kernels.weigh_over(networks, items, leaders, clock)
+            trend_kernels.weigh_over(networks, items, leaders, clock)
         if is_new_epoch or self._tables.is_dirty[0]:
             self._tables.sort_leaders()
 
@@ -178,8 +179,8 @@ class Trend:
         return True
 
     def learn(
-        self, events: kernels.Events, shown: kernels.Shown, item_names: Any
-    ) -> tuple[NDArray[np.int8], kernels.Units]:
+        self, events: trend_kernels.Events, shown: trend_kernels.Shown, item_names: Any
+    ) -> tuple[NDArray[np.int8], trend_kernels.Units]:
         """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
 
         Returns int8 (n, 4): the place of each event's item in the lists for its actor, `PLACES` + 1 where it is
@@ -191,8 +192,8 @@ class Trend:
         ranks = np.zeros((n, 4), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
-        units = kernels.Units(np.zeros(n, np.int8), np.empty(n, np.int32), np.empty(n, np.int64))
-        kernels.fold_packed(tuple(events), self._tables.packed, tuple(shown), ranks, first_events, tuple(units))
+        units = trend_kernels.Units(np.zeros(n, np.int8), np.empty(n, np.int32), np.empty(n, np.int64))
+        trend_kernels.fold_packed(tuple(events), self._tables.packed, tuple(shown), ranks, first_events, tuple(units))
         if len(self.items) > n_items:
             self._tables.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
         if self._tables.is_past_bounds:
@@ -209,7 +210,7 @@ class Trend:
         actors, items: keys, uint64 (n,). Returns how many units there were. 0.5 us a pair.
         """
         pairs, _, counts, regions, networks, clock, _, leaders = self._tables.views
-        n_retracted = kernels.retract(actors, items, pairs, counts, regions, networks, clock, leaders)
+        n_retracted = trend_kernels.retract(actors, items, pairs, counts, regions, networks, clock, leaders)
         if self._tables.is_dirty[0]:
             self._tables.sort_leaders()
         return int(n_retracted)
@@ -219,7 +220,7 @@ class Trend:
 
         actors, items: keys, uint64 (n,). Returns how many pairs were retracted.
         """
-        return int(kernels.reinstate(actors, items, self._tables.views[0]))
+        return int(trend_kernels.reinstate(actors, items, self._tables.views[0]))
 
     def forget(self, actor: np.uint64) -> NDArray[np.uint64]:
         """Take all units of an actor out, each at its own time, and everything kept of the actor with them. Returns
@@ -283,7 +284,7 @@ class Trend:
         """Counts of all items, by row (see `names`), for the half-life of that number; the scores for the served."""
         if half == 0:
             return self.items["score"].copy()
-        return kernels.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
+        return decay.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
 
     def contributions(self, item: str, half: int = 0) -> NDArray[np.int64]:
         """What each actor adds to an item's count now, before networks, largest first; empty for an item nobody acted
@@ -291,7 +292,7 @@ class Trend:
         if item not in self.names:
             return np.empty(0, np.int64)
         key = self.items.keys[self.names.index(item)]
-        return np.sort(kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
+        return np.sort(trend_kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
 
     def sizes(self, depth: int) -> dict[str, Sizes]:
         """What actors add to the counts of the best items, by size (see `certificate.fewest_clickers`).
@@ -302,8 +303,10 @@ class Trend:
         wanted = Table({})
         wanted.reserve(len(rows))
         wanted.keys[: len(rows)] = self.items.keys[rows]
-        kernels.fill_slots(wanted.slots, wanted.keys, len(rows))
-        found = kernels.sizes_of(self._tables.views[0], self._tables.views[5], wanted.slots, wanted.keys, len(rows))
+        hashing.fill_slots(wanted.slots, wanted.keys, len(rows))
+        found = trend_kernels.sizes_of(
+            self._tables.views[0], self._tables.views[5], wanted.slots, wanted.keys, len(rows)
+        )
         answer = {}
         for of_item, row in zip(found, rows, strict=True):
             classes = of_item[np.flatnonzero(of_item[:, 0])[::-1]].tolist()
@@ -316,8 +319,8 @@ class Trend:
     def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """By country: rows of items, and their counts there above zero, of the served half-life at most the item's
         score. Items evicted since are left out."""
-        counts = kernels.combine_all(self.regions.data["counts"], len(self.regions), half, self._epoch[half])
-        rows = kernels.find_all(self.items.slots, self.items.keys, self.regions["item"])
+        counts = decay.combine_all(self.regions.data["counts"], len(self.regions), half, self._epoch[half])
+        rows = hashing.find_all(self.items.slots, self.items.keys, self.regions["item"])
         if half == 0 and len(self.items):
             counts = np.minimum(counts, self.items["score"][rows])
         codes = self.regions["country"]
@@ -346,7 +349,7 @@ class Trend:
         """The most that one more prefix full of actors never seen before, one an address, can add to a score now;
         with several shards to the sum of their scores, its actors being spread over them."""
         crowd = PREFIX_ACTORS * self.fresh(now_ms) // n_shards + 1
-        capacity = crowd - kernels.excess_of(crowd, int(self._tables.knee[0]))
+        capacity = crowd - trend_kernels.excess_of(crowd, int(self._tables.knee[0]))
         return n_shards * (capacity + (capacity >> 20) + 2)  # more than roundings come to
 
     # -- state ---------------------------------------------------------------------------------------------------

@@ -17,21 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import kernels
-from recommender.core.kernels import DEPTH, N_EPOCHS
+from recommender.core import decay, hashing, trend_kernels
+from recommender.core.decay import N_EPOCHS
 from recommender.core.table import Table, strongest
+from recommender.core.trend_kernels import DEPTH
 from recommender.core.trust import TrustRules
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
 Views = tuple[
-    kernels.Pairs,
-    kernels.Actors,
-    kernels.Items,
-    kernels.Regions,
-    kernels.Networks,
-    kernels.Clock,
+    trend_kernels.Pairs,
+    trend_kernels.Actors,
+    trend_kernels.Items,
+    trend_kernels.Regions,
+    trend_kernels.Networks,
+    trend_kernels.Clock,
     TrustRules,
-    kernels.Leaders,
+    trend_kernels.Leaders,
 ]
 
 
@@ -39,7 +40,7 @@ class TrendTables:
     """clock: its epochs are moved by the trend. trust: of the actors. bounds: rows at most, by the table's name, of
     all five."""
 
-    def __init__(self, clock: kernels.Clock, trust: TrustRules, bounds: dict[str, int]) -> None:
+    def __init__(self, clock: trend_kernels.Clock, trust: TrustRules, bounds: dict[str, int]) -> None:
         self._clock, self._trust, self._max = clock, trust, bounds
         counts = (np.int64, (len(clock.half_ms), N_EPOCHS))
         self.items = Table(
@@ -115,7 +116,7 @@ class TrendTables:
             if len(table) <= self._max[name]:
                 continue
             if by == "counts":
-                worth = kernels.combine_all(table.data["counts"], len(table), longest, epoch[longest])
+                worth = decay.combine_all(table.data["counts"], len(table), longest, epoch[longest])
             else:
                 worth = table[by]
             rows = strongest(worth, table.keys[: len(table)], int(self._max[name] * KEPT_AT_EVICTION))
@@ -131,13 +132,13 @@ class TrendTables:
         without its group's, nor either without its item's."""
         networks, items = self.networks, self.items
         is_group = networks["group"] == 0
-        worth = 2 * kernels.combine_all(networks.data["counts"], len(networks), 0, self._clock.epoch[0]) + is_group
+        worth = 2 * decay.combine_all(networks.data["counts"], len(networks), 0, self._clock.epoch[0]) + is_group
         if len(networks) > self._max["networks"]:
             n_kept = int(self._max["networks"] * KEPT_AT_EVICTION)
             networks.keep(strongest(worth, networks.keys[: len(networks)], n_kept))
-        has_item = kernels.find_all(items.slots, items.keys, networks["item"]) >= 0
+        has_item = hashing.find_all(items.slots, items.keys, networks["item"]) >= 0
         group = networks["group"]
-        has_group = (group == 0) | (kernels.find_all(networks.slots, networks.keys, group) >= 0)
+        has_group = (group == 0) | (hashing.find_all(networks.slots, networks.keys, group) >= 0)
         networks.keep(np.flatnonzero(has_item & has_group))
         self.weigh_all()
         self.is_dirty[0] = 1
@@ -156,14 +157,14 @@ class TrendTables:
         items = _arrays(self.items)
         score, place = items.pop("score"), items.pop("place")
         self.views: Views = (
-            kernels.Pairs(**_arrays(self.pairs)),
-            kernels.Actors(**_arrays(self.actors)),
-            kernels.Items(**items),
-            kernels.Regions(**_arrays(self.regions)),
-            kernels.Networks(**_arrays(self.networks), n_over=self.n_over, knee=self.knee),
+            trend_kernels.Pairs(**_arrays(self.pairs)),
+            trend_kernels.Actors(**_arrays(self.actors)),
+            trend_kernels.Items(**items),
+            trend_kernels.Regions(**_arrays(self.regions)),
+            trend_kernels.Networks(**_arrays(self.networks), n_over=self.n_over, knee=self.knee),
             self._clock,
             self._trust,
-            kernels.Leaders(self.leaders, self.n_leaders, score, place, self.is_dirty),
+            trend_kernels.Leaders(self.leaders, self.n_leaders, score, place, self.is_dirty),
         )
         self.packed = tuple(tuple(view) for view in self.views)
 
@@ -172,12 +173,12 @@ class TrendTables:
     def weigh_all(self) -> None:
         """Make what networks have in excess anew: O(networks + items)."""
         _, _, items, _, networks, clock, _, _ = self.views
-        kernels.weigh_all(networks, items, clock)
+        trend_kernels.weigh_all(networks, items, clock)
 
     def sort_leaders(self) -> None:
         """Make the scores and the sorted list of leaders anew: O(items)."""
         n = len(self.items)
-        counts = kernels.combine_all(self.items.data["counts"], n, 0, self._clock.epoch[0])
+        counts = decay.combine_all(self.items.data["counts"], n, 0, self._clock.epoch[0])
         scores = counts - self.items["excess"]
         self.items["score"][:] = scores
         self.items["place"][:] = -1

@@ -10,10 +10,10 @@ from recommender.core.candidates import FEATURES, FROM_NEIGHBOURS, FROM_TREND, R
 from recommender.core.config import Config
 from recommender.core.contest import MODES, Contest
 from recommender.core.events import Kind
-from recommender.core.kernels import PLACES
 from recommender.core.lessons import learned
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import admitted
+from recommender.core.trend_kernels import PLACES
 from tests.core.test_affinity import journeys
 from tests.streams import HOUR, MINUTE, SMALL, T0, TRUSTING, Stream, fold, readers
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core import kernels
+from recommender.core import hashing
 from recommender.core.evaluation import LISTS, POPULATIONS, STEADY_MS, WINDOW_HOURS, Evaluation
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
@@ -130,7 +130,7 @@ def is_canary(pipeline, name):
 def test_that_canaries_move_no_count_by_one_bit(acts):
     whole, without = learned(acts, False), learned(acts, True)
     theirs = {
-        int(kernels.mix(np.uint64(whole.encoder.key(f"actor-{actor}")), np.uint64(whole.encoder.key(f"item-{item}"))))
+        int(hashing.mix(np.uint64(whole.encoder.key(f"actor-{actor}")), np.uint64(whole.encoder.key(f"item-{item}"))))
         for _, actor, item, _, _ in acts
         if is_canary(whole, f"actor-{actor}")
     }
@@ -170,7 +170,7 @@ def test_that_populations_are_counted_right_by_brute_force():
             stream = Stream().add(T0 + day * DAY + number * 60_000, actor, item)
             result = pipeline.step(stream.batch(pipeline))
             row = int(
-                kernels.find(
+                hashing.find(
                     pipeline.trend.actors.slots, pipeline.trend.actors.keys, np.uint64(pipeline.encoder.key(actor))
                 )
             )

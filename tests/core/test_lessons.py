@@ -7,9 +7,10 @@ import pytest
 
 from recommender.core.candidates import FEATURES
 from recommender.core.contest import MODES, ContestConfig
-from recommender.core.kernels import PLACES, log2
+from recommender.core.decay import log2
 from recommender.core.lessons import NAMES, columns, weigh_lessons
 from recommender.core.pipeline import Pipeline
+from recommender.core.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from tests.streams import SMALL, TRUSTING, fold, readers
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core import kernels
+from recommender.core import decay, trend_kernels
 from recommender.core.events import Kind, country_code, group_of, network_of
 from recommender.core.pipeline import KIND_WEIGHTS, Pipeline
 from tests.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, AddressedStream, fold, score
@@ -59,8 +59,8 @@ def reference(stream, now_ms, config, retracted=()):
         elif weight and unit["at"] - at < config.horizon_s * 1000:
             unit.update(at=min(at, unit["at"]), weight=max(weight, unit["weight"]), is_undone=False)
     half_ms = 1000 * config.half_lives_s[0]
-    tick = now_ms * kernels.TICKS // half_ms
-    fade = 2.0 ** (-(tick % 64) / kernels.TICKS)  # the knees stand where they stood at the last of 64 ticks
+    tick = now_ms * decay.TICKS // half_ms
+    fade = 2.0 ** (-(tick % 64) / decay.TICKS)  # the knees stand where they stood at the last of 64 ticks
     sums, without = defaultdict(float), defaultdict(float)
     for (actor, item), known in units.items():
         for unit in known:
@@ -239,7 +239,7 @@ def test_the_excess_never_falls_as_the_amount_grows_and_never_grows_faster():
     rng = np.random.default_rng(1)
     for knee in (1 << 30, 5 << 38, 40 << 37):
         amounts = np.sort(rng.integers(knee // 2, knee << 14, 2000))
-        excess = [kernels.excess_of(int(amount), knee) for amount in amounts]
+        excess = [trend_kernels.excess_of(int(amount), knee) for amount in amounts]
         assert (np.diff(excess) >= 0).all()
         assert (np.diff(excess) <= np.diff(amounts)).all()
 

@@ -11,9 +11,9 @@ import pytest
 from recommender.core import checkpoint
 from recommender.core.click_model import sigmoid
 from recommender.core.contest import MODES, ContestConfig
-from recommender.core.kernels import PLACES
 from recommender.core.ranker import HOUR_MS, Ranker, RankerConfig
 from recommender.core.ranking import CLIP, HUGE, Lists
+from recommender.core.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from tests.streams import MINUTE, T0
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.core.kernels import add, find, find_all
+from recommender.core.hashing import add, find, find_all
 from recommender.core.table import Table
 
 

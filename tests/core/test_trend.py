@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core import kernels
+from recommender.core import decay, trend_kernels
 from recommender.core.events import Kind, country_code
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
 from recommender.core.table import strongest
@@ -80,14 +80,14 @@ def test_the_sorted_leaders_are_what_a_full_sort_gives(rows):
     counts, keys = trend.counts(), trend.items.keys[: len(trend.items)]
     rows = np.flatnonzero(counts > 0)
     rows = rows[np.lexsort((keys[rows], -counts[rows]))]
-    np.testing.assert_array_equal(trend.leaders(), keys[rows][: kernels.DEPTH])
+    np.testing.assert_array_equal(trend.leaders(), keys[rows][: trend_kernels.DEPTH])
 
 
 def test_with_more_items_than_places_the_leaders_are_still_the_best():
     trend = fold(readers(n_events=4000, n_items=400, n_actors=900), every=64).trend
     counts, keys = trend.counts(), trend.items.keys[: len(trend.items)]
-    best = np.lexsort((keys, -counts))[: kernels.DEPTH]
-    assert len(trend.items) > kernels.DEPTH
+    best = np.lexsort((keys, -counts))[: trend_kernels.DEPTH]
+    assert len(trend.items) > trend_kernels.DEPTH
     np.testing.assert_array_equal(trend.leaders(), keys[best])
 
 
@@ -254,8 +254,8 @@ def test_strongest_breaks_ties_by_key():
 
 
 def test_powers_of_two_are_right():
-    expected = 2.0 ** (kernels.POW_BITS + np.arange(kernels.TICKS + 1) / kernels.TICKS)
-    np.testing.assert_allclose(kernels.POW, expected, atol=0.500001, rtol=0)
+    expected = 2.0 ** (decay.POW_BITS + np.arange(decay.TICKS + 1) / decay.TICKS)
+    np.testing.assert_allclose(decay.POW, expected, atol=0.500001, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,34 @@
-"""The compiled loops of the core. Everything Numba compiles stands in this one file, because its cache on disk
-notices a change of the file a function stands in, not of the files that function calls into.
+"""The compiled loops of the trend: one pass over a batch counts every act, and tells where the lists showed it.
 
     fold(batch, ...)  one pass over a batch in log order; for each event
         the pair (actor, item) ─ seen before? ─ no ──> at which place did the lists show it?   (evaluation)
                                             └───────> credit its unit, once a horizon          (trend)
         its network's sum ─ above the knee? ─ yes ──> how much less than linear the item's score is
 
-Integers only: a sum of integers does not depend on the order of its terms, can be subtracted again exactly, and is
-the same on every machine. Time is counted in ticks of 1/4096 of a half-life, where a unit's weight 2**(tick/4096)
-comes from a table made by integer arithmetic. Eight half-lives make an epoch; counts are kept for three epochs.
-
-Tables are open-addressed: `slots` maps a key to its dense row, or -1. Keys are keyed hashes, uniform already.
+Integers only, see `core.decay`. Numba's cache on disk notices a change of the file a loop stands in, not of the files
+whose loops it calls: `core.warmup` compiles all of the core anew when any file of it has changed.
 """
 
-from math import frexp, isqrt, sqrt
+from math import frexp, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from recommender.core.decay import (
+    EPOCH_OCTAVES,
+    MAX_DECAY_OCTAVES,
+    N_EPOCHS,
+    POW,
+    POW_BITS,
+    TICK_BITS,
+    TICKS,
+    combined,
+    decayed,
+)
+from recommender.core.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
 
-Int8s = NDArray[np.int8]
-Int16s = NDArray[np.int16]
-Int32s = NDArray[np.int32]
-Int64s = NDArray[np.int64]
-UInt64s = NDArray[np.uint64]
-Key = np.uint64
-
-TICKS = 4096  # per half-life
-TICK_BITS = 12
-POW_BITS = 16  # a unit's weight at the start of a half-life is 2**16 ...
-EPOCH_OCTAVES = 8  # ... and 2**24 at the end of an epoch
-N_EPOCHS = 3
 SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6
 DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
 PLACES = 20  # places that count as a hit
@@ -43,8 +38,6 @@ TRUSTED_WEIGHT = WEIGHT_ONE // 2
 PANEL = np.uint64(0x5EED0FCA4A127000)  # mixed with an actor's key; what comes out below `Shown.panel` is a canary
 UNDO = 9  # core.events.Kind.UNDO
 RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
-_ROOT_HALF, _TWO_OVER_LN2, _LOG_TERMS = 0.7071067811865476, 2.8853900817779268, 8
-MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
 GROUP_BITS = 32  # the upper half of a prefix's key is its group's (core.events.Encoder.network_key)
 SIZE_CLASSES = 128  # of contributions, two an octave
 
@@ -179,110 +172,6 @@ class Units(NamedTuple):
     change: Int8s
     weight: Int32s
     at_ms: Int64s
-
-
-def _powers_of_two() -> Int64s:
-    """round(2**(POW_BITS + i/TICKS)) for i in 0..TICKS, by integer arithmetic alone."""
-    bits = 200
-    step = 2 << bits
-    for _ in range(TICK_BITS):
-        step = isqrt(step << bits)
-    powers, value = [], 1 << bits
-    for _ in range(TICKS + 1):
-        powers.append(((value << POW_BITS + 1) >> bits) + 1 >> 1)
-        value = value * step >> bits
-    return np.array(powers, np.int64)
-
-
-POW = _powers_of_two()
-
-
-@njit(cache=True)
-def mix(a: Key, b: Key) -> Key:
-    """One key of two (splitmix64's finaliser)."""
-    x = np.uint64(a) + np.uint64(0x9E3779B97F4A7C15) * (np.uint64(b) | np.uint64(1))
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@njit(cache=True)
-def log2(x: float) -> float:
-    """The logarithm of a positive number to the base 2, to 1e-13: by sums, products and quotients alone, so that it
-    is the same on every machine, which the C library's is not."""
-    mantissa, exponent = frexp(x)
-    if mantissa < _ROOT_HALF:
-        mantissa, exponent = 2.0 * mantissa, exponent - 1
-    t = (mantissa - 1.0) / (mantissa + 1.0)
-    square, total = t * t, 0.0
-    for k in range(_LOG_TERMS, -1, -1):
-        total = total * square + 1.0 / (2 * k + 1)
-    return exponent + _TWO_OVER_LN2 * t * total
-
-
-@njit(cache=True)
-def find(slots: Int32s, keys: UInt64s, key: Key) -> int:
-    """The row of a key, or -1."""
-    mask = np.uint64(slots.size - 1)
-    slot = key & mask
-    while True:
-        row = slots[slot]
-        if row < 0 or keys[row] == key:
-            return row
-        slot = (slot + np.uint64(1)) & mask
-
-
-@njit(cache=True)
-def find_all(slots: Int32s, keys: UInt64s, wanted: UInt64s) -> Int64s:
-    """The rows of many keys, int64 (n,), -1 where there is none."""
-    rows = np.empty(wanted.size, np.int64)
-    for i in range(wanted.size):
-        rows[i] = find(slots, keys, wanted[i])
-    return rows
-
-
-@njit(cache=True)
-def add(slots: Int32s, keys: UInt64s, size: Int64s, key: Key) -> int:
-    """A new row for a key that has none; the caller has made room."""
-    mask = np.uint64(slots.size - 1)
-    slot = key & mask
-    while slots[slot] >= 0:
-        slot = (slot + np.uint64(1)) & mask
-    row = size[0]
-    slots[slot] = row
-    keys[row] = key
-    size[0] = row + 1
-    return row
-
-
-@njit(cache=True)
-def fill_slots(slots: Int32s, keys: UInt64s, n: int) -> None:
-    """Enter the first n keys, all different, into an emptied index."""
-    mask = np.uint64(slots.size - 1)
-    for row in range(n):
-        slot = keys[row] & mask
-        while slots[slot] >= 0:
-            slot = (slot + np.uint64(1)) & mask
-        slots[slot] = row
-
-
-@njit(cache=True)
-def combined(counts: Int64s, row: int, half: int, epoch: int) -> int:
-    """A row's count on the scale of the current epoch; older epochs shifted down."""
-    return (
-        counts[row, half, epoch % N_EPOCHS]
-        + (counts[row, half, (epoch - 1) % N_EPOCHS] >> EPOCH_OCTAVES)
-        + (counts[row, half, (epoch - 2) % N_EPOCHS] >> (2 * EPOCH_OCTAVES))
-    )
-
-
-@njit(cache=True)
-def combine_all(counts: Int64s, n: int, half: int, epoch: int) -> Int64s:
-    """`combined` of the first n rows, int64 (n,)."""
-    scores = np.empty(n, np.int64)
-    for row in range(n):
-        scores[row] = combined(counts, row, half, epoch)
-    return scores
 
 
 @njit(cache=True)
@@ -499,15 +388,6 @@ def _place(leaders: Leaders, keys: UInt64s, row: int, score: int) -> None:
         place -= 1
     leaders.rows[place] = row
     leaders.place[row] = place
-
-
-@njit(cache=True)
-def decayed(amount: int, ticks: int) -> int:
-    """An amount after so many ticks of its half-life, rounded down."""
-    octaves = ticks >> TICK_BITS
-    if octaves > MAX_DECAY_OCTAVES:
-        return 0
-    return (amount * POW[TICKS - (ticks & (TICKS - 1))] >> (POW_BITS + 1)) >> octaves
 
 
 @njit(cache=True)
