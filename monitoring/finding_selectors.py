@@ -19,7 +19,7 @@ import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from monitoring import actor_selectors, company, previews, selectors, thresholds, weighing
+from monitoring import actor_selectors, company, finding_descriptions, previews, thresholds, weighing
 from monitoring.actor_selectors import Seen
 from monitoring.models import Finding, FindingItem, Review
 from monitoring.operations import get_finding
@@ -104,11 +104,11 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
     known = [verdicts[act.seq] for act in looked if act.seq in verdicts]
     features = [
         row | {"says": FEATURE_WORDS[row["feature"]], "stands": _stands(row["median"])}
-        for row in selectors.summarise(known)
+        for row in finding_descriptions.summarise(known)
     ]
     return {
         "finding": finding,
-        "told": selectors.describe_finding(finding),
+        "told": finding_descriptions.describe_finding(finding),
         "items": [(each, titles.get(each.item, each.item)) for each in items],
         "n_items": len(items),
         "n_places": len(places),

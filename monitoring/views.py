@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import operations, reverting, selectors
+from monitoring import finding_descriptions, model_state, operations, reverting
 from monitoring import serializers as shapes
 from monitoring.serializers import parse
 from recommender import apidocs as docs
@@ -38,7 +38,7 @@ class ModelView(AdminView):
     )
     def get(self, request: Request) -> Response:
         """How learning stands. Scope `admin`."""
-        return Response(selectors.get_model())
+        return Response(model_state.get_model())
 
 
 class CheckpointsView(AdminView):
@@ -50,7 +50,7 @@ class CheckpointsView(AdminView):
     )
     def get(self, request: Request) -> Response:
         """States to go back to, newest first. Scope `admin`."""
-        page = selectors.list_checkpoints(**parse(shapes.PageSerializer, request.query_params))
+        page = model_state.list_checkpoints(**parse(shapes.PageSerializer, request.query_params))
         return Response({"checkpoints": page.rows, "before": page.before})
 
 
@@ -62,7 +62,7 @@ class _PinView(AdminView):
         row = operations.set_pinned(
             by=self.by(request), checkpoint_id=id, is_pinned=self.is_pinned, note=values["note"]
         )
-        return Response(selectors.describe_checkpoint(row))
+        return Response(model_state.describe_checkpoint(row))
 
 
 class PinView(_PinView):
@@ -156,7 +156,7 @@ class RevertStateView(AdminView):
     )
     def get(self, request: Request, id: int) -> Response:
         """How far a revert is, and what it changed, or would. Scope `admin`."""
-        return Response(selectors.get_revert(revert_id=id))
+        return Response(model_state.get_revert(revert_id=id))
 
 
 class FindingsView(AdminView):
@@ -168,7 +168,7 @@ class FindingsView(AdminView):
     )
     def get(self, request: Request) -> Response:
         """What there is to look at, newest first. Scope `admin`."""
-        page = selectors.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
+        page = finding_descriptions.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
         return Response({"findings": page.rows, "before": page.before})
 
 
@@ -181,7 +181,7 @@ class FindingView(AdminView):
     )
     def get(self, request: Request, id: int) -> Response:
         """A finding with its reasons in words, the evidence, and the newest of its events. Scope `admin`."""
-        return Response(selectors.explain_finding(finding_id=id))
+        return Response(finding_descriptions.explain_finding(finding_id=id))
 
 
 class ReleaseView(AdminView):

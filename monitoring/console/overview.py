@@ -4,8 +4,8 @@ from django.http import HttpRequest, HttpResponse
 
 from monitoring import roles
 from monitoring.console.pages import form, page, render
+from monitoring.model_state import get_standing
 from monitoring.reading import advice, boards, flow, sources
-from monitoring.selectors import get_standing
 from recommender.demo import stage
 
 

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
-from monitoring import roles, selectors
+from monitoring import model_state, roles
 from recommender.errors import ApiError
 
 View = Callable[..., HttpResponse]
@@ -82,7 +82,7 @@ def render(request: HttpRequest, template: str, title: str, /, **context: Any) -
         "may_operate": request.user.has_perm(roles.OPERATE),
     }
     response = TemplateResponse(
-        request, template, frame | may | {"title": title, "standing": selectors.get_standing()} | context
+        request, template, frame | may | {"title": title, "standing": model_state.get_standing()} | context
     )
     response["Cache-Control"] = "no-store"
     return response

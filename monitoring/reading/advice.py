@@ -11,8 +11,8 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
+from monitoring.model_state import Standing
 from monitoring.models import AutoFreeze, Finding
-from monitoring.selectors import Standing
 from recommender.models import Learner
 
 COUNTED = 100_000  # open findings, at most: 40 ms

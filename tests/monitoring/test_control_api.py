@@ -5,7 +5,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from monitoring import findings, operations, selectors
+from monitoring import finding_descriptions, findings, operations
 from monitoring.models import Finding, Review
 from monitoring.wording import FEATURES, UNKNOWN
 from recommender import keys, learner, log, reverts
@@ -100,11 +100,11 @@ def test_evidence_is_told_feature_by_feature_strangest_first():
     rows = np.full((4, len(FEATURES)), UNKNOWN, np.uint8)
     rows[:, 2], rows[:3, 0] = [99, 97, 90, 100], [5, 10, 15]
     stored = [EventVerdict(evidence=row.tobytes()) for row in rows]
-    assert selectors.summarise([*stored, EventVerdict(evidence=None), EventVerdict(evidence=b"x")]) == [
+    assert finding_descriptions.summarise([*stored, EventVerdict(evidence=None), EventVerdict(evidence=b"x")]) == [
         {"feature": FEATURES[2], "events": 4, "median": 98, "at_95": 3},
         {"feature": FEATURES[0], "events": 3, "median": 10, "at_95": 0},
     ]
-    assert selectors.summarise([]) == []
+    assert finding_descriptions.summarise([]) == []
 
 
 def test_a_confirmed_push_that_had_got_in_is_gone_and_comes_back(api, learned):

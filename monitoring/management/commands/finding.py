@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from monitoring import operations, selectors
+from monitoring import finding_descriptions, operations
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.models import Finding
 
@@ -33,11 +33,11 @@ class Command(BaseCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         asked = {name: options[name] for name in ("state", "kind", "item", "limit")}
-        for row in selectors.list_findings(**asked).rows:
+        for row in finding_descriptions.list_findings(**asked).rows:
             self._tell(row)
 
     def _show(self, options: dict[str, Any]) -> None:
-        found = selectors.explain_finding(finding_id=options["id"])
+        found = finding_descriptions.explain_finding(finding_id=options["id"])
         self._tell(found)
         for each in found["why"]:
             self.stdout.write(f"  {each['reason']}: {each['says']} ({each['events']} events)")

@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 from rich.console import Console
 from rich.table import Table
 
-from monitoring import operations, reverting, selectors
+from monitoring import model_state, operations, reverting
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.reverting import Exclude
 from recommender import learner, reverts
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             getattr(self, f"_{verb}")(options)
 
     def _state(self, options: dict[str, Any]) -> None:
-        model = selectors.get_model()
+        model = model_state.get_model()
         since = f" since {model['frozen_since']:%F %T}" if model["frozen_since"] else ""
         self.stdout.write(
             f"{model['state']}{since}, {model['waiting_events']} events wait,"
