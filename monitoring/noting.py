@@ -3,8 +3,8 @@
 from django.db import transaction
 
 from monitoring import reviews
+from monitoring.decide_finding import get_finding
 from monitoring.models import Review
-from monitoring.operations import get_finding
 from monitoring.reviews import By
 
 

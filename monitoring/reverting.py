@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db import transaction
 
-from monitoring import notify, operations, reviews
+from monitoring import decide_finding, notify, reviews, state_digest
 from monitoring.models import AskedRevert, Finding, Review
 from monitoring.reviews import By
 from recommender import control, log
@@ -78,7 +78,7 @@ def ask(
 ) -> Revert:
     """The same where what is left out is known by its keys; `findings` that it comes from, and `more`, are named in
     the review. Raises NotFound, Invalid, Conflict."""
-    before = operations.state_digest()
+    before = state_digest.state_digest()
     asked = control.ask_for_revert(checkpoint_id=checkpoint_id, mode=mode, exclusion=exclusion, is_preview=is_preview)
     subject: dict[str, Any] = {
         "revert": asked.pk,
@@ -111,7 +111,7 @@ def promote(*, by: By, note: str, trial_id: int) -> Review:
     """Let the learners go on from the winner of a trial. It takes its time, as a revert does, and `close_reverts`
     writes the outcome. Way back: a revert to what they went on from before, which is pinned. Raises NotFound,
     Conflict, Invalid."""
-    before = operations.state_digest()
+    before = state_digest.state_digest()
     left = list(Learner.objects.order_by("shard").values_list("checkpoint_id", flat=True))
     trial, asked = control.ask_for_promotion(trial_id=trial_id)
     subject = {
@@ -176,7 +176,7 @@ def _close(number: int) -> bool:
         note=asked.note,
         subject=subject,
         before=asked.before_digest,
-        after=operations.one_digest(outcome.get("digests", [])),
+        after=state_digest.one_digest(outcome.get("digests", [])),
     )
     AskedRevert.objects.filter(pk=number).update(closed_in=review.pk)
     what = f"Revert {revert.pk} ({revert.mode})" if trial is None else f"The promotion of {trial.winner}"
@@ -213,7 +213,7 @@ def _exclusion(exclude: Exclude) -> decisions.Exclusion:
     actors = set(exclude.actors)
     if not wrong:
         for number in exclude.findings:
-            actors |= _accused(operations.get_finding(number))
+            actors |= _accused(decide_finding.get_finding(number))
     if len(actors) > MAX_EXCLUDED:
         wrong["actors"] = f"At most {MAX_EXCLUDED:,} actors at once; use networks or items."
     if wrong:

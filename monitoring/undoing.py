@@ -32,7 +32,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from monitoring import notify, operations, reviews
+from monitoring import notify, reviews, state_digest
 from monitoring.models import Finding, Review
 from recommender import control
 from recommender.errors import Conflict, NotFound
@@ -107,7 +107,7 @@ def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
     }
     note = f"Undo of review {review_id}: {review.action} finding {number}."
     undone = reviews.record(
-        by=by, action=Review.Action.UNDO, note=note, subject=subject, before=operations.state_digest()
+        by=by, action=Review.Action.UNDO, note=note, subject=subject, before=state_digest.state_digest()
     )
     notify.notify(kind="undo", title=f"{undone.by}: {note}", review=undone)
     return undone

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import finding_descriptions, model_state, operations, reverting
+from monitoring import decide_finding, finding_descriptions, model_state, reverting, stop_switch
 from monitoring import serializers as shapes
 from monitoring.serializers import parse
 from recommender import apidocs as docs
@@ -59,7 +59,7 @@ class _PinView(AdminView):
 
     def pin(self, request: Request, id: int) -> Response:
         values = parse(shapes.NoteSerializer, request.data)
-        row = operations.set_pinned(
+        row = stop_switch.set_pinned(
             by=self.by(request), checkpoint_id=id, is_pinned=self.is_pinned, note=values["note"]
         )
         return Response(model_state.describe_checkpoint(row))
@@ -104,7 +104,7 @@ class FreezeView(AdminView):
     )
     def post(self, request: Request) -> Response:
         """Stop learning at once. Events are accepted and wait; lists stay as they are. Scope `admin`."""
-        operations.freeze(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
+        stop_switch.freeze(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
         return Response({"state": "frozen"})
 
 
@@ -117,7 +117,7 @@ class ThawView(AdminView):
     )
     def post(self, request: Request) -> Response:
         """Learn again, what waited first. Scope `admin`."""
-        operations.thaw(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
+        stop_switch.thaw(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
         return Response({"state": "learning"})
 
 
@@ -194,7 +194,7 @@ class ReleaseView(AdminView):
     )
     def post(self, request: Request, id: int) -> Response:
         """They are honest: all its events count, each at its own time, within a second. Scope `admin`."""
-        n = operations.release(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
+        n = decide_finding.release(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
         return Response({"events": n})
 
 
@@ -208,5 +208,5 @@ class ConfirmView(AdminView):
     )
     def post(self, request: Request, id: int) -> Response:
         """It is manipulation: none of its events counts any more, within a second. Scope `admin`."""
-        n = operations.confirm(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
+        n = decide_finding.confirm(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
         return Response({"events": n})

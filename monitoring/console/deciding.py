@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from monitoring import operations, roles, undoing
+from monitoring import decide_finding, roles, undoing
 from monitoring.console.pages import form, in_a_sentence
 from monitoring.console.reasons import CONFIRM, RELEASE, note_of
 from recommender.errors import ApiError, Conflict, Invalid
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 MAX_AT_ONCE = 200
 TOLD = 5  # refusals, one by one
-_RULINGS = {RELEASE: operations.release, CONFIRM: operations.confirm}
+_RULINGS = {RELEASE: decide_finding.release, CONFIRM: decide_finding.confirm}
 
 
 @form(roles.REVIEW)

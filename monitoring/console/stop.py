@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
-from monitoring import operations, reverting, roles, way_back
+from monitoring import reverting, roles, stop_switch, way_back
 from monitoring.console import timeline
 from monitoring.console.asking import Typed, get_form
 from monitoring.console.pages import form, in_a_sentence, page, render
@@ -20,14 +20,14 @@ from recommender.models import Revert
 @form(roles.OPERATE, again=timeline.answer_again("freeze"))
 def freeze(request: HttpRequest) -> str:
     scope = request.POST.get("scope", "").strip()
-    operations.freeze(by=request.user, note=request.POST.get("note", ""), scope=scope)
+    stop_switch.freeze(by=request.user, note=request.POST.get("note", ""), scope=scope)
     return f"The list {scope} stands still; everything else goes on." if scope else "Learning is frozen; events wait."
 
 
 @form(roles.OPERATE, again=timeline.answer_again("thaw"))
 def thaw(request: HttpRequest) -> str:
     scope = request.POST.get("scope", "").strip()
-    operations.thaw(by=request.user, note=request.POST.get("note", ""), scope=scope)
+    stop_switch.thaw(by=request.user, note=request.POST.get("note", ""), scope=scope)
     return f"The list {scope} is as counted again." if scope else "Learning goes on, what waited first."
 
 
@@ -35,7 +35,7 @@ def thaw(request: HttpRequest) -> str:
 def pin(request: HttpRequest) -> str:
     number, is_pinned = _number(request.POST.get("checkpoint", "")), request.POST.get("pinned") == "1"
     note = request.POST.get("note", "").strip() or ("Kept." if is_pinned else "Need not be kept.")
-    operations.set_pinned(by=request.user, note=note, checkpoint_id=number, is_pinned=is_pinned)
+    stop_switch.set_pinned(by=request.user, note=note, checkpoint_id=number, is_pinned=is_pinned)
     how = "is kept whatever its age" if is_pinned else "is thinned out like any other"
     return f"Checkpoint {number} {how} from now on."
 

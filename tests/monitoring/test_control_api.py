@@ -5,7 +5,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from monitoring import finding_descriptions, findings, operations
+from monitoring import finding_descriptions, findings, state_digest
 from monitoring.models import Finding, Review
 from monitoring.wording import FEATURES, UNKNOWN
 from recommender import keys, learner, log, reverts
@@ -323,4 +323,4 @@ def test_findings_from_a_shell(attacked, capsys):
     assert "released: 300 events" in capsys.readouterr().out
     with pytest.raises(CommandError, match="no finding 0"):
         call_command("finding", "show", "0")
-    assert operations.state_digest()
+    assert state_digest.state_digest()

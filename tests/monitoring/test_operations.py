@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitoring import notify, operations, reverting
+from monitoring import decide_finding, notify, reverting, stop_switch
 from monitoring.models import AskedRevert, Finding, Notification, Review
 from recommender import control, learner, log
 from recommender.errors import Conflict, Invalid, NotFound
@@ -23,17 +23,17 @@ def positions_of_step(number):
 
 
 def test_a_freeze_and_a_thaw_are_written_down_with_the_digest(learned):
-    operations.freeze(**WHY)
+    stop_switch.freeze(**WHY)
     review = only_review()
     assert (review.action, review.by, review.note, review.scope) == ("freeze", "shell:olga", "hit rate fell", "")
     assert review.before_digest == Learner.objects.get().checkpoint.digest
-    operations.thaw(**WHY)
+    stop_switch.thaw(**WHY)
     assert Review.objects.count() == 2
     assert Learner.objects.get().state == "learning"
 
 
 def test_a_pin_is_written_down(learned):
-    operations.set_pinned(**WHY, checkpoint_id=learned.pk, is_pinned=True)
+    stop_switch.set_pinned(**WHY, checkpoint_id=learned.pk, is_pinned=True)
     assert only_review().subject == {"checkpoint": learned.pk, "is_pinned": True}
     assert Checkpoint.objects.get(pk=learned.pk).is_pinned
 
@@ -41,17 +41,17 @@ def test_a_pin_is_written_down(learned):
 @pytest.mark.parametrize(
     ("refused", "error"),
     [
-        (lambda learned: operations.thaw(**WHY), Conflict),
-        (lambda learned: operations.freeze(**WHY, scope="sports"), Invalid),
-        (lambda learned: operations.freeze(**WHY, scope="category:sports"), NotFound),
-        (lambda learned: operations.thaw(**WHY, scope="category:sports"), Conflict),
-        (lambda learned: operations.freeze(by="shell:olga", note=" "), Invalid),
-        (lambda learned: operations.freeze(by="nobody", note="x"), Invalid),
-        (lambda learned: operations.set_pinned(**WHY, checkpoint_id=learned.pk, is_pinned=False), Conflict),
-        (lambda learned: operations.set_pinned(**WHY, checkpoint_id=0, is_pinned=True), NotFound),
-        (lambda learned: operations.release(**WHY, finding_id=7), NotFound),
-        (lambda learned: operations.release(**WHY, positions=[Position(1, 2**40)]), NotFound),
-        (lambda learned: operations.release(**WHY), NotFound),
+        (lambda learned: stop_switch.thaw(**WHY), Conflict),
+        (lambda learned: stop_switch.freeze(**WHY, scope="sports"), Invalid),
+        (lambda learned: stop_switch.freeze(**WHY, scope="category:sports"), NotFound),
+        (lambda learned: stop_switch.thaw(**WHY, scope="category:sports"), Conflict),
+        (lambda learned: stop_switch.freeze(by="shell:olga", note=" "), Invalid),
+        (lambda learned: stop_switch.freeze(by="nobody", note="x"), Invalid),
+        (lambda learned: stop_switch.set_pinned(**WHY, checkpoint_id=learned.pk, is_pinned=False), Conflict),
+        (lambda learned: stop_switch.set_pinned(**WHY, checkpoint_id=0, is_pinned=True), NotFound),
+        (lambda learned: decide_finding.release(**WHY, finding_id=7), NotFound),
+        (lambda learned: decide_finding.release(**WHY, positions=[Position(1, 2**40)]), NotFound),
+        (lambda learned: decide_finding.release(**WHY), NotFound),
         (lambda learned: reverting.revert(**WHY, checkpoint_id=learned.pk, mode="exclude"), Invalid),
         (lambda learned: reverting.revert(**WHY, checkpoint_id=0, mode="drop"), NotFound),
     ],
@@ -69,21 +69,21 @@ def test_what_the_mechanism_refuses_is_not_written_down(refused, error, learned,
 def test_what_cannot_be_written_down_is_not_done(learned, monkeypatch):
     monkeypatch.setattr(notify, "notify", lambda **more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        operations.freeze(**WHY)
+        stop_switch.freeze(**WHY)
     assert Learner.objects.get().state == "learning"
     assert not Review.objects.exists()
 
 
 def test_a_freeze_is_told_at_once(learned, settings):
     settings.ALERT_WEBHOOK_URL = "https://hooks.example/x"
-    operations.freeze(**WHY)
+    stop_switch.freeze(**WHY)
     told = Notification.objects.get()
     assert (told.kind, told.is_urgent) == ("freeze", True)
     assert told.payload["review"]["id"] == only_review().pk
 
 
 def test_of_two_operators_one_does_it_and_one_is_told(learned):
-    outcomes = at_once(*[lambda: operations.freeze(**WHY)] * 2)
+    outcomes = at_once(*[lambda: stop_switch.freeze(**WHY)] * 2)
     assert sorted(type(each).__name__ for each in outcomes) == ["Conflict", "Review"]
     assert only_review().action == "freeze"
 
@@ -100,14 +100,14 @@ def finding_of(positions):
 
 def test_of_two_who_decide_on_a_finding_one_does(learned):
     finding = finding_of(positions_of_step(2))
-    outcomes = at_once(*[lambda: operations.confirm(**WHY, finding_id=finding.pk)] * 2)
+    outcomes = at_once(*[lambda: decide_finding.confirm(**WHY, finding_id=finding.pk)] * 2)
     assert sorted(type(each).__name__ for each in outcomes) == ["Conflict", "int"]
     entry = Decision.objects.get()
     assert only_review().subject == {"finding": finding.pk, "was": "open", "events": 20, "entries": [entry.pk]}
 
 
 def test_events_are_decided_on_by_their_places(learned):
-    assert operations.confirm(**WHY, positions=positions_of_step(2)[:5]) == 5
+    assert decide_finding.confirm(**WHY, positions=positions_of_step(2)[:5]) == 5
     assert only_review().subject == {"events": 5, "entries": [Decision.objects.get().pk]}
     learner.learn(0)
     assert warm().trend.contributions("mal's").size == 15
@@ -115,14 +115,14 @@ def test_events_are_decided_on_by_their_places(learned):
 
 def test_a_large_finding_is_decided_in_parts(learned, monkeypatch):
     monkeypatch.setattr(control, "MAX_DECIDED", 8)
-    assert operations.confirm(**WHY, finding_id=finding_of(positions_of_step(2)).pk) == 20
+    assert decide_finding.confirm(**WHY, finding_id=finding_of(positions_of_step(2)).pk) == 20
     assert Decision.objects.count() == 3
     assert Review.objects.count() == 1
 
 
 def test_an_alarm_is_settled_without_a_decision(learned):
     finding = Finding.objects.create(kind="drift", title="x", first_ms=1, last_ms=1, is_stale=False)
-    assert operations.release(**WHY, finding_id=finding.pk) == 0
+    assert decide_finding.release(**WHY, finding_id=finding.pk) == 0
     assert Finding.objects.get().state == "released"
     assert not Decision.objects.exists()
 
@@ -130,9 +130,9 @@ def test_an_alarm_is_settled_without_a_decision(learned):
 def test_a_list_alone_is_frozen_and_thawed(learned):
     Item.objects.create(id="story", categories=["sports"])
     learner.learn(0)
-    operations.freeze(**WHY, scope="category:sports")
+    stop_switch.freeze(**WHY, scope="category:sports")
     assert Learner.objects.get().state == Learner.State.LEARNING
-    operations.thaw(**WHY, scope="category:sports")
+    stop_switch.thaw(**WHY, scope="category:sports")
     assert [(each.action, each.scope) for each in Review.objects.order_by("id")] == [
         ("freeze", "category:sports"),
         ("thaw", "category:sports"),

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from monitoring import operations, policy, reviews
+from monitoring import decide_finding, policy, reviews, stop_switch
 from monitoring.models import AutoFreeze, Finding, Review
 from recommender import control, learner, log, reverts, watching
 from recommender.core.drift import Alarm, Level
@@ -110,7 +110,7 @@ def test_an_alarm_that_goes_on_is_one_finding(falling):
     finding = Finding.objects.get()
     assert (finding.kind, finding.state, finding.shard) == ("drift", "open", 0)
     assert finding.last_ms == Learner.objects.get().stream_ms
-    operations.confirm(by="shell:olga", note="It was so.", finding_id=finding.pk)
+    decide_finding.confirm(by="shell:olga", note="It was so.", finding_id=finding.pk)
     learned(clicks(20, start=60))
     assert sorted(Finding.objects.values_list("state", flat=True)) == ["confirmed", "open"]
 
@@ -118,7 +118,7 @@ def test_an_alarm_that_goes_on_is_one_finding(falling):
 def test_a_person_who_thaws_has_settled_the_alarm(falling):
     falling()
     learned(clicks(20))
-    operations.thaw(by="shell:olga", note="I looked into it.")
+    stop_switch.thaw(by="shell:olga", note="I looked into it.")
     assert Finding.objects.get().state == "released"
     assert Review.objects.latest("id").subject["alarms_settled"] == 1
 
@@ -135,7 +135,7 @@ def test_an_alarm_whose_freeze_only_ran_out_waits_for_a_person(falling):
 def test_what_a_person_took_on_is_not_thawed(falling):
     falling()
     learned(clicks(20))
-    operations.freeze(by="shell:olga", note="I look into it.")
+    stop_switch.freeze(by="shell:olga", note="I look into it.")
     AutoFreeze.objects.update(until=timezone.now())
     policy.follow_up(0)
     assert Learner.objects.get().state == "frozen"
@@ -144,9 +144,9 @@ def test_what_a_person_took_on_is_not_thawed(falling):
 def test_what_was_taken_on_is_taken_on_once(falling):
     falling()
     learned(clicks(20))
-    operations.freeze(by="shell:olga", note="I look into it.")
+    stop_switch.freeze(by="shell:olga", note="I look into it.")
     with pytest.raises(Conflict):
-        operations.freeze(by="shell:otto", note="I do, too.")
+        stop_switch.freeze(by="shell:otto", note="I do, too.")
 
 
 def test_what_a_person_thawed_and_froze_again_is_not_thawed(falling):

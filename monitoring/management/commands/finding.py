@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from monitoring import finding_descriptions, operations
+from monitoring import decide_finding, finding_descriptions
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.models import Finding
 
@@ -54,11 +54,11 @@ class Command(BaseCommand):
             )
 
     def _release(self, options: dict[str, Any]) -> None:
-        n = operations.release(by=shell_account(), finding_id=options["id"], note=options["note"])
+        n = decide_finding.release(by=shell_account(), finding_id=options["id"], note=options["note"])
         self.stdout.write(f"finding {options['id']} released: {n} events")
 
     def _confirm(self, options: dict[str, Any]) -> None:
-        n = operations.confirm(by=shell_account(), finding_id=options["id"], note=options["note"])
+        n = decide_finding.confirm(by=shell_account(), finding_id=options["id"], note=options["note"])
         self.stdout.write(f"finding {options['id']} confirmed: {n} events")
 
     def _tell(self, row: dict[str, Any]) -> None:

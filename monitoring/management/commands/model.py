@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 from rich.console import Console
 from rich.table import Table
 
-from monitoring import model_state, operations, reverting
+from monitoring import model_state, reverting, stop_switch
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.reverting import Exclude
 from recommender import learner, reverts
@@ -71,11 +71,11 @@ class Command(BaseCommand):
             )
 
     def _freeze(self, options: dict[str, Any]) -> None:
-        review = operations.freeze(by=shell_account(), note=options["note"], scope=options["scope"])
+        review = stop_switch.freeze(by=shell_account(), note=options["note"], scope=options["scope"])
         self.stdout.write(f"frozen; decision {review.pk}")
 
     def _thaw(self, options: dict[str, Any]) -> None:
-        review = operations.thaw(by=shell_account(), note=options["note"], scope=options["scope"])
+        review = stop_switch.thaw(by=shell_account(), note=options["note"], scope=options["scope"])
         self.stdout.write(f"learning; decision {review.pk}")
 
     def _revert(self, options: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
-from monitoring import operations
+from monitoring import decide_finding
 from monitoring.console import deciding
 from monitoring.console.reasons import QUICK
 from monitoring.models import Finding, Review
@@ -52,7 +52,7 @@ def test_many_are_decided_each_with_a_review(rita):
 
 def test_one_that_is_refused_is_told_and_stops_no_other(rita):
     chosen = [alarm().pk for _ in range(3)]
-    operations.confirm(by="policy", note="first", finding_id=chosen[1])
+    decide_finding.confirm(by="policy", note="first", finding_id=chosen[1])
     warned, said = send(rita, ruling="confirm", finding=[*chosen, 10**9])
     assert said == "2 findings confirmed: 0 events count no more."
     assert warned.startswith("Not done for 2 findings.")

@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring import actor_selectors, finding_selectors, findings, noting, operations
+from monitoring import actor_selectors, decide_finding, finding_selectors, findings, noting
 from monitoring.models import Finding, Review
 from recommender import learner, log, published
 from recommender.errors import Invalid, NotFound
@@ -94,7 +94,7 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     before = published.read_board("")[0]
     assert preview.release.changes
     assert preview.release.place == (before.items.index("target") + 1 if "target" in before.items else None)
-    operations.release(by="policy", note="they are honest", finding_id=finding.pk)
+    decide_finding.release(by="policy", note="they are honest", finding_id=finding.pk)
     learner._warm.clear()
     learner.learn(0)
     after = published.read_board("")[0]
@@ -107,12 +107,12 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
 
 def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts):
     finding = attack()
-    operations.release(by="policy", note="they are honest", finding_id=finding.pk)
+    decide_finding.release(by="policy", note="they are honest", finding_id=finding.pk)
     learner._warm.clear()
     learner.learn(0)
     (preview,) = finding_selectors.get_page(finding_id=finding.pk)["previews"]
     before = published.read_board("")[0]
-    operations.confirm(by="policy", note="they are not", finding_id=finding.pk)
+    decide_finding.confirm(by="policy", note="they are not", finding_id=finding.pk)
     learner._warm.clear()
     learner.learn(0)
     after = published.read_board("")[0]

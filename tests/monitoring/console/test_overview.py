@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from monitoring import operations
+from monitoring import stop_switch
 from monitoring.console import overview
 from monitoring.models import AutoFreeze, Finding, Review
 from monitoring.reading import advice, flow, sources
@@ -332,7 +332,7 @@ def test_the_poller_gets_the_parts_alone(look):
 
 def test_what_a_person_froze_is_no_freeze_of_the_monitor(accounts, look):
     learner()
-    operations.freeze(by=accounts["operator"], note="a raid")
+    stop_switch.freeze(by=accounts["operator"], note="a raid")
     assert "The monitor froze" not in look()
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.urls import reverse
 
-from monitoring import findings, operations, reviews, roles, undoing
+from monitoring import decide_finding, findings, reviews, roles, undoing
 from monitoring.models import Finding, Review
 from recommender import control, learner, log, reverts
 from recommender.errors import Conflict, NotFound
@@ -75,7 +75,7 @@ def undo_last(user):
     return [undoing.undo(by=user, review_id=number) for number in undoing.last(user).reviews]
 
 
-@pytest.mark.parametrize("ruling", [operations.release, operations.confirm])
+@pytest.mark.parametrize("ruling", [decide_finding.release, decide_finding.confirm])
 def test_what_no_step_has_taken_was_never_decided(target, rita, ruling):
     learner.learn(0)
     before = board(), warm().digest(), words(), Finding.objects.values().get(pk=target.pk)
@@ -94,7 +94,7 @@ def test_what_no_step_has_taken_was_never_decided(target, rita, ruling):
 
 def test_a_confirm_that_was_taken_gives_the_list_back(counted, rita):
     before = board()
-    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)
     assert "story" not in [item for item, _ in board()]
     (undone,) = undo_last(rita)
     assert (undone.subject["withdrawn"], undone.subject["given_back"]) == (0, 20)
@@ -117,7 +117,7 @@ def test_a_glance_names_actors_to_who_may_decide_alone(target, rita):
 def test_a_release_that_was_taken_takes_the_fakes_out_again(target, rita):
     before, said = board(), words()
     n_stopped = sum(verdict != 0 for seq, verdict in said.items())
-    operations.release(by=rita, note="too quick", finding_id=target.pk)
+    decide_finding.release(by=rita, note="too quick", finding_id=target.pk)
     released = dict(board())
     assert released["target"] > dict(before).get("target", 0)
     (undone,) = undo_last(rita)
@@ -131,7 +131,7 @@ def test_a_release_that_was_taken_takes_the_fakes_out_again(target, rita):
 
 
 def test_an_undone_confirm_says_no_longer_that_somebody_confirmed(target, rita):
-    operations.confirm(by=rita, note="too quick", finding_id=target.pk)
+    decide_finding.confirm(by=rita, note="too quick", finding_id=target.pk)
     said = board()
     findings.gather()
     target.refresh_from_db()
@@ -145,7 +145,7 @@ def test_an_undone_confirm_says_no_longer_that_somebody_confirmed(target, rita):
 
 
 def test_a_learner_begun_anew_folds_the_undo_to_the_same_state(target, rita):
-    operations.release(by=rita, note="too quick", finding_id=target.pk)
+    decide_finding.release(by=rita, note="too quick", finding_id=target.pk)
     learner.learn(0)
     undo_last(rita)
     learner.learn(0)
@@ -156,7 +156,7 @@ def test_a_learner_begun_anew_folds_the_undo_to_the_same_state(target, rita):
 def test_a_step_that_has_the_decision_in_hand_begins_again(counted, rita, monkeypatch):
     """The learner read the decision, then it is withdrawn, then the step is to be committed."""
     before, digest = board(), warm().digest()
-    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)
     take_step = learner._take_step
 
     def after_an_undo(*args):
@@ -173,7 +173,7 @@ def test_a_step_that_has_the_decision_in_hand_begins_again(counted, rita, monkey
 
 def test_what_went_back_behind_the_decision_is_not_undone(counted, rita):
     start = Checkpoint.objects.order_by("step").first()
-    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)
     learner.learn(0)
     control.ask_for_revert(checkpoint_id=start.pk, mode="drop", exclusion=None, is_preview=False)
     assert reverts.run_next()
@@ -190,7 +190,7 @@ def test_events_of_no_history_are_left_alone_by_an_undo(counted, rita):
     control.ask_for_revert(checkpoint_id=start.pk, mode="exclude", exclusion=exclusion, is_preview=False)
     assert reverts.run_next()
     before = board()
-    operations.confirm(by=rita, note="too quick", finding_id=counted.pk)
+    decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)
     learner.learn(0)
     (undone,) = undo_last(rita)
     assert undone.subject["given_back"] == 0
@@ -200,8 +200,8 @@ def test_events_of_no_history_are_left_alone_by_an_undo(counted, rita):
 def test_only_the_last_word_of_ones_own_is_undone(rita):
     first, second, third = alarm(), alarm(), alarm()
     for finding in (first, second, third):
-        operations.release(by=rita, note="x", finding_id=finding.pk)
-    operations.confirm(by="policy", note="no", finding_id=third.pk)  # somebody else had the last word
+        decide_finding.release(by=rita, note="x", finding_id=finding.pk)
+    decide_finding.confirm(by="policy", note="no", finding_id=third.pk)  # somebody else had the last word
     of_third = Review.objects.get(action="release", subject__finding=third.pk)
     with pytest.raises(Conflict, match="decided on again"):
         undoing.undo(by=rita, review_id=of_third.pk)
@@ -223,7 +223,7 @@ def test_only_the_last_word_of_ones_own_is_undone(rita):
 
 def test_after_ten_minutes_it_stands(rita, monkeypatch):
     finding = alarm()
-    operations.release(by=rita, note="x", finding_id=finding.pk)
+    decide_finding.release(by=rita, note="x", finding_id=finding.pk)
     number = Review.objects.latest("id").pk
     monkeypatch.setattr(undoing, "WITHIN", timedelta(0))
     assert undoing.last(rita) is None
@@ -234,8 +234,8 @@ def test_after_ten_minutes_it_stands(rita, monkeypatch):
 
 def test_one_after_the_other_is_undone_newest_first(rita):
     finding = alarm()
-    operations.confirm(by=rita, note="x", finding_id=finding.pk)
-    operations.release(by=rita, note="y", finding_id=finding.pk)
+    decide_finding.confirm(by=rita, note="x", finding_id=finding.pk)
+    decide_finding.release(by=rita, note="y", finding_id=finding.pk)
     undo_last(rita)
     assert Finding.objects.get().state == "confirmed"
     undo_last(rita)
@@ -248,7 +248,7 @@ def test_what_one_form_decided_is_undone_by_one_button(rita):
     client.post(reverse("console:decide"), {"ruling": "confirm", "finding": chosen, "note": "too quick"})
     undoable = undoing.last(rita)
     assert sorted(undoable.findings) == chosen
-    operations.release(by="policy", note="meanwhile", finding_id=chosen[0])
+    decide_finding.release(by="policy", note="meanwhile", finding_id=chosen[0])
     answer = client.post(
         reverse("console:undo"), {"review": undoable.reviews, "next": reverse("console:queue")}, follow=True
     )

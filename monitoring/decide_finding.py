@@ -1,99 +1,22 @@
-"""What people, policy and machines do to the model: each does it and writes it down in one transaction.
+"""The word of people on a finding: its events are released or confirmed, and that is written down with it."""
 
-    with transaction.atomic():
-        recommender.control   the mechanism; Conflict where somebody was first, and then nothing is written
-        reviews.record        who, when, what about, why, the state's digest before
-        notify.notify         whoever is to be told
-
-What takes its time, a revert or a promotion, is in `monitoring.reverting`. Reviews name findings, checkpoints,
-exclusions and numbers, never the actors behind them. Who may is the caller's to see to: keys by scope
-(monitoring.views), accounts by role (monitoring.roles).
-"""
-
-import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
 
-from monitoring import notify, policy, reviews
+from monitoring import notify, reviews
 from monitoring.models import Finding, Review
 from monitoring.reviews import By
+from monitoring.state_digest import state_digest
 from recommender import control
 from recommender.core import decisions
 from recommender.errors import Conflict, NotFound
 from recommender.log import Position
-from recommender.models import Checkpoint, FrozenScope, Learner
 
 MAX_ENTRIES = 200  # of the history, named in the review of a decision
 Action = Review.Action
-
-
-# -- stop and go ----------------------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def freeze(*, by: By, note: str, scope: str = "") -> Review:
-    """Stop learning between two steps, while events are accepted and wait; of a scope, let its list stand still. What
-    the policy froze is taken on: it does not end by itself any more. Raises Conflict where a person froze it,
-    Invalid, NotFound."""
-    before = state_digest()
-    subject: dict[str, Any] = {}
-    if scope:
-        control.freeze_scope(scope)
-    elif n_taken_on := policy.take_over():
-        subject["taken_on"] = n_taken_on
-        with suppress(Conflict), transaction.atomic():
-            control.freeze()  # the other shards
-    else:
-        control.freeze()
-    review = reviews.record(by=by, action=Action.FREEZE, note=note, subject=subject, scope=scope, before=before)
-    what = f"The list {scope}" if scope else "Learning"
-    notify.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
-    return review
-
-
-@transaction.atomic
-def thaw(*, by: By, note: str, scope: str = "") -> Review:
-    """Learn again, what waited first; of a scope, let its list be as counted. Raises Conflict where it is not frozen,
-    Invalid."""
-    before = state_digest()
-    rows = FrozenScope.objects.filter(scope=scope) if scope else Learner.objects.order_by("shard")
-    frozen_at = rows.values_list("frozen_at", flat=True).first()
-    if scope:
-        control.thaw_scope(scope)
-    else:
-        control.thaw()
-    frozen_s = int((datetime.now(UTC) - frozen_at).total_seconds()) if frozen_at else 0
-    subject: dict[str, Any] = {"frozen_s": frozen_s}
-    if not scope and (n_settled := policy.settle(state=Finding.State.RELEASED)):
-        subject["alarms_settled"] = n_settled
-    review = reviews.record(by=by, action=Action.THAW, note=note, subject=subject, scope=scope, before=before)
-    what = f"The list {scope}" if scope else "Learning"
-    notify.notify(kind="thaw", title=f"{what} goes on, by {review.by}.", review=review)
-    return review
-
-
-@transaction.atomic
-def set_pinned(*, by: By, note: str, checkpoint_id: int, is_pinned: bool) -> Checkpoint:
-    """Keep a checkpoint whatever its age, or no more. Raises NotFound, Conflict, Invalid."""
-    checkpoint = control.pin(checkpoint_id=checkpoint_id, is_pinned=is_pinned)
-    reviews.record(
-        by=by,
-        action=Action.PIN,
-        note=note,
-        subject={"checkpoint": checkpoint.pk, "is_pinned": is_pinned},
-        shard=checkpoint.shard,
-        before=checkpoint.digest,
-        after=checkpoint.digest,
-    )
-    return checkpoint
-
-
-# -- the word of people ---------------------------------------------------------------------------------------------
 
 
 def release(
@@ -186,19 +109,3 @@ def get_finding(finding_id: int) -> Finding:
     if finding is None:
         raise NotFound(f"There is no finding {finding_id}; GET /api/v1/findings lists them.")
     return finding
-
-
-def state_digest() -> str:
-    """The digest of the active checkpoint; with several shards, of their digests in order; empty where there is none.
-    It is a few seconds behind the state."""
-    digests = list(
-        Learner.objects.exclude(checkpoint=None).order_by("shard").values_list("checkpoint__digest", flat=True)
-    )
-    return one_digest(digests)
-
-
-def one_digest(digests: Sequence[str]) -> str:
-    """Of the digests of all shards, in order; see `state_digest`."""
-    if len(digests) > 1:
-        return hashlib.sha256("".join(digests).encode()).hexdigest()
-    return digests[0] if digests else ""

@@ -1,0 +1,75 @@
+"""Stop learning, let it go on, keep a checkpoint: done and written down in one transaction."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+
+from monitoring import notify, policy, reviews
+from monitoring.models import Finding, Review
+from monitoring.reviews import By
+from monitoring.state_digest import state_digest
+from recommender import control
+from recommender.errors import Conflict
+from recommender.models import Checkpoint, FrozenScope, Learner
+
+Action = Review.Action
+
+
+@transaction.atomic
+def freeze(*, by: By, note: str, scope: str = "") -> Review:
+    """Stop learning between two steps, while events are accepted and wait; of a scope, let its list stand still. What
+    the policy froze is taken on: it does not end by itself any more. Raises Conflict where a person froze it,
+    Invalid, NotFound."""
+    before = state_digest()
+    subject: dict[str, Any] = {}
+    if scope:
+        control.freeze_scope(scope)
+    elif n_taken_on := policy.take_over():
+        subject["taken_on"] = n_taken_on
+        with suppress(Conflict), transaction.atomic():
+            control.freeze()  # the other shards
+    else:
+        control.freeze()
+    review = reviews.record(by=by, action=Action.FREEZE, note=note, subject=subject, scope=scope, before=before)
+    what = f"The list {scope}" if scope else "Learning"
+    notify.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
+    return review
+
+
+@transaction.atomic
+def thaw(*, by: By, note: str, scope: str = "") -> Review:
+    """Learn again, what waited first; of a scope, let its list be as counted. Raises Conflict where it is not frozen,
+    Invalid."""
+    before = state_digest()
+    rows = FrozenScope.objects.filter(scope=scope) if scope else Learner.objects.order_by("shard")
+    frozen_at = rows.values_list("frozen_at", flat=True).first()
+    if scope:
+        control.thaw_scope(scope)
+    else:
+        control.thaw()
+    frozen_s = int((datetime.now(UTC) - frozen_at).total_seconds()) if frozen_at else 0
+    subject: dict[str, Any] = {"frozen_s": frozen_s}
+    if not scope and (n_settled := policy.settle(state=Finding.State.RELEASED)):
+        subject["alarms_settled"] = n_settled
+    review = reviews.record(by=by, action=Action.THAW, note=note, subject=subject, scope=scope, before=before)
+    what = f"The list {scope}" if scope else "Learning"
+    notify.notify(kind="thaw", title=f"{what} goes on, by {review.by}.", review=review)
+    return review
+
+
+@transaction.atomic
+def set_pinned(*, by: By, note: str, checkpoint_id: int, is_pinned: bool) -> Checkpoint:
+    """Keep a checkpoint whatever its age, or no more. Raises NotFound, Conflict, Invalid."""
+    checkpoint = control.pin(checkpoint_id=checkpoint_id, is_pinned=is_pinned)
+    reviews.record(
+        by=by,
+        action=Action.PIN,
+        note=note,
+        subject={"checkpoint": checkpoint.pk, "is_pinned": is_pinned},
+        shard=checkpoint.shard,
+        before=checkpoint.digest,
+        after=checkpoint.digest,
+    )
+    return checkpoint
