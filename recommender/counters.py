@@ -43,7 +43,7 @@ def read_recommended() -> list[Recommended]:
     or too old."""
     counts = {
         (sample.name, sample.labels["source"]): int(sample.value)
-        for metric in _counters().collect()
+        for metric in all_counters().collect()
         for sample in metric.samples
         if sample.name in (_SHOWN, _CLICKED)
     }
@@ -56,7 +56,7 @@ def read_recommended() -> list[Recommended]:
 _SHOWN, _CLICKED = "groundswell_recommended_items_total", "groundswell_recommended_clicks_total"
 
 
-def _counters() -> CollectorRegistry:
+def all_counters() -> CollectorRegistry:
     """Those of the web processes, all of them where they share theirs."""
     if not _IS_SHARED:
         return _own

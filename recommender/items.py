@@ -5,7 +5,6 @@ from typing import NamedTuple
 import orjson
 from django.db import connection, transaction
 
-from recommender import items
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.models import Item
 from recommender.outage import database
@@ -86,4 +85,4 @@ def set_hidden(*, item_id: str, is_hidden: bool) -> Item:
 def delete_item(*, item_id: str) -> None:
     """Forget what is known of an item; its counts stay, so it may be listed under its id. Raises NotFound."""
     with transaction.atomic():
-        items.get_item(item_id=item_id).delete()
+        get_item(item_id=item_id).delete()

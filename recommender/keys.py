@@ -22,7 +22,6 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from recommender import keys
 from recommender.errors import (
     CHALLENGE,
     Forbidden,
@@ -161,16 +160,16 @@ def make_key(
     if rate_per_s is not None and not 1 <= rate_per_s < 2**31:
         wrong["rate_per_s"] = "A rate is at least 1 a second; leave it out for no limit."
     is_plain = secret.isascii() and secret.isprintable() and " " not in secret
-    if not is_plain or not keys.MIN_LENGTH <= len(secret) <= keys.MAX_LENGTH:
-        wrong["key"] = f"A key has {keys.MIN_LENGTH} to {keys.MAX_LENGTH} ASCII characters, no spaces."
-    elif ApiKey.objects.filter(sha256=keys.digest_of(secret).hex()).exists():
+    if not is_plain or not MIN_LENGTH <= len(secret) <= MAX_LENGTH:
+        wrong["key"] = f"A key has {MIN_LENGTH} to {MAX_LENGTH} ASCII characters, no spaces."
+    elif ApiKey.objects.filter(sha256=digest_of(secret).hex()).exists():
         wrong["key"] = "This key is in use, or was and is revoked; make another."
     if wrong:
         raise Invalid(fields=wrong)
     key = ApiKey.objects.create(
         name=name,
         start=secret[: min(12, len(secret) // 3)],
-        sha256=keys.digest_of(secret).hex(),
+        sha256=digest_of(secret).hex(),
         scopes=sorted(set(scopes)),
         rate_per_s=rate_per_s,
     )
@@ -180,7 +179,7 @@ def make_key(
 def ensure_key(*, name: str, scope: str, secret: str) -> ApiKey:
     """The key with this secret, made if there is none. One that was revoked stays revoked."""
     with transaction.atomic():
-        known = ApiKey.objects.filter(sha256=keys.digest_of(secret).hex()).first()
+        known = ApiKey.objects.filter(sha256=digest_of(secret).hex()).first()
         return known or make_key(name=name, scopes=[scope], secret=secret)[0]
 
 
@@ -195,7 +194,7 @@ def revoke_key(*, key: str) -> list[ApiKey]:
 
 
 def revoke_keys(*, chosen: QuerySet[ApiKey]) -> int:
-    """Revoke those of a set that are in use; other processes remember a key for up to keys.CACHE_S more."""
+    """Revoke those of a set that are in use; other processes remember a key for up to CACHE_S more."""
     n_revoked = chosen.filter(revoked_at=None).update(revoked_at=timezone.now())
-    keys.forget()
+    forget()
     return n_revoked

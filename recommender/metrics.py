@@ -8,16 +8,14 @@ left out and `groundswell_database_up` says so: a scrape never fails because a s
 import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from recommender import learner_state, published
-from recommender.counters import _counters
+from recommender.counters import all_counters
 from recommender.errors import Unavailable
 from recommender.outage import database
-
-disable_created_metrics()  # a second series for each counter, which nobody asked for
 
 
 class State(Collector):
@@ -104,4 +102,4 @@ def render() -> bytes:
     """Everything, in Prometheus' text format."""
     state = CollectorRegistry()
     state.register(State())
-    return generate_latest(_counters()) + generate_latest(state)
+    return generate_latest(all_counters()) + generate_latest(state)
