@@ -26,10 +26,10 @@ from django.conf import settings
 
 from recommender.catalogue import Catalogue, Listing
 from recommender.core.clickers import Clickers
-from recommender.core.decay import EPOCH_OCTAVES
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow import Shadow
-from recommender.core.table import strongest
+from recommender.core.tables.decay import EPOCH_OCTAVES
+from recommender.core.tables.table import strongest
 from recommender.core.trend import Sizes
 from recommender.excerpting import ExcerptWriter
 from recommender.models import FrozenScope, Learner

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from recommender.core.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combined
-from recommender.core.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
+from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combined
+from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
 from recommender.core.trend_kernels import GAINED, UNCHANGED
 from recommender.core.trust import WEIGHT_BITS
 

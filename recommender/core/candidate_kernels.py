@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from recommender.core.affinity_kernels import Histories, Sources
 from recommender.core.trend_kernels import PLACES, UNDO, Events, Items, Leaders, Pairs
-from recommender.core.hashing import Int8s, Int32s, Int64s, Key, UInt64s, find, mix
-from recommender.core.decay import combined, log2  # fmt: skip
+from recommender.core.tables.hashing import Int8s, Int32s, Int64s, Key, UInt64s, find, mix
+from recommender.core.tables.decay import combined, log2  # fmt: skip
 
 Float64s = NDArray[np.float64]
 FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS = 1, 2, 4  # bits of a candidate's origins

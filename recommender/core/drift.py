@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core import drift_kernels as dk
-from recommender.core.decay import TICKS, decayed
+from recommender.core.tables.decay import TICKS, decayed
 
 LOOK_MS = 10_000
 VOLUME_BITS = 8

@@ -32,9 +32,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import hashing, trend_kernels
+from recommender.core import trend_kernels
 from recommender.core.place_counts import tally
-from recommender.core.table import Table, strongest
+from recommender.core.tables import Table, hashing
+from recommender.core.tables.table import strongest
 from recommender.core.trend_kernels import DEPTH, PLACES
 
 LISTS = ("trending", "daily", "steady", "personalised", "ranked")

@@ -32,7 +32,7 @@ from recommender.core.feature_windows import (
     surprise,
 )  # fmt: skip
 from recommender.core.trend_kernels import Actors
-from recommender.core.hashing import find, mix
+from recommender.core.tables.hashing import find, mix
 from recommender.core.trust import TrustRules
 from recommender.core.lockstep import meet
 from recommender.core.near_duplicates import duplicate, enter_band, sketch

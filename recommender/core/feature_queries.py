@@ -24,7 +24,7 @@ from recommender.core.feature_tables import (
     Rows,
     UInt64s,
 )
-from recommender.core.hashing import Key, find, mix
+from recommender.core.tables.hashing import Key, find, mix
 
 MINUTES = 60  # how far back a surge of newcomers is looked at
 LEAST_MINUTES = 10  # below which its usual number is unknown

@@ -17,9 +17,9 @@ from recommender.core.feature_tables import (
     INSISTENT, L_FIRST, L_LAST, L_N, METRONOME, MINUTE_MS, NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX,
     TAKEN_BACK, Float64s, Int64s, Limits, Rows,
 )  # fmt: skip
-from recommender.core.decay import TICKS, decayed
+from recommender.core.tables.decay import TICKS, decayed
 from recommender.core.trend_kernels import Actors
-from recommender.core.hashing import Key, add, find
+from recommender.core.tables.hashing import Key, add, find
 from recommender.core.trust import TrustRules
 
 

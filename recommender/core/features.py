@@ -30,8 +30,9 @@ from recommender.core import feature_queries as queries
 from recommender.core import feature_tables as fk
 from recommender.core.events import EventBatch
 from recommender.core.feature_windows import evidence_of
-from recommender.core.hashing import find_all, pair_keys
-from recommender.core.table import Table, strongest
+from recommender.core.tables import Table
+from recommender.core.tables.hashing import find_all, pair_keys
+from recommender.core.tables.table import strongest
 
 Plain = tuple[Any, ...]
 MAX_LIVE = 4096

@@ -24,9 +24,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.candidates import FEATURES, Candidates, Ranking
-from recommender.core.decay import log2
-from recommender.core.hashing import UInt64s, find, mix
 from recommender.core.ranking import Float64s, Int64s, Lists
+from recommender.core.tables.decay import log2
+from recommender.core.tables.hashing import UInt64s, find, mix
 from recommender.core.trend import Trend
 from recommender.core.trend_kernels import PANEL, UNDO, Events
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules

@@ -27,7 +27,7 @@ from recommender.core.feature_tables import (
     V_COUNTS, V_EXPOSED, V_ID, V_LAST, V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, Rows,
 )  # fmt: skip
 from recommender.core.feature_windows import row_of
-from recommender.core.hashing import Key, find, mix
+from recommender.core.tables.hashing import Key, find, mix
 
 MEETINGS = 16
 TOP_SHARE = 0.85

@@ -53,7 +53,7 @@ from recommender.core.feature_tables import (
     Int64s,
 )  # fmt: skip
 from recommender.core.feature_windows import excess
-from recommender.core.hashing import Key, mix
+from recommender.core.tables.hashing import Key, mix
 
 SKETCHED = 5  # items of an actor
 SKETCHED_FROM = 3  # items, below which a sketch says nothing

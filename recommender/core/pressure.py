@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from recommender.core.decay import TICKS, decayed
 from recommender.core.screen import HOLD, QUARANTINE, Verdicts
+from recommender.core.tables.decay import TICKS, decayed
 
 STOPPED_FROM = 0.25  # the score adds a quarter for a hold: nothing that is stopped scores less
 NEAR = 0.9  # of it

@@ -45,8 +45,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.contest import BLEND, MODES, RANKER, TREND, Contest, ContestConfig
-from recommender.core.hashing import mix
 from recommender.core.ranking import CLIP, Float64s, Int64s, Lists, Weights, find_places
+from recommender.core.tables.hashing import mix
 from recommender.core.trust import WEIGHT_ONE
 
 UInt64s = NDArray[np.uint64]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.hashing import pair_keys
+from recommender.core.tables.hashing import pair_keys
 
 
 def count(state: dict[str, Any], actor: int) -> int:

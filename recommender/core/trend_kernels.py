@@ -5,7 +5,7 @@
                                             └───────> credit its unit, once a horizon          (trend)
         its network's sum ─ above the knee? ─ yes ──> how much less than linear the item's score is
 
-Integers only, see `core.decay`. Numba's cache on disk notices a change of the file a loop stands in, not of the files
+Integers only, see `core.tables.decay`. Numba's cache on disk notices a change of the file a loop stands in, not of the files
 whose loops it calls: `core.warmup` compiles all of the core anew when any file of it has changed.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from recommender.core.decay import (
+from recommender.core.tables.decay import (
     EPOCH_OCTAVES,
     MAX_DECAY_OCTAVES,
     N_EPOCHS,
@@ -26,7 +26,7 @@ from recommender.core.decay import (
     combined,
     decayed,
 )
-from recommender.core.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
+from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
 
 SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6

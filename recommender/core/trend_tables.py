@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import decay, hashing, trend_kernels
-from recommender.core.decay import N_EPOCHS
-from recommender.core.table import Table, strongest
+from recommender.core import trend_kernels
+from recommender.core.tables import Table, decay, hashing
+from recommender.core.tables.decay import N_EPOCHS
+from recommender.core.tables.table import strongest
 from recommender.core.trend_kernels import DEPTH
 from recommender.core.trust import TrustRules
 

@@ -51,7 +51,7 @@ def warm_up() -> None:
 
 def _drop_what_is_stale() -> None:
     """Numba looks at a loop's own file only: of a loop that calls one which has changed it would load the old one."""
-    for folder in _own_folders():
+    for folder in (*_own_folders(), *CORE.glob("*/__pycache__")):
         for pattern in ("**/*.nbi", "**/*.nbc", "warm-*"):
             for file in folder.glob(pattern):
                 with suppress(OSError):  # another process was first, or only others may write here
@@ -106,8 +106,8 @@ def _stamp() -> str:
     for name in ("numba", "llvmlite", "numpy"):
         digest.update(f"{name} {version(name)} ".encode())
     digest.update(f"{sys.version} {platform.machine()} {_processor()} {CORE}".encode())
-    for source in sorted(CORE.glob("*.py")):
-        digest.update(source.read_bytes())
+    for source in sorted(CORE.rglob("*.py")):
+        digest.update(f"{source.relative_to(CORE)} ".encode() + source.read_bytes())
     return f"warm-{digest.hexdigest()}"
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from recommender.core.candidates import FEATURES
 from recommender.core.contest import MODES, ContestConfig
-from recommender.core.decay import log2
 from recommender.core.lessons import NAMES, columns, weigh_lessons
 from recommender.core.pipeline import Pipeline
+from recommender.core.tables.decay import log2
 from recommender.core.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from tests.streams import SMALL, TRUSTING, fold, readers

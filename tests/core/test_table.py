@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.core.hashing import add, find, find_all
-from recommender.core.table import Table
+from recommender.core.tables import Table
+from recommender.core.tables.hashing import add, find, find_all
 
 
 def add_rows(table: Table, keys) -> None:

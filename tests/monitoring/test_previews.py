@@ -10,8 +10,8 @@ from monitoring import company, previews, weighing
 from monitoring.actor_selectors import Seen
 from monitoring.previews import Knees, Unit, confirmed, released
 from recommender.core.config import Config
-from recommender.core.decay import TICKS
 from recommender.core.pipeline import Pipeline
+from recommender.core.tables.decay import TICKS
 from recommender.core.trend import KNEE_TICK_BITS
 from recommender.inquiry import Act
 from recommender.models import Kind

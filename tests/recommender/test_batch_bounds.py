@@ -8,7 +8,7 @@ import pytest
 from recommender.batch import bounds
 from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
-from recommender.core.table import Table
+from recommender.core.tables import Table
 
 SLOTS = 16  # a key, and two slots of four bytes
 

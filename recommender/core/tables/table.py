@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.hashing import fill_slots
+from recommender.core.tables.hashing import fill_slots
 
 Columns = dict[str, NDArray[Any]]
 

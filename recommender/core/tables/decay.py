@@ -9,7 +9,7 @@ from math import frexp, isqrt
 import numpy as np
 from numba import njit
 
-from recommender.core.hashing import Int64s
+from recommender.core.tables.hashing import Int64s
 
 TICKS = 4096  # per half-life
 TICK_BITS = 12
