@@ -25,9 +25,9 @@ from monitoring.decide_finding import get_finding
 from monitoring.models import Finding, FindingItem, Review
 from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
 from recommender import inquiry, keyed, log, published
-from recommender.core import trend_kernels
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
+from recommender.core.trend import trend_kernels
 from recommender.inquiry import Act
 from recommender.log import Position
 from recommender.models import EventVerdict, Item, Kind

@@ -7,7 +7,7 @@ What an act weighs is its kind's weight times the actor's trust, and trust only 
 the floor, and at most what the log allows: `TrustConfig.weight_bound` of the actor's active days. So the outcome is
 an interval, not a guess; for accounts on their first day, as those of a campaign mostly are, both ends meet.
 
-- **Networks.** A score counts networks concavely (`recommender.core.trend`), so acts add at most their weight. How
+- **Networks.** A score counts networks concavely (`recommender.core.trend.trend`), so acts add at most their weight. How
   much less depends on what the item has from their networks already. The least they can add is what they would if
   everything stood in one prefix: the slope of phi2(phi1(x)) falls with x, no prefix of an item holds more than the
   score allows if it held everything, so no act adds less than there. Acts without an address add their weight.

@@ -25,12 +25,12 @@ import redis
 from django.conf import settings
 
 from recommender.catalogue import Catalogue, Listing
-from recommender.core.clickers import Clickers
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow import Shadow
 from recommender.core.tables.decay import EPOCH_OCTAVES
 from recommender.core.tables.table import strongest
-from recommender.core.trend import Sizes
+from recommender.core.trend.clickers import Clickers
+from recommender.core.trend.trend import Sizes
 from recommender.excerpting import ExcerptWriter
 from recommender.models import FrozenScope, Learner
 from recommender.published import BOARDS, DEPTH, HEAD, SHADOW, Board, Head, connect

@@ -28,12 +28,12 @@ import numpy as np
 import orjson
 import polars as pl
 
-from recommender.core.certificate import fewest_clickers, margins, networks
 from recommender.core.evaluation import LISTS
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.results import StepResult
 from recommender.core.screen import HOLD, Verdict, reason_names
+from recommender.core.trend.certificate import fewest_clickers, margins, networks
 
 BOARD_EVERY_MS = 10_000
 BOARD_DEPTH = 20

@@ -17,7 +17,7 @@ import orjson
 from django.http import QueryDict
 
 from recommender import published
-from recommender.core.certificate import certain_places, fewest_clickers, margins, networks
+from recommender.core.trend.certificate import certain_places, fewest_clickers, margins, networks
 from recommender.errors import Invalid, NoView
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 200

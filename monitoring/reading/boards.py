@@ -5,7 +5,7 @@ from typing import Any
 
 from monitoring import shadow
 from recommender import published
-from recommender.core.certificate import margins
+from recommender.core.trend.certificate import margins
 from recommender.errors import NoView
 from recommender.models import Item
 

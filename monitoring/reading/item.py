@@ -1,6 +1,6 @@
 """An item as its page shows it: where it stands, what its place would cost, who is behind it, what was held of it.
 
-    published boards (all, its categories, countries) ──> places, prices (recommender.core.certificate)
+    published boards (all, its categories, countries) ──> places, prices (recommender.core.trend.certificate)
     published excerpt                                 ──> what the longer memories say
     the newest LOOKED_AT events of the log            ──> admitted, held, out, waiting: stacked over time
     FindingItem by item                               ──> findings, newest first
@@ -16,7 +16,7 @@ from django.db import connection
 
 from monitoring.models import Finding, FindingItem, Review
 from recommender import excerpt, published
-from recommender.core.certificate import fewest_clickers
+from recommender.core.trend.certificate import fewest_clickers
 from recommender.errors import NoView
 from recommender.models import Item, Kind
 
@@ -163,7 +163,7 @@ def get_standing(*, item_id: str, item: Item | None) -> Standing:
 
 
 def price(item: str, scope: str, board: published.Board) -> Price:
-    """See `recommender.core.certificate`; as `GET /trending` tells margins, and the other way round for items that
+    """See `recommender.core.trend.certificate`; as `GET /trending` tells margins, and the other way round for items that
     are not listed: their last rival is the one in place LISTED."""
     n, counts = len(board.items), board.counts
     place = board.items.index(item) if item in board.items else None

@@ -18,12 +18,12 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.certificate import link_margins
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.results import UNREVISED, Revised
 from recommender.core.screen import Verdicts, admitted
 from recommender.core.tables import hashing
+from recommender.core.trend.certificate import link_margins
 
 DEFENCES = ("none", "caps", "forest", "trust", "full", "links")
 

@@ -7,7 +7,7 @@ number of actors behind a pair, every account alike. Weights of steps, half-life
 from recommender.attack.defences import Judged, Raw
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config
-from recommender.core.trend_kernels import DEPTH
+from recommender.core.trend.trend_kernels import DEPTH
 
 FORGET_EVERY_MS = 6 * 3_600_000
 

@@ -27,8 +27,8 @@ from recommender.batch.spikes import Spike
 from recommender.core.evaluation import DAY_MS, HOUR_MS, LISTS, Evaluation, Quality
 from recommender.core.events import Encoder, EventBatch
 from recommender.core.pipeline import Config
-from recommender.core.trend_kernels import DEPTH as LIST_DEPTH
-from recommender.core.trend_kernels import Shown
+from recommender.core.trend.trend_kernels import DEPTH as LIST_DEPTH
+from recommender.core.trend.trend_kernels import Shown
 
 DAILY, HOURLY, ONLINE, PERSONAL = "daily batch", "hourly batch", "online", "online, personalised"
 _IN_EVALUATION = {DAILY: "daily", HOURLY: "steady", ONLINE: "trending", PERSONAL: "personalised"}

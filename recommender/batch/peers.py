@@ -17,7 +17,7 @@ import numpy as np
 
 from recommender.batch import yardstick
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.trend_kernels import DEPTH
+from recommender.core.trend.trend_kernels import DEPTH
 
 PLACES = 20
 DAY_S = 86_400

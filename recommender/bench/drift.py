@@ -24,7 +24,7 @@ from recommender.core.drift import Drift, DriftConfig, Level, log_likelihood_rat
 from recommender.core.drift_kernels import MISS, ONE
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.trend import PROMISE_ONE
+from recommender.core.trend.trend import PROMISE_ONE
 
 BASE, RISES = 0.70, (0.05, 0.10, 0.20)
 N_RUNS, BEFORE, AFTER = 15, 10_000, 20_000

@@ -29,7 +29,7 @@ from recommender.core.affinity import Affinity
 from recommender.core.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
 from recommender.core.trend import Trend
-from recommender.core.trend_kernels import DEPTH, Events
+from recommender.core.trend.trend_kernels import DEPTH, Events
 
 __all__ = ["FEATURES", "FROM_NEIGHBOURS", "FROM_STEADY", "FROM_TREND", "Candidates", "Ranking", "RankingConfig"]
 

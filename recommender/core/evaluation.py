@@ -32,11 +32,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import trend_kernels
 from recommender.core.place_counts import tally
 from recommender.core.tables import Table, hashing
 from recommender.core.tables.table import strongest
-from recommender.core.trend_kernels import DEPTH, PLACES
+from recommender.core.trend import trend_kernels
+from recommender.core.trend.trend_kernels import DEPTH, PLACES
 
 LISTS = ("trending", "daily", "steady", "personalised", "ranked")
 POPULATIONS = ("all", "trusted", "canary")

@@ -31,7 +31,7 @@ from recommender.core.feature_windows import (
     count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd, newness_of, regularity, row_of,
     surprise,
 )  # fmt: skip
-from recommender.core.trend_kernels import Actors
+from recommender.core.trend.trend_kernels import Actors
 from recommender.core.tables.hashing import find, mix
 from recommender.core.trust import TrustRules
 from recommender.core.lockstep import meet

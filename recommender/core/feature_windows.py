@@ -18,7 +18,7 @@ from recommender.core.feature_tables import (
     TAKEN_BACK, Float64s, Int64s, Limits, Rows,
 )  # fmt: skip
 from recommender.core.tables.decay import TICKS, decayed
-from recommender.core.trend_kernels import Actors
+from recommender.core.trend.trend_kernels import Actors
 from recommender.core.tables.hashing import Key, add, find
 from recommender.core.trust import TrustRules
 

@@ -28,7 +28,7 @@ from recommender.core.ranking import Float64s, Int64s, Lists
 from recommender.core.tables.decay import log2
 from recommender.core.tables.hashing import UInt64s, find, mix
 from recommender.core.trend import Trend
-from recommender.core.trend_kernels import PANEL, UNDO, Events
+from recommender.core.trend.trend_kernels import PANEL, UNDO, Events
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
 
 # The columns of `learned`, float64; logarithms to the base 2:

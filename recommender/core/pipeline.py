@@ -61,7 +61,7 @@ from recommender.core.screen import (
 )
 from recommender.core.step_kernels import survey, weigh
 from recommender.core.trend import Board, Trend
-from recommender.core.trend_kernels import PLACES, Events
+from recommender.core.trend.trend_kernels import PLACES, Events
 from recommender.core.trust import WEIGHT_ONE
 
 __all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]

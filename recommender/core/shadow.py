@@ -20,7 +20,7 @@ from recommender.core.pipeline import Config
 from recommender.core.screen import admitted
 from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend
-from recommender.core.trend_kernels import Events
+from recommender.core.trend.trend_kernels import Events
 from recommender.core.trust import WEIGHT_ONE
 
 NO_KNEE = 1e6  # units: nothing is past it

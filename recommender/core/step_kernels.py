@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.trend_kernels import UNDO
+from recommender.core.trend.trend_kernels import UNDO
 from recommender.core.trust import WEIGHT_BITS
 
 Bools = NDArray[np.bool_]

@@ -14,11 +14,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.certificate import margins
 from recommender.core.drift import Level
 from recommender.core.pipeline import Pipeline
 from recommender.core.pressure import HELD, QUARANTINED
-from recommender.core.trend_kernels import PLACES
+from recommender.core.trend.certificate import margins
+from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 
 SERVED = 10  # places whose margins are watched

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommender.core.affinity import AffinityConfig
-from recommender.core.certificate import (
+from recommender.core.events import Kind
+from recommender.core.pipeline import Pipeline
+from recommender.core.trend.certificate import (
     certain_places,
     dependence,
     entry_margin,
@@ -16,9 +18,7 @@ from recommender.core.certificate import (
     margins,
     networks,
 )
-from recommender.core.events import Kind
-from recommender.core.pipeline import Pipeline
-from recommender.core.trend import PREFIX_ACTORS
+from recommender.core.trend.trend import PREFIX_ACTORS
 from tests.streams import HOUR, SMALL, T0, TRUSTING, AddressedStream, Stream, addressed, fold, readers
 
 LIST = 5

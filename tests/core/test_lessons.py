@@ -10,7 +10,7 @@ from recommender.core.contest import MODES, ContestConfig
 from recommender.core.lessons import NAMES, columns, weigh_lessons
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables.decay import log2
-from recommender.core.trend_kernels import PLACES
+from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from tests.streams import SMALL, TRUSTING, fold, readers
 

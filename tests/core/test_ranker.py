@@ -13,7 +13,7 @@ from recommender.core.click_model import sigmoid
 from recommender.core.contest import MODES, ContestConfig
 from recommender.core.ranker import HOUR_MS, Ranker, RankerConfig
 from recommender.core.ranking import CLIP, HUGE, Lists
-from recommender.core.trend_kernels import PLACES
+from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from tests.streams import MINUTE, T0
 

@@ -12,7 +12,7 @@ from monitoring.previews import Knees, Unit, confirmed, released
 from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables.decay import TICKS
-from recommender.core.trend import KNEE_TICK_BITS
+from recommender.core.trend.trend import KNEE_TICK_BITS
 from recommender.inquiry import Act
 from recommender.models import Kind
 from recommender.published import Board

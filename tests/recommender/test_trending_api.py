@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from recommender import published, trending
-from recommender.core.certificate import certain_places, margins
+from recommender.core.trend.certificate import certain_places, margins
 
 PLACES = [(f"article-{place}", 5000 - 10 * place) for place in range(500)]
 

@@ -10,7 +10,7 @@ from monitoring.models import Finding
 from monitoring.reading import item as reading
 from monitoring.templatetags.console import item_url
 from recommender import learner, log, published
-from recommender.core.certificate import fewest_clickers, margins
+from recommender.core.trend.certificate import fewest_clickers, margins
 from recommender.models import Item
 from recommender.published import Board
 from tests.monitoring.attacked import learn_all, push, site, write

@@ -58,14 +58,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import trend_kernels
 from recommender.core.events import country_name
 from recommender.core.tables import Table, decay, hashing
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS
 from recommender.core.tables.hashing import pair_keys
 from recommender.core.tables.table import strongest
-from recommender.core.trend_kernels import DEPTH, SPENT_BITS
-from recommender.core.trend_tables import TrendTables
+from recommender.core.trend import trend_kernels
+from recommender.core.trend.trend_kernels import DEPTH, SPENT_BITS
+from recommender.core.trend.trend_tables import TrendTables
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig
 
 PROMISE_ONE = 1 << 16

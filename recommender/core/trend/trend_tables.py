@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import trend_kernels
 from recommender.core.tables import Table, decay, hashing
 from recommender.core.tables.decay import N_EPOCHS
 from recommender.core.tables.table import strongest
-from recommender.core.trend_kernels import DEPTH
+from recommender.core.trend import trend_kernels
+from recommender.core.trend.trend_kernels import DEPTH
 from recommender.core.trust import TrustRules
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction

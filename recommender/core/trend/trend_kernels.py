@@ -544,7 +544,7 @@ def fold(
 ) -> None:
     """Fold a batch in log order. Writes ranks[i] = places in the lists (0: not predicted) and who acted (ORDINARY,
     TRUSTED, CANARY), for every item row made the event that made it into first_events, and into units what became of
-    each event's unit. See recommender.core.trend for the rules of a unit. Of a canary only the pair is remembered."""
+    each event's unit. See recommender.core.trend.trend for the rules of a unit. Of a canary only the pair is remembered."""
     n_before = items.size[0]
     for i in range(events.item.size):
         weight, kind = events.weight[i], events.kind[i]

@@ -11,7 +11,7 @@ after a refresh. Nothing of this belongs to the state; it is forgotten whenever 
 
 import numpy as np
 
-from recommender.core.trend import Sizes, Trend
+from recommender.core.trend.trend import Sizes, Trend
 
 
 class Clickers:
