@@ -1,7 +1,7 @@
 """What the screen's reasons and features are called when people read them.
 
 The numbers are those of `recommender.core.screen.Reason`, the order is that of `FEATURES` in
-`recommender.core.feature_tables` (a test compares): those modules bring a compiler along, which no web process needs
+`recommender.core.features.feature_columns` (a test compares): those modules bring a compiler along, which no web process needs
 to tell a reviewer why.
 """
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recommender import log
 from recommender.core.evidence import UNKNOWN
-from recommender.core.feature_tables import FEATURES
+from recommender.core.features.feature_columns import FEATURES
 from recommender.core.results import Revised, StepResult
 from recommender.core.screen import Reason, Verdict, Verdicts
 from recommender.log import LogSlice, Position

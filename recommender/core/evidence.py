@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core import feature_tables as fk
 from recommender.core.events import EventBatch
+from recommender.core.features import feature_columns as fk
 from recommender.core.forests import ENTITIES, Forests
 
 UNKNOWN = 255

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import feature_tables as fk
+from recommender.core.features import feature_columns as fk
 from recommender.core.forest import Float32s, Forest, Pack, Reservoir, find_paths, find_strange, fit, packed
 from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK
 

@@ -42,8 +42,8 @@ from recommender.core.decisions import Decision, Ruling
 from recommender.core.drift import Drift
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
-from recommender.core.feature_tables import R_ORDINAL
 from recommender.core.features import Features
+from recommender.core.features.feature_columns import R_ORDINAL
 from recommender.core.holding import Holding, as_events
 from recommender.core.lessons import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
 from recommender.core.pressure import Pressure

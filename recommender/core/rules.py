@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core import feature_tables as fk
+from recommender.core.features import feature_columns as fk
 
 ADMIT, HOLD, QUARANTINE = 0, 1, 2  # core.screen.Verdict
 BY_ACTOR, BY_ITEM, BY_NETWORK = 1, 2, 4  # which forests find an event strange

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core import feature_tables as fk
+from recommender.core.features import feature_columns as fk
 
 ACTOR = np.array([fk.NEWNESS, fk.REGULAR, fk.UNDONE])
 CROWD = np.array([fk.BURST, fk.RISE, fk.NOVEL, fk.DIRECT, fk.OVERLAP, fk.PREFIX, fk.NEW_PREFIX, fk.AGENT])

@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import feature_tables as fk
 from recommender.core.events import EventBatch
 from recommender.core.evidence import NO_EVIDENCE, Evidence, gather
-from recommender.core.features import Features, acts_of
+from recommender.core.features import Features
+from recommender.core.features import feature_columns as fk
+from recommender.core.features.features import acts_of
 from recommender.core.forests import Forests
 from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
 from recommender.core.scoring import scores

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.core import feature_tables as fk
 from recommender.core import screen as screens
 from recommender.core.evidence import MIN_CLEARED, UNKNOWN, percentiles_of
+from recommender.core.features import feature_columns as fk
 from recommender.core.forest import N_FIT, N_HOLDOUT
 from recommender.core.pipeline import Pipeline
 from tests.core.folded import Run, push, site

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core import feature_tables as fk
-from recommender.core.feature_windows import is_odd
+from recommender.core.features import feature_columns as fk
+from recommender.core.features.feature_windows import is_odd
+from recommender.core.features.near_duplicates import LEAST, duplicate
 from recommender.core.forests import ENTITIES
-from recommender.core.near_duplicates import LEAST, duplicate
 from recommender.core.pipeline import Pipeline
 from recommender.core.scoring import scores
 from tests.streams import HOUR, MINUTE, SCREENED, T0, Stream

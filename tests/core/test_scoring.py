@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.core import feature_tables as fk
+from recommender.core.features import feature_columns as fk
 from recommender.core.scoring import ACTOR, CROWD, scores
 
 rows = st.lists(st.floats(0, 1), min_size=fk.N_FEATURES, max_size=fk.N_FEATURES)

@@ -8,7 +8,7 @@ from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem,
 from monitoring.wording import FEATURES, REASONS, UNKNOWN
 from recommender import control, learner, log, reverts
 from recommender.core import evidence
-from recommender.core.feature_tables import FEATURES as MEASURED
+from recommender.core.features.feature_columns import FEATURES as MEASURED
 from recommender.core.screen import Reason
 from recommender.models import Checkpoint, EventVerdict, Learner
 from tests.monitoring.attacked import flash_crowd, learn_all, push, site, write

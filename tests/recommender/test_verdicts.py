@@ -8,7 +8,7 @@ import pytest
 from recommender import learner, log, metrics, verdicts
 from recommender.core.evaluation import NOTHING
 from recommender.core.evidence import UNKNOWN, Evidence
-from recommender.core.feature_tables import FEATURES
+from recommender.core.features.feature_columns import FEATURES
 from recommender.core.pipeline import Revised, StepResult
 from recommender.core.screen import Reason, Verdict, Verdicts, admitted
 from recommender.models import Checkpoint, EventVerdict, Learner, Step

@@ -5,7 +5,7 @@ many items an actor has seen, whose acts were condemned or pardoned. Compiled; n
 import numpy as np
 from numba import njit
 
-from recommender.core.feature_tables import (
+from recommender.core.features.feature_columns import (
     A_COHORT,
     A_COHORT_MS,
     A_FIRST,

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import feature_kernels as kernels
-from recommender.core import feature_queries as queries
-from recommender.core import feature_tables as fk
 from recommender.core.events import EventBatch
-from recommender.core.feature_windows import evidence_of
+from recommender.core.features import feature_columns as fk
+from recommender.core.features import feature_kernels as kernels
+from recommender.core.features import feature_queries as queries
+from recommender.core.features.feature_windows import evidence_of
 from recommender.core.tables import Table
 from recommender.core.tables.hashing import find_all, pair_keys
 from recommender.core.tables.table import strongest

@@ -36,7 +36,7 @@ A_LAST, A_FIRST, A_N, A_UNDOS, A_TOP, A_TOP_N, A_GAPS, A_GAP, A_GAP2 = range(9)
 A_SESSION, A_IN_SESSION, A_ITEMS, A_COHORT, A_COHORT_MS, A_LAST_ITEM, A_NEXT_BURST, A_BURSTS = range(9, 17)
 N_BURSTS = 6  # the last bursts an actor took part in
 A_MINIMA = A_BURSTS + N_BURSTS
-N_MINIMA = 6  # of its first items' hashes, while it is young: core.near_duplicates
+N_MINIMA = 6  # of its first items' hashes, while it is young: core.features.near_duplicates
 N_ACTOR = A_MINIMA + N_MINIMA
 # of the items', the site's too
 I_LAST, I_N1M, I_N1H, I_N24H, I_NOVEL1M, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H = range(9)

@@ -38,7 +38,7 @@ one today. And it would need the honest look-alikes of the benchmark at an uncha
 import numpy as np
 from numba import njit
 
-from recommender.core.feature_tables import (
+from recommender.core.features.feature_columns import (  # fmt: skip
     A_ITEMS,
     A_MINIMA,
     HOUR_MS,
@@ -51,8 +51,8 @@ from recommender.core.feature_tables import (
     N_MINIMA,
     ONE,
     Int64s,
-)  # fmt: skip
-from recommender.core.feature_windows import excess
+)
+from recommender.core.features.feature_windows import excess
 from recommender.core.tables.hashing import Key, mix
 
 SKETCHED = 5  # items of an actor
