@@ -8,7 +8,7 @@
 The `verdict` is the last word: an event released from a hold is admitted (and `was_held`), one taken back out later
 is quarantined. `reasons` are words joined by commas.
 
-Evidence (core.evidence) is for reviewers of a running site, and not among the columns.
+Evidence (core.screen.evidence) is for reviewers of a running site, and not among the columns.
 
 Speed, on the first 200,000 rows of the news log in 83,616 steps (CPU of one core of a busy machine): 52 us a step
 with the screen, 28 us without, so 46,000 and 85,000 events/s. Fits come on top: 0.2 s for every 6 hours of stream
@@ -32,7 +32,7 @@ from recommender.core.evaluation import LISTS
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.results import StepResult
-from recommender.core.screen import HOLD, Verdict, reason_names
+from recommender.core.screen.screen import HOLD, Verdict, reason_names
 from recommender.core.trend.certificate import fewest_clickers, margins, networks
 
 BOARD_EVERY_MS = 10_000

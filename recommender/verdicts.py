@@ -1,6 +1,6 @@
 """Verdicts kept: every event that was not simply admitted, for reviewers, in the transaction of its step.
 
-    StepResult.verdicts ──> a row for each event held or quarantined, with the evidence (core.evidence)
+    StepResult.verdicts ──> a row for each event held or quarantined, with the evidence (core.screen.evidence)
     StepResult.revised  ──> held: released or condemned;  admitted before: taken back out, a row of its own
 
 An event is named by its number in the fold (`ordinal`), because the core knows no log; where it stands in the log
@@ -17,10 +17,10 @@ from django.db.models import Q
 from numpy.typing import NDArray
 
 from recommender import log
-from recommender.core.evidence import UNKNOWN
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.results import Revised, StepResult
-from recommender.core.screen import Reason, Verdict, Verdicts
+from recommender.core.screen.evidence import UNKNOWN
+from recommender.core.screen.screen import Reason, Verdict, Verdicts
 from recommender.log import LogSlice, Position
 from recommender.models import Decision, EventVerdict, Step
 

@@ -18,7 +18,7 @@ from pyod.models.iforest import IForest
 from recommender.attack.defences import Judged, Raw
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
-from recommender.core.screen import Verdict, Verdicts
+from recommender.core.screen.screen import Verdict, Verdicts
 
 N_FEATURES = 6
 REFIT_EVERY_MS = 1_800_000

@@ -20,7 +20,7 @@ from recommender.attack import metrics
 from recommender.attack.arena import DEPTH, WARM_STEP_MS, Site
 from recommender.attack.defences import Defence, Judged, Product
 from recommender.attack.ledger import READERS, Ledger
-from recommender.core.screen import ADMIT
+from recommender.core.screen.screen import ADMIT
 
 HOUR_MS = 3_600_000
 SPIKE = 10.0  # times the hourly average of the day before

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.attack.defences import Judged
-from recommender.core.screen import ADMIT, HOLD, QUARANTINE
+from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE
 
 READERS, AUTOMATA, INJECTED = range(3)  # whose event: honest readers, honest machines, the campaign
 GROUPS = ("readers", "machines", "injected")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recommender.attack.arena import DEPTH, SERVED, Trace
 from recommender.attack.base import Goal
 from recommender.attack.ledger import AUTOMATA, INJECTED
-from recommender.core.screen import ADMIT
+from recommender.core.screen.screen import ADMIT
 
 SUCCESS_S = 60
 DISTURBED = 2

@@ -44,21 +44,13 @@ from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.features import Features
 from recommender.core.features.feature_columns import R_ORDINAL
-from recommender.core.holding import Holding, as_events
 from recommender.core.lessons import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
-from recommender.core.pressure import Pressure
 from recommender.core.ranker import Ranker
 from recommender.core.results import NO_STEP, Revised, StepResult, joined
-from recommender.core.screen import (
-    ADMIT,
-    CONFIRMED,
-    HOLD,
-    QUARANTINE,
-    Reason,
-    Screen,
-    Verdicts,
-    admitted,
-)
+from recommender.core.screen import Screen
+from recommender.core.screen.holding_queue import Holding, as_events
+from recommender.core.screen.pressure import Pressure
+from recommender.core.screen.screen import ADMIT, CONFIRMED, HOLD, QUARANTINE, Reason, Verdicts, admitted
 from recommender.core.step_kernels import survey, weigh
 from recommender.core.trend import Board, Trend
 from recommender.core.trend.trend_kernels import PLACES, Events

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recommender.core.drift import QUIET, Alarm
 from recommender.core.evaluation import NOTHING, Quality
-from recommender.core.screen import Verdicts, admitted
+from recommender.core.screen.screen import Verdicts, admitted
 
 
 @dataclass(frozen=True, slots=True)

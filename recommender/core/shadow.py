@@ -17,7 +17,7 @@ import numpy as np
 from recommender.core.evaluation import Evaluation
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config
-from recommender.core.screen import admitted
+from recommender.core.screen.screen import admitted
 from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend
 from recommender.core.trend.trend_kernels import Events

@@ -16,7 +16,7 @@ Bools = NDArray[np.bool_]
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
-ADMIT, HOLD = 0, 1  # core.screen.Verdict
+ADMIT, HOLD = 0, 1  # core.screen.screen.Verdict
 
 
 @njit(cache=True)

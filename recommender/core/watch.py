@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recommender.core.drift import Level
 from recommender.core.pipeline import Pipeline
-from recommender.core.pressure import HELD, QUARANTINED
+from recommender.core.screen.pressure import HELD, QUARANTINED
 from recommender.core.trend.certificate import margins
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
@@ -35,7 +35,7 @@ class Watch:
     the heights of DriftConfig; the level it has now. top_share: of the first place in the mass of the first 20; gini:
     of their counts, 0 = all alike. low_trust_share: of that mass, from units below 0.2. least_actors, least_trust:
     the cheapest place among the first 10, m* and W*; 0 without a board. held_share, quarantine_share: of the last
-    hour's events. pressure: see core.pressure, 1.0 = as always.
+    hour's events. pressure: see core.screen.pressure, 1.0 = as always.
     """
 
     stream_ms: int

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='eventverdict',
             name='evidence',
-            field=models.BinaryField(help_text='A byte a feature: see recommender.core.evidence.', null=True),
+            field=models.BinaryField(help_text='A byte a feature: see recommender.core.screen.evidence.', null=True),
         ),
         migrations.AddField(
             model_name='eventverdict',

@@ -22,9 +22,9 @@ class EventVerdict(models.Model):
     verdict = models.SmallIntegerField(choices=Verdict.choices)
     was_held = models.BooleanField(default=False)
     score = models.FloatField(default=0.0)
-    reasons = models.IntegerField(help_text="Bits of recommender.core.screen.Reason.")
+    reasons = models.IntegerField(help_text="Bits of recommender.core.screen.screen.Reason.")
     revised_in = models.BigIntegerField(null=True, help_text="The step that spoke the last word.")
-    evidence = models.BinaryField(null=True, help_text="A byte a feature: see recommender.core.evidence.")
+    evidence = models.BinaryField(null=True, help_text="A byte a feature: see recommender.core.screen.evidence.")
     p_values = ArrayField(
         models.FloatField(null=True),
         null=True,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recommender.core import forests
+from recommender.core.screen import forests
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ from recommender.core.contest import MODES, Contest
 from recommender.core.events import Kind
 from recommender.core.lessons import learned
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen import admitted
+from recommender.core.screen.screen import admitted
 from recommender.core.trend.trend_kernels import PLACES
 from tests.core.test_affinity import journeys
 from tests.streams import HOUR, MINUTE, SMALL, T0, TRUSTING, Stream, fold, readers

@@ -6,7 +6,8 @@ import numpy as np
 
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen import ADMIT, HOLD, QUARANTINE, Reason, ScreenConfig, reason_names
+from recommender.core.screen import ScreenConfig
+from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE, Reason, reason_names
 from tests.core.folded import PUSH_AT, Run, push, site
 from tests.streams import HOUR, MINUTE, SCREENED, score
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.core import screen as screens
-from recommender.core.evidence import MIN_CLEARED, UNKNOWN, percentiles_of
 from recommender.core.features import feature_columns as fk
-from recommender.core.forest import N_FIT, N_HOLDOUT
 from recommender.core.pipeline import Pipeline
+from recommender.core.screen import screen as screens
+from recommender.core.screen.evidence import MIN_CLEARED, UNKNOWN, percentiles_of
+from recommender.core.screen.forest import N_FIT, N_HOLDOUT
 from tests.core.folded import Run, push, site
 from tests.streams import SCREENED, fold, readers
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from recommender.core.features import feature_columns as fk
 from recommender.core.features.feature_windows import is_odd
 from recommender.core.features.near_duplicates import LEAST, duplicate
-from recommender.core.forests import ENTITIES
 from recommender.core.pipeline import Pipeline
-from recommender.core.scoring import scores
+from recommender.core.screen.forests import ENTITIES
+from recommender.core.screen.suspicion import scores
 from tests.streams import HOUR, MINUTE, SCREENED, T0, Stream
 
 ATTACK_AT = T0 + 90 * MINUTE

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.core.features import feature_columns as fk
-from recommender.core.scoring import ACTOR, CROWD, scores
+from recommender.core.screen.suspicion import ACTOR, CROWD, scores
 
 rows = st.lists(st.floats(0, 1), min_size=fk.N_FEATURES, max_size=fk.N_FEATURES)
 verdicts = st.integers(0, 2)

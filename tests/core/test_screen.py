@@ -7,9 +7,10 @@ import pytest
 
 from recommender.core.events import DIRECT, Encoder, Kind
 from recommender.core.features import Features
-from recommender.core.holding import MAX_HELD, Holding
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen import ADMIT, HOLD, QUARANTINE, Reason, ScreenConfig, reason_names
+from recommender.core.screen import ScreenConfig
+from recommender.core.screen.holding_queue import MAX_HELD, Holding
+from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE, Reason, reason_names
 from tests.core.folded import PUSH_AT, Run, push, site
 from tests.streams import MINUTE, SCREENED, T0, Stream, score
 

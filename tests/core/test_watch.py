@@ -8,8 +8,8 @@ import pytest
 from recommender.core.drift import Level
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
-from recommender.core.pressure import HELD, NEARLY, QUARANTINED, Pressure
-from recommender.core.screen import HOLD, QUARANTINE, Verdicts
+from recommender.core.screen.pressure import HELD, NEARLY, QUARANTINED, Pressure
+from recommender.core.screen.screen import HOLD, QUARANTINE, Verdicts
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.watch import gini, low_trust_share, watch
 from tests.streams import HOUR, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers

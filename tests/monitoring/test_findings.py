@@ -7,9 +7,9 @@ from monitoring import figures, findings
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem, Notification
 from monitoring.wording import FEATURES, REASONS, UNKNOWN
 from recommender import control, learner, log, reverts
-from recommender.core import evidence
 from recommender.core.features.feature_columns import FEATURES as MEASURED
-from recommender.core.screen import Reason
+from recommender.core.screen import evidence
+from recommender.core.screen.screen import Reason
 from recommender.models import Checkpoint, EventVerdict, Learner
 from tests.monitoring.attacked import flash_crowd, learn_all, push, site, write
 from tests.recommender.logs import clicks, events

@@ -119,7 +119,7 @@ def test_the_knees_lag_as_the_trend_moves_them():
 
 
 def _admitted(n):
-    from recommender.core.screen import admitted
+    from recommender.core.screen.screen import admitted
 
     return admitted(n)
 

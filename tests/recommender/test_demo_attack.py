@@ -9,7 +9,7 @@ import redis
 from recommender.core.config import Config
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen import HOLD, QUARANTINE, Reason
+from recommender.core.screen.screen import HOLD, QUARANTINE, Reason
 from recommender.core.shadow import Shadow
 from recommender.demo import stage
 from recommender.demo.botnet import (

@@ -12,10 +12,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from recommender import control, erasure, keyed, learner, log, reverts
-from recommender.core import forests
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
+from recommender.core.screen import forests
 from recommender.log import Position
 from recommender.models import Checkpoint, Decision, Erasure, Event, EventVerdict, Exclusion, Learner, Revert, Step
 from recommender.partitions import drop_before

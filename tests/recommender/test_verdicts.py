@@ -7,10 +7,10 @@ import pytest
 
 from recommender import learner, log, metrics, verdicts
 from recommender.core.evaluation import NOTHING
-from recommender.core.evidence import UNKNOWN, Evidence
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.pipeline import Revised, StepResult
-from recommender.core.screen import Reason, Verdict, Verdicts, admitted
+from recommender.core.screen.evidence import UNKNOWN, Evidence
+from recommender.core.screen.screen import Reason, Verdict, Verdicts, admitted
 from recommender.models import Checkpoint, EventVerdict, Learner, Step
 from tests.recommender.logs import clicks, events
 

@@ -116,7 +116,7 @@ class Acts(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """The thresholds of core.screen.ScreenConfig that the loop needs."""
+    """The thresholds of core.screen.screen.ScreenConfig that the loop needs."""
 
     burst_n: int
     burst_z: float

@@ -11,7 +11,7 @@ from which they count, and `state()`. So it makes no difference to any state whe
 
 Not here, since it does not help: a forest's path, or River's HalfSpaceTrees, as the score of an actor. On half of the
 actors of an encyclopaedia (AUC by the mean of their events): forests 0.42 on the actor's columns and 0.62 on the
-item's, HalfSpaceTrees 0.41 to 0.47 at 200 us an event; the product in core.scoring 0.75.
+item's, HalfSpaceTrees 0.41 to 0.47 at 200 us an event; the product in core.screen.suspicion 0.75.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.features import feature_columns as fk
-from recommender.core.forest import Float32s, Forest, Pack, Reservoir, find_paths, find_strange, fit, packed
-from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK
+from recommender.core.screen.forest import Float32s, Forest, Pack, Reservoir, find_paths, find_strange, fit, packed
+from recommender.core.screen.screen_rules import BY_ACTOR, BY_ITEM, BY_NETWORK
 
 ENTITIES = {
     "actor": slice(fk.REPEAT, fk.SHALLOW + 1),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
 from recommender.core.features.feature_columns import UNDO
-from recommender.core.screen import ADMIT, HOLD, Reason, Verdicts
+from recommender.core.screen.screen import ADMIT, HOLD, Reason, Verdicts
 from recommender.core.trend.trend_kernels import Events
 from recommender.core.trust import WEIGHT_ONE
 

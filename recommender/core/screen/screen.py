@@ -29,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
-from recommender.core.evidence import NO_EVIDENCE, Evidence, gather
 from recommender.core.features import Features
 from recommender.core.features import feature_columns as fk
 from recommender.core.features.features import acts_of
-from recommender.core.forests import Forests
-from recommender.core.rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
-from recommender.core.scoring import scores
+from recommender.core.screen.evidence import NO_EVIDENCE, Evidence, gather
+from recommender.core.screen.forests import Forests
+from recommender.core.screen.screen_rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
+from recommender.core.screen.suspicion import scores
 from recommender.core.trust import WEIGHT_ONE, TrustRules
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recommender.core.screen import HOLD, QUARANTINE, Verdicts
+from recommender.core.screen.screen import HOLD, QUARANTINE, Verdicts
 from recommender.core.tables.decay import TICKS, decayed
 
 STOPPED_FROM = 0.25  # the score adds a quarter for a hold: nothing that is stopped scores less
