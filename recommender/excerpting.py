@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from recommender.catalogue import Listing
+from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Pipeline
-from recommender.core.published_links import published_links
 from recommender.core.ranking import Weights
 from recommender.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Message
 

@@ -24,7 +24,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from recommender import checkpoint_thinning, history, keyed, locks, log, shadowing, verdicts, watching
-from recommender.core.affinity import AffinityConfig
+from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig

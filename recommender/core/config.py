@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from recommender.core.affinity import AffinityConfig
+from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.candidates import RankingConfig
 from recommender.core.contest import ContestConfig
 from recommender.core.drift import DriftConfig

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.core.affinity import AffinityConfig
+from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.candidates import FEATURES, FROM_NEIGHBOURS, FROM_TREND, RankingConfig
 from recommender.core.config import Config
 from recommender.core.contest import MODES, Contest

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.affinity import AffinityConfig
+from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.trend.certificate import (

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.affinity import Affinity
-from recommender.core.affinity_kernels import N_NEIGHBOURS, Links, Sources, behind, is_stronger
+from recommender.core.affinity.affinity import Affinity
+from recommender.core.affinity.affinity_kernels import N_NEIGHBOURS, Links, Sources, behind, is_stronger
 from recommender.core.tables.decay import combined
 from recommender.core.tables.hashing import Int32s, UInt64s, find
 from recommender.core.trend import Trend

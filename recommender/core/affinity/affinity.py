@@ -40,8 +40,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import affinity_kernels as compiled
-from recommender.core.affinity_kernels import HISTORY, N_NEIGHBOURS
+from recommender.core.affinity import affinity_kernels as compiled
+from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.tables import Table
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combine_all, combined
 from recommender.core.tables.hashing import find, mix

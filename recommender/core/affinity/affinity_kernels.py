@@ -4,7 +4,7 @@
             and more ──> counts of links, and of their sources ──> neighbours, the strongest links of a source
 
 What a history says of links is a function of the history alone (`_say`), so that what was added can be taken out
-again. See recommender.core.affinity for the rules, `kernels` for the counting.
+again. See recommender.core.affinity.affinity for the rules, `kernels` for the counting.
 """
 
 from typing import Any, NamedTuple

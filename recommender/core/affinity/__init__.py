@@ -1,0 +1,5 @@
+"""Links between items that the same actors act on, capped and decayed like the trend."""
+
+from recommender.core.affinity.affinity import Affinity
+
+__all__ = ["Affinity"]
