@@ -12,8 +12,8 @@ from rest_framework import serializers
 
 from recommender import errors
 from recommender.attribution import SOURCES
-from recommender.core.contest import MODES
 from recommender.core.events import Kind
+from recommender.core.ranking.bypass import MODES
 from recommender.decoding import MAX_ROWS
 from recommender.parsing import MAX_POSITION, REJECTIONS
 from recommender.recommending import MAX_OFFSET

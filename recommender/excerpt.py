@@ -21,7 +21,7 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from recommender.core.ranking import Weights
+from recommender.core.ranking.list_scores import Weights
 from recommender.outage import Pause
 from recommender.published import connect
 
@@ -41,7 +41,7 @@ class Message(msgspec.Struct, frozen=True):
     (n, halves), scores in units by each of half_lives_s, the served one first. sources: uint32 (s,), rows; ends:
     uint32 (s,); targets: uint32 (l,), strengths: float32 (l,), actors: uint32 (l,), strongest first; prices: uint32
     (l,), how many new actors take the place.
-    mode: which order does best (`recommender.core.contest`): trend, blend or ranker. weights: mean, scale and
+    mode: which order does best (`recommender.core.ranking.bypass`): trend, blend or ranker. weights: mean, scale and
     coefficients of the ranker, float64 (d,) one after the other, and its intercept.
     """
 

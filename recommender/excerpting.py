@@ -19,7 +19,7 @@ import numpy as np
 from recommender.catalogue import Listing
 from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Pipeline
-from recommender.core.ranking import Weights
+from recommender.core.ranking.list_scores import Weights
 from recommender.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Message
 
 WRITE_EVERY_S = 0.5

@@ -5,7 +5,7 @@
     items just published (a share of the places) ──────────────────────────────────┘     hidden or excluded
               ──> scored: the ranker's weights, else the blend ──> not too many of one category ──> items with reasons
 
-Scores are those of `recommender.core.candidates`, which the learner judges itself by: share of the board's mass plus
+Scores are those of `recommender.core.ranking.candidates`, which the learner judges itself by: share of the board's mass plus
 `blend` times what the last items say; or the ranker's, while it does better; or the share alone, while that does. The
 first shard's word is taken. What is shown here only and in no figure of the learner's: the places given to new items,
 and the cap on categories.
@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from recommender import attribution, excerpt, published, trending
 from recommender.attribution import SOURCES
-from recommender.core.candidates import FEATURES
-from recommender.core.lessons import columns
+from recommender.core.ranking.candidates import FEATURES
+from recommender.core.ranking.training_lists import columns
 from recommender.errors import Invalid, NoView
 from recommender.recent import Recent
 from recommender.shelf import N_HALVES, Shelf
@@ -199,7 +199,7 @@ def pulls_of(shelf: Shelf, last_items: Sequence[str], names: Collection[str]) ->
 
 
 def features_of(shelf: Shelf, names: Sequence[str], pulls: dict[str, Pull]) -> NDArray[np.float64]:
-    """The matrix of `recommender.core.candidates.FEATURES`, float64 (n, d), of candidates as they are served. Leaders
+    """The matrix of `recommender.core.ranking.candidates.FEATURES`, float64 (n, d), of candidates as they are served. Leaders
     come first, in their order."""
     features = np.zeros((len(names), len(FEATURES)))
     n_leading = next((i for i, name in enumerate(names) if name not in shelf.shares), len(names))

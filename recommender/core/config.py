@@ -4,11 +4,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from recommender.core.affinity.affinity import AffinityConfig
-from recommender.core.candidates import RankingConfig
-from recommender.core.contest import ContestConfig
 from recommender.core.drift import DriftConfig
 from recommender.core.events import Kind
-from recommender.core.ranker import RankerConfig
+from recommender.core.ranking.bypass import ContestConfig
+from recommender.core.ranking.candidates import RankingConfig
+from recommender.core.ranking.ranker import RankerConfig
 from recommender.core.screen import ScreenConfig
 from recommender.core.trust import TrustConfig
 
@@ -39,7 +39,9 @@ class Config:
     group_knee: float = 40.0
     secret: str = ""  # hex; keys the hashes of ids
     canary_share: float = 0.01  # of actors: predicted, never learned from (core.evaluation)
-    personal_share: float = 1.0  # of actors: asked what their own list would have said (core.candidates.predict)
+    personal_share: float = (
+        1.0  # of actors: asked what their own list would have said (core.ranking.candidates.predict)
+    )
     max_items: int = 200_000
     max_regions: int = 400_000
     max_networks: int = 500_000

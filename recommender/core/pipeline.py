@@ -36,7 +36,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from recommender.core import checkpoint
 from recommender.core.affinity import Affinity
-from recommender.core.candidates import Candidates, Ranking
 from recommender.core.config import KIND_WEIGHTS, Config
 from recommender.core.decisions import Decision, Ruling
 from recommender.core.drift import Drift
@@ -44,8 +43,9 @@ from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.features import Features
 from recommender.core.features.feature_columns import R_ORDINAL
-from recommender.core.lessons import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
-from recommender.core.ranker import Ranker
+from recommender.core.ranking import Ranker, Ranking
+from recommender.core.ranking.candidates import Candidates
+from recommender.core.ranking.training_lists import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
 from recommender.core.results import NO_STEP, Revised, StepResult, joined
 from recommender.core.screen import Screen
 from recommender.core.screen.holding_queue import Holding, as_events
@@ -359,7 +359,7 @@ class Pipeline:
         return self.trend.board(depth, self.stream_ms)
 
     def candidates(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
-        """What an actor might act on next, by the blend (`core.candidates`); recent: items of its last acts that are
+        """What an actor might act on next, by the blend (`core.ranking.candidates`); recent: items of its last acts that are
         not learned yet, newest first."""
         last = self.encoder.keys(recent)
         steady = self.evaluation.steady

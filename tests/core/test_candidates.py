@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from recommender.core.affinity.affinity import AffinityConfig
-from recommender.core.candidates import FEATURES, FROM_NEIGHBOURS, FROM_TREND, RankingConfig
 from recommender.core.config import Config
-from recommender.core.contest import MODES, Contest
 from recommender.core.events import Kind
-from recommender.core.lessons import learned
 from recommender.core.pipeline import Pipeline
+from recommender.core.ranking.bypass import MODES, Contest
+from recommender.core.ranking.candidates import FEATURES, FROM_NEIGHBOURS, FROM_TREND, RankingConfig
+from recommender.core.ranking.training_lists import learned
 from recommender.core.screen.screen import admitted
 from recommender.core.trend.trend_kernels import PLACES
 from tests.core.test_affinity import journeys

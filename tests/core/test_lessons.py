@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.core.candidates import FEATURES
-from recommender.core.contest import MODES, ContestConfig
-from recommender.core.lessons import NAMES, columns, weigh_lessons
 from recommender.core.pipeline import Pipeline
+from recommender.core.ranking.bypass import MODES, ContestConfig
+from recommender.core.ranking.candidates import FEATURES
+from recommender.core.ranking.training_lists import NAMES, columns, weigh_lessons
 from recommender.core.tables.decay import log2
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE

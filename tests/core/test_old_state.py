@@ -6,8 +6,8 @@ The bytes, the operations and the digests are recorded (tests/fixtures/state_b66
 import pytest
 
 from recommender.core.checkpoint import MAGIC, CheckpointCorrupt, digest
-from recommender.core.contest import BLEND
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.ranking.bypass import BLEND
 from tests.fixtures import state_b6685f3 as old
 
 RUNS = old.runs()

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from recommender.core import checkpoint
-from recommender.core.click_model import sigmoid
-from recommender.core.contest import MODES, ContestConfig
-from recommender.core.ranker import HOUR_MS, Ranker, RankerConfig
-from recommender.core.ranking import CLIP, HUGE, Lists
+from recommender.core.ranking import Ranker
+from recommender.core.ranking.bypass import MODES, ContestConfig
+from recommender.core.ranking.click_model import sigmoid
+from recommender.core.ranking.list_scores import CLIP, HUGE, Lists
+from recommender.core.ranking.ranker import HOUR_MS, RankerConfig
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from tests.streams import MINUTE, T0
@@ -390,7 +391,7 @@ def test_that_its_state_stays_small_whoever_comes():
 
 def test_that_scoring_does_not_import_river():
     program = (
-        "import sys; import recommender.core.ranker as r\n"
+        "import sys; import recommender.core.ranking.ranker as r\n"
         "ranker = r.Ranker(r.RankerConfig(), r.ContestConfig(), ('trend', 'blend'), trend='trend', blend='blend')\n"
         "ranker.export().logits(r.np.zeros((3, 2))); ranker.state()\n"
         "print('river' in sys.modules)"

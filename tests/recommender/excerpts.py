@@ -5,7 +5,7 @@ import time
 import msgspec
 import numpy as np
 
-from recommender.core.lessons import NAMES
+from recommender.core.ranking.training_lists import NAMES
 from recommender.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Excerpt, Message
 
 D = len(NAMES)

@@ -6,8 +6,8 @@ import pytest
 
 from recommender.catalogue import Listing
 from recommender.core.affinity.published_links import published_links
-from recommender.core.candidates import FEATURES
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.ranking.candidates import FEATURES
 from recommender.core.trust import TrustConfig
 from recommender.excerpt import EXCERPTS, VERSIONS, Excerpt, Message, Reader, Remembered, read_remembered
 from recommender.excerpting import make_message

@@ -285,7 +285,7 @@ def gather(
     scores: Float64s,
 ) -> int:
     """Write the candidates for an actor with these last items, newest first; returns how many. See
-    recommender.core.candidates for the columns; `slow`: the half-life of the second."""
+    recommender.core.ranking.candidates for the columns; `slow`: the half-life of the second."""
     sources, recipe = Sources(*source_arrays), Recipe(*recipe_values)
     pairs, items, leaders, epochs = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7]), tables[5][2]
     known = np.full(2 * rows.size, -1, np.int32)

@@ -44,8 +44,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.contest import BLEND, MODES, RANKER, TREND, Contest, ContestConfig
-from recommender.core.ranking import CLIP, Float64s, Int64s, Lists, Weights, find_places
+from recommender.core.ranking.bypass import BLEND, MODES, RANKER, TREND, Contest, ContestConfig
+from recommender.core.ranking.list_scores import CLIP, Float64s, Int64s, Lists, Weights, find_places
 from recommender.core.tables.hashing import mix
 from recommender.core.trust import WEIGHT_ONE
 
@@ -248,7 +248,7 @@ class Ranker:
         """River's model, made when there is something to learn."""
         if self._model is None:
             # imported here: 2 s and 100 MB, which no process should pay for that never learns (`prepare`)
-            from recommender.core.click_model import build  # noqa: PLC0415
+            from recommender.core.ranking.click_model import build  # noqa: PLC0415
 
             config = self.config
             self._model = build(
@@ -263,7 +263,7 @@ class Ranker:
 
     def _read(self) -> None:
         """Let arrays and weights say what River's model says."""
-        from recommender.core.click_model import read  # noqa: PLC0415  # imported already
+        from recommender.core.ranking.click_model import read  # noqa: PLC0415  # imported already
 
         self._arrays = read(self._model, self.names)
         self._weights = _exported(self._arrays)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from river import compose, linear_model, optim, preprocessing
 
-from recommender.core.ranking import CLIP
+from recommender.core.ranking.list_scores import CLIP
 
 # What an optimiser keeps by feature, besides the number of its steps.
 OPTIMISERS: dict[str, tuple[type[Any], tuple[str, ...]]] = {

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import candidate_kernels as compiled
 from recommender.core.affinity import Affinity
 from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
-from recommender.core.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
+from recommender.core.ranking import candidate_kernels as compiled
+from recommender.core.ranking.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
 from recommender.core.trend import Trend
 from recommender.core.trend.trend_kernels import DEPTH, Events
 

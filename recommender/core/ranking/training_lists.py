@@ -23,8 +23,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.candidates import FEATURES, Candidates, Ranking
-from recommender.core.ranking import Float64s, Int64s, Lists
+from recommender.core.ranking.candidates import FEATURES, Candidates, Ranking
+from recommender.core.ranking.list_scores import Float64s, Int64s, Lists
 from recommender.core.tables.decay import log2
 from recommender.core.tables.hashing import UInt64s, find, mix
 from recommender.core.trend import Trend
