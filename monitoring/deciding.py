@@ -28,7 +28,7 @@ from math import sqrt
 
 import numpy as np
 
-from recommender.core.drift import Level
+from recommender.core.quality.drift import Level
 
 MINUTE_MS = 60_000
 MIN_MINUTES = 30

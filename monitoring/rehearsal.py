@@ -33,10 +33,10 @@ from monitoring.deciding import (
 from recommender.attack import columns, inject
 from recommender.attack.catalogue import attack
 from recommender.attack.world import as_text, see
-from recommender.core.drift import Level
 from recommender.core.events import EventBatch
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.quality.drift import Level
 from recommender.core.results import StepResult
 from recommender.core.watch import watch
 

@@ -28,9 +28,9 @@ import numpy as np
 import orjson
 import polars as pl
 
-from recommender.core.evaluation import LISTS
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.quality.evaluation import LISTS
 from recommender.core.results import StepResult
 from recommender.core.screen.screen import HOLD, Verdict, reason_names
 from recommender.core.trend.certificate import fewest_clickers, margins, networks

@@ -17,8 +17,8 @@ from django.db.models import F, Sum
 
 from recommender import history, learner, log, verdicts, watching
 from recommender.core.checkpoint import CheckpointCorrupt
-from recommender.core.evaluation import Quality
 from recommender.core.pipeline import Pipeline
+from recommender.core.quality.evaluation import Quality
 from recommender.core.results import Revised, joined
 from recommender.log import Position
 from recommender.models import Checkpoint, Decision, Learner, Revert, Step

@@ -24,9 +24,10 @@ from recommender.batch import spikes
 from recommender.batch.course import DEPTH, Entrant, run
 from recommender.batch.merge import Journal
 from recommender.batch.spikes import Spike
-from recommender.core.evaluation import DAY_MS, HOUR_MS, LISTS, Evaluation, Quality
 from recommender.core.events import Encoder, EventBatch
 from recommender.core.pipeline import Config
+from recommender.core.quality import Evaluation
+from recommender.core.quality.evaluation import DAY_MS, HOUR_MS, LISTS, Quality
 from recommender.core.trend.trend_kernels import DEPTH as LIST_DEPTH
 from recommender.core.trend.trend_kernels import Shown
 

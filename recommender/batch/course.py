@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from recommender.attack import columns
 from recommender.batch.assaults import Assault
-from recommender.core.evaluation import HOUR_MS, LISTS, Answers, Evaluation, Quality
 from recommender.core.events import EventBatch
 from recommender.core.logfile import Step
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.quality import Evaluation
+from recommender.core.quality.evaluation import HOUR_MS, LISTS, Answers, Quality
 
 STEP_MS = 1000
 DEPTH, SERVED = 20, 10

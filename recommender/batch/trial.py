@@ -25,8 +25,8 @@ from recommender.batch import assaults, bounds, yardstick
 from recommender.batch.assaults import Assault
 from recommender.batch.course import Entrant, Log, run, served
 from recommender.batch.merge import Journal
-from recommender.core.evaluation import Quality
 from recommender.core.pipeline import Config
+from recommender.core.quality.evaluation import Quality
 
 CHAMPION = "champion"
 TEST_SHARE = 0.3  # of the rows, the last

@@ -20,10 +20,11 @@ from river.drift import ADWIN, PageHinkley
 from river.drift.binary import HDDMA, HDDMW
 
 from recommender.bench.results import Row, percentile
-from recommender.core.drift import Drift, DriftConfig, Level, log_likelihood_ratios
-from recommender.core.drift_kernels import MISS, ONE
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.quality import Drift
+from recommender.core.quality.drift import DriftConfig, Level, log_likelihood_ratios
+from recommender.core.quality.drift_kernels import MISS, ONE
 from recommender.core.trend.trend import PROMISE_ONE
 
 BASE, RISES = 0.70, (0.05, 0.10, 0.20)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from recommender.core.affinity.affinity import AffinityConfig
-from recommender.core.drift import DriftConfig
 from recommender.core.events import Kind
+from recommender.core.quality.drift import DriftConfig
 from recommender.core.ranking.bypass import ContestConfig
 from recommender.core.ranking.candidates import RankingConfig
 from recommender.core.ranking.ranker import RankerConfig
@@ -38,7 +38,7 @@ class Config:
     network_knee: float = 5.0
     group_knee: float = 40.0
     secret: str = ""  # hex; keys the hashes of ids
-    canary_share: float = 0.01  # of actors: predicted, never learned from (core.evaluation)
+    canary_share: float = 0.01  # of actors: predicted, never learned from (core.quality.evaluation)
     personal_share: float = (
         1.0  # of actors: asked what their own list would have said (core.ranking.candidates.predict)
     )

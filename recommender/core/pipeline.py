@@ -38,11 +38,10 @@ from recommender.core import checkpoint
 from recommender.core.affinity import Affinity
 from recommender.core.config import KIND_WEIGHTS, Config
 from recommender.core.decisions import Decision, Ruling
-from recommender.core.drift import Drift
-from recommender.core.evaluation import Evaluation
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.features import Features
 from recommender.core.features.feature_columns import R_ORDINAL
+from recommender.core.quality import Drift, Evaluation
 from recommender.core.ranking import Ranker, Ranking
 from recommender.core.ranking.candidates import Candidates
 from recommender.core.ranking.training_lists import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons

@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.drift import QUIET, Alarm
-from recommender.core.evaluation import NOTHING, Quality
+from recommender.core.quality.drift import QUIET, Alarm
+from recommender.core.quality.evaluation import NOTHING, Quality
 from recommender.core.screen.screen import Verdicts, admitted
 
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.core.evaluation import Evaluation
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config
+from recommender.core.quality import Evaluation
 from recommender.core.screen.screen import admitted
 from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend

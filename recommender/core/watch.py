@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.drift import Level
 from recommender.core.pipeline import Pipeline
+from recommender.core.quality.drift import Level
 from recommender.core.screen.pressure import HELD, QUARANTINED
 from recommender.core.trend.certificate import margins
 from recommender.core.trend.trend_kernels import PLACES

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from river.drift.binary import HDDMA
 
-from recommender.core import drift_kernels as dk
-from recommender.core.drift import Alarm, Drift, DriftConfig, Level, log_likelihood_ratios
 from recommender.core.pipeline import Pipeline
+from recommender.core.quality import Drift
+from recommender.core.quality import drift_kernels as dk
+from recommender.core.quality.drift import Alarm, DriftConfig, Level, log_likelihood_ratios
 from tests.streams import SMALL, T0, Stream, fold, readers
 
 HIT, MISS = 1, 21

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.evaluation import LISTS, POPULATIONS, STEADY_MS, WINDOW_HOURS, Evaluation
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
+from recommender.core.quality import Evaluation
+from recommender.core.quality.evaluation import LISTS, POPULATIONS, STEADY_MS, WINDOW_HOURS
 from recommender.core.tables import hashing
 from recommender.core.trust import WEIGHT_ONE
 from tests.streams import HOUR, SMALL, T0, TRUSTING, Stream, fold, readers

@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from recommender.core.drift import Level
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
+from recommender.core.quality.drift import Level
 from recommender.core.screen.pressure import HELD, NEARLY, QUARANTINED, Pressure
 from recommender.core.screen.screen import HOLD, QUARANTINE, Verdicts
 from recommender.core.trust import WEIGHT_ONE

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from monitoring.deciding import MINUTE_MS, Normal, Panel, Rate, Rules, Signals, State, decide
-from recommender.core.drift import Level
+from recommender.core.quality.drift import Level
 
 CALM = {
     "low_trust_share": 0.3,

@@ -9,8 +9,8 @@ from django.utils import timezone
 from monitoring import decide_finding, policy, reviews, stop_switch
 from monitoring.models import AutoFreeze, Finding, Review
 from recommender import control, learner, log, reverts, watching
-from recommender.core.drift import Alarm, Level
 from recommender.core.pipeline import Pipeline
+from recommender.core.quality.drift import Alarm, Level
 from recommender.errors import Conflict
 from recommender.log import NewEvents
 from recommender.models import Learner, Revert, Step, Watched

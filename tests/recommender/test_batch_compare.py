@@ -11,8 +11,8 @@ from django.core.management import CommandError, call_command
 from recommender.batch import compare, reading, sweep
 from recommender.batch.course import Notes
 from recommender.batch.sweep import Point, recommend
-from recommender.core.evaluation import DAY_MS, HOUR_MS
 from recommender.core.pipeline import Pipeline
+from recommender.core.quality.evaluation import DAY_MS, HOUR_MS
 from tests.recommender.batches import HOUR_S, T0_S, site, written
 from tests.streams import SMALL
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from recommender import learner, log, metrics, verdicts
-from recommender.core.evaluation import NOTHING
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.pipeline import Revised, StepResult
+from recommender.core.quality.evaluation import NOTHING
 from recommender.core.screen.evidence import UNKNOWN, Evidence
 from recommender.core.screen.screen import Reason, Verdict, Verdicts, admitted
 from recommender.models import Checkpoint, EventVerdict, Learner, Step

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core import drift_kernels as dk
+from recommender.core.quality import drift_kernels as dk
 from recommender.core.tables.decay import TICKS, decayed
 
 LOOK_MS = 10_000

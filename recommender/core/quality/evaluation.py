@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.place_counts import tally
+from recommender.core.quality.place_counts import tally
 from recommender.core.tables import Table, hashing
 from recommender.core.tables.table import strongest
 from recommender.core.trend import trend_kernels
