@@ -37,7 +37,7 @@ from monitoring.deciding import (
 from monitoring.models import AskedRevert, AutoFreeze, Finding, Review
 from recommender import control, history
 from recommender.core.quality.drift import Level
-from recommender.core.results import StepResult
+from recommender.core.step_result import StepResult
 from recommender.errors import Conflict
 from recommender.models import Checkpoint, Learner, Step, Watched
 

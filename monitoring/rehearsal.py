@@ -34,11 +34,11 @@ from recommender.attack import columns, inject
 from recommender.attack.catalogue import attack
 from recommender.attack.world import as_text, see
 from recommender.core.events import EventBatch
+from recommender.core.health_figures import watch
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.drift import Level
-from recommender.core.results import StepResult
-from recommender.core.watch import watch
+from recommender.core.step_result import StepResult
 
 STEP_MS = 2000
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from recommender import learner, log
 from recommender.core import decisions
+from recommender.core.health_figures import LOW_WEIGHT
 from recommender.core.pipeline import Pipeline
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
-from recommender.core.watch import LOW_WEIGHT
 from recommender.log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner
 from recommender.refold import encode

@@ -17,7 +17,7 @@ from recommender.core import decisions
 from recommender.core.decisions import Ruling
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
-from recommender.core.results import StepResult
+from recommender.core.step_result import StepResult
 from recommender.history import Recipe, Segment
 from recommender.log import LogSlice, Position
 from recommender.models import Step

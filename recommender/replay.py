@@ -31,8 +31,8 @@ import polars as pl
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.evaluation import LISTS
-from recommender.core.results import StepResult
 from recommender.core.screen.screen import HOLD, Verdict, reason_names
+from recommender.core.step_result import StepResult
 from recommender.core.trend.certificate import fewest_clickers, margins, networks
 
 BOARD_EVERY_MS = 10_000

@@ -25,7 +25,7 @@ from django.db import connection
 from django.db.models import F, Q
 
 from recommender import checkpoint_thinning, history, log, ways
-from recommender.core import traces
+from recommender.core import actor_traces
 from recommender.core.pipeline import Config, Pipeline
 from recommender.learner import bytes_and_figures
 from recommender.log import Position
@@ -224,7 +224,7 @@ def traces_of(actor: str) -> dict[str, int]:
             pipeline = Pipeline.from_bytes(bytes(data))
             key = pipeline.encoder.key(actor)
             known.add(key)
-            n_states += traces.count(pipeline.state(), key)
+            n_states += actor_traces.count(pipeline.state(), key)
     return {
         "events": log.count_of(actor),
         "verdicts": n_verdicts,
@@ -236,7 +236,7 @@ def traces_of(actor: str) -> dict[str, int]:
 
 
 def _knows(pipeline: Pipeline, actor: str) -> bool:
-    return traces.count(pipeline.state(), pipeline.encoder.key(actor)) > 0
+    return actor_traces.count(pipeline.state(), pipeline.encoder.key(actor)) > 0
 
 
 def _by_step(row: Learner, after_step: int, to_step: int) -> dict[int, int]:

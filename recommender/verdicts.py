@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from recommender import log
 from recommender.core.features.feature_columns import FEATURES
-from recommender.core.results import Revised, StepResult
 from recommender.core.screen.evidence import UNKNOWN
 from recommender.core.screen.screen import Reason, Verdict, Verdicts
+from recommender.core.step_result import Revised, StepResult
 from recommender.log import LogSlice, Position
 from recommender.models import Decision, EventVerdict, Step
 

@@ -1,7 +1,7 @@
 """What is written down of how good the list is, and who is asked about it: in the transaction of every step.
 
     StepResult ──figures──> columns of the Step
-    Pipeline ──core.watch, every WATCH_EVERY_S──> Watched ──┐
+    Pipeline ──core.health_figures, every WATCH_EVERY_S──> Watched ──┐
     Learner, Step, StepResult ──────────────────────────────┴──> AFTER_STEP: may freeze, in the same transaction
 
 Who decides is named by a setting, so that this package knows nothing of the people's side. A monitor must not stop
@@ -22,9 +22,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils.module_loading import import_string
 
+from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
-from recommender.core.results import StepResult
-from recommender.core.watch import watch
+from recommender.core.step_result import StepResult
 from recommender.models import Learner, Step, Watched
 
 WATCH_SHARE = 0.02

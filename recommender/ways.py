@@ -19,7 +19,7 @@ from recommender import history, learner, log, verdicts, watching
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
-from recommender.core.results import Revised, joined
+from recommender.core.step_result import Revised, joined
 from recommender.log import Position
 from recommender.models import Checkpoint, Decision, Learner, Revert, Step
 from recommender.refold import Folded, LogIncomplete, refold

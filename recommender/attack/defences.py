@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch, Kind
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.results import UNREVISED, Revised
 from recommender.core.screen.screen import Verdicts, admitted
+from recommender.core.step_result import UNREVISED, Revised
 from recommender.core.tables import hashing
 from recommender.core.trend.certificate import link_margins
 

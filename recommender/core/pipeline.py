@@ -45,12 +45,12 @@ from recommender.core.quality import Drift, Evaluation
 from recommender.core.ranking import Ranker, Ranking
 from recommender.core.ranking.candidates import Candidates
 from recommender.core.ranking.training_lists import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
-from recommender.core.results import NO_STEP, Revised, StepResult, joined
 from recommender.core.screen import Screen
 from recommender.core.screen.holding_queue import Holding, as_events
 from recommender.core.screen.pressure import Pressure
 from recommender.core.screen.screen import ADMIT, CONFIRMED, HOLD, QUARANTINE, Reason, Verdicts, admitted
 from recommender.core.step_kernels import survey, weigh
+from recommender.core.step_result import NO_STEP, Revised, StepResult, joined
 from recommender.core.trend import Board, Trend
 from recommender.core.trend.trend_kernels import PLACES, Events
 from recommender.core.trust import WEIGHT_ONE

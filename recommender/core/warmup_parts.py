@@ -16,12 +16,12 @@ from recommender.core.affinity.published_links import published_links
 from recommender.core.config import small_config
 from recommender.core.decisions import Decision, Ruling
 from recommender.core.events import EventBatch, Kind
+from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.trend.clickers import Clickers
 from recommender.core.trend.trend_kernels import CHANGED, Events, Units
 from recommender.core.trust import TrustConfig
-from recommender.core.watch import watch
 
 Parts = tuple[Callable[[], None], ...]
 

@@ -128,7 +128,7 @@ class Step(models.Model):
 
 
 class Watched(models.Model):
-    """What `recommender.core.watch` said after a step; units and ranges are told there. Thinned with age."""
+    """What `recommender.core.health_figures` said after a step; units and ranges are told there. Thinned with age."""
 
     shard = models.SmallIntegerField()
     step = models.BigIntegerField()

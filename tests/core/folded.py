@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.results import StepResult
+from recommender.core.step_result import StepResult
 from tests.streams import HOUR, MINUTE, SCREENED, T0, Stream, readers
 
 N = 30_000

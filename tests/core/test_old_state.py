@@ -66,12 +66,12 @@ def test_what_was_recorded_has_something_of_everything_in_it(run):
 
 @of_every_run
 def test_who_was_forgotten_is_in_the_last_state_no_more(run):
-    from recommender.core import traces
+    from recommender.core import actor_traces
 
     (forgotten,) = [each.forgotten for each in old.operations() if each.forgotten]
     before, last = (Pipeline.from_bytes(run.states[place].data()) for place in (-2, -1))
     key = last.encoder.key(forgotten)
-    assert traces.count(before.state(), key) > 0 == traces.count(last.state(), key)
+    assert actor_traces.count(before.state(), key) > 0 == actor_traces.count(last.state(), key)
 
 
 @pytest.mark.parametrize("place", [0, len(MAGIC) + 2, 100, 0.5, -40, -1])

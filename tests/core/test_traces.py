@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recommender.core import traces
+from recommender.core import actor_traces
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
 
@@ -30,11 +30,11 @@ def crowd():
 
 def test_an_actor_leaves_traces_until_it_is_forgotten(crowd):
     mal, other = crowd.encoder.key("mal"), crowd.encoder.key("reader-7")
-    assert traces.count(crowd.state(), mal) >= 8  # a pair with each item, at the least
-    before = traces.count(crowd.state(), other)
+    assert actor_traces.count(crowd.state(), mal) >= 8  # a pair with each item, at the least
+    before = actor_traces.count(crowd.state(), other)
     crowd.forget(mal)
-    assert traces.count(crowd.state(), mal) == 0
-    assert traces.count(crowd.state(), other) == before > 0
+    assert actor_traces.count(crowd.state(), mal) == 0
+    assert actor_traces.count(crowd.state(), other) == before > 0
 
 
 def test_the_counts_are_those_without_it():
@@ -64,12 +64,12 @@ def test_what_was_forgotten_can_be_learned_and_saved(crowd):
     for pipeline in (crowd, again):
         pipeline.step(pipeline.encode(**late))
     assert again.digest() == crowd.digest()
-    assert traces.count(crowd.state(), crowd.encoder.key("mal")) > 0
+    assert actor_traces.count(crowd.state(), crowd.encoder.key("mal")) > 0
 
 
 def test_an_item_called_like_the_actor_is_no_trace():
     pipeline = learned(["ana"], ["mal"])
-    assert traces.count({"trend": pipeline.trend.state()}, pipeline.encoder.key("mal")) == 0
+    assert actor_traces.count({"trend": pipeline.trend.state()}, pipeline.encoder.key("mal")) == 0
 
 
 def test_forgetting_an_actor_nobody_knows_changes_nothing(crowd):

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from recommender import control, erasure, learner, locks, log, unlearning, verdicts
-from recommender.core import traces
+from recommender.core import actor_traces
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
 from recommender.log import Position
@@ -159,7 +159,7 @@ def test_a_history_with_an_exclusion_stays_one():
     for checkpoint in Checkpoint.objects.all():
         assert learner.verify(checkpoint) == checkpoint.digest
     assert erasure.traces_of(MAL) == ZERO
-    assert traces.count(warm().state(), warm().encoder.key("actor-4")) > 0
+    assert actor_traces.count(warm().state(), warm().encoder.key("actor-4")) > 0
 
 
 def test_states_of_other_histories_that_knew_it_are_dropped():
