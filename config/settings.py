@@ -180,7 +180,7 @@ DATABASES["default"] |= {
         # a host that silently went away is given up after seconds, not hours
         "keepalives_idle": 10,
         "tcp_user_timeout": 10_000,
-        # The reader of the log relies on no statement of a writer outliving this: recommender/log.py.
+        # The reader of the log relies on no statement of a writer outliving this: recommender/log/event_log.py.
         "options": f"-c statement_timeout=60000 -c synchronous_commit={SYNCHRONOUS_COMMIT} -c timezone=UTC",
     },
 }

@@ -19,11 +19,12 @@ from django.db.models import Count
 from django.utils.crypto import salted_hmac
 
 from monitoring.models import Finding, FindingEvent
-from recommender import inquiry, keyed
+from recommender import keyed
 from recommender.core.events import network_of
 from recommender.core.trust import TrustConfig
 from recommender.errors import NotFound
-from recommender.inquiry import Act
+from recommender.log import lookups
+from recommender.log.lookups import Act
 from recommender.models import Erasure, EventVerdict, Item, Kind
 
 EVENTS_EACH = 50  # of an actor among others
@@ -96,7 +97,7 @@ def trust_rules() -> TrustConfig:
 
 def look_up(actors: Sequence[str], each: int = EVENTS_EACH) -> dict[str, Seen]:
     """Who these actors are; those the log knows, of the first `inquiry.MAX_ACTORS`."""
-    found = inquiry.newest_of(actors, each)
+    found = lookups.newest_of(actors, each)
     return {actor: Seen(actor, acts, len(acts) < each) for actor, acts in found.items()}
 
 
@@ -148,7 +149,7 @@ def get_actor(*, actor_id: str) -> dict[str, Any]:
         "n_was_held": sum(bool(act.was_held) for act in acts),
         "findings": findings,
         "floor": trust_rules().floor,
-        "oldest_day": inquiry.oldest_day(),
+        "oldest_day": lookups.oldest_day(),
         "erasures": list(erasures[:5]),
     }
 

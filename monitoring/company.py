@@ -14,7 +14,7 @@ from statistics import median
 
 from monitoring.actor_selectors import Seen
 from recommender.core.events import network_of
-from recommender.inquiry import Act
+from recommender.log.lookups import Act
 
 DAY_MS = 86_400_000
 CLOSE_MS = 10_000

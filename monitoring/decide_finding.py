@@ -13,7 +13,7 @@ from monitoring.state_digest import state_digest
 from recommender import control
 from recommender.core import decisions
 from recommender.errors import Conflict, NotFound
-from recommender.log import Position
+from recommender.log.event_log import Position
 
 MAX_ENTRIES = 200  # of the history, named in the review of a decision
 Action = Review.Action

@@ -14,8 +14,9 @@ from django.db import transaction
 from monitoring import reviews
 from monitoring.models import AutoFreeze, Review
 from monitoring.reviews import By
-from recommender import erasure, keyed, log
+from recommender import erasure, keyed
 from recommender.errors import Invalid
+from recommender.log import event_log
 from recommender.models import Erasure
 
 ASKED = "The actor asked to be forgotten."
@@ -29,7 +30,7 @@ def erase(*, actor_id: str, by: By, note: str = ASKED) -> Erasure:
         raise Invalid(fields={"note": "The note is kept for ever: say why without the actor's id."})
     asked, is_new = erasure.ask_for(actor_id=actor_id)
     if is_new:
-        subject = {"erasure": asked.pk, "actor_hash": asked.actor_hash, "events": log.count_of(actor_id)}
+        subject = {"erasure": asked.pk, "actor_hash": asked.actor_hash, "events": event_log.count_of(actor_id)}
         _unsuspect(actor_id)
         reviews.record(by=by, action=Review.Action.ERASE, note=note, subject=subject)
     return asked

@@ -23,8 +23,9 @@ from django.db.models.functions import Greatest, Least, Now
 from monitoring import notify
 from monitoring.models import Finding, FindingEvent, FindingItem
 from monitoring.wording import ACCUSED, BITS, in_words
-from recommender import log, published
-from recommender.log import Position
+from recommender import published
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Item
 
 LOOKED_AT = 10_000  # of a finding's newest events, for its actors
@@ -88,12 +89,12 @@ def take(finding: Finding, looks: Looks) -> None:
 def look(finding: Finding, limit: int = LOOKED_AT) -> Who:
     """Read in the log who acts in the newest of its events. 20 us an event."""
     at = finding.events.order_by("-received_ms", "-id").values_list("xid", "seq")[:limit]
-    events = log.read_at([Position(*each) for each in at], since_ms=finding.first_ms)
+    events = event_log.read_at([Position(*each) for each in at], since_ms=finding.first_ms)
     return Who(frozenset(events.actors), len(set(zip(events.actors, events.items, strict=True))))
 
 
 def _count(finding: Finding, who: Who) -> None:
-    n_events, n_held, n_quarantined, n_admitted, reasons, against = log.fetch(_COUNT, [finding.pk])
+    n_events, n_held, n_quarantined, n_admitted, reasons, against = event_log.fetch(_COUNT, [finding.pk])
     items = list(finding.items.order_by("-n_events", "item")[:2].values_list("item", flat=True))
     finding.n_events, finding.n_held, finding.n_quarantined = n_events, n_held, n_quarantined
     finding.n_released_since, finding.reasons = n_admitted, reasons

@@ -8,8 +8,8 @@ from monitoring.decide_finding import get_finding
 from monitoring.json_shapes import MAX_LIMIT, Page, moment, paged
 from monitoring.models import Finding
 from monitoring.wording import FEATURES, REASONS, UNKNOWN, reasons_of
-from recommender import log
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import EventVerdict
 
 EVENTS_SHOWN = 100  # of a finding
@@ -62,7 +62,7 @@ def explain_finding(*, finding_id: int) -> dict[str, Any]:
     at = list(row.events.order_by("-received_ms", "-id").values_list("xid", "seq")[:EVIDENCE_OF])
     verdicts = {(each.xid, each.seq): each for each in EventVerdict.objects.filter(seq__in=[seq for _, seq in at])}
     known = [verdicts[each] for each in at if each in verdicts]
-    events = log.read_at([Position(*each) for each in at[:EVENTS_SHOWN]], since_ms=row.first_ms)
+    events = event_log.read_at([Position(*each) for each in at[:EVENTS_SHOWN]], since_ms=row.first_ms)
     items = row.items.order_by("-n_events", "item")[:MAX_LIMIT]
     return describe_finding(row) | {
         "items": [
@@ -87,7 +87,7 @@ def explain_finding(*, finding_id: int) -> dict[str, Any]:
     }
 
 
-def describe_event(events: log.LogSlice, place: int, verdict: EventVerdict | None) -> dict[str, Any]:
+def describe_event(events: event_log.LogSlice, place: int, verdict: EventVerdict | None) -> dict[str, Any]:
     return {
         "seq": int(events.seq[place]),
         "actor": events.actors[place],

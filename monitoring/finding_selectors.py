@@ -24,12 +24,13 @@ from monitoring.actor_selectors import Seen
 from monitoring.decide_finding import get_finding
 from monitoring.models import Finding, FindingItem, Review
 from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
-from recommender import inquiry, keyed, log, published
+from recommender import keyed, published
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
 from recommender.core.trend import trend_kernels
-from recommender.inquiry import Act
-from recommender.log import Position
+from recommender.log import event_log, lookups
+from recommender.log.event_log import Position
+from recommender.log.lookups import Act
 from recommender.models import EventVerdict, Item, Kind
 
 MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings)
@@ -136,7 +137,7 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
         "previews": _previews(places, looked, seen, names[:PREVIEWED], titles),
         "related": _related(finding, seen, names),
         "reviews": list(Review.objects.filter(subject__finding=finding.pk).order_by("-id")[:REVIEWS_SHOWN]),
-        "oldest_day": inquiry.oldest_day(),
+        "oldest_day": lookups.oldest_day(),
         "floor": settings.TRUST_FLOOR,
     }
 
@@ -148,7 +149,7 @@ def _read(finding: Finding, places: Sequence[Place]) -> tuple[list[Act], dict[in
     """The events at these places as the log has them, newest first, and what is said of them, by seq."""
     if not places:
         return [], {}
-    events = log.read_at([Position(each.xid, each.seq) for each in places], since_ms=finding.first_ms)
+    events = event_log.read_at([Position(each.xid, each.seq) for each in places], since_ms=finding.first_ms)
     rows = EventVerdict.objects.filter(seq__in=[each.seq for each in places])
     verdicts = {each.seq: each for each in rows}
     acts = []
@@ -181,7 +182,7 @@ def _before(finding: Finding, places: Sequence[Place], theirs: set[str]) -> list
     if not places:
         return []
     first = min(Position(each.xid, each.seq) for each in places)
-    acts = inquiry.just_before(first, at_ms=finding.first_ms, limit=BEFORE)
+    acts = lookups.just_before(first, at_ms=finding.first_ms, limit=BEFORE)
     return [act for act in acts if act.actor not in theirs]
 
 
@@ -194,11 +195,11 @@ def _timeline(finding: Finding, places: Sequence[Place], items: Sequence[str]) -
     from_ms, to_ms = finding.first_ms - beside_ms, finding.last_ms + beside_ms
     slot_ms = 1000 * next((s for s in _SLOT_S if s * 1000 * SLOTS >= to_ms - from_ms), _SLOT_S[-1])
     at = [Position(each.xid, each.seq) for each in places]
-    counts = inquiry.count_around(items, first=min(at), last=max(at), from_ms=from_ms, to_ms=to_ms, slot_ms=slot_ms)
+    counts = lookups.count_around(items, first=min(at), last=max(at), from_ms=from_ms, to_ms=to_ms, slot_ms=slot_ms)
     is_whole = counts is not None
     if counts is None:
         of_slots = Counter((each.received_ms // slot_ms * slot_ms, each.verdict or 0) for each in places)
-        counts = [inquiry.Count(at_ms, verdict, n) for (at_ms, verdict), n in of_slots.items()]
+        counts = [lookups.Count(at_ms, verdict, n) for (at_ms, verdict), n in of_slots.items()]
     end_ms = max(finding.last_ms, min(to_ms, int(time.time() * 1000)))  # nothing is drawn of what is to come
     slots = range(from_ms // slot_ms * slot_ms, end_ms + 1, slot_ms)
     by_verdict = {verdict: {each.at_ms: each.n for each in counts if each.verdict == verdict} for verdict in range(3)}
@@ -216,7 +217,7 @@ def _timeline(finding: Finding, places: Sequence[Place], items: Sequence[str]) -
 def _most_active(acts: Sequence[Act]) -> list[str]:
     """Actors, those with most of these acts first."""
     counts = Counter(act.actor for act in acts)
-    return [actor for actor, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))][: inquiry.MAX_ACTORS]
+    return [actor for actor, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))][: lookups.MAX_ACTORS]
 
 
 def _actors(acts: Sequence[Act], seen: dict[str, Seen]) -> list[dict[str, Any]]:

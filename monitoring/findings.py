@@ -15,7 +15,7 @@ Killed anywhere, the next run begins again where the cursor stands: an event is 
 its finding's counts in one transaction, so what is there already is not added twice; it only makes its finding stale.
 Only one runs at a time (a lock of the session). What is slow, reading the log, is done while no transaction is open,
 and each window is written in one of its own: one that had written and stays open would hold up the learner's reader
-(recommender.log). 40 us a verdict where they are on one item; some 7 ms more a window.
+(recommender.log.event_log). 40 us a verdict where they are on one item; some 7 ms more a window.
 """
 
 import time
@@ -36,8 +36,9 @@ from django.utils import timezone
 from monitoring import figures
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem
 from monitoring.wording import NO_FINDING
-from recommender import locks, log
-from recommender.log import Position
+from recommender import locks
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Step
 
 GAP_MS = 600_000  # of quiet, after which what happens on an item is something else
@@ -125,10 +126,10 @@ def _gather_shard(shard: int) -> int:
     if not rows and not is_reverted and learner.step == cursor.step:
         return 0
     seqs = [row.seq for row in rows]
-    known = set(log.fetch(_KNOWN, [[row.xid for row in rows], seqs])[0]) if rows else set()
+    known = set(event_log.fetch(_KNOWN, [[row.xid for row in rows], seqs])[0]) if rows else set()
     suspicious = [row for row in rows if row.seq not in known and row.verdict != ADMIT and row.reasons & ~NO_FINDING]
     windows = _windows(shard, suspicious)
-    (revised,) = log.fetch(_REVISED, [shard, cursor.step, learner.step])
+    (revised,) = event_log.fetch(_REVISED, [shard, cursor.step, learner.step])
     for window in windows:
         _add(shard, window)
     with transaction.atomic():
@@ -156,8 +157,8 @@ def _windows(shard: int, rows: Sequence[Any]) -> list[Window]:
         return []
     steps = Step.objects.filter(shard=shard, number__in={row.step for row in rows})
     since_ms = steps.aggregate(since=Min("stream_ms"))["since"] or 0
-    slack_ms = int(log.PARTITION_SLACK.total_seconds() * 1000)
-    events = log.read_at([Position(row.xid, row.seq) for row in rows], since_ms=max(0, since_ms - slack_ms))
+    slack_ms = int(event_log.PARTITION_SLACK.total_seconds() * 1000)
+    events = event_log.read_at([Position(row.xid, row.seq) for row in rows], since_ms=max(0, since_ms - slack_ms))
     by_item: dict[str, list[int]] = defaultdict(list)
     for place in np.argsort(events.received_ms, kind="stable").tolist():
         by_item[events.items[place]].append(place)
@@ -194,7 +195,7 @@ def _add(shard: int, window: Window) -> None:
             first_ms=window.first_ms,
             last_ms=window.last_ms,
         )
-    (n_added,) = log.fetch(_ADD_EVENTS, [finding.pk, shard, window.xid, window.seq, window.received_ms])
+    (n_added,) = event_log.fetch(_ADD_EVENTS, [finding.pk, shard, window.xid, window.seq, window.received_ms])
     span = {"first_ms": Least("first_ms", window.first_ms), "last_ms": Greatest("last_ms", window.last_ms)}
     if not FindingItem.objects.filter(finding=finding, item=window.item).update(
         **span, n_events=F("n_events") + n_added

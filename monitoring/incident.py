@@ -25,13 +25,14 @@ from django.test.utils import override_settings
 
 from monitoring import policy, reverting, reviews
 from monitoring.models import AutoFreeze, Review
-from recommender import control, learner, log, reverts, watching
+from recommender import control, learner, reverts, watching
 from recommender.attack.accounts import Accounts
 from recommender.attack.synthetic import DAY_S, START_S, Town
 from recommender.attack.world import World, as_text, see
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
-from recommender.log import NewEvents
+from recommender.log import event_log
+from recommender.log.event_log import NewEvents
 from recommender.models import Learner, Revert, Step
 
 SHARD = 0
@@ -261,7 +262,7 @@ class Incident:
             **columns,
             **agents,
         )
-        log.append_at(events, [ts + self._offset_s for ts in rows["ts"]])
+        event_log.append_at(events, [ts + self._offset_s for ts in rows["ts"]])
 
     def _learn(self, rows: pl.DataFrame, *, wait: bool = False) -> None:
         """One step of these rows; `wait`: of those that wait already."""

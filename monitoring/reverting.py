@@ -20,10 +20,11 @@ from django.db import transaction
 from monitoring import decide_finding, notify, reviews, state_digest
 from monitoring.models import AskedRevert, Finding, Review
 from monitoring.reviews import By
-from recommender import control, log
+from recommender import control
 from recommender.core import decisions
 from recommender.errors import Invalid
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Revert, Trial
 
 MAX_EXCLUDED = 100_000  # actors, those of findings included
@@ -226,4 +227,4 @@ def _accused(finding: Finding) -> set[str]:
     events = finding.events.values("seq")
     against = EventVerdict.objects.filter(seq__in=events).exclude(verdict=EventVerdict.Verdict.ADMIT)
     positions = [Position(*each) for each in against.values_list("xid", "seq")[:MAX_EXCLUDED]]
-    return set(log.read_at(positions, since_ms=finding.first_ms).actors) if positions else set()
+    return set(event_log.read_at(positions, since_ms=finding.first_ms).actors) if positions else set()

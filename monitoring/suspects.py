@@ -14,13 +14,14 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from recommender import learner, log
+from recommender import learner
 from recommender.core import decisions
 from recommender.core.health_figures import LOW_WEIGHT
 from recommender.core.pipeline import Pipeline
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner
 from recommender.refold import encode
 
@@ -45,7 +46,7 @@ def since(*, shard: int, checkpoint_id: int) -> Suspects:
     row, checkpoint = Learner.objects.get(shard=shard), Checkpoint.objects.get(pk=checkpoint_id)
     now = learner.restore(row).pipeline
     risen = _risen(now, Pipeline.from_bytes(bytes(checkpoint.data)), checkpoint.stream_ms)
-    events = log.read(
+    events = event_log.read(
         after=Position(checkpoint.xid, checkpoint.seq),
         until=Position(row.xid, row.seq),
         since_ms=checkpoint.stream_ms,

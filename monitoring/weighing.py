@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from monitoring.actor_selectors import HOLD, QUARANTINE, Seen
 from monitoring.previews import Unit
-from recommender.inquiry import Act
+from recommender.log.lookups import Act
 from recommender.models import Kind
 
 STOPPED = (HOLD, QUARANTINE)

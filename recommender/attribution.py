@@ -22,7 +22,7 @@ from django.conf import settings
 
 from recommender import counters
 from recommender.core.events import Kind
-from recommender.log import NewEvents
+from recommender.log.event_log import NewEvents
 
 SOURCES = ("similar", "trending", "fresh", "steady")
 """Where a place's item came from: it goes with what the actor acted on, it trends in the scope, it is new and being

@@ -14,11 +14,12 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from recommender import keyed, log, models, published, waking
+from recommender import keyed, models, published, waking
 from recommender.core import decisions
 from recommender.core.decisions import Ruling
 from recommender.errors import Conflict, Invalid, NotFound
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, FrozenScope, Learner, Revert, Step, Trial
 from recommender.trending import parse_scope
 
@@ -110,10 +111,10 @@ def decide(*, ruling: Ruling, positions: Sequence[Position], since_ms: int) -> D
     frozen. None of them was received before `since_ms`. Raises Invalid, NotFound."""
     if len(positions) > MAX_DECIDED:
         raise Invalid(f"One decision is about at most {MAX_DECIDED:,} events; make several.")
-    events = log.read_at(positions, since_ms=since_ms)
+    events = event_log.read_at(positions, since_ms=since_ms)
     by_shard = defaultdict(list)
     for row, actor in enumerate(events.actors):
-        by_shard[log.shard_of(actor, settings.SHARDS)].append(row)
+        by_shard[event_log.shard_of(actor, settings.SHARDS)].append(row)
     if not by_shard:
         raise NotFound("None of these events is in the log; they are past its retention, or were erased.")
     made = Decision.objects.bulk_create(

@@ -20,9 +20,10 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from recommender import jobs, keyed, learner, locks, log, waking
+from recommender import jobs, keyed, learner, locks, waking
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.errors import Invalid, NotFound
+from recommender.log import event_log
 from recommender.models import UNFINISHED, ErasedState, Erasure, Learner
 from recommender.refold import LogIncomplete
 from recommender.unlearning import Unlearning, bases, traces_of
@@ -69,7 +70,7 @@ def run_next() -> bool:
 
 def _run(erasure: Erasure) -> None:
     began_at = time.monotonic()
-    row = learner.get_learner(log.shard_of(erasure.actor, settings.SHARDS))
+    row = learner.get_learner(event_log.shard_of(erasure.actor, settings.SHARDS))
     try:
         outcome = _work_out(erasure, row)
     except (LogIncomplete, CheckpointCorrupt) as error:

@@ -7,8 +7,8 @@ from django.conf import settings
 
 from recommender import watching
 from recommender.checkpoint_thinning import thin_checkpoints
+from recommender.log.partitions import drop_before, ensure_partitions, forget_keys_before, partitions
 from recommender.models import EventVerdict, Learner, Step, Watched
-from recommender.partitions import drop_before, ensure_partitions, forget_keys_before, partitions
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from recommender import attribution, counters, learner_state, log, waking
+from recommender import attribution, counters, learner_state, waking
 from recommender.errors import BacklogFull
+from recommender.log import event_log
 from recommender.outage import database
 from recommender.parsing import Parsed
 
@@ -56,7 +57,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
     if len(events):
         backlog.check()
         with database():
-            n_written = log.append(events)
+            n_written = event_log.append(events)
     n_duplicates = parsed.n_duplicates + len(events) - n_written
     for rejection in parsed.rejected:
         counters.REJECTED.labels(rejection["code"]).inc()
@@ -74,4 +75,4 @@ def _shards_of(actors: list[str]) -> Collection[int]:
     shards = settings.SHARDS
     if shards == 1:
         return (0,)
-    return {log.shard_of(actor, shards) for actor in actors}
+    return {event_log.shard_of(actor, shards) for actor in actors}

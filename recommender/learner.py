@@ -23,7 +23,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import checkpoint_thinning, history, keyed, locks, log, shadowing, verdicts, watching
+from recommender import checkpoint_thinning, history, keyed, locks, shadowing, verdicts, watching
 from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
@@ -31,7 +31,8 @@ from recommender.core.screen import ScreenConfig
 from recommender.core.shadow import Shadow
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
-from recommender.log import LogSlice, Position
+from recommender.log import event_log
+from recommender.log.event_log import LogSlice, Position
 from recommender.models import Checkpoint, Decision, Learner, Step
 from recommender.publisher import Publisher
 from recommender.refold import LogIncomplete, as_decided, encode, refold
@@ -165,9 +166,9 @@ def restore(learner: Learner) -> Warm:
     Without any, everything the log holds is folded again from nothing. Raises LogIncomplete where that is not enough.
     """
     began_at = time.monotonic()
-    if learner.xid > log.newest_xid():
+    if learner.xid > event_log.newest_xid():
         raise LogIncomplete(
-            f"shard {learner.shard} has learned up to transaction {learner.xid}, the server is at {log.newest_xid()}:"
+            f"shard {learner.shard} has learned up to transaction {learner.xid}, the server is at {event_log.newest_xid()}:"
             " the database was restored from a dump, and new events would sort before the old. Advance the server's"
             " counter past it with pg_resetwal --next-transaction-id (and --epoch), then start again"
         )
@@ -261,7 +262,7 @@ def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
 
 
 def _read(warm: Warm, limit: int) -> LogSlice:
-    return log.read(
+    return event_log.read(
         after=warm.position,
         since_ms=warm.pipeline.stream_ms,
         limit=limit,

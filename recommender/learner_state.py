@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Min, Q
 
-from recommender import log
+from recommender.log import event_log
 from recommender.models import Learner, Step, Watched
 
 # the first event after a learner's position, by the index on (xid, seq); the same slack as log.read
@@ -40,7 +40,7 @@ class LearnerState:
 def get_backlog() -> int:
     """About how many events are not learned yet. Numbers are given before a commit, so it may be a few too high."""
     learned = Learner.objects.aggregate(seq=Min("seq"))["seq"] or 0
-    return max(0, log.last_seq() - learned)
+    return max(0, event_log.last_seq() - learned)
 
 
 def list_learner_states() -> list[LearnerState]:
@@ -70,7 +70,7 @@ def _count_alarms(shard: int) -> dict[str, int]:
 
 
 def _lag_s(learner: Learner) -> float:
-    since_s = max(0.0, learner.stream_ms / 1000 - log.PARTITION_SLACK.total_seconds())
+    since_s = max(0.0, learner.stream_ms / 1000 - event_log.PARTITION_SLACK.total_seconds())
     age_s = _one(
         _OLDEST_UNLEARNED,
         {

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from recommender.core.events import Kind
 from recommender.decoding import Rejection, Shape, are_printable
-from recommender.log import NewEvents
+from recommender.log.event_log import NewEvents
 
 MAX_AHEAD_S = 300.0  # clocks of clients are this wrong at most; more is a mistake or a trick
 MAX_POSITION = 1_000_000

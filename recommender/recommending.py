@@ -36,7 +36,7 @@ from recommender.attribution import SOURCES
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.ranking.training_lists import columns
 from recommender.errors import Invalid, NoView
-from recommender.recent import Recent
+from recommender.log.recent_acts import Recent
 from recommender.shelf import N_HALVES, Shelf
 
 MAX_ID = 256

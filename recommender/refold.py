@@ -12,14 +12,15 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from recommender import history, log, models
+from recommender import history, models
 from recommender.core import decisions
 from recommender.core.decisions import Ruling
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
 from recommender.core.step_result import StepResult
 from recommender.history import Recipe, Segment
-from recommender.log import LogSlice, Position
+from recommender.log import event_log
+from recommender.log.event_log import LogSlice, Position
 from recommender.models import Step
 
 GROUP_EVENTS = 65_536  # read at once
@@ -99,7 +100,7 @@ def as_decided(
     decided = []
     for row in rows:
         positions = [Position(xid, seq) for xid, seq in zip(row.xid, row.seq, strict=True)]
-        events = log.read_at(positions, since_ms=row.since_ms)
+        events = event_log.read_at(positions, since_ms=row.since_ms)
         batch = encode(pipeline, events)
         if erased is not None:
             batch = batch.take(np.flatnonzero(_is_there(events, erased)))
@@ -146,7 +147,7 @@ def _is_there(events: LogSlice, erased: str | None) -> NDArray[np.bool_]:
 
 def _read(pipeline: Pipeline, steps: list[Step]) -> LogSlice:
     n_events = sum(step.n_events for step in steps)
-    events = log.read(
+    events = event_log.read(
         after=Position(steps[0].from_xid, steps[0].from_seq),
         until=Position(steps[-1].to_xid, steps[-1].to_seq),
         since_ms=pipeline.stream_ms,

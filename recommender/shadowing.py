@@ -13,11 +13,11 @@ import logging
 from django.conf import settings
 from django.db.models import F, Sum, Window
 
-from recommender import log
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow import Shadow
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Learner, Step
 from recommender.refold import GROUP_EVENTS, encode
 
@@ -59,7 +59,7 @@ def _begin(pipeline: Pipeline, learner: Learner) -> Shadow:
         return shadow
     after, end = Position(first.from_xid, first.from_seq), Position(learner.xid, learner.seq)
     while after < end:
-        events = log.read(
+        events = event_log.read(
             after=after,
             until=end,
             since_ms=since_ms,

@@ -24,11 +24,12 @@ import numpy as np
 from django.db import connection
 from django.db.models import F, Q
 
-from recommender import checkpoint_thinning, history, log, ways
+from recommender import checkpoint_thinning, history, ways
 from recommender.core import actor_traces
 from recommender.core.pipeline import Config, Pipeline
 from recommender.learner import bytes_and_figures
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
 from recommender.refold import Folded, refold
 from recommender.ways import Way
@@ -118,11 +119,11 @@ class Unlearning(Way):
     def finish(self) -> dict[str, int]:
         """Let log and learner be without the actor from here on; `row` is locked and stands at `at_step`. In the
         caller's transaction. Returns what was removed. The log goes before the verdicts, which look into it."""
-        taken = log.actor_steps(self.erasure.actor, self.shard)
+        taken = event_log.actor_steps(self.erasure.actor, self.shard)
         first = min((number for _, number in taken), default=None)
         n_decided = _take_out_of_decisions(self.shard, [position for position, _ in taken])
         self._shrink_steps(taken)
-        positions = log.erase(self.erasure.actor)
+        positions = event_log.erase(self.erasure.actor)
         theirs = EventVerdict.objects.filter(shard=self.shard, seq__in=[each.seq for each in positions])
         n_verdicts = theirs.delete()[0]
         self._switch_verdicts()
@@ -159,7 +160,7 @@ class Unlearning(Way):
         others = list(Step.objects.filter(shard=self.shard, number__in=list(by_step)))
         for step in others:
             if step.excluded:
-                stays = [seq not in gone for seq in log.read_step(step).seq.tolist()]
+                stays = [seq not in gone for seq in event_log.read_step(step).seq.tolist()]
                 place = np.cumsum(stays) - 1
                 step.excluded = [int(place[row]) for row in step.excluded if stays[row]] or None
             step.n_events -= by_step[step.number]
@@ -178,7 +179,7 @@ class Unlearning(Way):
 def bases(row: Learner, actor: str) -> Iterator[Base]:
     """Where the fold could begin, best first: exact from the newest checkpoint that never saw the actor, or from
     nothing; scrubbed from the oldest that the log reaches back to. Each is tried until the log suffices."""
-    steps = [number for _, number in log.actor_steps(actor, row.shard)]
+    steps = [number for _, number in event_log.actor_steps(actor, row.shard)]
     before = min(steps) - 1 if steps else row.step
     active = row.checkpoint
     assert active is not None  # every learner has one
@@ -226,7 +227,7 @@ def traces_of(actor: str) -> dict[str, int]:
             known.add(key)
             n_states += actor_traces.count(pipeline.state(), key)
     return {
-        "events": log.count_of(actor),
+        "events": event_log.count_of(actor),
         "verdicts": n_verdicts,
         "decisions": n_decisions,
         "exclusions": sum(Exclusion.objects.filter(rule__actors__contains=[key]).count() for key in known),
@@ -264,7 +265,7 @@ def _reaches(row: Learner, step: int) -> bool:
     if not since:
         return True
     following = Step.objects.filter(shard=row.shard, number=since[0].first).first()
-    return following is not None and len(log.read_step(following)) == following.n_events
+    return following is not None and len(event_log.read_step(following)) == following.n_events
 
 
 def _take_out_of_decisions(shard: int, positions: list[Position]) -> int:

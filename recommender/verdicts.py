@@ -16,12 +16,12 @@ import numpy as np
 from django.db.models import Q
 from numpy.typing import NDArray
 
-from recommender import log
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.screen.evidence import UNKNOWN
 from recommender.core.screen.screen import Reason, Verdict, Verdicts
 from recommender.core.step_result import Revised, StepResult
-from recommender.log import LogSlice, Position
+from recommender.log import event_log
+from recommender.log.event_log import LogSlice, Position
 from recommender.models import Decision, EventVerdict, Step
 
 _INSERT = """
@@ -159,15 +159,15 @@ def rows_of(
 def insert(*, shard: int, rows: Rows, revised_in: int | None = None) -> None:
     """Write rows; one that is there already stays."""
     for start in range(0, len(rows), CHUNK):
-        columns = [log.nullable(column[start : start + CHUNK]) for column in rows.columns.values()]
-        log.fetch(_INSERT, [shard, revised_in, revised_in, rows.alpha, *columns])
+        columns = [event_log.nullable(column[start : start + CHUNK]) for column in rows.columns.values()]
+        event_log.fetch(_INSERT, [shard, revised_in, revised_in, rows.alpha, *columns])
 
 
 def revise(*, shard: int, steps: Sequence[int], revised: Revised) -> None:
     """Let the verdicts on events of earlier steps be what these steps say of them now."""
     ordinals = revised.ordinal.tolist()
     arrays = ordinals, revised.verdict.tolist(), revised.reason.tolist()
-    (found,) = log.fetch(_REVISE, [*arrays, list(steps), shard])
+    (found,) = event_log.fetch(_REVISE, [*arrays, list(steps), shard])
     known = set(found)
     new = [place for place, ordinal in enumerate(ordinals) if ordinal not in known]
     if not new:
@@ -196,7 +196,7 @@ def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
         is_release = decision.ruling == Decision.Ruling.RELEASE
         verdict = int(Verdict.ADMIT if is_release else Verdict.QUARANTINE)
         reason = CONFIRMED if decision.ruling == Decision.Ruling.CONFIRM else 0
-        seqs, said = log.fetch(_DECIDE, [shard, decision.seq, verdict, CONFIRMED, reason, step])
+        seqs, said = event_log.fetch(_DECIDE, [shard, decision.seq, verdict, CONFIRMED, reason, step])
         before = dict(zip(seqs, said, strict=True))
         at = zip(decision.xid, decision.seq, strict=True)
         new = ordinals_at(shard=shard, positions=[Position(*each) for each in at if each[1] not in before])
@@ -272,7 +272,7 @@ def _step_at(shard: int, position: Position) -> Step | None:
 
 def _numbered(step: Step) -> list[tuple[int, Position]]:
     """The events a step took, without what the learner's history excludes: (ordinal, position)."""
-    events = log.read_step(step)
+    events = event_log.read_step(step)
     rows = np.setdiff1d(np.arange(len(events)), step.excluded or [])
     first = step.first_ordinal or 0
     return [(first + n, Position(int(events.xid[row]), int(events.seq[row]))) for n, row in enumerate(rows.tolist())]

@@ -32,9 +32,9 @@ from recommender import (
 from recommender.bodies import read_body
 from recommender.keys import Key
 from recommender.lean import ApiView, LeanView, bytes_response, json_response
+from recommender.log.recent_acts import NOTHING, recent_of
 from recommender.outage import database
 from recommender.parsing import parse_events
-from recommender.recent import NOTHING, recent_of
 from recommender.serializers import ItemSerializer, parse_changes, parse_items
 from recommender.trending import Lists
 

@@ -15,12 +15,13 @@ from typing import Any
 
 from django.db.models import F, Sum
 
-from recommender import history, learner, log, verdicts, watching
+from recommender import history, learner, verdicts, watching
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
 from recommender.core.step_result import Revised, joined
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, Learner, Revert, Step
 from recommender.refold import Folded, LogIncomplete, refold
 
@@ -185,7 +186,7 @@ class Way:
             part = self.steps[start : start + BATCH]
             columns: list[list[Any]] = [[getattr(step, name) for step in part] for name in FIGURES]
             excluded = [f"{{{','.join(map(str, step.excluded))}}}" if step.excluded else None for step in part]
-            log.fetch(_UPDATE_STEPS, [[step.pk for step in part], log.nullable(excluded), *columns])
+            event_log.fetch(_UPDATE_STEPS, [[step.pk for step in part], event_log.nullable(excluded), *columns])
 
     def _switch_verdicts(self) -> None:
         """What was said since is unsaid, and what is said now written: words of one event in the order of steps."""

@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from recommender.partitions import drop_before, ensure_partitions
+from recommender.log.partitions import drop_before, ensure_partitions
 from tests.services import PRIVATE
 
 # No test asserts a time, and an example that compiles a loop or meets a busy machine takes seconds.

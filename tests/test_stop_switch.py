@@ -19,8 +19,9 @@ import pytest
 from django.db import connection
 from django.db.utils import Error as DatabaseError
 
-from recommender import control, learner, log, published, refold, reverts
+from recommender import control, learner, published, refold, reverts
 from recommender.core.pipeline import Pipeline
+from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from tests.recommender.logs import events
 from tests.services import PRIVATE
@@ -94,7 +95,7 @@ class Stream(threading.Thread):
     def run(self):
         while not self._is_over.wait(0.1):
             try:
-                log.append(batch(self._number))
+                event_log.append(batch(self._number))
             except DatabaseError:
                 connection.close()
                 continue
@@ -158,7 +159,7 @@ def clean_fold(after_step):
     step's first event, the events that are not admitted."""
     pipeline, ordinals, verdicts = Pipeline(learner.configured()), {}, {}
     for step in Step.objects.order_by("number"):
-        part = log.read_step(step)
+        part = event_log.read_step(step)
         is_kept = [step.number <= after_step or actor not in MAL for actor in part.actors]
         rows = np.flatnonzero(is_kept)
         ordinals[step.number] = pipeline.n_events
@@ -186,7 +187,7 @@ def town(settings, monkeypatch):
     monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
     learner._warm.clear()
     for number in range(BEFORE + SINCE):
-        log.append(batch(number))
+        event_log.append(batch(number))
         learner.learn(0)
         Checkpoint.objects.filter(step=BEFORE).update(is_pinned=True)
     learner._warm.clear()
@@ -241,7 +242,7 @@ def test_a_server_that_crashes_in_the_middle_of_a_switch_has_the_old_history(tow
     paused = start(REVERT, server_env, "recommender.jobs:finish", "pause", "1")  # all written, nothing committed
     assert paused.stdout.readline() == b"here\n"
     query = "SELECT pid, pg_backend_pid() FROM pg_stat_activity WHERE state = 'idle in transaction'"
-    pid, own = log.fetch(query, [])
+    pid, own = event_log.fetch(query, [])
     os.kill(pid, signal.SIGKILL)  # PostgreSQL ends all its sessions and recovers from its log
     wait_for(lambda: not Path(f"/proc/{own}").exists())  # until then it may still answer
     wait_for(_answers)
@@ -315,7 +316,7 @@ def assert_switched_while_learning(n_events):
     ]
     pipeline = Pipeline(learner.configured())
     for step in Step.objects.order_by("number"):
-        part = log.read_step(step)
+        part = event_log.read_step(step)
         out = MAL if BEFORE < step.number <= switched_at else ()
         rows = np.flatnonzero([actor not in out for actor in part.actors])
         assert step.first_ordinal == pipeline.n_events

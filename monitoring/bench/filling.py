@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from django.db import connection, transaction
 
-from recommender import learner, log
+from recommender import learner
 from recommender.core.events import Kind
-from recommender.log import NewEvents
-from recommender.partitions import ensure_partitions
+from recommender.log import event_log
+from recommender.log.event_log import NewEvents
+from recommender.log.partitions import ensure_partitions
 
 CHUNK = 500_000
 DAYS = 3
@@ -162,7 +163,7 @@ def _learn_a_little() -> None:
     items = [f"item-{n}" for n in (rng.random(_N_REAL) ** 4 * 200).astype(int)]
     given: dict[str, Any] = {"actor": actors, "item": items, "kind": [int(Kind.CLICK)] * _N_REAL}
     nothing: list[Any] = [None] * _N_REAL
-    log.append(NewEvents(**{field.name: given.get(field.name, nothing) for field in fields(NewEvents)}))
+    event_log.append(NewEvents(**{field.name: given.get(field.name, nothing) for field in fields(NewEvents)}))
     learner.learn(0)
 
 

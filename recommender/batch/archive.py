@@ -26,7 +26,7 @@ from django.db import connection, transaction
 
 from recommender import locks
 from recommender.batch.rows import SCHEMA, LogRows
-from recommender.partitions import drop_partition, partition, partitions
+from recommender.log.partitions import drop_partition, partition, partitions
 
 CHUNK = 65_536
 PART, DRAFT = ".part", ".draft"

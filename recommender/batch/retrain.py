@@ -31,10 +31,10 @@ from recommender.batch.trial import Report
 from recommender.core.decisions import Exclusion
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
-from recommender.log import Position
+from recommender.log.event_log import Position
+from recommender.log.partitions import partitions
 from recommender.models import Checkpoint, Learner, Step, Trial
 from recommender.models import Exclusion as ExclusionRow
-from recommender.partitions import partitions
 from recommender.refold import LogIncomplete, get_exclusion, refold
 
 SLACK = timedelta(minutes=5)  # past a partition's beginning, in which rows of the one before may still have come

@@ -7,7 +7,7 @@
 and its archived copy share; else actor, item, time and kind. (Two rows of a file without either that agree in all
 four are taken for one act: at most one of them would count anyway.)
 
-All SQL that reads whole rows of the log stands here; whoever learns reads `recommender.log`.
+All SQL that reads whole rows of the log stands here; whoever learns reads `recommender.log.event_log`.
 """
 
 from collections import Counter
@@ -22,8 +22,8 @@ from django.db import connection, transaction
 from recommender.batch import csvfile
 from recommender.core.events import Kind
 from recommender.core.logfile import REQUIRED, LogFileError
+from recommender.log.partitions import partitions
 from recommender.parsing import event_key
-from recommender.partitions import partitions
 
 SCHEMA = pl.Schema(
     {

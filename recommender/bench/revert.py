@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from typing import Self
 
-from recommender import log, models
+from recommender import models
 from recommender.bench import stream
 from recommender.bench.results import Row, percentile
 from recommender.bench.rig import CannotMeasure, Rig
 from recommender.core.decisions import Exclusion
 from recommender.core.pipeline import Pipeline
-from recommender.log import NewEvents
+from recommender.log import event_log
+from recommender.log.event_log import NewEvents
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from recommender.refold import encode
 
@@ -122,7 +123,7 @@ def _fill(n_events: int, *, seed: int) -> None:
     """Append the generated stream and wait until all of it is learned and in a checkpoint."""
     made = stream.columns(n_events, seed=seed)
     for start in range(0, n_events, APPENDED):
-        log.append(_new_events(made, start, min(start + APPENDED, n_events)))
+        event_log.append(_new_events(made, start, min(start + APPENDED, n_events)))
         stop_at = time.monotonic() + LEARNED_WITHIN_S
         while start == 0 and not Checkpoint.objects.filter(step__gt=0).exists():
             _wait(stop_at, "the first events")
@@ -184,7 +185,7 @@ def _plain(checkpoint: Checkpoint, row: Learner) -> tuple[float, str]:
     n_events = 0
     for step in Step.objects.filter(number__gt=checkpoint.step, number__lte=row.step).order_by("number"):
         began_at = time.perf_counter()
-        events = log.read_step(step)
+        events = event_log.read_step(step)
         read_at = time.perf_counter()
         batch = encode(pipeline, events)
         encoded_at = time.perf_counter()

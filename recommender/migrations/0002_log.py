@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from recommender.partitions import ensure_partitions
+from recommender.log.partitions import ensure_partitions
 
 CREATE_LOG = """
 CREATE SEQUENCE recommender_event_seq;

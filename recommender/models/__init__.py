@@ -6,7 +6,7 @@
     jobs      Revert, Trial, Erasure, ErasedState
     access    ApiKey
 
-The log is partitioned and has SQL of its own (`recommender.log`); the other tables are ordinary.
+The log is partitioned and has SQL of its own (`recommender.log.event_log`); the other tables are ordinary.
 """
 
 from recommender.models.access import ApiKey

@@ -1,7 +1,7 @@
 """The event log and what is ranked.
 
-The log (`Event`) and its keys are plain SQL, partitioned, written by `recommender.log` and kept by
-`recommender.partitions`; the model here is for looking at it.
+The log (`Event`) and its keys are plain SQL, partitioned, written by `recommender.log.event_log` and kept by
+`recommender.log.partitions`; the model here is for looking at it.
 """
 
 from django.contrib.postgres.fields import ArrayField

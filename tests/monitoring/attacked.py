@@ -5,9 +5,10 @@ import time
 import numpy as np
 from django.db import connection
 
-from recommender import learner, log
+from recommender import learner
 from recommender.core.events import Kind
-from recommender.partitions import ensure_partitions
+from recommender.log import event_log
+from recommender.log.partitions import ensure_partitions
 from tests.streams import HOUR, T0, Stream, readers
 
 N = 6_000
@@ -52,7 +53,7 @@ def write(stream: Stream) -> None:
         [(row[0] + shift_ms) / 1000 for row in stream.rows],
         [row[2] for row in stream.rows],
         [row[3] for row in stream.rows],
-        [log._bucket(row[2]) for row in stream.rows],
+        [event_log._bucket(row[2]) for row in stream.rows],
     ]
     with connection.cursor() as cursor:
         cursor.execute(

@@ -8,7 +8,8 @@ from django.db import connection, transaction
 
 from monitoring import notify, reviews, roles
 from monitoring.models import Review
-from recommender import learner, log
+from recommender import learner
+from recommender.log import event_log
 from recommender.models import Checkpoint
 from tests.recommender.conftest import anonymous, api, fresh_process, publish  # noqa: F401 (fixtures)
 from tests.recommender.logs import clicks
@@ -48,7 +49,7 @@ def decide(db):
 def learned(empty_log):
     """The first checkpoint of two steps of twenty events, the second all on Mal's item."""
     for batch in (clicks(20), clicks(20, start=20, item="mal's")):
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
     return Checkpoint.objects.order_by("step")[1]  # after the first step
 

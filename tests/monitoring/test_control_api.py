@@ -8,7 +8,8 @@ from django.core.management.base import CommandError
 from monitoring import finding_descriptions, findings, state_digest
 from monitoring.models import Finding, Review
 from monitoring.wording import FEATURES, UNKNOWN
-from recommender import keys, learner, log, reverts
+from recommender import keys, learner, reverts
+from recommender.log import event_log
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.recommender.learning import warm
@@ -35,7 +36,7 @@ POSTS = [
 @pytest.fixture
 def learned(api):
     for batch in (clicks(20), clicks(20, start=20, item="mal's")):
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
     return Checkpoint.objects.order_by("step")[1]
 
@@ -109,7 +110,7 @@ def test_evidence_is_told_feature_by_feature_strangest_first():
 
 def test_a_confirmed_push_that_had_got_in_is_gone_and_comes_back(api, learned):
     assert "mal's" in board()
-    events = log.read_step(learner.Step.objects.get(number=2))
+    events = event_log.read_step(learner.Step.objects.get(number=2))
     finding = Finding.objects.create(title="x", item="mal's", first_ms=int(events.received_ms[0]), last_ms=2**50)
     for xid, seq in zip(events.xid.tolist(), events.seq.tolist(), strict=True):
         finding.events.create(shard=0, xid=xid, seq=seq, received_ms=int(events.received_ms[0]))
@@ -125,7 +126,7 @@ def test_a_confirmed_push_that_had_got_in_is_gone_and_comes_back(api, learned):
 def test_frozen_and_thawed_by_api(api, learned):
     assert api.post("/api/v1/model/freeze", WHY, key="admin").json == {"state": "frozen"}
     assert api.post("/api/v1/model/freeze", WHY, key="admin").code == "conflict"
-    log.append(clicks(3, start=90))
+    event_log.append(clicks(3, start=90))
     model = api.get("/api/v1/model", key="admin").json
     assert (model["state"], model["waiting_events"], model["revert"]) == ("frozen", 3, None)
     assert model["frozen_since"] is not None

@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from monitoring import erasing
 from monitoring.models import AutoFreeze, Review
-from recommender import erasure, keyed, learner, log
+from recommender import erasure, keyed, learner
 from recommender.core.decisions import Exclusion
 from recommender.errors import Invalid
+from recommender.log import event_log
 from tests.recommender.conftest import *  # noqa: F403 - the API and a fresh learner, as fixtures
 from tests.recommender.logs import clicks
 
@@ -23,7 +24,7 @@ MAL = "actor-7"
 
 @pytest.fixture
 def learned():
-    log.append(clicks(20))
+    event_log.append(clicks(20))
     learner.learn(0)
 
 

@@ -6,10 +6,11 @@ from django.db import connection, transaction
 from monitoring import figures, findings
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem, Notification
 from monitoring.wording import FEATURES, REASONS, UNKNOWN
-from recommender import control, learner, log, reverts
+from recommender import control, learner, reverts
 from recommender.core.features.feature_columns import FEATURES as MEASURED
 from recommender.core.screen import evidence
 from recommender.core.screen.screen import Reason
+from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner
 from tests.monitoring.attacked import flash_crowd, learn_all, push, site, write
 from tests.recommender.logs import clicks, events
@@ -136,7 +137,7 @@ def test_the_same_accounts_on_two_items_are_one_finding():
 
 
 def test_declared_crawlers_are_counted_and_make_no_finding():
-    log.append(events(["bot"] * 12, ["x"] * 12, user_agent=[CRAWLER] * 12))
+    event_log.append(events(["bot"] * 12, ["x"] * 12, user_agent=[CRAWLER] * 12))
     learner.learn(0)
     gather_all()
     assert not Finding.objects.exists()
@@ -248,7 +249,7 @@ def test_findings_hold_no_actor():
 
 def test_gathering_without_a_learner_does_nothing():
     assert findings.gather() == 0
-    log.append(clicks(3))
+    event_log.append(clicks(3))
     learner.get_learner(0)
     assert findings.gather() == 0
     assert Learner.objects.get().step == 0

@@ -8,7 +8,7 @@ import pytest
 from monitoring import incident, policy
 from monitoring.incident import Incident, Plan
 from recommender import watching
-from recommender.partitions import ensure_partitions
+from recommender.log.partitions import ensure_partitions
 
 
 @pytest.mark.django_db(transaction=True)

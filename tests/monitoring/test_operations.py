@@ -4,9 +4,10 @@ import pytest
 
 from monitoring import decide_finding, notify, reverting, stop_switch
 from monitoring.models import AskedRevert, Finding, Notification, Review
-from recommender import control, learner, log
+from recommender import control, learner
 from recommender.errors import Conflict, Invalid, NotFound
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, Exclusion, Item, Learner, Revert, Step
 from tests.monitoring.written import WHY, at_once, only_review
 from tests.recommender.learning import warm
@@ -18,7 +19,7 @@ pytestmark = [
 
 
 def positions_of_step(number):
-    events = log.read_step(Step.objects.get(number=number))
+    events = event_log.read_step(Step.objects.get(number=number))
     return [Position(int(xid), int(seq)) for xid, seq in zip(events.xid, events.seq, strict=True)]
 
 

@@ -8,11 +8,12 @@ from django.utils import timezone
 
 from monitoring import decide_finding, policy, reviews, stop_switch
 from monitoring.models import AutoFreeze, Finding, Review
-from recommender import control, learner, log, reverts, watching
+from recommender import control, learner, reverts, watching
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.drift import Alarm, Level
 from recommender.errors import Conflict
-from recommender.log import NewEvents
+from recommender.log import event_log
+from recommender.log.event_log import NewEvents
 from recommender.models import Learner, Revert, Step, Watched
 from tests.recommender.logs import clicks
 
@@ -59,7 +60,7 @@ def with_normal(decide, confirmed):
 
 
 def learned(batch):
-    log.append(batch)
+    event_log.append(batch)
     return learner.learn(0)
 
 

@@ -13,7 +13,7 @@ from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables.decay import TICKS
 from recommender.core.trend.trend import KNEE_TICK_BITS
-from recommender.inquiry import Act
+from recommender.log.lookups import Act
 from recommender.models import Kind
 from recommender.published import Board
 

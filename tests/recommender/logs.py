@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 from recommender.core.events import Kind
-from recommender.log import NewEvents
+from recommender.log.event_log import NewEvents
 
 
 def events(actors, items, **columns) -> NewEvents:

@@ -7,12 +7,13 @@ import polars as pl
 import pytest
 from django.core.management import call_command
 
-from recommender import erasure, housekeeping, log
+from recommender import erasure, housekeeping
 from recommender.batch import archive
 from recommender.batch.rows import FileRows, LogRows, identified
 from recommender.core.events import Encoder
 from recommender.core.logfile import LogFile
-from recommender.partitions import ensure_partitions, partitions
+from recommender.log import event_log
+from recommender.log.partitions import ensure_partitions, partitions
 from tests.recommender.logs import events
 
 pytestmark = [
@@ -40,7 +41,7 @@ def append(day: date, n=N):
         ip=["192.0.2.1"] * n,
         country=["DE"] * (n - 1) + [None],
     )
-    log.append_at(sent, [start + row for row in range(n)])
+    event_log.append_at(sent, [start + row for row in range(n)])
 
 
 def n_in_log(day=OLD):

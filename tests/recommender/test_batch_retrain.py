@@ -7,11 +7,12 @@ from django.core.management import call_command
 
 from monitoring import retraining, reverting
 from monitoring.models import Review
-from recommender import control, learner, log, reverts
+from recommender import control, learner, reverts
 from recommender.batch import retrain
 from recommender.batch.trial import Report
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, NotFound
+from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Revert, Step, Trial
 from tests.recommender.batches import site, written
 from tests.recommender.learning import restart, warm
@@ -28,7 +29,7 @@ SLOW = "half_lives_s.0=600"
 def learned(*batches):
     """Batches of clicks, a step each."""
     for batch in batches:
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
 
 

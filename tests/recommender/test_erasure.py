@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from recommender import control, erasure, learner, locks, log, unlearning, verdicts
+from recommender import control, erasure, learner, locks, unlearning, verdicts
 from recommender.core import actor_traces
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
 from recommender.refold import encode
 from tests.recommender.learning import restart, warm
@@ -27,7 +28,7 @@ ZERO = {"events": 0, "verdicts": 0, "decisions": 0, "exclusions": 0, "checkpoint
 
 def learned(*batches):
     for batch in batches:
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
 
 
@@ -44,7 +45,7 @@ def never_received(actor=MAL):
     """The digest of a pipeline that takes the recorded steps, from the log as it is now, without the actor."""
     pipeline = Pipeline(learner.configured())
     for step in Step.objects.order_by("number"):
-        part = log.read_step(step)
+        part = event_log.read_step(step)
         batch = encode(pipeline, part)
         pipeline.step(batch.take(np.flatnonzero([each != actor for each in part.actors])))
     return pipeline.digest()
@@ -72,7 +73,7 @@ def test_the_state_is_that_of_a_run_which_never_received_the_actor(seed):
     chosen = random.Random(seed)
     learned(*(mixed(chosen.random(), n=chosen.randrange(1, 60)) for _ in range(chosen.randrange(2, 7))))
     wanted = never_received()
-    n_events = log.count_of(MAL)
+    n_events = event_log.count_of(MAL)
     outcome = erase()
     assert outcome["is_exact"]
     assert outcome["events"] == n_events
@@ -88,7 +89,7 @@ def test_the_state_is_that_of_a_run_which_never_received_the_actor(seed):
 def test_what_there_is_of_an_actor_is_told():
     learned(clicks(20), mixed(1))
     found = erasure.traces_of(MAL)
-    assert found["events"] == log.count_of(MAL) > 0
+    assert found["events"] == event_log.count_of(MAL) > 0
     assert found["checkpoints"] > 0
     assert erasure.traces_of("nobody") == ZERO
 
@@ -97,7 +98,7 @@ def test_checkpoints_before_it_stay_and_those_since_keep_number_and_pin():
     learned(clicks(5), clicks(5, start=20), mixed(2), clicks(20), clicks(5, start=30))
     before = {each.step: each for each in Checkpoint.objects.all()}
     control.pin(checkpoint_id=before[4].pk, is_pinned=True)
-    first = min(number for _, number in log.actor_steps(MAL, 0))
+    first = min(number for _, number in event_log.actor_steps(MAL, 0))
     erase()
     after = {each.step: each for each in Checkpoint.objects.filter(step__lte=5)}
     assert {step: each.pk for step, each in after.items()} == {step: each.pk for step, each in before.items()}
@@ -122,14 +123,14 @@ def test_the_record_of_steps_says_what_the_log_now_holds():
 
 
 def _columns(number):
-    part = log.read_step(Step.objects.get(number=number))
+    part = event_log.read_step(Step.objects.get(number=number))
     return part.xid, part.seq
 
 
 def test_keys_verdicts_decisions_and_exclusions_go_too():
     batch = mixed(3, n=200)
     learned(batch)
-    part = log.read_step(Step.objects.get())
+    part = event_log.read_step(Step.objects.get())
     positions = [Position(int(xid), int(seq)) for xid, seq in zip(part.xid, part.seq, strict=True)]
     theirs = [position for position, actor in zip(positions, part.actors, strict=True) if actor == MAL]
     control.confirm(positions=positions[:50], since_ms=0)
@@ -179,7 +180,7 @@ def test_states_of_other_histories_that_knew_it_are_dropped():
 def test_events_that_are_not_learned_yet_go_too_and_those_after_are_new():
     learned(clicks(20))
     control.freeze()
-    log.append(clicks(20, item="other"))
+    event_log.append(clicks(20, item="other"))
     erase()
     control.thaw()
     assert learner.learn(0) == 19
@@ -218,7 +219,7 @@ def test_events_that_came_meanwhile_are_kept(monkeypatch):
 def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_again(monkeypatch, stage):
     learned(clicks(20), mixed(9), mixed(10))
     before = warm().digest(), list(Step.objects.values()), list(Checkpoint.objects.values_list("pk", "digest"))
-    n_events = log.count_of(MAL)
+    n_events = event_log.count_of(MAL)
     erasure.ask_for(actor_id=MAL)
     with monkeypatch.context() as broken:
         broken.setattr(unlearning.Unlearning, stage, lambda *args, **more: 1 / 0)
@@ -228,7 +229,7 @@ def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_agai
     learner.learn(0)
     after = warm().digest(), list(Step.objects.values()), list(Checkpoint.objects.values_list("pk", "digest"))
     assert after == before
-    assert log.count_of(MAL) == n_events
+    assert event_log.count_of(MAL) == n_events
     assert erasure.run_next()
     learner.learn(0)
     assert warm().digest() == never_received()
@@ -240,7 +241,7 @@ def test_a_learner_with_the_old_state_cannot_go_on():
     learned(clicks(20))
     row, stale = Learner.objects.get(), learner.restore(Learner.objects.get())
     erase()
-    log.append(clicks(5, start=40))
+    event_log.append(clicks(5, start=40))
     with pytest.raises(learner.LearnerMoved):
         learner._take_step(stale, row, learner._read(stale, 100))
     with pytest.raises(learner.LearnerMoved):

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from recommender import control, learner, log, published
+from recommender import control, learner, published
 from recommender.errors import Conflict, Invalid, NotFound, NoView
+from recommender.log import event_log
 from recommender.models import FrozenScope, Item
 from tests.recommender.learning import restart
 from tests.recommender.logs import clicks, events
@@ -29,7 +30,7 @@ def site(live_api):
 
 def learned(*batches):
     for batch in batches:
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
     learner.learn(0)
     time.sleep(published.POLL_EVERY_S)

@@ -6,7 +6,8 @@ import sys
 import pytest
 from django.db import connection
 
-from recommender import health, log, outage, published
+from recommender import health, outage, published
+from recommender.log import event_log
 from recommender.models import Learner, Step
 
 
@@ -35,7 +36,7 @@ def series(api):
 
 
 def learner(**more):
-    return Learner.objects.create(shard=0, **{"xid": 2**62, "seq": log.last_seq(), **more})
+    return Learner.objects.create(shard=0, **{"xid": 2**62, "seq": event_log.last_seq(), **more})
 
 
 def test_a_process_that_answers_is_live(live_api, away):

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from recommender import control, keyed, learner, log, reverts
+from recommender import control, keyed, learner, reverts
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from recommender.refold import refold
 from tests.recommender.learning import restart, warm
@@ -50,7 +51,7 @@ class Town:
         part = self._rows[self._at : self._at + n]
         self._at += len(part)
         received, _, actors, items, kinds, _ = zip(*part, strict=True)
-        log.fetch(
+        event_log.fetch(
             _AT, [[ms + self._shift_ms for ms in received], [int(each) for each in kinds], list(actors), list(items)]
         )
 
@@ -80,7 +81,7 @@ class Walk:
         ruling = self.rng.choice(list(Ruling))
         rows = list(EventVerdict.objects.values_list("xid", "seq"))
         step = Step.objects.get(number=self.rng.randint(1, Step.objects.count()))
-        events = log.read_step(step)
+        events = event_log.read_step(step)
         rows += list(zip(events.xid.tolist(), events.seq.tolist(), strict=True))[:3]
         chosen = self.rng.sample(rows, min(len(rows), self.rng.randint(1, 12)))
         control.decide(ruling=ruling, positions=[Position(*each) for each in chosen], since_ms=1)
@@ -168,7 +169,7 @@ def check(several_before):
     for number, position in EventVerdict.objects.values_list("step", "seq"):
         by_step[number].add(position)
     for number, positions in by_step.items():
-        assert positions <= set(log.read_step(Step.objects.get(number=number)).seq.tolist())
+        assert positions <= set(event_log.read_step(Step.objects.get(number=number)).seq.tolist())
     return len(rows)
 
 

@@ -7,10 +7,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from recommender import learner, log, published
+from recommender import learner, published
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
+from recommender.log import event_log
 from recommender.models import Checkpoint, Item, Learner, Step
 from recommender.refold import LogIncomplete
 from tests.recommender.learning import restart, warm
@@ -32,8 +33,8 @@ def board(scope=""):
 
 
 def test_what_is_in_the_log_is_learned_and_shown():
-    log.append(clicks(5))
-    log.append(clicks(3, item="other"))
+    event_log.append(clicks(5))
+    event_log.append(clicks(3, item="other"))
     assert learner.learn(0) == 8
     assert board().items == ["story", "other"]
     assert board().score(0) == pytest.approx(5 * FRESH, rel=1e-2)
@@ -42,9 +43,9 @@ def test_what_is_in_the_log_is_learned_and_shown():
 
 
 def test_learning_goes_on_where_it_stopped():
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
-    log.append(clicks(5, start=5))
+    event_log.append(clicks(5, start=5))
     assert learner.learn(0) == 5
     assert learner.learn(0) == 0
     row = Learner.objects.get()
@@ -54,7 +55,7 @@ def test_learning_goes_on_where_it_stopped():
 
 def test_a_step_records_what_it_took(settings):
     settings.STEP_EVENTS = 4
-    log.append(clicks(10))
+    event_log.append(clicks(10))
     learner.learn(0)
     steps = list(Step.objects.order_by("number"))
     assert [step.n_events for step in steps] == [4, 4, 2]
@@ -67,19 +68,19 @@ def test_a_restart_arrives_at_the_same_state(settings, checkpoint_every_s):
     settings.CHECKPOINT_EVERY_S = checkpoint_every_s
     settings.STEP_EVENTS = 7
     for number in range(5):
-        log.append(clicks(10, start=7 * number, item=f"story-{number % 2}"))
+        event_log.append(clicks(10, start=7 * number, item=f"story-{number % 2}"))
         learner.learn(0)
     digest = warm().digest()
     restart()
     assert learner.learn(0) == 0
     assert warm().digest() == digest
-    log.append(clicks(1, start=999))
+    event_log.append(clicks(1, start=999))
     assert learner.learn(0) == 1
 
 
 def test_the_log_folds_to_the_digest_of_every_checkpoint():
     for number in range(4):
-        log.append(clicks(20, start=15 * number, item=f"story-{number}"))
+        event_log.append(clicks(20, start=15 * number, item=f"story-{number}"))
         learner.learn(0)
     checkpoints = list(Checkpoint.objects.order_by("step"))
     assert len(checkpoints) > 3
@@ -89,7 +90,7 @@ def test_the_log_folds_to_the_digest_of_every_checkpoint():
 
 
 def test_a_damaged_checkpoint_is_left_aside(caplog):
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     digest = warm().digest()
     newest = Checkpoint.objects.latest("id")
@@ -101,7 +102,7 @@ def test_a_damaged_checkpoint_is_left_aside(caplog):
 
 
 def test_with_every_checkpoint_damaged_the_log_is_folded_from_nothing(caplog):
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     digest = warm().digest()
     Checkpoint.objects.update(data=b"nothing")
@@ -112,11 +113,11 @@ def test_with_every_checkpoint_damaged_the_log_is_folded_from_nothing(caplog):
 
 
 def test_of_two_learners_at_one_position_one_wins_and_the_other_starts_over():
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     loser = learner.restore(Learner.objects.get())
     stale = Learner.objects.get()
-    log.append(clicks(5, start=5))
+    event_log.append(clicks(5, start=5))
     part = learner._read(loser, 100)
     learner.learn(0)  # the winner
     with pytest.raises(learner.LearnerMoved):
@@ -127,7 +128,7 @@ def test_of_two_learners_at_one_position_one_wins_and_the_other_starts_over():
 
 
 def test_a_database_restored_from_a_dump_is_not_learned_from_silently():
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     Learner.objects.update(xid=2**62)
     restart()
@@ -140,16 +141,16 @@ def test_learning_goes_on_while_the_store_is_down(settings, view_store, caplog):
     settings.VIEW_URL = "redis://127.0.0.1:1/0"
     restart()
     for number in range(3):
-        log.append(clicks(5, start=5 * number))
+        event_log.append(clicks(5, start=5 * number))
         assert learner.learn(0) == 5
     assert caplog.text.count("does not answer") == 1
 
 
 def test_a_frozen_learner_leaves_events_pending():
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     Learner.objects.update(state=Learner.State.FROZEN)
-    log.append(clicks(5, start=5, item="other"))
+    event_log.append(clicks(5, start=5, item="other"))
     assert learner.learn(0) == 0
     assert published.Reader(published.connect()).head().state == "frozen"
     assert board().items == ["story"]
@@ -158,9 +159,9 @@ def test_a_frozen_learner_leaves_events_pending():
 
 
 def test_a_failed_commit_leaves_memory_and_database_together():
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
-    log.append(clicks(5, start=5))
+    event_log.append(clicks(5, start=5))
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE recommender_step ADD CONSTRAINT refuse CHECK (number < 2)")
     with pytest.raises(Exception, match="refuse"):
@@ -173,7 +174,7 @@ def test_a_failed_commit_leaves_memory_and_database_together():
 
 
 def test_a_store_that_lost_its_data_is_filled_at_the_next_wake(view_store):
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     view_store.flushdb()
     assert learner.learn(0) == 0
@@ -181,10 +182,10 @@ def test_a_store_that_lost_its_data_is_filled_at_the_next_wake(view_store):
 
 
 def test_boards_know_what_may_be_listed(settings):
-    log.append(clicks(5, item="hidden"))
-    log.append(clicks(4, item="tomorrow"))
-    log.append(clicks(3, item="sports news"))
-    log.append(clicks(2, item="unknown"))
+    event_log.append(clicks(5, item="hidden"))
+    event_log.append(clicks(4, item="tomorrow"))
+    event_log.append(clicks(3, item="sports news"))
+    event_log.append(clicks(2, item="unknown"))
     Item.objects.create(id="hidden", is_hidden=True, categories=["sports"])
     Item.objects.create(id="tomorrow", published_at="2999-01-01T00:00Z", categories=["sports"])
     Item.objects.create(id="sports news", categories=["sports", "local"])
@@ -199,7 +200,7 @@ def test_boards_know_what_may_be_listed(settings):
 
 
 def test_boards_by_country():
-    log.append(events("abc", ["x", "x", "y"], country=["DE", "FR", "DE"]))
+    event_log.append(events("abc", ["x", "x", "y"], country=["DE", "FR", "DE"]))
     learner.learn(0)
     assert sorted(board("country:DE").items) == ["x", "y"]
     assert board("country:FR").items == ["x"]
@@ -207,8 +208,8 @@ def test_boards_by_country():
 
 def test_shards_publish_their_sum(settings):
     settings.SHARDS = 2
-    log.append(clicks(50))
-    log.append(clicks(20, item="other"))
+    event_log.append(clicks(50))
+    event_log.append(clicks(20, item="other"))
     assert learner.learn(0) + learner.learn(1) == 70
     assert Learner.objects.get(shard=0).n_events > 10
     assert Learner.objects.get(shard=1).n_events > 10
@@ -218,17 +219,17 @@ def test_shards_publish_their_sum(settings):
 
 def test_checkpoints_cost_a_share_of_the_time_at_most(settings):
     settings.CHECKPOINT_EVERY_S = 1e9
-    log.append(clicks(1))
+    event_log.append(clicks(1))
     learner.learn(0)
     before = Checkpoint.objects.count()
-    log.append(clicks(1, start=1))
+    event_log.append(clicks(1, start=1))
     learner.learn(0)
     assert Checkpoint.objects.count() == before
 
 
 def test_verify_says_when_the_log_no_longer_reaches_back():
     for number in range(3):
-        log.append(clicks(5, start=5 * number))
+        event_log.append(clicks(5, start=5 * number))
         learner.learn(0)
     newest = Checkpoint.objects.latest("id")
     Step.objects.filter(number=1).delete()
@@ -238,7 +239,7 @@ def test_verify_says_when_the_log_no_longer_reaches_back():
 
 
 def test_a_checkpoint_goes_out_to_a_file_and_into_another_shard(tmp_path):
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     newest = Checkpoint.objects.latest("id")
     call_command("checkpoint", "export", newest.pk, tmp_path / "state")
@@ -254,7 +255,7 @@ def test_a_checkpoint_goes_out_to_a_file_and_into_another_shard(tmp_path):
 
 
 def test_the_verify_command_fails_when_a_digest_differs(capsys):
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     call_command("checkpoint", "verify")
     assert "the same digest" in capsys.readouterr().out
@@ -267,11 +268,11 @@ def test_the_verify_command_fails_when_a_digest_differs(capsys):
 
 def test_a_rebuild_learns_the_log_again_as_the_settings_are_now(settings):
     for number in range(3):
-        log.append(clicks(5, start=5 * number))
+        event_log.append(clicks(5, start=5 * number))
         learner.learn(0)
     settings.HALF_LIVES_S = [60]
     call_command("model", "rebuild")
-    log.append(clicks(5, start=50))
+    event_log.append(clicks(5, start=50))
     assert learner.learn(0) == 5
     assert warm().config == replace(learner.configured(), half_lives_s=(60,))
     assert warm().n_events == 20
@@ -279,7 +280,7 @@ def test_a_rebuild_learns_the_log_again_as_the_settings_are_now(settings):
 
 
 def test_a_learner_without_a_log_that_reaches_back_says_so():
-    log.append(clicks(5))
+    event_log.append(clicks(5))
     learner.learn(0)
     Checkpoint.objects.update(data=b"nothing")
     Step.objects.all().delete()

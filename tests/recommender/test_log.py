@@ -6,9 +6,9 @@ import time
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from recommender import log
 from recommender.core.events import Kind, country_code
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Event
 from tests.recommender.logs import clicks, events
 
@@ -20,7 +20,7 @@ KEY = b"0123456789abcdef"
 def read_all(limit=1000, **options):
     """Everything visible, slice by slice."""
     position, found = Position(), []
-    while len(part := log.read(after=position, since_ms=0, limit=limit, **options)):
+    while len(part := event_log.read(after=position, since_ms=0, limit=limit, **options)):
         found.append(part)
         position = part.end
     return found
@@ -29,7 +29,7 @@ def read_all(limit=1000, **options):
 def test_an_event_comes_back_as_it_was_sent():
     row = {"kind": [int(Kind.RATING)], "occurred_at": [1_700_000_000.25], "value": [4.5], "position": [3]}
     texts = {name: [f"the {name}"] for name in ("session", "recommendation", "user_agent", "referrer")}
-    log.append(events(["ana"], ["näme 🦀"], **row, **texts, ip=["2001:db8::1"], country=["DE"], key=[KEY]))
+    event_log.append(events(["ana"], ["näme 🦀"], **row, **texts, ip=["2001:db8::1"], country=["DE"], key=[KEY]))
     (found,) = read_all()
     assert (found.actors, found.items, found.kind.tolist()) == (["ana"], ["näme 🦀"], [Kind.RATING])
     assert found.occurred_ms.tolist() == [1_700_000_000_250]
@@ -40,22 +40,22 @@ def test_an_event_comes_back_as_it_was_sent():
 
 
 def test_an_event_without_a_time_of_its_own_occurred_when_it_came():
-    log.append(clicks(1))
+    event_log.append(clicks(1))
     (found,) = read_all()
     assert found.occurred_ms == found.received_ms
 
 
 def test_the_same_key_is_written_once():
-    assert log.append(events("ab", "xy", key=[KEY, None])) == 2
-    assert log.append(events("ab", "xy", key=[KEY, None])) == 1
+    assert event_log.append(events("ab", "xy", key=[KEY, None])) == 2
+    assert event_log.append(events("ab", "xy", key=[KEY, None])) == 1
     assert Event.objects.count() == 3
 
 
 def test_a_retry_after_midnight_is_still_a_duplicate():
-    log.append(events("a", "x", key=[KEY]))
+    event_log.append(events("a", "x", key=[KEY]))
     with connection.cursor() as cursor:  # as if it had been sent a week ago
         cursor.execute("UPDATE recommender_event_key SET received_on = received_on - 7")
-    assert log.append(events("a", "x", key=[KEY])) == 0
+    assert event_log.append(events("a", "x", key=[KEY])) == 0
 
 
 def test_two_writers_with_the_same_keys_in_other_orders_do_not_deadlock():
@@ -65,7 +65,7 @@ def test_two_writers_with_the_same_keys_in_other_orders_do_not_deadlock():
     def write(order):
         try:
             for _ in range(5):
-                written.append(log.append(events(["a"] * 200, ["x"] * 200, key=order)))
+                written.append(event_log.append(events(["a"] * 200, ["x"] * 200, key=order)))
         except DatabaseError as error:
             errors.append(error)
         finally:
@@ -84,7 +84,7 @@ def test_parallel_writers_one_of_them_slow_lose_nothing_and_repeat_nothing():
     def write(writer):
         for batch in range(n_batches):
             with transaction.atomic():
-                log.append(clicks(n_events, start=1000 * batch, item=f"writer-{writer}"))
+                event_log.append(clicks(n_events, start=1000 * batch, item=f"writer-{writer}"))
                 if writer == 0:
                     time.sleep(0.02)  # its numbers are taken, the others commit past it
         connection.close()
@@ -100,7 +100,7 @@ def test_parallel_writers_one_of_them_slow_lose_nothing_and_repeat_nothing():
     position, seen = Position(), []
     while True:
         was_done = is_done.is_set()
-        part = log.read(after=position, since_ms=0, limit=64)
+        part = event_log.read(after=position, since_ms=0, limit=64)
         if len(part):
             position = part.end
             seen += list(zip(part.items, part.actors, strict=True))
@@ -115,12 +115,12 @@ def test_parallel_writers_one_of_them_slow_lose_nothing_and_repeat_nothing():
 
 
 def test_nothing_is_read_past_an_open_transaction():
-    log.append(clicks(1, item="before"))
+    event_log.append(clicks(1, item="before"))
     is_open, may_end = threading.Event(), threading.Event()
 
     def hold():
         with transaction.atomic():
-            log.append(clicks(1, item="held"))
+            event_log.append(clicks(1, item="held"))
             is_open.set()
             may_end.wait(10)
         connection.close()
@@ -128,26 +128,26 @@ def test_nothing_is_read_past_an_open_transaction():
     holder = threading.Thread(target=hold)
     holder.start()
     is_open.wait(10)
-    log.append(clicks(1, item="after"))
-    first = log.read(after=Position(), since_ms=0, limit=10)
+    event_log.append(clicks(1, item="after"))
+    first = event_log.read(after=Position(), since_ms=0, limit=10)
     assert (first.items, first.is_end) == (["before"], False)
     may_end.set()
     holder.join()
-    rest = log.read(after=first.end, since_ms=0, limit=10)
+    rest = event_log.read(after=first.end, since_ms=0, limit=10)
     assert (rest.items, rest.is_end) == (["held", "after"], True)
 
 
 def test_a_known_range_is_read_again_the_same():
-    log.append(clicks(10))
-    log.append(clicks(10, start=10))
-    first = log.read(after=Position(), since_ms=0, limit=7)
-    log.append(clicks(5, start=20))
-    again = log.read(after=Position(), until=first.end, since_ms=0, limit=100)
+    event_log.append(clicks(10))
+    event_log.append(clicks(10, start=10))
+    first = event_log.read(after=Position(), since_ms=0, limit=7)
+    event_log.append(clicks(5, start=20))
+    again = event_log.read(after=Position(), until=first.end, since_ms=0, limit=100)
     assert again.actors == first.actors == [f"actor-{number}" for number in range(7)]
 
 
 def test_shards_divide_the_actors():
-    log.append(clicks(200))
+    event_log.append(clicks(200))
     parts = [read_all(shards=3, shard=shard) for shard in range(3)]
     actors = [set(part[0].actors) for part in parts]
     assert all(actors)
@@ -155,19 +155,19 @@ def test_shards_divide_the_actors():
 
 
 def test_the_log_refuses_updates():
-    log.append(clicks(1))
+    event_log.append(clicks(1))
     with pytest.raises(DatabaseError, match="append-only"):
         Event.objects.update(actor="somebody else")
 
 
 def test_the_reader_looks_a_day_behind_stream_time():
-    log.append(clicks(1))
+    event_log.append(clicks(1))
     now_ms = int(time.time() * 1000)
-    assert len(log.read(after=Position(), since_ms=now_ms, limit=10)) == 1
-    assert len(log.read(after=Position(), since_ms=now_ms + 2 * 86_400_000, limit=10)) == 0
+    assert len(event_log.read(after=Position(), since_ms=now_ms, limit=10)) == 1
+    assert len(event_log.read(after=Position(), since_ms=now_ms + 2 * 86_400_000, limit=10)) == 0
 
 
 def test_the_highest_number_counts_the_events():
-    before = log.last_seq()
-    log.append(clicks(10))
-    assert log.last_seq() == before + 10
+    before = event_log.last_seq()
+    event_log.append(clicks(10))
+    assert event_log.last_seq() == before + 10

@@ -11,14 +11,15 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from recommender import control, erasure, keyed, learner, log, reverts
+from recommender import control, erasure, keyed, learner, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import forests
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
+from recommender.log.partitions import drop_before
 from recommender.models import Checkpoint, Decision, Erasure, Event, EventVerdict, Exclusion, Learner, Revert, Step
-from recommender.partitions import drop_before
 from recommender.refold import refold
 from tests.fixtures import state_b6685f3 as old
 from tests.recommender.learning import restart, warm
@@ -155,7 +156,7 @@ def test_the_learner_restores_and_takes_what_waited_to_the_digests_of_then():
 
 def test_the_learner_learns_what_is_new():
     learner.learn(0, for_s=600)
-    log.append(clicks(30, item="news-of-today"))
+    event_log.append(clicks(30, item="news-of-today"))
     assert learner.learn(0) == 30
     assert "news-of-today" in warm().board(10).items
     digest = warm().digest()
@@ -226,7 +227,7 @@ def test_an_event_id_of_then_is_known():
     keys = [bytes.fromhex(row["key"][2:]) for row in old.rows_of("recommender_event_key")][:5]
     again = clicks(5)
     again.key = keys
-    assert log.append(again) == 0
+    assert event_log.append(again) == 0
 
 
 def test_times_of_the_stream_are_long_past():

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from django.db import connection
 
-from recommender import log
+from recommender.log import event_log
+from recommender.log.partitions import drop_before, ensure_partitions, partitions
 from recommender.models import Event
-from recommender.partitions import drop_before, ensure_partitions, partitions
 from tests.recommender.logs import clicks, events
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_log")]
@@ -21,18 +21,18 @@ def test_retention_drops_whole_days_and_their_keys():
     ensure_partitions(today=old)
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO recommender_event_key VALUES (%s, %s)", [KEY, old])
-    log.append(events("a", "x", key=[KEY[::-1]]))
+    event_log.append(events("a", "x", key=[KEY[::-1]]))
     drop_before(today - timedelta(days=30))
     assert min(partitions()) == today - timedelta(days=1)
     assert Event.objects.count() == 1
-    assert log.append(events("ab", "xx", key=[KEY, KEY[::-1]])) == 1
+    assert event_log.append(events("ab", "xx", key=[KEY, KEY[::-1]])) == 1
 
 
 def test_a_missing_partition_is_made_when_it_is_needed():
     for day in partitions():
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE recommender_event_{day:%Y%m%d}")
-    assert log.append(clicks(3)) == 3
+    assert event_log.append(clicks(3)) == 3
 
 
 def test_making_partitions_again_changes_nothing():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recommender.recent import MAX_EVENTS, NOTHING, recent_of
+from recommender.log.recent_acts import MAX_EVENTS, NOTHING, recent_of
 
 pytestmark = pytest.mark.usefixtures("empty_log")
 

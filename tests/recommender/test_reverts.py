@@ -7,10 +7,11 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 
-from recommender import control, jobs, learner, log, refold, reverts, verdicts
+from recommender import control, jobs, learner, refold, reverts, verdicts
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, Invalid, NotFound
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
 from tests.recommender.learning import restart, warm
 from tests.recommender.logs import clicks, events
@@ -24,7 +25,7 @@ pytestmark = [
 def learned(*batches):
     """Batches of clicks, a step each."""
     for batch in batches:
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
 
 
@@ -50,7 +51,7 @@ def fold(*batches, without=()):
     """The digest of a pipeline that received these batches, one a step, without some actors."""
     pipeline = Pipeline(learner.configured())
     for step in Step.objects.order_by("number")[: len(batches)]:
-        events = log.read_step(step)
+        events = event_log.read_step(step)
         batch = refold.encode(pipeline, events)
         pipeline.step(batch.take(np.flatnonzero([actor not in without for actor in events.actors])))
     return pipeline.digest()
@@ -62,7 +63,7 @@ ONE, TWO, THREE = clicks(20), clicks(20, start=20, item="mal's"), clicks(20, sta
 def test_frozen_learning_stops_and_thawed_it_catches_up():
     learned(ONE)
     control.freeze()
-    log.append(TWO)
+    event_log.append(TWO)
     assert learner.learn(0) == 0
     assert Learner.objects.get().n_events == 20
     control.thaw()
@@ -83,7 +84,7 @@ def test_of_two_who_freeze_one_is_told():
 def test_a_step_in_flight_is_not_committed_after_a_freeze():
     learned(ONE)
     row, loser = Learner.objects.get(), learner.restore(Learner.objects.get())
-    log.append(TWO)
+    event_log.append(TWO)
     part = learner._read(loser, 100)
     control.freeze()
     with pytest.raises(learner.LearnerMoved):
@@ -105,7 +106,7 @@ def test_drop_forgets_everything_since():
     learned(TWO, THREE)
     revert(at_step(1), "drop")
     assert digest() == before
-    log.append(clicks(5, start=60))
+    event_log.append(clicks(5, start=60))
     assert learner.learn(0) == 5
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
     assert Learner.objects.get().recipe == [[1, 1, None], [4, None, None]]
@@ -117,7 +118,7 @@ def test_exclude_arrives_at_what_never_saw_them():
     done = revert(at_step(1), "exclude", exclusion=control.exclusion(actors=sorted(without)))
     assert digest() == fold(ONE, TWO, THREE, without=without)
     assert done.outcome["excluded"] > 0
-    log.append(clicks(5, start=60))
+    event_log.append(clicks(5, start=60))
     learner.learn(0)
     newest = Checkpoint.objects.latest("id")
     assert learner.verify(newest) == warm().digest()
@@ -139,7 +140,9 @@ def test_a_revert_can_be_reverted():
 
 def test_back_on_a_history_given_up_its_steps_and_verdicts_are_its_own_again():
     learned(ONE)
-    log.append(events(["bot-1", "bot-2", "ana"], ["x"] * 3, user_agent=["Googlebot/2.1", "Googlebot/2.1", None]))
+    event_log.append(
+        events(["bot-1", "bot-2", "ana"], ["x"] * 3, user_agent=["Googlebot/2.1", "Googlebot/2.1", None])
+    )
     learner.learn(0)
     learned(THREE)
     given_up = at_step(3)
@@ -245,14 +248,14 @@ def test_a_learner_with_the_old_history_cannot_go_on():
     learned(ONE, TWO)
     row, stale = Learner.objects.get(), learner.restore(Learner.objects.get())
     revert(at_step(1), "drop")
-    log.append(THREE)
+    event_log.append(THREE)
     with pytest.raises(learner.LearnerMoved):
         learner._take_step(stale, row, learner._read(stale, 100))
 
 
 def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after():
     learned(ONE, TWO)
-    events = log.read_step(Step.objects.get(number=2))
+    events = event_log.read_step(Step.objects.get(number=2))
     positions = [Position(int(xid), int(seq)) for xid, seq in zip(events.xid, events.seq, strict=True)]
     assert control.confirm(positions=positions, since_ms=int(events.received_ms[0])) == 20
     learner.learn(0)

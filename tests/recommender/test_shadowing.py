@@ -5,9 +5,10 @@ import time
 import msgspec
 import pytest
 
-from recommender import control, learner, log, published, shadowing
+from recommender import control, learner, published, shadowing
 from recommender.core.shadow import Shadow
-from recommender.log import Position
+from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Item, Learner, Step
 from recommender.published import BOARDS, Board
 from tests.recommender.learning import restart, warm
@@ -27,7 +28,7 @@ def with_shadow(settings):
 
 def learned(*batches):
     for batch in batches:
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
 
 
@@ -60,7 +61,7 @@ def test_an_attack_that_is_held_off_the_list_leads_the_shadow(view_store):
 
 
 def _positions(number):
-    part = log.read_step(Step.objects.get(number=number))
+    part = event_log.read_step(Step.objects.get(number=number))
     return [Position(int(xid), int(seq)) for xid, seq in zip(part.xid, part.seq, strict=True)]
 
 

@@ -5,12 +5,13 @@ from math import inf, nan
 import numpy as np
 import pytest
 
-from recommender import learner, log, metrics, verdicts
+from recommender import learner, metrics, verdicts
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.pipeline import Revised, StepResult
 from recommender.core.quality.evaluation import NOTHING
 from recommender.core.screen.evidence import UNKNOWN, Evidence
 from recommender.core.screen.screen import Reason, Verdict, Verdicts, admitted
+from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Step
 from tests.recommender.logs import clicks, events
 
@@ -30,7 +31,7 @@ def _fresh_process(settings, monkeypatch):
 
 
 def test_a_declared_crawler_is_recorded_and_never_learned():
-    log.append(events(["ana", "bot", "ben"], ["x", "x", "x"], user_agent=["Mozilla/5.0", CRAWLER, None]))
+    event_log.append(events(["ana", "bot", "ben"], ["x", "x", "x"], user_agent=["Mozilla/5.0", CRAWLER, None]))
     learner.learn(0)
     (row,) = EventVerdict.objects.all()
     assert (row.ordinal, row.step, row.verdict) == (1, 1, Verdict.QUARANTINE)
@@ -40,27 +41,27 @@ def test_a_declared_crawler_is_recorded_and_never_learned():
     row_of_learner = Learner.objects.get()
     assert (row_of_learner.n_quarantined, row_of_learner.n_held, row_of_learner.n_unjudged) == (1, 0, 2)
     assert b'groundswell_events_screened_total{shard="0",verdict="quarantined"} 1.0' in metrics.render()
-    (first,) = log.read_step(step).actors[row.ordinal :][:1]
+    (first,) = event_log.read_step(step).actors[row.ordinal :][:1]
     assert first == "bot"
     assert learner._warm[0].pipeline.trend.contributions("x").size == 2
 
 
 def test_admitted_events_need_no_row():
-    log.append(clicks(20))
+    event_log.append(clicks(20))
     learner.learn(0)
     assert EventVerdict.objects.count() == 0
 
 
 def test_an_event_is_found_again_by_its_number():
     for number in range(3):
-        log.append(clicks(5, start=5 * number))
+        event_log.append(clicks(5, start=5 * number))
         learner.learn(0)
     found = verdicts.positions_of(shard=0, ordinals=[14, 0, 7, 99])
-    stored = [log.read_step(step) for step in Step.objects.order_by("number")]
+    stored = [event_log.read_step(step) for step in Step.objects.order_by("number")]
     expected = [(stored[2], 4, 3), (stored[0], 0, 1), (stored[1], 2, 2)]
     for (number, position), (part, row, step) in zip(found[:3], expected, strict=True):
         assert (number, position) == (step, (int(part.xid[row]), int(part.seq[row])))
-    assert found[3] == (0, log.Position())
+    assert found[3] == (0, event_log.Position())
 
 
 def test_the_screen_is_part_of_the_fold():
@@ -68,7 +69,7 @@ def test_the_screen_is_part_of_the_fold():
     for number in range(3):
         part = slice(20 * number, 20 * number + 20)
         actors = [f"actor-{n}" for n in range(part.start, part.stop)]
-        log.append(events(actors, ["x"] * 20, user_agent=agents[part], ip=[f"192.0.2.{number}"] * 20))
+        event_log.append(events(actors, ["x"] * 20, user_agent=agents[part], ip=[f"192.0.2.{number}"] * 20))
         learner.learn(0)
     newest = Checkpoint.objects.latest("id")
     assert learner.verify(newest) == newest.digest
@@ -77,7 +78,7 @@ def test_the_screen_is_part_of_the_fold():
 
 def test_with_the_screen_off_everything_is_admitted(settings):
     settings.SCREEN = False
-    log.append(events(["bot"], ["x"], user_agent=[CRAWLER]))
+    event_log.append(events(["bot"], ["x"], user_agent=[CRAWLER]))
     learner.learn(0)
     assert EventVerdict.objects.count() == 0
     assert learner._warm[0].pipeline.trend.contributions("x").size == 1
@@ -91,8 +92,8 @@ def test_a_verdict_is_stored_with_its_evidence():
     evidence = Evidence(np.array([0, 2, 3]), percentiles, p_values, 0.001)
     verdict = np.array([1, 0, 2, 1, 1], np.int8)  # the last is an undo that waits: nothing is known against it
     screened = Verdicts(verdict, np.full(5, 0.5, np.float32), np.full(5, 72, np.int32), evidence=evidence)
-    log.append(clicks(5))
-    stored = log.read(after=log.Position(), since_ms=0, limit=5)
+    event_log.append(clicks(5))
+    stored = event_log.read(after=event_log.Position(), since_ms=0, limit=5)
     verdicts.store(shard=0, first_ordinal=7, step=4, events=stored, result=StepResult(5, 1, NOTHING, screened))
     rows = list(EventVerdict.objects.order_by("ordinal"))
     assert [row.ordinal for row in rows] == [7, 9, 10, 11]
@@ -106,10 +107,10 @@ def test_a_verdict_is_stored_with_its_evidence():
 
 
 def test_what_is_revised_twice_in_a_step_has_the_last_word_and_every_reason():
-    log.append(clicks(3))
+    event_log.append(clicks(3))
     learner.learn(0)
     held = Verdicts(np.array([1, 0, 0], np.int8), np.zeros(3, np.float32), np.full(3, 1, np.int32))
-    stored = log.read(after=log.Position(), since_ms=0, limit=3)
+    stored = event_log.read(after=event_log.Position(), since_ms=0, limit=3)
     revised = Revised(np.array([0, 2, 0]), np.array([0, 2, 2], np.int8), np.array([0, 4, 2], np.int32))
     verdicts.store(shard=0, first_ordinal=0, step=1, events=stored, result=StepResult(3, 2, NOTHING, held))
     verdicts.store(

@@ -16,8 +16,8 @@ from rich.table import Table
 from monitoring.bench import pagetimes
 from monitoring.bench.filling import Size, fill
 from monitoring.models import Finding
-from recommender import log
 from recommender.bench import results
+from recommender.log import event_log
 
 _SERVERS = ("DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY")
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         if not options["here"]:
             sys.exit(self._elsewhere(options))
         call_command("migrate", verbosity=0)
-        if log.last_seq() or Finding.objects.exists():
+        if event_log.last_seq() or Finding.objects.exists():
             raise CommandError("This database holds events; leave --here away for servers of its own.")
         console = Console(stderr=True, width=120)
         size = Size(n_events=options["events"], n_findings=options["findings"])

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from monitoring.incident import Incident, Moment, Plan
-from recommender import log
+from recommender.log import event_log
+from recommender.log.partitions import ensure_partitions
 from recommender.models import Learner
-from recommender.partitions import ensure_partitions
 
 # A weak defence and a learner in a hurry; three days pass in a minute.
 ENVIRONMENT = {
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         if not options["here"]:
             sys.exit(self._elsewhere(options))
         call_command("migrate", verbosity=0)
-        if Learner.objects.exists() or log.last_seq():
+        if Learner.objects.exists() or event_log.last_seq():
             raise CommandError("This database holds events; leave --here away for servers of its own.")
         began_at = time.monotonic()
         for days in range(0, 5):  # partitions for the days the stream is of

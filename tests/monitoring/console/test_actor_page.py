@@ -10,10 +10,10 @@ from django.urls import reverse
 
 from monitoring import actor_selectors, findings
 from monitoring.models import Finding, Review
-from recommender import inquiry, log
 from recommender.core.trust import TrustConfig
+from recommender.log import event_log, lookups
+from recommender.log.partitions import ensure_partitions
 from recommender.models import Erasure
-from recommender.partitions import ensure_partitions
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.recommender.logs import events
 
@@ -43,7 +43,7 @@ def acted(actor, hours_ago, **columns):
         (now,) = cursor.fetchone()
     n = len(hours_ago)
     acts = events([actor] * n, [f"item-{each}" for each in hours_ago], **columns)
-    log.append_at(acts, [now - HOUR_S * each for each in hours_ago])
+    event_log.append_at(acts, [now - HOUR_S * each for each in hours_ago])
 
 
 def test_the_page_says_what_the_log_says(accounts):
@@ -164,7 +164,7 @@ def test_a_look_into_the_log_uses_its_indexes():
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")
         parameters = {"actors": ["ana", "bo"], "each": 50}
-        cursor.execute(f"EXPLAIN {inquiry._NEWEST_OF}", parameters)
+        cursor.execute(f"EXPLAIN {lookups._NEWEST_OF}", parameters)
         plan = "\n".join(row[0] for row in cursor.fetchall())
         cursor.execute("SET enable_seqscan = on")
     assert "actor_seq_idx" in plan

@@ -10,8 +10,9 @@ from django.urls import reverse
 
 from monitoring import actor_selectors, decide_finding, finding_selectors, findings, noting
 from monitoring.models import Finding, Review
-from recommender import learner, log, published
+from recommender import learner, published
 from recommender.errors import Invalid, NotFound
+from recommender.log import event_log
 from recommender.models import Item
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.recommender.logs import events
@@ -83,7 +84,7 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     n = 60
     names = [f"mal-{number}" for number in range(n)]
     more = {name: [text.format(n=number) for number in range(n)] for name, text in columns.items()}
-    log.append(events(names, ["target"] * n, **more))
+    event_log.append(events(names, ["target"] * n, **more))
     learn_all(per_step=20)
     learner.learn(0)
     while findings.gather():
@@ -187,7 +188,7 @@ def test_the_number_of_queries_does_not_grow_with_the_finding(accounts):
     with CaptureQueriesContext(connection) as queries:
         read(client, few)
     n.append(len(queries))
-    log.append(events([f"eve-{number}" for number in range(200)], ["target"] * 200))
+    event_log.append(events([f"eve-{number}" for number in range(200)], ["target"] * 200))
     learn_all(per_step=20)
     while findings.gather():
         pass

@@ -9,8 +9,9 @@ from monitoring import findings
 from monitoring.models import Finding
 from monitoring.reading import item as reading
 from monitoring.templatetags.console import item_url
-from recommender import learner, log, published
+from recommender import learner, published
 from recommender.core.trend.certificate import fewest_clickers, margins
+from recommender.log import event_log
 from recommender.models import Item
 from recommender.published import Board
 from tests.monitoring.attacked import learn_all, push, site, write
@@ -230,7 +231,7 @@ class TestLearned:
         learn_all()
         findings.gather()
         bars = reading.get_bars(item_id="target", shards=1)
-        n_on_it = log.fetch("SELECT count(*) FROM recommender_event WHERE item = 'target'", [])[0]
+        n_on_it = event_log.fetch("SELECT count(*) FROM recommender_event WHERE item = 'target'", [])[0]
         assert bars.n["held"] + bars.n["out"] >= 90
         assert sum(bars.n.values()) == n_on_it
         assert sum(sum(each["y"]) for each in bars.chart["series"]) == n_on_it
@@ -240,19 +241,19 @@ class TestLearned:
         assert reading.get_bars(item_id="unheard of", shards=1).chart is None
 
     def test_events_that_wait_are_not_told_as_admitted(self):
-        log.append(clicks(5))
+        event_log.append(clicks(5))
         learner.learn(0)
-        log.append(clicks(7, start=50))
+        event_log.append(clicks(7, start=50))
         assert reading.get_bars(item_id="story", shards=1).n == {"admitted": 5, "held": 0, "out": 0, "waiting": 7}
 
     def test_no_more_of_the_log_than_declared_is_looked_at(self, monkeypatch):
         monkeypatch.setattr(reading, "LOOKED_AT", 10)
-        log.append(clicks(30))
-        log.append(clicks(4, start=50, item="other"))
+        event_log.append(clicks(30))
+        event_log.append(clicks(4, start=50, item="other"))
         assert sum(reading.get_bars(item_id="story", shards=1).n.values()) == 6
 
     def test_the_half_lives_that_are_not_served_are_told(self, client):
-        log.append(events(["ana", "ben", "cleo"], ["story", "story", "other"]))
+        event_log.append(events(["ana", "ben", "cleo"], ["story", "story", "other"]))
         learner.learn(0)
         trend, now_ms = warm().trend, warm().stream_ms
         told = reading.get_standing(item_id="story", item=None).memories
@@ -265,7 +266,7 @@ class TestLearned:
         assert "6 h" in text
 
     def test_a_hidden_item_leaves_the_published_list(self, client):
-        log.append(clicks(5))
+        event_log.append(clicks(5))
         learner.learn(0)
         client.post(reverse("console:hide"), {"item": "story", "hidden": "1", "note": "x"})
         learner.learn(0)

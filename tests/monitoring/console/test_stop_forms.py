@@ -6,7 +6,8 @@ from django.urls import reverse
 
 from monitoring import findings, reverting
 from monitoring.models import AutoFreeze, Finding
-from recommender import control, learner, log, reverts
+from recommender import control, learner, reverts
+from recommender.log import event_log
 from recommender.models import Checkpoint, FrozenScope, Item, Learner, Revert, Step
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.monitoring.console.world import decided, learn_twice, page, signed_in
@@ -50,7 +51,7 @@ def carry_out(client, preview=None, note="hit rate fell"):
 def test_learning_is_frozen_and_thawed_with_a_reason(client, point):
     answer = client.post(reverse("console:freeze"), {"note": "quality fell", "scope": ""})
     assert "events wait" in said(answer)
-    log.append(clicks(7, start=90))
+    event_log.append(clicks(7, start=90))
     text = page(client, reverse("console:timeline"))
     assert "about 7 wait" in text
     assert "thaw" in text

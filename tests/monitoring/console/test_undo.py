@@ -8,9 +8,10 @@ from django.urls import reverse
 
 from monitoring import decide_finding, findings, reviews, roles, undoing
 from monitoring.models import Finding, Review
-from recommender import control, learner, log, reverts
+from recommender import control, learner, reverts
 from recommender.errors import Conflict, NotFound
 from recommender.learner import LearnerMoved
+from recommender.log import event_log
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.monitoring.console.findings import alarm
@@ -49,9 +50,9 @@ def target():
 def counted():
     """A finding of twenty honest clicks that count, made by hand, beside some others."""
     for batch in (clicks(20, item="story"), clicks(9, start=30, item="other")):
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
-    rows = log.read_step(learner.Step.objects.get(number=1))
+    rows = event_log.read_step(learner.Step.objects.get(number=1))
     finding = Finding.objects.create(
         title="x", item="story", first_ms=int(rows.received_ms[0]), last_ms=2**42, is_stale=False, n_events=20
     )

@@ -3,7 +3,8 @@
 from django.test import Client
 
 from monitoring.models import Review
-from recommender import learner, log
+from recommender import learner
+from recommender.log import event_log
 from recommender.models import Checkpoint
 from tests.recommender.logs import clicks
 
@@ -24,7 +25,7 @@ def page(client, address, status=200) -> str:
 def learn_twice() -> Checkpoint:
     """Twenty readers of a story, then twenty of mal's item. Returns the checkpoint between the two."""
     for batch in (clicks(20), clicks(20, start=20, item="mal's")):
-        log.append(batch)
+        event_log.append(batch)
         learner.learn(0)
     return Checkpoint.objects.order_by("step")[1]
 

@@ -1,5 +1,5 @@
 """The event log: append events, read them back in commit order. All SQL about it stands here (about its partitions:
-`recommender.partitions`).
+`recommender.log.partitions`).
 
     append(events) ─INSERT─> recommender_event (a partition a day)
     read(after=position) ──> the next events below every transaction still open ──> EventBatch columns
@@ -30,8 +30,8 @@ from django.db import IntegrityError, connection
 from numpy.typing import NDArray
 
 from recommender.core.events import country_code
+from recommender.log.partitions import ensure_partitions
 from recommender.models import Step
-from recommender.partitions import ensure_partitions
 
 N_BUCKETS = 64  # actors are divided into these; shards take whole buckets
 PARTITION_SLACK = timedelta(days=1)

@@ -1,7 +1,7 @@
 """Looks into the log for people: who an actor is, what happened on an item, what the site was like just before.
 
 Each is one statement by an index, with a bound of its own: a page that asks costs the same whatever the log holds.
-`recommender.log` is how the log is written and learned from; nothing of that needs this. All SQL stands here.
+`recommender.log.event_log` is how the log is written and learned from; nothing of that needs this. All SQL stands here.
 """
 
 from collections import defaultdict
@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from django.db import connection
 
-from recommender.log import PARTITION_SLACK, Position
-from recommender.partitions import partitions
+from recommender.log.event_log import PARTITION_SLACK, Position
+from recommender.log.partitions import partitions
 
 MAX_ACTORS = 1_000  # asked about at once
 AROUND_EVENTS = 100_000  # of the log, looked through for what happened between two positions

@@ -7,8 +7,8 @@ partitions, 0.1 ms; prepared, since to plan it again takes longer than to do it.
 
 from typing import NamedTuple
 
-from recommender import log
 from recommender.core.events import Kind
+from recommender.log import event_log
 
 MAX_EVENTS = 300  # of an actor's last day, newest first; what it did before them may be listed again
 _READ = """
@@ -32,7 +32,7 @@ NOTHING = Recent([], frozenset())
 
 def recent_of(actor: str) -> Recent:
     """Empty for an actor nobody has heard of. Raises what the database raises."""
-    rows = log.fetch_all(_READ, [actor, Kind.EXPOSURE, MAX_EVENTS])
+    rows = event_log.fetch_all(_READ, [actor, Kind.EXPOSURE, MAX_EVENTS])
     acted_on: dict[str, int] = {}
     undone: set[str] = set()
     for item, kind, at_ms in rows:
