@@ -25,12 +25,13 @@ from django.test.utils import override_settings
 
 from monitoring import policy, reverting, reviews
 from monitoring.models import AutoFreeze, Review
-from recommender import control, learner, reverts, watching
+from recommender import control, reverts
 from recommender.attack.accounts import Accounts
 from recommender.attack.synthetic import DAY_S, START_S, Town
 from recommender.attack.world import World, as_text, see
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
+from recommender.learning import learner, quality_log
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
 from recommender.models import Learner, Revert, Step
@@ -273,7 +274,7 @@ class Incident:
             self._take_step()
 
     def _take_step(self) -> None:
-        watching.forget()  # figures are due by our clock, and here hours pass in a second
+        quality_log.forget()  # figures are due by our clock, and here hours pass in a second
         stop_at = time.monotonic() + 60
         while not learner.learn(SHARD):
             if time.monotonic() > stop_at:

@@ -8,8 +8,8 @@ from django.db.models import Min
 
 from monitoring.json_shapes import Page, moment, paged
 from monitoring.models import Finding, FindingCursor
-from recommender import learner_state
 from recommender.errors import NotFound
+from recommender.learning import learner_state
 from recommender.models import Checkpoint, Learner, Revert
 
 

@@ -1,6 +1,6 @@
 """The policy at work: what `monitoring.deciding` decides is done here, and written down with it.
 
-    recommender.watching, in a step's transaction ──> after_step ──> decide ──> alarms | freeze of this shard
+    recommender.learning.quality_log, in a step's transaction ──> after_step ──> decide ──> alarms | freeze of this shard
     monitoring.follow_up, every second and shard  ──> follow_up  ──> proposal (monitoring.suspects) | revert | thaw
 
 Every act is a Review by `policy` and a notification, in the same transaction. A freeze is of the shard whose list

@@ -14,16 +14,16 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from recommender import learner
 from recommender.core import decisions
 from recommender.core.health_figures import LOW_WEIGHT
 from recommender.core.pipeline import Pipeline
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
+from recommender.learning import learner
+from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner
-from recommender.refold import encode
 
 MAX_EVENTS = 200_000  # looked at
 MAX_ACTORS = 20_000

@@ -20,12 +20,13 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from recommender import jobs, keyed, learner, locks, waking
+from recommender import jobs, keyed, locks, waking
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.errors import Invalid, NotFound
+from recommender.learning import learner
+from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import UNFINISHED, ErasedState, Erasure, Learner
-from recommender.refold import LogIncomplete
 from recommender.unlearning import Unlearning, bases, traces_of
 
 __all__ = ["ask_for", "get", "run_next", "traces_of"]

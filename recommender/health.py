@@ -12,8 +12,9 @@ from celery import current_app
 from django.db import connection
 from redis import RedisError
 
-from recommender import learner_state, published
+from recommender import published
 from recommender.errors import Unavailable
+from recommender.learning import learner_state
 from recommender.outage import database
 
 KEPT_S = 1.0

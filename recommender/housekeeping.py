@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
 
-from recommender import watching
-from recommender.checkpoint_thinning import thin_checkpoints
+from recommender.learning import quality_log
+from recommender.learning.checkpoint_thinning import thin_checkpoints
 from recommender.log.partitions import drop_before, ensure_partitions, forget_keys_before, partitions
 from recommender.models import EventVerdict, Learner, Step, Watched
 
@@ -25,7 +25,7 @@ def keep_house() -> None:
     Step.objects.filter(created_at__lt=oldest).delete()
     EventVerdict.objects.filter(created_at__lt=oldest).delete()
     Watched.objects.filter(at__lt=oldest).delete()
-    watching.thin()
+    quality_log.thin()
     for shard in Learner.objects.values_list("shard", flat=True):
         thin_checkpoints(shard)
 

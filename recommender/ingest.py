@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from recommender import attribution, counters, learner_state, waking
+from recommender import attribution, counters, waking
 from recommender.errors import BacklogFull
+from recommender.learning import learner_state
 from recommender.log import event_log
 from recommender.outage import database
 from recommender.parsing import Parsed

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from recommender import learner_state, published
+from recommender import published
 from recommender.counters import all_counters
 from recommender.errors import Unavailable
+from recommender.learning import learner_state
 from recommender.outage import database
 
 

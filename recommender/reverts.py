@@ -17,12 +17,13 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Sum
 
-from recommender import jobs, learner, locks, published, waking
+from recommender import jobs, locks, published, waking
 from recommender.catalogue import Catalogue
 from recommender.core.checkpoint import CheckpointCorrupt
+from recommender.learning import learner
+from recommender.learning.refold import LogIncomplete
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
 from recommender.publisher import add_tallies, build_boards, tally
-from recommender.refold import LogIncomplete
 from recommender.ways import Way
 
 SHOWN = 20  # places compared

@@ -7,7 +7,8 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from recommender import erasure, housekeeping, learner, outage, reverts
+from recommender import erasure, housekeeping, outage, reverts
+from recommender.learning import learner
 
 RETRY_S = 1
 BACK_OFF_S = 10

@@ -24,14 +24,15 @@ import numpy as np
 from django.db import connection
 from django.db.models import F, Q
 
-from recommender import checkpoint_thinning, history, ways
+from recommender import history, ways
 from recommender.core import actor_traces
 from recommender.core.pipeline import Config, Pipeline
-from recommender.learner import bytes_and_figures
+from recommender.learning import checkpoint_thinning
+from recommender.learning.learner import bytes_and_figures
+from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
-from recommender.refold import Folded, refold
 from recommender.ways import Way
 
 _REPLACE = """

@@ -15,15 +15,16 @@ from typing import Any
 
 from django.db.models import F, Sum
 
-from recommender import history, learner, verdicts, watching
+from recommender import history
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
 from recommender.core.step_result import Revised, joined
+from recommender.learning import learner, quality_log, verdict_writer
+from recommender.learning.refold import Folded, LogIncomplete, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, Learner, Revert, Step
-from recommender.refold import Folded, LogIncomplete, refold
 
 BATCH = 5000  # rows written in one statement
 FIGURES = {
@@ -65,7 +66,7 @@ class Way:
     n_predicted: int = 0
     n_hits: int = 0
     steps: list[Step] = field(default_factory=list)
-    judged: verdicts.Rows = field(default_factory=verdicts.Rows)
+    judged: verdict_writer.Rows = field(default_factory=verdict_writer.Rows)
     revised: list[tuple[int, Revised]] = field(default_factory=list)
     decided: list[tuple[int, Decision]] = field(default_factory=list)
 
@@ -101,7 +102,7 @@ class Way:
             refold(pipeline, self.shard, theirs, self.since, step, self._note)
         except LogIncomplete as error:
             logger.warning("of the steps %d to %d no figures are known: %s", self.since + 1, step, error)
-            self.steps, self.judged, self.revised, self.decided = [], verdicts.Rows(), [], []
+            self.steps, self.judged, self.revised, self.decided = [], verdict_writer.Rows(), [], []
         self.n_folded = self.n_excluded = self.n_predicted = self.n_hits = 0  # are of what comes after it
 
     def advance(self, to_step: int, on_events: Callable[[int], None] | None = None) -> None:
@@ -159,8 +160,8 @@ class Way:
             "first_ordinal": folded.first_ordinal,
             "excluded": folded.excluded.tolist() or None,
             "n_admitted": result.n_admitted,
-            **watching.figures(result),
-            **verdicts.counts(result),
+            **quality_log.figures(result),
+            **verdict_writer.counts(result),
         }
         for name, value in figures.items():
             setattr(step, name, value)
@@ -169,7 +170,7 @@ class Way:
         self.n_excluded += len(folded.excluded)
         self.n_predicted += quality.n
         self.n_hits += quality.hits
-        self.judged = verdicts.rows_of(
+        self.judged = verdict_writer.rows_of(
             first_ordinal=folded.first_ordinal,
             step=step.number,
             xid=folded.xid,
@@ -190,17 +191,17 @@ class Way:
 
     def _switch_verdicts(self) -> None:
         """What was said since is unsaid, and what is said now written: words of one event in the order of steps."""
-        verdicts.forget_since(shard=self.shard, step=self.since)
-        verdicts.insert(shard=self.shard, rows=self.judged)
+        verdict_writer.forget_since(shard=self.shard, step=self.since)
+        verdict_writer.insert(shard=self.shard, rows=self.judged)
         start = 0
         for step, decision in self.decided:
             end = bisect_right(self.revised, step, key=lambda each: each[0])
             self._revise(self.revised[start:end])
-            verdicts.decide(shard=self.shard, step=step, decided=[decision])
+            verdict_writer.decide(shard=self.shard, step=step, decided=[decision])
             start = end
         self._revise(self.revised[start:])
 
     def _revise(self, revised: Sequence[tuple[int, Revised]]) -> None:
         if revised:
             steps = [step for step, each in revised for _ in range(len(each))]
-            verdicts.revise(shard=self.shard, steps=steps, revised=joined([each for _, each in revised]))
+            verdict_writer.revise(shard=self.shard, steps=steps, revised=joined([each for _, each in revised]))

@@ -19,8 +19,9 @@ import pytest
 from django.db import connection
 from django.db.utils import Error as DatabaseError
 
-from recommender import control, learner, published, refold, reverts
+from recommender import control, published, reverts
 from recommender.core.pipeline import Pipeline
+from recommender.learning import learner, refold
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from tests.recommender.logs import events
@@ -212,7 +213,7 @@ def finish(asked):
     [
         ("recommender.ways:Way._note", "before", 5, False),  # folding
         ("recommender.ways:Way.store", "after", 1, False),  # a checkpoint that nobody asked for is left
-        ("recommender.verdicts:forget_since", "after", 1, False),
+        ("recommender.learning.verdict_writer:forget_since", "after", 1, False),
         ("recommender.ways:Way.switch", "after", 1, False),  # all written, nothing committed
         ("recommender.jobs:finish", "after", 1, False),  # the last statement before the commit
         ("recommender.reverts:_work_out", "after", 1, True),  # right after the commit

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from django.db import connection, transaction
 
-from recommender import learner
 from recommender.core.events import Kind
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
 from recommender.log.partitions import ensure_partitions

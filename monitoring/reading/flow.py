@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from monitoring.wording import NO_FINDING
-from recommender import learner_state
+from recommender.learning import learner_state
 from recommender.models import EventVerdict, Learner, Step, Watched
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitoring.models import AutoFreeze
-from recommender import learner_state, published
+from recommender import published
 from recommender.errors import NoView
+from recommender.learning import learner_state
 from recommender.models import FrozenScope, Learner
 
 MAX_SCOPES = 300

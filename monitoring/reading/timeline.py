@@ -5,7 +5,7 @@
     Review by time, Step alarms    ──> marks, at most MAX_MARKS, those of one kind and point made one
     Checkpoint                     ──> ticks, and a list by id
 
-Whatever the range: figures are thinned with age (`recommender.watching`), so a month of one shard is some 6,000 rows,
+Whatever the range: figures are thinned with age (`recommender.learning.quality_log`), so a month of one shard is some 6,000 rows,
 and of Steps, of which there may be millions, only those of the points are looked up. Times are stream time in ms,
 which is the server's clock.
 """

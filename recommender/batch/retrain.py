@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import transaction
 
-from recommender import learner, locks
+from recommender import locks
 from recommender.batch import archive, reading, trial
 from recommender.batch.challengers import challengers
 from recommender.batch.merge import Journal, mute
@@ -31,11 +31,12 @@ from recommender.batch.trial import Report
 from recommender.core.decisions import Exclusion
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
+from recommender.learning import learner
+from recommender.learning.refold import LogIncomplete, get_exclusion, refold
 from recommender.log.event_log import Position
 from recommender.log.partitions import partitions
 from recommender.models import Checkpoint, Learner, Step, Trial
 from recommender.models import Exclusion as ExclusionRow
-from recommender.refold import LogIncomplete, get_exclusion, refold
 
 SLACK = timedelta(minutes=5)  # past a partition's beginning, in which rows of the one before may still have come
 MERGE_SHARE = 0.5  # of the memory, while nothing else is there yet

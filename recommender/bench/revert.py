@@ -19,10 +19,10 @@ from recommender.bench.results import Row, percentile
 from recommender.bench.rig import CannotMeasure, Rig
 from recommender.core.decisions import Exclusion
 from recommender.core.pipeline import Pipeline
+from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
-from recommender.refold import encode
 
 N_EVENTS = 300_000
 N_EXCLUDED = 100  # actors

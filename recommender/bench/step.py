@@ -19,7 +19,7 @@ from django.conf import settings
 from recommender.bench import stream
 from recommender.bench.results import Row
 from recommender.core.pipeline import Pipeline
-from recommender.learner import configured
+from recommender.learning.learner import configured
 
 BATCH = 4096
 BUDGET = 50_000

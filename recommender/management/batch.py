@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from recommender.batch import variants
 from recommender.core.logfile import LogFileError
 from recommender.core.pipeline import Config
-from recommender.learner import configured
+from recommender.learning.learner import configured
 
 WIDTH = 150
 

@@ -7,7 +7,7 @@ from django.db.models import Q
 
 
 class EventVerdict(models.Model):
-    """An event that was held, quarantined, or taken back out; see recommender.verdicts."""
+    """An event that was held, quarantined, or taken back out; see recommender.learning.verdict_writer."""
 
     class Verdict(models.IntegerChoices):
         ADMIT = 0

@@ -5,8 +5,8 @@ import time
 import numpy as np
 from django.db import connection
 
-from recommender import learner
 from recommender.core.events import Kind
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
 from tests.streams import HOUR, T0, Stream, readers

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from monitoring import notify, reviews, roles
 from monitoring.models import Review
-from recommender import learner
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint
 from tests.recommender.conftest import anonymous, api, fresh_process, publish  # noqa: F401 (fixtures)

@@ -8,9 +8,10 @@ from django.utils import timezone
 
 from monitoring import erasing
 from monitoring.models import AutoFreeze, Review
-from recommender import erasure, keyed, learner
+from recommender import erasure, keyed
 from recommender.core.decisions import Exclusion
 from recommender.errors import Invalid
+from recommender.learning import learner
 from recommender.log import event_log
 from tests.recommender.conftest import *  # noqa: F403 - the API and a fresh learner, as fixtures
 from tests.recommender.logs import clicks

@@ -6,10 +6,11 @@ from django.db import connection, transaction
 from monitoring import figures, findings
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem, Notification
 from monitoring.wording import FEATURES, REASONS, UNKNOWN
-from recommender import control, learner, reverts
+from recommender import control, reverts
 from recommender.core.features.feature_columns import FEATURES as MEASURED
 from recommender.core.screen import evidence
 from recommender.core.screen.screen import Reason
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner
 from tests.monitoring.attacked import flash_crowd, learn_all, push, site, write

@@ -7,7 +7,7 @@ import pytest
 
 from monitoring import incident, policy
 from monitoring.incident import Incident, Plan
-from recommender import watching
+from recommender.learning import quality_log
 from recommender.log.partitions import ensure_partitions
 
 
@@ -21,7 +21,7 @@ def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(se
     settings.CHECKPOINT_EVERY_S = 2.0
     monkeypatch.setattr(incident, "AFTER_S", 60.0)
     policy.forget()
-    watching.forget()
+    quality_log.forget()
     for days in range(4):
         ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))
     story = Incident(Plan()).run()

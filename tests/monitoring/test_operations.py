@@ -4,8 +4,9 @@ import pytest
 
 from monitoring import decide_finding, notify, reverting, stop_switch
 from monitoring.models import AskedRevert, Finding, Notification, Review
-from recommender import control, learner
+from recommender import control
 from recommender.errors import Conflict, Invalid, NotFound
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, Exclusion, Item, Learner, Revert, Step

@@ -8,10 +8,11 @@ from django.utils import timezone
 
 from monitoring import decide_finding, policy, reviews, stop_switch
 from monitoring.models import AutoFreeze, Finding, Review
-from recommender import control, learner, reverts, watching
+from recommender import control, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.drift import Alarm, Level
 from recommender.errors import Conflict
+from recommender.learning import learner, quality_log
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
 from recommender.models import Learner, Revert, Step, Watched
@@ -28,10 +29,10 @@ def _nothing_is_known(settings, fresh_process):
     settings.AFTER_STEP = "monitoring.policy.after_step"
     settings.WATCH_EVERY_S = 0.0
     policy.forget()
-    watching.forget()
+    quality_log.forget()
     yield
     policy.forget()
-    watching.forget()
+    quality_log.forget()
 
 
 @pytest.fixture
@@ -235,7 +236,7 @@ def test_a_monitor_that_fails_does_not_stop_learning(settings, monkeypatch):
         raise RuntimeError("the monitor is broken")
 
     monkeypatch.setattr(policy, "after_step", fail)
-    watching.forget()
+    quality_log.forget()
     assert learned(clicks(20)) == 20
     assert Learner.objects.get().state == "learning"
 
@@ -262,5 +263,5 @@ def test_old_figures_are_thinned():
     del row["id"]
     Watched.objects.bulk_create(Watched(**row | {"step": number}) for number in range(2, 102))
     Watched.objects.filter(step__gte=2).update(at=timezone.now() - timedelta(hours=2))
-    watching.thin()
+    quality_log.thin()
     assert Watched.objects.count() == 2

@@ -6,8 +6,9 @@ from django.contrib.auth import get_user_model
 from monitoring import findings, reverting
 from monitoring.models import Finding, Notification, Review
 from monitoring.reverting import Exclude
-from recommender import control, learner, reverts
+from recommender import control, reverts
 from recommender.errors import Invalid
+from recommender.learning import learner
 from recommender.models import Checkpoint, Revert, Step
 from tests.monitoring.attacked import learn_all, push, site, write
 from tests.monitoring.written import WHY, at_once, only_review

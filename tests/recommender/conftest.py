@@ -15,9 +15,10 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
-from recommender import health, ingest, keys, learner, outage, published, views
+from recommender import health, ingest, keys, outage, published, views
+from recommender.learning import learner
+from recommender.learning.checkpoint_schedule import Tier
 from recommender.published import BOARDS, HEAD, Board, Head
-from recommender.thinning import Tier
 
 SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
 

@@ -1,7 +1,7 @@
 """The learner's process, seen from inside."""
 
-from recommender import learner
 from recommender.core.pipeline import Pipeline
+from recommender.learning import learner
 
 
 def restart():

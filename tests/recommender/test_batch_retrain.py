@@ -7,11 +7,12 @@ from django.core.management import call_command
 
 from monitoring import retraining, reverting
 from monitoring.models import Review
-from recommender import control, learner, reverts
+from recommender import control, reverts
 from recommender.batch import retrain
 from recommender.batch.trial import Report
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, NotFound
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Revert, Step, Trial
 from tests.recommender.batches import site, written

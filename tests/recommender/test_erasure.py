@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from recommender import control, erasure, learner, locks, unlearning, verdicts
+from recommender import control, erasure, locks, unlearning
 from recommender.core import actor_traces
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
+from recommender.learning import learner, verdict_writer
+from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
-from recommender.refold import encode
 from tests.recommender.learning import restart, warm
 from tests.recommender.logs import clicks, events
 
@@ -115,8 +116,8 @@ def test_the_record_of_steps_says_what_the_log_now_holds():
     assert [step.n_events for step in Step.objects.order_by("number")] == [19, 0, 20]
     assert [step.first_ordinal for step in Step.objects.order_by("number")] == [0, 19, 19]
     positions = [Position(int(x), int(s)) for x, s in zip(*_columns(3), strict=True)]
-    assert [ordinal for _, ordinal, _ in verdicts.ordinals_at(shard=0, positions=positions)] == [*range(19, 39)]
-    assert [position for _, position in verdicts.positions_of(shard=0, ordinals=[19, 38])] == [
+    assert [ordinal for _, ordinal, _ in verdict_writer.ordinals_at(shard=0, positions=positions)] == [*range(19, 39)]
+    assert [position for _, position in verdict_writer.positions_of(shard=0, ordinals=[19, 38])] == [
         positions[0],
         positions[-1],
     ]

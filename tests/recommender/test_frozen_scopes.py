@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from recommender import control, learner, published
+from recommender import control, published
 from recommender.errors import Conflict, Invalid, NotFound, NoView
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import FrozenScope, Item
 from tests.recommender.learning import restart

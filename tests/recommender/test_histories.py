@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from recommender import control, keyed, learner, reverts
+from recommender import control, keyed, reverts
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict
+from recommender.learning import learner
+from recommender.learning.refold import refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
-from recommender.refold import refold
 from tests.recommender.learning import restart, warm
 from tests.streams import SCREENED, T0, pushes
 

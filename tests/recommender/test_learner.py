@@ -7,13 +7,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from recommender import learner, published
+from recommender import published
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
+from recommender.learning import learner
+from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import Checkpoint, Item, Learner, Step
-from recommender.refold import LogIncomplete
 from tests.recommender.learning import restart, warm
 from tests.recommender.logs import clicks, events
 

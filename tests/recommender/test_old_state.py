@@ -11,16 +11,17 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from recommender import control, erasure, keyed, learner, reverts
+from recommender import control, erasure, keyed, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import forests
+from recommender.learning import learner
+from recommender.learning.refold import refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.log.partitions import drop_before
 from recommender.models import Checkpoint, Decision, Erasure, Event, EventVerdict, Exclusion, Learner, Revert, Step
-from recommender.refold import refold
 from tests.fixtures import state_b6685f3 as old
 from tests.recommender.learning import restart, warm
 from tests.recommender.logs import clicks

@@ -7,9 +7,10 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 
-from recommender import control, jobs, learner, refold, reverts, verdicts
+from recommender import control, jobs, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, Invalid, NotFound
+from recommender.learning import learner, refold, verdict_writer
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
@@ -270,7 +271,7 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
     learner.learn(0)
     assert "mal's" in warm().board(10).items
     assert not EventVerdict.objects.exclude(verdict=EventVerdict.Verdict.ADMIT).exists()
-    found = verdicts.ordinals_at(shard=0, positions=positions)
+    found = verdict_writer.ordinals_at(shard=0, positions=positions)
     assert [ordinal for _, ordinal, _ in found] == list(range(20, 40))
 
 

@@ -5,8 +5,9 @@ import time
 import msgspec
 import pytest
 
-from recommender import control, learner, published, shadowing
+from recommender import control, published
 from recommender.core.shadow import Shadow
+from recommender.learning import learner, shadow_learner
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item, Learner, Step
@@ -75,7 +76,7 @@ def test_a_restart_warms_it_from_the_log(view_store):
 
 
 def test_a_restart_on_a_busy_site_reads_the_last_events_alone(view_store, monkeypatch):
-    monkeypatch.setattr(shadowing, "WARM_EVENTS", 70)
+    monkeypatch.setattr(shadow_learner, "WARM_EVENTS", 70)
     learned(clicks(50, start=500, item="old"), HONEST, PUSH)
     restart()
     learner.learn(0)

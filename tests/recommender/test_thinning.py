@@ -9,9 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import checkpoint_thinning, control, learner
+from recommender import control
+from recommender.learning import checkpoint_thinning, learner
+from recommender.learning.checkpoint_schedule import Kept, Tier, choose, parse
 from recommender.models import Checkpoint, Learner, Revert
-from recommender.thinning import Kept, Tier, choose, parse
 
 SCHEDULE = (Tier(2, 20), Tier(10, 100), Tier(50, 400))
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -5,12 +5,13 @@ from math import inf, nan
 import numpy as np
 import pytest
 
-from recommender import learner, metrics, verdicts
+from recommender import metrics
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.pipeline import Revised, StepResult
 from recommender.core.quality.evaluation import NOTHING
 from recommender.core.screen.evidence import UNKNOWN, Evidence
 from recommender.core.screen.screen import Reason, Verdict, Verdicts, admitted
+from recommender.learning import learner, verdict_writer
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Step
 from tests.recommender.logs import clicks, events
@@ -56,7 +57,7 @@ def test_an_event_is_found_again_by_its_number():
     for number in range(3):
         event_log.append(clicks(5, start=5 * number))
         learner.learn(0)
-    found = verdicts.positions_of(shard=0, ordinals=[14, 0, 7, 99])
+    found = verdict_writer.positions_of(shard=0, ordinals=[14, 0, 7, 99])
     stored = [event_log.read_step(step) for step in Step.objects.order_by("number")]
     expected = [(stored[2], 4, 3), (stored[0], 0, 1), (stored[1], 2, 2)]
     for (number, position), (part, row, step) in zip(found[:3], expected, strict=True):
@@ -94,16 +95,16 @@ def test_a_verdict_is_stored_with_its_evidence():
     screened = Verdicts(verdict, np.full(5, 0.5, np.float32), np.full(5, 72, np.int32), evidence=evidence)
     event_log.append(clicks(5))
     stored = event_log.read(after=event_log.Position(), since_ms=0, limit=5)
-    verdicts.store(shard=0, first_ordinal=7, step=4, events=stored, result=StepResult(5, 1, NOTHING, screened))
+    verdict_writer.store(shard=0, first_ordinal=7, step=4, events=stored, result=StepResult(5, 1, NOTHING, screened))
     rows = list(EventVerdict.objects.order_by("ordinal"))
     assert [row.ordinal for row in rows] == [7, 9, 10, 11]
     assert [(row.xid, row.seq) for row in rows] == [(stored.xid[at], stored.seq[at]) for at in (0, 2, 3, 4)]
     assert [row.was_held for row in rows] == [True, False, True, True]
     assert [row.p_values for row in rows] == [[0.5, 0.25, None], None, [None, 0.125, 0.75], None]
     assert [row.alpha for row in rows] == [0.001, 0.001, 0.001, None]
-    assert verdicts.percentiles(rows[0])[FEATURES[1]] is None
-    assert list(verdicts.percentiles(rows[1]).values()) == percentiles[1].tolist()
-    assert verdicts.percentiles(rows[3]) == {}
+    assert verdict_writer.percentiles(rows[0])[FEATURES[1]] is None
+    assert list(verdict_writer.percentiles(rows[1]).values()) == percentiles[1].tolist()
+    assert verdict_writer.percentiles(rows[3]) == {}
 
 
 def test_what_is_revised_twice_in_a_step_has_the_last_word_and_every_reason():
@@ -112,8 +113,8 @@ def test_what_is_revised_twice_in_a_step_has_the_last_word_and_every_reason():
     held = Verdicts(np.array([1, 0, 0], np.int8), np.zeros(3, np.float32), np.full(3, 1, np.int32))
     stored = event_log.read(after=event_log.Position(), since_ms=0, limit=3)
     revised = Revised(np.array([0, 2, 0]), np.array([0, 2, 2], np.int8), np.array([0, 4, 2], np.int32))
-    verdicts.store(shard=0, first_ordinal=0, step=1, events=stored, result=StepResult(3, 2, NOTHING, held))
-    verdicts.store(
+    verdict_writer.store(shard=0, first_ordinal=0, step=1, events=stored, result=StepResult(3, 2, NOTHING, held))
+    verdict_writer.store(
         shard=0, first_ordinal=3, step=2, events=stored, result=StepResult(0, 0, NOTHING, admitted(0), revised)
     )
     first, last = EventVerdict.objects.order_by("ordinal")

@@ -14,9 +14,10 @@ from rich.table import Table
 from monitoring import model_state, reverting, stop_switch
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.reverting import Exclude
-from recommender import learner, reverts
+from recommender import reverts
+from recommender.learning import learner
+from recommender.learning.refold import LogIncomplete
 from recommender.models import Learner, Revert
-from recommender.refold import LogIncomplete
 
 POLL_EVERY_S = 0.5
 OURSELVES_AFTER_S = 3.0  # without a worker that takes a revert on

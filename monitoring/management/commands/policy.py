@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from monitoring import rehearsal
 from recommender.bench.step import real_log
 from recommender.core.logfile import LogFileError
-from recommender.learner import configured
+from recommender.learning.learner import configured
 
 
 class Command(BaseCommand):

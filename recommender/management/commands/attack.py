@@ -26,7 +26,7 @@ from recommender.attack.synthetic import Town
 from recommender.attack.world import as_text, see
 from recommender.client import Refused, Stopped
 from recommender.core.logfile import LogFileError
-from recommender.learner import configured
+from recommender.learning.learner import configured
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
 
 FULL_LINK = "[docs/benchmark.md](docs/benchmark.md)"

@@ -7,11 +7,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from recommender import learner
 from recommender.core.checkpoint import CheckpointCorrupt, digest
 from recommender.core.pipeline import Pipeline
+from recommender.learning import learner
+from recommender.learning.refold import LogIncomplete
 from recommender.models import Checkpoint, Learner
-from recommender.refold import LogIncomplete
 
 MOST_LISTED = 500
 

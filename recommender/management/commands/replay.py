@@ -11,7 +11,7 @@ from rich.table import Table
 
 from recommender.core.logfile import LogFile, LogFileError
 from recommender.core.pipeline import Config
-from recommender.learner import configured
+from recommender.learning.learner import configured
 from recommender.replay import replay
 
 

@@ -10,8 +10,9 @@ from django.urls import reverse
 
 from monitoring import actor_selectors, decide_finding, finding_selectors, findings, noting
 from monitoring.models import Finding, Review
-from recommender import learner, published
+from recommender import published
 from recommender.errors import Invalid, NotFound
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Item
 from tests.monitoring.attacked import learn_all, push, site, write

@@ -9,8 +9,9 @@ from monitoring import findings
 from monitoring.models import Finding
 from monitoring.reading import item as reading
 from monitoring.templatetags.console import item_url
-from recommender import learner, published
+from recommender import published
 from recommender.core.trend.certificate import fewest_clickers, margins
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Item
 from recommender.published import Board

@@ -6,7 +6,8 @@ from django.urls import reverse
 
 from monitoring import findings, reverting
 from monitoring.models import AutoFreeze, Finding
-from recommender import control, learner, reverts
+from recommender import control, reverts
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, FrozenScope, Item, Learner, Revert, Step
 from tests.monitoring.attacked import learn_all, push, site, write

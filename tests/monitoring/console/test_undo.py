@@ -8,9 +8,10 @@ from django.urls import reverse
 
 from monitoring import decide_finding, findings, reviews, roles, undoing
 from monitoring.models import Finding, Review
-from recommender import control, learner, reverts
+from recommender import control, reverts
 from recommender.errors import Conflict, NotFound
-from recommender.learner import LearnerMoved
+from recommender.learning import learner
+from recommender.learning.learner import LearnerMoved
 from recommender.log import event_log
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
 from tests.monitoring.attacked import learn_all, push, site, write

@@ -3,7 +3,7 @@
 from django.test import Client
 
 from monitoring.models import Review
-from recommender import learner
+from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint
 from tests.recommender.logs import clicks

@@ -1,4 +1,4 @@
-"""Drop the checkpoints that nobody needs any more, as `recommender.thinning` chooses them."""
+"""Drop the checkpoints that nobody needs any more, as `recommender.learning.checkpoint_schedule` chooses them."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
-from recommender import thinning
+from recommender.learning import checkpoint_schedule
+from recommender.learning.checkpoint_schedule import Kept
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert
-from recommender.thinning import Kept
 
 LOCK_CLASS = 0x6758  # of our advisory locks
 
@@ -40,7 +40,7 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
     rows = list(
         Checkpoint.objects.filter(shard=shard).values_list("id", "parent_id", "created_at", "n_bytes", "is_pinned")
     )
-    kept = thinning.choose(
+    kept = checkpoint_schedule.choose(
         [Kept(id, at.timestamp(), n_bytes) for id, _, at, n_bytes, _ in rows],
         schedule=settings.CHECKPOINT_SCHEDULE,
         now_s=time.time() if now_s is None else now_s,

@@ -23,7 +23,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import checkpoint_thinning, history, keyed, locks, shadowing, verdicts, watching
+from recommender import history, keyed, locks
 from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
@@ -31,11 +31,12 @@ from recommender.core.screen import ScreenConfig
 from recommender.core.shadow import Shadow
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
+from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer
+from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
 from recommender.models import Checkpoint, Decision, Learner, Step
 from recommender.publisher import Publisher
-from recommender.refold import LogIncomplete, as_decided, encode, refold
 
 DECISIONS_A_STEP = 100
 QUALITY_HOURS = 2  # of stream time, that a checkpoint's quality is of
@@ -90,7 +91,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts):
         warm = restore(learner)
         warm.pipeline.ranker.prepare()
-        warm.shadow = shadowing.begin(warm.pipeline, learner)
+        warm.shadow = shadow_learner.begin(warm.pipeline, learner)
     n_learned, publish_at = 0, 0.0
     decided = list(Decision.objects.filter(shard=shard, taken_in=None).order_by("id")[:DECISIONS_A_STEP])
     stop_at = time.monotonic() + for_s
@@ -285,7 +286,7 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
         "seq": end.seq,
         "stream_ms": warm.pipeline.stream_ms,
     }
-    counts = {"n_events": result.n_events} | verdicts.counts(result)
+    counts = {"n_events": result.n_events} | verdict_writer.counts(result)
     with transaction.atomic():
         is_first = Learner.objects.filter(
             shard=learner.shard,
@@ -306,11 +307,11 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
             first_ordinal=first_ordinal,
             n_admitted=result.n_admitted,
             **counts,
-            **watching.figures(result),
+            **quality_log.figures(result),
             stream_ms=warm.pipeline.stream_ms,
             duration_ms=1000 * (time.perf_counter() - began_at),
         )
-        verdicts.store(
+        verdict_writer.store(
             shard=learner.shard, first_ordinal=first_ordinal, step=warm.step + 1, events=events, result=result
         )
         if decided:
@@ -319,9 +320,9 @@ def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence
                 raise LearnerMoved(
                     f"a decision that step {warm.step + 1} of shard {learner.shard} took was withdrawn"
                 )
-            verdicts.decide(shard=learner.shard, step=warm.step + 1, decided=decided)
-        is_stopped = watching.after_step(learner, step, result, warm.pipeline)
-    warm.shadow = shadowing.learn(warm.shadow, batch)
+            verdict_writer.decide(shard=learner.shard, step=warm.step + 1, decided=decided)
+        is_stopped = quality_log.after_step(learner, step, result, warm.pipeline)
+    warm.shadow = shadow_learner.learn(warm.shadow, batch)
     warm.step, warm.position = warm.step + 1, end
     for name, value in moved.items():
         setattr(learner, name, value)

@@ -16,10 +16,10 @@ from django.db.models import F, Sum, Window
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow import Shadow
+from recommender.learning.refold import GROUP_EVENTS, encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Learner, Step
-from recommender.refold import GROUP_EVENTS, encode
 
 WARM_EVENTS = 500_000
 
