@@ -23,10 +23,10 @@ from django.db.models.functions import Greatest, Least, Now
 from monitoring import notify
 from monitoring.models import Finding, FindingEvent, FindingItem
 from monitoring.wording import ACCUSED, BITS, in_words
-from recommender import published
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item
+from recommender.publishing import published_view
 
 LOOKED_AT = 10_000  # of a finding's newest events, for its actors
 CANDIDATES = 20  # findings compared with one,
@@ -193,7 +193,7 @@ def _merge(into: int, other: int) -> bool:
 
 def _exposure(n_units: int) -> float:
     """See the module; 0.0 while no list is published."""
-    board = published.reader().board("")
+    board = published_view.reader().board("")
     if board is None or not board.counts:
         return 0.0
     last = board.counts[min(TENTH, len(board.counts)) - 1]

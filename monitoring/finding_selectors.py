@@ -24,7 +24,7 @@ from monitoring.actor_selectors import Seen
 from monitoring.decide_finding import get_finding
 from monitoring.models import Finding, FindingItem, Review
 from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
-from recommender import keyed, published
+from recommender import keyed
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
 from recommender.core.trend import trend_kernels
@@ -32,6 +32,7 @@ from recommender.log import event_log, lookups
 from recommender.log.event_log import Position
 from recommender.log.lookups import Act
 from recommender.models import EventVerdict, Item, Kind
+from recommender.publishing import published_view
 
 MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings)
 LOOKED_AT = 2_000  # of these, in the log
@@ -305,7 +306,7 @@ def _previews(
 ) -> list[Preview]:
     """Bounds for the first items, from the list as published; none where nothing is published, or nothing is to be
     decided."""
-    board = published.reader().board("")
+    board = published_view.reader().board("")
     if board is None or not board.stream_ms or not looked:
         return []
     rules = weighing_rules()

@@ -14,13 +14,14 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from recommender import keyed, models, published, waking
+from recommender import keyed, models, waking
 from recommender.core import decisions
 from recommender.core.decisions import Ruling
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, FrozenScope, Learner, Revert, Step, Trial
+from recommender.publishing import published_view
 from recommender.trending import parse_scope
 
 MAX_DECIDED = 50_000  # events in one decision
@@ -52,7 +53,7 @@ def freeze_scope(scope: str) -> FrozenScope:
     scope = parse_scope(scope)
     if FrozenScope.objects.filter(scope=scope).exists():
         raise Conflict(f"The list {scope} is frozen already.")
-    board, as_of = published.read_board(scope)
+    board, as_of = published_view.read_board(scope)
     if board is None:
         raise NotFound(f"There is no list {scope}: nothing in it was clicked lately, or no item was described so.")
     try:

@@ -12,10 +12,10 @@ from celery import current_app
 from django.db import connection
 from redis import RedisError
 
-from recommender import published
 from recommender.errors import Unavailable
 from recommender.learning import learner_state
 from recommender.outage import database
+from recommender.publishing import published_view
 
 KEPT_S = 1.0
 STALE_S = 30.0  # a learner this far behind, or silent for so long, is not learning
@@ -51,7 +51,7 @@ def _database() -> str:
 
 def _view() -> str:
     try:
-        published.connect().ping()
+        published_view.connect().ping()
     except RedisError:
         return "the view store does not answer"
     return "ok"
@@ -77,7 +77,7 @@ def _learner() -> str:
     behind = max((learner.lag_s for learner in learners if not learner.is_frozen), default=0.0)
     if behind > STALE_S:
         return f"{behind:.0f} s behind"
-    head = published.reader().head()
+    head = published_view.reader().head()
     age_s = time.time() - head.as_of if head is not None else float("inf")
     if age_s > STALE_S and not any(learner.is_frozen for learner in learners):
         return "publishes nothing" if head is None else f"published last {age_s:.0f} s ago"

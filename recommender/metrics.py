@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from recommender import published
 from recommender.counters import all_counters
 from recommender.errors import Unavailable
 from recommender.learning import learner_state
 from recommender.outage import database
+from recommender.publishing import published_view
 
 
 class State(Collector):
@@ -33,7 +33,7 @@ class State(Collector):
             yield GaugeMetricFamily("groundswell_database_up", "Whether PostgreSQL answers.", 1)
             yield GaugeMetricFamily("groundswell_backlog_events", "Events not learned yet, about.", backlog)
             yield from _of_learners(learners)
-        head = published.reader().head()
+        head = published_view.reader().head()
         if head is not None:
             age_s = max(0.0, time.time() - head.as_of)
             yield GaugeMetricFamily("groundswell_view_age_seconds", "Age of what is served.", age_s)

@@ -31,12 +31,13 @@ from django.conf import settings
 from django.http import QueryDict
 from numpy.typing import NDArray
 
-from recommender import attribution, excerpt, published, trending
+from recommender import attribution, trending
 from recommender.attribution import SOURCES
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.ranking.training_lists import columns
 from recommender.errors import Invalid, NoView
 from recommender.log.recent_acts import Recent
+from recommender.publishing import excerpt, published_view
 from recommender.shelf import N_HALVES, Shelf
 
 MAX_ID = 256
@@ -78,7 +79,7 @@ class Pull:
 class Recommender:
     """One process's. Reads; keeps nothing of actors."""
 
-    def __init__(self, boards: published.Reader, excerpts: excerpt.Reader, seed: int | None = None) -> None:
+    def __init__(self, boards: published_view.Reader, excerpts: excerpt.Reader, seed: int | None = None) -> None:
         self._boards, self._excerpts = boards, excerpts
         self._shelves: dict[str, Shelf] = {}
         self._random = random.Random(seed)  # noqa: S311 (which new item is tried)
@@ -339,7 +340,7 @@ def _reason(name: str, source: int, shelf: Shelf, pulls: dict[str, Pull]) -> dic
     return {"source": SOURCES[TRENDING], "text": f"{says} in {where}" if where else f"{says} now", "category": where}
 
 
-def _standing(head: published.Head, now_s: float) -> dict[str, Any]:
+def _standing(head: published_view.Head, now_s: float) -> dict[str, Any]:
     as_of = datetime.fromtimestamp(head.as_of, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {
         "as_of": as_of,

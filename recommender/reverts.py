@@ -17,13 +17,14 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Sum
 
-from recommender import jobs, locks, published, waking
-from recommender.catalogue import Catalogue
+from recommender import jobs, locks, waking
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
-from recommender.publisher import add_tallies, build_boards, tally
+from recommender.publishing import published_view
+from recommender.publishing.catalogue import Catalogue
+from recommender.publishing.publisher import add_tallies, build_boards, tally
 from recommender.ways import Way
 
 SHOWN = 20  # places compared
@@ -132,7 +133,7 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
 def _board_now(rows: Sequence[Learner]) -> list[dict[str, Any]]:
     """What readers see; where the view is empty, what they would. (Restoring a learner takes as long as folding what
     it learned since its checkpoint, the view nothing.)"""
-    board = published.Reader(published.connect()).board("")
+    board = published_view.Reader(published_view.connect()).board("")
     return _places(board) if board else _board([learner.restore(row).pipeline for row in rows])
 
 
@@ -142,7 +143,7 @@ def _board(pipelines: Sequence[Any]) -> list[dict[str, Any]]:
     return _places(build_boards(add_tallies([tally(each, {}) for each in pipelines]), catalogue.listings, 0)[""])
 
 
-def _places(board: published.Board) -> list[dict[str, Any]]:
+def _places(board: published_view.Board) -> list[dict[str, Any]]:
     return [{"item": item, "score": round(board.score(place), 6)} for place, item in enumerate(board.items[:SHOWN])]
 
 

@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.excerpt import Excerpt
-from recommender.published import Board
+from recommender.publishing.excerpt import Excerpt
+from recommender.publishing.published_view import Board
 
 EXPLORE_S = 6 * 3600
 EXPLORE_BELOW = 3.0  # units by the longest half-life; what has more is known

@@ -16,9 +16,9 @@ from zlib import crc32
 import orjson
 from django.http import QueryDict
 
-from recommender import published
 from recommender.core.trend.certificate import certain_places, fewest_clickers, margins, networks
 from recommender.errors import Invalid, NoView
+from recommender.publishing import published_view
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 200
 MAX_EXCLUDED = 200
@@ -57,11 +57,11 @@ class _Kept:
 class Lists:
     """Answers of one process, remembered until their board changes. Memory at most about MAX_CACHED_BYTES."""
 
-    def __init__(self, reader: published.Reader) -> None:
+    def __init__(self, reader: published_view.Reader) -> None:
         self._reader = reader
         self._kept: dict[str, _Kept] = {}
         self._n_bytes = 0
-        self._end: tuple[published.Head | None, bytes] = (None, b"")
+        self._end: tuple[published_view.Head | None, bytes] = (None, b"")
 
     def answer(self, query_string: str) -> Answer:
         """Raises Invalid, NoView."""
@@ -155,7 +155,7 @@ def _limit(text: str | None) -> int | None:
     return int(text) if 1 <= int(text) <= MAX_LIMIT else None
 
 
-def _write_items(board: published.Board, query: ListQuery) -> bytes:
+def _write_items(board: published_view.Board, query: ListQuery) -> bytes:
     """The places asked for; the best item left out sets the margins, the best as many left out how many places are
     certain. Of items beyond the end of a full board no more is known than that they count no more than its last."""
     reach = 2 * query.limit + len(query.exclude) + 1
@@ -181,7 +181,7 @@ def _write_items(board: published.Board, query: ListQuery) -> bytes:
         )
     ]
     counts += [board.counts[place] for place in rest[: query.limit]]
-    if len(board.items) >= published.DEPTH:
+    if len(board.items) >= published_view.DEPTH:
         counts += [board.counts[-1]] * (2 * query.limit - len(counts))
     certain = [
         {"actors": n, "places": certain_places(counts, len(listed), n, board.fresh, board.budget)}
@@ -199,7 +199,7 @@ def _frozen_answer(kept: _Kept) -> Answer:
     return Answer(body, f'W/"{as_of}-frozen-{crc32(kept.start)}-{kept.query_hash}"')
 
 
-def _write_end(head: published.Head) -> bytes:
+def _write_end(head: published_view.Head) -> bytes:
     return _end(head.as_of, head.state, head.checkpoint)
 
 

@@ -16,25 +16,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import apidocs as docs
-from recommender import (
-    counters,
-    errors,
-    excerpt,
-    health,
-    ingest,
-    items,
-    metrics,
-    published,
-    rates,
-    recommending,
-    trending,
-)
+from recommender import counters, errors, health, ingest, items, metrics, rates, recommending, trending
 from recommender.bodies import read_body
 from recommender.keys import Key
 from recommender.lean import ApiView, LeanView, bytes_response, json_response
 from recommender.log.recent_acts import NOTHING, recent_of
 from recommender.outage import database
 from recommender.parsing import parse_events
+from recommender.publishing import excerpt, published_view
 from recommender.serializers import ItemSerializer, parse_changes, parse_items
 from recommender.trending import Lists
 
@@ -97,7 +86,7 @@ class TrendingView(LeanView):
 
 @cache
 def _lists() -> Lists:
-    return Lists(published.reader())
+    return Lists(published_view.reader())
 
 
 class RecommendationsView(LeanView):
@@ -155,7 +144,7 @@ class SimilarView(LeanView):
 
 @cache
 def _recommender() -> recommending.Recommender:
-    return recommending.Recommender(published.reader(), excerpt.make_reader())
+    return recommending.Recommender(published_view.reader(), excerpt.make_reader())
 
 
 class ItemsView(LeanView):

@@ -19,11 +19,12 @@ import pytest
 from django.db import connection
 from django.db.utils import Error as DatabaseError
 
-from recommender import control, published, reverts
+from recommender import control, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.learning import learner, refold
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
+from recommender.publishing import published_view
 from tests.recommender.logs import events
 from tests.services import PRIVATE
 from tests.supervised import BASE_DIR, wait_for
@@ -117,9 +118,9 @@ class Readers(threading.Thread):
         self._is_over, self.n_read, self.n_bad = threading.Event(), 0, 0
 
     def run(self):
-        store = published.connect()
+        store = published_view.connect()
         while not self._is_over.wait(0.005):
-            board = published.Reader(store).board("")
+            board = published_view.Reader(store).board("")
             self.n_bad += board is None or not 0 < len(board.items) == len(board.counts)
             self.n_read += 1
         store.close()

@@ -13,9 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from monitoring.reading.boards import describe_places, get_titles
-from recommender import published
 from recommender.errors import Unavailable
 from recommender.outage import database
+from recommender.publishing import published_view
 
 TITLES_KEPT_S = 60.0
 MAX_TITLES = 1_000
@@ -38,7 +38,7 @@ def forget() -> None:
 
 
 def _list() -> dict[str, Any]:
-    reader = published.reader()
+    reader = published_view.reader()
     head, board = reader.head(), reader.board("")
     if head is None or board is None or not board.items:
         return {"places": [], "state": head.state if head else ""}

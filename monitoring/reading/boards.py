@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring import shadow
-from recommender import published
 from recommender.core.trend.certificate import margins
 from recommender.errors import NoView
 from recommender.models import Item
+from recommender.publishing import published_view
 
 SHOWN = 10
 
@@ -30,7 +30,7 @@ class Boards:
 def get_boards() -> Boards | None:
     """As published now; None while nothing is, or the store is away."""
     try:
-        board, as_of = published.read_board("")
+        board, as_of = published_view.read_board("")
         compared = shadow.compare()
     except NoView:
         return None
@@ -50,7 +50,7 @@ def get_boards() -> Boards | None:
     )
 
 
-def describe_places(board: published.Board | None) -> list[dict[str, Any]]:
+def describe_places(board: published_view.Board | None) -> list[dict[str, Any]]:
     """The first places of a list of SHOWN, each with its price."""
     if board is None:
         return []

@@ -15,10 +15,10 @@ from typing import Any
 from django.db import connection
 
 from monitoring.models import Finding, FindingItem, Review
-from recommender import excerpt, published
 from recommender.core.trend.certificate import fewest_clickers
 from recommender.errors import NoView
 from recommender.models import Item, Kind
+from recommender.publishing import excerpt, published_view
 
 LISTED = 10  # places of a list as most clients show it
 MAX_COUNTRIES = 60
@@ -145,8 +145,8 @@ def get_standing(*, item_id: str, item: Item | None) -> Standing:
     """By scope and half-life, from the published view."""
     categories = [f"category:{each}" for each in item.categories] if item else []
     try:
-        countries = [scope for scope in published.read_scopes() if scope.startswith("country:")][:MAX_COUNTRIES]
-        boards = published.read_boards(["", *categories, *countries])
+        countries = [scope for scope in published_view.read_scopes() if scope.startswith("country:")][:MAX_COUNTRIES]
+        boards = published_view.read_boards(["", *categories, *countries])
     except NoView as error:
         return Standing([], [], [], error.message)
     if "" not in boards:
@@ -154,7 +154,7 @@ def get_standing(*, item_id: str, item: Item | None) -> Standing:
     shown = {
         scope: board
         for scope, board in boards.items()
-        if not scope.startswith("country:") or item_id in board.items[: published.DEPTH]
+        if not scope.startswith("country:") or item_id in board.items[: published_view.DEPTH]
     }
     prices = [price(item_id, scope, board) for scope, board in shown.items()]
     served = boards[""]
@@ -162,7 +162,7 @@ def get_standing(*, item_id: str, item: Item | None) -> Standing:
     return Standing(prices, longer, bands(served.sizes.get(item_id, ()), served.unit), "")
 
 
-def price(item: str, scope: str, board: published.Board) -> Price:
+def price(item: str, scope: str, board: published_view.Board) -> Price:
     """See `recommender.core.trend.certificate`; as `GET /trending` tells margins, and the other way round for items that
     are not listed: their last rival is the one in place LISTED."""
     n, counts = len(board.items), board.counts
@@ -173,7 +173,7 @@ def price(item: str, scope: str, board: published.Board) -> Price:
         rival = board.items[LISTED] if n > LISTED else ""
     else:
         # of items beyond the end of a full board no more is known than that they count no more than its last
-        own = counts[place] if place is not None else counts[-1] if n >= published.DEPTH else 0
+        own = counts[place] if place is not None else counts[-1] if n >= published_view.DEPTH else 0
         gap = counts[LISTED - 1] - own if n >= LISTED else 0
         rival = board.items[LISTED - 1] if n >= LISTED else ""
     gap = max(0, gap)
@@ -183,7 +183,7 @@ def price(item: str, scope: str, board: published.Board) -> Price:
         place=None if place is None else place + 1,
         score=None if place is None else board.score(place),
         n_listed=n,
-        is_exact=place is not None or n < published.DEPTH,
+        is_exact=place is not None or n < published_view.DEPTH,
         actors=gap // board.fresh + 1,
         networks=gap // board.network + 1 if board.network else None,
         trust=gap / board.unit,
@@ -284,7 +284,7 @@ class Found:
 def list_best(*, depth: int = 20) -> list[Found]:
     """The first places of the list of all; none while it cannot be read."""
     try:
-        board = published.read_boards([""]).get("")
+        board = published_view.read_boards([""]).get("")
     except NoView:
         return []
     if board is None:
@@ -299,7 +299,7 @@ def search(*, text: str) -> list[Found]:
     """Items whose id begins so, or on the list with the text in their title; listed ones first."""
     text = text.replace("\0", "")
     try:
-        board = published.read_boards([""]).get("")
+        board = published_view.read_boards([""]).get("")
     except NoView:
         board = None
     items = board.items if board else []

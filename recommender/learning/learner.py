@@ -36,7 +36,7 @@ from recommender.learning.refold import LogIncomplete, as_decided, encode, refol
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
 from recommender.models import Checkpoint, Decision, Learner, Step
-from recommender.publisher import Publisher
+from recommender.publishing.publisher import Publisher
 
 DECISIONS_A_STEP = 100
 QUALITY_HOURS = 2  # of stream time, that a checkpoint's quality is of

@@ -15,10 +15,11 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
-from recommender import health, ingest, keys, outage, published, views
+from recommender import health, ingest, keys, outage, views
 from recommender.learning import learner
 from recommender.learning.checkpoint_schedule import Tier
-from recommender.published import BOARDS, HEAD, Board, Head
+from recommender.publishing import published_view
+from recommender.publishing.published_view import BOARDS, HEAD, Board, Head
 
 SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
 
@@ -107,7 +108,7 @@ def forget_everything():
     health.forget()
     ingest.backlog.forget()
     outage.database_pause.end()
-    published.reader.cache_clear()
+    published_view.reader.cache_clear()
     views._lists.cache_clear()
 
 
@@ -148,7 +149,7 @@ def publish(view_store):
         view_store.delete(BOARDS)
         view_store.hset(BOARDS, mapping=packed)
         view_store.set(HEAD, msgspec.msgpack.encode(Head(version, time.time() - age_s, state, checkpoint)))
-        time.sleep(published.POLL_EVERY_S)
+        time.sleep(published_view.POLL_EVERY_S)
         return version
 
     return publish
@@ -165,6 +166,6 @@ def fresh_process(settings, monkeypatch):
     monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
     monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
     learner._warm.clear()
-    published.reader.cache_clear()
+    published_view.reader.cache_clear()
     yield
     learner._warm.clear()

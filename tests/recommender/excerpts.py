@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from recommender.core.ranking.training_lists import NAMES
-from recommender.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Excerpt, Message
+from recommender.publishing.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Excerpt, Message
 
 D = len(NAMES)
 

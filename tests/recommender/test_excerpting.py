@@ -4,14 +4,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from recommender.catalogue import Listing
 from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.trust import TrustConfig
-from recommender.excerpt import EXCERPTS, VERSIONS, Excerpt, Message, Reader, Remembered, read_remembered
-from recommender.excerpting import make_message
-from recommender.published import Board
+from recommender.publishing.catalogue import Listing
+from recommender.publishing.excerpt import EXCERPTS, VERSIONS, Excerpt, Message, Reader, Remembered, read_remembered
+from recommender.publishing.excerpt_writer import make_message
+from recommender.publishing.published_view import Board
 from recommender.recommending import affinities_of, features_of, pulls_of
 from recommender.shelf import Shelf
 from tests.recommender.excerpts import make_message as by_hand

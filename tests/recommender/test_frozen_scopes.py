@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from recommender import control, published
+from recommender import control
 from recommender.errors import Conflict, Invalid, NotFound, NoView
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import FrozenScope, Item
+from recommender.publishing import published_view
 from tests.recommender.learning import restart
 from tests.recommender.logs import clicks, events
 
@@ -34,7 +35,7 @@ def learned(*batches):
         event_log.append(batch)
         learner.learn(0)
     learner.learn(0)
-    time.sleep(published.POLL_EVERY_S)
+    time.sleep(published_view.POLL_EVERY_S)
 
 
 def get(api, query=SPORTS, **more):
@@ -109,7 +110,7 @@ def test_it_stays_frozen_over_a_restart_and_a_lost_store(site, view_store):
     view_store.flushdb()
     learned(RUSH)
     assert items(get(site)) == ["goal", "race"]
-    assert published.reader().head().frozen_scopes == ["category:sports"]
+    assert published_view.reader().head().frozen_scopes == ["category:sports"]
 
 
 def test_a_country_is_a_scope_too(site):

@@ -6,9 +6,10 @@ import sys
 import pytest
 from django.db import connection
 
-from recommender import health, outage, published
+from recommender import health, outage
 from recommender.log import event_log
 from recommender.models import Learner, Step
+from recommender.publishing import published_view
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_metrics_say_where_the_learner_and_the_view_are(live_api, publish):
 
 def test_metrics_are_answered_without_any_server(live_api, away, settings):
     settings.VIEW_URL = "redis://127.0.0.1:1"
-    published.reader.cache_clear()
+    published_view.reader.cache_clear()
     away()
     assert series(live_api)["groundswell_database_up"] == 0
 

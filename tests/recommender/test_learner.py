@@ -7,7 +7,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from recommender import published
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
@@ -15,6 +14,7 @@ from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import Checkpoint, Item, Learner, Step
+from recommender.publishing import published_view
 from tests.recommender.learning import restart, warm
 from tests.recommender.logs import clicks, events
 
@@ -29,7 +29,7 @@ FRESH = TrustConfig().floor  # nobody here has come back yet
 
 def board(scope=""):
     """What a web process that has just started sees."""
-    reader = published.Reader(published.connect())
+    reader = published_view.Reader(published_view.connect())
     return reader.board(scope)
 
 
@@ -39,7 +39,7 @@ def test_what_is_in_the_log_is_learned_and_shown():
     assert learner.learn(0) == 8
     assert board().items == ["story", "other"]
     assert board().score(0) == pytest.approx(5 * FRESH, rel=1e-2)
-    head = published.Reader(published.connect()).head()
+    head = published_view.Reader(published_view.connect()).head()
     assert (head.state, abs(head.as_of - time.time()) < 60) == ("learning", True)
 
 
@@ -153,7 +153,7 @@ def test_a_frozen_learner_leaves_events_pending():
     Learner.objects.update(state=Learner.State.FROZEN)
     event_log.append(clicks(5, start=5, item="other"))
     assert learner.learn(0) == 0
-    assert published.Reader(published.connect()).head().state == "frozen"
+    assert published_view.Reader(published_view.connect()).head().state == "frozen"
     assert board().items == ["story"]
     Learner.objects.update(state=Learner.State.LEARNING)
     assert learner.learn(0) == 5

@@ -5,13 +5,14 @@ import time
 import msgspec
 import pytest
 
-from recommender import control, published
+from recommender import control
 from recommender.core.shadow import Shadow
 from recommender.learning import learner, shadow_learner
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item, Learner, Step
-from recommender.published import BOARDS, Board
+from recommender.publishing import published_view
+from recommender.publishing.published_view import BOARDS, Board
 from tests.recommender.learning import restart, warm
 from tests.recommender.logs import clicks
 
@@ -117,7 +118,7 @@ def test_hidden_items_are_on_neither(view_store):
 def test_no_reader_can_ask_for_it(live_api, view_store):
     Item.objects.create(id="story", categories=["shadow"])
     learned(HONEST, PUSH)
-    time.sleep(published.POLL_EVERY_S)
+    time.sleep(published_view.POLL_EVERY_S)
     assert view_store.hexists(BOARDS, "shadow")
     answer = live_api.get("/api/v1/trending?category=shadow", key="admin").json
     assert [each["item"] for each in answer["items"]] == ["story"]

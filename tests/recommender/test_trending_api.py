@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from recommender import published, trending
+from recommender import trending
 from recommender.core.trend.certificate import certain_places, margins
+from recommender.publishing import published_view
 
 PLACES = [(f"article-{place}", 5000 - 10 * place) for place in range(500)]
 
@@ -178,8 +179,8 @@ def test_before_anything_is_published_the_answer_says_so(api, view_store):
 def test_without_the_store_the_last_list_is_served_and_its_age_stated(api, publish, settings, monkeypatch):
     publish({"": PLACES})
     before = get(api)
-    monkeypatch.setattr(published.reader(), "_store", published.redis.Redis.from_url("redis://127.0.0.1:1"))
-    time.sleep(published.POLL_EVERY_S)
+    monkeypatch.setattr(published_view.reader(), "_store", published_view.redis.Redis.from_url("redis://127.0.0.1:1"))
+    time.sleep(published_view.POLL_EVERY_S)
     after = get(api)
     assert (after.status, items(after)) == (200, items(before))
     assert after.json["age_ms"] >= before.json["age_ms"]
@@ -198,7 +199,7 @@ def test_a_list_costs_no_query(api, publish, django_assert_num_queries):
 
 def test_answers_kept_by_query_are_bounded(publish, view_store):
     publish({"": PLACES})
-    lists = trending.Lists(published.Reader(view_store))
+    lists = trending.Lists(published_view.Reader(view_store))
     for i in range(1200):
         lists.answer(f"limit=200&exclude=x{i}")
     kept = sum(len(answer.start) for answer in lists._kept.values())

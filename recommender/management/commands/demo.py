@@ -8,7 +8,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import published
 from recommender.client import Client, Refused, Stopped
 from recommender.demo.botnet import Botnet
 from recommender.demo.feed import Feed
@@ -18,6 +17,7 @@ from recommender.demo.programme import Programme
 from recommender.demo.stage import Stage
 from recommender.loopback import NotHere, require_loopback
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
+from recommender.publishing import published_view
 
 MAX_PACE = 10.0
 READ_KEY_VARIABLE = "GROUNDSWELL_READ_KEY"
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         seed = abs(options["seed"]) if options["seed"] is not None else secrets.randbits(24)
         programme = self._programme(seed, options)
-        stage = Stage(programme, published.connect())
+        stage = Stage(programme, published_view.connect())
         feed = Feed(
             programme,
             client,

@@ -15,9 +15,10 @@ from monitoring import stop_switch
 from monitoring.console import overview
 from monitoring.models import AutoFreeze, Finding, Review
 from monitoring.reading import advice, flow, sources
-from recommender import counters, published
+from recommender import counters
 from recommender.demo.stage import CUE, PLAYING, Stage
 from recommender.models import EventVerdict, Item, Learner, Step, Watched
+from recommender.publishing import published_view
 from tests.monitoring.console.test_pages import signed_in
 from tests.recommender.conftest import publish  # noqa: F401 (a fixture)
 from tests.recommender.test_demo_attack import open_programme
@@ -34,7 +35,7 @@ FIGURES = dict.fromkeys(
 @pytest.fixture(autouse=True)
 def _nothing_kept():
     cache.clear()
-    published.reader.cache_clear()
+    published_view.reader.cache_clear()
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_with_the_store_away_the_page_still_opens(look, monkeypatch):
         def __exit__(self, *_):
             """Never entered."""
 
-    monkeypatch.setattr(published, "connect", Away)
+    monkeypatch.setattr(published_view, "connect", Away)
     assert "the store of the lists does not answer" in look()
 
 

@@ -7,8 +7,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from monitoring.console import public
-from recommender import outage, published
+from recommender import outage
 from recommender.models import Item
+from recommender.publishing import published_view
 from tests.recommender.conftest import publish  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("view_store")]
@@ -19,10 +20,10 @@ PLACES = [(f"item-{n}", 2000 - 100 * n) for n in range(11)]
 @pytest.fixture(autouse=True)
 def _nothing_known():
     public.forget()
-    published.reader.cache_clear()
+    published_view.reader.cache_clear()
     yield
     public.forget()
-    published.reader.cache_clear()
+    published_view.reader.cache_clear()
 
 
 def look(part=""):
@@ -78,7 +79,7 @@ def test_with_the_store_down_the_last_copy_is_served_with_its_age(publish, monke
     def refuse(*_):
         raise redis.ConnectionError
 
-    reader = published.reader()
+    reader = published_view.reader()
     monkeypatch.setattr(reader, "_store", type("Away", (), {"get": refuse, "hget": refuse})())
     reader._ask_at = 0.0
     page = look()

@@ -1,7 +1,7 @@
 """The learner's side of the excerpt: what it says of items and links, written into the store.
 
     trend: scores by half-life ─┐
-    affinity: links shown ──────┼──> Message (see `recommender.excerpt`) ──> store, the field of this shard
+    affinity: links shown ──────┼──> Message (see `recommender.publishing.excerpt`) ──> store, the field of this shard
     catalogue: what may be listed, categories, when published ─┘
     ranker: which order does best, its weights ─┘
 
@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recommender.catalogue import Listing
 from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Pipeline
 from recommender.core.ranking.list_scores import Weights
-from recommender.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Message
+from recommender.publishing.catalogue import Listing
+from recommender.publishing.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Message
 
 WRITE_EVERY_S = 0.5
 WRITE_SHARE = 0.1

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from recommender.core.ranking.list_scores import Weights
 from recommender.outage import Pause
-from recommender.published import connect
+from recommender.publishing.published_view import connect
 
 EXCERPTS, VERSIONS = "groundswell:excerpts", "groundswell:excerpts:versions"
 POLL_EVERY_S = 0.5

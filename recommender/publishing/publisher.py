@@ -1,7 +1,7 @@
 """The learner's side of the published view: counts and what the site says of its items become boards.
 
     trend counts ──> Tally (a shard's best items, by scope) ──> summed over shards ──> minus what may not be listed
-                     ──> boards by scope: all, category, country ──> store        (excerpts: recommender.excerpting)
+                     ──> boards by scope: all, category, country ──> store        (excerpts: recommender.publishing.excerpt_writer)
 
 Categories and visibility belong to the view, not to the state: changing them takes effect on all of an item's past,
 and no replay depends on them. With several shards every learner leaves its tally in the store and publishes the sum;
@@ -24,16 +24,16 @@ import numpy as np
 import redis
 from django.conf import settings
 
-from recommender.catalogue import Catalogue, Listing
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow import Shadow
 from recommender.core.tables.decay import EPOCH_OCTAVES
 from recommender.core.tables.table import strongest
 from recommender.core.trend.clickers import Clickers
 from recommender.core.trend.trend import Sizes
-from recommender.excerpting import ExcerptWriter
 from recommender.models import FrozenScope, Learner
-from recommender.published import BOARDS, DEPTH, HEAD, SHADOW, Board, Head, connect
+from recommender.publishing.catalogue import Catalogue, Listing
+from recommender.publishing.excerpt_writer import ExcerptWriter
+from recommender.publishing.published_view import BOARDS, DEPTH, HEAD, SHADOW, Board, Head, connect
 
 SIZES_DEPTH = 50  # items whose clickers are told by size
 SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds
