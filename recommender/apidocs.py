@@ -11,14 +11,14 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import serializers
 
 from recommender import errors
-from recommender.attribution import SOURCES
 from recommender.core.events import Kind
 from recommender.core.ranking.bypass import MODES
 from recommender.decoding import MAX_ROWS
 from recommender.parsing import MAX_POSITION, REJECTIONS
-from recommender.recommending import MAX_OFFSET
 from recommender.serializers import ITEM_REJECTIONS
-from recommender.trending import DEFAULT_LIMIT, MAX_EXCLUDED, MAX_LIMIT
+from recommender.serving.list_ids import SOURCES
+from recommender.serving.recommendations import MAX_OFFSET
+from recommender.serving.trending import DEFAULT_LIMIT, MAX_EXCLUDED, MAX_LIMIT
 
 KIND_CHOICES = [(kind.name.lower(), kind.name.lower()) for kind in Kind]
 

@@ -22,7 +22,7 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, FrozenScope, Learner, Revert, Step, Trial
 from recommender.publishing import published_view
-from recommender.trending import parse_scope
+from recommender.serving.trending import parse_scope
 
 MAX_DECIDED = 50_000  # events in one decision
 _COUNTED = (EventVerdict.Verdict.ADMIT,)

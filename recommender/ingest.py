@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from recommender import attribution, counters, waking
+from recommender import counters, waking
 from recommender.errors import BacklogFull
 from recommender.learning import learner_state
 from recommender.log import event_log
 from recommender.outage import database
 from recommender.parsing import Parsed
+from recommender.serving import list_ids
 
 BACKLOG_CHECK_EVERY_S = 0.5
 
@@ -66,7 +67,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
     if n_duplicates:
         counters.DUPLICATES.inc(n_duplicates)
     if n_written:
-        attribution.credit(events)
+        list_ids.credit(events)
         for shard in _shards_of(events.actor):
             waking.wake(shard)
     return Ingested(n_written, n_duplicates)

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import apidocs as docs
-from recommender import counters, errors, health, ingest, items, metrics, rates, recommending, trending
+from recommender import counters, errors, health, ingest, items, metrics, rates
 from recommender.bodies import read_body
 from recommender.keys import Key
 from recommender.lean import ApiView, LeanView, bytes_response, json_response
@@ -25,7 +25,8 @@ from recommender.outage import database
 from recommender.parsing import parse_events
 from recommender.publishing import excerpt, published_view
 from recommender.serializers import ItemSerializer, parse_changes, parse_items
-from recommender.trending import Lists
+from recommender.serving import recommendations, trending
+from recommender.serving.trending import Lists
 
 DAY_S = 86_400
 
@@ -107,7 +108,7 @@ class RecommendationsView(LeanView):
         `recommendation`, and the `position` from 0 on, with clicks on its items.
         """
         rates.charge(key)
-        query = recommending.parse_query(request.META.get("QUERY_STRING", ""))
+        query = recommendations.parse_query(request.META.get("QUERY_STRING", ""))
         try:
             with database():
                 recent = recent_of(query.actor)
@@ -143,8 +144,8 @@ class SimilarView(LeanView):
 
 
 @cache
-def _recommender() -> recommending.Recommender:
-    return recommending.Recommender(published_view.reader(), excerpt.make_reader())
+def _recommender() -> recommendations.Recommender:
+    return recommendations.Recommender(published_view.reader(), excerpt.make_reader())
 
 
 class ItemsView(LeanView):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from recommender import counters
-from recommender.attribution import SOURCES
+from recommender.serving.list_ids import SOURCES
 
 _WORDS = {
     "similar": "goes with what the reader read",

@@ -10,9 +10,9 @@ from drf_spectacular.validation import validate_schema
 
 from monitoring import urls as monitoring
 from recommender import errors, urls
-from recommender.attribution import SOURCES
 from recommender.parsing import REJECTIONS
 from recommender.serializers import ITEM_REJECTIONS
+from recommender.serving.list_ids import SOURCES
 
 LIST_ROW = r"^\| `GET (/api/v1/(?:trending|recommendations|items/\{id\}/similar))` \|(.*)"
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import attribution
-from recommender.attribution import MAX_AGE_S, SOURCES, issue, source_of
 from recommender.counters import RECOMMENDED_CLICKS
+from recommender.serving import list_ids
+from recommender.serving.list_ids import MAX_AGE_S, SOURCES, issue, source_of
 
 NOW_S = 1_800_000_000.5
 
@@ -60,7 +60,7 @@ def test_what_is_no_id_is_no_error(sent):
 @pytest.mark.parametrize("sources", [[], [0] * 201])
 def test_a_list_has_places_and_not_too_many(sources):
     with pytest.raises(ValueError, match="1 to 200 places"):
-        attribution.issue(actor="ana", sources=sources, now_s=NOW_S)
+        list_ids.issue(actor="ana", sources=sources, now_s=NOW_S)
 
 
 @pytest.mark.usefixtures("empty_log")

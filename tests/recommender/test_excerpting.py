@@ -12,8 +12,8 @@ from recommender.publishing.catalogue import Listing
 from recommender.publishing.excerpt import EXCERPTS, VERSIONS, Excerpt, Message, Reader, Remembered, read_remembered
 from recommender.publishing.excerpt_writer import make_message
 from recommender.publishing.published_view import Board
-from recommender.recommending import affinities_of, features_of, pulls_of
-from recommender.shelf import Shelf
+from recommender.serving.recommendations import affinities_of, features_of, pulls_of
+from recommender.serving.scope_lists import Shelf
 from tests.recommender.excerpts import make_message as by_hand
 from tests.recommender.excerpts import store_excerpt
 

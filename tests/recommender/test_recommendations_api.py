@@ -5,8 +5,9 @@ import time
 import pytest
 import redis
 
-from recommender import attribution, outage, views
-from recommender.attribution import source_of
+from recommender import outage, views
+from recommender.serving import list_ids
+from recommender.serving.list_ids import source_of
 from tests.recommender.excerpts import make_message, store_excerpt
 
 BOARD = [(f"story-{n}", 10_000 - 100 * n) for n in range(60)]
@@ -227,7 +228,7 @@ def test_shards_add_up(site, view_store):
 
 
 def test_lists_are_counted_by_source(site):
-    counter = attribution.metrics.RECOMMENDED.labels("trending")
+    counter = list_ids.metrics.RECOMMENDED.labels("trending")
     before = counter._value.get()
     get(site, "actor=nobody&limit=7")
     assert counter._value.get() == before + 7

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from recommender import trending
 from recommender.core.trend.certificate import certain_places, margins
 from recommender.publishing import published_view
+from recommender.serving import trending
 
 PLACES = [(f"article-{place}", 5000 - 10 * place) for place in range(500)]
 

@@ -31,14 +31,14 @@ from django.conf import settings
 from django.http import QueryDict
 from numpy.typing import NDArray
 
-from recommender import attribution, trending
-from recommender.attribution import SOURCES
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.ranking.training_lists import columns
 from recommender.errors import Invalid, NoView
 from recommender.log.recent_acts import Recent
 from recommender.publishing import excerpt, published_view
-from recommender.shelf import N_HALVES, Shelf
+from recommender.serving import list_ids, trending
+from recommender.serving.list_ids import SOURCES
+from recommender.serving.scope_lists import N_HALVES, Shelf
 
 MAX_ID = 256
 MAX_OFFSET = 800
@@ -107,11 +107,11 @@ class Recommender:
             {"item": name, "score": round(score, 6), "reasons": [_reason(name, source, shelf, pulls)]}
             for name, score, source in zip(names, scores, sources, strict=True)
         ]
-        attribution.shown(sources)
+        list_ids.shown(sources)
         now_s = time.time()
         return {
             "items": items,
-            "recommendation": attribution.issue(actor=query.actor, sources=sources, now_s=now_s) if names else None,
+            "recommendation": list_ids.issue(actor=query.actor, sources=sources, now_s=now_s) if names else None,
             "ranked_by": shelf.mode,
             **_standing(head, now_s),
         }
