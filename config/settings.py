@@ -268,7 +268,7 @@ APPEND_SLASH = False
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["recommender.keys.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["recommender.keys.HasScope"],
-    "DEFAULT_PARSER_CLASSES": ["recommender.bodies.JSONBody"],
+    "DEFAULT_PARSER_CLASSES": ["recommender.intake.request_bodies.JSONBody"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "recommender.errors.answer",

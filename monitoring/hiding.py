@@ -5,7 +5,7 @@ from django.db import transaction
 from monitoring import reviews
 from monitoring.models import Review
 from monitoring.reviews import By
-from recommender import items
+from recommender.intake import items
 from recommender.models import Item
 
 

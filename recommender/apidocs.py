@@ -1,6 +1,6 @@
 """What the OpenAPI schema says beyond what it can read off the views: answers, errors, the key.
 
-Only drf-spectacular reads these shapes; what is sent is checked in recommender.parsing and recommender.serializers.
+Only drf-spectacular reads these shapes; what is sent is checked in recommender.intake.event_rows and recommender.intake.item_rows.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from rest_framework import serializers
 from recommender import errors
 from recommender.core.events import Kind
 from recommender.core.ranking.bypass import MODES
-from recommender.decoding import MAX_ROWS
-from recommender.parsing import MAX_POSITION, REJECTIONS
-from recommender.serializers import ITEM_REJECTIONS
+from recommender.intake.event_rows import MAX_POSITION, REJECTIONS
+from recommender.intake.item_rows import ITEM_REJECTIONS
+from recommender.intake.json_rows import MAX_ROWS
 from recommender.serving.list_ids import SOURCES
 from recommender.serving.recommendations import MAX_OFFSET
 from recommender.serving.trending import DEFAULT_LIMIT, MAX_EXCLUDED, MAX_LIMIT

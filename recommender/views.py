@@ -16,15 +16,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import apidocs as docs
-from recommender import counters, errors, health, ingest, items, metrics, rates
-from recommender.bodies import read_body
+from recommender import counters, errors, health, metrics, rates
+from recommender.intake import ingest, items
+from recommender.intake.event_rows import parse_events
+from recommender.intake.item_rows import ItemSerializer, parse_changes, parse_items
+from recommender.intake.request_bodies import read_body
 from recommender.keys import Key
 from recommender.lean import ApiView, LeanView, bytes_response, json_response
 from recommender.log.recent_acts import NOTHING, recent_of
 from recommender.outage import database
-from recommender.parsing import parse_events
 from recommender.publishing import excerpt, published_view
-from recommender.serializers import ItemSerializer, parse_changes, parse_items
 from recommender.serving import recommendations, trending
 from recommender.serving.trending import Lists
 

@@ -22,8 +22,8 @@ from django.db import connection, transaction
 from recommender.batch import csvfile
 from recommender.core.events import Kind
 from recommender.core.logfile import REQUIRED, LogFileError
+from recommender.intake.event_rows import event_key
 from recommender.log.partitions import partitions
-from recommender.parsing import event_key
 
 SCHEMA = pl.Schema(
     {

@@ -15,7 +15,8 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
-from recommender import health, ingest, keys, outage, views
+from recommender import health, keys, outage, views
+from recommender.intake import ingest
 from recommender.learning import learner
 from recommender.learning.checkpoint_schedule import Tier
 from recommender.publishing import published_view

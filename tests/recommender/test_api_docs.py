@@ -10,8 +10,8 @@ from drf_spectacular.validation import validate_schema
 
 from monitoring import urls as monitoring
 from recommender import errors, urls
-from recommender.parsing import REJECTIONS
-from recommender.serializers import ITEM_REJECTIONS
+from recommender.intake.event_rows import REJECTIONS
+from recommender.intake.item_rows import ITEM_REJECTIONS
 from recommender.serving.list_ids import SOURCES
 
 LIST_ROW = r"^\| `GET (/api/v1/(?:trending|recommendations|items/\{id\}/similar))` \|(.*)"

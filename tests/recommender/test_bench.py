@@ -16,7 +16,7 @@ from recommender.bench.results import Row, notes, percentile, table
 from recommender.bench.rig import CannotMeasure, Rig
 from recommender.bench.sender import make_requests
 from recommender.bench.trending import parse_wrk
-from recommender.parsing import parse_events
+from recommender.intake.event_rows import parse_events
 from tests.recommender.servers import Script, accept, accept_and_close, refuse, serving
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/health/live

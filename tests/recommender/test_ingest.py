@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from recommender import ingest, outage
+from recommender import outage
+from recommender.intake import ingest
 from recommender.models import Event, Learner
 
 

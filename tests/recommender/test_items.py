@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from recommender.intake.item_rows import ITEM_REJECTIONS
 from recommender.models import Item
-from recommender.serializers import ITEM_REJECTIONS
 
 FULL = {
     "id": "article-1",

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import decoding
 from recommender.errors import TooManyEvents, Unparsable
-from recommender.parsing import REJECTIONS, event_key, parse_events
+from recommender.intake import json_rows
+from recommender.intake.event_rows import REJECTIONS, event_key, parse_events
 
 NOW_S = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 OLDEST_S = NOW_S - 30 * 86_400
@@ -225,11 +225,11 @@ def test_what_is_no_json_of_the_right_shape_is_unparsable(body):
 
 
 def test_ten_thousand_events_are_the_most():
-    assert len(parse({"events": [event()] * decoding.MAX_ROWS}).events) == decoding.MAX_ROWS
+    assert len(parse({"events": [event()] * json_rows.MAX_ROWS}).events) == json_rows.MAX_ROWS
     with pytest.raises(TooManyEvents):
-        parse({"events": [event()] * (decoding.MAX_ROWS + 1)})
+        parse({"events": [event()] * (json_rows.MAX_ROWS + 1)})
     with pytest.raises(TooManyEvents):
-        parse({"events": [0] * (decoding.MAX_ROWS + 1)})
+        parse({"events": [0] * (json_rows.MAX_ROWS + 1)})
 
 
 @pytest.mark.parametrize("part", [b"{},", b"0,", b"[],", b'{"":' * 900 + b"0" + b"}" * 900 + b","])

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from recommender.core.events import Kind
-from recommender.decoding import Rejection, Shape, are_printable
+from recommender.intake.json_rows import Rejection, Shape, are_printable
 from recommender.log.event_log import NewEvents
 
 MAX_AHEAD_S = 300.0  # clocks of clients are this wrong at most; more is a mistake or a trick

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta
 from rest_framework import serializers
 
-from recommender.decoding import Rejection, Shape
 from recommender.errors import Invalid
+from recommender.intake.json_rows import Rejection, Shape
 from recommender.models import Item
 
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)

@@ -6,9 +6,9 @@ import orjson
 from django.db import connection, transaction
 
 from recommender.errors import Conflict, Invalid, NotFound
+from recommender.intake.item_rows import ItemRow
 from recommender.models import Item
 from recommender.outage import database
-from recommender.serializers import ItemRow
 
 
 def get_item(*, item_id: str) -> Item:

@@ -8,10 +8,10 @@ from django.conf import settings
 
 from recommender import counters, waking
 from recommender.errors import BacklogFull
+from recommender.intake.event_rows import Parsed
 from recommender.learning import learner_state
 from recommender.log import event_log
 from recommender.outage import database
-from recommender.parsing import Parsed
 from recommender.serving import list_ids
 
 BACKLOG_CHECK_EVERY_S = 0.5
