@@ -9,7 +9,8 @@ from rest_framework.response import Response
 from monitoring import erasing
 from monitoring.views import AdminView
 from recommender import apidocs as docs
-from recommender import erasure, errors
+from recommender import errors
+from recommender.control import erasures
 from recommender.models import Erasure
 
 ERASURE = inline_serializer(
@@ -62,7 +63,7 @@ class ErasureView(AdminView):
     )
     def get(self, request: Request, id: int) -> Response:
         """How an erasure stands, and what it removed. Scope `admin`."""
-        return Response(describe(erasure.get(erasure_id=id)))
+        return Response(describe(erasures.get(erasure_id=id)))
 
 
 def describe(row: Erasure) -> dict[str, object]:

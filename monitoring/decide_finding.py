@@ -10,7 +10,7 @@ from monitoring import notify, reviews
 from monitoring.models import Finding, Review
 from monitoring.reviews import By
 from monitoring.state_digest import state_digest
-from recommender import control
+from recommender.control import learning_switch
 from recommender.core import decisions
 from recommender.errors import Conflict, NotFound
 from recommender.log.event_log import Position
@@ -72,9 +72,9 @@ def _decide(
         ruling = decisions.Ruling.RELEASE if is_release else decisions.Ruling.CONFIRM
         is_alarm = finding_id is not None and finding.kind == Finding.Kind.DRIFT  # without events: settled, no more
         n_events, entries = 0, []
-        for start in range(0, 0 if is_alarm else len(positions) or 1, control.MAX_DECIDED):
-            part = positions[start : start + control.MAX_DECIDED]
-            decided = control.decide(ruling=ruling, positions=part, since_ms=since_ms)
+        for start in range(0, 0 if is_alarm else len(positions) or 1, learning_switch.MAX_DECIDED):
+            part = positions[start : start + learning_switch.MAX_DECIDED]
+            decided = learning_switch.decide(ruling=ruling, positions=part, since_ms=since_ms)
             n_events += decided.n_events
             entries += decided.entries
         if len(entries) <= MAX_ENTRIES:

@@ -1,6 +1,6 @@
 """Erasing an actor, and writing down that it was asked for, in one transaction.
 
-    recommender.erasure.ask_for ──> the job;  reviews.record ──> who asked, why, how many events; a keyed hash of whom
+    recommender.control.erasures.ask_for ──> the job;  reviews.record ──> who asked, why, how many events; a keyed hash of whom
 
 Decisions are kept for ever, so neither the note nor the subject may hold the actor's id. The hash is keyed with
 SECRET_KEY: whoever has the key and an id can tell that this decision was about it, and nobody else can guess.
@@ -14,7 +14,8 @@ from django.db import transaction
 from monitoring import reviews
 from monitoring.models import AutoFreeze, Review
 from monitoring.reviews import By
-from recommender import erasure, keyed
+from recommender import keyed
+from recommender.control import erasures
 from recommender.errors import Invalid
 from recommender.log import event_log
 from recommender.models import Erasure
@@ -28,7 +29,7 @@ def erase(*, actor_id: str, by: By, note: str = ASKED) -> Erasure:
     same erasure is given and nothing is written. Who may is the caller's to see to. Raises Invalid."""
     if re.search(rf"(?<!\w){re.escape(actor_id)}(?!\w)", note, re.IGNORECASE):
         raise Invalid(fields={"note": "The note is kept for ever: say why without the actor's id."})
-    asked, is_new = erasure.ask_for(actor_id=actor_id)
+    asked, is_new = erasures.ask_for(actor_id=actor_id)
     if is_new:
         subject = {"erasure": asked.pk, "actor_hash": asked.actor_hash, "events": event_log.count_of(actor_id)}
         _unsuspect(actor_id)

@@ -25,10 +25,10 @@ from django.test.utils import override_settings
 
 from monitoring import policy, reverting, reviews
 from monitoring.models import AutoFreeze, Review
-from recommender import control, reverts
 from recommender.attack.accounts import Accounts
 from recommender.attack.synthetic import DAY_S, START_S, Town
 from recommender.attack.world import World, as_text, see
+from recommender.control import learning_switch, reverts
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.learning import learner, quality_log
@@ -197,9 +197,9 @@ class Incident:
         freeze = AutoFreeze.objects.latest("id")
         if not self.story.check("a way back is proposed", freeze.checkpoint_id and freeze.suspects is not None):
             return False
-        point = control.get_checkpoint(freeze.checkpoint_id)
+        point = learning_switch.get_checkpoint(freeze.checkpoint_id)
         self.story.check("it is from before the change", point.stream_ms < freeze.changed_ms)
-        suspected = control.exclusion(actors=sorted(self.culprits))
+        suspected = learning_switch.exclusion(actors=sorted(self.culprits))
         named = set(map(int, freeze.suspects["actors"]))
         acted = {int(key) for key in suspected.actors}
         self._tell(

@@ -35,7 +35,8 @@ from monitoring.deciding import (
     decide,
 )
 from monitoring.models import AskedRevert, AutoFreeze, Finding, Review
-from recommender import control, history
+from recommender import history
+from recommender.control import learning_switch
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
 from recommender.errors import Conflict
@@ -235,7 +236,7 @@ def _find(step: Step, action: Action) -> None:
 
 
 def _freeze(learner: Learner, step: Step, action: Action) -> None:
-    control.freeze(shard=step.shard)
+    learning_switch.freeze(shard=step.shard)
     frozen_at = Learner.objects.values_list("frozen_at", flat=True).get(shard=step.shard)
     point = revert_point(step.shard, step.changed_ms or step.stream_ms)
     freeze = AutoFreeze.objects.create(
@@ -285,7 +286,7 @@ def _propose(freeze: AutoFreeze) -> None:
         if settings.AUTO_REVERT and is_safe:
             try:
                 with transaction.atomic():
-                    asked = control.ask_for_revert(
+                    asked = learning_switch.ask_for_revert(
                         checkpoint_id=freeze.checkpoint_id,
                         mode="exclude",
                         exclusion=found.exclusion,
@@ -312,7 +313,7 @@ def _thaw(freeze: AutoFreeze, reason: str) -> None:
         learner = Learner.objects.select_for_update().get(shard=freeze.shard)
         if learner.state != Learner.State.FROZEN or learner.frozen_at != freeze.frozen_at:
             return  # a person was first
-        control.thaw(shard=freeze.shard)
+        learning_switch.thaw(shard=freeze.shard)
         _end(freeze, AutoFreeze.Ended.POLICY)
         if learner.n_reverts != freeze.n_reverts:  # repaired; of one that only ran out a person has yet to judge
             settle(state=str(Finding.State.EXPIRED), shard=freeze.shard)

@@ -16,7 +16,7 @@ an interval, not a guess; for accounts on their first day, as those of a campaig
 - **Scale.** A count is on a forward-decayed scale that does not move, so what an act adds at its own time is added
   to the count as published; no time passes in a preview.
 
-Everything here is pure. What is exact, for any exclusion, is the preview of a revert (`recommender.reverts`), which
+Everything here is pure. What is exact, for any exclusion, is the preview of a revert (`recommender.control.reverts`), which
 folds the log again in the background.
 """
 

@@ -1,8 +1,8 @@
 """The way back: a revert, its preview or a promotion, asked for and written down in one transaction, and its outcome.
 
-    revert(Exclude) ──keys──> ask ─┬─> recommender.control ──> Revert, queued ──> Review: who, why, the digest before
+    revert(Exclude) ──keys──> ask ─┬─> recommender.control.learning_switch ──> Revert, queued ──> Review: who, why, the digest before
     promote(trial)  ───────────────┘                              │
-                                             worked out by recommender.reverts
+                                             worked out by recommender.control.reverts
                                                                   └──close_reverts──> Review: outcome, digest after
 
 As every operation (`monitoring.operations`) it is done and written down together, or neither. But it takes its time,
@@ -20,7 +20,7 @@ from django.db import transaction
 from monitoring import decide_finding, notify, reviews, state_digest
 from monitoring.models import AskedRevert, Finding, Review
 from monitoring.reviews import By
-from recommender import control
+from recommender.control import learning_switch
 from recommender.core import decisions
 from recommender.errors import Invalid
 from recommender.log import event_log
@@ -80,7 +80,9 @@ def ask(
     """The same where what is left out is known by its keys; `findings` that it comes from, and `more`, are named in
     the review. Raises NotFound, Invalid, Conflict."""
     before = state_digest.state_digest()
-    asked = control.ask_for_revert(checkpoint_id=checkpoint_id, mode=mode, exclusion=exclusion, is_preview=is_preview)
+    asked = learning_switch.ask_for_revert(
+        checkpoint_id=checkpoint_id, mode=mode, exclusion=exclusion, is_preview=is_preview
+    )
     subject: dict[str, Any] = {
         "revert": asked.pk,
         "checkpoint": checkpoint_id,
@@ -114,7 +116,7 @@ def promote(*, by: By, note: str, trial_id: int) -> Review:
     Conflict, Invalid."""
     before = state_digest.state_digest()
     left = list(Learner.objects.order_by("shard").values_list("checkpoint_id", flat=True))
-    trial, asked = control.ask_for_promotion(trial_id=trial_id)
+    trial, asked = learning_switch.ask_for_promotion(trial_id=trial_id)
     subject = {
         "trial": trial.pk,
         "winner": trial.winner,
@@ -219,7 +221,7 @@ def _exclusion(exclude: Exclude) -> decisions.Exclusion:
         wrong["actors"] = f"At most {MAX_EXCLUDED:,} actors at once; use networks or items."
     if wrong:
         raise Invalid(fields=wrong)
-    return control.exclusion(actors=sorted(actors), networks=networks, windows=exclude.items)
+    return learning_switch.exclusion(actors=sorted(actors), networks=networks, windows=exclude.items)
 
 
 def _accused(finding: Finding) -> set[str]:

@@ -10,7 +10,7 @@ from monitoring import notify, policy, reviews
 from monitoring.models import Finding, Review
 from monitoring.reviews import By
 from monitoring.state_digest import state_digest
-from recommender import control
+from recommender.control import learning_switch
 from recommender.errors import Conflict
 from recommender.models import Checkpoint, FrozenScope, Learner
 
@@ -25,13 +25,13 @@ def freeze(*, by: By, note: str, scope: str = "") -> Review:
     before = state_digest()
     subject: dict[str, Any] = {}
     if scope:
-        control.freeze_scope(scope)
+        learning_switch.freeze_scope(scope)
     elif n_taken_on := policy.take_over():
         subject["taken_on"] = n_taken_on
         with suppress(Conflict), transaction.atomic():
-            control.freeze()  # the other shards
+            learning_switch.freeze()  # the other shards
     else:
-        control.freeze()
+        learning_switch.freeze()
     review = reviews.record(by=by, action=Action.FREEZE, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"
     notify.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
@@ -46,9 +46,9 @@ def thaw(*, by: By, note: str, scope: str = "") -> Review:
     rows = FrozenScope.objects.filter(scope=scope) if scope else Learner.objects.order_by("shard")
     frozen_at = rows.values_list("frozen_at", flat=True).first()
     if scope:
-        control.thaw_scope(scope)
+        learning_switch.thaw_scope(scope)
     else:
-        control.thaw()
+        learning_switch.thaw()
     frozen_s = int((datetime.now(UTC) - frozen_at).total_seconds()) if frozen_at else 0
     subject: dict[str, Any] = {"frozen_s": frozen_s}
     if not scope and (n_settled := policy.settle(state=Finding.State.RELEASED)):
@@ -62,7 +62,7 @@ def thaw(*, by: By, note: str, scope: str = "") -> Review:
 @transaction.atomic
 def set_pinned(*, by: By, note: str, checkpoint_id: int, is_pinned: bool) -> Checkpoint:
     """Keep a checkpoint whatever its age, or no more. Raises NotFound, Conflict, Invalid."""
-    checkpoint = control.pin(checkpoint_id=checkpoint_id, is_pinned=is_pinned)
+    checkpoint = learning_switch.pin(checkpoint_id=checkpoint_id, is_pinned=is_pinned)
     reviews.record(
         by=by,
         action=Action.PIN,

@@ -34,7 +34,7 @@ from django.utils import timezone
 
 from monitoring import notify, reviews, state_digest
 from monitoring.models import Finding, Review
-from recommender import control
+from recommender.control import learning_switch
 from recommender.errors import Conflict, NotFound
 
 WITHIN = timedelta(minutes=10)
@@ -95,7 +95,7 @@ def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
     is_last = all(row.pk in undone for row in since if row.action in RULINGS)
     if finding.state != RULINGS[review.action] or not is_last:
         raise Conflict(f"Finding {number} was decided on again since; decide anew instead.")
-    taken = control.take_back(review.subject["entries"])
+    taken = learning_switch.take_back(review.subject["entries"])
     decided_at = None if was in UNDECIDED else finding.decided_at
     is_stale = finding.kind != Finding.Kind.DRIFT
     Finding.objects.filter(pk=number).update(state=was, decided_at=decided_at, is_stale=is_stale, updated_at=Now())

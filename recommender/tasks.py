@@ -7,7 +7,8 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from recommender import erasure, housekeeping, outage, reverts
+from recommender import housekeeping, outage
+from recommender.control import erasures, reverts
 from recommender.learning import learner
 
 RETRY_S = 1
@@ -44,7 +45,7 @@ def revert() -> None:
 def erase() -> None:
     """Carry out the erasures asked for."""
     with outage.waits(logger, "the erasure begins again later"):
-        while erasure.run_next():
+        while erasures.run_next():
             pass
 
 

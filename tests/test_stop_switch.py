@@ -19,7 +19,7 @@ import pytest
 from django.db import connection
 from django.db.utils import Error as DatabaseError
 
-from recommender import control, reverts
+from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.learning import learner, refold
 from recommender.log import event_log
@@ -198,8 +198,8 @@ def town(settings, monkeypatch):
 
 
 def ask(checkpoint):
-    return control.ask_for_revert(
-        checkpoint_id=checkpoint.pk, mode="exclude", exclusion=control.exclusion(actors=MAL), is_preview=False
+    return learning_switch.ask_for_revert(
+        checkpoint_id=checkpoint.pk, mode="exclude", exclusion=learning_switch.exclusion(actors=MAL), is_preview=False
     )
 
 
@@ -212,12 +212,17 @@ def finish(asked):
 @pytest.mark.parametrize(
     ("call", "when", "nth", "is_switched"),
     [
-        ("recommender.ways:Way._note", "before", 5, False),  # folding
-        ("recommender.ways:Way.store", "after", 1, False),  # a checkpoint that nobody asked for is left
+        ("recommender.control.shard_revert:Way._note", "before", 5, False),  # folding
+        (
+            "recommender.control.shard_revert:Way.store",
+            "after",
+            1,
+            False,
+        ),  # a checkpoint that nobody asked for is left
         ("recommender.learning.verdict_writer:forget_since", "after", 1, False),
-        ("recommender.ways:Way.switch", "after", 1, False),  # all written, nothing committed
-        ("recommender.jobs:finish", "after", 1, False),  # the last statement before the commit
-        ("recommender.reverts:_work_out", "after", 1, True),  # right after the commit
+        ("recommender.control.shard_revert:Way.switch", "after", 1, False),  # all written, nothing committed
+        ("recommender.control.job_progress:finish", "after", 1, False),  # the last statement before the commit
+        ("recommender.control.reverts:_work_out", "after", 1, True),  # right after the commit
     ],
 )
 def test_a_killed_revert_has_changed_nothing_or_everything(town, server_env, call, when, nth, is_switched):
@@ -241,7 +246,9 @@ def test_a_server_that_crashes_in_the_middle_of_a_switch_has_the_old_history(tow
     if "DATABASE_URL" not in os.environ.get(PRIVATE, "").split():
         pytest.skip("somebody named the server; only our own is killed")
     before, asked = stored(), ask(town)
-    paused = start(REVERT, server_env, "recommender.jobs:finish", "pause", "1")  # all written, nothing committed
+    paused = start(
+        REVERT, server_env, "recommender.control.job_progress:finish", "pause", "1"
+    )  # all written, nothing committed
     assert paused.stdout.readline() == b"here\n"
     query = "SELECT pid, pg_backend_pid() FROM pg_stat_activity WHERE state = 'idle in transaction'"
     pid, own = event_log.fetch(query, [])
@@ -273,14 +280,14 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
         asked = ask(town)
         rng = np.random.default_rng(1)
         for _ in range(3):  # at random moments, learner and revert in turns
-            reverting = start(REVERT, server_env, "recommender.ways:Way._note", "before", "100000")
+            reverting = start(REVERT, server_env, "recommender.control.shard_revert:Way._note", "before", "100000")
             time.sleep(rng.uniform(1.0, 2.5))
             reverting.kill()
             reverting.communicate()
             working = restarted(working, server_env)
             is_old = Learner.objects.get().n_reverts == 0
             assert is_old == (Learner.objects.get().recipe == [[1, None, None]])
-        control.freeze()
+        learning_switch.freeze()
         working.kill()
         working.communicate()
         if Revert.objects.get().state != Revert.State.DONE:
@@ -288,7 +295,7 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
         working = start(LEARN, server_env)
         assert working.stdout.readline() == b"up\n"
         assert Learner.objects.get().state == Learner.State.FROZEN
-        control.thaw()
+        learning_switch.thaw()
         working.kill()
         working.communicate()
         working = start(LEARN, server_env)

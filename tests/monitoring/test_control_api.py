@@ -8,7 +8,8 @@ from django.core.management.base import CommandError
 from monitoring import finding_descriptions, findings, state_digest
 from monitoring.models import Finding, Review
 from monitoring.wording import FEATURES, UNKNOWN
-from recommender import keys, reverts
+from recommender import keys
+from recommender.control import reverts
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from monitoring import erasing
 from monitoring.models import AutoFreeze, Review
-from recommender import erasure, keyed
+from recommender import keyed
+from recommender.control import erasures
 from recommender.core.decisions import Exclusion
 from recommender.errors import Invalid
 from recommender.learning import learner
@@ -35,12 +36,12 @@ def test_an_actor_is_erased_by_the_api(live_api, learned):
     assert asked.headers["location"] == asked.json["url"]
     assert live_api.get(asked.json["url"], key="admin").json["state"] == "queued"
     assert live_api.delete(f"/api/v1/actors/{MAL}", key="admin").json["erasure"] == asked.json["erasure"]
-    assert erasure.run_next()
+    assert erasures.run_next()
     done = live_api.get(asked.json["url"], key="admin")
     assert done.json["state"] == "done"
     assert done.json["outcome"]["events"] == 1
     assert done.json["outcome"]["is_exact"]
-    assert not any(erasure.traces_of(MAL).values())
+    assert not any(erasures.traces_of(MAL).values())
     assert MAL not in asked.body.decode() + done.body.decode()
     review = Review.objects.get()
     assert (review.action, review.by) == ("erase", "api:the admin client")

@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from monitoring import figures, findings
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem, Notification
 from monitoring.wording import FEATURES, REASONS, UNKNOWN
-from recommender import control, reverts
+from recommender.control import learning_switch, reverts
 from recommender.core.features.feature_columns import FEATURES as MEASURED
 from recommender.core.screen import evidence
 from recommender.core.screen.screen import Reason
@@ -161,10 +161,10 @@ def test_a_revert_takes_the_figures_along():
     finding = of_target()
     start = Checkpoint.objects.order_by("step").first()
     for mode, exclusion in (
-        ("exclude", control.exclusion(actors=sorted(figures.look(finding).actors))),
+        ("exclude", learning_switch.exclusion(actors=sorted(figures.look(finding).actors))),
         ("replay", None),
     ):
-        control.ask_for_revert(checkpoint_id=start.pk, mode=mode, exclusion=exclusion, is_preview=False)
+        learning_switch.ask_for_revert(checkpoint_id=start.pk, mode=mode, exclusion=exclusion, is_preview=False)
         assert reverts.run_next()
         gather_all()
         finding.refresh_from_db()

@@ -4,7 +4,7 @@ import pytest
 
 from monitoring import decide_finding, notify, reverting, stop_switch
 from monitoring.models import AskedRevert, Finding, Notification, Review
-from recommender import control
+from recommender.control import learning_switch
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.learning import learner
 from recommender.log import event_log
@@ -116,7 +116,7 @@ def test_events_are_decided_on_by_their_places(learned):
 
 
 def test_a_large_finding_is_decided_in_parts(learned, monkeypatch):
-    monkeypatch.setattr(control, "MAX_DECIDED", 8)
+    monkeypatch.setattr(learning_switch, "MAX_DECIDED", 8)
     assert decide_finding.confirm(**WHY, finding_id=finding_of(positions_of_step(2)).pk) == 20
     assert Decision.objects.count() == 3
     assert Review.objects.count() == 1

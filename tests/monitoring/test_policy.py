@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from monitoring import decide_finding, policy, reviews, stop_switch
 from monitoring.models import AutoFreeze, Finding, Review
-from recommender import control, reverts
+from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.drift import Alarm, Level
 from recommender.errors import Conflict
@@ -154,8 +154,8 @@ def test_what_was_taken_on_is_taken_on_once(falling):
 def test_what_a_person_thawed_and_froze_again_is_not_thawed(falling):
     falling()
     learned(clicks(20))
-    control.thaw()
-    control.freeze()
+    learning_switch.thaw()
+    learning_switch.freeze()
     AutoFreeze.objects.update(until=timezone.now())
     policy.follow_up(0)
     assert Learner.objects.get().state == "frozen"

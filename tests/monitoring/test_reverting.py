@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from monitoring import findings, reverting
 from monitoring.models import Finding, Notification, Review
 from monitoring.reverting import Exclude
-from recommender import control, reverts
+from recommender.control import learning_switch, reverts
 from recommender.errors import Invalid
 from recommender.learning import learner
 from recommender.models import Checkpoint, Revert, Step
@@ -81,7 +81,7 @@ def test_a_failed_revert_is_written_down_and_told(learned, settings):
 
 
 def test_a_revert_that_nobody_asked_for_here_is_policys(learned):
-    control.ask_for_revert(checkpoint_id=learned.pk, mode="drop", exclusion=None, is_preview=False)
+    learning_switch.ask_for_revert(checkpoint_id=learned.pk, mode="drop", exclusion=None, is_preview=False)
     reverts.run_next()
     assert reverting.close_reverts() == 1
     assert only_review().by == "policy"

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 from django.core.management import call_command
 
-from recommender import erasure, housekeeping
+from recommender import housekeeping
 from recommender.batch import archive
 from recommender.batch.rows import FileRows, LogRows, identified
+from recommender.control import erasures
 from recommender.core.events import Encoder
 from recommender.core.logfile import LogFile
 from recommender.log import event_log
@@ -135,8 +136,8 @@ def test_a_disk_that_refuses_loses_nothing(folder, settings):
 
 def test_whoever_is_erased_is_in_no_archive(folder):
     archive.leave(OLD + timedelta(days=1))
-    asked, _ = erasure.ask_for(actor_id="ana")
-    assert erasure.run_next()
+    asked, _ = erasures.ask_for(actor_id="ana")
+    assert erasures.run_next()
     asked.refresh_from_db()
     assert asked.outcome["archived"] == N // 5
     kept = pl.read_parquet(path_of(folder))

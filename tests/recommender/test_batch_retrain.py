@@ -7,9 +7,9 @@ from django.core.management import call_command
 
 from monitoring import retraining, reverting
 from monitoring.models import Review
-from recommender import control, reverts
 from recommender.batch import retrain
 from recommender.batch.trial import Report
+from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, NotFound
 from recommender.learning import learner
@@ -110,7 +110,7 @@ def test_of_two_who_promote_one_is_told():
 def test_a_promotion_waits_for_a_revert_under_way():
     learned(clicks(20))
     trial = trial_won()
-    control.ask_for_revert(
+    learning_switch.ask_for_revert(
         checkpoint_id=Checkpoint.objects.latest("id").pk, mode="replay", exclusion=None, is_preview=False
     )
     with pytest.raises(Conflict, match="under way"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from recommender import control, erasure, locks, unlearning
+from recommender import locks
+from recommender.control import erasures, learning_switch, shard_erasure
 from recommender.core import actor_traces
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
@@ -34,8 +35,8 @@ def learned(*batches):
 
 
 def erase(actor=MAL):
-    asked, _ = erasure.ask_for(actor_id=actor)
-    assert erasure.run_next()
+    asked, _ = erasures.ask_for(actor_id=actor)
+    assert erasures.run_next()
     asked.refresh_from_db()
     assert asked.state == Erasure.State.DONE, asked.error
     learner.learn(0)
@@ -79,7 +80,7 @@ def test_the_state_is_that_of_a_run_which_never_received_the_actor(seed):
     assert outcome["is_exact"]
     assert outcome["events"] == n_events
     assert warm().digest() == wanted
-    assert erasure.traces_of(MAL) == ZERO
+    assert erasures.traces_of(MAL) == ZERO
     for checkpoint in Checkpoint.objects.order_by("step"):
         assert learner.verify(checkpoint) == checkpoint.digest
     restart()
@@ -89,16 +90,16 @@ def test_the_state_is_that_of_a_run_which_never_received_the_actor(seed):
 
 def test_what_there_is_of_an_actor_is_told():
     learned(clicks(20), mixed(1))
-    found = erasure.traces_of(MAL)
+    found = erasures.traces_of(MAL)
     assert found["events"] == event_log.count_of(MAL) > 0
     assert found["checkpoints"] > 0
-    assert erasure.traces_of("nobody") == ZERO
+    assert erasures.traces_of("nobody") == ZERO
 
 
 def test_checkpoints_before_it_stay_and_those_since_keep_number_and_pin():
     learned(clicks(5), clicks(5, start=20), mixed(2), clicks(20), clicks(5, start=30))
     before = {each.step: each for each in Checkpoint.objects.all()}
-    control.pin(checkpoint_id=before[4].pk, is_pinned=True)
+    learning_switch.pin(checkpoint_id=before[4].pk, is_pinned=True)
     first = min(number for _, number in event_log.actor_steps(MAL, 0))
     erase()
     after = {each.step: each for each in Checkpoint.objects.filter(step__lte=5)}
@@ -134,18 +135,18 @@ def test_keys_verdicts_decisions_and_exclusions_go_too():
     part = event_log.read_step(Step.objects.get())
     positions = [Position(int(xid), int(seq)) for xid, seq in zip(part.xid, part.seq, strict=True)]
     theirs = [position for position, actor in zip(positions, part.actors, strict=True) if actor == MAL]
-    control.confirm(positions=positions[:50], since_ms=0)
-    only, _ = theirs[0], control.confirm(positions=theirs, since_ms=0)
+    learning_switch.confirm(positions=positions[:50], since_ms=0)
+    only, _ = theirs[0], learning_switch.confirm(positions=theirs, since_ms=0)
     learner.learn(0)
-    Exclusion.objects.create(rule=control.exclusion(actors=[MAL, "actor-3"]).state())
+    Exclusion.objects.create(rule=learning_switch.exclusion(actors=[MAL, "actor-3"]).state())
     assert EventVerdict.objects.filter(seq=only.seq).exists()
     erase()
     assert n_keys() == 200 - len(theirs)
     assert not EventVerdict.objects.filter(seq__in=[each.seq for each in theirs]).exists()
     assert EventVerdict.objects.count() > 0
     assert Decision.objects.count() == 1
-    assert Exclusion.objects.get().rule == control.exclusion(actors=["actor-3"]).state()
-    assert erasure.traces_of(MAL) == ZERO
+    assert Exclusion.objects.get().rule == learning_switch.exclusion(actors=["actor-3"]).state()
+    assert erasures.traces_of(MAL) == ZERO
     assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
 
 
@@ -153,14 +154,14 @@ def test_a_history_with_an_exclusion_stays_one():
     from tests.recommender.test_reverts import revert
 
     learned(clicks(20), mixed(4), mixed(5))
-    revert(Checkpoint.objects.get(step=1), "exclude", exclusion=control.exclusion(actors=["actor-3"]))
+    revert(Checkpoint.objects.get(step=1), "exclude", exclusion=learning_switch.exclusion(actors=["actor-3"]))
     learned(mixed(6))
     erase()
     recipe = Learner.objects.get().recipe
     assert [segment[2] is None for segment in recipe] == [True, False, True]
     for checkpoint in Checkpoint.objects.all():
         assert learner.verify(checkpoint) == checkpoint.digest
-    assert erasure.traces_of(MAL) == ZERO
+    assert erasures.traces_of(MAL) == ZERO
     assert actor_traces.count(warm().state(), warm().encoder.key("actor-4")) > 0
 
 
@@ -174,20 +175,20 @@ def test_states_of_other_histories_that_knew_it_are_dropped():
     erase()
     assert not Checkpoint.objects.filter(pk=dropped.pk).exists()
     assert Checkpoint.objects.filter(step=1).exists()
-    assert erasure.traces_of(MAL) == ZERO
+    assert erasures.traces_of(MAL) == ZERO
     assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
 
 
 def test_events_that_are_not_learned_yet_go_too_and_those_after_are_new():
     learned(clicks(20))
-    control.freeze()
+    learning_switch.freeze()
     event_log.append(clicks(20, item="other"))
     erase()
-    control.thaw()
+    learning_switch.thaw()
     assert learner.learn(0) == 19
-    assert erasure.traces_of(MAL) == ZERO
+    assert erasures.traces_of(MAL) == ZERO
     learned(clicks(20, item="third"))
-    found = erasure.traces_of(MAL)
+    found = erasures.traces_of(MAL)
     assert found["events"] == 1
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
 
@@ -201,17 +202,17 @@ def test_an_actor_the_log_never_had_changes_nothing():
 
 def test_events_that_came_meanwhile_are_kept(monkeypatch):
     learned(clicks(20), mixed(7))
-    scrub = unlearning.Unlearning.scrub_others
+    scrub = shard_erasure.Unlearning.scrub_others
 
     def scrub_late(way):
         learned(mixed(8), clicks(10))
         return scrub(way)
 
-    monkeypatch.setattr(unlearning.Unlearning, "scrub_others", scrub_late)
+    monkeypatch.setattr(shard_erasure.Unlearning, "scrub_others", scrub_late)
     erase()
     assert Step.objects.count() == 4
     assert warm().digest() == never_received()
-    assert erasure.traces_of(MAL) == ZERO
+    assert erasures.traces_of(MAL) == ZERO
 
 
 @pytest.mark.parametrize(
@@ -221,20 +222,20 @@ def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_agai
     learned(clicks(20), mixed(9), mixed(10))
     before = warm().digest(), list(Step.objects.values()), list(Checkpoint.objects.values_list("pk", "digest"))
     n_events = event_log.count_of(MAL)
-    erasure.ask_for(actor_id=MAL)
+    erasures.ask_for(actor_id=MAL)
     with monkeypatch.context() as broken:
-        broken.setattr(unlearning.Unlearning, stage, lambda *args, **more: 1 / 0)
+        broken.setattr(shard_erasure.Unlearning, stage, lambda *args, **more: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            erasure.run_next()
+            erasures.run_next()
     restart()
     learner.learn(0)
     after = warm().digest(), list(Step.objects.values()), list(Checkpoint.objects.values_list("pk", "digest"))
     assert after == before
     assert event_log.count_of(MAL) == n_events
-    assert erasure.run_next()
+    assert erasures.run_next()
     learner.learn(0)
     assert warm().digest() == never_received()
-    assert erasure.traces_of(MAL) == ZERO
+    assert erasures.traces_of(MAL) == ZERO
     assert not ErasedState.objects.exists()
 
 
@@ -247,7 +248,7 @@ def test_a_learner_with_the_old_state_cannot_go_on():
         learner._take_step(stale, row, learner._read(stale, 100))
     with pytest.raises(learner.LearnerMoved):
         learner.write_checkpoint(stale, row)
-    assert erasure.traces_of(MAL) == ZERO
+    assert erasures.traces_of(MAL) == ZERO
 
 
 def test_where_the_log_no_longer_reaches_back_it_is_scrubbed_and_says_so():
@@ -255,43 +256,43 @@ def test_where_the_log_no_longer_reaches_back_it_is_scrubbed_and_says_so():
     Checkpoint.objects.filter(step__lt=2).delete()
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM recommender_event WHERE seq <= %s", [Step.objects.get(number=1).to_seq])
-    others = erasure.traces_of("actor-4")["checkpoints"]
+    others = erasures.traces_of("actor-4")["checkpoints"]
     outcome = erase()
     assert not outcome["is_exact"]
     assert outcome["from_step"] == 2
-    assert erasure.traces_of(MAL) == ZERO
-    assert erasure.traces_of("actor-4")["checkpoints"] == others
+    assert erasures.traces_of(MAL) == ZERO
+    assert erasures.traces_of("actor-4")["checkpoints"] == others
     scrubbed, newest = Checkpoint.objects.get(step=2), Checkpoint.objects.get(step=4)
     assert learner.verify(newest, start=scrubbed) == newest.digest == warm().digest()
 
 
 def test_nobody_is_named_afterwards():
     learned(clicks(20))
-    asked, is_new = erasure.ask_for(actor_id=MAL)
-    again, is_newer = erasure.ask_for(actor_id=MAL)
+    asked, is_new = erasures.ask_for(actor_id=MAL)
+    again, is_newer = erasures.ask_for(actor_id=MAL)
     assert (again.pk, is_new, is_newer) == (asked.pk, True, False)
-    erasure.run_next()
+    erasures.run_next()
     row = Erasure.objects.values().get()
     assert MAL not in str(row)
     assert row["actor_hash"] == again.actor_hash
-    assert erasure.ask_for(actor_id=MAL)[1]
+    assert erasures.ask_for(actor_id=MAL)[1]
 
 
 def test_no_erasure_beside_somebody_who_folds_the_log():
     learned(clicks(20))
-    erasure.ask_for(actor_id=MAL)
+    erasures.ask_for(actor_id=MAL)
     other, names = connection.copy(), [locks.LOCK_CLASS, locks.HISTORY]
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", names)
-            assert not erasure.run_next()
+            assert not erasures.run_next()
             cursor.execute("SELECT pg_advisory_unlock_shared(%s, %s)", names)
     finally:
         other.close()
-    assert erasure.run_next()
+    assert erasures.run_next()
 
 
 @pytest.mark.parametrize("wrong", ["", "x" * 257, "a\0b"])
 def test_an_id_that_no_actor_has_is_refused(wrong):
     with pytest.raises(Invalid):
-        erasure.ask_for(actor_id=wrong)
+        erasures.ask_for(actor_id=wrong)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from recommender import control
+from recommender.control import learning_switch
 from recommender.errors import Conflict, Invalid, NotFound, NoView
 from recommender.learning import learner
 from recommender.log import event_log
@@ -51,7 +51,7 @@ RUSH = clicks(50, start=100, item="race")
 
 def test_a_frozen_list_stands_still_and_the_others_go_on(site):
     before = get(site)
-    control.freeze_scope("category:sports")
+    learning_switch.freeze_scope("category:sports")
     learned(RUSH)
     frozen = get(site)
     assert items(frozen) == items(before) == ["goal", "race"]
@@ -64,7 +64,7 @@ def test_a_frozen_list_stands_still_and_the_others_go_on(site):
 
 
 def test_its_age_is_its_own(site):
-    frozen = control.freeze_scope("category:sports")
+    frozen = learning_switch.freeze_scope("category:sports")
     FrozenScope.objects.update(as_of=frozen.as_of - 60)
     learned(RUSH)
     assert get(site).json["age_ms"] >= 60_000
@@ -73,9 +73,9 @@ def test_its_age_is_its_own(site):
 
 
 def test_thawed_it_catches_up_at_once(site):
-    control.freeze_scope("category:sports")
+    learning_switch.freeze_scope("category:sports")
     learned(RUSH)
-    control.thaw_scope("category:sports")
+    learning_switch.thaw_scope("category:sports")
     learned()
     assert items(get(site)) == ["race", "goal"]
     assert get(site).json["state"] == "learning"
@@ -83,19 +83,19 @@ def test_thawed_it_catches_up_at_once(site):
 
 def test_a_client_that_has_the_frozen_list_needs_no_second_copy(site):
     moving = get(site).headers["etag"]
-    control.freeze_scope("category:sports")
+    learning_switch.freeze_scope("category:sports")
     learned()
     tag = get(site).headers["etag"]
     assert tag != moving
     learned(RUSH, clicks(3, start=200))
     assert get(site, HTTP_IF_NONE_MATCH=tag).status == 304
-    control.thaw_scope("category:sports")
+    learning_switch.thaw_scope("category:sports")
     learned()
     assert get(site, HTTP_IF_NONE_MATCH=tag).status == 200
 
 
 def test_what_is_hidden_leaves_a_frozen_list_too(site):
-    control.freeze_scope("category:sports")
+    learning_switch.freeze_scope("category:sports")
     learned()
     tag = get(site).headers["etag"]
     Item.objects.filter(id="goal").update(is_hidden=True)
@@ -105,7 +105,7 @@ def test_what_is_hidden_leaves_a_frozen_list_too(site):
 
 
 def test_it_stays_frozen_over_a_restart_and_a_lost_store(site, view_store):
-    control.freeze_scope("category:sports")
+    learning_switch.freeze_scope("category:sports")
     restart()
     view_store.flushdb()
     learned(RUSH)
@@ -115,39 +115,39 @@ def test_it_stays_frozen_over_a_restart_and_a_lost_store(site, view_store):
 
 def test_a_country_is_a_scope_too(site):
     learned(events([f"de-{n}" for n in range(5)], ["tor"] * 5, country=["DE"] * 5))
-    control.freeze_scope("country:de")
+    learning_switch.freeze_scope("country:de")
     learned(events([f"de-{n}" for n in range(5, 20)], ["wahl"] * 15, country=["DE"] * 15))
     assert items(get(site, "country=DE")) == ["tor"]
-    control.thaw_scope("country:DE")
+    learning_switch.thaw_scope("country:DE")
     learned()
     assert items(get(site, "country=DE")) == ["wahl", "tor"]
 
 
 def test_metrics_count_them(site):
-    control.freeze_scope("category:sports")
+    learning_switch.freeze_scope("category:sports")
     learned()
     assert b"groundswell_frozen_scopes 1.0" in site.get("/metrics").body
 
 
 def test_of_two_who_freeze_a_list_one_is_told(site):
-    control.freeze_scope("category:sports")
+    learning_switch.freeze_scope("category:sports")
     with pytest.raises(Conflict, match="frozen already"):
-        control.freeze_scope("category:sports")
-    control.thaw_scope("category:sports")
+        learning_switch.freeze_scope("category:sports")
+    learning_switch.thaw_scope("category:sports")
     with pytest.raises(Conflict, match="not frozen"):
-        control.thaw_scope("category:sports")
+        learning_switch.thaw_scope("category:sports")
 
 
 def test_a_list_that_is_not_there_cannot_stand_still(site, view_store):
     with pytest.raises(NotFound):
-        control.freeze_scope("category:gardens")
+        learning_switch.freeze_scope("category:gardens")
     view_store.flushdb()
     with pytest.raises(NoView):
-        control.freeze_scope("category:sports")
+        learning_switch.freeze_scope("category:sports")
 
 
 @pytest.mark.parametrize("wrong", ["", "sports", "category:", "category:" + "x" * 101, "country:Mars", "shadow:x"])
 def test_what_is_no_scope_is_refused(wrong):
     with pytest.raises(Invalid) as refused:
-        control.freeze_scope(wrong)
+        learning_switch.freeze_scope(wrong)
     assert set(refused.value.fields) == {"scope"}

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from recommender import control, keyed, reverts
+from recommender import keyed
+from recommender.control import learning_switch, reverts
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict
@@ -85,7 +86,7 @@ class Walk:
         events = event_log.read_step(step)
         rows += list(zip(events.xid.tolist(), events.seq.tolist(), strict=True))[:3]
         chosen = self.rng.sample(rows, min(len(rows), self.rng.randint(1, 12)))
-        control.decide(ruling=ruling, positions=[Position(*each) for each in chosen], since_ms=1)
+        learning_switch.decide(ruling=ruling, positions=[Position(*each) for each in chosen], since_ms=1)
         learner.learn(0)
 
     def revert(self):
@@ -94,8 +95,8 @@ class Walk:
         exclusion = None
         if mode == Revert.Mode.EXCLUDE:
             bots = [f"mal-{number}" for number in range(40)] + [f"reader-{number}" for number in range(150)]
-            exclusion = control.exclusion(actors=self.rng.sample(bots, 40))
-        asked = control.ask_for_revert(
+            exclusion = learning_switch.exclusion(actors=self.rng.sample(bots, 40))
+        asked = learning_switch.ask_for_revert(
             checkpoint_id=self.rng.choice(list(Checkpoint.objects.values_list("id", flat=True))),
             mode=mode,
             exclusion=exclusion,
@@ -106,14 +107,14 @@ class Walk:
         assert asked.state == Revert.State.DONE, asked.error
 
     def freeze(self):
-        control.freeze()
+        learning_switch.freeze()
         self.town.append(10)
         assert learner.learn(0) == 0
         if self.rng.random() < 0.5:
             self.revert()
-        control.thaw()
+        learning_switch.thaw()
         with pytest.raises(Conflict):
-            control.thaw()
+            learning_switch.thaw()
 
     def restart(self):
         restart()

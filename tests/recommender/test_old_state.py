@@ -11,7 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from recommender import control, erasure, keyed, reverts
+from recommender import keyed
+from recommender.control import erasures, learning_switch, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
@@ -190,10 +191,10 @@ def test_a_digest_that_differs_is_told():
 
 def test_the_learner_goes_back_to_an_old_state_without_what_is_excluded():
     before = Checkpoint.objects.get(step=61)
-    asked = control.ask_for_revert(
+    asked = learning_switch.ask_for_revert(
         checkpoint_id=before.pk,
         mode="exclude",
-        exclusion=control.exclusion(actors=["reader-1", "reader-2"]),
+        exclusion=learning_switch.exclusion(actors=["reader-1", "reader-2"]),
         is_preview=False,
     )
     assert reverts.run_next()
@@ -208,17 +209,17 @@ def test_a_reviewers_word_on_an_old_verdict_is_taken():
     learner.learn(0, for_s=600)
     rows = EventVerdict.objects.filter(verdict=EventVerdict.Verdict.QUARANTINE)
     positions = [Position(*each) for each in rows.values_list("xid", "seq")]
-    assert control.release(positions=positions, since_ms=1) == len(positions) > 10
+    assert learning_switch.release(positions=positions, since_ms=1) == len(positions) > 10
     learner.learn(0)
     assert not EventVerdict.objects.filter(seq__in=[each.seq for each in positions]).exclude(verdict=0).exists()
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
 
 
 def test_an_actor_of_then_is_erased_from_the_log_and_every_state():
-    assert erasure.traces_of("reader-1")["events"] > 0
-    erasure.ask_for(actor_id="reader-1")
-    assert erasure.run_next()
-    assert not any(erasure.traces_of("reader-1").values())
+    assert erasures.traces_of("reader-1")["events"] > 0
+    erasures.ask_for(actor_id="reader-1")
+    assert erasures.run_next()
+    assert not any(erasures.traces_of("reader-1").values())
     row = Learner.objects.get()
     assert Erasure.objects.latest("id").outcome["is_exact"]
     assert learner.verify(row.checkpoint) == row.checkpoint.digest

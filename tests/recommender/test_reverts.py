@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 
-from recommender import control, jobs, reverts
+from recommender.control import job_progress, learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.learning import learner, refold, verdict_writer
@@ -31,7 +31,9 @@ def learned(*batches):
 
 
 def revert(checkpoint, mode="replay", *, exclusion=None, is_preview=False):
-    asked = control.ask_for_revert(checkpoint_id=checkpoint.pk, mode=mode, exclusion=exclusion, is_preview=is_preview)
+    asked = learning_switch.ask_for_revert(
+        checkpoint_id=checkpoint.pk, mode=mode, exclusion=exclusion, is_preview=is_preview
+    )
     assert reverts.run_next()
     asked.refresh_from_db()
     assert asked.state == Revert.State.DONE, asked.error
@@ -63,23 +65,23 @@ ONE, TWO, THREE = clicks(20), clicks(20, start=20, item="mal's"), clicks(20, sta
 
 def test_frozen_learning_stops_and_thawed_it_catches_up():
     learned(ONE)
-    control.freeze()
+    learning_switch.freeze()
     event_log.append(TWO)
     assert learner.learn(0) == 0
     assert Learner.objects.get().n_events == 20
-    control.thaw()
+    learning_switch.thaw()
     assert learner.learn(0) == 20
     assert learner.verify(Checkpoint.objects.latest("id")) == digest()
 
 
 def test_of_two_who_freeze_one_is_told():
     learned(ONE)
-    control.freeze()
+    learning_switch.freeze()
     with pytest.raises(Conflict, match="frozen already"):
-        control.freeze()
-    control.thaw()
+        learning_switch.freeze()
+    learning_switch.thaw()
     with pytest.raises(Conflict, match="not frozen"):
-        control.thaw()
+        learning_switch.thaw()
 
 
 def test_a_step_in_flight_is_not_committed_after_a_freeze():
@@ -87,7 +89,7 @@ def test_a_step_in_flight_is_not_committed_after_a_freeze():
     row, loser = Learner.objects.get(), learner.restore(Learner.objects.get())
     event_log.append(TWO)
     part = learner._read(loser, 100)
-    control.freeze()
+    learning_switch.freeze()
     with pytest.raises(learner.LearnerMoved):
         learner._take_step(loser, row, part)
     assert Learner.objects.get().step == 1
@@ -116,7 +118,7 @@ def test_drop_forgets_everything_since():
 def test_exclude_arrives_at_what_never_saw_them():
     learned(ONE, TWO, THREE)
     without = {f"reader-{number}" for number in range(25, 45)} | set(TWO.actor[:3])
-    done = revert(at_step(1), "exclude", exclusion=control.exclusion(actors=sorted(without)))
+    done = revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(actors=sorted(without)))
     assert digest() == fold(ONE, TWO, THREE, without=without)
     assert done.outcome["excluded"] > 0
     event_log.append(clicks(5, start=60))
@@ -131,7 +133,7 @@ def test_exclude_arrives_at_what_never_saw_them():
 def test_a_revert_can_be_reverted():
     learned(ONE, TWO, THREE)
     state, before = at_step(3), digest()
-    revert(at_step(1), "exclude", exclusion=control.exclusion(windows=[("mal's", 0, 2**50)]))
+    revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(windows=[("mal's", 0, 2**50)]))
     assert digest() != before
     assert "mal's" not in warm().board(10).items
     revert(state, "replay")
@@ -149,7 +151,7 @@ def test_back_on_a_history_given_up_its_steps_and_verdicts_are_its_own_again():
     given_up = at_step(3)
     kept = {"steps": list(Step.objects.order_by("number").values()), "verdicts": _verdicts()}
     assert len(kept["verdicts"]) == 2
-    revert(at_step(1), "exclude", exclusion=control.exclusion(actors=["bot-1", "actor-41"]))
+    revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(actors=["bot-1", "actor-41"]))
     assert len(_verdicts()) == 1
     learned(clicks(5, start=60))
     revert(given_up, "drop")
@@ -182,7 +184,7 @@ def _verdicts():
 def test_a_preview_says_it_and_changes_nothing():
     learned(ONE, TWO, THREE)
     before, rows = digest(), list(Step.objects.values())
-    exclusion = control.exclusion(windows=[("mal's", 0, 2**50)])
+    exclusion = learning_switch.exclusion(windows=[("mal's", 0, 2**50)])
     outcome = revert(at_step(1), "exclude", exclusion=exclusion, is_preview=True).outcome
     assert outcome["changes"]["leaves"] == ["mal's"]
     assert outcome["excluded"] == 20
@@ -194,10 +196,10 @@ def test_a_preview_says_it_and_changes_nothing():
 def test_one_revert_at_a_time_and_previews_beside_it():
     learned(ONE)
     ask = {"checkpoint_id": at_step(1).pk, "mode": "replay", "exclusion": None}
-    control.ask_for_revert(**ask, is_preview=False)
+    learning_switch.ask_for_revert(**ask, is_preview=False)
     with pytest.raises(Conflict, match="under way"):
-        control.ask_for_revert(**ask, is_preview=False)
-    control.ask_for_revert(**ask, is_preview=True)
+        learning_switch.ask_for_revert(**ask, is_preview=False)
+    learning_switch.ask_for_revert(**ask, is_preview=True)
 
 
 @pytest.mark.parametrize(
@@ -212,15 +214,15 @@ def test_a_revert_that_cannot_be_is_refused(wrong, error):
     learned(ONE)
     ask = {"checkpoint_id": at_step(1).pk, "mode": "replay", "exclusion": None, "is_preview": False} | wrong
     with pytest.raises(error):
-        control.ask_for_revert(**ask)
+        learning_switch.ask_for_revert(**ask)
 
 
 def test_a_revert_that_breaks_before_the_switch_changes_nothing(monkeypatch):
     learned(ONE, TWO)
     before, row = digest(), Learner.objects.values().get()
-    asked = control.ask_for_revert(checkpoint_id=at_step(1).pk, mode="drop", exclusion=None, is_preview=False)
+    asked = learning_switch.ask_for_revert(checkpoint_id=at_step(1).pk, mode="drop", exclusion=None, is_preview=False)
     with monkeypatch.context() as broken:
-        broken.setattr(jobs, "finish", lambda *args, **more: 1 / 0)
+        broken.setattr(job_progress, "finish", lambda *args, **more: 1 / 0)
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             reverts.run_next()
     assert Learner.objects.values().get() == row
@@ -240,7 +242,7 @@ def test_events_that_came_during_a_revert_are_in_it(monkeypatch):
         return stored
 
     monkeypatch.setattr(reverts.Way, "store", store_late)
-    revert(at_step(1), "exclude", exclusion=control.exclusion(windows=[("mal's", 0, 2**50)]))
+    revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(windows=[("mal's", 0, 2**50)]))
     assert Learner.objects.get().step == 3
     assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))
 
@@ -258,7 +260,7 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
     learned(ONE, TWO)
     events = event_log.read_step(Step.objects.get(number=2))
     positions = [Position(int(xid), int(seq)) for xid, seq in zip(events.xid, events.seq, strict=True)]
-    assert control.confirm(positions=positions, since_ms=int(events.received_ms[0])) == 20
+    assert learning_switch.confirm(positions=positions, since_ms=int(events.received_ms[0])) == 20
     learner.learn(0)
     assert "mal's" not in warm().board(10).items
     assert EventVerdict.objects.filter(verdict=EventVerdict.Verdict.QUARANTINE).count() == 20
@@ -267,7 +269,7 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
     restart()
     learner.learn(0)
     assert "mal's" not in warm().board(10).items
-    control.release(positions=positions, since_ms=int(events.received_ms[0]))
+    learning_switch.release(positions=positions, since_ms=int(events.received_ms[0]))
     learner.learn(0)
     assert "mal's" in warm().board(10).items
     assert not EventVerdict.objects.exclude(verdict=EventVerdict.Verdict.ADMIT).exists()
@@ -277,7 +279,7 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
 
 def test_a_decision_on_events_that_are_gone_is_refused():
     with pytest.raises(NotFound):
-        control.release(positions=[Position(1, 2**40)], since_ms=0)
+        learning_switch.release(positions=[Position(1, 2**40)], since_ms=0)
 
 
 def test_a_state_thinned_out_before_the_switch_is_stored_again(monkeypatch):
@@ -291,6 +293,6 @@ def test_a_state_thinned_out_before_the_switch_is_stored_again(monkeypatch):
         return stored
 
     monkeypatch.setattr(reverts.Way, "store", store_and_lose)
-    revert(at_step(1), "exclude", exclusion=control.exclusion(windows=[("mal's", 0, 2**50)]))
+    revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(windows=[("mal's", 0, 2**50)]))
     assert gone
     assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))

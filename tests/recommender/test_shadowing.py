@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from recommender import control
+from recommender.control import learning_switch
 from recommender.core.shadow import Shadow
 from recommender.learning import learner, shadow_learner
 from recommender.log import event_log
@@ -56,7 +56,7 @@ def test_it_counts_in_full_what_the_defended_list_counts_at_the_floor(view_store
 def test_an_attack_that_is_held_off_the_list_leads_the_shadow(view_store):
     learned(HONEST)
     learned(PUSH)
-    control.confirm(positions=_positions(2), since_ms=0)
+    learning_switch.confirm(positions=_positions(2), since_ms=0)
     learner.learn(0)
     assert "push" not in board(view_store, "").items
     assert board(view_store, "shadow").items[0] == "push"

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import control
+from recommender.control import learning_switch
 from recommender.learning import checkpoint_thinning, learner
 from recommender.learning.checkpoint_schedule import Kept, Tier, choose, parse
 from recommender.models import Checkpoint, Learner, Revert
@@ -131,9 +131,9 @@ def test_children_of_what_is_dropped_get_the_next_one_kept(row):
 
 def test_pinned_active_and_asked_for_stay(row):
     pinned, active, asked_for, other, *_ = written(600)
-    control.pin(checkpoint_id=pinned.pk, is_pinned=True)
+    learning_switch.pin(checkpoint_id=pinned.pk, is_pinned=True)
     Learner.objects.update(checkpoint=active)
-    control.ask_for_revert(checkpoint_id=asked_for.pk, mode="replay", exclusion=None, is_preview=True)
+    learning_switch.ask_for_revert(checkpoint_id=asked_for.pk, mode="replay", exclusion=None, is_preview=True)
     thin()
     left = set(Checkpoint.objects.values_list("pk", flat=True))
     assert {pinned.pk, active.pk, asked_for.pk} <= left

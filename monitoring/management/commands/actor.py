@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring import erasing
 from monitoring.management.shell import shell_account
-from recommender import erasure
+from recommender.control import erasures
 from recommender.errors import ApiError
 from recommender.models import UNFINISHED, Erasure
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             asked = erasing.erase(actor_id=id, by=shell_account(), note=note)
         except ApiError as error:
             raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
-        while now and asked.state in UNFINISHED and erasure.run_next():
+        while now and asked.state in UNFINISHED and erasures.run_next():
             asked.refresh_from_db()
         told = f": {asked.error}" if asked.error else "".join(f"  {key} {n}" for key, n in asked.outcome.items())
         if asked.state == Erasure.State.FAILED or (now and asked.state in UNFINISHED):
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{asked}{told}")
 
     def _traces(self, *, id: str, **_: Any) -> None:
-        found = erasure.traces_of(id)
+        found = erasures.traces_of(id)
         for what, n in found.items():
             self.stdout.write(f"{what:12} {n}")
         if any(found.values()):

@@ -14,7 +14,7 @@ from rich.table import Table
 from monitoring import model_state, reverting, stop_switch
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.reverting import Exclude
-from recommender import reverts
+from recommender.control import reverts
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
 from recommender.models import Learner, Revert

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from monitoring import findings, reverting
 from monitoring.models import AutoFreeze, Finding
-from recommender import control, reverts
+from recommender.control import learning_switch, reverts
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, FrozenScope, Item, Learner, Revert, Step
@@ -72,7 +72,7 @@ def test_a_refused_form_keeps_what_was_typed_and_says_why_beside_it(client, poin
 
 
 def test_freezing_what_is_frozen_is_told(client, point):
-    control.freeze()
+    learning_switch.freeze()
     answer = client.post(reverse("console:freeze"), {"note": "again"})
     assert answer.status_code == 409
     thawed = client.post(reverse("console:thaw"), {"note": ""})
@@ -273,9 +273,9 @@ def test_one_that_nobody_takes_on_says_what_to_start(client, point):
 
 
 def test_the_policys_proposal_is_previewed_as_it_is(client, point):
-    control.freeze()
+    learning_switch.freeze()
     row = Learner.objects.get()
-    suspects = control.exclusion(actors=["actor-20", "actor-25"]).state()
+    suspects = learning_switch.exclusion(actors=["actor-20", "actor-25"]).state()
     freeze = AutoFreeze.objects.create(
         **{"shard": 0, "frozen_at": row.frozen_at, "until": row.frozen_at, "step": row.step, "n_reverts": 0},
         **{"changed_ms": point.stream_ms, "reason": "hit rate fell", "checkpoint_id": point.pk},

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from monitoring import decide_finding, findings, reviews, roles, undoing
 from monitoring.models import Finding, Review
-from recommender import control, reverts
+from recommender.control import learning_switch, reverts
 from recommender.errors import Conflict, NotFound
 from recommender.learning import learner
 from recommender.learning.learner import LearnerMoved
@@ -81,13 +81,13 @@ def undo_last(user):
 def test_what_no_step_has_taken_was_never_decided(target, rita, ruling):
     learner.learn(0)
     before = board(), warm().digest(), words(), Finding.objects.values().get(pk=target.pk)
-    control.freeze()
+    learning_switch.freeze()
     ruling(by=rita, note="too quick", finding_id=target.pk)
     (undone,) = undo_last(rita)
     assert (undone.action, undone.subject["given_back"]) == ("undo", 0)
     assert undone.subject["withdrawn"] == target.n_events
     assert not Decision.objects.exists()
-    control.thaw()
+    learning_switch.thaw()
     restart()
     after = Finding.objects.values().get(pk=target.pk)
     assert (board(), warm().digest(), words()) == before[:3]
@@ -177,7 +177,7 @@ def test_what_went_back_behind_the_decision_is_not_undone(counted, rita):
     start = Checkpoint.objects.order_by("step").first()
     decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)
     learner.learn(0)
-    control.ask_for_revert(checkpoint_id=start.pk, mode="drop", exclusion=None, is_preview=False)
+    learning_switch.ask_for_revert(checkpoint_id=start.pk, mode="drop", exclusion=None, is_preview=False)
     assert reverts.run_next()
     with pytest.raises(Conflict, match="gone back"):
         undo_last(rita)
@@ -188,8 +188,8 @@ def test_what_went_back_behind_the_decision_is_not_undone(counted, rita):
 def test_events_of_no_history_are_left_alone_by_an_undo(counted, rita):
     """Their actors were excluded: an undo of a confirm must not learn them."""
     start = Checkpoint.objects.order_by("step").first()
-    exclusion = control.exclusion(actors=[f"actor-{n}" for n in range(20)])
-    control.ask_for_revert(checkpoint_id=start.pk, mode="exclude", exclusion=exclusion, is_preview=False)
+    exclusion = learning_switch.exclusion(actors=[f"actor-{n}" for n in range(20)])
+    learning_switch.ask_for_revert(checkpoint_id=start.pk, mode="exclude", exclusion=exclusion, is_preview=False)
     assert reverts.run_next()
     before = board()
     decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)

@@ -24,7 +24,9 @@ import numpy as np
 from django.db import connection
 from django.db.models import F, Q
 
-from recommender import history, ways
+from recommender import history
+from recommender.control import shard_revert
+from recommender.control.shard_revert import Way
 from recommender.core import actor_traces
 from recommender.core.pipeline import Config, Pipeline
 from recommender.learning import checkpoint_thinning
@@ -33,7 +35,6 @@ from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
-from recommender.ways import Way
 
 _REPLACE = """
 UPDATE recommender_checkpoint AS c
@@ -165,7 +166,7 @@ class Unlearning(Way):
                 place = np.cumsum(stays) - 1
                 step.excluded = [int(place[row]) for row in step.excluded if stays[row]] or None
             step.n_events -= by_step[step.number]
-        Step.objects.bulk_update(others, ("n_events", "excluded"), batch_size=ways.BATCH)
+        Step.objects.bulk_update(others, ("n_events", "excluded"), batch_size=shard_revert.BATCH)
 
     def _drop_checkpoints(self, first: int | None) -> int:
         """Those that knew the actor and were not rewritten."""

@@ -17,7 +17,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Sum
 
-from recommender import jobs, locks, waking
+from recommender import locks, waking
+from recommender.control import job_progress
+from recommender.control.shard_revert import Way
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
@@ -25,7 +27,6 @@ from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
 from recommender.publishing import published_view
 from recommender.publishing.catalogue import Catalogue
 from recommender.publishing.publisher import add_tallies, build_boards, tally
-from recommender.ways import Way
 
 SHOWN = 20  # places compared
 
@@ -51,7 +52,7 @@ def _run(revert: Revert) -> None:
         outcome = _work_out(revert)
     except (LogIncomplete, CheckpointCorrupt, Checkpoint.DoesNotExist) as error:
         logger.error("%s cannot be done: %s", revert, error)
-        jobs.finish(revert, Revert.State.FAILED, error=str(error))
+        job_progress.finish(revert, Revert.State.FAILED, error=str(error))
         return
     logger.info("%s done in %.1f s: %d events", revert, time.monotonic() - began_at, outcome["events"])
     for shard in Learner.objects.values_list("shard", flat=True):
@@ -64,17 +65,17 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     ways = [Way.begin(each, revert.mode, revert.exclusion_id) for each in checkpoints]
     rows = {row.shard: row for row in Learner.objects.filter(shard__in=[way.shard for way in ways])}
     total = sum(way.n_left(rows[way.shard].step) for way in ways)
-    say = jobs.begin(revert, total)
+    say = job_progress.begin(revert, total)
     for way in ways:
         if not revert.is_preview:
             way.retrace(rows[way.shard].recipe)
         way.advance(rows[way.shard].step, say)
-        while way.n_left((row := Learner.objects.get(shard=way.shard)).step) > jobs.FEW_EVENTS:
+        while way.n_left((row := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:
             way.advance(row.step, say)
     outcome = _describe(ways, list(rows.values()))
     outcome["took_s"] = round(time.monotonic() - began_at, 3)
     if revert.is_preview:
-        jobs.finish(revert, Revert.State.DONE, outcome=outcome)
+        job_progress.finish(revert, Revert.State.DONE, outcome=outcome)
         return outcome
     stored = [way.store() for way in ways]
     with transaction.atomic():
@@ -87,7 +88,7 @@ def _work_out(revert: Revert) -> dict[str, Any]:
         outcome["digests"] = [checkpoint.digest for checkpoint in stored]
         outcome["locked_s"] = round(time.monotonic() - locked_at, 3)
         outcome["took_s"] = round(time.monotonic() - began_at, 3)
-        jobs.finish(revert, Revert.State.DONE, outcome=outcome)
+        job_progress.finish(revert, Revert.State.DONE, outcome=outcome)
     return outcome
 
 

@@ -20,14 +20,15 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from recommender import jobs, keyed, locks, waking
+from recommender import keyed, locks, waking
+from recommender.control import job_progress
+from recommender.control.shard_erasure import Unlearning, bases, traces_of
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import UNFINISHED, ErasedState, Erasure, Learner
-from recommender.unlearning import Unlearning, bases, traces_of
 
 __all__ = ["ask_for", "get", "run_next", "traces_of"]
 
@@ -77,7 +78,7 @@ def _run(erasure: Erasure) -> None:
     except (LogIncomplete, CheckpointCorrupt) as error:
         logger.error("%s cannot be done: %s", erasure, error)
         ErasedState.objects.filter(erasure=erasure).delete()
-        jobs.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
+        job_progress.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
         return
     logger.info("%s done in %.1f s: %d events", erasure, time.monotonic() - began_at, outcome["events"])
     waking.wake(row.shard)
@@ -96,9 +97,9 @@ def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:
 
 
 def _carry_out(way: Unlearning, erasure: Erasure) -> dict[str, Any]:
-    say = jobs.begin(erasure, way.n_left(way.row.step))
+    say = job_progress.begin(erasure, way.n_left(way.row.step))
     way.advance(way.row.step, say)
-    while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > jobs.FEW_EVENTS:
+    while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:
         way.advance(now.step, say)
     n_scrubbed = way.scrub_others()
     n_archived = _erase_from_archives(erasure.actor)
@@ -112,7 +113,7 @@ def _carry_out(way: Unlearning, erasure: Erasure) -> dict[str, Any]:
         outcome = {"is_exact": way.is_exact and not n_scrubbed, "from_step": way.checkpoint.step, **removed}
         if n_archived:
             outcome["archived"] = n_archived
-        jobs.finish(erasure, Erasure.State.DONE, outcome=outcome, actor="")
+        job_progress.finish(erasure, Erasure.State.DONE, outcome=outcome, actor="")
     return outcome
 
 

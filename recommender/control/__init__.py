@@ -1,0 +1,1 @@
+"""Stop learning, go back, erase an actor: decisions that change what the state is the fold of."""
