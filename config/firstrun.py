@@ -19,7 +19,7 @@ def make_accounts() -> None:
     # These read the models, which exist only after django.setup().
     from django.contrib.auth import get_user_model  # noqa: PLC0415
 
-    from recommender import keys  # noqa: PLC0415
+    from recommender.api import api_keys  # noqa: PLC0415
 
     credentials = Home.of_project(settings.BASE_DIR).credentials()
     users = get_user_model().objects
@@ -27,7 +27,7 @@ def make_accounts() -> None:
         if not users.filter(username=credentials["operator"]).exists():
             users.create_superuser(credentials["operator"], password=credentials["password"])
     for scope, secret in credentials["keys"].items():
-        keys.ensure_key(name=f"first-run-{scope}", scope=scope, secret=secret)
+        api_keys.ensure_key(name=f"first-run-{scope}", scope=scope, secret=secret)
 
 
 def main() -> None:

@@ -266,8 +266,8 @@ WHITENOISE_USE_FINDERS = True
 APPEND_SLASH = False
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["recommender.keys.KeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["recommender.keys.HasScope"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["recommender.api.api_keys.KeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["recommender.api.api_keys.HasScope"],
     "DEFAULT_PARSER_CLASSES": ["recommender.intake.request_bodies.JSONBody"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -284,7 +284,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     # sets of choices that would share a name
     "ENUM_NAME_OVERRIDES": {
-        "EventKindEnum": "recommender.apidocs.KIND_CHOICES",
+        "EventKindEnum": "recommender.api.openapi.KIND_CHOICES",
         "FindingKindEnum": "monitoring.models.Finding.Kind",
         "FindingStateEnum": "monitoring.models.Finding.State",
         "RevertStateEnum": "recommender.models.Revert.State",

@@ -11,7 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from monitoring import urls as monitoring
 from monitoring.console import public
-from recommender import urls as recommender
+from recommender.api import urls as recommender
 
 urlpatterns = [
     # /api/v1/..., /health/..., /metrics: machines

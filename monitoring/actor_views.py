@@ -8,8 +8,8 @@ from rest_framework.response import Response
 
 from monitoring import erasing
 from monitoring.views import AdminView
-from recommender import apidocs as docs
 from recommender import errors
+from recommender.api import openapi as docs
 from recommender.control import erasures
 from recommender.models import Erasure
 

@@ -9,7 +9,7 @@ hides items and makes and revokes API keys: he may stop the model anyway, and a 
 for superusers: whoever gives out roles could give himself any.
 
 A role is a Django group (migrations 0002, 0006). Superusers may everything; machines come with API keys and their
-scopes instead (recommender.keys). Views ask `require`.
+scopes instead (recommender.api.api_keys). Views ask `require`.
 """
 
 from dataclasses import dataclass

@@ -7,8 +7,8 @@ from rest_framework.response import Response
 
 from monitoring import shadow
 from monitoring.views import AdminView
-from recommender import apidocs as docs
 from recommender import errors
+from recommender.api import openapi as docs
 
 PLACE = inline_serializer(
     "ShadowPlace",

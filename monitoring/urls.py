@@ -1,4 +1,4 @@
-"""Addresses of the stop switch, the findings and erasure, written out like those of recommender.urls."""
+"""Addresses of the stop switch, the findings and erasure, written out like those of recommender.api.urls."""
 
 from django.urls import path
 

@@ -9,9 +9,9 @@ from rest_framework.response import Response
 from monitoring import decide_finding, finding_descriptions, model_state, reverting, stop_switch
 from monitoring import serializers as shapes
 from monitoring.serializers import parse
-from recommender import apidocs as docs
 from recommender import errors
-from recommender.lean import ApiView
+from recommender.api import openapi as docs
+from recommender.api.base_views import ApiView
 from recommender.models import ApiKey
 
 _OF_READS = docs.refusals(errors.Invalid, *docs.OF_ANY)

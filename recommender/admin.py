@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
 
-from recommender import keys
+from recommender.api import api_keys
 from recommender.models import ApiKey, Item
 
 
@@ -61,7 +61,7 @@ class ApiKeyAdmin(ModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: KeyForm, change: bool) -> None:
-        made, secret = keys.make_key(name=obj.name, scopes=form.cleaned_data["scopes"], rate_per_s=obj.rate_per_s)
+        made, secret = api_keys.make_key(name=obj.name, scopes=form.cleaned_data["scopes"], rate_per_s=obj.rate_per_s)
         obj.pk, obj.secret = made.pk, secret
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
@@ -75,5 +75,5 @@ class ApiKeyAdmin(ModelAdmin):
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> None:
-        n_revoked = keys.revoke_keys(chosen=chosen)
+        n_revoked = api_keys.revoke_keys(chosen=chosen)
         messages.success(request, f"{n_revoked} revoked. Web processes forget a key within ten seconds.")

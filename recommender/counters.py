@@ -1,4 +1,4 @@
-"""The Prometheus counters of the web processes: counted anywhere, shown at /metrics (`recommender.metrics`).
+"""The Prometheus counters of the web processes: counted anywhere, shown at /metrics (`recommender.api.metrics`).
 
 They are shared through files when PROMETHEUS_MULTIPROC_DIR is set. Otherwise each process has its own.
 """

@@ -29,7 +29,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
-from recommender import keys
+from recommender.api import api_keys
 from recommender.bench.load import Plan, Result, run
 from recommender.client import Client
 
@@ -135,7 +135,7 @@ def start(*, seed: int, **settings_of_it: str) -> Iterator[Rig]:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(url, supervisor, log)
         undo.enter_context(_connected_to(_database_of(env)))
-        _, key = keys.make_key(name="bench", scopes=["ingest", "read", "admin"])
+        _, key = api_keys.make_key(name="bench", scopes=["ingest", "read", "admin"])
         yield Rig(url, key, has_database=True, seed=seed)
 
 

@@ -6,7 +6,7 @@ from django.test import Client, RequestFactory
 
 from monitoring import notify, roles
 from monitoring.models import Notification, Review
-from recommender import keys
+from recommender.api import api_keys
 from recommender.models import ApiKey, Item
 
 PAGES = ("/admin/monitoring/review/", "/admin/monitoring/notification/")
@@ -91,7 +91,7 @@ def test_accounts_are_for_superusers(accounts, role):
 
 def test_operators_keep_items_and_keys_and_others_only_read_items(accounts):
     Item.objects.create(id="story")
-    _, secret = keys.make_key(name="site", scopes=["read"])
+    _, secret = api_keys.make_key(name="site", scopes=["read"])
     for role in ("viewer", "reviewer"):
         client = signed_in(accounts[role])
         page = client.get("/admin/recommender/item/")

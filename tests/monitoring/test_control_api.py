@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from monitoring import finding_descriptions, findings, state_digest
 from monitoring.models import Finding, Review
 from monitoring.wording import FEATURES, UNKNOWN
-from recommender import keys
+from recommender.api import api_keys
 from recommender.control import reverts
 from recommender.learning import learner
 from recommender.log import event_log
@@ -263,8 +263,8 @@ def test_a_revert_to_nowhere_or_without_an_unknown_finding_is_not_found(api, lea
 
 
 def test_a_key_with_a_strange_name_can_still_decide(api, learned):
-    _, secret = keys.make_key(name="ops 'x' -- <b>", scopes=["admin"])
-    keys.forget()
+    _, secret = api_keys.make_key(name="ops 'x' -- <b>", scopes=["admin"])
+    api_keys.forget()
     assert api.post("/api/v1/model/freeze", WHY, secret=secret).status == 200
     assert Review.objects.get().by == "api:ops 'x' -- <b>"
 

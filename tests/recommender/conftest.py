@@ -15,7 +15,8 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
-from recommender import health, keys, outage, views
+from recommender import outage
+from recommender.api import api_keys, health, views
 from recommender.intake import ingest
 from recommender.learning import learner
 from recommender.learning.checkpoint_schedule import Tier
@@ -105,7 +106,7 @@ class Api:
 
 
 def forget_everything():
-    keys.forget()
+    api_keys.forget()
     health.forget()
     ingest.backlog.forget()
     outage.database_pause.end()
@@ -125,7 +126,7 @@ def anonymous(db):
 def api(anonymous):
     """The API with one key a scope."""
     for scope, secret in SECRETS.items():
-        keys.make_key(name=f"the {scope} client", scopes=[scope], secret=secret)
+        api_keys.make_key(name=f"the {scope} client", scopes=[scope], secret=secret)
     return anonymous
 
 

@@ -9,7 +9,8 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
 from monitoring import urls as monitoring
-from recommender import errors, urls
+from recommender import errors
+from recommender.api import urls
 from recommender.intake.event_rows import REJECTIONS
 from recommender.intake.item_rows import ITEM_REJECTIONS
 from recommender.serving.list_ids import SOURCES

@@ -12,7 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Q
 
-from recommender import counters, keys, views
+from recommender import counters
+from recommender.api import api_keys, views
 from recommender.client import Client
 from recommender.demo import Newsroom, followers
 from recommender.demo.feed import Feed
@@ -188,7 +189,7 @@ def test_a_site_that_was_closed_goes_on_from_now():
 
 @pytest.fixture
 def ingest_key(empty_log):
-    return keys.make_key(name="demo", scopes=["ingest"])[1]
+    return api_keys.make_key(name="demo", scopes=["ingest"])[1]
 
 
 def feed_into(url, key, newsroom, **options):
@@ -208,7 +209,7 @@ def test_readers_follow_recommendations_and_their_clicks_are_credited(live_serve
     forget_everything()
     views._recommender.cache_clear()
     before = {each.source: each.n_clicks for each in counters.read_recommended()}
-    reading = Client(live_server.url, key=keys.make_key(name="reads", scopes=["read"])[1])
+    reading = Client(live_server.url, key=api_keys.make_key(name="reads", scopes=["read"])[1])
     feed = feed_into(
         live_server.url,
         ingest_key,

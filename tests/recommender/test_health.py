@@ -6,7 +6,8 @@ import sys
 import pytest
 from django.db import connection
 
-from recommender import health, outage
+from recommender import outage
+from recommender.api import health
 from recommender.log import event_log
 from recommender.models import Learner, Step
 from recommender.publishing import published_view

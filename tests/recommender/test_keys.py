@@ -9,7 +9,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from recommender import keys, outage
+from recommender import outage
+from recommender.api import api_keys
 from recommender.errors import Invalid, NotFound
 from recommender.models import ApiKey
 
@@ -66,12 +67,12 @@ def test_a_key_opens_what_its_scope_says_and_admin_opens_all(api, method, path, 
 
 
 def test_the_word_bearer_has_no_case(api):
-    secret = keys.make_key(name="a", scopes=["ingest"])[1]
+    secret = api_keys.make_key(name="a", scopes=["ingest"])[1]
     assert api.post("/api/v1/events", {}, HTTP_AUTHORIZATION=f"bearer  {secret}").status == 202
 
 
 def test_only_a_hash_of_a_key_is_kept(db):
-    key, secret = keys.make_key(name="site", scopes=["ingest"])
+    key, secret = api_keys.make_key(name="site", scopes=["ingest"])
     assert re.fullmatch(r"gsw_[A-Za-z0-9_-]{43}", secret)
     row = ApiKey.objects.filter(pk=key.pk).values_list().get()
     assert secret not in str(row)
@@ -80,7 +81,7 @@ def test_only_a_hash_of_a_key_is_kept(db):
 
 
 def test_of_a_short_chosen_key_little_is_shown(db):
-    key, _ = keys.make_key(name="site", scopes=["ingest"], secret="sixteen-letters!")
+    key, _ = api_keys.make_key(name="site", scopes=["ingest"], secret="sixteen-letters!")
     assert key.start == "sixte"
 
 
@@ -99,34 +100,34 @@ def test_of_a_short_chosen_key_little_is_shown(db):
 )
 def test_a_key_that_makes_no_sense_is_not_made(db, field, wrong):
     with pytest.raises(Invalid) as caught:
-        keys.make_key(**{"name": "site", "scopes": ["read"], **wrong})
+        api_keys.make_key(**{"name": "site", "scopes": ["read"], **wrong})
     assert list(caught.value.fields) == [field]
     assert not ApiKey.objects.exists()
 
 
 def test_ensuring_a_key_twice_makes_one_and_never_revives(db):
     secret = "first-run-0123456789"
-    first = keys.ensure_key(name="first", scope="read", secret=secret)
-    assert keys.ensure_key(name="first", scope="read", secret=secret).pk == first.pk
-    keys.revoke_key(key="first")
-    assert keys.ensure_key(name="first", scope="read", secret=secret).revoked_at is not None
+    first = api_keys.ensure_key(name="first", scope="read", secret=secret)
+    assert api_keys.ensure_key(name="first", scope="read", secret=secret).pk == first.pk
+    api_keys.revoke_key(key="first")
+    assert api_keys.ensure_key(name="first", scope="read", secret=secret).revoked_at is not None
 
 
 def test_a_revoked_key_is_refused(api):
     assert api.post("/api/v1/events", {}, key="ingest").status == 202
-    keys.revoke_key(key="the ingest client")
+    api_keys.revoke_key(key="the ingest client")
     assert api.post("/api/v1/events", {}, key="ingest").status == 401
     with pytest.raises(NotFound):
-        keys.revoke_key(key="the ingest client")
+        api_keys.revoke_key(key="the ingest client")
 
 
 def test_another_process_forgets_a_revoked_key_within_ten_seconds(api, monkeypatch):
-    now = keys.time.monotonic()
-    monkeypatch.setattr(keys.time, "monotonic", lambda: now)
+    now = api_keys.time.monotonic()
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: now)
     assert api.post("/api/v1/events", {}, key="ingest").status == 202
     ApiKey.objects.update(revoked_at="2026-01-01T00:00:00Z")  # as another process does it
     assert api.post("/api/v1/events", {}, key="ingest").status == 202
-    now += keys.CACHE_S
+    now += api_keys.CACHE_S
     assert api.post("/api/v1/events", {}, key="ingest").status == 401
 
 
@@ -139,8 +140,8 @@ def test_a_known_key_costs_no_query(api, django_assert_num_queries):
 def test_while_the_database_is_away_known_keys_stay_good_and_others_are_told_to_wait(live_api, publish, monkeypatch):
     publish({"": [("a", 1)]})
     assert live_api.get("/api/v1/trending", key="read").status == 200
-    now = keys.time.monotonic() + 3600
-    monkeypatch.setattr(keys.time, "monotonic", lambda: now)
+    now = api_keys.time.monotonic() + 3600
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: now)
     known = dict(connection.settings_dict)
     connection.close()
     connection.settings_dict.update(PORT="1", HOST="127.0.0.1")
@@ -156,7 +157,7 @@ def test_while_the_database_is_away_known_keys_stay_good_and_others_are_told_to_
 def test_a_flood_of_unknown_keys_is_not_remembered(api):
     for i in range(50):
         api.get("/api/v1/trending", secret=f"gsw_unknown_{i:032}")
-    assert len(keys._cache) == 0
+    assert len(api_keys._cache) == 0
 
 
 # -- the command --------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ import threading
 
 import pytest
 
-from recommender import counters, keys, rates
+from recommender import counters
+from recommender.api import api_keys, rate_limits
+from recommender.api.api_keys import Key
 from recommender.errors import RateLimited
-from recommender.keys import Key
 
 pytestmark = pytest.mark.usefixtures("view_store")
 
@@ -16,7 +17,7 @@ def make_limited(anonymous):
     """Makes a key with a rate and gives its secret."""
 
     def make(scope, rate):
-        return keys.make_key(name=f"{rate}/s", scopes=[scope], rate_per_s=rate)[1]
+        return api_keys.make_key(name=f"{rate}/s", scopes=[scope], rate_per_s=rate)[1]
 
     return make
 
@@ -53,7 +54,7 @@ def test_processes_side_by_side_share_one_rate(view_store):
     def hit():
         for _ in range(40):
             try:
-                rates.charge(key)
+                rate_limits.charge(key)
             except RateLimited:
                 continue
             let_through.append(1)
@@ -68,13 +69,13 @@ def test_processes_side_by_side_share_one_rate(view_store):
 
 def test_a_key_without_a_rate_costs_no_round_trip(settings):
     settings.VIEW_URL = "redis://127.0.0.1:1"
-    rates.charge(Key(id=1, name="site", scopes=frozenset(), rate_per_s=None), cost=10_000)
+    rate_limits.charge(Key(id=1, name="site", scopes=frozenset(), rate_per_s=None), cost=10_000)
 
 
 def test_while_the_store_is_away_nobody_is_limited_and_it_is_counted(settings):
     settings.VIEW_URL = "redis://127.0.0.1:1"
     before = counters.UNLIMITED._value.get()
     for _ in range(20):
-        rates.charge(Key(id=1, name="site", scopes=frozenset(), rate_per_s=1))
+        rate_limits.charge(Key(id=1, name="site", scopes=frozenset(), rate_per_s=1))
     assert counters.UNLIMITED._value.get() == before + 20
-    rates._pause.end()
+    rate_limits._pause.end()

@@ -5,7 +5,8 @@ import time
 import pytest
 import redis
 
-from recommender import outage, views
+from recommender import outage
+from recommender.api import views
 from recommender.serving import list_ids
 from recommender.serving.list_ids import source_of
 from tests.recommender.excerpts import make_message, store_excerpt

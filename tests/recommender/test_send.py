@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Max, Min
 
-from recommender import keys
+from recommender.api import api_keys
 from recommender.client import Client, Refused
 from recommender.models import Event
 from recommender.sending import MAX_AGE_S, EventFile, Sender, UnreadableLog
@@ -177,7 +177,7 @@ def test_a_refusal_ends_the_run(log_file):
 
 @pytest.fixture
 def ingest_key(empty_log):
-    return keys.make_key(name="send", scopes=["ingest"])[1]
+    return api_keys.make_key(name="send", scopes=["ingest"])[1]
 
 
 pages_need_no_static_files = pytest.mark.filterwarnings("ignore:No directory at")

@@ -5,7 +5,7 @@ from math import inf, nan
 import numpy as np
 import pytest
 
-from recommender import metrics
+from recommender.api import metrics
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.pipeline import Revised, StepResult
 from recommender.core.quality.evaluation import NOTHING

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import keys
+from recommender.api import api_keys
 from recommender.errors import ApiError
 from recommender.models import ApiKey
 
@@ -32,11 +32,11 @@ class Command(BaseCommand):
             raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
 
     def _make(self, *, name: str, scope: list[str], rate: int | None, key: str | None, **_: Any) -> None:
-        _, secret = keys.make_key(name=name, scopes=scope, rate_per_s=rate, secret=key)
+        _, secret = api_keys.make_key(name=name, scopes=scope, rate_per_s=rate, secret=key)
         self.stdout.write(secret)
 
     def _list(self, **_: Any) -> None:
-        for key in keys.list_keys():
+        for key in api_keys.list_keys():
             rate = f"{key.rate_per_s}/s" if key.rate_per_s else "no limit"
             state = f"revoked {key.revoked_at:%F %T}" if key.revoked_at else "in use"
             self.stdout.write(
@@ -44,5 +44,5 @@ class Command(BaseCommand):
             )
 
     def _revoke(self, *, key: str, **_: Any) -> None:
-        for row in keys.revoke_key(key=key):
+        for row in api_keys.revoke_key(key=key):
             self.stdout.write(f"revoked {row}")

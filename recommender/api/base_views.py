@@ -18,7 +18,8 @@ from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from recommender import counters, errors, keys, rates
+from recommender import counters, errors
+from recommender.api import api_keys, rate_limits
 
 
 class LeanView(APIView):
@@ -28,14 +29,14 @@ class LeanView(APIView):
     """
 
     scope: ClassVar[str | None]
-    authentication_classes = [keys.KeyAuthentication]  # for the schema
+    authentication_classes = [api_keys.KeyAuthentication]  # for the schema
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             key = None
             if self.scope is not None:
-                key = keys.authenticate(request.META.get("HTTP_AUTHORIZATION"))
-                keys.require(key, self.scope)
+                key = api_keys.authenticate(request.META.get("HTTP_AUTHORIZATION"))
+                api_keys.require(key, self.scope)
             method = (request.method or "").lower()
             if method not in self.http_method_names or method == "options":
                 raise errors.MethodNotAllowed
@@ -58,9 +59,9 @@ class LeanView(APIView):
 class ApiView(APIView):
     """Any other view of the API: DRF's way, with a key's scope and rate."""
 
-    authentication_classes = [keys.KeyAuthentication]
-    permission_classes = [keys.HasScope]
-    throttle_classes = [rates.KeyThrottle]
+    authentication_classes = [api_keys.KeyAuthentication]
+    permission_classes = [api_keys.HasScope]
+    throttle_classes = [rate_limits.KeyThrottle]
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)

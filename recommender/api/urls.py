@@ -4,7 +4,7 @@ and one level deeper costs a list a tenth of its time.
 
 from django.urls import path
 
-from recommender import views
+from recommender.api import views
 
 urlpatterns = [
     path("api/v1/trending", views.TrendingView.as_view(), name="trending"),

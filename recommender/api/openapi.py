@@ -26,7 +26,7 @@ KIND_CHOICES = [(kind.name.lower(), kind.name.lower()) for kind in Kind]
 class KeyScheme(OpenApiAuthenticationExtension):
     """How `KeyAuthentication` is described."""
 
-    target_class = "recommender.keys.KeyAuthentication"
+    target_class = "recommender.api.api_keys.KeyAuthentication"
     name = "key"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002 (the base's signature)

@@ -1,6 +1,6 @@
-"""The HTTP API: each view reads a request, makes one call, answers. URLs stand in recommender/urls.py.
+"""The HTTP API: each view reads a request, makes one call, answers. URLs stand in recommender/api/urls.py.
 
-Events and lists are lean views (recommender/lean.py says why); the others are DRF's.
+Events and lists are lean views (recommender/api/base_views.py says why); the others are DRF's.
 """
 
 import time
@@ -15,14 +15,15 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from recommender import apidocs as docs
-from recommender import counters, errors, health, metrics, rates
+from recommender import counters, errors
+from recommender.api import health, metrics, rate_limits
+from recommender.api import openapi as docs
+from recommender.api.api_keys import Key
+from recommender.api.base_views import ApiView, LeanView, bytes_response, json_response
 from recommender.intake import ingest, items
 from recommender.intake.event_rows import parse_events
 from recommender.intake.item_rows import ItemSerializer, parse_changes, parse_items
 from recommender.intake.request_bodies import read_body
-from recommender.keys import Key
-from recommender.lean import ApiView, LeanView, bytes_response, json_response
 from recommender.log.recent_acts import NOTHING, recent_of
 from recommender.outage import database
 from recommender.publishing import excerpt, published_view
@@ -53,7 +54,7 @@ class EventsView(LeanView):
         body = read_body(request)
         now_s = time.time()
         parsed = parse_events(body, now_s=now_s, oldest_s=now_s - settings.RETENTION_DAYS * DAY_S)
-        rates.charge(key, cost=parsed.n_received)
+        rate_limits.charge(key, cost=parsed.n_received)
         done = ingest.ingest(parsed=parsed)
         return json_response(
             {"accepted": done.n_accepted, "duplicates": done.n_duplicates, "rejected": parsed.rejected}, status=202
@@ -77,7 +78,7 @@ class TrendingView(LeanView):
 
         Served from memory: with the learner or a server down, the last list is served and `age_ms` says its age.
         """
-        rates.charge(key)
+        rate_limits.charge(key)
         answer = _lists().answer(request.META.get("QUERY_STRING", ""))
         counters.TRENDING.inc()
         seen = request.META.get("HTTP_IF_NONE_MATCH")
@@ -108,7 +109,7 @@ class RecommendationsView(LeanView):
         What it did a second ago counts at once. Who is unknown gets what is trending. Send the answer's
         `recommendation`, and the `position` from 0 on, with clicks on its items.
         """
-        rates.charge(key)
+        rate_limits.charge(key)
         query = recommendations.parse_query(request.META.get("QUERY_STRING", ""))
         try:
             with database():
@@ -137,7 +138,7 @@ class SimilarView(LeanView):
         Empty where too few actors, or too new ones, went on from it. `margin.actors`: so many new accounts it would
         take to put something in the place.
         """
-        rates.charge(key)
+        rate_limits.charge(key)
         listed = trending.parse_query(request.META.get("QUERY_STRING", ""))
         answer = _recommender().similar(id, listed.limit, listed.exclude)
         counters.SIMILAR.inc()
@@ -166,7 +167,7 @@ class ItemsView(LeanView):
         Each item replaces what was known of it. An item that is wrong is rejected alone.
         """
         rows, rejected = parse_items(read_body(request))
-        rates.charge(key)
+        rate_limits.charge(key)
         done = items.put_items(rows=rows)
         return json_response(
             {

@@ -16,8 +16,8 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from recommender import counters
+from recommender.api.api_keys import Key
 from recommender.errors import RateLimited
-from recommender.keys import Key
 from recommender.outage import Pause
 
 STORE_TIMEOUT_S = 0.25

@@ -1,0 +1,1 @@
+"""HTTP: addresses, views, keys, rate limits, the schema, health and metrics."""
