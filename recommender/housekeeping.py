@@ -32,7 +32,7 @@ def keep_house() -> None:
 
 def archive_before(day: date) -> None:
     """Archive the partitions of days before a day, and drop those that are safe; the others stay until they are."""
-    from recommender.batch import archive  # noqa: PLC0415  Polars: 40 MB that few learners need
+    from recommender.batch.collect import archive  # noqa: PLC0415  Polars: 40 MB that few learners need
 
     try:
         archive.leave(day)

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from recommender.batch import spikes
-from recommender.batch.course import DEPTH, Entrant, run
-from recommender.batch.merge import Journal
+from recommender.batch.candidate_pass import DEPTH, Entrant, run
+from recommender.batch.collect.merge import Journal
 from recommender.batch.spikes import Spike
 from recommender.core.events import Encoder, EventBatch
 from recommender.core.pipeline import Config

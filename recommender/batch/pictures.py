@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from recommender.batch.candidate_pass import DEPTH
 from recommender.batch.compare import Comparison
-from recommender.batch.course import DEPTH
 from recommender.batch.sweep import EXPLANATION, Sweep
 
 WIDTH, HEIGHT, DPI = 9.0, 6.0, 120

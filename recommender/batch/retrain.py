@@ -23,10 +23,11 @@ from typing import Any
 from django.db import transaction
 
 from recommender import locks
-from recommender.batch import archive, reading, trial
+from recommender.batch import trial
 from recommender.batch.challengers import challengers
-from recommender.batch.merge import Journal, mute
-from recommender.batch.rows import LogRows, Source
+from recommender.batch.collect import archive, reading
+from recommender.batch.collect.merge import Journal, mute
+from recommender.batch.collect.rows import LogRows, Source
 from recommender.batch.trial import Report
 from recommender.core.decisions import Exclusion
 from recommender.core.pipeline import Config, Pipeline

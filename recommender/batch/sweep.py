@@ -22,8 +22,8 @@ from rich.table import Table
 
 from recommender.batch import assaults, spikes, trial
 from recommender.batch.assaults import Assault
-from recommender.batch.course import DEPTH, Entrant, Log, run, served
-from recommender.batch.merge import Journal
+from recommender.batch.candidate_pass import DEPTH, Entrant, Log, run, served
+from recommender.batch.collect.merge import Journal
 from recommender.batch.spikes import Spike
 from recommender.batch.variants import get, vary
 from recommender.core.pipeline import Config

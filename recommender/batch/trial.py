@@ -23,8 +23,8 @@ from rich.table import Table
 
 from recommender.batch import assaults, bounds, yardstick
 from recommender.batch.assaults import Assault
-from recommender.batch.course import Entrant, Log, run, served
-from recommender.batch.merge import Journal
+from recommender.batch.candidate_pass import Entrant, Log, run, served
+from recommender.batch.collect.merge import Journal
 from recommender.core.pipeline import Config
 from recommender.core.quality.evaluation import Quality
 

@@ -121,6 +121,6 @@ def _erase_from_archives(actor: str) -> int:
     """Harmless when done twice. How many events went."""
     if not settings.ARCHIVE_DIR:
         return 0
-    from recommender.batch import archive  # noqa: PLC0415  Polars: 40 MB that no web process needs
+    from recommender.batch.collect import archive  # noqa: PLC0415  Polars: 40 MB that no web process needs
 
     return archive.erase(actor)

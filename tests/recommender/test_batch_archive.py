@@ -8,8 +8,8 @@ import pytest
 from django.core.management import call_command
 
 from recommender import housekeeping
-from recommender.batch import archive
-from recommender.batch.rows import FileRows, LogRows, identified
+from recommender.batch.collect import archive
+from recommender.batch.collect.rows import FileRows, LogRows, identified
 from recommender.control import erasures
 from recommender.core.events import Encoder
 from recommender.core.logfile import LogFile

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from django.core.management import CommandError, call_command
 
-from recommender.batch import compare, reading, sweep
-from recommender.batch.course import Notes
+from recommender.batch import compare, sweep
+from recommender.batch.candidate_pass import Notes
+from recommender.batch.collect import reading
 from recommender.batch.sweep import Point, recommend
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import DAY_MS, HOUR_MS

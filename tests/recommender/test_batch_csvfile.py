@@ -2,18 +2,18 @@
 
 import pytest
 
-from recommender.batch import csvfile
+from recommender.batch.collect import csv_file
 from recommender.core.logfile import LogFileError
 
 
 def frames(path, *names, n=2, limit=None):
-    return [frame.rows() for frame in csvfile.frames(path, names, n, limit)]
+    return [frame.rows() for frame in csv_file.frames(path, names, n, limit)]
 
 
 def test_columns_are_read_by_name_in_pieces(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text('ts,item,actor\n1,"a, ""b""\nc",ana\n\n2,d,\n3,e\n', encoding="utf-8-sig")
-    assert csvfile.header(path) == ["ts", "item", "actor"]
+    assert csv_file.header(path) == ["ts", "item", "actor"]
     assert frames(path, "actor", "item") == [[("ana", 'a, "b"\nc'), (None, "d")], [(None, "e")]]
     assert frames(path, "ts", limit=2, n=1) == [[("1",)], [("2",)]]
 
@@ -23,7 +23,7 @@ def test_columns_are_read_by_name_in_pieces(tmp_path):
     [
         (b"ts,item\n1,a,b\n", "a row has 3 fields, the first line names 2"),
         (b"ts,item\n1,\xff\n", "cannot be read"),
-        (b"ts,item\n1," + b"a" * (csvfile.MAX_FIELD + 1) + b"\n", "cannot be read: field larger"),
+        (b"ts,item\n1," + b"a" * (csv_file.MAX_FIELD + 1) + b"\n", "cannot be read: field larger"),
     ],
 )
 def test_what_is_no_csv_says_so(tmp_path, content, says):
@@ -35,6 +35,6 @@ def test_what_is_no_csv_says_so(tmp_path, content, says):
 
 def test_an_empty_or_absent_file_has_no_columns_or_is_an_error(tmp_path):
     (tmp_path / "empty.csv").touch()
-    assert csvfile.header(tmp_path / "empty.csv") == []
+    assert csv_file.header(tmp_path / "empty.csv") == []
     with pytest.raises(LogFileError, match="cannot be read"):
-        csvfile.header(tmp_path / "none.csv")
+        csv_file.header(tmp_path / "none.csv")

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.batch import reading
-from recommender.batch.merge import Budget, merge
-from recommender.batch.rows import FileRows
+from recommender.batch.collect import reading
+from recommender.batch.collect.merge import Budget, merge
+from recommender.batch.collect.rows import FileRows
 from recommender.core.events import Encoder
 from recommender.core.logfile import LogFile, LogFileError
 from tests.recommender.batches import site, written

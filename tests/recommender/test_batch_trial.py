@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from recommender.attack import columns
-from recommender.batch import assaults, course, reading, spikes, trial, variants, yardstick
+from recommender.batch import assaults, candidate_pass, spikes, trial, variants, yardstick
 from recommender.batch.assaults import Assault
+from recommender.batch.candidate_pass import Churn, Entrant
 from recommender.batch.challengers import challengers
-from recommender.batch.course import Churn, Entrant
+from recommender.batch.collect import reading
 from recommender.batch.trial import Row, decide
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trust import TrustConfig
@@ -38,24 +39,24 @@ def push(journal, n=60, at_s=T0_S + 25 * HOUR_S, item="pushed") -> Assault:
 
 def test_each_of_several_is_as_if_it_were_alone(journal):
     alone = Pipeline(FAST)
-    for step in journal.steps(alone.encoder, bucket_ms=course.STEP_MS):
+    for step in journal.steps(alone.encoder, bucket_ms=candidate_pass.STEP_MS):
         alone.step(step.batch)
     both = [Entrant("one", PLAIN, assaults=[push(journal)]), Entrant("other", FAST)]
-    course.run(journal, both)
+    candidate_pass.run(journal, both)
     assert both[1].pipeline.digest() == alone.digest()
 
 
 def test_an_attacked_copy_is_the_run_that_was_attacked(journal, monkeypatch):
     seen = []
-    end = course.Siege.end
+    end = candidate_pass.Siege.end
 
     def look(siege, clean):
         seen.append((siege.pipeline.n_events, siege.pipeline.trend.names, clean.trend.names))
         end(siege, clean)
 
-    monkeypatch.setattr(course.Siege, "end", look)
+    monkeypatch.setattr(candidate_pass.Siege, "end", look)
     entrant = Entrant("one", PLAIN, assaults=[push(journal)])
-    course.run(journal, [entrant])
+    candidate_pass.run(journal, [entrant])
     before = len(journal.rows.filter(pl.col("ts") < T0_S + 25.5 * HOUR_S).collect())
     ((n_events, attacked, clean),) = seen
     assert n_events - 60 == pytest.approx(before, abs=2)
@@ -67,7 +68,7 @@ def test_an_attacked_copy_is_the_run_that_was_attacked(journal, monkeypatch):
 
 def test_attackers_are_not_asked(journal):
     entrant = Entrant("one", PLAIN, assaults=[push(journal)])
-    course.run(journal, [entrant])
+    candidate_pass.run(journal, [entrant])
     attacked, clean = entrant.under_attack("trending")
     assert attacked.n == clean.n > 0
     assert attacked.hits <= clean.hits
@@ -76,7 +77,7 @@ def test_attackers_are_not_asked(journal):
 def test_hits_count_from_the_split_on(journal):
     split_ms = trial.split_of(journal.rows)
     entrant, whole = Entrant("one", PLAIN, split_ms=split_ms), Entrant("one", PLAIN)
-    course.run(journal, [entrant, whole])
+    candidate_pass.run(journal, [entrant, whole])
     assert 0 < entrant.quality("trending").n < whole.quality("trending").n
     assert whole.quality("trending").n == whole.pipeline.evaluation.total("trending").n
     share = 1 - entrant.n_split / entrant.pipeline.n_events

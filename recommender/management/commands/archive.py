@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender.batch import archive
+from recommender.batch.collect import archive
 from recommender.management.batch import moment
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from recommender.batch import compare, pictures, reading
+from recommender.batch import compare, pictures
+from recommender.batch.collect import reading
 from recommender.management.batch import (
     add_file_arguments,
     config_of,

@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from recommender.batch import pictures, reading, sweep
+from recommender.batch import pictures, sweep
 from recommender.batch.challengers import SERVED_HALF_LIFE
+from recommender.batch.collect import reading
 from recommender.management.batch import (
     add_file_arguments,
     config_of,

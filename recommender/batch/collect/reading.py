@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recommender.batch.merge import Budget, Journal, Say, merge
-from recommender.batch.rows import FileRows, Source
+from recommender.batch.collect.merge import Budget, Journal, Say, merge
+from recommender.batch.collect.rows import FileRows, Source
 
 MERGE_BYTES = 512 * 2**20
 

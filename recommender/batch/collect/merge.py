@@ -22,8 +22,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.batch.rows import Source, identified
-from recommender.batch.spill import Spill
+from recommender.batch.collect.rows import Source, identified
+from recommender.batch.collect.spill import Spill
 from recommender.core.events import Encoder
 from recommender.core.logfile import LogFile, Step
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import polars as pl
 from django.db import connection, transaction
 
-from recommender.batch import csvfile
+from recommender.batch.collect import csv_file
 from recommender.core.events import Kind
 from recommender.core.logfile import REQUIRED, LogFileError
 from recommender.intake.event_rows import event_key
@@ -150,7 +150,7 @@ class FileRows:
 
     def _columns(self) -> list[str]:
         if self._is_csv:
-            return csvfile.header(self.path)
+            return csv_file.header(self.path)
         try:
             return pl.scan_parquet(self.path).collect_schema().names()
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -168,7 +168,7 @@ class FileRows:
 
     def _pieces(self, names: list[str], n: int) -> Iterator[pl.DataFrame]:
         if self._is_csv:
-            yield from csvfile.frames(self.path, names, n, self._limit)
+            yield from csv_file.frames(self.path, names, n, self._limit)
             return
         wanted = pl.scan_parquet(self.path).select(names)
         if self._limit is not None:
