@@ -25,12 +25,12 @@ from django.test.utils import override_settings
 
 from monitoring import policy, reverting, reviews
 from monitoring.models import AutoFreeze, Review
-from recommender.attack.accounts import Accounts
-from recommender.attack.synthetic import DAY_S, START_S, Town
-from recommender.attack.world import World, as_text, see
 from recommender.control import learning_switch, reverts
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
+from recommender.lab.attack.catalogue.accounts import Accounts
+from recommender.lab.attack.catalogue.synthetic import DAY_S, START_S, Town
+from recommender.lab.attack.catalogue.world import World, as_text, see
 from recommender.learning import learner, quality_log
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents

@@ -30,15 +30,16 @@ from monitoring.deciding import (
     confirmations,
     decide,
 )
-from recommender.attack import columns, inject
-from recommender.attack.catalogue import attack
-from recommender.attack.world import as_text, see
 from recommender.core.events import EventBatch
 from recommender.core.health_figures import watch
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
+from recommender.lab.attack.catalogue import inject
+from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.world import as_text, see
+from recommender.lab.attack.defences import batch_columns
 
 STEP_MS = 2000
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -143,7 +144,7 @@ def _provoke(pipeline: Pipeline, rehearsal: Rehearsal, log: pl.DataFrame, *, n_a
     world = see(log.filter(pl.col("ts") > now_s - 7 * 3600), now_s, board=board)
     plan = attack("A17")().plan(world, n_actors=n_actors, seed=seed)
     after = log.filter(pl.col("ts").is_between(now_s, now_s + PROVOKED_S, closed="right"))
-    batch = columns.encode(pipeline, inject.inject(after, [("A17", plan)]))
+    batch = batch_columns.encode(pipeline, inject.inject(after, [("A17", plan)]))
     for part in cut(batch):
         rehearsal.note(pipeline, pipeline.step(part))
 

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from monitoring.models import Finding
-from recommender.bench.results import percentile
+from recommender.lab.bench.results import percentile
 
 SLOW_S = 1.0
 _REPEATS_S = 10.0  # a page that is slow is not asked so often as one that is fast

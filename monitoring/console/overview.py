@@ -6,7 +6,7 @@ from monitoring import roles
 from monitoring.console.pages import form, page, render
 from monitoring.model_state import get_standing
 from monitoring.reading import advice, boards, flow, sources
-from recommender.demo import stage
+from recommender.lab.demo import stage
 
 
 @page

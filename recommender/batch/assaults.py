@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recommender.attack import columns
-from recommender.attack.catalogue import attack
-from recommender.attack.world import KNOWN_S, as_text, see
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
+from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.world import KNOWN_S, as_text, see
+from recommender.lab.attack.defences import batch_columns
 
 CODES = ("A4", "A9")
 N_STARTS = 4
@@ -62,7 +62,7 @@ def plan(
             found = attack(code).for_bench(target="cold").plan(world, n_actors=n, seed=seed + number)
         except ValueError:
             continue
-        events = columns.encode(encoder, found.rows)
+        events = batch_columns.encode(encoder, found.rows)
         to_ms = min(end_ms, start_ms + 1000 * LASTS_S)
         if to_ms > start_ms:
             made.append(Assault(code, found.targets, found.n_actors, events, start_ms, to_ms))

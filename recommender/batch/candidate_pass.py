@@ -20,13 +20,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.attack import columns
 from recommender.batch.assaults import Assault
 from recommender.core.events import EventBatch
 from recommender.core.logfile import Step
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality import Evaluation
 from recommender.core.quality.evaluation import HOUR_MS, LISTS, Answers, Quality
+from recommender.lab.attack.defences import batch_columns
 
 STEP_MS = 1000
 DEPTH, SERVED = 20, 10
@@ -137,7 +137,7 @@ class Siege:
         self._sent = max(self._sent, until)
         if sent is not None:
             n = len(batch)
-            batch, order = columns.merge([batch, sent])
+            batch, order = batch_columns.merge([batch, sent])
             self.pipeline.evaluation.is_attack = order >= n  # type: ignore[attr-defined]
         else:
             self.pipeline.evaluation.is_attack = np.zeros(len(batch), np.bool_)  # type: ignore[attr-defined]

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.attack import honest
-from recommender.attack.honest import HOUR_MS
+from recommender.lab.attack.trials import honest_cost
+from recommender.lab.attack.trials.honest_cost import HOUR_MS
 
 STRETCH_MS = 600_000
 SHARE = 0.02
@@ -51,7 +51,7 @@ def find(rows: pl.LazyFrame, *, largest: int = LARGEST, after_ms: int = 0) -> li
     if not len(found):
         return []
     first, last = int(found["hour"].min()) + 24, int(found["hour"].max()) - 1  # type: ignore[arg-type]
-    risen = honest.risen(found, max(first, -(-after_ms // HOUR_MS)), last)
+    risen = honest_cost.risen(found, max(first, -(-after_ms // HOUR_MS)), last)
     risen = risen.sort(["hour"]).unique("item", keep="first", maintain_order=True)
     chosen = risen.sort(["n", "item"], descending=[True, False]).head(largest)
     acts = _acts(rows, chosen)

@@ -10,7 +10,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from recommender.client import Client
+from recommender.lab.client import Client
 from tests.browser import world
 from tests.test_journey import call
 

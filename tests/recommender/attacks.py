@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from recommender.attack.arena import Site, Warm
-from recommender.attack.world import World, as_text, see
 from recommender.core.pipeline import Config
+from recommender.lab.attack.catalogue.world import World, as_text, see
+from recommender.lab.attack.trials.arena import Site, Warm
 
 START_S = 1_767_571_200.0
 CONFIG = Config(half_lives_s=(300, 3600), horizon_s=6 * 3600, actor_budget=50, lateness_s=6 * 3600)

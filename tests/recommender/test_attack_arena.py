@@ -7,17 +7,18 @@ import pytest
 from django.core.management import call_command
 from pyod.models.iforest import IForest
 
-from recommender.attack import benchmark, columns, metrics, prices, suite, tightness
-from recommender.attack.arena import Trace, follow
-from recommender.attack.benchmark import Choice
-from recommender.attack.campaign import Campaign
-from recommender.attack.catalogue import attack
-from recommender.attack.forest import _Trees
-from recommender.attack.honest import Diary, Pages, delays, find_spikes, lateness
-from recommender.attack.suite import Found
-from recommender.attack.synthetic import Town
-from recommender.attack.tables import of_log
 from recommender.core.pipeline import Pipeline
+from recommender.lab.attack.catalogue.campaign import Campaign
+from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.synthetic import Town
+from recommender.lab.attack.defences import batch_columns
+from recommender.lab.attack.defences.forest_defence import _Trees
+from recommender.lab.attack.report.full_tables import of_log
+from recommender.lab.attack.trials import benchmark, prices, run_metrics, suite, tightness
+from recommender.lab.attack.trials.arena import Trace, follow
+from recommender.lab.attack.trials.benchmark import Choice
+from recommender.lab.attack.trials.honest_cost import Diary, Pages, delays, find_spikes, lateness
+from recommender.lab.attack.trials.suite import Found
 from tests.recommender import attacks
 
 
@@ -28,11 +29,11 @@ def run(defence, code, multiple, variant="plain", seconds=260):
     world = site.world(start, state.top(20)[0])
     targets = attack(code).for_bench().plan(world, n_actors=1, seed=1).targets
     bare = warm.state("none", start)
-    price = metrics.price(float(bare.top(10)[1][-1]), bare.score(targets[0]), 1.0)
+    price = run_metrics.price(float(bare.top(10)[1][-1]), bare.score(targets[0]), 1.0)
     made = attack(code).for_bench().plan(world, n_actors=max(1, round(multiple * price)), seed=1, targets=targets)
     clean = follow(state, site, start, seconds, watch=targets)
     attacked = follow(warm.state(defence, start), site, start, seconds, campaign=Campaign(made, variant))
-    return metrics.compare(attacked, clean, targets=targets, goal=made.goal, account_weight=1.0), attacked, clean
+    return run_metrics.compare(attacked, clean, targets=targets, goal=made.goal, account_weight=1.0), attacked, clean
 
 
 def test_twice_the_price_buys_a_place_in_an_undefended_list():
@@ -98,9 +99,9 @@ def test_a_saved_defence_goes_on_as_if_it_had_never_been_saved(defence):
 def test_batches_taken_apart_and_merged_are_what_the_log_file_gives():
     pipeline = Pipeline(attacks.CONFIG)
     frame = attacks.site().log.head(50)
-    batch = columns.encode(pipeline, frame)
-    odd, even = (columns.take(batch, np.arange(first, 50, 2)) for first in (1, 0))
-    merged, order = columns.merge([odd, even])
+    batch = batch_columns.encode(pipeline, frame)
+    odd, even = (batch_columns.take(batch, np.arange(first, 50, 2)) for first in (1, 0))
+    merged, order = batch_columns.merge([odd, even])
     assert merged.received_ms.tolist() == batch.received_ms.tolist()
     assert list(merged.item_names) == list(batch.item_names)
     assert sorted(order.tolist()) == list(range(50))
@@ -117,7 +118,7 @@ def trace(tops, last=5.0, score=0.0, accounts=1):
 
 
 def compare(attacked, clean, goal="promote"):
-    return metrics.compare(attacked, clean, targets=["t"], goal=goal, account_weight=1.0)
+    return run_metrics.compare(attacked, clean, targets=["t"], goal=goal, account_weight=1.0)
 
 
 def test_a_minute_in_the_list_is_a_success_and_a_second_less_is_not():
@@ -231,9 +232,9 @@ def test_a_place_among_pages_is_that_of_its_step():
 
 def test_a_crowd_is_late_by_the_place_it_held_without_a_defence():
     then = trace([["x"] * 5] * 10 + [["t"]] * 90)
-    assert metrics.delays(trace([["x"]] * 80 + [["t"]] * 20), then, "t") == {"same": 70.0, "20": 70.0, "10": 70.0}
-    assert metrics.delays(trace([["x"]] * 100), then, "t")["same"] is None
-    assert metrics.delays(then, trace([["x"]] * 100), "t") == {}
+    assert run_metrics.delays(trace([["x"]] * 80 + [["t"]] * 20), then, "t") == {"same": 70.0, "20": 70.0, "10": 70.0}
+    assert run_metrics.delays(trace([["x"]] * 100), then, "t")["same"] is None
+    assert run_metrics.delays(then, trace([["x"]] * 100), "t") == {}
 
 
 def test_the_lone_forests_trees_score_in_the_order_of_pyod():

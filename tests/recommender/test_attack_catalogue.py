@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from django.conf import settings
 
-from recommender.attack.base import TARGET_CHOICES
-from recommender.attack.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
-from recommender.attack.machinery import hashed
 from recommender.core.events import Kind
+from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
+from recommender.lab.attack.catalogue.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
+from recommender.lab.attack.catalogue.machinery import hashed
 from tests.recommender import attacks
 
 KINDS = {kind.name.lower() for kind in Kind}

@@ -5,11 +5,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from polars.testing import assert_frame_equal
 
-from recommender.attack import inject
-from recommender.attack.catalogue import attack
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config
-from recommender.replay import replay
+from recommender.lab.attack.catalogue import inject
+from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.replay import replay
 from tests.recommender import attacks
 
 

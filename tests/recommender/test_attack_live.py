@@ -6,9 +6,9 @@ import threading
 import pytest
 from django.core.management import CommandError, call_command
 
-from recommender.attack.catalogue import attack
-from recommender.attack.live import MAX_EVENTS, Live
-from recommender.loopback import NotHere, require_loopback
+from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.live import MAX_EVENTS, Live
+from recommender.lab.loopback import NotHere, require_loopback
 from tests.recommender.servers import Script, accept, serving
 
 

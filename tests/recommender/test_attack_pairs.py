@@ -3,13 +3,14 @@
 import polars as pl
 import pytest
 
-from recommender.attack import pair_tables, pairs
-from recommender.attack.arena import Trace
-from recommender.attack.catalogue import attack
-from recommender.attack.defences import make
-from recommender.attack.links import RawLinks
-from recommender.attack.pairs import Sight, compare
 from recommender.core.events import Kind
+from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.defences.defences import make
+from recommender.lab.attack.defences.raw_links import RawLinks
+from recommender.lab.attack.report import pair_tables
+from recommender.lab.attack.trials import pair_trials
+from recommender.lab.attack.trials.arena import Trace
+from recommender.lab.attack.trials.pair_trials import Sight, compare
 from tests.recommender import attacks
 
 
@@ -17,12 +18,12 @@ from tests.recommender import attacks
 def records():
     """A strike on the most read item, at 0.9 and 1.5 margins with caps, and undefended."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(pairs, "ATTACKS", {"A5 all at once": pairs.ATTACKS["A5 all at once"]})
-    patch.setattr(pairs, "ANCHORS", {"hot": 0})
-    patch.setattr(pairs, "BUDGETS", (30,))
-    patch.setattr(pairs, "MARGINS", (0.9, 1.5))
+    patch.setattr(pair_trials, "ATTACKS", {"A5 all at once": pair_trials.ATTACKS["A5 all at once"]})
+    patch.setattr(pair_trials, "ANCHORS", {"hot": 0})
+    patch.setattr(pair_trials, "BUDGETS", (30,))
+    patch.setattr(pair_trials, "MARGINS", (0.9, 1.5))
     site, warm, start = attacks.site(), attacks.warm(), (0, attacks.start_ms())
-    yield [each for name in ("links", "caps") for each in pairs.against(name, site, warm, start, seed=1)]
+    yield [each for name in ("links", "caps") for each in pair_trials.against(name, site, warm, start, seed=1)]
     patch.undo()
 
 

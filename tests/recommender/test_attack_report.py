@@ -2,9 +2,9 @@
 
 import pytest
 
-from recommender.attack import report, show, summary
-from recommender.attack.report import CLOSE, OPEN
-from recommender.attack.suite import Found
+from recommender.lab.attack.report import documents, kept_promises, summary
+from recommender.lab.attack.report.documents import CLOSE, OPEN
+from recommender.lab.attack.trials.suite import Found
 
 ACCOUNTS = {"raw": 50, "ratio": 9, "capped": 40, "trusted": 800}
 PRICES = [[{"rule": rule, "top10": n, "top1": 3 * n} for rule, n in ACCOUNTS.items()]]
@@ -42,11 +42,13 @@ def found(*records, honest=HONEST):
 
 
 def verdicts(*records, honest=HONEST):
-    return {line.what: line.is_met for line in show.evaluate(found(*records, honest=honest))}
+    return {line.what: line.is_met for line in kept_promises.evaluate(found(*records, honest=honest))}
 
 
 def line(start, *records, honest=HONEST):
-    return next(each for each in show.evaluate(found(*records, honest=honest)) if each.what.startswith(start))
+    return next(
+        each for each in kept_promises.evaluate(found(*records, honest=honest)) if each.what.startswith(start)
+    )
 
 
 def test_all_promises_are_met_where_nothing_went_wrong():
@@ -55,7 +57,7 @@ def test_all_promises_are_met_where_nothing_went_wrong():
 
 def test_what_was_not_run_is_neither_met_nor_missed():
     assert set(verdicts(honest={}).values()) == {None}
-    assert show.evaluate(found(honest={}))[0].verdict == "not measured"
+    assert kept_promises.evaluate(found(honest={}))[0].verdict == "not measured"
 
 
 @pytest.mark.parametrize(("n_won", "is_met"), [(1, True), (2, False)])
@@ -112,7 +114,7 @@ def test_the_readme_says_who_stops_what_at_twice_the_price_and_above():
         run("none", success=True), run("none", multiple=4.0, success=True), run("caps"), run(),
         run(unit="margin", multiple=2.0, success=True, is_below_margin=False), run(variant="white-box"),
     ]  # fmt: skip
-    text = report.readme(found(*records), how="`a command`.")
+    text = documents.readme(found(*records), how="`a command`.")
     assert "| A2 one host, a new id a click | 1 of 1 / 1 of 1 | 0 of 1 / - | 0 of 1 / 1 of 2 |" in text
     assert "| Mastodon's tags: against yesterday's count | 9 | 27 |" in text
     assert "1, with 50 clicks" in text
@@ -130,7 +132,7 @@ def test_the_readme_says_how_late_honest_crowds_are_and_what_is_left():
 
 
 def test_the_full_tables_have_a_section_a_log_and_say_by_what_they_were_made():
-    text = report.render(found(run(), run("none", success=True)), how="`a command`.")
+    text = documents.render(found(run(), run("none", success=True)), how="`a command`.")
     assert text.startswith("# The benchmark\n\nMade by `a command`.")
     assert "## town\n\n1,000 events, 2 runs." in text
     assert "| no defence | 100 % [21, 100] |" in text
@@ -139,8 +141,8 @@ def test_the_full_tables_have_a_section_a_log_and_say_by_what_they_were_made():
 def test_the_summary_goes_between_the_readmes_markers(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{OPEN}\nold\n{CLOSE}\nafter\n")
-    report.update_readme(readme, "new\n")
+    documents.update_readme(readme, "new\n")
     assert readme.read_text() == f"before\n{OPEN}\nnew\n{CLOSE}\nafter\n"
     readme.write_text("none")
     with pytest.raises(ValueError, match="attack table"):
-        report.update_readme(readme, "new")
+        documents.update_readme(readme, "new")

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.attack import vandals
+from recommender.lab.attack.trials import vandals
 from tests.streams import SCREENED, T0
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.attack import columns
 from recommender.batch import assaults, candidate_pass, spikes, trial, variants, yardstick
 from recommender.batch.assaults import Assault
 from recommender.batch.candidate_pass import Churn, Entrant
@@ -15,6 +14,7 @@ from recommender.batch.collect import reading
 from recommender.batch.trial import Row, decide
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trust import TrustConfig
+from recommender.lab.attack.defences import batch_columns
 from tests.recommender.batches import HOUR_S, T0_S, site, written
 from tests.streams import SMALL
 
@@ -33,7 +33,7 @@ def journal(tmp_path_factory):
 def push(journal, n=60, at_s=T0_S + 25 * HOUR_S, item="pushed") -> Assault:
     """n new accounts on one item, a second apart."""
     rows = pl.DataFrame({"ts": at_s + np.arange(n), "actor": [f"mal-{row}" for row in range(n)], "item": [item] * n})
-    events = columns.encode(Pipeline(PLAIN), rows)
+    events = batch_columns.encode(Pipeline(PLAIN), rows)
     return Assault("push", (item,), n, events, int(1000 * at_s), int(1000 * (at_s + 1800)))
 
 

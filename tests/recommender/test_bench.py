@@ -10,13 +10,13 @@ import orjson
 import pytest
 from django.core.management import CommandError, call_command
 
-from recommender.bench import recommendations, step, stream
-from recommender.bench.load import Load, Plan, run
-from recommender.bench.results import Row, notes, percentile, table
-from recommender.bench.rig import CannotMeasure, Rig
-from recommender.bench.sender import make_requests
-from recommender.bench.trending import parse_wrk
 from recommender.intake.event_rows import parse_events
+from recommender.lab.bench import recommendations_rate, step_speed, stream
+from recommender.lab.bench.load import Load, Plan, run
+from recommender.lab.bench.results import Row, notes, percentile, table
+from recommender.lab.bench.rig import CannotMeasure, Rig
+from recommender.lab.bench.sender import make_requests
+from recommender.lab.bench.trending_rate import parse_wrk
 from tests.recommender.servers import Script, accept, accept_and_close, refuse, serving
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/health/live
@@ -78,9 +78,9 @@ def test_the_sender_asks_for_each_of_its_addresses_in_turn():
 
 
 def test_readers_of_the_bench_go_along_the_same_paths():
-    made = recommendations.walks(2_000, seed=1)
-    assert made == recommendations.walks(2_000, seed=1)
-    assert all(len(set(items)) == recommendations.N_ACTS for items in made)
+    made = recommendations_rate.walks(2_000, seed=1)
+    assert made == recommendations_rate.walks(2_000, seed=1)
+    assert all(len(set(items)) == recommendations_rate.N_ACTS for items in made)
     pairs = Counter(pair for items in made for pair in itertools.pairwise(items))
     assert sum(n for n in pairs.values() if n >= 3) > 0.5 * sum(pairs.values())
 
@@ -152,7 +152,7 @@ def test_what_wrk_says_is_understood_and_its_errors_are_not_passed_over():
 
 
 def test_the_step_measure_runs_and_has_a_ceiling():
-    rows = list(step._measure("stream", step._generated(1), 0.2))
+    rows = list(step_speed._measure("stream", step_speed._generated(1), 0.2))
     assert [row.unit for row in rows] == ["events/s"] * 2
     assert all(row.ratio and row.ratio < 1 for row in rows)
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from recommender.client import Client, Receipt, Refused, Stopped
+from recommender.lab.client import Client, Receipt, Refused, Stopped
 from tests.recommender.servers import Script, accept, accept_and_close, closed_port, drop, refuse, serving
 
 CLICK = {"event_id": "1", "actor": "ana", "item": "story"}

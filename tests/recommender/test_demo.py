@@ -14,10 +14,10 @@ from django.db.models import Q
 
 from recommender import counters
 from recommender.api import api_keys, views
-from recommender.client import Client
-from recommender.demo import Newsroom, followers
-from recommender.demo.feed import Feed
-from recommender.demo.newsroom import (
+from recommender.lab.client import Client
+from recommender.lab.demo import Newsroom, followers
+from recommender.lab.demo.feed import Feed
+from recommender.lab.demo.newsroom import (
     DAY_S,
     EVENTS_A_SESSION,
     EVENTS_A_STORY_SESSION,
@@ -25,7 +25,7 @@ from recommender.demo.newsroom import (
     STORY_RAMP_S,
     story_shape,
 )
-from recommender.demo.readers import MAX_READERS, SEEN_KEPT
+from recommender.lab.demo.readers import MAX_READERS, SEEN_KEPT
 from recommender.models import Event, Item
 from tests.recommender.conftest import forget_everything
 from tests.recommender.servers import Script, accept, refuse, serving

@@ -11,8 +11,9 @@ from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen.screen import HOLD, QUARANTINE, Reason
 from recommender.core.shadow import Shadow
-from recommender.demo import stage
-from recommender.demo.botnet import (
+from recommender.errors import Conflict
+from recommender.lab.demo import stage
+from recommender.lab.demo.botnet import (
     ATTACK_EVERY_S,
     ATTACK_S,
     FIRST_ATTACK_S,
@@ -21,12 +22,11 @@ from recommender.demo.botnet import (
     SOONEST_S,
     Botnet,
 )
-from recommender.demo.headlines import CATEGORIES
-from recommender.demo.newsroom import FIRST_STORY_S
-from recommender.demo.programme import Programme
-from recommender.demo.readers import _AGENTS
-from recommender.demo.stage import CUE, PLAYING, Stage, cue_attack, read_playing
-from recommender.errors import Conflict
+from recommender.lab.demo.headlines import CATEGORIES
+from recommender.lab.demo.newsroom import FIRST_STORY_S
+from recommender.lab.demo.programme import Programme
+from recommender.lab.demo.readers import _AGENTS
+from recommender.lab.demo.stage import CUE, PLAYING, Stage, cue_attack, read_playing
 from tests.recommender.test_demo import START, open_newsroom
 
 PACE = 2.0

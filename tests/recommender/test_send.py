@@ -15,9 +15,9 @@ from django.core.management import CommandError, call_command
 from django.db.models import Max, Min
 
 from recommender.api import api_keys
-from recommender.client import Client, Refused
+from recommender.lab.client import Client, Refused
+from recommender.lab.send import MAX_AGE_S, EventFile, Sender, UnreadableLog
 from recommender.models import Event
-from recommender.sending import MAX_AGE_S, EventFile, Sender, UnreadableLog
 from tests.recommender.servers import Script, accept, accept_and_close, drop, refuse, serving
 
 NOW = 1_800_000_000.0

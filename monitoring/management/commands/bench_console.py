@@ -16,7 +16,7 @@ from rich.table import Table
 from monitoring.bench import pagetimes
 from monitoring.bench.filling import Size, fill
 from monitoring.models import Finding
-from recommender.bench import results
+from recommender.lab.bench import results
 from recommender.log import event_log
 
 _SERVERS = ("DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY")

@@ -8,8 +8,8 @@ import orjson
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring import rehearsal
-from recommender.bench.step import real_log
 from recommender.core.logfile import LogFileError
+from recommender.lab.bench.step_speed import real_log
 from recommender.learning.learner import configured
 
 

@@ -16,16 +16,18 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from recommender.attack import inject, report, suite, tables, vandals
-from recommender.attack.base import TARGET_CHOICES
-from recommender.attack.benchmark import Choice
-from recommender.attack.campaign import VARIANTS
-from recommender.attack.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
-from recommender.attack.live import Live
-from recommender.attack.synthetic import Town
-from recommender.attack.world import as_text, see
-from recommender.client import Refused, Stopped
 from recommender.core.logfile import LogFileError
+from recommender.lab.attack.catalogue import inject
+from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
+from recommender.lab.attack.catalogue.campaign import VARIANTS
+from recommender.lab.attack.catalogue.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
+from recommender.lab.attack.catalogue.live import Live
+from recommender.lab.attack.catalogue.synthetic import Town
+from recommender.lab.attack.catalogue.world import as_text, see
+from recommender.lab.attack.report import documents, full_tables
+from recommender.lab.attack.trials import suite, vandals
+from recommender.lab.attack.trials.benchmark import Choice
+from recommender.lab.client import Refused, Stopped
 from recommender.learning.learner import configured
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
 
@@ -110,7 +112,7 @@ class Command(BaseCommand):
             n_processes=options["jobs"] or cores,
             say=lambda text: console.print(f"{time.monotonic() - began_at:6.0f} s  {text}", highlight=False),
         )
-        how = report.describe(
+        how = documents.describe(
             found,
             command=_as_given(sys.argv[1:]),
             n_starts=choice.seeds,
@@ -120,16 +122,16 @@ class Command(BaseCommand):
         )
         if options["pairs"]:
             _write_records(out, found)
-            self.stdout.write(beside := report.pairs(found, how=how))
+            self.stdout.write(beside := documents.pairs(found, how=how))
             if options["readme"]:
-                markers = (report.OPEN_PAIRS, report.CLOSE_PAIRS)
-                report.update_readme(settings.BASE_DIR / "docs" / "recommendations.md", beside, markers=markers)
+                markers = (documents.OPEN_PAIRS, documents.CLOSE_PAIRS)
+                documents.update_readme(settings.BASE_DIR / "docs" / "recommendations.md", beside, markers=markers)
             return
-        _write(out, found, table := report.render(found, how=how), summary := report.readme(found, how=how))
+        _write(out, found, table := documents.render(found, how=how), summary := documents.readme(found, how=how))
         self.stdout.write(summary)
         self.stdout.write(f"raw results in {out}; {time.monotonic() - began_at:.0f} s")
         if options["readme"]:
-            report.update_readme(settings.BASE_DIR / "README.md", f"{summary} All tables: {FULL_LINK}.")
+            documents.update_readme(settings.BASE_DIR / "README.md", f"{summary} All tables: {FULL_LINK}.")
             (settings.BASE_DIR / "docs" / "benchmark.md").write_text(table)
 
     def _vandals(self, options: dict[str, Any]) -> None:
@@ -216,7 +218,7 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
     for code in codes:
         attack(code)
     defences, variants = _listed(options["defences"]), _listed(options["variants"])
-    for given, known in ((defences, tuple(tables.NAMES)), (variants, VARIANTS)):
+    for given, known in ((defences, tuple(full_tables.NAMES)), (variants, VARIANTS)):
         if unknown := set(given) - set(known):
             raise ValueError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if options["seeds"] < 1:
@@ -224,7 +226,7 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
     chosen = Choice(
         attacks=tuple(code for code in codes if code in ATTACKS),
         look_alikes=tuple(code for code in codes if code in LOOK_ALIKES),
-        defences=tuple(name for name in tables.NAMES if name in defences),
+        defences=tuple(name for name in full_tables.NAMES if name in defences),
         prices=tuple(float(each) for each in _listed(options["budgets"])),
         margins=tuple(float(each) for each in _listed(options["margins"])),
         variants=tuple(each for each in VARIANTS if each in variants),

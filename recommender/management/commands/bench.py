@@ -16,8 +16,18 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from rich.console import Console
 
-from recommender.bench import drift, freshness, ingest, recommendations, results, revert, rig, step, trending
-from recommender.client import Refused
+from recommender.lab.bench import (
+    drift_delay,
+    freshness,
+    ingest_rate,
+    recommendations_rate,
+    results,
+    revert_speed,
+    rig,
+    step_speed,
+    trending_rate,
+)
+from recommender.lab.client import Refused
 from recommender.management.server import key_of
 
 MEASURES = ("step", "ingest", "freshness", "trending", "recommendations")
@@ -25,12 +35,15 @@ SLOW = ("drift", "revert")  # only where asked for: ten minutes of quality, not 
 BUSY = 0.25  # load average of a core, before, past which figures are doubtful
 WIDTH = 110  # the table is not cut where there is no terminal, as in a log
 _ON_A_RIG = {
-    "ingest": ingest.measure,
+    "ingest": ingest_rate.measure,
     "freshness": freshness.measure,
-    "trending": trending.measure,
-    "recommendations": recommendations.measure,
+    "trending": trending_rate.measure,
+    "recommendations": recommendations_rate.measure,
 }
-_SETTINGS = {"freshness": freshness.SETTINGS, "recommendations": recommendations.SETTINGS}  # on a rig of their own
+_SETTINGS = {
+    "freshness": freshness.SETTINGS,
+    "recommendations": recommendations_rate.SETTINGS,
+}  # on a rig of their own
 
 
 class Command(BaseCommand):
@@ -50,7 +63,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--seed", type=int, default=1, help="Of the generated events (1).")
         parser.add_argument("--limit", type=int, help="Rows of the real log that drift reads (all).")
-        parser.add_argument("--events", type=int, default=revert.N_EVENTS, help="That a revert replays (300,000).")
+        parser.add_argument(
+            "--events", type=int, default=revert_speed.N_EVENTS, help="That a revert replays (300,000)."
+        )
         parser.add_argument(
             "--url", help="Measure this server, on this machine, instead; its lists fill with bench items."
         )
@@ -98,17 +113,17 @@ class Command(BaseCommand):
         seconds, seed = options["seconds"], options["seed"]
         if "step" in chosen:
             tell("measuring step")
-            yield from step.measure(seed=seed, seconds=seconds)
+            yield from step_speed.measure(seed=seed, seconds=seconds)
         if "drift" in chosen:
             tell("measuring drift")
-            yield from drift.measure(seed=seed, path=step.real_log(), limit=options["limit"])
+            yield from drift_delay.measure(seed=seed, path=step_speed.real_log(), limit=options["limit"])
         if "revert" in chosen:
             if options["url"]:
                 raise CommandError("revert changes a model's history: it is measured without --url only.")
             tell("measuring revert")
             with rig.start(seed=seed) as own:
                 context |= _database()
-                yield from revert.measure(own, n_events=options["events"])
+                yield from revert_speed.measure(own, n_events=options["events"])
         on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
         if not on_a_rig:
             return

@@ -8,14 +8,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender.client import Client, Refused, Stopped
-from recommender.demo.botnet import Botnet
-from recommender.demo.feed import Feed
-from recommender.demo.followers import Followers
-from recommender.demo.newsroom import Newsroom
-from recommender.demo.programme import Programme
-from recommender.demo.stage import Stage
-from recommender.loopback import NotHere, require_loopback
+from recommender.lab.client import Client, Refused, Stopped
+from recommender.lab.demo.botnet import Botnet
+from recommender.lab.demo.feed import Feed
+from recommender.lab.demo.followers import Followers
+from recommender.lab.demo.newsroom import Newsroom
+from recommender.lab.demo.programme import Programme
+from recommender.lab.demo.stage import Stage
+from recommender.lab.loopback import NotHere, require_loopback
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
 from recommender.publishing import published_view
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from recommender.core.logfile import LogFile, LogFileError
 from recommender.core.pipeline import Config
+from recommender.lab.replay import replay
 from recommender.learning.learner import configured
-from recommender.replay import replay
 
 
 class Command(BaseCommand):

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recommender.client import Client, Receipt, Refused
+from recommender.lab.client import Client, Receipt, Refused
+from recommender.lab.send import EventFile, Sender, Sent, UnreadableLog
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
-from recommender.sending import EventFile, Sender, Sent, UnreadableLog
 
 
 class Command(BaseCommand):

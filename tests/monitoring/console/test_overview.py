@@ -16,7 +16,7 @@ from monitoring.console import overview
 from monitoring.models import AutoFreeze, Finding, Review
 from monitoring.reading import advice, flow, sources
 from recommender import counters
-from recommender.demo.stage import CUE, PLAYING, Stage
+from recommender.lab.demo.stage import CUE, PLAYING, Stage
 from recommender.models import EventVerdict, Item, Learner, Step, Watched
 from recommender.publishing import published_view
 from tests.monitoring.console.test_pages import signed_in

@@ -1,5 +1,0 @@
-"""The live demo: an invented news site (`newsroom`, `readers`, `headlines`) and what sends it (`feed`)."""
-
-from recommender.demo.newsroom import Newsroom
-
-__all__ = ["Newsroom"]

@@ -1,0 +1,260 @@
+"""What stands between a log and a list, all with one face: `step` a batch, read the `top`, be saved and restored.
+
+none    decayed clicks, every one counted: what a list is without any defence
+caps    the product with screen and trust off: one unit an actor and item, a budget an actor
+forest  an isolation forest on plain per-actor activity, refitted on what it let through, in front of `none`
+trust   the product with the screen off: caps, and weights that are earned
+full    the product as it is
+links   `none`, and every step of an actor from one item to another counted beside it (`attack.links`)
+
+An oracle, which drops exactly the labelled events, needs no run of its own: its state is that of the log without the
+attack, bit for bit (invariant: excluded actors leave no trace).
+"""
+
+import pickle
+from dataclasses import replace
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.core.events import EventBatch, Kind
+from recommender.core.pipeline import Config, Pipeline
+from recommender.core.screen.screen import Verdicts, admitted
+from recommender.core.step_result import UNREVISED, Revised
+from recommender.core.tables import hashing
+from recommender.core.trend.certificate import link_margins
+
+DEFENCES = ("none", "caps", "forest", "trust", "full", "links")
+
+
+class Judged(NamedTuple):
+    """What a defence says of a batch: verdicts on its events, and new ones on events of earlier batches, which it
+    names by their number since its first (`Revised.ordinal`)."""
+
+    verdicts: Verdicts
+    revised: Revised = UNREVISED
+
+
+class Defence(Protocol):
+    """See the module. Scores are in units of a full-weight act made now."""
+
+    def step(self, batch: EventBatch) -> Judged:
+        """Judge and learn a batch."""
+        ...
+
+    def n_seen(self) -> int:
+        """Events taken so far: the number of the next one."""
+        ...
+
+    def advance(self, now_ms: int) -> None:
+        """Time passes without an event."""
+        ...
+
+    def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
+        """The best items and their scores."""
+        ...
+
+    def score(self, item: str) -> float:
+        """An item's score, 0 where it has none."""
+        ...
+
+    def fresh_weight(self) -> float:
+        """What the act of an actor never seen before adds."""
+        ...
+
+    def save(self) -> bytes:
+        """The whole state."""
+        ...
+
+    @classmethod
+    def restore(cls, data: bytes) -> Self:
+        """What was saved."""
+        ...
+
+
+class Product:
+    """The Pipeline as it is configured."""
+
+    def __init__(self, config: Config) -> None:
+        self.pipeline = Pipeline(config)
+
+    def step(self, batch: EventBatch) -> Judged:
+        result = self.pipeline.step(batch)
+        return Judged(result.verdicts, result.revised)
+
+    def n_seen(self) -> int:
+        return self.pipeline.n_events
+
+    def advance(self, now_ms: int) -> None:
+        """Stream time is the events'; nothing to do. Scores of different items fade alike."""
+
+    def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
+        board = self.pipeline.board(depth)
+        return board.items, board.scores
+
+    def score(self, item: str) -> float:
+        trend = self.pipeline.trend
+        key = np.array([self.pipeline.encoder.key(item)], np.uint64)
+        row = int(hashing.find_all(trend.items.slots, trend.items.keys, key)[0])
+        if row < 0:
+            return 0.0
+        return max(0.0, float(trend.items["score"][row]) / trend.unit(self.pipeline.stream_ms))
+
+    def fresh_weight(self) -> float:
+        return self.pipeline.config.trust.floor
+
+    def beside(self, item: str, depth: int) -> list[str]:
+        """What is shown beside an item, best first."""
+        pipeline = self.pipeline
+        keys = pipeline.affinity.neighbours(pipeline.encoder.key(item), pipeline.stream_ms, depth).keys
+        items = pipeline.trend.items
+        rows = hashing.find_all(items.slots, items.keys, keys).tolist()
+        return [pipeline.trend.names[row] if row >= 0 else "" for row in rows]
+
+    def price_beside(self, item: str, place: int, target: str) -> int:
+        """The fewest new accounts that put a target into the first so many places beside an item: exact, see
+        `certificate.link_margins`."""
+        pipeline, affinity, now_ms = self.pipeline, self.pipeline.affinity, self.pipeline.stream_ms
+        source = pipeline.encoder.key(item)
+        counts = affinity.neighbours(source, now_ms, place).counts.tolist()
+        last = counts[-1] if len(counts) == place else 0
+        link = affinity.link(source, pipeline.encoder.key(target))
+        unit, fresh, least = affinity.unit(now_ms), affinity.fresh(now_ms), affinity.least(now_ms)
+        return link_margins([last], [link], unit, fresh, least, affinity.min_actors)[0][0]
+
+    def recommended(self, actor: int, item: str, depth: int) -> list[str]:
+        """What an actor (by key) that opens an item is shown, best first."""
+        pipeline = self.pipeline
+        found = pipeline.ranking.gather(
+            actor, pipeline.stream_ms, recent=pipeline.encoder.keys([item]), steady=pipeline.evaluation.steady
+        )
+        return [pipeline.trend.names[row] for row in found.rows[:depth].tolist()]
+
+    def save(self) -> bytes:
+        return self.pipeline.to_bytes()
+
+    @classmethod
+    def restore(cls, data: bytes) -> Self:
+        product = cls.__new__(cls)
+        product.pipeline = Pipeline.from_bytes(data)
+        return product
+
+
+class Raw:
+    """Decayed clicks without a cap, and without anything in front. Weights of kinds as in the product."""
+
+    PRUNE_EVERY_MS = 600_000
+    GONE = 1e-6
+
+    def __init__(self, config: Config) -> None:
+        self._half_ms = 1000.0 * config.half_lives_s[0]
+        self._weights = {int(kind): config.kind_weights[kind.name.lower()] for kind in Kind}
+        self._weights[int(Kind.UNDO)] = -1.0
+        self.now_ms = 0
+        self._landmark_ms = 0
+        self._prune_ms = 0
+        self._row: dict[str, int] = {}
+        self._names: list[str] = []
+        self._sums = np.zeros(1024)
+
+    def step(self, batch: EventBatch) -> Judged:
+        self._count(batch)
+        return Judged(admitted(len(batch)))
+
+    def n_seen(self) -> int:
+        return 0  # it never comes back to an event
+
+    def advance(self, now_ms: int) -> None:
+        self.now_ms = max(self.now_ms, now_ms)
+        if self.now_ms >= self._prune_ms:
+            self._prune()
+
+    def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
+        sums = self._sums[: len(self._names)]
+        best = (
+            np.argpartition(-sums, min(depth, len(sums) - 1))[:depth] if len(sums) > depth else np.arange(len(sums))
+        )
+        best = best[np.argsort(-sums[best], kind="stable")]
+        return [self._names[row] for row in best.tolist()], sums[best] / self._unit(self.now_ms)
+
+    def score(self, item: str) -> float:
+        row = self._row.get(item)
+        return 0.0 if row is None else float(self._sums[row] / self._unit(self.now_ms))
+
+    def fresh_weight(self) -> float:
+        return 1.0
+
+    def save(self) -> bytes:
+        return pickle.dumps(self)  # of our own making, and never leaves this process
+
+    @classmethod
+    def restore(cls, data: bytes) -> Self:
+        return pickle.loads(data)  # noqa: S301
+
+    def _count(self, batch: EventBatch, is_admitted: NDArray[np.bool_] | None = None) -> None:
+        if len(batch):
+            self.advance(int(batch.received_ms.max()))
+        times, kinds = batch.received_ms.tolist(), batch.kind.tolist()
+        for i, item in enumerate(batch.item_names):
+            weight = self._weights[kinds[i]]
+            if weight == 0 or (is_admitted is not None and not is_admitted[i]):
+                continue
+            row = self._row.get(item)
+            if row is None:
+                row = self._row[item] = len(self._names)
+                self._names.append(item)
+                if row == len(self._sums):
+                    self._sums = np.concatenate([self._sums, np.zeros(row)])
+                self._sums[row] = 0.0
+            self._sums[row] = max(0.0, self._sums[row] + weight * self._unit(times[i]))
+
+    def _unit(self, at_ms: int) -> float:
+        return float(2.0 ** ((at_ms - self._landmark_ms) / self._half_ms))
+
+    def _prune(self) -> None:
+        """Move the landmark here; forget items of which nothing is left."""
+        passed = min(1000.0, (self.now_ms - self._landmark_ms) / self._half_ms)  # half-lives; a float holds 1023
+        sums = self._sums[: len(self._names)] * 2.0**-passed
+        keep = np.flatnonzero(sums > self.GONE)
+        self._names = [self._names[row] for row in keep.tolist()]
+        self._row = {name: row for row, name in enumerate(self._names)}
+        self._sums = np.concatenate([sums[keep], np.zeros(1024)])
+        self._landmark_ms, self._prune_ms = self.now_ms, self.now_ms + self.PRUNE_EVERY_MS
+
+
+def make(name: str, config: Config) -> Defence:
+    """A defence by name, before its first event. Raises ValueError."""
+    if name == "none":
+        return Raw(config)
+    if name == "caps":
+        return Product(switched(config, trust=False, screen=False))
+    if name == "trust":
+        return Product(switched(config, trust=True, screen=False))
+    if name == "full":
+        return Product(switched(config, trust=True, screen=True))
+    if name in ("forest", "links"):
+        return kind(name)(config)
+    raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
+
+
+def kind(name: str) -> type[Product] | type[Raw]:
+    """The class of a defence."""
+    if name == "forest":
+        from recommender.lab.attack.defences.forest_defence import Forest  # noqa: PLC0415  PyOD takes two seconds to import
+
+        return Forest
+    if name == "links":
+        from recommender.lab.attack.defences.raw_links import RawLinks  # noqa: PLC0415  which is a Raw
+
+        return RawLinks
+    return Raw if name == "none" else Product
+
+
+def switched(config: Config, *, trust: bool, screen: bool) -> Config:
+    """The configuration with trust and screen on or off."""
+    return replace(
+        config,
+        trust=config.trust if trust else replace(config.trust, floor=1.0),
+        screen=replace(config.screen, is_on=screen),
+    )

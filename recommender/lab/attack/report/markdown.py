@@ -1,0 +1,66 @@
+"""Rows and cells: figures as they stand in a table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from recommender.lab.attack.trials.run_metrics import interval, proportion
+
+
+def row(cells: Sequence[str]) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def header(*titles: str, n_text: int = 1) -> list[str]:
+    """The first two lines of a table; the columns after the first n_text hold numbers."""
+    return [row(titles), row(["---"] * n_text + ["--:"] * (len(titles) - n_text))]
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """With thousands apart; - for nothing."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def share(records: pl.DataFrame) -> str:
+    """Of runs that succeeded, with Wilson's 95 % interval."""
+    if not len(records):
+        return "-"
+    found, low, high = proportion(int(records["success"].sum()), len(records))
+    return f"{100 * found:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def median(values: pl.Series, digits: int = 1) -> str:
+    """With its bootstrap 95 % interval."""
+    known = values.drop_nulls().cast(pl.Float64).to_list()
+    if not known:
+        return "-"
+    value, low, high = interval(known)
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def over_starts(records: pl.DataFrame, column: str, *, scale: float = 1.0, digits: int = 1) -> str:
+    """The median over starts of the mean within each, with its bootstrap 95 % interval: runs from one start are no
+    independent draws."""
+    known = records.filter(pl.col(column).is_not_null())
+    if not len(known):
+        return "-"
+    means = known.group_by("start").agg(pl.col(column).cast(pl.Float64).mean().alias("mean")).sort("start")
+    value, low, high = (scale * each for each in interval(means["mean"].to_list()))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def quantile(values: pl.Series, q: float) -> str:
+    """Of whole seconds."""
+    return "-" if not len(values) else f"{float(values.cast(pl.Float64).quantile(q, 'nearest') or 0.0):.0f}"
+
+
+def delay(values: Sequence[float | None]) -> str:
+    """Median of delays, and how many never came."""
+    if not values:
+        return "not due"
+    never = sum(each is None for each in values)
+    known = [each for each in values if each is not None]
+    text = f"{np.median(known):+.0f} s" if known else "-"
+    return text + (f", never {never}/{len(values)}" if never else "")

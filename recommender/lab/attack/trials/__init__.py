@@ -1,0 +1,1 @@
+"""Attacks tried on defences: single runs, the whole suite, and what honest readers pay."""

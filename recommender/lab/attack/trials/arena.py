@@ -1,0 +1,231 @@
+"""One attack against one defence, second by second, beside the same seconds without the attack.
+
+    Site ──warm, once a defence──> saved states at the start times
+                                     ├──follow──────────────> Trace of the clean run
+                                     └──follow(campaign)────> Trace of the attacked run
+
+State is a fold, so a saved state continues as if it had never been saved. Steps are one second of stream time. An
+attacker acts on what the list was at the end of the second before; labels stay here.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recommender.core.events import EventBatch
+from recommender.core.pipeline import Config, Pipeline
+from recommender.lab.attack.catalogue.campaign import Campaign
+from recommender.lab.attack.catalogue.catalogue import MACHINES
+from recommender.lab.attack.catalogue.world import World, as_text, see
+from recommender.lab.attack.defences import batch_columns, defences
+from recommender.lab.attack.defences.defences import Defence, Judged, Product
+from recommender.lab.attack.trials.ledger import AUTOMATA, INJECTED, Ledger
+
+STEP_MS = 1000
+WARM_STEP_MS = 5000
+FOREST_WARM_MS = 2 * 3_600_000  # what the forest alone remembers is shorter, and it is slow
+DEPTH, SERVED = 20, 10
+
+
+OnStep = Callable[[int, Defence, Judged], None]  # time after the step (ms), who took it, what was said
+OnSecond = Callable[[Defence, EventBatch, NDArray[np.int8]], None]  # who took it, the second's events, their groups
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A log, ready to be attacked. group: READERS or AUTOMATA, by row (from the column `attack`, if it has one)."""
+
+    name: str
+    log: pl.DataFrame
+    batch: EventBatch
+    group: NDArray[np.int8]
+    config: Config
+
+    @classmethod
+    def of(cls, name: str, log: pl.DataFrame, config: Config) -> Self:
+        log = as_text(log)
+        group = np.zeros(len(log), np.int8)
+        if "attack" in log.columns:
+            group[log["attack"].is_in(list(MACHINES)).fill_null(False).to_numpy()] = AUTOMATA
+        return cls(name, log, batch_columns.encode(Pipeline(config), log), group, config)
+
+    @classmethod
+    def read(cls, path: Path, config: Config, *, limit: int | None = None) -> Self:
+        frame = pl.scan_parquet(path)
+        return cls.of(path.stem, (frame.head(limit) if limit else frame).collect(), config)
+
+    def without_machines(self) -> Self:
+        """The same with the events of honest machines left out: what readers did."""
+        if not (self.group == AUTOMATA).any():
+            return self
+        rows = np.flatnonzero(self.group != AUTOMATA)
+        return type(self)(
+            self.name, self.log[rows], batch_columns.take(self.batch, rows), self.group[rows], self.config
+        )
+
+    def starts(self, n: int, *, seed: int, after: float = 0.5, room_s: float = 2400.0) -> list[int]:
+        """n times (ms) at which attacks begin, as an attacker would pick them: more often while more is going on.
+        Past the share `after` of the log, and `room_s` before its end."""
+        rng = np.random.default_rng([seed, 0x57A27])
+        ms = self.batch.received_ms
+        end = int(np.searchsorted(ms, ms[-1] - 1000 * room_s))
+        first = min(int(after * len(ms)), max(0, end - 1))
+        rows = rng.integers(first, max(end, first + 1), n)
+        return [int(at) // WARM_STEP_MS * WARM_STEP_MS for at in ms[rows].tolist()]
+
+    def world(self, start_ms: int, board: list[str]) -> World:
+        return see(self.log, start_ms / 1000, board=board)
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a run showed. By second: tops, the first DEPTH items; last, the score at the last served place; scores of
+    the watched items; n_accounts that had acted on a target by then. Of all its events: `ledger`."""
+
+    tops: list[list[str]] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    n_accounts: list[int] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    fresh_weight: float = 1.0
+
+    def rank(self, item: str) -> NDArray[np.int64]:
+        """Place of an item by second, DEPTH + 1 where it is not among the first."""
+        return np.array([top.index(item) + 1 if item in top else DEPTH + 1 for top in self.tops], np.int64)
+
+
+class Warm:
+    """Saved states of defences at the start times; each defence folds the log once. In memory, or in a folder, where
+    other processes find them."""
+
+    def __init__(self, site: Site, starts_ms: Sequence[int], folder: Path | None = None) -> None:
+        self.site, self.starts_ms = site, sorted(set(starts_ms))
+        self._folder = folder
+        self._saved: dict[tuple[str, int], bytes] = {}
+        self._open: dict[tuple[str, int], Defence] = {}  # restored once, copied for every run from this start
+
+    def fold(
+        self,
+        name: str,
+        *,
+        until_ms: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> None:
+        """Fold the log up to the last start (or `until_ms`), saving at every start."""
+        first_ms = int(self.site.batch.received_ms[0]) // WARM_STEP_MS * WARM_STEP_MS
+        if name != "forest":
+            self._fold(name, first_ms, max(until_ms or 0, self.starts_ms[-1]), on_step)
+            return
+        for start_ms in self.starts_ms:
+            self._fold(name, max(first_ms, start_ms - FOREST_WARM_MS), start_ms, on_step)
+
+    def _fold(self, name: str, first_ms: int, until_ms: int, on_step: OnStep | None) -> None:
+        defence, batch = defences.make(name, self.site.config), self.site.batch
+        n_steps = (until_ms - first_ms) // WARM_STEP_MS
+        cuts = batch_columns.cut(batch.received_ms, first_ms, WARM_STEP_MS, n_steps)
+        due = set(self.starts_ms)
+        for number in range(n_steps):
+            at_ms = first_ms + number * WARM_STEP_MS
+            if at_ms in due and name != "forest":
+                self._put(name, at_ms, defence.save())
+            if cuts[number] == cuts[number + 1]:
+                continue
+            judged = defence.step(batch[slice(int(cuts[number]), int(cuts[number + 1]))])
+            if on_step:
+                on_step(at_ms + WARM_STEP_MS, defence, judged)
+        if until_ms in due:
+            self._put(name, until_ms, defence.save())
+
+    def state(self, name: str, start_ms: int) -> Defence:
+        """A defence as it was at a start."""
+        key = (name, start_ms)
+        if key not in self._saved:
+            path = self._path(name, start_ms)
+            if path is not None and path.exists():
+                self._saved[key] = path.read_bytes()
+            else:
+                self.fold(name)
+        kind = defences.kind(name)
+        if not issubclass(kind, Product):
+            return kind.restore(self._saved[key])
+        if key not in self._open:
+            self._open = {other: state for other, state in self._open.items() if other[1] == start_ms}
+            self._open[key] = kind.restore(self._saved[key])
+        return copy.deepcopy(self._open[key])  # as exact as from its bytes, and fifty times as fast
+
+    def _path(self, name: str, start_ms: int) -> Path | None:
+        return self._folder / f"{self.site.name}-{name}-{start_ms}" if self._folder else None
+
+    def _put(self, name: str, start_ms: int, state: bytes) -> None:
+        self._saved[name, start_ms] = state
+        if (path := self._path(name, start_ms)) is not None:
+            path.write_bytes(state)
+
+
+class _Sight:
+    def __init__(self, defence: Defence) -> None:
+        self._defence = defence
+
+    def listed(self) -> list[str]:
+        return self._defence.top(SERVED)[0]
+
+    def score(self, item: str) -> float:
+        return self._defence.score(item)
+
+    def last_score(self) -> float:
+        scores = self._defence.top(SERVED)[1]
+        return float(scores[-1]) if len(scores) == SERVED else 0.0
+
+    def fresh_weight(self) -> float:
+        return self._defence.fresh_weight()
+
+
+def follow(
+    defence: Defence,
+    site: Site,
+    start_ms: int,
+    seconds: int,
+    *,
+    campaign: Campaign | None = None,
+    watch: Sequence[str] = (),
+    on_second: OnSecond | None = None,
+) -> Trace:
+    """Fold `seconds` of the site's log from `start_ms` on, with a campaign among them where one is given."""
+    batch, trace = site.batch, Trace(scores={item: [] for item in watch}, fresh_weight=defence.fresh_weight())
+    cuts = batch_columns.cut(batch.received_ms, start_ms, STEP_MS, seconds)
+    sight = _Sight(defence)
+    sent, is_target, accounts = None, np.empty(0, bool), set[int]()
+    if campaign is not None:
+        encoder = Pipeline(site.config)
+        sent = batch_columns.encode(encoder, campaign.plan.rows)
+        is_target = campaign.plan.rows["item"].is_in(list(campaign.plan.targets)).to_numpy()
+    for second in range(seconds):
+        now_ms = start_ms + second * STEP_MS
+        first, end = int(cuts[second]), int(cuts[second + 1])
+        step, group, on_target = batch[slice(first, end)], site.group[first:end], np.zeros(end - first, bool)
+        if campaign is not None and sent is not None:
+            rows, at_s = campaign.due(now_ms / 1000, sight)
+            if len(rows):
+                at_ms = np.clip(np.floor(at_s * 1000).astype(np.int64), now_ms, now_ms + STEP_MS - 1)
+                step, order = batch_columns.merge([step, batch_columns.take(sent, rows, at_ms)])
+                group = np.concatenate([group, np.full(len(rows), INJECTED, np.int8)])[order]
+                on_target = np.concatenate([on_target, is_target[rows]])[order]
+                accounts.update(sent.actor[rows[is_target[rows]]].tolist())
+        first_number, judged = defence.n_seen(), defence.step(step)
+        trace.ledger.note(now_ms, first_number, step.received_ms, group, on_target, judged)
+        defence.advance(now_ms + STEP_MS - 1)
+        items, scores = defence.top(DEPTH)
+        trace.tops.append(items)
+        trace.last.append(float(scores[SERVED - 1]) if len(scores) >= SERVED else 0.0)
+        for item in watch:
+            trace.scores[item].append(defence.score(item))
+        trace.n_accounts.append(len(accounts))
+        if on_second:
+            on_second(defence, step, group)
+    return trace

@@ -1,0 +1,148 @@
+"""The price of a place under different rules, by trying: how many new accounts until the target stands there.
+
+    the last day of a log, up to a moment ──> Rule.place(n): where a new item stands after n new accounts acted on it
+                                              at that moment ──search──> the smallest n for the top 10, for the top 1
+
+The rules other sites publish are re-implemented here from their sources, each in a few lines; the product's two are
+the product itself, given n acts of accounts it has never seen.
+
+raw       decayed clicks, every one counted: one account is enough; given in clicks
+hot       log10(votes) + age, a vote an account (Reddit; 45,000 s for a factor of ten)
+ratio     (accounts - expected)^2 / expected against yesterday, expected >= 1, at least 5 accounts, the peak fading
+          with 4 h (Mastodon's trending tags)
+capped    one unit an account and item, decayed
+trusted   the same, a new account's unit weighted at the floor of trust; also at the longer half-lives kept
+
+A price is as long as the memory of its rule: what counts a day's readers asks for a day's readers, what forgets in
+five minutes for those of five minutes. (Where items come back every day, `ratio` asks for very few: 1 + the root of
+the score to beat. On a news site every item is new.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from recommender.core.pipeline import Pipeline
+from recommender.lab.attack.defences.defences import Defence, Product
+from recommender.lab.attack.trials.arena import Site, Warm
+
+DAY_S = 86_400.0
+HOT_S = 45_000.0
+RATIO_HALF_S = 4 * 3600.0
+RATIO_LEAST = 5
+MOST = 2_000_000
+SLOWER = {"trusted 1 h": 3600, "trusted 6 h": 21_600}
+TARGET = "9999999999999"
+RULES = {
+    "raw": "decayed clicks, every one counted",
+    "hot": "Reddit's hot: log10 of votes, and age",
+    "ratio": "Mastodon's tags: against yesterday's count",
+    "capped": "capped: one unit an account",
+    "trusted": "capped, weighted by trust",
+    "trusted 1 h": "the same, half-life 1 h",
+    "trusted 6 h": "the same, half-life 6 h",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Accounts (None: no number found below MOST); for `raw` acts of one account."""
+
+    rule: str
+    top10: int | None
+    top1: int | None
+
+
+def measure(site: Site, start_ms: int, warm: Warm) -> list[Price]:
+    """Prices at one moment of a log, rule by rule. `warm` knows the states at that moment."""
+    past = site.log.filter(pl.col("ts") < start_ms / 1000, pl.col("ts") >= start_ms / 1000 - 2 * DAY_S)
+    places = {
+        "raw": _place_by_score(warm.state("none", start_ms).top(10**6)[1]),
+        "hot": _hot(past, start_ms / 1000),
+        "ratio": _ratio(past, start_ms / 1000),
+        "capped": _product(site, start_ms, warm, "caps"),
+        "trusted": _product(site, start_ms, warm, "trust"),
+    }
+    for rule, half_life_s in SLOWER.items():
+        if half_life_s in site.config.half_lives_s:
+            places[rule] = _slower(warm.state("trust", start_ms), half_life_s)
+    return [Price(rule, cheapest(place, 10), cheapest(place, 1)) for rule, place in places.items()]
+
+
+def cheapest(place: Callable[[int], int], wanted: int) -> int | None:
+    """The smallest n with place(n) <= wanted, for a place that does not get worse with n.
+
+    >>> cheapest(lambda n: max(1, 50 - n), 10)
+    40
+    """
+    high = 1
+    while place(high) > wanted:
+        high *= 2
+        if high > MOST:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if place(middle) <= wanted else (middle, high)
+    return high
+
+
+def _place_by_score(scores: np.ndarray) -> Callable[[int], int]:
+    """Where a new item stands whose score is n."""
+    return lambda n: int((scores >= n).sum()) + 1
+
+
+def _hot(past: pl.DataFrame, now_s: float) -> Callable[[int], int]:
+    items = past.group_by("item").agg(pl.col("actor").n_unique().alias("votes"), pl.col("ts").min().alias("posted"))
+    scores = (items["votes"].log10() + (items["posted"] - now_s) / HOT_S).to_numpy()
+    return lambda n: int((scores >= np.log10(n)).sum()) + 1
+
+
+def _ratio(past: pl.DataFrame, now_s: float) -> Callable[[int], int]:
+    """Counts of the last 24 h against those of the 24 h before, hour by hour; an item keeps its peak, fading."""
+    peaks: dict[str, tuple[float, float]] = {}
+    for hour in range(23, -1, -1):
+        at_s = now_s - 3600.0 * hour
+        day = pl.when(pl.col("ts") >= at_s - DAY_S).then(pl.col("actor"))
+        before = pl.when(pl.col("ts") < at_s - DAY_S).then(pl.col("actor"))
+        counts = (
+            past.filter(pl.col("ts") < at_s, pl.col("ts") >= at_s - 2 * DAY_S)
+            .group_by("item")
+            .agg(day.drop_nulls().n_unique().alias("now"), before.drop_nulls().n_unique().alias("before"))
+        )
+        expected = counts["before"].to_numpy().clip(1).astype(np.float64)
+        seen = counts["now"].to_numpy().astype(np.float64)
+        score = np.where((seen >= RATIO_LEAST) & (seen > expected), (seen - expected) ** 2 / expected, 0.0)
+        for item, each in zip(counts["item"], score.tolist(), strict=True):
+            peak, peak_s = peaks.get(item, (0.0, at_s))
+            if each > peak * 0.5 ** ((at_s - peak_s) / RATIO_HALF_S):
+                peaks[item] = (each, at_s)
+    scores = np.array([peak * 0.5 ** ((now_s - at_s) / RATIO_HALF_S) for peak, at_s in peaks.values()])
+    return lambda n: int((scores >= (float((n - 1) ** 2) if n >= RATIO_LEAST else 0.0)).sum()) + 1
+
+
+def _product(site: Site, start_ms: int, warm: Warm, name: str) -> Callable[[int], int]:
+    """The product itself: n acts in one millisecond by accounts it has never seen, then its own list."""
+
+    def place(n: int) -> int:
+        defence = warm.state(name, start_ms)
+        assert isinstance(defence, Product)
+        encoder = Pipeline(site.config)
+        actors = [str(10**15 + number) for number in range(n)]
+        defence.step(encoder.encode(received_ms=np.full(n, start_ms), actors=actors, items=[TARGET] * n))
+        items = defence.top(128)[0]
+        return items.index(TARGET) + 1 if TARGET in items else 129
+
+    return place
+
+
+def _slower(defence: Defence, half_life_s: int) -> Callable[[int], int]:
+    """The product's counts of another half-life, as if that were the one served."""
+    assert isinstance(defence, Product)
+    trend, config = defence.pipeline.trend, defence.pipeline.config
+    half = config.half_lives_s.index(half_life_s)
+    fresh = trend.unit(defence.pipeline.stream_ms, half) * config.trust.floor
+    counts = trend.counts(half)
+    return lambda n: int((counts >= n * fresh).sum()) + 1

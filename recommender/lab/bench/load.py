@@ -1,0 +1,89 @@
+"""HTTP load: what to send, what came back, and the process in between (`recommender.lab.bench.sender`).
+
+Load(plan) ──JSON──> process ──"ready"──> start() ──> ... ──JSON──> result()
+"""
+
+import subprocess
+import sys
+
+import msgspec
+
+
+class Plan(msgspec.Struct):
+    """What to send. `rate`: requests a second, None: as fast as answered; `batch`: events in each, 0: GET `path`, or
+    `paths` one after another, again and again."""
+
+    host: str
+    port: int
+    key: str
+    seconds: float
+    connections: int
+    path: str = "/api/v1/events"
+    paths: list[str] = []
+    batch: int = 0
+    rate: float | None = None
+    seed: int = 1
+    label: int = 0
+
+
+class Result(msgspec.Struct):
+    """What came back. `accepted`: events; latencies in seconds; `by_status`: answers by status, 0 = none at all."""
+
+    n_requests: int
+    accepted: int
+    seconds: float
+    p50_s: float
+    p99_s: float
+    by_status: dict[int, int]
+
+    @property
+    def rate(self) -> float:
+        """Requests answered well, a second."""
+        return sum(n for status, n in self.by_status.items() if 200 <= status < 300) / self.seconds
+
+
+class Load:
+    """The other end of the process, which is ready when this is made; `start`, then `result`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "recommender.lab.bench.sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._write(msgspec.json.encode(plan))
+        self._read()
+
+    def start(self) -> None:
+        self._write(b"go")
+
+    def result(self) -> Result:
+        """Waits for the end."""
+        result = msgspec.json.decode(self._read(), type=Result, strict=False)
+        self.close()
+        return result
+
+    def close(self) -> None:
+        """Ends the process, if it still runs."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _write(self, line: bytes) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(line + b"\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> bytes:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process that sends load ended early (exit code {self._process.wait()})")
+        return line
+
+
+def run(plan: Plan) -> Result:
+    """Send a plan's load now, from a process of its own."""
+    load = Load(plan)
+    try:
+        load.start()
+        return load.result()
+    finally:
+        load.close()

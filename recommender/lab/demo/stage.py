@@ -1,0 +1,68 @@
+"""Between the demo and the console: what is played, and the button that starts the attack.
+
+    demo process ──every second, forgotten after ALIVE_S──> store: what is played ──> console
+    console ──a cue, forgotten after CUE_S──> store ──> demo process, which attacks
+
+Both sides use the store of the view. The console can do no more than leave a cue: it is the demo process that
+attacks, with its own key, and only a server on its own machine (`manage.py demo`). Where no demo runs nothing is
+played, so there is no button, and nobody reads a cue.
+"""
+
+import logging
+import time
+from typing import Any
+
+import msgspec
+import redis
+
+from recommender.errors import Conflict
+from recommender.lab.demo.programme import Playing, Programme
+from recommender.publishing import published_view
+
+PLAYING, CUE = "groundswell:demo:playing", "groundswell:demo:cue"
+EVERY_S, ALIVE_S, CUE_S = 1.0, 10, 10
+
+logger = logging.getLogger(__name__)
+
+
+class Stage:
+    """The demo's side; a store that is away is no reason to stop playing."""
+
+    def __init__(self, programme: Programme, store: Any) -> None:
+        self._programme, self._store = programme, store
+        self._due_at = 0.0
+
+    def attend(self) -> None:
+        """Take a cue and say what is played; once a second, however often it is called."""
+        now = time.monotonic()
+        if now < self._due_at:
+            return
+        self._due_at = now + EVERY_S
+        try:
+            if self._store.getdel(CUE):
+                self._programme.attack_now()
+            if playing := self._programme.playing():
+                self._store.set(PLAYING, msgspec.msgpack.encode(playing), ex=ALIVE_S)
+        except redis.RedisError as error:
+            logger.debug("the console is not told what is played: %s", error)
+
+
+def read_playing() -> Playing | None:
+    """What the demo plays; None where none runs, or the store is away."""
+    try:
+        with published_view.connect() as store:
+            packed = store.get(PLAYING)
+    except redis.RedisError:
+        return None
+    return msgspec.msgpack.decode(packed, type=Playing) if packed else None
+
+
+def cue_attack() -> None:
+    """Have the demo's botnet attack within a second or two. Raises Conflict where no demo runs, or it is at it."""
+    playing = read_playing()
+    if playing is None:
+        raise Conflict("No demo runs here; there is nothing to start.")
+    if playing.attack is not None:
+        raise Conflict(f"An attack is under way already, on {playing.attack.title!r}.")
+    with published_view.connect() as store:
+        store.set(CUE, b"1", ex=CUE_S)
