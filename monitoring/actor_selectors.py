@@ -19,7 +19,7 @@ from django.db.models import Count
 from django.utils.crypto import salted_hmac
 
 from monitoring.models import Finding, FindingEvent
-from recommender import keyed
+from recommender import ids
 from recommender.core.events import network_of
 from recommender.core.trust import TrustConfig
 from recommender.errors import NotFound
@@ -137,7 +137,7 @@ def get_actor(*, actor_id: str) -> dict[str, Any]:
     findings = _findings_of(acts)
     names = dict(Item.objects.filter(id__in={act.item for act in acts}).exclude(title="").values_list("id", "title"))
     by_item = Counter(act.item for act in acts)
-    erasures = Erasure.objects.filter(actor_hash=keyed.name_hash(actor_id)).order_by("-id")
+    erasures = Erasure.objects.filter(actor_hash=ids.name_hash(actor_id)).order_by("-id")
     return {
         "actor": actor_id,
         "seen": seen,

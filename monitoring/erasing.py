@@ -14,7 +14,7 @@ from django.db import transaction
 from monitoring import reviews
 from monitoring.models import AutoFreeze, Review
 from monitoring.reviews import By
-from recommender import keyed
+from recommender import ids
 from recommender.control import erasures
 from recommender.errors import Invalid
 from recommender.log import event_log
@@ -39,7 +39,7 @@ def erase(*, actor_id: str, by: By, note: str = ASKED) -> Erasure:
 
 def _unsuspect(actor_id: str) -> None:
     """Take the actor's key out of what automatic freezes propose to leave out."""
-    key = keyed.encoder().key(actor_id)
+    key = ids.encoder().key(actor_id)
     for freeze in AutoFreeze.objects.select_for_update().filter(suspects__actors__contains=[key]):
         freeze.suspects["actors"].remove(key)
         freeze.save(update_fields=["suspects"])

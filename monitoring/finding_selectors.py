@@ -24,7 +24,7 @@ from monitoring.actor_selectors import Seen
 from monitoring.decide_finding import get_finding
 from monitoring.models import Finding, FindingItem, Review
 from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
-from recommender import keyed
+from recommender import ids
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
 from recommender.core.trend import trend_kernels
@@ -283,7 +283,7 @@ def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
 
 def weighing_rules() -> weighing.Rules:
     """What acts weigh, as the learner was told."""
-    encoder, panel = keyed.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
+    encoder, panel = ids.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
 
     def is_canary(actor: str) -> bool:
         return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_kernels.PANEL) < panel)

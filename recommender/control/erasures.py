@@ -20,7 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from recommender import keyed, locks, waking
+from recommender import ids, locks, waking
 from recommender.control import job_progress
 from recommender.control.shard_erasure import Unlearning, bases, traces_of
 from recommender.core.checkpoint import CheckpointCorrupt
@@ -42,7 +42,7 @@ def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
     given instead; whether it is new. Raises Invalid."""
     if not 1 <= len(actor_id) <= MAX_ID or not actor_id.isprintable():
         raise Invalid(fields={"id": f"An actor's id has 1 to {MAX_ID} printable characters."})
-    name_hash = keyed.name_hash(actor_id)
+    name_hash = ids.name_hash(actor_id)
     try:
         with transaction.atomic():
             erasure, is_new = Erasure.objects.create(actor=actor_id, actor_hash=name_hash), True

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from recommender import keyed, models, waking
+from recommender import ids, models, waking
 from recommender.core import decisions
 from recommender.core.decisions import Ruling
 from recommender.errors import Conflict, Invalid, NotFound
@@ -225,7 +225,7 @@ def exclusion(
     windows: Sequence[tuple[str | None, int, int]] = (),
 ) -> decisions.Exclusion:
     """An exclusion by ids: of actors, of networks ("192.0.2.0/24"), of items (None: all) between two times in ms."""
-    encoder = keyed.encoder()
+    encoder = ids.encoder()
     return decisions.Exclusion(
         actors=encoder.keys(list(actors)),
         prefixes=encoder.keys(list(networks)),

@@ -23,7 +23,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import history, keyed, locks
+from recommender import history, ids, locks
 from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
@@ -157,7 +157,7 @@ def configured() -> Config:
         personal_share=settings.PERSONAL_SHARE,
         trust=TrustConfig(floor=settings.TRUST_FLOOR),
         screen=ScreenConfig(is_on=settings.SCREEN),
-        secret=keyed.secret(),
+        secret=ids.secret(),
     )
 
 

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('actor', models.TextField(blank=True, help_text='Emptied when it is over: nobody is named afterwards.')),
-                ('actor_hash', models.CharField(help_text='Keyed with SECRET_KEY; see recommender.keyed.', max_length=64)),
+                ('actor_hash', models.CharField(help_text='Keyed with SECRET_KEY; see recommender.ids.', max_length=64)),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed')], default='queued', max_length=10)),
                 ('n_done', models.BigIntegerField(default=0, help_text='Events folded so far.')),
                 ('n_total', models.BigIntegerField(default=0, help_text='Events to fold, as far as known.')),

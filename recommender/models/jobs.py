@@ -95,7 +95,7 @@ class Erasure(Job):
     """An actor's request to be forgotten, asked for, under way or done. Names the actor only until it is done."""
 
     actor = models.TextField(blank=True, help_text="Emptied when it is over: nobody is named afterwards.")
-    actor_hash = models.CharField(max_length=64, help_text="Keyed with SECRET_KEY; see recommender.keyed.")
+    actor_hash = models.CharField(max_length=64, help_text="Keyed with SECRET_KEY; see recommender.ids.")
     outcome = models.JSONField(default=dict, help_text="How it was done, and how much was removed.")
 
     class Meta:

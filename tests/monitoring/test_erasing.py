@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from monitoring import erasing
 from monitoring.models import AutoFreeze, Review
-from recommender import keyed
+from recommender import ids
 from recommender.control import erasures
 from recommender.core.decisions import Exclusion
 from recommender.errors import Invalid
@@ -83,7 +83,7 @@ def test_the_shell_erases_and_proves_it(learned, capsys):
 
 
 def test_a_proposal_to_leave_it_out_forgets_it(learned):
-    encoder = keyed.encoder()
+    encoder = ids.encoder()
     others = [encoder.key("actor-1")]
     freeze = AutoFreeze.objects.create(
         shard=0,

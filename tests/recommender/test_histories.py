@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from recommender import keyed
+from recommender import ids
 from recommender.control import learning_switch, reverts
 from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
@@ -177,7 +177,7 @@ def check(several_before):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_walk_ends_where_its_history_folded_from_nothing_does(seed, settings, monkeypatch):
-    monkeypatch.setattr(learner, "configured", lambda: replace(SCREENED, secret=keyed.secret()))
+    monkeypatch.setattr(learner, "configured", lambda: replace(SCREENED, secret=ids.secret()))
     settings.STEP_EVENTS = 400
     settings.CHECKPOINT_EVERY_S = 1e9
     walk = Walk(seed)

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from recommender import keyed
+from recommender import ids
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.decisions import Ruling
@@ -112,7 +112,7 @@ def test_every_stored_state_is_read():
             state.n_events,
             state.digest,
         )
-        assert pipeline.config.secret == keyed.secret()
+        assert pipeline.config.secret == ids.secret()
 
 
 @of_every_history
