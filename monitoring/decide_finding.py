@@ -6,9 +6,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from monitoring import notify, reviews
+from monitoring import notify
+from monitoring.audit import reviews
+from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
-from monitoring.reviews import By
 from monitoring.state_digest import state_digest
 from recommender.control import learning_switch
 from recommender.core import decisions

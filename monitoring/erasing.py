@@ -11,9 +11,9 @@ import re
 
 from django.db import transaction
 
-from monitoring import reviews
+from monitoring.audit import reviews
+from monitoring.audit.reviews import By
 from monitoring.models import AutoFreeze, Review
-from monitoring.reviews import By
 from recommender import ids
 from recommender.control import erasures
 from recommender.errors import Invalid

@@ -2,9 +2,9 @@
 
 from django.db import transaction
 
-from monitoring import reviews
+from monitoring.audit import reviews
+from monitoring.audit.reviews import By
 from monitoring.models import Review
-from monitoring.reviews import By
 from recommender.intake import items
 from recommender.models import Item
 

@@ -23,7 +23,8 @@ import polars as pl
 from django.db import connection
 from django.test.utils import override_settings
 
-from monitoring import policy, reverting, reviews
+from monitoring import policy, reverting
+from monitoring.audit import reviews
 from monitoring.models import AutoFreeze, Review
 from recommender.control import learning_switch, reverts
 from recommender.core.events import Kind

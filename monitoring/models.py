@@ -5,7 +5,7 @@
 
     verdicts ──findings.gather──> Finding: FindingEvent by log position, FindingItem
 
-`Review` is plain SQL (migration 0001) and written by `monitoring.reviews` only: the database itself refuses to change
+`Review` is plain SQL (migration 0001) and written by `monitoring.audit.reviews` only: the database itself refuses to change
 or delete a row. Its subject names findings, checkpoints, exclusions and numbers, never the actors behind them: what
 an actor may ask to have erased must not stand in a table nothing can be erased from. A finding has no actors either:
 it has positions in the log, and who acted there is looked up when somebody asks.
@@ -71,7 +71,7 @@ class Review(models.Model):
 
 
 class ChainCheck(models.Model):
-    """The chain, or what was new of it, compared from end to end. Written by `monitoring.checking`."""
+    """The chain, or what was new of it, compared from end to end. Written by `monitoring.audit.chain_checks`."""
 
     at = models.DateTimeField(auto_now_add=True)
     by = models.CharField(max_length=200)

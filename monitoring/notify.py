@@ -28,8 +28,9 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.utils import timezone
 
-from monitoring import reviews, webhook
-from monitoring.chain import storable
+from monitoring import webhook
+from monitoring.audit import reviews
+from monitoring.audit.chain import storable
 from monitoring.models import Notification, Review
 from recommender import locks
 from recommender.outage import Pause

@@ -2,10 +2,10 @@
 
 from django.db import transaction
 
-from monitoring import reviews
+from monitoring.audit import reviews
+from monitoring.audit.reviews import By
 from monitoring.decide_finding import get_finding
 from monitoring.models import Review
-from monitoring.reviews import By
 
 
 @transaction.atomic

@@ -19,7 +19,8 @@ from django.db.models import Q, Sum
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from monitoring import notify, reviews, suspects
+from monitoring import notify, suspects
+from monitoring.audit import reviews
 from monitoring.deciding import (
     KEPT_MINUTES,
     LATENCY_S,

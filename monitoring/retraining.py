@@ -14,8 +14,9 @@ from typing import Any, Literal
 from django.conf import settings
 from django.db import transaction
 
-from monitoring import notify, reverting, reviews
-from monitoring.reviews import By
+from monitoring import notify, reverting
+from monitoring.audit import reviews
+from monitoring.audit.reviews import By
 from recommender.batch import retrain
 from recommender.batch.trial import Report
 from recommender.core.logfile import LogFileError

@@ -17,9 +17,10 @@ from typing import Any
 
 from django.db import transaction
 
-from monitoring import decide_finding, notify, reviews, state_digest
+from monitoring import decide_finding, notify, state_digest
+from monitoring.audit import reviews
+from monitoring.audit.reviews import By
 from monitoring.models import AskedRevert, Finding, Review
-from monitoring.reviews import By
 from recommender.control import learning_switch
 from recommender.core import decisions
 from recommender.errors import Invalid

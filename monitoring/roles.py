@@ -20,7 +20,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.db.models import Q
 
-from monitoring import reviews
+from monitoring.audit import reviews
 from monitoring.models import Review
 from recommender.errors import Forbidden, Invalid, NotFound
 

@@ -4,7 +4,8 @@ import logging
 
 from celery import shared_task
 
-from monitoring import checking, findings, notify, policy, reverting
+from monitoring import findings, notify, policy, reverting
+from monitoring.audit import chain_checks
 from recommender import outage
 
 logger = logging.getLogger(__name__)
@@ -46,4 +47,4 @@ def keep_house() -> None:
     """Forget old messages and findings. Decisions are kept for ever."""
     notify.prune()
     findings.prune()
-    checking.prune()
+    chain_checks.prune()

@@ -32,7 +32,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from monitoring import notify, reviews, state_digest
+from monitoring import notify, state_digest
+from monitoring.audit import reviews
 from monitoring.models import Finding, Review
 from recommender.control import learning_switch
 from recommender.errors import Conflict, NotFound

@@ -10,8 +10,8 @@ than asking once more who stands behind a finding, means that nothing is left ou
 from django.db import transaction
 
 from monitoring import reverting
+from monitoring.audit.reviews import By
 from monitoring.models import AutoFreeze, Review
-from monitoring.reviews import By
 from recommender.core import decisions
 from recommender.errors import Conflict, NotFound
 from recommender.models import Revert

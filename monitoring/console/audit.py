@@ -2,8 +2,9 @@
 
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 
-from monitoring import checking, roles
-from monitoring.audit_selectors import Asked, lines, list_audit
+from monitoring import roles
+from monitoring.audit import chain_checks
+from monitoring.audit.audit_list import Asked, lines, list_audit
 from monitoring.console.pages import form, page, render
 from monitoring.console.queue import moment
 from monitoring.models import Review
@@ -23,7 +24,7 @@ def show(request: HttpRequest) -> HttpResponse:
         "console/audit.html",
         "Audit",
         audit=list_audit(asked, before=int(before) if is_further else None),
-        verified=checking.get_verified(),
+        verified=chain_checks.get_verified(),
         asked=asked,
         address=address.urlencode(),
         actions=Review.Action.choices,
@@ -42,7 +43,7 @@ def export(request: HttpRequest) -> HttpResponse:
 @form(roles.VIEW_CONSOLE)
 def verify(request: HttpRequest) -> str:
     """Whoever may see the chain may have it checked; that it is broken is told as an error."""
-    check = checking.check(by=request.user, is_full=request.POST.get("full") == "1")
+    check = chain_checks.check(by=request.user, is_full=request.POST.get("full") == "1")
     if check.n_problems:
         raise Conflict(f"NOT INTACT: {check.n_problems} problems in {check.n_rows:,} decisions.")
     return f"Intact: {check.n_rows:,} decisions compared, up to number {check.head_id}."

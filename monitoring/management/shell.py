@@ -11,7 +11,7 @@ from recommender.errors import ApiError
 
 
 def shell_account() -> str:
-    """Who decides, as `monitoring.reviews` writes it: `shell:` and the account of the operating system."""
+    """Who decides, as `monitoring.audit.reviews` writes it: `shell:` and the account of the operating system."""
     try:
         return f"shell:{getpass.getuser()}"
     except (OSError, KeyError, ImportError):  # a container's user without a name

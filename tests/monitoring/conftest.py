@@ -6,7 +6,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from monitoring import notify, reviews, roles
+from monitoring import notify, roles
+from monitoring.audit import reviews
 from monitoring.models import Review
 from recommender.learning import learner
 from recommender.log import event_log

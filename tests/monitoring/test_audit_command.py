@@ -7,8 +7,8 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from monitoring.audit.csv_cells import cell
 from monitoring.models import Review
-from monitoring.sheet import cell
 from tests.monitoring.conftest import unguarded
 
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from monitoring import decide_finding, policy, reviews, stop_switch
+from monitoring import decide_finding, policy, stop_switch
+from monitoring.audit import reviews
 from monitoring.models import AutoFreeze, Finding, Review
 from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline

@@ -13,8 +13,8 @@ from django.db.models import ProtectedError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from monitoring import reviews
-from monitoring.chain import GENESIS, MAX_SUBJECT_BYTES, Entry, Head
+from monitoring.audit import reviews
+from monitoring.audit.chain import GENESIS, MAX_SUBJECT_BYTES, Entry, Head
 from monitoring.models import Review
 from recommender.errors import Invalid
 from tests.monitoring.conftest import unguarded

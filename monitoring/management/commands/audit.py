@@ -12,10 +12,10 @@ from typing import IO, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 
-from monitoring import reviews
-from monitoring.chain import Entry, Head
+from monitoring.audit import reviews
+from monitoring.audit.chain import Entry, Head
+from monitoring.audit.csv_cells import cell
 from monitoring.models import Review
-from monitoring.sheet import cell
 
 
 class Command(BaseCommand):

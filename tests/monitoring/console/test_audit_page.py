@@ -10,8 +10,8 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from monitoring import audit_selectors, checking
-from monitoring.audit_selectors import Asked, list_audit
+from monitoring.audit import audit_list, chain_checks
+from monitoring.audit.audit_list import Asked, list_audit
 from monitoring.models import ChainCheck, Review
 from tests.monitoring.conftest import unguarded
 from tests.monitoring.console.test_pages import signed_in
@@ -48,7 +48,7 @@ def test_newest_first_and_each_filter_leaves_what_it_says(decide):
 
 
 def test_pages_follow_one_another(decide, monkeypatch, rita):
-    monkeypatch.setattr(audit_selectors, "PAGE", 2)
+    monkeypatch.setattr(audit_list, "PAGE", 2)
     total = Review.objects.count()
     for number in range(3):
         decide(note=f"note {number}")
@@ -61,7 +61,7 @@ def test_pages_follow_one_another(decide, monkeypatch, rita):
 def test_words_of_a_note_are_read_by_their_index():
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    plan = audit_selectors._filtered(Asked(text="fell")).order_by().explain()
+    plan = audit_list._filtered(Asked(text="fell")).order_by().explain()
     assert "monitoring_review_words" in plan
 
 
@@ -106,37 +106,37 @@ def test_the_file_holds_every_row_and_no_formula(decide, rita):
 
 
 def test_the_file_is_read_in_pieces_and_has_what_the_page_is_filtered_by(decide, monkeypatch):
-    monkeypatch.setattr(audit_selectors, "BATCH", 2)
+    monkeypatch.setattr(audit_list, "BATCH", 2)
     for number in range(5):
         decide(note=f"note {number}", action="thaw")
-    pieces = list(audit_selectors.lines(Asked(action="thaw")))
+    pieces = list(audit_list.lines(Asked(action="thaw")))
     assert len(pieces) == 4  # three batches, and the end
     assert [row["note"] for row in csv.DictReader(StringIO("".join(pieces)))] == [f"note {n}" for n in range(5)]
-    assert "".join(audit_selectors.lines(Asked(action="erase"))).startswith("id,at,by,")
+    assert "".join(audit_list.lines(Asked(action="erase"))).startswith("id,at,by,")
 
 
 def test_a_check_begins_where_the_last_one_ended(decide):
     n = Review.objects.count()
     decide()
     decide()
-    first = checking.check(by="policy")
+    first = chain_checks.check(by="policy")
     assert (first.after_id, first.n_rows, first.head_id, first.n_problems) == (0, n + 2, n + 2, 0)
     decide()
-    assert checking.get_verified().n_since == 1
-    second = checking.check(by="policy")
+    assert chain_checks.get_verified().n_since == 1
+    second = chain_checks.check(by="policy")
     assert (second.after_id, second.n_rows, second.head_id) == (n + 2, 1, n + 3)
-    assert checking.check(by="policy", is_full=True).n_rows == n + 3
+    assert chain_checks.check(by="policy", is_full=True).n_rows == n + 3
 
 
 def test_a_long_chain_is_checked_a_piece_at_a_time(decide, monkeypatch):
-    monkeypatch.setattr(checking, "CHECKED_ROWS", 2)
+    monkeypatch.setattr(chain_checks, "CHECKED_ROWS", 2)
     n = Review.objects.count()
     for _ in range(5):
         decide()
-    heads = [checking.check(by="policy").head_id for _ in range(n + 5)]
+    heads = [chain_checks.check(by="policy").head_id for _ in range(n + 5)]
     assert heads[0] == 2
     assert heads[-1] == n + 5
-    assert checking.get_verified().n_since == 0
+    assert chain_checks.get_verified().n_since == 0
 
 
 @pytest.mark.parametrize("row", [2, 3])
@@ -144,7 +144,7 @@ def test_a_changed_row_is_told_and_checked_again_from_the_beginning(rita, decide
     for _ in range(3):
         decide()
     n = Review.objects.count()
-    checking.check(by="policy")
+    chain_checks.check(by="policy")
     with unguarded() as cursor:
         # the head of the last check is written anew as well, where it is the row
         at = n if row == 3 else 2
@@ -154,7 +154,7 @@ def test_a_changed_row_is_told_and_checked_again_from_the_beginning(rita, decide
     page = answer.content.decode()
     assert "NOT INTACT" in page
     assert f"Number {at}" in page
-    assert checking.intact_head().id == 0
+    assert chain_checks.intact_head().id == 0
 
 
 def test_whoever_may_see_the_chain_may_check_it_and_it_says_who(rita):
@@ -168,6 +168,6 @@ def test_whoever_may_see_the_chain_may_check_it_and_it_says_who(rita):
 
 def test_old_checks_are_forgotten():
     for _ in range(4):
-        checking.check(by="policy")
-    assert checking.prune(kept=2) == 2
+        chain_checks.check(by="policy")
+    assert chain_checks.prune(kept=2) == 2
     assert ChainCheck.objects.count() == 2

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring import reviews
+from monitoring.audit import reviews
 from monitoring.models import AutoFreeze, Finding
 from monitoring.reading import timeline
 from monitoring.reading.timeline import N_BUCKETS, Range

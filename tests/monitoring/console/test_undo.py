@@ -6,7 +6,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.urls import reverse
 
-from monitoring import decide_finding, findings, reviews, roles, undoing
+from monitoring import decide_finding, findings, roles, undoing
+from monitoring.audit import reviews
 from monitoring.models import Finding, Review
 from recommender.control import learning_switch, reverts
 from recommender.errors import Conflict, NotFound

@@ -10,10 +10,10 @@ which must still be there. Whoever changed an older row since is found by a full
 import time
 from dataclasses import dataclass
 
-from monitoring import reviews
-from monitoring.chain import Head
+from monitoring.audit import reviews
+from monitoring.audit.chain import Head
+from monitoring.audit.reviews import EMPTY, By
 from monitoring.models import ChainCheck
-from monitoring.reviews import EMPTY, By
 
 CHECKED_ROWS = 100_000  # at once: some 3 s
 

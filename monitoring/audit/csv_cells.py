@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from monitoring.chain import canonical
+from monitoring.audit.chain import canonical
 
 
 def cell(value: Any) -> Any:

@@ -15,9 +15,9 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
-from monitoring.chain import Entry
+from monitoring.audit.chain import Entry
+from monitoring.audit.csv_cells import cell
 from monitoring.models import Review
-from monitoring.sheet import cell
 from monitoring.words import having_words
 
 PAGE = 50
