@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from monitoring import notify
+from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
@@ -88,7 +88,7 @@ def _decide(
             before=state_digest(),
         )
         what = f"finding {finding_id}" if finding_id is not None else f"{n_events} events"
-        notify.notify(kind=str(review.action), title=f"{review.by}: {review.action} {what}.", review=review)
+        outbox.notify(kind=str(review.action), title=f"{review.by}: {review.action} {what}.", review=review)
     return n_events
 
 

@@ -20,7 +20,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
-from monitoring import notify
+from monitoring.alerts import outbox
 from monitoring.models import Finding, FindingEvent, FindingItem
 from monitoring.wording import ACCUSED, BITS, in_words
 from recommender.log import event_log
@@ -129,7 +129,7 @@ def _tell(finding: Finding) -> None:
     if not Finding.objects.filter(pk=finding.pk, is_told=False).update(is_told=True):
         return
     facts = ("item", "n_events", "n_actors", "n_held", "n_quarantined")
-    notify.notify(
+    outbox.notify(
         kind="finding",
         title=finding.title,
         facts={"finding": finding.pk, **{name: getattr(finding, name) for name in facts}},

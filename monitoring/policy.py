@@ -19,7 +19,8 @@ from django.db.models import Q, Sum
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from monitoring import notify, suspects
+from monitoring import suspects
+from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.deciding import (
     KEPT_MINUTES,
@@ -206,7 +207,7 @@ def _raise(alarm: Alarmed, step: Step) -> None:
     review = reviews.record(
         by=reviews.POLICY, action=Review.Action.ALARM, note=alarm.text, shard=step.shard, subject=subject
     )
-    notify.notify(kind="alarm", title=alarm.text, facts=subject, review=review, is_urgent=alarm.is_urgent)
+    outbox.notify(kind="alarm", title=alarm.text, facts=subject, review=review, is_urgent=alarm.is_urgent)
 
 
 def settle(*, state: str, shard: int | None = None) -> int:
@@ -265,7 +266,7 @@ def _freeze(learner: Learner, step: Step, action: Action) -> None:
         subject=subject,
         before=point.digest if point else "",
     )
-    notify.notify(kind="freeze", title=f"Frozen: {action.reason}", facts=subject, review=review, is_urgent=True)
+    outbox.notify(kind="freeze", title=f"Frozen: {action.reason}", facts=subject, review=review, is_urgent=True)
     logger.warning("shard %d frozen after step %d: %s", step.shard, step.number, action.reason)
 
 
@@ -306,7 +307,7 @@ def _propose(freeze: AutoFreeze) -> None:
         review = reviews.record(by=reviews.POLICY, action=action, note=note, shard=freeze.shard, subject=subject)
         if freeze.revert_id:
             AskedRevert.objects.create(revert_id=freeze.revert_id, by=reviews.POLICY, note=note)
-        notify.notify(kind="proposal", title=note, facts=subject, review=review, is_urgent=True)
+        outbox.notify(kind="proposal", title=note, facts=subject, review=review, is_urgent=True)
 
 
 def _thaw(freeze: AutoFreeze, reason: str) -> None:
@@ -323,7 +324,7 @@ def _thaw(freeze: AutoFreeze, reason: str) -> None:
         review = reviews.record(
             by=reviews.POLICY, action=Review.Action.THAW, note=reason, shard=freeze.shard, subject=subject
         )
-        notify.notify(kind="thaw", title=f"Thawed: {reason}", facts=subject, review=review, is_urgent=True)
+        outbox.notify(kind="thaw", title=f"Thawed: {reason}", facts=subject, review=review, is_urgent=True)
 
 
 def _end(freeze: AutoFreeze, by: str) -> None:

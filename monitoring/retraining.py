@@ -14,7 +14,8 @@ from typing import Any, Literal
 from django.conf import settings
 from django.db import transaction
 
-from monitoring import notify, reverting
+from monitoring import reverting
+from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from recommender.batch import retrain
@@ -62,7 +63,7 @@ def hold(
     if trial.winner and trial.state != Trial.State.PROMOTED:
         facts: dict[str, Any] = {"trial": trial.pk, "winner": trial.winner, "reason": report.reason}
         with transaction.atomic():
-            notify.notify(
+            outbox.notify(
                 kind="trial", title=f"{trial.winner} is better than the model (trial {trial.pk}).", facts=facts
             )
     return report, trial

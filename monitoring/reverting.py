@@ -17,7 +17,8 @@ from typing import Any
 
 from django.db import transaction
 
-from monitoring import decide_finding, notify, state_digest
+from monitoring import decide_finding, state_digest
+from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.models import AskedRevert, Finding, Review
@@ -106,7 +107,7 @@ def ask(
     if not is_preview:
         AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
         title = f"{review.by} goes back to checkpoint {checkpoint_id} ({mode})."
-        notify.notify(kind="revert", title=title, review=review)
+        outbox.notify(kind="revert", title=title, review=review)
     return asked
 
 
@@ -129,7 +130,7 @@ def promote(*, by: By, note: str, trial_id: int) -> Review:
     }
     review = reviews.record(by=by, action=Action.PROMOTE, note=note, subject=subject, before=before)
     AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
-    notify.notify(kind="promote", title=f"{review.by} promotes {trial.winner} (trial {trial.pk}).", review=review)
+    outbox.notify(kind="promote", title=f"{review.by} promotes {trial.winner} (trial {trial.pk}).", review=review)
     return review
 
 
@@ -185,7 +186,7 @@ def _close(number: int) -> bool:
     AskedRevert.objects.filter(pk=number).update(closed_in=review.pk)
     what = f"Revert {revert.pk} ({revert.mode})" if trial is None else f"The promotion of {trial.winner}"
     title = f"{what} is {revert.state}."
-    notify.notify(kind=str(review.action), title=title, facts=subject, review=review, is_urgent=not is_done)
+    outbox.notify(kind=str(review.action), title=title, facts=subject, review=review, is_urgent=not is_done)
     return True
 
 

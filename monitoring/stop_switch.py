@@ -6,7 +6,8 @@ from typing import Any
 
 from django.db import transaction
 
-from monitoring import notify, policy
+from monitoring import policy
+from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
@@ -35,7 +36,7 @@ def freeze(*, by: By, note: str, scope: str = "") -> Review:
         learning_switch.freeze()
     review = reviews.record(by=by, action=Action.FREEZE, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"
-    notify.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
+    outbox.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
     return review
 
 
@@ -56,7 +57,7 @@ def thaw(*, by: By, note: str, scope: str = "") -> Review:
         subject["alarms_settled"] = n_settled
     review = reviews.record(by=by, action=Action.THAW, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"
-    notify.notify(kind="thaw", title=f"{what} goes on, by {review.by}.", review=review)
+    outbox.notify(kind="thaw", title=f"{what} goes on, by {review.by}.", review=review)
     return review
 
 

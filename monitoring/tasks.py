@@ -4,7 +4,8 @@ import logging
 
 from celery import shared_task
 
-from monitoring import findings, notify, policy, reverting
+from monitoring import findings, policy, reverting
+from monitoring.alerts import outbox
 from monitoring.audit import chain_checks
 from recommender import outage
 
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 def deliver_notifications() -> None:
     """Send the messages that are due. The next tick tries again whatever happens here."""
     with outage.waits(logger, "messages wait"):
-        notify.deliver()
+        outbox.deliver()
 
 
 @shared_task(name="monitoring.gather")
@@ -45,6 +46,6 @@ def retrain() -> None:
 @shared_task(name="monitoring.keep_house")
 def keep_house() -> None:
     """Forget old messages and findings. Decisions are kept for ever."""
-    notify.prune()
+    outbox.prune()
     findings.prune()
     chain_checks.prune()

@@ -32,7 +32,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from monitoring import notify, state_digest
+from monitoring import state_digest
+from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.models import Finding, Review
 from recommender.control import learning_switch
@@ -110,7 +111,7 @@ def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
     undone = reviews.record(
         by=by, action=Review.Action.UNDO, note=note, subject=subject, before=state_digest.state_digest()
     )
-    notify.notify(kind="undo", title=f"{undone.by}: {note}", review=undone)
+    outbox.notify(kind="undo", title=f"{undone.by}: {note}", review=undone)
     return undone
 
 

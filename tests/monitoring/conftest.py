@@ -6,7 +6,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from monitoring import notify, roles
+from monitoring import roles
+from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.models import Review
 from recommender.learning import learner
@@ -66,5 +67,5 @@ def unguarded():
 
 @pytest.fixture(autouse=True)
 def _no_channel_rests():
-    for rest in notify.rests.values():
+    for rest in outbox.rests.values():
         rest.end()

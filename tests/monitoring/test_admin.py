@@ -4,7 +4,8 @@ import pytest
 from django.contrib import admin
 from django.test import Client, RequestFactory
 
-from monitoring import notify, roles
+from monitoring import roles
+from monitoring.alerts import outbox
 from monitoring.models import Notification, Review
 from recommender.api import api_keys
 from recommender.models import ApiKey, Item
@@ -22,7 +23,7 @@ def signed_in(user):
 def test_every_role_may_read_them(accounts, decide, role, settings):
     settings.ALERT_EMAILS = ["olga@example.com"]
     review = decide(note="hit rate fell in Germany", action="freeze")
-    notify.notify(kind="freeze", title="Learning stopped")
+    outbox.notify(kind="freeze", title="Learning stopped")
     client = signed_in(accounts[role])
     assert "hit rate fell in Germany" in client.get(PAGES[0]).content.decode()
     assert "Learning stopped" in client.get(PAGES[1]).content.decode()

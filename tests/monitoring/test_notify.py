@@ -18,7 +18,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from config.celery import app
-from monitoring import notify, tasks, webhook
+from monitoring import tasks
+from monitoring.alerts import outbox, webhook
 from monitoring.models import Notification
 from tests.recommender.servers import Script, closed_port, drop, serving
 
@@ -59,9 +60,9 @@ def mailed(db, settings):
 
 
 def deliver():
-    for rest in notify.rests.values():
+    for rest in outbox.rests.values():
         rest.end()
-    return notify.deliver()
+    return outbox.deliver()
 
 
 def make_due():
@@ -76,7 +77,7 @@ def only():
 
 
 def test_where_nobody_is_to_be_told_nothing_is_written_or_sent(db):
-    assert notify.notify(kind="freeze", title="Learning stopped") is None
+    assert outbox.notify(kind="freeze", title="Learning stopped") is None
     assert deliver() == (0, 0)
     assert not Notification.objects.exists()
     assert not mail.outbox
@@ -85,14 +86,14 @@ def test_where_nobody_is_to_be_told_nothing_is_written_or_sent(db):
 def test_a_message_goes_with_the_transaction_of_what_it_tells(hook):
     hook(ok)
     with transaction.atomic():
-        notify.notify(kind="freeze", title="Learning stopped")
+        outbox.notify(kind="freeze", title="Learning stopped")
         transaction.set_rollback(True)
     assert not Notification.objects.exists()
 
 
 def test_each_channel_has_its_own_row_of_one_event(hook, mailed):
     hook(ok)
-    event_id = notify.notify(kind="finding", title="A crowd")
+    event_id = outbox.notify(kind="finding", title="A crowd")
     rows = Notification.objects.values_list("channel", "event_id", "is_urgent")
     assert {*rows} == {("webhook", event_id, False), ("email", event_id, False)}
 
@@ -101,7 +102,7 @@ def test_each_channel_has_its_own_row_of_one_event(hook, mailed):
 def test_facts_that_do_not_fit_are_refused(hook, facts):
     hook(ok)
     with pytest.raises(ValueError, match=r".+"):
-        notify.notify(kind="finding", title="A crowd", facts=facts)
+        outbox.notify(kind="finding", title="A crowd", facts=facts)
     assert not Notification.objects.exists()
 
 
@@ -111,7 +112,7 @@ def test_facts_that_do_not_fit_are_refused(hook, facts):
 def test_the_webhook_gets_a_signed_post(hook, decide):
     script = hook(ok)
     review = decide()
-    event_id = notify.notify(kind="freeze", title="Learning\nstopped", facts={"lists": 3}, review=review)
+    event_id = outbox.notify(kind="freeze", title="Learning\nstopped", facts={"lists": 3}, review=review)
     assert deliver() == (1, 0)
     [(path, body, headers)] = script.got
     assert path == "/alerts?from=test"
@@ -131,7 +132,7 @@ def test_the_webhook_gets_a_signed_post(hook, decide):
 
 def test_after_a_failure_the_same_event_is_sent_again(hook):
     script = hook(answer(500), ok)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     row = only()
     assert (row.state, row.attempts, row.sent_at) == ("pending", 1, None)
@@ -149,14 +150,14 @@ def test_after_a_failure_the_same_event_is_sent_again(hook):
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_every_answer_of_success_is_one(hook, status):
     hook(answer(status))
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (1, 0)
 
 
 @pytest.mark.parametrize("status", [304, 400, 401, 404, 410, 429, 500, 503])
 def test_every_other_answer_is_a_failure(hook, status):
     hook(answer(status))
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     assert str(status) in only().last_error
 
@@ -164,7 +165,7 @@ def test_every_other_answer_is_a_failure(hook, status):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(hook, status):
     script = hook(answer(status, Location="/elsewhere"))
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     assert len(script.got) == 1
     assert "redirects are not followed" in only().last_error
@@ -172,7 +173,7 @@ def test_a_redirect_is_not_followed(hook, status):
 
 def test_a_receiver_that_hangs_up_or_is_away_has_not_got_it(hook, settings):
     hook(drop)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     settings.ALERT_WEBHOOK_URL = f"http://127.0.0.1:{closed_port()}/secret-token"
     make_due()
@@ -185,7 +186,7 @@ def test_a_receiver_that_stays_silent_is_given_up(hook, monkeypatch):
     monkeypatch.setattr(webhook, "TIMEOUT_S", 0.2)
     enough = threading.Event()
     hook(lambda handler: enough.wait(10) and drop(handler))
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     enough.set()
     assert "no answer within 0.2 s" in only().last_error
@@ -206,7 +207,7 @@ def test_a_receiver_that_answers_a_byte_at_a_time_is_given_up(hook, monkeypatch)
         handler.close_connection = True
 
     hook(drip)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     enough.set()
     assert "no answer within 0.3 s" in only().last_error
@@ -221,7 +222,7 @@ def tls():
 
 def test_a_certificate_nobody_vouches_for_is_refused(hook, tls):
     script = hook(ok, tls=tls)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     assert not script.got
     assert "certificate verify failed" in only().last_error
@@ -230,7 +231,7 @@ def test_a_certificate_nobody_vouches_for_is_refused(hook, tls):
 def test_a_certificate_that_is_vouched_for_is_trusted(hook, tls, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     script = hook(ok, tls=tls)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (1, 0)
     assert len(script.got) == 1
 
@@ -238,7 +239,7 @@ def test_a_certificate_that_is_vouched_for_is_trusted(hook, tls, monkeypatch):
 def test_after_one_failure_the_others_wait_for_the_next_run(hook):
     script = hook(answer(500), ok)
     for i in range(3):
-        notify.notify(kind="finding", title=str(i))
+        outbox.notify(kind="finding", title=str(i))
     assert deliver() == (0, 1)
     assert deliver() == (2, 0)
     assert [json.loads(body)["title"] for _, body, _ in script.got] == ["0", "1", "2"]
@@ -247,40 +248,40 @@ def test_after_one_failure_the_others_wait_for_the_next_run(hook):
 def test_a_channel_rests_in_proportion_to_what_it_took(hook, monkeypatch):
     waits = []
     script = hook(lambda handler: time.sleep(0.1) or ok(handler))
-    monkeypatch.setattr(notify.rests["webhook"], "after", waits.append)
-    notify.notify(kind="finding", title="A crowd")
+    monkeypatch.setattr(outbox.rests["webhook"], "after", waits.append)
+    outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (1, 0)
     assert waits[0] >= 0.1
     monkeypatch.undo()
-    notify.rests["webhook"].after(1000)
-    notify.notify(kind="finding", title="Another")
-    assert notify.deliver() == (0, 0)
+    outbox.rests["webhook"].after(1000)
+    outbox.notify(kind="finding", title="Another")
+    assert outbox.deliver() == (0, 0)
     assert len(script.got) == 1
 
 
 def test_retries_come_later_and_later_up_to_an_hour():
     for attempts in range(1, 40):
         longest = min(3600, 10 * 2 ** (attempts - 1))
-        pauses = {notify.retry_s(attempts) for _ in range(20)}
+        pauses = {outbox.retry_s(attempts) for _ in range(20)}
         assert len(pauses) > 1
         assert all(longest / 2 <= pause <= longest for pause in pauses)
 
 
 def test_after_a_day_of_failures_it_is_given_up_and_seen(hook):
     script = hook(answer(500), ok)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     Notification.objects.update(created_at=timezone.now() - timedelta(days=1))
     assert deliver() == (0, 1)
     assert only().state == "failed"
     make_due()
     assert deliver() == (0, 0)
     assert len(script.got) == 1
-    assert notify.count_unsent() == {"pending": 0, "failed": 1}
+    assert outbox.count_unsent() == {"pending": 0, "failed": 1}
 
 
 def test_who_dies_while_sending_has_failed(hook, monkeypatch):
     hook(ok)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     monkeypatch.setattr(webhook, "post", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         deliver()
@@ -299,19 +300,19 @@ def test_a_channel_is_delivered_to_by_one_at_a_time_and_no_transaction_waits_for
 
     script = hook(slow, ok)
     for i in range(2):
-        notify.notify(kind="finding", title=str(i))
+        outbox.notify(kind="finding", title=str(i))
     counts = []
 
     def run():
         try:
-            counts.append(notify.deliver())
+            counts.append(outbox.deliver())
         finally:
             connection.close()
 
     first = threading.Thread(target=run)
     first.start()
     assert arrived.wait(10)
-    assert notify.deliver() == (0, 0)
+    assert outbox.deliver() == (0, 0)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s) FROM pg_current_snapshot() s")
         assert cursor.fetchone() == (True,)
@@ -326,7 +327,7 @@ def test_a_channel_is_delivered_to_by_one_at_a_time_and_no_transaction_waits_for
 
 def test_a_freeze_is_mailed_at_once(mailed, decide):
     review = decide(note="hit rate fell\nby half")
-    notify.notify(kind="freeze", title="Learning stopped", facts={"hit_rate": 0.25}, review=review)
+    outbox.notify(kind="freeze", title="Learning stopped", facts={"hit_rate": 0.25}, review=review)
     assert deliver() == (1, 0)
     [message] = mailed
     assert message.subject == "[Groundswell] URGENT: Learning stopped"
@@ -337,7 +338,7 @@ def test_a_freeze_is_mailed_at_once(mailed, decide):
 
 def test_the_rest_is_one_digest(mailed):
     for i in range(3):
-        notify.notify(kind="finding", title=f"crowd {i}")
+        outbox.notify(kind="finding", title=f"crowd {i}")
     assert deliver() == (0, 0)
     Notification.objects.filter(title="crowd 0").update(next_at=timezone.now())
     assert deliver() == (3, 0)
@@ -349,8 +350,8 @@ def test_the_rest_is_one_digest(mailed):
 
 
 def test_an_urgent_message_leaves_the_digest_waiting(mailed):
-    notify.notify(kind="finding", title="a crowd")
-    notify.notify(kind="freeze", title="Learning stopped")
+    outbox.notify(kind="finding", title="a crowd")
+    outbox.notify(kind="freeze", title="Learning stopped")
     assert deliver() == (1, 0)
     assert "a crowd" not in mailed[0].body
     assert Notification.objects.get(title="a crowd").state == "pending"
@@ -359,7 +360,7 @@ def test_an_urgent_message_leaves_the_digest_waiting(mailed):
 def test_a_mail_server_that_is_away_is_asked_again(mailed, settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", closed_port()
-    notify.notify(kind="freeze", title="Learning stopped")
+    outbox.notify(kind="freeze", title="Learning stopped")
     assert deliver() == (0, 1)
     assert "refused" in only().last_error
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
@@ -370,7 +371,7 @@ def test_a_mail_server_that_is_away_is_asked_again(mailed, settings):
 
 def test_the_mail_server_and_the_webhook_fail_apart(hook, mailed):
     hook(answer(500))
-    notify.notify(kind="freeze", title="Learning stopped")
+    outbox.notify(kind="freeze", title="Learning stopped")
     assert deliver() == (1, 1)
     assert len(mailed) == 1
 
@@ -381,7 +382,7 @@ def test_the_mail_server_and_the_webhook_fail_apart(hook, mailed):
 def test_old_messages_are_forgotten(hook):
     hook(ok)
     for i in range(2):
-        notify.notify(kind="finding", title=str(i))
+        outbox.notify(kind="finding", title=str(i))
     deliver()
     Notification.objects.filter(title="0").update(created_at=timezone.now() - timedelta(days=31))
     tasks.keep_house()
@@ -396,7 +397,7 @@ def test_beat_delivers_and_keeps_house():
 
 def test_the_task_delivers(hook):
     hook(ok)
-    notify.notify(kind="finding", title="A crowd")
+    outbox.notify(kind="finding", title="A crowd")
     tasks.deliver_notifications()
     assert only().state == "sent"
 
@@ -406,7 +407,7 @@ def test_a_test_message_tells_whether_it_arrived(hook):
     out = StringIO()
     call_command("alerts", "test", stdout=out)
     assert "webhook sent" in out.getvalue()
-    notify.rests["webhook"].end()
+    outbox.rests["webhook"].end()
     with pytest.raises(CommandError, match="Not delivered"):
         call_command("alerts", "test", stdout=StringIO())
     out = StringIO()

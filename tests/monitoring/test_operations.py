@@ -2,7 +2,8 @@
 
 import pytest
 
-from monitoring import decide_finding, notify, reverting, stop_switch
+from monitoring import decide_finding, reverting, stop_switch
+from monitoring.alerts import outbox
 from monitoring.models import AskedRevert, Finding, Notification, Review
 from recommender.control import learning_switch
 from recommender.errors import Conflict, Invalid, NotFound
@@ -69,7 +70,7 @@ def test_what_the_mechanism_refuses_is_not_written_down(refused, error, learned,
 
 
 def test_what_cannot_be_written_down_is_not_done(learned, monkeypatch):
-    monkeypatch.setattr(notify, "notify", lambda **more: 1 / 0)
+    monkeypatch.setattr(outbox, "notify", lambda **more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         stop_switch.freeze(**WHY)
     assert Learner.objects.get().state == "learning"

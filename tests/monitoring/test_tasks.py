@@ -5,7 +5,8 @@ import logging
 import pytest
 from django.db import OperationalError
 
-from monitoring import notify, policy
+from monitoring import policy
+from monitoring.alerts import outbox
 from monitoring.tasks import deliver_notifications, follow_up
 
 
@@ -15,7 +16,7 @@ def away(*_):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_task_says_what_waits_and_ends_well(monkeypatch, caplog):
-    monkeypatch.setattr(notify, "deliver", away)
+    monkeypatch.setattr(outbox, "deliver", away)
     monkeypatch.setattr(policy, "follow_up", away)
     with caplog.at_level(logging.WARNING):
         deliver_notifications()
@@ -31,6 +32,6 @@ def test_what_is_wrong_with_the_task_itself_is_not_hidden(monkeypatch):
     def wrong():
         raise ValueError("a bug")
 
-    monkeypatch.setattr(notify, "deliver", wrong)
+    monkeypatch.setattr(outbox, "deliver", wrong)
     with pytest.raises(ValueError, match="a bug"):
         deliver_notifications()

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from monitoring import notify
+from monitoring.alerts import outbox
 from monitoring.models import Notification
 
 
@@ -27,10 +27,10 @@ class Command(BaseCommand):
             self._tell(row)
 
     def _test(self) -> None:
-        event_id = notify.notify(kind="test", title="A test message: it arrived.", is_urgent=True)
+        event_id = outbox.notify(kind="test", title="A test message: it arrived.", is_urgent=True)
         if event_id is None:
             raise CommandError("Nobody is to be told: set ALERT_WEBHOOK_URL or ALERT_EMAILS (docs/settings.md).")
-        notify.deliver()
+        outbox.deliver()
         rows = list(Notification.objects.filter(event_id=event_id))
         for row in rows:
             self._tell(row)

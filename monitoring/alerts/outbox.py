@@ -2,7 +2,7 @@
 
     notify() ──same transaction──> Notification, pending, one for each channel that is configured
                                         │  monitoring.deliver, every few seconds
-                                        ├─ webhook: one signed POST each (monitoring.webhook)
+                                        ├─ webhook: one signed POST each (monitoring.alerts.webhook)
                                         └─ email: urgent ones at once, the rest as one digest every DIGEST_EVERY_S
 
 A failure is tried again after 10 s, 20 s, ... up to an hour, each time with jitter, for a day; then it stays as
@@ -28,7 +28,7 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.utils import timezone
 
-from monitoring import webhook
+from monitoring.alerts import webhook
 from monitoring.audit import reviews
 from monitoring.audit.chain import storable
 from monitoring.models import Notification, Review
