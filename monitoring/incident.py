@@ -23,9 +23,10 @@ import polars as pl
 from django.db import connection
 from django.test.utils import override_settings
 
-from monitoring import policy, reverting
+from monitoring import reverting
 from monitoring.audit import reviews
 from monitoring.models import AutoFreeze, Review
+from monitoring.policy import enforcement
 from recommender.control import learning_switch, reverts
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
@@ -194,7 +195,7 @@ class Incident:
         self.story.check("the last step learned is the learner's", Learner.objects.get().step == step.number)
 
     def _repaired(self) -> bool:
-        policy.follow_up(SHARD)
+        enforcement.follow_up(SHARD)
         freeze = AutoFreeze.objects.latest("id")
         if not self.story.check("a way back is proposed", freeze.checkpoint_id and freeze.suspects is not None):
             return False
@@ -230,7 +231,7 @@ class Incident:
             review=Review.objects.latest("id").id,
         )
         self.story.check("no false item is left in the list", not self._listed() & self.targets)
-        policy.follow_up(SHARD)
+        enforcement.follow_up(SHARD)
         freeze.refresh_from_db()
         lasted_s = (freeze.ended_at - freeze.frozen_at).total_seconds() if freeze.ended_at else -1.0
         self._tell(f"thawed by itself after {lasted_s:.1f} s", review=Review.objects.latest("id").id)
@@ -290,7 +291,7 @@ class Incident:
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {tables}, monitoring_autofreeze CASCADE")
         learner.forget()
-        policy.forget()
+        enforcement.forget()
 
     # -- what is looked at ----------------------------------------------------------------------------------------
 

@@ -278,7 +278,7 @@ class AskedRevert(models.Model):
 
 class AutoFreeze(models.Model):
     """A freeze of one shard that no person decided: what it may cost, how it ended, what is proposed. Written by
-    `monitoring.policy`."""
+    `monitoring.policy.enforcement`."""
 
     class Ended(models.TextChoices):
         POLICY = "policy"

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db import transaction
 
-from monitoring import policy
 from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
+from monitoring.policy import enforcement
 from monitoring.state_digest import state_digest
 from recommender.control import learning_switch
 from recommender.errors import Conflict
@@ -28,7 +28,7 @@ def freeze(*, by: By, note: str, scope: str = "") -> Review:
     subject: dict[str, Any] = {}
     if scope:
         learning_switch.freeze_scope(scope)
-    elif n_taken_on := policy.take_over():
+    elif n_taken_on := enforcement.take_over():
         subject["taken_on"] = n_taken_on
         with suppress(Conflict), transaction.atomic():
             learning_switch.freeze()  # the other shards
@@ -53,7 +53,7 @@ def thaw(*, by: By, note: str, scope: str = "") -> Review:
         learning_switch.thaw()
     frozen_s = int((datetime.now(UTC) - frozen_at).total_seconds()) if frozen_at else 0
     subject: dict[str, Any] = {"frozen_s": frozen_s}
-    if not scope and (n_settled := policy.settle(state=Finding.State.RELEASED)):
+    if not scope and (n_settled := enforcement.settle(state=Finding.State.RELEASED)):
         subject["alarms_settled"] = n_settled
     review = reviews.record(by=by, action=Action.THAW, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"

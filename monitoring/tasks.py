@@ -4,9 +4,10 @@ import logging
 
 from celery import shared_task
 
-from monitoring import findings, policy, reverting
+from monitoring import findings, reverting
 from monitoring.alerts import outbox
 from monitoring.audit import chain_checks
+from monitoring.policy import enforcement
 from recommender import outage
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def gather_findings() -> None:
 def follow_up(shard: int) -> None:
     """See after a shard that the policy froze. The next tick tries again whatever happens here."""
     with outage.waits(logger, f"shard {shard} waits"):
-        policy.follow_up(shard)
+        enforcement.follow_up(shard)
 
 
 @shared_task(name="monitoring.retrain")

@@ -5,8 +5,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from monitoring import policy, way_back
+from monitoring import way_back
 from monitoring.models import AskedRevert, Finding
+from monitoring.policy import enforcement
 from recommender.errors import NotFound
 from recommender.models import Checkpoint, Item, Learner, Revert
 
@@ -113,7 +114,7 @@ def list_findings_since(*, since_ms: int, also: list[int]) -> tuple[list[Finding
 
 def point_before(*, at_ms: int) -> int | None:
     """The newest checkpoint from before a time that learning came through."""
-    points = [policy.revert_point(shard, at_ms) for shard in Learner.objects.values_list("shard", flat=True)]
+    points = [enforcement.revert_point(shard, at_ms) for shard in Learner.objects.values_list("shard", flat=True)]
     return max((each.pk for each in points if each is not None), default=None)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from monitoring.deciding import MINUTE_MS, Normal, Panel, Rate, Rules, Signals, State, decide
+from monitoring.policy.freeze_decision import MINUTE_MS, Normal, Panel, Rate, Rules, Signals, State, decide
 from recommender.core.quality.drift import Level
 
 CALM = {

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitoring import incident, policy
+from monitoring import incident
 from monitoring.incident import Incident, Plan
+from monitoring.policy import enforcement
 from recommender.learning import quality_log
 from recommender.log.partitions import ensure_partitions
 
@@ -14,13 +15,13 @@ from recommender.log.partitions import ensure_partitions
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("view_store", "empty_log", "fresh_process")
 def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(settings, monkeypatch):
-    settings.AFTER_STEP = "monitoring.policy.after_step"
+    settings.AFTER_STEP = "monitoring.policy.enforcement.after_step"
     settings.SCREEN = False
     settings.WATCH_EVERY_S = 0.0
     settings.LAG_ALARM_S = 1e9
     settings.CHECKPOINT_EVERY_S = 2.0
     monkeypatch.setattr(incident, "AFTER_S", 60.0)
-    policy.forget()
+    enforcement.forget()
     quality_log.forget()
     for days in range(4):
         ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))

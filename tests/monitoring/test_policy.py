@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from monitoring import decide_finding, policy, stop_switch
+from monitoring import decide_finding, stop_switch
 from monitoring.audit import reviews
 from monitoring.models import AutoFreeze, Finding, Review
+from monitoring.policy import enforcement
 from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.drift import Alarm, Level
@@ -27,12 +28,12 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known(settings, fresh_process):
-    settings.AFTER_STEP = "monitoring.policy.after_step"
+    settings.AFTER_STEP = "monitoring.policy.enforcement.after_step"
     settings.WATCH_EVERY_S = 0.0
-    policy.forget()
+    enforcement.forget()
     quality_log.forget()
     yield
-    policy.forget()
+    enforcement.forget()
     quality_log.forget()
 
 
@@ -46,7 +47,7 @@ def falling(monkeypatch):
             before_ms = self.stream_ms
             return replace(step(self, *batch), alarm=Alarm(level, before_ms + 1))
 
-        monkeypatch.setattr(policy, "decide", with_normal(policy.decide, confirmed))
+        monkeypatch.setattr(enforcement, "decide", with_normal(enforcement.decide, confirmed))
         monkeypatch.setattr(Pipeline, "step", falls)
 
     return raise_it
@@ -96,11 +97,11 @@ def test_without_a_second_signal_it_only_tells(falling):
 def test_it_ends_when_its_time_is_over(falling):
     falling()
     learned(clicks(20))
-    policy.follow_up(0)
+    enforcement.follow_up(0)
     assert Learner.objects.get().state == "frozen"
     AutoFreeze.objects.update(until=timezone.now())
-    policy.follow_up(0)
-    policy.follow_up(0)
+    enforcement.follow_up(0)
+    enforcement.follow_up(0)
     assert Learner.objects.get().state == "learning"
     assert AutoFreeze.objects.get().ended_by == "policy"
     assert [action for action, _ in actions() if action == "thaw"] == ["thaw"]
@@ -130,7 +131,7 @@ def test_an_alarm_whose_freeze_only_ran_out_waits_for_a_person(falling):
     falling()
     learned(clicks(20))
     AutoFreeze.objects.update(until=timezone.now())
-    policy.follow_up(0)
+    enforcement.follow_up(0)
     assert Learner.objects.get().state == "learning"
     assert Finding.objects.get().state == "open"
 
@@ -140,7 +141,7 @@ def test_what_a_person_took_on_is_not_thawed(falling):
     learned(clicks(20))
     stop_switch.freeze(by="shell:olga", note="I look into it.")
     AutoFreeze.objects.update(until=timezone.now())
-    policy.follow_up(0)
+    enforcement.follow_up(0)
     assert Learner.objects.get().state == "frozen"
 
 
@@ -158,7 +159,7 @@ def test_what_a_person_thawed_and_froze_again_is_not_thawed(falling):
     learning_switch.thaw()
     learning_switch.freeze()
     AutoFreeze.objects.update(until=timezone.now())
-    policy.follow_up(0)
+    enforcement.follow_up(0)
     assert Learner.objects.get().state == "frozen"
     assert AutoFreeze.objects.get().ended_by == "person"
 
@@ -171,10 +172,10 @@ def test_the_seconds_of_an_hour_are_counted():
         AutoFreeze.objects.create(
             shard=0, frozen_at=start, until=end, ended_at=end, step=1, n_reverts=0, changed_ms=0, reason="noise"
         )
-    seconds, n_freezes = policy.spent(0)
+    seconds, n_freezes = enforcement.spent(0)
     assert seconds == pytest.approx(1200 + 17, abs=2)
     assert n_freezes == 3
-    assert policy.spent(1) == (0, 0)
+    assert enforcement.spent(1) == (0, 0)
 
 
 def test_a_spent_budget_freezes_nothing(falling):
@@ -207,10 +208,10 @@ def test_a_way_back_is_proposed_once_with_the_suspects(falling):
     learned(clicks(20))
     falling()
     learned(clicks(20, start=20, item="mal's"))
-    policy.follow_up(0)
-    policy.follow_up(0)
+    enforcement.follow_up(0)
+    enforcement.follow_up(0)
     freeze = AutoFreeze.objects.get()
-    assert freeze.checkpoint_id == policy.revert_point(0, freeze.changed_ms).pk
+    assert freeze.checkpoint_id == enforcement.revert_point(0, freeze.changed_ms).pk
     assert (freeze.n_suspects, freeze.n_suspected) == (20, 20)
     assert [action for action, _ in actions()] == ["freeze", "note"]
 
@@ -220,10 +221,10 @@ def test_it_reverts_by_itself_only_where_it_is_told_to(falling, settings):
     learned(clicks(20))
     falling()
     learned(merged(clicks(30, start=20), clicks(10, start=50, item="mal's")))
-    policy.follow_up(0)
+    enforcement.follow_up(0)
     assert Revert.objects.get().mode == "exclude"
     assert reverts.run_next()
-    policy.follow_up(0)
+    enforcement.follow_up(0)
     assert Learner.objects.get().state == "learning"
     learner.learn(0)
     assert learner.warm(0).pipeline.board(5).items == ["story"]
@@ -236,7 +237,7 @@ def test_a_monitor_that_fails_does_not_stop_learning(settings, monkeypatch):
         Learner.objects.update(state="frozen")
         raise RuntimeError("the monitor is broken")
 
-    monkeypatch.setattr(policy, "after_step", fail)
+    monkeypatch.setattr(enforcement, "after_step", fail)
     quality_log.forget()
     assert learned(clicks(20)) == 20
     assert Learner.objects.get().state == "learning"

@@ -5,8 +5,8 @@ import logging
 import pytest
 from django.db import OperationalError
 
-from monitoring import policy
 from monitoring.alerts import outbox
+from monitoring.policy import enforcement
 from monitoring.tasks import deliver_notifications, follow_up
 
 
@@ -17,7 +17,7 @@ def away(*_):
 @pytest.mark.django_db(transaction=True)
 def test_the_task_says_what_waits_and_ends_well(monkeypatch, caplog):
     monkeypatch.setattr(outbox, "deliver", away)
-    monkeypatch.setattr(policy, "follow_up", away)
+    monkeypatch.setattr(enforcement, "follow_up", away)
     with caplog.at_level(logging.WARNING):
         deliver_notifications()
         follow_up(3)

@@ -1,7 +1,7 @@
-"""The policy at work: what `monitoring.deciding` decides is done here, and written down with it.
+"""The policy at work: what `monitoring.policy.freeze_decision` decides is done here, and written down with it.
 
     recommender.learning.quality_log, in a step's transaction ──> after_step ──> decide ──> alarms | freeze of this shard
-    monitoring.follow_up, every second and shard  ──> follow_up  ──> proposal (monitoring.suspects) | revert | thaw
+    monitoring.follow_up, every second and shard  ──> follow_up  ──> proposal (monitoring.policy.suspects) | revert | thaw
 
 Every act is a Review by `policy` and a notification, in the same transaction. A freeze is of the shard whose list
 went bad only: the learner holds its own row's lock, and taking the others' too would deadlock with whoever freezes
@@ -19,10 +19,11 @@ from django.db.models import Q, Sum
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from monitoring import suspects
 from monitoring.alerts import outbox
 from monitoring.audit import reviews
-from monitoring.deciding import (
+from monitoring.models import AskedRevert, AutoFreeze, Finding, Review
+from monitoring.policy import suspects
+from monitoring.policy.freeze_decision import (
     KEPT_MINUTES,
     LATENCY_S,
     MINUTE_MS,
@@ -36,7 +37,6 @@ from monitoring.deciding import (
     State,
     decide,
 )
-from monitoring.models import AskedRevert, AutoFreeze, Finding, Review
 from recommender import history
 from recommender.control import learning_switch
 from recommender.core.quality.drift import Level

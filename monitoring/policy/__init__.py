@@ -1,0 +1,1 @@
+"""What is done without a person when quality falls: alarms, a freeze, a proposed revert, a thaw."""
