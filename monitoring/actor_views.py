@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import erasing
+from monitoring.operations import erase_actor
 from monitoring.views import AdminView
 from recommender import errors
 from recommender.api import openapi as docs
@@ -47,8 +47,8 @@ class ActorView(AdminView):
         202: it is worked out in the background, whether the actor is known or not. Asked for again meanwhile, the
         same erasure is answered. Events that come from the actor afterwards are new events.
         """
-        note = request.query_params.get("note", erasing.ASKED)
-        asked = erasing.erase(actor_id=id, by=self.by(request), note=note)
+        note = request.query_params.get("note", erase_actor.ASKED)
+        asked = erase_actor.erase(actor_id=id, by=self.by(request), note=note)
         told = describe(asked)
         return Response(told, status=202, headers={"Location": told["url"]})
 

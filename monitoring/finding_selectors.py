@@ -21,8 +21,8 @@ from django.db import connection
 
 from monitoring import actor_selectors, company, finding_descriptions, previews, thresholds, weighing
 from monitoring.actor_selectors import Seen
-from monitoring.decide_finding import get_finding
 from monitoring.models import Finding, FindingItem, Review
+from monitoring.operations.decide_finding import get_finding
 from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
 from recommender import ids
 from recommender.core.config import KIND_WEIGHTS

@@ -23,9 +23,9 @@ import polars as pl
 from django.db import connection
 from django.test.utils import override_settings
 
-from monitoring import reverting
 from monitoring.audit import reviews
 from monitoring.models import AutoFreeze, Review
+from monitoring.operations import request_revert
 from monitoring.policy import enforcement
 from recommender.control import learning_switch, reverts
 from recommender.core.events import Kind
@@ -211,17 +211,17 @@ class Incident:
             digest=point.digest,
         )
         self.story.check("nine tenths of the attackers are suspected", len(named & acted) >= 0.9 * len(acted))
-        asked = reverting.revert(
+        asked = request_revert.revert(
             by=OPERATOR,
             note="Rehearsal: back, and forward again without the attackers.",
             checkpoint_id=point.pk,
             mode="exclude",
-            exclude=reverting.Exclude(actors=sorted(self.culprits)),
+            exclude=request_revert.Exclude(actors=sorted(self.culprits)),
         )
         while reverts.run_next():
             pass
         asked.refresh_from_db()
-        reverting.close_reverts()
+        request_revert.close_reverts()
         if not self.story.check("the revert is done", asked.state == Revert.State.DONE):
             return False
         learner.learn(SHARD)

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from monitoring.audit.reviews import MAX_NOTE
 from monitoring.json_shapes import MAX_LIMIT
 from monitoring.models import Finding
-from monitoring.reverting import MAX_EXCLUDED, MAX_NAMED, Exclude
+from monitoring.operations.request_revert import MAX_EXCLUDED, MAX_NAMED, Exclude
 from recommender.errors import Invalid
 from recommender.models import Learner, Revert
 

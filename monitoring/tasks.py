@@ -4,9 +4,10 @@ import logging
 
 from celery import shared_task
 
-from monitoring import findings, reverting
+from monitoring import findings
 from monitoring.alerts import outbox
 from monitoring.audit import chain_checks
+from monitoring.operations import request_revert
 from monitoring.policy import enforcement
 from recommender import outage
 
@@ -25,7 +26,7 @@ def gather_findings() -> None:
     """Bring findings up to date with the verdicts, and write down how reverts ended."""
     with outage.waits(logger, "findings wait"):
         findings.gather()
-        reverting.close_reverts()
+        request_revert.close_reverts()
 
 
 @shared_task(name="monitoring.follow_up")
@@ -38,10 +39,10 @@ def follow_up(shard: int) -> None:
 @shared_task(name="monitoring.retrain")
 def retrain() -> None:
     """Hold a trial of challengers, as the settings say."""
-    from monitoring import retraining  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
+    from monitoring.operations import hold_trial  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
 
     with outage.waits(logger, "no trial"):
-        retraining.hold_by_settings()
+        hold_trial.hold_by_settings()
 
 
 @shared_task(name="monitoring.keep_house")

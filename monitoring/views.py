@@ -6,8 +6,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import decide_finding, finding_descriptions, model_state, reverting, stop_switch
+from monitoring import finding_descriptions, model_state
 from monitoring import serializers as shapes
+from monitoring.operations import decide_finding, request_revert, stop_switch
 from monitoring.serializers import parse
 from recommender import errors
 from recommender.api import openapi as docs
@@ -136,7 +137,7 @@ class RevertView(AdminView):
         Scope `admin`.
         """
         values = parse(shapes.RevertSerializer, request.data)
-        asked = reverting.revert(
+        asked = request_revert.revert(
             by=self.by(request),
             note=values["note"],
             checkpoint_id=values["checkpoint"],

@@ -6,8 +6,9 @@ empty page and not an error, because an actor may be erased whether the log know
 
 from django.http import HttpRequest, HttpResponse
 
-from monitoring import actor_selectors, erasing, roles
+from monitoring import actor_selectors, roles
 from monitoring.console.pages import form, page, render
+from monitoring.operations import erase_actor
 from recommender.errors import Invalid
 
 
@@ -37,5 +38,5 @@ def erase(request: HttpRequest) -> str:
     actor_id = request.POST.get("actor", "")
     if request.POST.get("again", "") != actor_id:
         raise Invalid("Nothing was erased: the id typed for confirmation is another.")
-    asked = erasing.erase(actor_id=actor_id, by=request.user, note=request.POST.get("note", ""))
+    asked = erase_actor.erase(actor_id=actor_id, by=request.user, note=request.POST.get("note", ""))
     return f"Erasure {asked.pk} is under way; events that come from this actor from now on are of somebody new."

@@ -11,9 +11,9 @@ from django.http import QueryDict
 
 from monitoring.console.timeline import read_moment
 from monitoring.models import Finding
+from monitoring.operations.request_revert import MAX_EXCLUDED, MAX_NAMED, Exclude
 from monitoring.reading import reverting, timeline
 from monitoring.reading.timeline import Point
-from monitoring.reverting import MAX_EXCLUDED, MAX_NAMED, Exclude
 from recommender.errors import Invalid
 from recommender.models import Revert
 

@@ -12,9 +12,10 @@ from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from monitoring import decide_finding, roles, undoing
+from monitoring import roles
 from monitoring.console.pages import form, in_a_sentence
 from monitoring.console.reasons import CONFIRM, RELEASE, note_of
+from monitoring.operations import decide_finding, undo_decision
 from recommender.errors import ApiError, Conflict, Invalid
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ def undo(request: HttpRequest) -> str:
     assert isinstance(request.user, User)
     user = request.user
     chosen = sorted(_numbers(request.POST.getlist("review")), reverse=True)
-    done, refused = _each(chosen, lambda number: undoing.undo(by=user, review_id=number))
+    done, refused = _each(chosen, lambda number: undo_decision.undo(by=user, review_id=number))
     _tell_refusals(request, refused, len(done))
     n_withdrawn = sum(review.subject["withdrawn"] for review in done)
     n_given_back = sum(review.subject["given_back"] for review in done)

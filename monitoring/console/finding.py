@@ -6,9 +6,10 @@ same account on every page: enough to follow what happened, not enough to know w
 
 from django.http import HttpRequest, HttpResponse
 
-from monitoring import finding_selectors, noting, roles
+from monitoring import finding_selectors, roles
 from monitoring.console.pages import form, page, render
 from monitoring.models import Finding
+from monitoring.operations import note_finding
 
 _RULINGS = {
     Finding.State.OPEN: ("release", "confirm"),
@@ -27,5 +28,5 @@ def show(request: HttpRequest, id: int) -> HttpResponse:
 
 @form(roles.REVIEW)
 def note(request: HttpRequest, id: int) -> str:
-    noting.note(by=request.user, finding_id=id, note=request.POST.get("note", ""))
+    note_finding.note(by=request.user, finding_id=id, note=request.POST.get("note", ""))
     return f"Your note about finding {id} is kept."

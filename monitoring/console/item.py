@@ -5,8 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from monitoring import hiding, roles
+from monitoring import roles
 from monitoring.console.pages import form, in_a_sentence, page, render
+from monitoring.operations import hide_item
 from monitoring.reading import item as reading
 from recommender.errors import ApiError, NotFound
 
@@ -37,7 +38,7 @@ def _hide_again(request: HttpRequest, error: ApiError) -> HttpResponse:
 @form(roles.OPERATE, again=_hide_again)
 def hide(request: HttpRequest) -> str:
     is_hidden, item_id = request.POST.get("hidden") == "1", request.POST.get("item", "")
-    hiding.set_hidden(by=request.user, note=request.POST.get("note", ""), item_id=item_id, is_hidden=is_hidden)
+    hide_item.set_hidden(by=request.user, note=request.POST.get("note", ""), item_id=item_id, is_hidden=is_hidden)
     return "Hidden: it leaves every list within a second." if is_hidden else "Shown: it may be listed again."
 
 

@@ -6,10 +6,11 @@ from django import shortcuts
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.dateparse import parse_datetime
 
-from monitoring import roles, undoing
+from monitoring import roles
 from monitoring.console import reasons
 from monitoring.console.pages import page, render
 from monitoring.models import Finding
+from monitoring.operations import undo_decision
 from monitoring.queue_selectors import ANY, BY_EXPOSURE, KINDS, NEWEST, Filter, glance, list_queue
 
 STATES = [(value, value.capitalize()) for value in Finding.State.values]
@@ -33,7 +34,7 @@ def show(request: HttpRequest) -> HttpResponse:
         after=after,
         address=address.urlencode(),
         is_part=request.GET.get("part") == "1",
-        undoable=undoing.last(request.user) if may_review else None,
+        undoable=undo_decision.last(request.user) if may_review else None,
         **_choices(),
     )
 

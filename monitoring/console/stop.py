@@ -2,17 +2,18 @@
 
     revert (GET: the form; POST: a preview is asked for) ──> the preview's page ──> carry_out ──> the revert's page
 
-Nothing goes back without having been previewed: what is done is what the preview showed (`monitoring.way_back`).
+Nothing goes back without having been previewed: what is done is what the preview showed (`monitoring.operations.previewed_revert`).
 """
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
-from monitoring import reverting, roles, stop_switch, way_back
+from monitoring import roles
 from monitoring.console import timeline
 from monitoring.console.asking import Typed, get_form
 from monitoring.console.pages import form, in_a_sentence, page, render
+from monitoring.operations import previewed_revert, request_revert, stop_switch
 from recommender.errors import ApiError, Invalid
 from recommender.models import Revert
 
@@ -61,9 +62,9 @@ def _ask(request: HttpRequest) -> HttpResponse:
         return _answer_form(request, typed)
     if typed.checkpoint_id is None:
         raise Invalid(fields={"checkpoint": "Choose the checkpoint to go back to."})
-    asked = reverting.revert(
+    asked = request_revert.revert(
         by=request.user,
-        note=way_back.PREVIEWED,
+        note=previewed_revert.PREVIEWED,
         checkpoint_id=typed.checkpoint_id,
         mode=typed.mode,
         exclude=typed.exclude(),
@@ -78,12 +79,12 @@ def revert(request: HttpRequest) -> HttpResponseBase:
 
 @form(roles.OPERATE)
 def preview_proposal(request: HttpRequest, id: int) -> HttpResponse:
-    return _to(way_back.propose(by=request.user, freeze_id=id))
+    return _to(previewed_revert.propose(by=request.user, freeze_id=id))
 
 
 @form(roles.OPERATE)
 def preview_again(request: HttpRequest, id: int) -> HttpResponse:
-    return _to(way_back.look_again(by=request.user, preview_id=id))
+    return _to(previewed_revert.look_again(by=request.user, preview_id=id))
 
 
 def _show_preview_again(request: HttpRequest, error: ApiError, id: int) -> HttpResponse:
@@ -93,7 +94,7 @@ def _show_preview_again(request: HttpRequest, error: ApiError, id: int) -> HttpR
 
 @form(roles.OPERATE, again=_show_preview_again)
 def carry_out(request: HttpRequest, id: int) -> HttpResponse:
-    return _to(way_back.carry_out(by=request.user, note=request.POST.get("note", ""), preview_id=id))
+    return _to(previewed_revert.carry_out(by=request.user, note=request.POST.get("note", ""), preview_id=id))
 
 
 def _answer_form(request: HttpRequest, typed: Typed, problem: str = "") -> HttpResponse:

@@ -5,8 +5,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from monitoring import way_back
 from monitoring.models import AskedRevert, Finding
+from monitoring.operations import previewed_revert
 from monitoring.policy import enforcement
 from recommender.errors import NotFound
 from recommender.models import Checkpoint, Item, Learner, Revert
@@ -65,7 +65,7 @@ def get_job(*, revert_id: int) -> Job:
     row = Revert.objects.select_related("exclusion").filter(pk=revert_id).first() if revert_id < 2**63 else None
     if row is None:
         raise NotFound(f"There is no revert {revert_id}.")
-    review = way_back.asked_in(row.pk)
+    review = previewed_revert.asked_in(row.pk)
     subject = review.subject if review else {}
     number = subject.get("checkpoint") or max(row.checkpoints)
     rule = row.exclusion.rule if row.exclusion else {}
@@ -89,7 +89,7 @@ def get_job(*, revert_id: int) -> Job:
         excluded=excluded if rule else {},
         is_over=is_over,
         is_frozen=Learner.objects.filter(state=Learner.State.FROZEN).exists(),
-        is_stale=row.is_preview and is_over and way_back.is_stale(row),
+        is_stale=row.is_preview and is_over and previewed_revert.is_stale(row),
         is_untaken=row.state == Revert.State.QUEUED and heard_s > UNTAKEN_S,
         is_stuck=row.state == Revert.State.RUNNING and heard_s > STUCK_S,
         percent=min(100, 100 * row.n_done // row.n_total) if row.n_total else 0,

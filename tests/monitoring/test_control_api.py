@@ -5,8 +5,9 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from monitoring import finding_descriptions, findings, state_digest
+from monitoring import finding_descriptions, findings
 from monitoring.models import Finding, Review
+from monitoring.operations import state_digest
 from monitoring.wording import FEATURES, UNKNOWN
 from recommender.api import api_keys
 from recommender.control import reverts

@@ -6,8 +6,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from monitoring import erasing
 from monitoring.models import AutoFreeze, Review
+from monitoring.operations import erase_actor
 from recommender import ids
 from recommender.control import erasures
 from recommender.core.decisions import Exclusion
@@ -65,11 +65,11 @@ def test_an_unknown_actor_is_answered_as_a_known_one(live_api, learned):
 
 
 def test_the_decision_names_nobody(learned):
-    erasing.erase(actor_id=MAL, by="policy", note="A letter of 3 May.")
+    erase_actor.erase(actor_id=MAL, by="policy", note="A letter of 3 May.")
     row = Review.objects.values().get()
     assert MAL not in json.dumps(row, default=str)
     with pytest.raises(Invalid, match="invalid") as refused:
-        erasing.erase(actor_id=MAL, by="policy", note=f"{MAL.upper()} wrote to us.")
+        erase_actor.erase(actor_id=MAL, by="policy", note=f"{MAL.upper()} wrote to us.")
     assert "note" in refused.value.fields
 
 
@@ -95,6 +95,6 @@ def test_a_proposal_to_leave_it_out_forgets_it(learned):
         reason="drift",
         suspects=Exclusion(actors=encoder.keys([MAL, "actor-1"])).state(),
     )
-    erasing.erase(actor_id=MAL, by="shell:olga")
+    erase_actor.erase(actor_id=MAL, by="shell:olga")
     freeze.refresh_from_db()
     assert freeze.suspects["actors"] == others

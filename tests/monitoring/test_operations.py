@@ -2,9 +2,9 @@
 
 import pytest
 
-from monitoring import decide_finding, reverting, stop_switch
 from monitoring.alerts import outbox
 from monitoring.models import AskedRevert, Finding, Notification, Review
+from monitoring.operations import decide_finding, request_revert, stop_switch
 from recommender.control import learning_switch
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.learning import learner
@@ -55,8 +55,8 @@ def test_a_pin_is_written_down(learned):
         (lambda learned: decide_finding.release(**WHY, finding_id=7), NotFound),
         (lambda learned: decide_finding.release(**WHY, positions=[Position(1, 2**40)]), NotFound),
         (lambda learned: decide_finding.release(**WHY), NotFound),
-        (lambda learned: reverting.revert(**WHY, checkpoint_id=learned.pk, mode="exclude"), Invalid),
-        (lambda learned: reverting.revert(**WHY, checkpoint_id=0, mode="drop"), NotFound),
+        (lambda learned: request_revert.revert(**WHY, checkpoint_id=learned.pk, mode="exclude"), Invalid),
+        (lambda learned: request_revert.revert(**WHY, checkpoint_id=0, mode="drop"), NotFound),
     ],
 )
 def test_what_the_mechanism_refuses_is_not_written_down(refused, error, learned, settings):

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from monitoring import decide_finding, stop_switch
 from monitoring.audit import reviews
 from monitoring.models import AutoFreeze, Finding, Review
+from monitoring.operations import decide_finding, stop_switch
 from monitoring.policy import enforcement
 from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline

@@ -3,9 +3,10 @@
 import pytest
 from django.contrib.auth import get_user_model
 
-from monitoring import findings, reverting
+from monitoring import findings
 from monitoring.models import Finding, Notification, Review
-from monitoring.reverting import Exclude
+from monitoring.operations import request_revert
+from monitoring.operations.request_revert import Exclude
 from recommender.control import learning_switch, reverts
 from recommender.errors import Invalid
 from recommender.learning import learner
@@ -31,28 +32,28 @@ pytestmark = [
 )
 def test_an_exclusion_that_excludes_nothing_is_refused(exclude, learned):
     with pytest.raises(Invalid):
-        reverting.revert(**WHY, checkpoint_id=learned.pk, mode="exclude", exclude=exclude)
+        request_revert.revert(**WHY, checkpoint_id=learned.pk, mode="exclude", exclude=exclude)
     assert not Review.objects.exists()
 
 
 def test_of_two_reverts_one_is_asked_for(learned):
     ask = {"checkpoint_id": learned.pk, "mode": "replay"}
-    outcomes = at_once(*[lambda: reverting.revert(**WHY, **ask)] * 2)
+    outcomes = at_once(*[lambda: request_revert.revert(**WHY, **ask)] * 2)
     assert sorted(type(each).__name__ for each in outcomes) == ["Conflict", "Revert"]
     assert only_review().subject["revert"] == Revert.objects.get().pk
 
 
 def test_a_revert_has_two_reviews(learned):
     window = ("mal's", 0, 2**50)
-    asked = reverting.revert(**WHY, checkpoint_id=learned.pk, mode="exclude", exclude=Exclude(items=[window]))
-    assert reverting.close_reverts() == 0
+    asked = request_revert.revert(**WHY, checkpoint_id=learned.pk, mode="exclude", exclude=Exclude(items=[window]))
+    assert request_revert.close_reverts() == 0
     first = only_review()
     assert first.subject["state"] == "queued"
     assert first.subject["excluded"] == {"actors": 0, "networks": 0, "items": 1, "findings": []}
     assert reverts.run_next()
     learner.learn(0)
-    assert reverting.close_reverts() == 1
-    assert reverting.close_reverts() == 0
+    assert request_revert.close_reverts() == 1
+    assert request_revert.close_reverts() == 0
     _, second = Review.objects.order_by("id")
     assert (second.by, second.note, second.before_digest) == ("shell:olga", "hit rate fell", first.before_digest)
     assert second.subject["revert"] == asked.pk
@@ -61,18 +62,18 @@ def test_a_revert_has_two_reviews(learned):
 
 
 def test_a_revert_is_closed_once_by_two_who_try(learned):
-    reverting.revert(**WHY, checkpoint_id=learned.pk, mode="replay")
+    request_revert.revert(**WHY, checkpoint_id=learned.pk, mode="replay")
     reverts.run_next()
-    assert sum(at_once(*[reverting.close_reverts] * 3)) == 1
+    assert sum(at_once(*[request_revert.close_reverts] * 3)) == 1
     assert Review.objects.count() == 2
 
 
 def test_a_failed_revert_is_written_down_and_told(learned, settings):
     settings.ALERT_EMAILS = ["olga@example.org"]
-    asked = reverting.revert(**WHY, checkpoint_id=learned.pk, mode="replay")
+    asked = request_revert.revert(**WHY, checkpoint_id=learned.pk, mode="replay")
     Step.objects.filter(number=2).delete()
     assert reverts.run_next()
-    reverting.close_reverts()
+    request_revert.close_reverts()
     second = Review.objects.order_by("id").last()
     assert second.subject["state"] == "failed"
     assert "not all of the steps" in second.subject["error"]
@@ -83,23 +84,23 @@ def test_a_failed_revert_is_written_down_and_told(learned, settings):
 def test_a_revert_that_nobody_asked_for_here_is_policys(learned):
     learning_switch.ask_for_revert(checkpoint_id=learned.pk, mode="drop", exclusion=None, is_preview=False)
     reverts.run_next()
-    assert reverting.close_reverts() == 1
+    assert request_revert.close_reverts() == 1
     assert only_review().by == "policy"
 
 
 def test_whoever_was_renamed_meanwhile_leaves_the_outcome_to_policy(learned):
     get_user_model().objects.create_user("olga")
-    reverting.revert(by="olga", note="x", checkpoint_id=learned.pk, mode="replay")
+    request_revert.revert(by="olga", note="x", checkpoint_id=learned.pk, mode="replay")
     get_user_model().objects.update(username="olga-2")
     reverts.run_next()
-    reverting.close_reverts()
+    request_revert.close_reverts()
     assert [review.by for review in Review.objects.order_by("id")] == ["olga", "policy"]
 
 
 def test_a_preview_has_one_review_and_no_outcome_in_it(learned):
-    reverting.revert(**WHY, checkpoint_id=learned.pk, mode="drop", is_preview=True)
+    request_revert.revert(**WHY, checkpoint_id=learned.pk, mode="drop", is_preview=True)
     reverts.run_next()
-    assert reverting.close_reverts() == 0
+    assert request_revert.close_reverts() == 0
     assert only_review().subject["preview"] is True
 
 
@@ -109,7 +110,7 @@ def test_an_excluded_finding_takes_its_actors_out():
     findings.gather()
     finding = Finding.objects.get(item="target")
     start = Checkpoint.objects.order_by("step").first()
-    reverting.revert(
+    request_revert.revert(
         **WHY, checkpoint_id=start.pk, mode="exclude", exclude=Exclude(findings=[finding.pk]), is_preview=True
     )
     reverts.run_next()

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from django.core.management import call_command
 
-from monitoring import retraining, reverting
 from monitoring.models import Review
+from monitoring.operations import hold_trial, request_revert
 from recommender.batch import retrain
 from recommender.batch.trial import Report
 from recommender.control import learning_switch, reverts
@@ -44,7 +44,7 @@ def trial_won(name=SLOW):
 
 def run_promotion():
     assert reverts.run_next()
-    reverting.close_reverts()
+    request_revert.close_reverts()
     learner.learn(0)
 
 
@@ -65,7 +65,7 @@ def test_a_promotion_is_a_decision_and_folds_what_came_since():
     learned(clicks(20))
     trial = trial_won()
     learned(clicks(20, start=20, item="other"))
-    review = reverting.promote(by=BY, note="faster", trial_id=trial.pk)
+    review = request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
     assert review.action == Review.Action.PROMOTE
     assert review.subject["winner"] == SLOW
     run_promotion()
@@ -85,12 +85,12 @@ def test_a_promotion_is_a_decision_and_folds_what_came_since():
 def test_a_promotion_can_be_reverted():
     learned(clicks(20), clicks(20, start=20, item="other"))
     before, figures = warm().digest(), list(Step.objects.order_by("number").values("n_admitted", "first_ordinal"))
-    review = reverting.promote(by=BY, note="faster", trial_id=trial_won().pk)
+    review = request_revert.promote(by=BY, note="faster", trial_id=trial_won().pk)
     run_promotion()
     assert warm().digest() != before
     (left,) = review.subject["from"]
     assert Checkpoint.objects.get(pk=left).is_pinned
-    reverting.revert(by=BY, note="it was not", checkpoint_id=left, mode="replay")
+    request_revert.revert(by=BY, note="it was not", checkpoint_id=left, mode="replay")
     run_promotion()
     assert warm().digest() == before
     assert list(Step.objects.order_by("number").values("n_admitted", "first_ordinal")) == figures
@@ -99,12 +99,12 @@ def test_a_promotion_can_be_reverted():
 def test_of_two_who_promote_one_is_told():
     learned(clicks(20))
     trial = trial_won()
-    reverting.promote(by=BY, note="faster", trial_id=trial.pk)
+    request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
     with pytest.raises(Conflict, match="does not wait"):
-        reverting.promote(by=BY, note="me too", trial_id=trial.pk)
+        request_revert.promote(by=BY, note="me too", trial_id=trial.pk)
     assert Review.objects.filter(action=Review.Action.PROMOTE).count() == 1
     with pytest.raises(NotFound):
-        reverting.promote(by=BY, note="which?", trial_id=trial.pk + 1)
+        request_revert.promote(by=BY, note="which?", trial_id=trial.pk + 1)
 
 
 def test_a_promotion_waits_for_a_revert_under_way():
@@ -114,7 +114,7 @@ def test_a_promotion_waits_for_a_revert_under_way():
         checkpoint_id=Checkpoint.objects.latest("id").pk, mode="replay", exclusion=None, is_preview=False
     )
     with pytest.raises(Conflict, match="under way"):
-        reverting.promote(by=BY, note="faster", trial_id=trial.pk)
+        request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
     trial.refresh_from_db()
     assert trial.state == Trial.State.WAITING
     assert not Review.objects.exists()
@@ -123,10 +123,10 @@ def test_a_promotion_waits_for_a_revert_under_way():
 def test_a_promotion_that_fails_leaves_the_winner_waiting(monkeypatch):
     learned(clicks(20))
     trial = trial_won()
-    reverting.promote(by=BY, note="faster", trial_id=trial.pk)
+    request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
     Checkpoint.objects.filter(pk__in=trial.checkpoints).update(data=b"gone")
     assert reverts.run_next()
-    reverting.close_reverts()
+    request_revert.close_reverts()
     trial.refresh_from_db()
     assert trial.state == Trial.State.WAITING
     assert Review.objects.latest("id").subject["state"] == Revert.State.FAILED
@@ -148,7 +148,7 @@ def test_where_the_log_lost_its_beginning_the_winner_begins_later(monkeypatch):
     Step.objects.filter(number=1).delete()
     monkeypatch.setattr(retrain, "_oldest_whole", lambda shard: 2)
     trial = trial_won()
-    reverting.promote(by=BY, note="faster", trial_id=trial.pk)
+    request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
     run_promotion()
     assert warm().n_events == 20
     assert Learner.objects.get().recipe[0][0] == 2
@@ -160,7 +160,7 @@ def test_a_winner_whose_state_was_dropped_cannot_be_promoted():
     trial = trial_won()
     Checkpoint.objects.filter(pk__in=trial.checkpoints).delete()
     with pytest.raises(Conflict, match="Hold another trial"):
-        reverting.promote(by=BY, note="faster", trial_id=trial.pk)
+        request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
 
 
 def test_a_trial_from_the_command_collects_the_log_and_files_and_keeps_its_table(tmp_path, capsys):
@@ -187,7 +187,7 @@ def test_a_winner_is_promoted_waits_or_is_told(promote, state, monkeypatch):
         return report, retrain.keep(report, entrants, is_kept=is_kept)
 
     monkeypatch.setattr(retrain, "retrain", won)
-    _, trial = retraining.hold(by="policy", promote=promote, margin=0.005, memory_mb=2048)
+    _, trial = hold_trial.hold(by="policy", promote=promote, margin=0.005, memory_mb=2048)
     assert trial.state == state
     assert Review.objects.filter(action=Review.Action.PROMOTE).exists() == (promote == "auto")
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from monitoring import erasing
 from monitoring.management.shell import shell_account
+from monitoring.operations import erase_actor
 from recommender.control import erasures
 from recommender.errors import ApiError
 from recommender.models import UNFINISHED, Erasure
@@ -18,7 +18,7 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(dest="verb", required=True)
         erase = verbs.add_parser("erase", help="Remove its events and its influence.")
         erase.add_argument("id", help="The actor's id, as it stands in the events.")
-        erase.add_argument("--note", default=erasing.ASKED, help="Why; it is written down, so without the id.")
+        erase.add_argument("--note", default=erase_actor.ASKED, help="Why; it is written down, so without the id.")
         erase.add_argument("--now", action="store_true", help="Do it here instead of leaving it to the worker.")
         traces = verbs.add_parser("traces", help="Count what there is of it; exits with 1 where anything is.")
         traces.add_argument("id")
@@ -28,7 +28,7 @@ class Command(BaseCommand):
 
     def _erase(self, *, id: str, note: str, now: bool, **_: Any) -> None:
         try:
-            asked = erasing.erase(actor_id=id, by=shell_account(), note=note)
+            asked = erase_actor.erase(actor_id=id, by=shell_account(), note=note)
         except ApiError as error:
             raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
         while now and asked.state in UNFINISHED and erasures.run_next():

@@ -4,9 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from monitoring import decide_finding, finding_descriptions
+from monitoring import finding_descriptions
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.models import Finding
+from monitoring.operations import decide_finding
 
 
 class Command(BaseCommand):

@@ -11,9 +11,10 @@ from django.utils.dateparse import parse_datetime
 from rich.console import Console
 from rich.table import Table
 
-from monitoring import model_state, reverting, stop_switch
+from monitoring import model_state
 from monitoring.management.shell import refusals_told, shell_account
-from monitoring.reverting import Exclude
+from monitoring.operations import request_revert, stop_switch
+from monitoring.operations.request_revert import Exclude
 from recommender.control import reverts
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
@@ -80,7 +81,7 @@ class Command(BaseCommand):
         self.stdout.write(f"learning; decision {review.pk}")
 
     def _revert(self, options: dict[str, Any]) -> None:
-        asked = reverting.revert(
+        asked = request_revert.revert(
             by=shell_account(),
             note=options["note"],
             checkpoint_id=options["checkpoint"],
@@ -93,7 +94,7 @@ class Command(BaseCommand):
             self._wait(asked)
 
     def _promote(self, options: dict[str, Any]) -> None:
-        review = reverting.promote(by=shell_account(), note=options["note"], trial_id=options["trial"])
+        review = request_revert.promote(by=shell_account(), note=options["note"], trial_id=options["trial"])
         before = ", ".join(map(str, review.subject["from"]))
         self.stdout.write(f"{review.subject['winner']} is promoted; back: `model revert {before}`")
         if options["wait"]:
@@ -112,7 +113,7 @@ class Command(BaseCommand):
             if line != told:
                 self.stdout.write(line)
                 told = line
-        reverting.close_reverts()
+        request_revert.close_reverts()
         if asked.state == Revert.State.FAILED:
             raise CommandError(f"{asked}: {asked.error}")
         self._show(asked.outcome)

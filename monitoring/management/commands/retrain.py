@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from monitoring import retraining
 from monitoring.management.shell import shell_account
+from monitoring.operations import hold_trial
 from recommender.batch import retrain
 from recommender.management.batch import moment, progress_told, refusals_told, setting, show, write_json
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with refusals_told(), progress_told() as say:
-                report, trial = retraining.hold(
+                report, trial = hold_trial.hold(
                     by=shell_account(),
                     promote=options["promote"],
                     margin=options["margin"],

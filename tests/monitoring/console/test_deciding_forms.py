@@ -4,10 +4,10 @@ import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
-from monitoring import decide_finding
 from monitoring.console import deciding
 from monitoring.console.reasons import QUICK
 from monitoring.models import Finding, Review
+from monitoring.operations import decide_finding
 from tests.monitoring.console.findings import alarm
 from tests.monitoring.console.test_pages import signed_in
 

@@ -8,8 +8,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring import actor_selectors, decide_finding, finding_selectors, findings, noting
+from monitoring import actor_selectors, finding_selectors, findings
 from monitoring.models import Finding, Review
+from monitoring.operations import decide_finding, note_finding
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
 from recommender.log import event_log
@@ -163,9 +164,9 @@ def test_a_note_is_kept_and_shown_and_told_from_other_findings(accounts):
     _, page = read(client, finding)
     assert "last week&#x27;s &lt;b&gt;crowd&lt;/b&gt;" in page
     with pytest.raises(Invalid):
-        noting.note(by="policy", finding_id=finding.pk, note=" ")
+        note_finding.note(by="policy", finding_id=finding.pk, note=" ")
     with pytest.raises(NotFound):
-        noting.note(by="policy", finding_id=finding.pk + 1, note="which?")
+        note_finding.note(by="policy", finding_id=finding.pk + 1, note="which?")
 
 
 def test_what_strangers_send_is_escaped(accounts):

@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from monitoring import stop_switch
 from monitoring.console import overview
 from monitoring.models import AutoFreeze, Finding, Review
+from monitoring.operations import stop_switch
 from monitoring.reading import advice, flow, sources
 from recommender import counters
 from recommender.lab.demo.stage import CUE, PLAYING, Stage

@@ -4,8 +4,9 @@ import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
-from monitoring import findings, reverting
+from monitoring import findings
 from monitoring.models import AutoFreeze, Finding
+from monitoring.operations import request_revert
 from recommender.control import learning_switch, reverts
 from recommender.learning import learner
 from recommender.log import event_log
@@ -125,7 +126,7 @@ def test_what_was_previewed_is_done_with_a_reason_and_its_outcome_shown(client, 
     assert 'data-poll="1"' in page(client, done)
     assert reverts.run_next()
     learner.learn(0)
-    reverting.close_reverts()
+    request_revert.close_reverts()
     text = page(client, done)
     assert "data-poll=" not in text
     assert "Learning goes on from there" in text
@@ -220,7 +221,7 @@ def test_looking_at_another_point_asks_for_nothing(client, point):
 def test_a_preview_of_another_history_is_not_carried_out(client, point):
     ask(client, point)
     old = Revert.objects.get()
-    reverting.revert(by="shell:otto", note="x", checkpoint_id=point.pk, mode="drop")
+    request_revert.revert(by="shell:otto", note="x", checkpoint_id=point.pk, mode="drop")
     assert carry_out(client, old).status_code == 409  # one is under way
     reverts.run_next()
     answer = carry_out(client, old)

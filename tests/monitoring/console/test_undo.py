@@ -6,9 +6,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.urls import reverse
 
-from monitoring import decide_finding, findings, roles, undoing
+from monitoring import findings, roles
 from monitoring.audit import reviews
 from monitoring.models import Finding, Review
+from monitoring.operations import decide_finding, undo_decision
 from recommender.control import learning_switch, reverts
 from recommender.errors import Conflict, NotFound
 from recommender.learning import learner
@@ -75,7 +76,7 @@ def words():
 
 
 def undo_last(user):
-    return [undoing.undo(by=user, review_id=number) for number in undoing.last(user).reviews]
+    return [undo_decision.undo(by=user, review_id=number) for number in undo_decision.last(user).reviews]
 
 
 @pytest.mark.parametrize("ruling", [decide_finding.release, decide_finding.confirm])
@@ -207,20 +208,20 @@ def test_only_the_last_word_of_ones_own_is_undone(rita):
     decide_finding.confirm(by="policy", note="no", finding_id=third.pk)  # somebody else had the last word
     of_third = Review.objects.get(action="release", subject__finding=third.pk)
     with pytest.raises(Conflict, match="decided on again"):
-        undoing.undo(by=rita, review_id=of_third.pk)
-    assert undoing.last(rita).findings == [second.pk]
+        undo_decision.undo(by=rita, review_id=of_third.pk)
+    assert undo_decision.last(rita).findings == [second.pk]
     (undone,) = undo_last(rita)
     assert undone.note == f"Undo of review {undone.subject['undo_of']}: release finding {second.pk}."
     with pytest.raises(Conflict):
-        undoing.undo(by=rita, review_id=undone.subject["undo_of"])
-    assert undoing.last(rita).findings == [first.pk]
+        undo_decision.undo(by=rita, review_id=undone.subject["undo_of"])
+    assert undo_decision.last(rita).findings == [first.pk]
     otto = reviewer("otto")
-    assert undoing.last(otto) is None
+    assert undo_decision.last(otto) is None
     of_first = Review.objects.get(action="release", subject__finding=first.pk)
     with pytest.raises(NotFound):
-        undoing.undo(by=otto, review_id=of_first.pk)
+        undo_decision.undo(by=otto, review_id=of_first.pk)
     with pytest.raises(NotFound):
-        undoing.undo(by=rita, review_id=undone.pk)
+        undo_decision.undo(by=rita, review_id=undone.pk)
     assert reviews.verify_chain().is_intact
 
 
@@ -228,10 +229,10 @@ def test_after_ten_minutes_it_stands(rita, monkeypatch):
     finding = alarm()
     decide_finding.release(by=rita, note="x", finding_id=finding.pk)
     number = Review.objects.latest("id").pk
-    monkeypatch.setattr(undoing, "WITHIN", timedelta(0))
-    assert undoing.last(rita) is None
+    monkeypatch.setattr(undo_decision, "WITHIN", timedelta(0))
+    assert undo_decision.last(rita) is None
     with pytest.raises(Conflict, match="older"):
-        undoing.undo(by=rita, review_id=number)
+        undo_decision.undo(by=rita, review_id=number)
     assert Finding.objects.get().state == "released"
 
 
@@ -243,13 +244,13 @@ def test_one_after_the_other_is_undone_newest_first(rita):
     assert Finding.objects.get().state == "confirmed"
     undo_last(rita)
     assert Finding.objects.get().state == "open"
-    assert undoing.last(rita) is None
+    assert undo_decision.last(rita) is None
 
 
 def test_what_one_form_decided_is_undone_by_one_button(rita):
     client, chosen = signed_in(rita), [alarm().pk for _ in range(3)]
     client.post(reverse("console:decide"), {"ruling": "confirm", "finding": chosen, "note": "too quick"})
-    undoable = undoing.last(rita)
+    undoable = undo_decision.last(rita)
     assert sorted(undoable.findings) == chosen
     decide_finding.release(by="policy", note="meanwhile", finding_id=chosen[0])
     answer = client.post(

@@ -10,8 +10,8 @@ from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
+from monitoring.operations.state_digest import state_digest
 from monitoring.policy import enforcement
-from monitoring.state_digest import state_digest
 from recommender.control import learning_switch
 from recommender.errors import Conflict
 from recommender.models import Checkpoint, FrozenScope, Learner

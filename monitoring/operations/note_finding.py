@@ -4,8 +4,8 @@ from django.db import transaction
 
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
-from monitoring.decide_finding import get_finding
 from monitoring.models import Review
+from monitoring.operations.decide_finding import get_finding
 
 
 @transaction.atomic

@@ -14,10 +14,10 @@ from typing import Any, Literal
 from django.conf import settings
 from django.db import transaction
 
-from monitoring import reverting
 from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
+from monitoring.operations import request_revert
 from recommender.batch import retrain
 from recommender.batch.trial import Report
 from recommender.core.logfile import LogFileError
@@ -56,7 +56,7 @@ def hold(
     )
     if trial.state == Trial.State.WAITING and promote == "auto":
         try:
-            reverting.promote(by=by, note=f"Trial {trial.pk}: {report.reason}.", trial_id=trial.pk)
+            request_revert.promote(by=by, note=f"Trial {trial.pk}: {report.reason}.", trial_id=trial.pk)
         except Conflict as error:
             logger.warning("trial %d is not promoted: %s", trial.pk, error)
         trial.refresh_from_db()

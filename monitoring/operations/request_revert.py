@@ -7,7 +7,7 @@
 
 As every operation (`monitoring.operations`) it is done and written down together, or neither. But it takes its time,
 so it has two reviews: the first when it is asked for, and the second, written exactly once, when it has ended. A
-preview changes nothing and has the first only; how it becomes a revert is in `monitoring.way_back`.
+preview changes nothing and has the first only; how it becomes a revert is in `monitoring.operations.previewed_revert`.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from typing import Any
 
 from django.db import transaction
 
-from monitoring import decide_finding, state_digest
 from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.models import AskedRevert, Finding, Review
+from monitoring.operations import decide_finding, state_digest
 from recommender.control import learning_switch
 from recommender.core import decisions
 from recommender.errors import Invalid

@@ -10,7 +10,7 @@ from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
-from monitoring.state_digest import state_digest
+from monitoring.operations.state_digest import state_digest
 from recommender.control import learning_switch
 from recommender.core import decisions
 from recommender.errors import Conflict, NotFound
@@ -57,7 +57,7 @@ def _decide(
     together: str,
 ) -> int:
     """1. Lock the finding; refuse where it is decided so, or changed since it was looked at. 2. Decide on its events.
-    3. Record, with what `monitoring.undoing` needs. The finding gets no new events meanwhile. Raises NotFound,
+    3. Record, with what `monitoring.operations.undo_decision` needs. The finding gets no new events meanwhile. Raises NotFound,
     Conflict, Invalid."""
     is_release = state == Finding.State.RELEASED
     seen = get_finding(finding_id).state if finding_id is not None else ""

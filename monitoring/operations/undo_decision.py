@@ -32,10 +32,10 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from monitoring import state_digest
 from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.models import Finding, Review
+from monitoring.operations import state_digest
 from recommender.control import learning_switch
 from recommender.errors import Conflict, NotFound
 

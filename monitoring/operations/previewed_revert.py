@@ -9,9 +9,9 @@ than asking once more who stands behind a finding, means that nothing is left ou
 
 from django.db import transaction
 
-from monitoring import reverting
 from monitoring.audit.reviews import By
 from monitoring.models import AutoFreeze, Review
+from monitoring.operations import request_revert
 from recommender.core import decisions
 from recommender.errors import Conflict, NotFound
 from recommender.models import Revert
@@ -46,7 +46,7 @@ def propose(*, by: By, freeze_id: int) -> Revert:
     if not freeze.checkpoint_id or freeze.suspects is None:
         raise Conflict("There is no proposal for this freeze (yet); choose a point yourself.")
     rule = decisions.Exclusion.from_state(freeze.suspects) if freeze.n_suspects else None
-    return reverting.ask(
+    return request_revert.ask(
         by=by,
         note=PREVIEWED,
         checkpoint_id=freeze.checkpoint_id,
@@ -80,7 +80,7 @@ def asked_in(revert_id: int) -> Review | None:
 def _ask(preview: Revert, *, by: By, note: str, is_preview: bool) -> Revert:
     review = asked_in(preview.pk)
     subject = review.subject if review else {}
-    return reverting.ask(
+    return request_revert.ask(
         by=by,
         note=note,
         checkpoint_id=subject.get("checkpoint", preview.checkpoints[0]),
