@@ -4,9 +4,9 @@ import logging
 
 from celery import shared_task
 
-from monitoring import findings
 from monitoring.alerts import outbox
 from monitoring.audit import chain_checks
+from monitoring.findings import gather
 from monitoring.operations import request_revert
 from monitoring.policy import enforcement
 from recommender import outage
@@ -25,7 +25,7 @@ def deliver_notifications() -> None:
 def gather_findings() -> None:
     """Bring findings up to date with the verdicts, and write down how reverts ended."""
     with outage.waits(logger, "findings wait"):
-        findings.gather()
+        gather.gather()
         request_revert.close_reverts()
 
 
@@ -49,5 +49,5 @@ def retrain() -> None:
 def keep_house() -> None:
     """Forget old messages and findings. Decisions are kept for ever."""
     outbox.prune()
-    findings.prune()
+    gather.prune()
     chain_checks.prune()

@@ -6,8 +6,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import finding_descriptions, model_state
+from monitoring import model_state
 from monitoring import serializers as shapes
+from monitoring.findings import describe
 from monitoring.operations import decide_finding, request_revert, stop_switch
 from monitoring.serializers import parse
 from recommender import errors
@@ -169,7 +170,7 @@ class FindingsView(AdminView):
     )
     def get(self, request: Request) -> Response:
         """What there is to look at, newest first. Scope `admin`."""
-        page = finding_descriptions.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
+        page = describe.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
         return Response({"findings": page.rows, "before": page.before})
 
 
@@ -182,7 +183,7 @@ class FindingView(AdminView):
     )
     def get(self, request: Request, id: int) -> Response:
         """A finding with its reasons in words, the evidence, and the newest of its events. Scope `admin`."""
-        return Response(finding_descriptions.explain_finding(finding_id=id))
+        return Response(describe.explain_finding(finding_id=id))
 
 
 class ReleaseView(AdminView):

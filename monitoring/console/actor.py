@@ -6,8 +6,9 @@ empty page and not an error, because an actor may be erased whether the log know
 
 from django.http import HttpRequest, HttpResponse
 
-from monitoring import actor_selectors, roles
+from monitoring import roles
 from monitoring.console.pages import form, page, render
+from monitoring.findings import actor_history
 from monitoring.operations import erase_actor
 from recommender.errors import Invalid
 
@@ -29,7 +30,7 @@ def show(request: HttpRequest, id: str) -> HttpResponse:
 
 def _show(request: HttpRequest, id: str) -> HttpResponse:
     roles.require(request.user, roles.REVIEW)
-    return render(request, "console/actor.html", "Actor", **actor_selectors.get_actor(actor_id=id))
+    return render(request, "console/actor.html", "Actor", **actor_history.get_actor(actor_id=id))
 
 
 @form(roles.OPERATE)

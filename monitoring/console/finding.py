@@ -6,8 +6,9 @@ same account on every page: enough to follow what happened, not enough to know w
 
 from django.http import HttpRequest, HttpResponse
 
-from monitoring import finding_selectors, roles
+from monitoring import roles
 from monitoring.console.pages import form, page, render
+from monitoring.findings import finding_page
 from monitoring.models import Finding
 from monitoring.operations import note_finding
 
@@ -21,7 +22,7 @@ _RULINGS = {
 
 @page
 def show(request: HttpRequest, id: int) -> HttpResponse:
-    context = finding_selectors.get_page(finding_id=id)
+    context = finding_page.get_page(finding_id=id)
     rulings = _RULINGS[context["finding"].state]
     return render(request, "console/finding.html", f"Finding {id}", rulings=rulings, **context)
 

@@ -9,9 +9,9 @@ from django.utils.dateparse import parse_datetime
 from monitoring import roles
 from monitoring.console import reasons
 from monitoring.console.pages import page, render
+from monitoring.findings.finding_queue import ANY, BY_EXPOSURE, KINDS, NEWEST, Filter, glance, list_queue
 from monitoring.models import Finding
 from monitoring.operations import undo_decision
-from monitoring.queue_selectors import ANY, BY_EXPOSURE, KINDS, NEWEST, Filter, glance, list_queue
 
 STATES = [(value, value.capitalize()) for value in Finding.State.values]
 ORDERS = [(BY_EXPOSURE, "Exposure at stake"), (NEWEST, "Newest first")]

@@ -16,7 +16,7 @@ from typing import Any
 from django.core.cache import cache
 from django.db import connection
 
-from monitoring.wording import NO_FINDING
+from monitoring.findings.wording import NO_FINDING
 from recommender.learning import learner_state
 from recommender.models import EventVerdict, Learner, Step, Watched
 

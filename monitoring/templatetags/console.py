@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString, mark_safe
 
-from monitoring.actor_selectors import pseudonym
+from monitoring.findings.actor_history import pseudonym
 
 register = template.Library()
 

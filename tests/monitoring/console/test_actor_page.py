@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring import actor_selectors, findings
+from monitoring.findings import actor_history, gather
 from monitoring.models import Finding, Review
 from recommender.core.trust import TrustConfig
 from recommender.log import event_log, lookups
@@ -61,25 +61,25 @@ def test_the_page_says_what_the_log_says(accounts):
 
 @pytest.mark.parametrize(("hours", "days"), [([0], 1), ([0, 19], 1), ([0, 20], 2), ([0, 19, 21, 40, 41], 3)])
 def test_an_active_day_begins_no_sooner_than_trust_says(hours, days):
-    assert actor_selectors.active_days(3_600_000 * each for each in hours) == days
+    assert actor_history.active_days(3_600_000 * each for each in hours) == days
 
 
 def test_of_a_busy_actor_the_newest_are_looked_at_and_nothing_is_concluded(monkeypatch):
     acted("bo", [5, 4, 3, 2, 1])
-    (seen,) = actor_selectors.look_up(["bo"], 3).values()
+    (seen,) = actor_history.look_up(["bo"], 3).values()
     assert [act.item for act in seen.acts] == ["item-1", "item-2", "item-3"]
     assert (seen.is_all, seen.most) == (False, 1.0)
-    (whole,) = actor_selectors.look_up(["bo"], 6).values()
+    (whole,) = actor_history.look_up(["bo"], 6).values()
     assert (whole.is_all, whole.most) == (True, TrustConfig().floor)
 
 
 def test_what_it_did_in_an_attack_is_there_with_its_finding(accounts):
     write(push(site(), "target", 60))
     learn_all()
-    while findings.gather():
+    while gather.gather():
         pass
     finding = Finding.objects.get(items__item="target")
-    actor = next(iter(findings.figures.look(finding).actors))
+    actor = next(iter(gather.figures.look(finding).actors))
     _, page = read(signed_in(accounts["reviewer"]), actor)
     assert f"Finding {finding.pk}</a>" in page
     assert "quarantine</span>" in page

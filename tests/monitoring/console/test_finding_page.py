@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring import actor_selectors, finding_selectors, findings
+from monitoring.findings import actor_history, finding_page, gather
 from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding, note_finding
 from recommender.errors import Invalid, NotFound
@@ -35,7 +35,7 @@ def attack(n=120, item="target", **more):
     write(push(site(), item, n, **more))
     learn_all()
     learner.learn(0)  # publishes
-    while findings.gather():
+    while gather.gather():
         pass
     return Finding.objects.get(items__item=item)
 
@@ -60,20 +60,20 @@ def test_a_reviewer_reads_what_happened_and_who_did_it(accounts):
 
 def test_the_timeline_has_every_event_of_the_item_once(accounts):
     finding = attack()
-    data = finding_selectors.get_page(finding_id=finding.pk)["timeline"]["data"]
+    data = finding_page.get_page(finding_id=finding.pk)["timeline"]["data"]
     admitted, held, quarantined = (sum(each["y"]) for each in data["series"])
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM recommender_event WHERE item = 'target'")
         (n_events,) = cursor.fetchone()
     assert (held, quarantined) == (finding.n_held, finding.n_quarantined)
     assert admitted == n_events - held - quarantined
-    assert len(data["x"]) <= finding_selectors.SLOTS + 1
+    assert len(data["x"]) <= finding_page.SLOTS + 1
 
 
 def test_where_too_much_happened_only_its_own_events_are_drawn(accounts, monkeypatch):
     finding = attack()
-    monkeypatch.setattr(finding_selectors.inquiry.count_around, "__kwdefaults__", {"at_most": 10})
-    timeline = finding_selectors.get_page(finding_id=finding.pk)["timeline"]
+    monkeypatch.setattr(finding_page.inquiry.count_around, "__kwdefaults__", {"at_most": 10})
+    timeline = finding_page.get_page(finding_id=finding.pk)["timeline"]
     assert not timeline["is_whole"]
     assert sum(sum(each["y"]) for each in timeline["data"]["series"]) == finding.n_events
 
@@ -89,11 +89,11 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     event_log.append(events(names, ["target"] * n, **more))
     learn_all(per_step=20)
     learner.learn(0)
-    while findings.gather():
+    while gather.gather():
         pass
     finding = Finding.objects.get(items__item="target")
     assert finding.n_held + finding.n_quarantined >= n // 2
-    (preview,) = finding_selectors.get_page(finding_id=finding.pk)["previews"]
+    (preview,) = finding_page.get_page(finding_id=finding.pk)["previews"]
     before = published_view.read_board("")[0]
     assert preview.release.changes
     assert preview.release.place == (before.items.index("target") + 1 if "target" in before.items else None)
@@ -113,7 +113,7 @@ def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts):
     decide_finding.release(by="policy", note="they are honest", finding_id=finding.pk)
     learner._warm.clear()
     learner.learn(0)
-    (preview,) = finding_selectors.get_page(finding_id=finding.pk)["previews"]
+    (preview,) = finding_page.get_page(finding_id=finding.pk)["previews"]
     before = published_view.read_board("")[0]
     decide_finding.confirm(by="policy", note="they are not", finding_id=finding.pk)
     learner._warm.clear()
@@ -128,7 +128,7 @@ def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts):
 
 def test_confirming_what_counts_nowhere_changes_nothing(accounts):
     finding = attack()
-    (preview,) = finding_selectors.get_page(finding_id=finding.pk)["previews"]
+    (preview,) = finding_page.get_page(finding_id=finding.pk)["previews"]
     assert finding.n_released_since == 0
     assert not preview.confirm.changes
 
@@ -138,8 +138,8 @@ def test_a_viewer_sees_what_happened_but_neither_ids_nor_buttons(accounts):
     text, page = read(signed_in(accounts["viewer"]), finding)
     assert finding.title.replace("'", "&#x27;") in text
     assert "mal-" not in page
-    shown = finding_selectors.get_page(finding_id=finding.pk)["actors"][0]["actor"]
-    assert actor_selectors.pseudonym(shown) in text
+    shown = finding_page.get_page(finding_id=finding.pk)["actors"][0]["actor"]
+    assert actor_history.pseudonym(shown) in text
     assert "<form" not in page.split('id="gs-main"')[1].split("</main>")[0]
     assert reverse("console:decide") not in page
 
@@ -175,7 +175,7 @@ def test_what_strangers_send_is_escaped(accounts):
     write(push(site(), "target", 60, name=name))
     learn_all()
     learner.learn(0)
-    while findings.gather():
+    while gather.gather():
         pass
     _, page = read(signed_in(accounts["reviewer"]), Finding.objects.get(items__item="target"))
     assert "<script>alert" not in page
@@ -192,7 +192,7 @@ def test_the_number_of_queries_does_not_grow_with_the_finding(accounts):
     n.append(len(queries))
     event_log.append(events([f"eve-{number}" for number in range(200)], ["target"] * 200))
     learn_all(per_step=20)
-    while findings.gather():
+    while gather.gather():
         pass
     many = Finding.objects.filter(items__item="target").latest("n_events")
     assert many.n_events > 2 * few.n_events

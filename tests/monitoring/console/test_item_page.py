@@ -5,7 +5,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from monitoring import findings
+from monitoring.findings import gather
 from monitoring.models import Finding
 from monitoring.reading import item as reading
 from monitoring.templatetags.console import item_url
@@ -230,7 +230,7 @@ class TestLearned:
     def test_what_was_held_is_stacked_on_what_was_admitted(self, client):
         write(push(site(), "target", 100, at_ms=T0 + 2 * HOUR - 120_000))
         learn_all()
-        findings.gather()
+        gather.gather()
         bars = reading.get_bars(item_id="target", shards=1)
         n_on_it = event_log.fetch("SELECT count(*) FROM recommender_event WHERE item = 'target'", [])[0]
         assert bars.n["held"] + bars.n["out"] >= 90

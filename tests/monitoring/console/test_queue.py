@@ -5,9 +5,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring import queue_selectors
+from monitoring.findings import finding_queue
+from monitoring.findings.finding_queue import ANY, NEWEST, Filter, list_queue
 from monitoring.models import Finding, FindingItem
-from monitoring.queue_selectors import ANY, NEWEST, Filter, list_queue
 from tests.monitoring.console.findings import alarm, make_finding
 from tests.monitoring.console.test_pages import signed_in
 
@@ -43,7 +43,7 @@ def test_each_filter_leaves_what_it_says():
     assert numbers(item="other") == [other.pk]
     assert numbers(state="confirmed") == [done.pk]
     assert len(numbers(state=ANY)) == 4
-    moment = queue_selectors.selectors.moment
+    moment = finding_queue.selectors.moment
     assert numbers(since=moment(other.last_ms), until=moment(other.first_ms)) == [other.pk]
     assert numbers(item="target", kind="campaign", severity=3) == [target.pk]
 
@@ -65,7 +65,7 @@ def test_words_that_look_like_something_else_are_words(text):
 
 
 def test_pages_neither_overlap_nor_skip_while_findings_come(monkeypatch):
-    monkeypatch.setattr(queue_selectors, "PAGE", 3)
+    monkeypatch.setattr(finding_queue, "PAGE", 3)
     made = {make_finding(exposure=each).pk for each in (1.1, 1.1, 0.1 + 0.2, 0.3, 5.0, 5.0, 5.0, 0.0)}
     seen, after, n_pages = [], "", 0
     while n_pages == 0 or after:
@@ -88,16 +88,16 @@ def test_a_cursor_that_nobody_gave_out_breaks_nothing(after, accounts):
 
 
 def test_open_findings_are_read_by_their_index_from_the_first_page_on():
-    rows = queue_selectors._filtered(Filter())
+    rows = finding_queue._filtered(Filter())
     for after in ("", "2.0:17"):
-        following = queue_selectors._following(rows, "exposure", after)
+        following = finding_queue._following(rows, "exposure", after)
         plan = plan_of(following.order_by("-exposure", "-id")[:50])
         assert "finding_open_by_exposure" in plan
         assert "Sort" not in plan
 
 
 def test_words_and_items_are_read_by_their_indexes():
-    words = queue_selectors._filtered(Filter(state=ANY, text="target"))
+    words = finding_queue._filtered(Filter(state=ANY, text="target"))
     assert "finding_words" in plan_of(words.order_by())
     assert "finding_of_an_item" in plan_of(FindingItem.objects.filter(item="target").values("finding"))
 
@@ -171,14 +171,14 @@ def test_a_glance_at_an_alarm_and_at_what_is_not_there(accounts):
 
 def test_actors_are_told_by_what_they_do_together():
     def act(actor, second, **more):
-        at = queue_selectors.selectors.moment(1_700_000_000_000 + 1000 * second)
+        at = finding_queue.selectors.moment(1_700_000_000_000 + 1000 * second)
         return {"actor": actor, "item": "target", "received_at": at, "ip": None, "user_agent": None} | more
 
     events = [act("a", 0, ip="192.0.2.7"), act("a", 30, ip="192.0.2.9"), act("b", 5, ip="2001:db8::1"), act("c", 6)]
-    assert queue_selectors._together(events) == (
+    assert finding_queue._together(events) == (
         "Of the newest 4 events: 2 of 3 actors acted once, from 2 networks, within 30 s."
     )
-    assert queue_selectors._actors(events)[0] == {
+    assert finding_queue._actors(events)[0] == {
         "actor": "a",
         "pattern": "2 acts on 1 item, within 30 s, from 192.0.2.0/24",
         "acts": 2,

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from monitoring.findings.wording import FEATURES, REASONS, UNKNOWN, reasons_of
 from monitoring.json_shapes import MAX_LIMIT, Page, moment, paged
 from monitoring.models import Finding
 from monitoring.operations.decide_finding import get_finding
-from monitoring.wording import FEATURES, REASONS, UNKNOWN, reasons_of
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict

@@ -19,11 +19,11 @@ import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from monitoring import actor_selectors, company, finding_descriptions, previews, thresholds, weighing
-from monitoring.actor_selectors import Seen
+from monitoring.findings import actor_history, describe, likeness, previews, thresholds, weights
+from monitoring.findings.actor_history import Seen
+from monitoring.findings.wording import FEATURE_WORDS, REASONS, reasons_of
 from monitoring.models import Finding, FindingItem, Review
 from monitoring.operations.decide_finding import get_finding
-from monitoring.wording import FEATURE_WORDS, REASONS, reasons_of
 from recommender import ids
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
@@ -34,7 +34,7 @@ from recommender.log.lookups import Act
 from recommender.models import EventVerdict, Item, Kind
 from recommender.publishing import published_view
 
-MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings)
+MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings.gather)
 LOOKED_AT = 2_000  # of these, in the log
 BEFORE = 500  # events of the site just before, to compare with
 BEFORE_ACTORS = 100
@@ -47,7 +47,7 @@ REVIEWS_SHOWN = 50
 NEAR_MS = 600_000
 SLOTS = 60
 _SLOT_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
-STOPPED = weighing.STOPPED
+STOPPED = weights.STOPPED
 
 _EVENTS = """
 SELECT e.xid, e.seq, e.received_ms, v.verdict FROM monitoring_findingevent AS e
@@ -99,19 +99,19 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
     looked, verdicts = _read(finding, places[:LOOKED_AT])
     items = list(finding.items.order_by("-n_events", "item")[:ITEMS_SHOWN])
     names = [each.item for each in items]
-    seen = actor_selectors.look_up(_most_active(looked))
+    seen = actor_history.look_up(_most_active(looked))
     before = _before(finding, places, {act.actor for act in looked})
-    seen_before = actor_selectors.look_up(_most_active(before)[:BEFORE_ACTORS])
-    together = company.together_on(seen)
+    seen_before = actor_history.look_up(_most_active(before)[:BEFORE_ACTORS])
+    together = likeness.together_on(seen)
     titles = _titles([*names, *(item for item, _ in together), *(act.item for act in looked[:EVENTS_SHOWN])])
     known = [verdicts[act.seq] for act in looked if act.seq in verdicts]
     features = [
         row | {"says": FEATURE_WORDS[row["feature"]], "stands": _stands(row["median"])}
-        for row in finding_descriptions.summarise(known)
+        for row in describe.summarise(known)
     ]
     return {
         "finding": finding,
-        "told": finding_descriptions.describe_finding(finding),
+        "told": describe.describe_finding(finding),
         "items": [(each, titles.get(each.item, each.item)) for each in items],
         "n_items": len(items),
         "n_places": len(places),
@@ -120,9 +120,9 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
         "actors": _actors(looked, seen),
         "n_known": len(seen),
         "trust": Counter(who.standing for who in seen.values()).most_common(),
-        "likenesses": company.likenesses(looked, seen, before, seen_before, began_ms=finding.first_ms),
-        "pace": company.pace(looked),
-        "usual_pace": company.pace(before),
+        "likenesses": likeness.likenesses(looked, seen, before, seen_before, began_ms=finding.first_ms),
+        "pace": likeness.pace(looked),
+        "usual_pace": likeness.pace(before),
         "n_before": len(before),
         "together": [(item, titles.get(item, item), n, item in names) for item, n in together],
         "why": _why(finding, known),
@@ -130,7 +130,7 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
         "unsuspicious": [each["says"] for each in features if not each["median"] and not each["at_95"]],
         "forests": _forests(known),
         "events": [
-            actor_selectors.describe_act(act, titles)
+            actor_history.describe_act(act, titles)
             | {"actor": act.actor, "score": verdicts[act.seq].score if act.seq in verdicts else None}
             | {"says": reasons_of(act.reasons or 0), "is_known": act.verdict is not None}
             for act in looked[:EVENTS_SHOWN]
@@ -281,14 +281,14 @@ def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
 # -- what a decision would do ---------------------------------------------------------------------------------------
 
 
-def weighing_rules() -> weighing.Rules:
+def weighing_rules() -> weights.Rules:
     """What acts weigh, as the learner was told."""
     encoder, panel = ids.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
 
     def is_canary(actor: str) -> bool:
         return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_kernels.PANEL) < panel)
 
-    return weighing.Rules(
+    return weights.Rules(
         weights={number: KIND_WEIGHTS[Kind(number).name.lower()] for number in Kind.values},
         floor=settings.TRUST_FLOOR,
         horizon_ms=1000 * settings.HORIZON_S,
@@ -310,7 +310,7 @@ def _previews(
     if board is None or not board.stream_ms or not looked:
         return []
     rules = weighing_rules()
-    release, confirm = weighing.to_release(looked, seen, rules), weighing.to_confirm(looked, seen, rules)
+    release, confirm = weights.to_release(looked, seen, rules), weights.to_confirm(looked, seen, rules)
     rest = places[LOOKED_AT:]  # of whom nothing is known but when: any of these items, any trust
     more = [_whatever(each) for each in rest if each.verdict in STOPPED]
     fewer = [_whatever(each) for each in rest if each.verdict not in STOPPED]

@@ -21,8 +21,8 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
 from monitoring.alerts import outbox
+from monitoring.findings.wording import ACCUSED, BITS, in_words
 from monitoring.models import Finding, FindingEvent, FindingItem
-from monitoring.wording import ACCUSED, BITS, in_words
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item

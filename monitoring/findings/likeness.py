@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from monitoring.actor_selectors import Seen
+from monitoring.findings.actor_history import Seen
 from recommender.core.events import network_of
 from recommender.log.lookups import Act
 

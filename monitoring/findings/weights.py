@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from monitoring.actor_selectors import HOLD, QUARANTINE, Seen
-from monitoring.previews import Unit
+from monitoring.findings.actor_history import HOLD, QUARANTINE, Seen
+from monitoring.findings.previews import Unit
 from recommender.log.lookups import Act
 from recommender.models import Kind
 
