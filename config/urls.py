@@ -9,7 +9,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from monitoring import urls as monitoring
+from monitoring.api import urls as monitoring
 from monitoring.console import public
 from recommender.api import urls as recommender
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from monitoring import shadow
+from monitoring.api import shadow_board
 from recommender.core.trend.certificate import margins
 from recommender.errors import NoView
 from recommender.models import Item
@@ -31,7 +31,7 @@ def get_boards() -> Boards | None:
     """As published now; None while nothing is, or the store is away."""
     try:
         board, as_of = published_view.read_board("")
-        compared = shadow.compare()
+        compared = shadow_board.compare()
     except NoView:
         return None
     listed = describe_places(board)

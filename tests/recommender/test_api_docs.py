@@ -8,7 +8,7 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from monitoring import urls as monitoring
+from monitoring.api import urls as monitoring
 from recommender import errors
 from recommender.api import urls
 from recommender.intake.event_rows import REJECTIONS

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from monitoring import actor_views, shadow_views, views
+from monitoring.api import actor_views, shadow_views, views
 
 urlpatterns = [
     path("api/v1/model", views.ModelView.as_view(), name="model"),

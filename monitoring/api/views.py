@@ -7,10 +7,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from monitoring import model_state
-from monitoring import serializers as shapes
+from monitoring.api import serializers as shapes
+from monitoring.api.serializers import parse
 from monitoring.findings import describe
 from monitoring.operations import decide_finding, request_revert, stop_switch
-from monitoring.serializers import parse
 from recommender import errors
 from recommender.api import openapi as docs
 from recommender.api.base_views import ApiView

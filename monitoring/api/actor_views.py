@@ -6,8 +6,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from monitoring.api.views import AdminView
 from monitoring.operations import erase_actor
-from monitoring.views import AdminView
 from recommender import errors
 from recommender.api import openapi as docs
 from recommender.control import erasures

@@ -5,8 +5,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring import shadow
-from monitoring.views import AdminView
+from monitoring.api import shadow_board
+from monitoring.api.views import AdminView
 from recommender import errors
 from recommender.api import openapi as docs
 
@@ -44,4 +44,4 @@ class ShadowView(AdminView):
     )
     def get(self, request: Request) -> Response:
         """The first places as they would be without a defence, and where the served list has them. Scope `admin`."""
-        return Response(shadow.compare())
+        return Response(shadow_board.compare())
