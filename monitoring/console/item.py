@@ -6,9 +6,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from monitoring import roles
+from monitoring.console.data import item_data as reading
 from monitoring.console.pages import form, in_a_sentence, page, render
 from monitoring.operations import hide_item
-from monitoring.reading import item as reading
 from recommender.errors import ApiError, NotFound
 
 MAX_ID = 256

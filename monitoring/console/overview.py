@@ -3,9 +3,9 @@
 from django.http import HttpRequest, HttpResponse
 
 from monitoring import roles
+from monitoring.console.data import advice, boards, flow, sources
 from monitoring.console.pages import form, page, render
 from monitoring.model_state import get_standing
-from monitoring.reading import advice, boards, flow, sources
 from recommender.lab.demo import stage
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from monitoring.reading.boards import describe_places, get_titles
+from monitoring.console.data.boards import describe_places, get_titles
 from recommender.errors import Unavailable
 from recommender.outage import database
 from recommender.publishing import published_view

@@ -11,8 +11,8 @@ from django.urls import reverse
 
 from monitoring import roles
 from monitoring.console import timeline
-from monitoring.console.asking import Typed, get_form
 from monitoring.console.pages import form, in_a_sentence, page, render
+from monitoring.console.revert_form import Typed, get_form
 from monitoring.operations import previewed_revert, request_revert, stop_switch
 from recommender.errors import ApiError, Invalid
 from recommender.models import Revert

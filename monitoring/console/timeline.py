@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
 
+from monitoring.console.data import revert_data, switch_data, timeline_data
+from monitoring.console.data.timeline_data import Range
 from monitoring.console.pages import in_a_sentence, page, render
-from monitoring.reading import reverting, switch, timeline
-from monitoring.reading.timeline import Range
 from recommender.errors import ApiError, Invalid
 
 HOUR_MS = 3_600_000
@@ -46,8 +46,8 @@ def answer(request: HttpRequest, failed: dict[str, Any] | None = None) -> HttpRe
     is_live = not (query.get("from") or query.get("to"))
     range_ = read_range(query)
     before = _number(query, "before")
-    points, has_more = timeline.list_points(limit=PER_PAGE, before=before, range_=None if is_live else range_)
-    shown = timeline.get_timeline(range_=range_, is_cropped=is_live)
+    points, has_more = timeline_data.list_points(limit=PER_PAGE, before=before, range_=None if is_live else range_)
+    shown = timeline_data.get_timeline(range_=range_, is_cropped=is_live)
     here, end_ms = reverse("console:timeline"), range_.to_ms
     spans = [
         {"label": label, "query": _query(Range.between(end_ms - ms, end_ms)), "is_now": _is_about(range_, ms)}
@@ -70,9 +70,9 @@ def answer(request: HttpRequest, failed: dict[str, Any] | None = None) -> HttpRe
         },
         typed_range={"from": _typed(range_.from_ms), "to": _typed(range_.to_ms)},
         points=points,
-        pinned=[] if before or not is_live else timeline.list_pinned(),
+        pinned=[] if before or not is_live else timeline_data.list_pinned(),
         next_page=_query(None if is_live else range_, before=points[-1].id) if has_more else "",
-        switch=switch.get_switch(),
+        switch=switch_data.get_switch(),
         failed=failed,
     )
 
@@ -88,7 +88,7 @@ def answer_again(form_name: str) -> Any:
 
 def answer_revert(request: HttpRequest, id: int, failed: dict[str, Any] | None = None) -> HttpResponse:
     """A revert or preview: queued, running, done or failed."""
-    found = reverting.get_job(revert_id=id)
+    found = revert_data.get_job(revert_id=id)
     what = "Preview" if found.is_preview else "Revert"
     return render(request, "console/revert.html", f"{what} {id}", job=found, failed=failed)
 
@@ -97,7 +97,7 @@ def read_range(query: QueryDict) -> Range:
     """What a query asks to be shown. Raises Invalid."""
     from_ms, to_ms = read_moment(query, "from"), read_moment(query, "to")
     if to_ms is None:
-        newest = timeline.newest_ms() or int(time.time() * 1000)
+        newest = timeline_data.newest_ms() or int(time.time() * 1000)
         to_ms = from_ms + HOUR_MS if from_ms is not None and from_ms + HOUR_MS < newest else newest + 1
     return Range.between(to_ms - HOUR_MS if from_ms is None else from_ms, to_ms)
 

@@ -2,15 +2,15 @@
 
 from django.urls import path
 
-from monitoring.console import actor, audit, deciding, finding, item, overview, queue, stop, timeline
+from monitoring.console import actor, audit, decide, finding, item, overview, queue, stop, timeline
 
 app_name = "console"
 urlpatterns = [
     path("", overview.show, name="overview"),
     path("demo/attack", overview.attack, name="attack"),
     path("findings/", queue.show, name="queue"),
-    path("findings/decide", deciding.decide, name="decide"),
-    path("findings/undo", deciding.undo, name="undo"),
+    path("findings/decide", decide.decide, name="decide"),
+    path("findings/undo", decide.undo, name="undo"),
     path("findings/<int:id>/", finding.show, name="finding"),
     path("findings/<int:id>/note", finding.note, name="note"),
     path("findings/<int:id>/glance", queue.show_glance, name="glance"),

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
-from monitoring.console import deciding
+from monitoring.console import decide
 from monitoring.console.reasons import QUICK
 from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding
@@ -78,7 +78,7 @@ def test_where_all_are_refused_that_is_all_that_is_said(rita):
         ({"ruling": "confirm", "finding": ["-1"]}, "no numbers"),
         ({"ruling": "confirm", "finding": ["9" * 30]}, "no numbers"),
         ({"one": "confirm:"}, "Choose at least one"),
-        ({"ruling": "confirm", "finding": list(range(1, deciding.MAX_AT_ONCE + 2))}, "At most 200"),
+        ({"ruling": "confirm", "finding": list(range(1, decide.MAX_AT_ONCE + 2))}, "At most 200"),
         ({"ruling": "confirm", "finding": ["1"], "reason_confirm": "", "note": " "}, "Say why"),
         ({"ruling": "confirm", "finding": ["1"], "reason_confirm": "made up"}, "Say why"),
     ],

@@ -5,9 +5,9 @@ import re
 import pytest
 from django.urls import reverse
 
+from monitoring.console.data import item_data as reading
 from monitoring.findings import gather
 from monitoring.models import Finding
-from monitoring.reading import item as reading
 from monitoring.templatetags.console import item_url
 from recommender.core.trend.certificate import fewest_clickers, margins
 from recommender.learning import learner

@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from monitoring.console import overview
+from monitoring.console.data import advice, flow, sources
 from monitoring.models import AutoFreeze, Finding, Review
 from monitoring.operations import stop_switch
-from monitoring.reading import advice, flow, sources
 from recommender import counters
 from recommender.lab.demo.stage import CUE, PLAYING, Stage
 from recommender.models import EventVerdict, Item, Learner, Step, Watched

@@ -10,9 +10,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from monitoring.audit import reviews
+from monitoring.console.data import timeline_data
+from monitoring.console.data.timeline_data import N_BUCKETS, Range
 from monitoring.models import AutoFreeze, Finding
-from monitoring.reading import timeline
-from monitoring.reading.timeline import N_BUCKETS, Range
 from recommender.models import Checkpoint, Learner, Step, Watched
 from tests.monitoring.console.world import page, signed_in
 
@@ -48,7 +48,7 @@ def keep(step, *, stream_ms=NOW_MS, **more):
 
 
 def ask(n_ms, end_ms=NOW_MS + 1):
-    return timeline.get_timeline(range_=Range.between(end_ms - n_ms, end_ms))
+    return timeline_data.get_timeline(range_=Range.between(end_ms - n_ms, end_ms))
 
 
 def series(shown, label):
@@ -142,7 +142,7 @@ def test_a_checkpoint_a_revert_left_behind_is_marked_as_abandoned(accounts):
     for step in (1, 2, 3):
         keep(step)
     Learner.objects.update(recipe=[[1, 1, None], [4, None, None]], step=4, seq=500)
-    points, has_more = timeline.list_points()
+    points, has_more = timeline_data.list_points()
     assert [(each.step, each.is_on_way, each.n_since) for each in points] == [
         (3, False, 497),
         (2, False, 498),
@@ -156,9 +156,9 @@ def test_checkpoints_are_paged_by_their_number(accounts):
     watch(1)
     for step in range(1, 31):
         keep(step)
-    first, has_more = timeline.list_points(limit=25)
+    first, has_more = timeline_data.list_points(limit=25)
     assert has_more
-    rest, has_more = timeline.list_points(limit=25, before=first[-1].id)
+    rest, has_more = timeline_data.list_points(limit=25, before=first[-1].id)
     assert not has_more
     assert [each.step for each in [*first, *rest]] == list(range(30, 0, -1))
     text = page(signed_in(accounts["viewer"]), f"{reverse('console:timeline')}?before={first[-1].id}")

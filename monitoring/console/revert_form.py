@@ -9,11 +9,11 @@ from typing import Any
 
 from django.http import QueryDict
 
+from monitoring.console.data import revert_data, timeline_data
+from monitoring.console.data.timeline_data import Point
 from monitoring.console.timeline import read_moment
 from monitoring.models import Finding
 from monitoring.operations.request_revert import MAX_EXCLUDED, MAX_NAMED, Exclude
-from monitoring.reading import reverting, timeline
-from monitoring.reading.timeline import Point
 from recommender.errors import Invalid
 from recommender.models import Revert
 
@@ -120,9 +120,9 @@ def get_form(typed: Typed, *, problem: str = "") -> Form:
     """Where no point was chosen, the one before the first of the findings to be left out is."""
     if typed.checkpoint_id is None and typed.findings:
         typed.checkpoint = str(_point_before_findings(typed.findings) or "")
-    choices = timeline.list_choices(chosen=typed.checkpoint_id)
+    choices = timeline_data.list_choices(chosen=typed.checkpoint_id)
     point = next((each for each in choices if each.id == typed.checkpoint_id), None)
-    findings, has_more = reverting.list_findings_since(
+    findings, has_more = revert_data.list_findings_since(
         since_ms=point.stream_ms if point else 0, also=typed.findings[:MAX_NAMED]
     )
     says = {
@@ -137,7 +137,7 @@ def get_form(typed: Typed, *, problem: str = "") -> Form:
 def _point_before_findings(numbers: list[int]) -> int | None:
     first = Finding.objects.filter(pk__in=numbers[:MAX_NAMED]).order_by("first_ms").values_list("first_ms", flat=True)
     first_ms = first.first()
-    return None if first_ms is None else reverting.point_before(at_ms=first_ms)
+    return None if first_ms is None else revert_data.point_before(at_ms=first_ms)
 
 
 def _numbers(texts: list[str]) -> list[int]:
