@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitoring import incident
-from monitoring.incident import Incident, Plan
 from monitoring.policy import enforcement
+from monitoring.rehearsals import incident
+from monitoring.rehearsals.incident import Incident, Plan
 from recommender.learning import quality_log
 from recommender.log.partitions import ensure_partitions
 

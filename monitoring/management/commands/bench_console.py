@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from monitoring.bench import pagetimes
-from monitoring.bench.filling import Size, fill
 from monitoring.models import Finding
+from monitoring.rehearsals import page_times
+from monitoring.rehearsals.console_filling import Size, fill
 from recommender.lab.bench import results
 from recommender.log import event_log
 
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         with console.status("filling") as status:
             fill(size, status.update)
             rows = []
-            for row in pagetimes.measure(repeats=options["repeats"]):
+            for row in page_times.measure(repeats=options["repeats"]):
                 status.update(row.path)
                 rows.append(row)
         self._show(rows, size)
@@ -60,7 +60,7 @@ class Command(BaseCommand):
             report["pages"] = [row.as_json() for row in rows]
             options["json"].write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
-    def _show(self, rows: list[pagetimes.Timed], size: Size) -> None:
+    def _show(self, rows: list[page_times.Timed], size: Size) -> None:
         table = Table(title=f"Pages with {size.n_findings:,} findings and {size.n_events:,} events in the log")
         table.add_column("page", no_wrap=True)
         for name in ("first ms", "median ms", "p95 ms", "queries", "KiB"):

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from monitoring.incident import Incident, Moment, Plan
+from monitoring.rehearsals.incident import Incident, Moment, Plan
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Learner

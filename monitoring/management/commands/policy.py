@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from monitoring import rehearsal
+from monitoring.rehearsals import policy_on_a_log
 from recommender.core.logfile import LogFileError
 from recommender.lab.bench.step_speed import real_log
 from recommender.learning.learner import configured
@@ -28,7 +28,9 @@ class Command(BaseCommand):
         if path is None:
             raise CommandError("Name a log; the news log is not in the data folder.")
         try:
-            for name, found in rehearsal.rehearse(path, replace(configured(), secret=""), limit=options["limit"]):
+            for name, found in policy_on_a_log.rehearse(
+                path, replace(configured(), secret=""), limit=options["limit"]
+            ):
                 self.stdout.write(orjson.dumps({"run": name} | found).decode())
                 self.stdout.flush()
         except LogFileError as error:
