@@ -16,7 +16,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 
-from monitoring.words import Words
+from monitoring.text_search import Words
 
 
 class Review(models.Model):

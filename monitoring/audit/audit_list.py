@@ -18,7 +18,7 @@ from django.db.models.expressions import RawSQL
 from monitoring.audit.chain import Entry
 from monitoring.audit.csv_cells import cell
 from monitoring.models import Review
-from monitoring.words import having_words
+from monitoring.text_search import having_words
 
 PAGE = 50
 BATCH = 1_000

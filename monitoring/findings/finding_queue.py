@@ -21,7 +21,7 @@ from django.utils import timezone
 from monitoring.findings import describe
 from monitoring.findings.wording import FEATURE_WORDS, REASONS, exposure_in_words
 from monitoring.models import Finding, FindingItem
-from monitoring.words import having_words
+from monitoring.text_search import having_words
 
 PAGE = 50
 COUNTED = 1_000

@@ -4,7 +4,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import migrations, models
 
-from monitoring.words import Words
+from monitoring.text_search import Words
 
 # Derived from the note and no part of what is hashed: the chain is as before.
 REVIEW_WORDS = f"""
