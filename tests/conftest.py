@@ -1,4 +1,4 @@
-"""Fixtures that every test may use; the servers behind them are started by tests/services.py."""
+"""Fixtures that every test may use; the servers behind them are started by tests/help/private_servers.py."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from recommender.log.partitions import drop_before, ensure_partitions
-from tests.services import PRIVATE
+from tests.help.private_servers import PRIVATE
 
 # No test asserts a time, and an example that compiles a loop or meets a busy machine takes seconds.
 hypothesis_settings.register_profile("groundswell", deadline=None, suppress_health_check=[HealthCheck.too_slow])

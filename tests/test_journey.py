@@ -21,7 +21,7 @@ import pytest
 import redis
 from kombu import Connection
 
-from tests.supervised import BASE_DIR, Running, fresh_home, wait_for
+from tests.help.supervised import BASE_DIR, Running, fresh_home, wait_for
 
 POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 VIEW = "redis://127.0.0.1:6379/15"

@@ -25,9 +25,9 @@ from recommender.learning import learner, refold
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from recommender.publishing import published_view
-from tests.recommender.logs import events
-from tests.services import PRIVATE
-from tests.supervised import BASE_DIR, wait_for
+from tests.help.log_rows import events
+from tests.help.private_servers import PRIVATE
+from tests.help.supervised import BASE_DIR, wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
 

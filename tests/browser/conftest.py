@@ -18,9 +18,9 @@ from playwright.sync_api import sync_playwright
 from config import chromium
 from tests.browser import world
 from tests.browser.visitor import Visitor
-from tests.supervised import BASE_DIR, Running, fresh_home, wait_for
+from tests.help.supervised import BASE_DIR, Running, fresh_home, wait_for
 
-# Small steps, so that the morning is learned as it would have been while it passed (tests/monitoring/attacked.py).
+# Small steps, so that the morning is learned as it would have been while it passed (tests/help/attacked_site.py).
 SETTINGS = {"STEP_EVENTS": "60", "SHADOW": "true", "AUTO_FREEZE": "false", "HTTPS": "false"}
 _NAMED = ("DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY")
 _seen: pytest.StashKey[Visitor] = pytest.StashKey()

@@ -20,8 +20,8 @@ def main() -> None:
     from django.contrib.auth import get_user_model
 
     from monitoring import roles
-    from tests.monitoring.attacked import push, site, write
-    from tests.streams import HOUR, T0
+    from tests.help.attacked_site import push, site, write
+    from tests.help.streams import HOUR, T0
 
     accounts = get_user_model().objects
     accounts.create_superuser(ROOT, password=PASSWORD)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from config import chromium
-from tests.supervised import BASE_DIR
+from tests.help.supervised import BASE_DIR
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import dj_database_url
 import pytest
 
 from config.home import CannotStart, Home
-from tests.supervised import Held, fresh_home
+from tests.help.supervised import Held, fresh_home
 
 
 def test_the_home_lies_in_the_project_unless_another_is_named(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import redis
 from config.embedded import PostgreSQL
 from config.home import Account
 from config.processes import find_orphans
-from tests.supervised import Held, fresh_home, start_supervisor, wait_for
+from tests.help.supervised import Held, fresh_home, start_supervisor, wait_for
 
 OTHER_POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 OTHER_VALKEY = shutil.which("valkey-server") or shutil.which("redis-server")

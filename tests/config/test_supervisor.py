@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from config.processes import find_orphans
-from tests.supervised import Running, fresh_home, start_supervisor, wait_for
+from tests.help.supervised import Running, fresh_home, start_supervisor, wait_for
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from recommender.core.affinity.published_links import published_links
 from recommender.core.decisions import Decision, Ruling
 from recommender.core.events import Kind
 from recommender.core.pipeline import Config, Pipeline
-from tests.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers, stream_of
+from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers, stream_of
 
 TOLERANCE = 4e-4  # as in test_trend
 REACH = AffinityConfig().reach

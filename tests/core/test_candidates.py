@@ -15,7 +15,7 @@ from recommender.core.ranking.training_lists import learned
 from recommender.core.screen.screen import admitted
 from recommender.core.trend.trend_kernels import PLACES
 from tests.core.test_affinity import journeys
-from tests.streams import HOUR, MINUTE, SMALL, T0, TRUSTING, Stream, fold, readers
+from tests.help.streams import HOUR, MINUTE, SMALL, T0, TRUSTING, Stream, fold, readers
 
 SHOWN = replace(SMALL, affinity=AffinityConfig(min_actors=2))
 

@@ -19,7 +19,7 @@ from recommender.core.trend.certificate import (
     networks,
 )
 from recommender.core.trend.trend import PREFIX_ACTORS
-from tests.streams import HOUR, SMALL, T0, TRUSTING, AddressedStream, Stream, addressed, fold, readers
+from tests.help.streams import HOUR, SMALL, T0, TRUSTING, AddressedStream, Stream, addressed, fold, readers
 
 LIST = 5
 

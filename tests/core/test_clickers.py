@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from recommender.core.events import Kind
 from recommender.core.trend.certificate import dependence, fewest_clickers
 from recommender.core.trend.clickers import Clickers, grown
-from tests.streams import SMALL, T0, TRUSTING, Stream, fold, readers
+from tests.help.streams import SMALL, T0, TRUSTING, Stream, fold, readers
 
 DEPTH = 8
 

@@ -8,8 +8,8 @@ from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE, Reason, reason_names
-from tests.core.folded import PUSH_AT, Run, push, site
-from tests.streams import HOUR, MINUTE, SCREENED, score
+from tests.help.folded import PUSH_AT, Run, push, site
+from tests.help.streams import HOUR, MINUTE, SCREENED, score
 
 NEVER_LONELY = replace(SCREENED, screen=replace(SCREENED.screen, return_expected=1e9))
 

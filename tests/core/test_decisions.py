@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recommender.core.decisions import Decision, Exclusion, Ruling, Window
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen.screen import ADMIT, CONFIRMED, QUARANTINE, Reason
-from tests.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers, score
+from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers, score
 
 TOWN = {"n_events": 6000, "n_actors": 150}  # whose readers are known, so that strangers stand out
 UNSCREENED = replace(SCREENED, screen=replace(SCREENED.screen, is_on=False))

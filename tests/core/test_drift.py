@@ -11,7 +11,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.quality import Drift
 from recommender.core.quality import drift_kernels as dk
 from recommender.core.quality.drift import Alarm, DriftConfig, Level, log_likelihood_ratios
-from tests.streams import SMALL, T0, Stream, fold, readers
+from tests.help.streams import SMALL, T0, Stream, fold, readers
 
 HIT, MISS = 1, 21
 ORDINARY, TRUSTED = 0, 1

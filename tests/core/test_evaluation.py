@@ -14,7 +14,7 @@ from recommender.core.quality import Evaluation
 from recommender.core.quality.evaluation import LISTS, POPULATIONS, STEADY_MS, WINDOW_HOURS
 from recommender.core.tables import hashing
 from recommender.core.trust import WEIGHT_ONE
-from tests.streams import HOUR, SMALL, T0, TRUSTING, Stream, fold, readers
+from tests.help.streams import HOUR, SMALL, T0, TRUSTING, Stream, fold, readers
 
 DAY = 24 * HOUR
 

@@ -10,8 +10,8 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.screen import screen as screens
 from recommender.core.screen.evidence import MIN_CLEARED, UNKNOWN, percentiles_of
 from recommender.core.screen.forest import N_FIT, N_HOLDOUT
-from tests.core.folded import Run, push, site
-from tests.streams import SCREENED, fold, readers
+from tests.help.folded import Run, push, site
+from tests.help.streams import SCREENED, fold, readers
 
 
 @pytest.mark.parametrize("n", [1, 50, 500])

@@ -19,7 +19,7 @@ from recommender.core.screen.forest import (
     flattened,
     packed,
 )
-from tests.streams import SCREENED, fold, readers
+from tests.help.streams import SCREENED, fold, readers
 
 ALL = np.ones(40_000, np.uint8)
 

@@ -12,7 +12,7 @@ from recommender.core.ranking.training_lists import NAMES, columns, weigh_lesson
 from recommender.core.tables.decay import log2
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
-from tests.streams import SMALL, TRUSTING, fold, readers
+from tests.help.streams import SMALL, TRUSTING, fold, readers
 
 ALWAYS = {"share": 1.0, "eager_share": 1.0, "spacing_s": 1, "trust_per_h": 1e6}
 EAGER = replace(SMALL, ranker=replace(SMALL.ranker, **ALWAYS), contest=ContestConfig(memory=200, warm=20))

@@ -11,7 +11,7 @@ from recommender.core.features.near_duplicates import LEAST, duplicate
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen.forests import ENTITIES
 from recommender.core.screen.suspicion import scores
-from tests.streams import HOUR, MINUTE, SCREENED, T0, Stream
+from tests.help.streams import HOUR, MINUTE, SCREENED, T0, Stream
 
 ATTACK_AT = T0 + 90 * MINUTE
 VISIT = [f"item-{n}" for n in (3, 17, 40, 58, 9)]  # what was captured, and is replayed

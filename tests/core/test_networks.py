@@ -13,7 +13,7 @@ from recommender.core.events import Kind, country_code, group_of, network_of
 from recommender.core.pipeline import KIND_WEIGHTS, Pipeline
 from recommender.core.tables import decay
 from recommender.core.trend import trend_kernels
-from tests.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, AddressedStream, fold, score
+from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, AddressedStream, fold, score
 
 KNEES = (1.0, 2.5)
 TIGHT = replace(SMALL, network_knee=KNEES[0], group_knee=KNEES[1], actor_budget=10_000)

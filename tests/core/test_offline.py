@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from recommender.core.config import small_config
 from recommender.core.pipeline import Pipeline
-from tests.streams import HOUR, MINUTE, SMALL, T0, Stream, readers
+from tests.help.streams import HOUR, MINUTE, SMALL, T0, Stream, readers
 
 # What runs on the device: about 220 MB at its peak, most of it NumPy's and Numba's compiler.
 DEVICE = """

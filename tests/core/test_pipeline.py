@@ -11,7 +11,7 @@ from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import CheckpointCorrupt, dump, load
 from recommender.core.events import Kind
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
-from tests.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers
+from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers
 
 
 def test_a_new_pipeline_answers():

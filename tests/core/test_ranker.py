@@ -16,7 +16,7 @@ from recommender.core.ranking.list_scores import CLIP, HUGE, Lists
 from recommender.core.ranking.ranker import HOUR_MS, RankerConfig
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
-from tests.streams import MINUTE, T0
+from tests.help.streams import MINUTE, T0
 
 NAMES = ("trend", "blend", "good", "bad", "noise")
 TASTES = (0.0, 0.5, 2.0, -2.0, 0.0)  # what readers go by

@@ -11,8 +11,8 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.screen.holding_queue import MAX_HELD, Holding
 from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE, Reason, reason_names
-from tests.core.folded import PUSH_AT, Run, push, site
-from tests.streams import MINUTE, SCREENED, T0, Stream, score
+from tests.help.folded import PUSH_AT, Run, push, site
+from tests.help.streams import MINUTE, SCREENED, T0, Stream, score
 
 
 @pytest.fixture(scope="module")

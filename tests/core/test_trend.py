@@ -14,7 +14,7 @@ from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
 from recommender.core.tables import decay
 from recommender.core.tables.table import strongest
 from recommender.core.trend import trend_kernels
-from tests.streams import HOUR, MINUTE, SMALL, T0, Stream, fold, readers, score, stream_of
+from tests.help.streams import HOUR, MINUTE, SMALL, T0, Stream, fold, readers, score, stream_of
 
 TOLERANCE = 4e-4  # ticks of 1/4096 of a half-life: 0.017 %, and the rounding of three epochs
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
-from tests.streams import HOUR, T0, TRUSTING, Stream, fold, readers, score
+from tests.help.streams import HOUR, T0, TRUSTING, Stream, fold, readers, score
 
 DAY = 24 * HOUR
 CONFIG = replace(TRUSTING, actor_budget=10_000)

@@ -12,7 +12,7 @@ from recommender.core.quality.drift import Level
 from recommender.core.screen.pressure import HELD, NEARLY, QUARANTINED, Pressure
 from recommender.core.screen.screen import HOLD, QUARANTINE, Verdicts
 from recommender.core.trust import WEIGHT_ONE
-from tests.streams import HOUR, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers
+from tests.help.streams import HOUR, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers
 
 DAY = 24 * HOUR
 

@@ -14,9 +14,9 @@ from recommender.control import reverts
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
-from tests.monitoring.attacked import learn_all, push, site, write
-from tests.recommender.learning import warm
-from tests.recommender.logs import clicks
+from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.learner_process import warm
+from tests.help.log_rows import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -14,8 +14,8 @@ from recommender.core.decisions import Exclusion
 from recommender.errors import Invalid
 from recommender.learning import learner
 from recommender.log import event_log
+from tests.help.log_rows import clicks
 from tests.recommender.conftest import *  # noqa: F403 - the API and a fresh learner, as fixtures
-from tests.recommender.logs import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -13,8 +13,8 @@ from recommender.core.screen.screen import Reason
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner
-from tests.monitoring.attacked import flash_crowd, learn_all, push, site, write
-from tests.recommender.logs import clicks, events
+from tests.help.attacked_site import flash_crowd, learn_all, push, site, write
+from tests.help.log_rows import clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -21,7 +21,7 @@ from config.celery import app
 from monitoring import tasks
 from monitoring.alerts import outbox, webhook
 from monitoring.models import Notification
-from tests.recommender.servers import Script, closed_port, drop, serving
+from tests.help.scripted_server import Script, closed_port, drop, serving
 
 SECRET = "a secret of the receiver"
 CERTIFICATE = Path(__file__).with_name("loopback.pem")

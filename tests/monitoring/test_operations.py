@@ -11,8 +11,8 @@ from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, Exclusion, Item, Learner, Revert, Step
-from tests.monitoring.written import WHY, at_once, only_review
-from tests.recommender.learning import warm
+from tests.help.learner_process import warm
+from tests.help.written_decisions import WHY, at_once, only_review
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

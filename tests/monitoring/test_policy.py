@@ -18,7 +18,7 @@ from recommender.learning import learner, quality_log
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
 from recommender.models import Learner, Revert, Step, Watched
-from tests.recommender.logs import clicks
+from tests.help.log_rows import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -11,9 +11,9 @@ from recommender.control import learning_switch, reverts
 from recommender.errors import Invalid
 from recommender.learning import learner
 from recommender.models import Checkpoint, Revert, Step
-from tests.monitoring.attacked import learn_all, push, site, write
-from tests.monitoring.written import WHY, at_once, only_review
-from tests.recommender.learning import warm
+from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.learner_process import warm
+from tests.help.written_decisions import WHY, at_once, only_review
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -19,12 +19,12 @@ from recommender.lab.attack.trials.arena import Trace, follow
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.attack.trials.honest_cost import Diary, Pages, delays, find_spikes, lateness
 from recommender.lab.attack.trials.suite import Found
-from tests.recommender import attacks
+from tests.help import small_town
 
 
 def run(defence, code, multiple, variant="plain", seconds=260):
     """One attack on the small site, its budget in prices of the undefended list; and the clean twin."""
-    site, warm, start = attacks.site(), attacks.warm(), attacks.start_ms()
+    site, warm, start = small_town.site(), small_town.warm(), small_town.start_ms()
     state = warm.state(defence, start)
     world = site.world(start, state.top(20)[0])
     targets = attack(code).for_bench().plan(world, n_actors=1, seed=1).targets
@@ -87,7 +87,7 @@ def test_every_event_of_both_sides_is_judged_once():
 
 @pytest.mark.parametrize("defence", ["none", "caps", "full", "forest"])
 def test_a_saved_defence_goes_on_as_if_it_had_never_been_saved(defence):
-    site, warm, start = attacks.site(), attacks.warm(), attacks.start_ms()
+    site, warm, start = small_town.site(), small_town.warm(), small_town.start_ms()
     once, again = (follow(warm.state(defence, start), site, start, 60) for _ in range(2))
     whole = warm.state(defence, start)
     follow(whole, site, start, 30)
@@ -97,8 +97,8 @@ def test_a_saved_defence_goes_on_as_if_it_had_never_been_saved(defence):
 
 
 def test_batches_taken_apart_and_merged_are_what_the_log_file_gives():
-    pipeline = Pipeline(attacks.CONFIG)
-    frame = attacks.site().log.head(50)
+    pipeline = Pipeline(small_town.CONFIG)
+    frame = small_town.site().log.head(50)
     batch = batch_columns.encode(pipeline, frame)
     odd, even = (batch_columns.take(batch, np.arange(first, 50, 2)) for first in (1, 0))
     merged, order = batch_columns.merge([odd, even])
@@ -144,8 +144,8 @@ def test_a_place_below_its_price_is_a_violation():
 
 
 def test_prices_are_the_smallest_budgets_that_work():
-    found = {each.rule: each for each in prices.measure(attacks.site(), attacks.start_ms(), attacks.warm())}
-    state = attacks.warm().state("caps", attacks.start_ms())
+    found = {each.rule: each for each in prices.measure(small_town.site(), small_town.start_ms(), small_town.warm())}
+    state = small_town.warm().state("caps", small_town.start_ms())
     assert found["capped"].top10 == int(state.top(10)[1][-1]) + 1
     assert found["capped"].top10 < found["capped"].top1
     assert found["trusted"].top10 >= found["capped"].top10
@@ -154,8 +154,8 @@ def test_prices_are_the_smallest_budgets_that_work():
 
 def test_a_spike_shown_as_soon_as_without_a_defence_is_not_late():
     frame = Town(days=1.3, n_readers=12_000, seed=4).make()
-    site = type(attacks.site()).of("town", frame, attacks.CONFIG)
-    warm = type(attacks.warm())(site, [int(site.batch.received_ms[-1]) // 5000 * 5000])
+    site = type(small_town.site()).of("town", frame, small_town.CONFIG)
+    warm = type(small_town.warm())(site, [int(site.batch.received_ms[-1]) // 5000 * 5000])
     diary = Diary(site)
     warm.fold("caps", on_step=diary.note)
     spikes, pages = find_spikes(site), diary.pages()
@@ -167,7 +167,7 @@ def test_a_spike_shown_as_soon_as_without_a_defence_is_not_late():
 
 def test_the_benchmark_writes_records_and_a_table():
     choice = Choice(attacks=("A2",), look_alikes=("B1",), defences=("none", "caps"), prices=(0.5, 2.0), seeds=1)
-    records = list(benchmark.run(attacks.site(), choice, attacks.warm(), [attacks.start_ms()]))
+    records = list(benchmark.run(small_town.site(), choice, small_town.warm(), [small_town.start_ms()]))
     orjson.dumps(records, option=orjson.OPT_SERIALIZE_NUMPY)
     frame = pl.DataFrame(records, infer_schema_length=None)
     won = frame.filter(pl.col("success"))
@@ -180,7 +180,7 @@ def test_the_benchmark_writes_records_and_a_table():
 
 
 def test_the_command_runs_and_leaves_raw_results(tmp_path, capsys):
-    attacks.log().write_parquet(tmp_path / "log.parquet")
+    small_town.log().write_parquet(tmp_path / "log.parquet")
     call_command(
         "attack", "run", "--log", str(tmp_path / "log.parquet"), "--attacks", "A1,B2", "--budgets", "2",
         "--seeds", "1", "--defences", "none,caps,oracle", "--variants", "plain", "--no-honest", "--jobs", "1",
@@ -195,7 +195,7 @@ def test_the_command_runs_and_leaves_raw_results(tmp_path, capsys):
 @pytest.fixture
 def short_log(tmp_path):
     path = tmp_path / "log.parquet"
-    attacks.log().write_parquet(path)
+    small_town.log().write_parquet(path)
     return str(path)
 
 
@@ -203,7 +203,7 @@ def test_the_number_of_processes_changes_no_record(short_log):
     choice = Choice(
         attacks=("A12",), look_alikes=("B1",), defences=("none", "caps"), prices=(2.0,), variants=("plain",), seeds=1,
     )  # fmt: skip
-    one, two = (suite.measure([short_log], choice, attacks.CONFIG, n_processes=n)[0] for n in (1, 2))
+    one, two = (suite.measure([short_log], choice, small_town.CONFIG, n_processes=n)[0] for n in (1, 2))
     assert one.records
     assert one.tightness
     for name in ("records", "honest", "tightness", "starts_s"):
@@ -211,7 +211,7 @@ def test_the_number_of_processes_changes_no_record(short_log):
 
 
 def test_the_margin_of_a_capped_list_is_nearly_what_a_strike_needs():
-    site, warm, start = attacks.site(), attacks.warm(), attacks.start_ms()
+    site, warm, start = small_town.site(), small_town.warm(), small_town.start_ms()
     (found,) = tightness.measure("caps", site, warm, (0, start), seed=1)
     assert found["margin"] <= found["needed"] <= 1.5 * found["margin"]
 

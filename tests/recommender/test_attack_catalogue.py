@@ -9,14 +9,14 @@ from recommender.core.events import Kind
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
 from recommender.lab.attack.catalogue.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.machinery import hashed
-from tests.recommender import attacks
+from tests.help import small_town
 
 KINDS = {kind.name.lower() for kind in Kind}
 
 
 def plan(code, n=40, seed=1, *, has_numbers=False, **parameters):
     chosen = attack(code).for_bench(**parameters)
-    return chosen.plan(attacks.world(has_numbers=has_numbers), n_actors=n, seed=seed)
+    return chosen.plan(small_town.world(has_numbers=has_numbers), n_actors=n, seed=seed)
 
 
 def on_target(made):
@@ -41,7 +41,7 @@ def test_a_plan_stays_within_its_budget_and_its_rows_are_events(code):
     made = plan(code)
     assert 1 <= made.n_actors <= 40
     assert made.rows["ts"].is_sorted()
-    assert made.rows["ts"][0] >= attacks.START_S + 3000
+    assert made.rows["ts"][0] >= small_town.START_S + 3000
     assert set(made.rows["kind"]) <= KINDS
     assert not made.rows.select("ts", "actor", "item", "kind").null_count().row(0).count(1)
     assert made.goal == "benign" if code in LOOK_ALIKES else made.goal != "benign"
@@ -105,7 +105,7 @@ def test_a4_comes_from_everywhere_and_looks_like_readers():
 def test_a5_shows_the_anchor_just_before_the_target():
     made = plan("A5")
     by_actor = made.rows.sort("actor", "ts", maintain_order=True).group_by("actor", maintain_order=True).agg("item")
-    assert all(items == [attacks.world().board[0], made.targets[0]] for items in by_actor["item"].to_list())
+    assert all(items == [small_town.world().board[0], made.targets[0]] for items in by_actor["item"].to_list())
 
 
 def test_a7_gives_one_click_an_account_over_the_whole_time():
@@ -122,7 +122,7 @@ def test_a8_grows_from_wave_to_wave():
 
 
 def test_a9_and_a14_use_accounts_with_a_history():
-    known = set(attacks.log().filter(pl.col("ts") < attacks.START_S + 2000)["actor"])
+    known = set(small_town.log().filter(pl.col("ts") < small_town.START_S + 2000)["actor"])
     stolen, hired = plan("A9"), plan("A14")
     assert set(stolen.rows["actor"]) <= known
     assert set(hired.rows["actor"]) <= known
@@ -132,13 +132,13 @@ def test_a9_and_a14_use_accounts_with_a_history():
 def test_a10_frames_an_item_that_stands_in_the_list():
     made = plan("A10")
     assert made.goal == "demote"
-    assert made.targets[0] == attacks.world().board[4]
+    assert made.targets[0] == small_town.world().board[4]
     assert made.rows["ip"].n_unique() == 1
 
 
 def test_a11_splices_the_target_into_visits_that_happened():
     made = plan("A11")
-    visits = {tuple(item for _, item in visit[:8]) for visit in attacks.world().sessions}
+    visits = {tuple(item for _, item in visit[:8]) for visit in small_town.world().sessions}
     by_actor = made.rows.group_by("actor", maintain_order=True).agg("item")
     for items in by_actor["item"].to_list():
         assert made.targets[0] in items
@@ -170,7 +170,7 @@ def test_a15_chooses_ids_by_their_unkeyed_hash():
 
 def test_a16_keeps_the_rate_of_hits_where_it_was():
     made = plan("A16", n=2000)
-    share = made.rows["item"].is_in(attacks.world().board).mean()
+    share = made.rows["item"].is_in(small_town.world().board).mean()
     assert share == pytest.approx(0.69, abs=0.03)
 
 

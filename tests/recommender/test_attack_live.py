@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from recommender.lab.attack.catalogue.catalogue import attack
 from recommender.lab.attack.catalogue.live import MAX_EVENTS, Live
 from recommender.lab.loopback import NotHere, require_loopback
-from tests.recommender.servers import Script, accept, serving
+from tests.help.scripted_server import Script, accept, serving
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.trials import pair_trials
 from recommender.lab.attack.trials.arena import Trace
 from recommender.lab.attack.trials.pair_trials import Sight, compare
-from tests.recommender import attacks
+from tests.help import small_town
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def records():
     patch.setattr(pair_trials, "ANCHORS", {"hot": 0})
     patch.setattr(pair_trials, "BUDGETS", (30,))
     patch.setattr(pair_trials, "MARGINS", (0.9, 1.5))
-    site, warm, start = attacks.site(), attacks.warm(), (0, attacks.start_ms())
+    site, warm, start = small_town.site(), small_town.warm(), (0, small_town.start_ms())
     yield [each for name in ("links", "caps") for each in pair_trials.against(name, site, warm, start, seed=1)]
     patch.undo()
 
@@ -53,7 +53,7 @@ def test_thirty_accounts_take_a_place_where_nothing_is_defended(records):
 
 
 def test_one_account_that_goes_back_and_forth_counts_each_time_only_where_nothing_is_defended():
-    site = attacks.site()
+    site = small_town.site()
     frame = pl.DataFrame(
         {
             "ts": [1_767_571_200.0 + number for number in range(40)],
@@ -61,8 +61,8 @@ def test_one_account_that_goes_back_and_forth_counts_each_time_only_where_nothin
             "item": ["anchor", "target"] * 20,
         }
     )
-    batch = type(site).of("one", frame, attacks.CONFIG).batch
-    raw, capped = make("links", attacks.CONFIG), make("caps", attacks.CONFIG)
+    batch = type(site).of("one", frame, small_town.CONFIG).batch
+    raw, capped = make("links", small_town.CONFIG), make("caps", small_town.CONFIG)
     for defence in (raw, capped):
         defence.step(batch)
     assert raw.beside("anchor", 10)[0] == "target"
@@ -70,7 +70,7 @@ def test_one_account_that_goes_back_and_forth_counts_each_time_only_where_nothin
 
 
 def test_the_price_of_a_place_is_that_of_the_target_and_exact():
-    state = attacks.warm().state("caps", attacks.start_ms())
+    state = small_town.warm().state("caps", small_town.start_ms())
     anchor = "item-1"
     listed = state.beside(anchor, 10)
     assert len(listed) == 10
@@ -80,7 +80,7 @@ def test_the_price_of_a_place_is_that_of_the_target_and_exact():
 
 
 def test_undefended_links_survive_being_saved_and_forget():
-    raw = attacks.warm().state("links", attacks.start_ms())
+    raw = small_town.warm().state("links", small_town.start_ms())
     again = RawLinks.restore(raw.save())
     assert again.beside("item-1", 10) == raw.beside("item-1", 10) != []
     before = raw.beside("item-1", 10)
@@ -98,16 +98,16 @@ def test_an_undo_makes_no_link():
             "kind": ["click", "undo"],
         }
     )
-    batch = type(attacks.site()).of("undone", frame, attacks.CONFIG).batch
+    batch = type(small_town.site()).of("undone", frame, small_town.CONFIG).batch
     assert batch.kind.tolist() == [Kind.CLICK, Kind.UNDO]
-    raw = make("links", attacks.CONFIG)
+    raw = make("links", small_town.CONFIG)
     raw.step(batch)
     assert raw.beside("a", 10) == []
 
 
 @pytest.mark.parametrize("code", ["A5", "A6"])
 def test_an_attack_keeps_to_its_anchor(code):
-    plan = attack(code)(anchor="item-9").plan(attacks.world(), n_actors=5, seed=1)
+    plan = attack(code)(anchor="item-9").plan(small_town.world(), n_actors=5, seed=1)
     assert set(plan.rows["item"]) <= {"item-9", *plan.targets}
 
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from recommender.lab.attack.trials import vandals
-from tests.streams import SCREENED, T0
+from tests.help.streams import SCREENED, T0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from recommender.core.events import Encoder
 from recommender.core.logfile import LogFile
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions, partitions
-from tests.recommender.logs import events
+from tests.help.log_rows import events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -14,8 +14,8 @@ from recommender.batch.collect import reading
 from recommender.batch.sweep import Point, recommend
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import DAY_MS, HOUR_MS
-from tests.recommender.batches import HOUR_S, T0_S, site, written
-from tests.streams import SMALL
+from tests.help.log_files import HOUR_S, T0_S, site, written
+from tests.help.streams import SMALL
 
 PLAIN = replace(SMALL, horizon_s=86_400)
 PNG = b"\x89PNG\r\n"

@@ -8,7 +8,7 @@ from django.core.management import call_command
 from recommender.batch import peers, rankings
 from recommender.core.config import Config
 from recommender.core.screen import ScreenConfig
-from tests.recommender.batches import T0_S, site, written
+from tests.help.log_files import T0_S, site, written
 
 OPEN = Config(screen=ScreenConfig(is_on=False), personal_share=0.0)
 NAMES = ["daily", "decayed", "beside", "trending", "personalised"]

@@ -15,9 +15,9 @@ from recommender.errors import Conflict, NotFound
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Revert, Step, Trial
-from tests.recommender.batches import site, written
-from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks
+from tests.help.learner_process import restart, warm
+from tests.help.log_files import site, written
+from tests.help.log_rows import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -15,8 +15,8 @@ from recommender.batch.trial import Row, decide
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trust import TrustConfig
 from recommender.lab.attack.defences import batch_columns
-from tests.recommender.batches import HOUR_S, T0_S, site, written
-from tests.streams import SMALL
+from tests.help.log_files import HOUR_S, T0_S, site, written
+from tests.help.streams import SMALL
 
 PLAIN = replace(SMALL, horizon_s=86_400)
 FAST = replace(PLAIN, half_lives_s=(60, 3600))

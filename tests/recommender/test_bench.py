@@ -17,7 +17,7 @@ from recommender.lab.bench.results import Row, notes, percentile, table
 from recommender.lab.bench.rig import CannotMeasure, Rig
 from recommender.lab.bench.sender import make_requests
 from recommender.lab.bench.trending_rate import parse_wrk
-from tests.recommender.servers import Script, accept, accept_and_close, refuse, serving
+from tests.help.scripted_server import Script, accept, accept_and_close, refuse, serving
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/health/live
   1 threads and 8 connections

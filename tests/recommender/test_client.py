@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from recommender.lab.client import Client, Receipt, Refused, Stopped
-from tests.recommender.servers import Script, accept, accept_and_close, closed_port, drop, refuse, serving
+from tests.help.scripted_server import Script, accept, accept_and_close, closed_port, drop, refuse, serving
 
 CLICK = {"event_id": "1", "actor": "ana", "item": "story"}
 

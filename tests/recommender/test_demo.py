@@ -27,8 +27,8 @@ from recommender.lab.demo.newsroom import (
 )
 from recommender.lab.demo.readers import MAX_READERS, SEEN_KEPT
 from recommender.models import Event, Item
+from tests.help.scripted_server import Script, accept, refuse, serving
 from tests.recommender.conftest import forget_everything
-from tests.recommender.servers import Script, accept, refuse, serving
 
 START = 1_700_000_000.0
 

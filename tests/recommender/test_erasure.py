@@ -16,8 +16,8 @@ from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
-from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks, events
+from tests.help.learner_process import restart, warm
+from tests.help.log_rows import clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -14,8 +14,8 @@ from recommender.publishing.excerpt_writer import make_message
 from recommender.publishing.published_view import Board
 from recommender.serving.recommendations import affinities_of, features_of, pulls_of
 from recommender.serving.scope_lists import Shelf
-from tests.recommender.excerpts import make_message as by_hand
-from tests.recommender.excerpts import store_excerpt
+from tests.help.made_excerpts import make_message as by_hand
+from tests.help.made_excerpts import store_excerpt
 
 START_MS = 1_700_000_000_000
 N_ACTORS, N_ITEMS = 400, 30

@@ -10,8 +10,8 @@ from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import FrozenScope, Item
 from recommender.publishing import published_view
-from tests.recommender.learning import restart
-from tests.recommender.logs import clicks, events
+from tests.help.learner_process import restart
+from tests.help.log_rows import clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

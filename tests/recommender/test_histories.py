@@ -22,8 +22,8 @@ from recommender.learning.refold import refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
-from tests.recommender.learning import restart, warm
-from tests.streams import SCREENED, T0, pushes
+from tests.help.learner_process import restart, warm
+from tests.help.streams import SCREENED, T0, pushes
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

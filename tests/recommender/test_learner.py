@@ -15,8 +15,8 @@ from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import Checkpoint, Item, Learner, Step
 from recommender.publishing import published_view
-from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks, events
+from tests.help.learner_process import restart, warm
+from tests.help.log_rows import clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

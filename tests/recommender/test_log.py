@@ -10,7 +10,7 @@ from recommender.core.events import Kind, country_code
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Event
-from tests.recommender.logs import clicks, events
+from tests.help.log_rows import clicks, events
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_log")]
 

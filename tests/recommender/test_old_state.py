@@ -24,8 +24,8 @@ from recommender.log.event_log import Position
 from recommender.log.partitions import drop_before
 from recommender.models import Checkpoint, Decision, Erasure, Event, EventVerdict, Exclusion, Learner, Revert, Step
 from tests.fixtures import state_b6685f3 as old
-from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks
+from tests.help.learner_process import restart, warm
+from tests.help.log_rows import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -8,7 +8,7 @@ from django.db import connection
 from recommender.log import event_log
 from recommender.log.partitions import drop_before, ensure_partitions, partitions
 from recommender.models import Event
-from tests.recommender.logs import clicks, events
+from tests.help.log_rows import clicks, events
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_log")]
 

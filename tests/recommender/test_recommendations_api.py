@@ -9,7 +9,7 @@ from recommender import outage
 from recommender.api import views
 from recommender.serving import list_ids
 from recommender.serving.list_ids import source_of
-from tests.recommender.excerpts import make_message, store_excerpt
+from tests.help.made_excerpts import make_message, store_excerpt
 
 BOARD = [(f"story-{n}", 10_000 - 100 * n) for n in range(60)]
 ITEMS = {f"story-{n}": (10.0 - n / 10, 10.0, 10.0) for n in range(60)} | {

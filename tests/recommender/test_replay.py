@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.streams import pushes
+from tests.help.streams import pushes
 
 DATA = Path(os.environ.get("GROUNDSWELL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -14,8 +14,8 @@ from recommender.learning import learner, refold, verdict_writer
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
-from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks, events
+from tests.help.learner_process import restart, warm
+from tests.help.log_rows import clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -18,7 +18,7 @@ from recommender.api import api_keys
 from recommender.lab.client import Client, Refused
 from recommender.lab.send import MAX_AGE_S, EventFile, Sender, UnreadableLog
 from recommender.models import Event
-from tests.recommender.servers import Script, accept, accept_and_close, drop, refuse, serving
+from tests.help.scripted_server import Script, accept, accept_and_close, drop, refuse, serving
 
 NOW = 1_800_000_000.0
 

@@ -13,8 +13,8 @@ from recommender.log.event_log import Position
 from recommender.models import Item, Learner, Step
 from recommender.publishing import published_view
 from recommender.publishing.published_view import BOARDS, Board
-from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks
+from tests.help.learner_process import restart, warm
+from tests.help.log_rows import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -14,7 +14,7 @@ from recommender.core.screen.screen import Reason, Verdict, Verdicts, admitted
 from recommender.learning import learner, verdict_writer
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Step
-from tests.recommender.logs import clicks, events
+from tests.help.log_rows import clicks, events
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
 

@@ -14,8 +14,8 @@ from recommender.core.trust import TrustConfig
 from recommender.log import event_log, lookups
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Erasure
-from tests.monitoring.attacked import learn_all, push, site, write
-from tests.recommender.logs import events
+from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.log_rows import events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -8,7 +8,7 @@ from monitoring.console import decide
 from monitoring.console.reasons import QUICK
 from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding
-from tests.monitoring.console.findings import alarm
+from tests.help.made_findings import alarm
 from tests.monitoring.console.test_pages import signed_in
 
 pytestmark = pytest.mark.django_db

@@ -16,8 +16,8 @@ from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Item
 from recommender.publishing import published_view
-from tests.monitoring.attacked import learn_all, push, site, write
-from tests.recommender.logs import events
+from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.log_rows import events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -15,11 +15,11 @@ from recommender.log import event_log
 from recommender.models import Item
 from recommender.publishing import published_view
 from recommender.publishing.published_view import Board
-from tests.monitoring.attacked import learn_all, push, site, write
-from tests.monitoring.console.world import decided, page, signed_in
-from tests.recommender.learning import warm
-from tests.recommender.logs import clicks, events
-from tests.streams import HOUR, T0
+from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.console_pages import decided, page, signed_in
+from tests.help.learner_process import warm
+from tests.help.log_rows import clicks, events
+from tests.help.streams import HOUR, T0
 
 PLACES = [(f"story-{place}", 5000 - 100 * (place - 1)) for place in range(1, 31)]
 HOSTILE = [

@@ -8,7 +8,7 @@ from django.urls import reverse
 from monitoring.findings import finding_queue
 from monitoring.findings.finding_queue import ANY, NEWEST, Filter, list_queue
 from monitoring.models import Finding, FindingItem
-from tests.monitoring.console.findings import alarm, make_finding
+from tests.help.made_findings import alarm, make_finding
 from tests.monitoring.console.test_pages import signed_in
 
 pytestmark = pytest.mark.django_db

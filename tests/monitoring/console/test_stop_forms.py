@@ -11,10 +11,10 @@ from recommender.control import learning_switch, reverts
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, FrozenScope, Item, Learner, Revert, Step
-from tests.monitoring.attacked import learn_all, push, site, write
-from tests.monitoring.console.world import decided, learn_twice, page, signed_in
-from tests.recommender.learning import warm
-from tests.recommender.logs import clicks
+from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.console_pages import decided, learn_twice, page, signed_in
+from tests.help.learner_process import warm
+from tests.help.log_rows import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

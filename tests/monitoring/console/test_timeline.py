@@ -14,7 +14,7 @@ from monitoring.console.data import timeline_data
 from monitoring.console.data.timeline_data import N_BUCKETS, Range
 from monitoring.models import AutoFreeze, Finding
 from recommender.models import Checkpoint, Learner, Step, Watched
-from tests.monitoring.console.world import page, signed_in
+from tests.help.console_pages import page, signed_in
 
 pytestmark = pytest.mark.django_db
 NOW_MS = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1000)

@@ -17,11 +17,11 @@ from recommender.learning import learner
 from recommender.learning.learner import LearnerMoved
 from recommender.log import event_log
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
-from tests.monitoring.attacked import learn_all, push, site, write
-from tests.monitoring.console.findings import alarm
+from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.learner_process import restart, warm
+from tests.help.log_rows import clicks
+from tests.help.made_findings import alarm
 from tests.monitoring.console.test_pages import signed_in
-from tests.recommender.learning import restart, warm
-from tests.recommender.logs import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

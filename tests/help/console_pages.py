@@ -6,7 +6,7 @@ from monitoring.models import Review
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint
-from tests.recommender.logs import clicks
+from tests.help.log_rows import clicks
 
 
 def signed_in(user) -> Client:

@@ -15,7 +15,7 @@ import numpy as np
 
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.step_result import StepResult
-from tests.streams import HOUR, MINUTE, SCREENED, T0, Stream, readers
+from tests.help.streams import HOUR, MINUTE, SCREENED, T0, Stream, readers
 
 N = 30_000
 SITE = {"n_events": N, "n_actors": 1000, "n_items": 300, "seconds": 4 * 3600}

@@ -21,7 +21,7 @@ import psycopg
 from config.home import Home
 from config.processes import find_orphans
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 _OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOME", "PORT", "DEMO", "SPEED"}
 
 

@@ -9,7 +9,7 @@ from recommender.core.events import Kind
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
-from tests.streams import HOUR, T0, Stream, readers
+from tests.help.streams import HOUR, T0, Stream, readers
 
 N = 6_000
 

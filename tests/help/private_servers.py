@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 # Set beside the addresses of servers that are thrown away afterwards: tests may empty them unasked.
 PRIVATE = "GROUNDSWELL_TEST_SERVERS_ARE_PRIVATE"
 _ADDRESSES = {"DATABASE_URL", "BROKER_URL", "VIEW_URL"}

@@ -1,0 +1,1 @@
+"""What tests share: invented sites and logs, servers, and what a person does."""
