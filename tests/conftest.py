@@ -24,14 +24,14 @@ SLOW = (
     "tests/test_stop_switch.py",
     "tests/config/test_supervisor.py",
     "tests/recommender/test_attack_arena.py",
-    "tests/core/test_crowds.py",
-    "tests/core/test_screen.py",
+    "tests/recommender/core/screen/test_crowds.py",
+    "tests/recommender/core/screen/test_screen.py",
     "tests/browser/test_console.py",
-    "tests/core/test_certificate.py",
-    "tests/core/test_pipeline.py",
+    "tests/recommender/core/trend/test_certificate.py",
+    "tests/recommender/core/test_pipeline.py",
     "tests/recommender/test_histories.py",
     "tests/monitoring/test_incident.py",
-    "tests/core/test_drift.py",
+    "tests/recommender/core/quality/test_drift.py",
 )
 
 

@@ -40,7 +40,7 @@ of_every_history = pytest.mark.parametrize("history", HISTORIES, ids=["final", "
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_forest_is_fitted_twice():
-    """The same histories are folded again and again (as in tests/core/conftest.py)."""
+    """The same histories are folded again and again (as in tests/recommender/core/conftest.py)."""
     fit, known = forests.fit, {}
 
     def fit_once(rows, holdout, seed):

@@ -14,8 +14,8 @@ from recommender.core.ranking.candidates import FEATURES, FROM_NEIGHBOURS, FROM_
 from recommender.core.ranking.training_lists import learned
 from recommender.core.screen.screen import admitted
 from recommender.core.trend.trend_kernels import PLACES
-from tests.core.test_affinity import journeys
 from tests.help.streams import HOUR, MINUTE, SMALL, T0, TRUSTING, Stream, fold, readers
+from tests.recommender.core.affinity.test_affinity import journeys
 
 SHOWN = replace(SMALL, affinity=AffinityConfig(min_actors=2))
 

@@ -341,7 +341,7 @@ def test_that_it_goes_on_the_same_after_a_restart(optimiser):
 
 
 def test_that_the_state_does_not_depend_on_the_process():
-    program = "from tests.core.test_ranker import *; print(digest(teach(new(), n_steps=4)))"
+    program = "from tests.recommender.core.ranking.test_ranker import *; print(digest(teach(new(), n_steps=4)))"
     found = set()
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."}
