@@ -32,7 +32,7 @@ FIRST_STORY_S = 120.0
 STORY_RAMP_S, STORY_FADE_S, STORY_POWER = 60.0, 120.0, 1.3
 STORY_SHARE = 0.9  # extra sessions at the peak of a story, of the usual ones
 ITEM_EVERY_S = 8.0
-EVENTS_A_SESSION = 12.65  # measured means; tests/recommender/test_demo.py
+EVENTS_A_SESSION = 12.65  # measured means; tests/recommender/lab/demo/test_newsroom.py
 EVENTS_A_STORY_SESSION = 7.15
 
 

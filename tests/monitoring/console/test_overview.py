@@ -21,7 +21,7 @@ from recommender.models import EventVerdict, Item, Learner, Step, Watched
 from recommender.publishing import published_view
 from tests.monitoring.console.test_pages import signed_in
 from tests.recommender.conftest import publish  # noqa: F401 (a fixture)
-from tests.recommender.test_demo_attack import open_programme
+from tests.recommender.lab.demo.test_botnet import open_programme
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("view_store")]
 

@@ -27,7 +27,7 @@ from recommender.lab.demo.newsroom import FIRST_STORY_S
 from recommender.lab.demo.programme import Programme
 from recommender.lab.demo.readers import _AGENTS
 from recommender.lab.demo.stage import CUE, PLAYING, Stage, cue_attack, read_playing
-from tests.recommender.test_demo import START, open_newsroom
+from tests.recommender.lab.demo.test_newsroom import START, open_newsroom
 
 PACE = 2.0
 CONTEXT = ("ip", "user_agent", "referrer")

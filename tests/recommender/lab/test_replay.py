@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from tests.help.streams import pushes
 
-DATA = Path(os.environ.get("GROUNDSWELL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("GROUNDSWELL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 
 def write_log(path, n=3000, seed=3, **columns):

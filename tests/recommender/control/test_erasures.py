@@ -151,7 +151,7 @@ def test_keys_verdicts_decisions_and_exclusions_go_too():
 
 
 def test_a_history_with_an_exclusion_stays_one():
-    from tests.recommender.test_reverts import revert
+    from tests.recommender.control.test_reverts import revert
 
     learned(clicks(20), mixed(4), mixed(5))
     revert(Checkpoint.objects.get(step=1), "exclude", exclusion=learning_switch.exclusion(actors=["actor-3"]))
@@ -166,7 +166,7 @@ def test_a_history_with_an_exclusion_stays_one():
 
 
 def test_states_of_other_histories_that_knew_it_are_dropped():
-    from tests.recommender.test_reverts import revert
+    from tests.recommender.control.test_reverts import revert
 
     learned(clicks(5), clicks(20), clicks(5, start=30))
     dropped = Checkpoint.objects.get(step=3)
