@@ -30,7 +30,7 @@ SLOW = (
     "tests/recommender/core/trend/test_certificate.py",
     "tests/recommender/core/test_pipeline.py",
     "tests/recommender/learning/test_histories.py",
-    "tests/monitoring/test_incident.py",
+    "tests/monitoring/rehearsals/test_incident.py",
     "tests/recommender/core/quality/test_drift.py",
 )
 
