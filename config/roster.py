@@ -205,7 +205,8 @@ def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: f
 
 
 def _what_plays(pace: float) -> list[str]:
-    """The demo's timetable; recommender.lab.demo plays it, a minute later where the screen knows the site no sooner."""
+    """The demo's timetable; recommender.lab.demo plays it, a minute later where the screen knows the site no
+    sooner."""
     story_s, attack_s = 120 / pace, max(90.0, 240 / pace)
     found_s, every_min = attack_s + 90, max(240.0, 600 / pace) / 60
     now = time.time()

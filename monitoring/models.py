@@ -5,10 +5,10 @@
 
     verdicts ──findings.gather──> Finding: FindingEvent by log position, FindingItem
 
-`Review` is plain SQL (migration 0001) and written by `monitoring.audit.reviews` only: the database itself refuses to change
-or delete a row. Its subject names findings, checkpoints, exclusions and numbers, never the actors behind them: what
-an actor may ask to have erased must not stand in a table nothing can be erased from. A finding has no actors either:
-it has positions in the log, and who acted there is looked up when somebody asks.
+`Review` is plain SQL (migration 0001) and written by `monitoring.audit.reviews` only: the database itself refuses to
+change or delete a row. Its subject names findings, checkpoints, exclusions and numbers, never the actors behind them:
+what an actor may ask to have erased must not stand in a table nothing can be erased from. A finding has no actors
+either: it has positions in the log, and who acted there is looked up when somebody asks.
 """
 
 from django.conf import settings
@@ -140,8 +140,8 @@ class Notification(models.Model):
 
 
 class Finding(models.Model):
-    """What a person must look at: a group of suspicious events. Written by `monitoring.findings.gather`, decided on by
-    `monitoring.operations`."""
+    """What a person must look at: a group of suspicious events. Written by `monitoring.findings.gather`, decided on
+    by `monitoring.operations`."""
 
     class Kind(models.TextChoices):
         CAMPAIGN = "campaign", "a group of actors gave itself away"

@@ -10,7 +10,8 @@ A failure is tried again after 10 s, 20 s, ... up to an hour, each time with jit
 what it knows. One process at a time delivers to a channel (a lock of the session, released when the process dies).
 
 No transaction is open while a receiver is waited for: one that had written would hold up the reader of the event log
-(recommender.log.event_log). And as the learner may live in the same process, at most a tenth of its time goes into waiting.
+(recommender.log.event_log). And as the learner may live in the same process, at most a tenth of its time goes into
+waiting.
 """
 
 import logging

@@ -2,7 +2,8 @@
 
     revert (GET: the form; POST: a preview is asked for) ──> the preview's page ──> carry_out ──> the revert's page
 
-Nothing goes back without having been previewed: what is done is what the preview showed (`monitoring.operations.previewed_revert`).
+Nothing goes back without having been previewed: what is done is what the preview showed
+(`monitoring.operations.previewed_revert`).
 """
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect

@@ -7,8 +7,8 @@ What an act weighs is its kind's weight times the actor's trust, and trust only 
 the floor, and at most what the log allows: `TrustConfig.weight_bound` of the actor's active days. So the outcome is
 an interval, not a guess; for accounts on their first day, as those of a campaign mostly are, both ends meet.
 
-- **Networks.** A score counts networks concavely (`recommender.core.trend.trend`), so acts add at most their weight. How
-  much less depends on what the item has from their networks already. The least they can add is what they would if
+- **Networks.** A score counts networks concavely (`recommender.core.trend.trend`), so acts add at most their weight.
+  How much less depends on what the item has from their networks already. The least they can add is what they would if
   everything stood in one prefix: the slope of phi2(phi1(x)) falls with x, no prefix of an item holds more than the
   score allows if it held everything, so no act adds less than there. Acts without an address add their weight.
 - **Nothing is added for sure** by an actor whose acts this does not know all of, who acted on the item besides (its
@@ -16,8 +16,8 @@ an interval, not a guess; for accounts on their first day, as those of a campaig
 - **Scale.** A count is on a forward-decayed scale that does not move, so what an act adds at its own time is added
   to the count as published; no time passes in a preview.
 
-Everything here is pure. What is exact, for any exclusion, is the preview of a revert (`recommender.control.reverts`), which
-folds the log again in the background.
+Everything here is pure. What is exact, for any exclusion, is the preview of a revert (`recommender.control.reverts`),
+which folds the log again in the background.
 """
 
 from bisect import bisect_left

@@ -1,8 +1,8 @@
 """What the screen's reasons and features are called when people read them.
 
 The numbers are those of `recommender.core.screen.screen.Reason`, the order is that of `FEATURES` in
-`recommender.core.features.feature_columns` (a test compares): those modules bring a compiler along, which no web process needs
-to tell a reviewer why.
+`recommender.core.features.feature_columns` (a test compares): those modules bring a compiler along, which no web
+process needs to tell a reviewer why.
 """
 
 REASONS: dict[int, tuple[str, str]] = {

@@ -57,8 +57,8 @@ def _decide(
     together: str,
 ) -> int:
     """1. Lock the finding; refuse where it is decided so, or changed since it was looked at. 2. Decide on its events.
-    3. Record, with what `monitoring.operations.undo_decision` needs. The finding gets no new events meanwhile. Raises NotFound,
-    Conflict, Invalid."""
+    3. Record, with what `monitoring.operations.undo_decision` needs. The finding gets no new events meanwhile. Raises
+    NotFound, Conflict, Invalid."""
     is_release = state == Finding.State.RELEASED
     seen = get_finding(finding_id).state if finding_id is not None else ""
     with transaction.atomic():

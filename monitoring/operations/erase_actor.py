@@ -1,6 +1,6 @@
 """Erasing an actor, and writing down that it was asked for, in one transaction.
 
-    recommender.control.erasures.ask_for ──> the job;  reviews.record ──> who asked, why, how many events; a keyed hash of whom
+    control.erasures.ask_for ──> the job;  reviews.record ──> who asked, why, how many events; a keyed hash of whom
 
 Decisions are kept for ever, so neither the note nor the subject may hold the actor's id. The hash is keyed with
 SECRET_KEY: whoever has the key and an id can tell that this decision was about it, and nobody else can guess.

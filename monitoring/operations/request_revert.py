@@ -1,13 +1,14 @@
 """The way back: a revert, its preview or a promotion, asked for and written down in one transaction, and its outcome.
 
-    revert(Exclude) ──keys──> ask ─┬─> recommender.control.learning_switch ──> Revert, queued ──> Review: who, why, the digest before
+    revert(Exclude) ──keys──> ask ─┬─> learning_switch ──> Revert, queued ──> Review: who, why, the digest before
     promote(trial)  ───────────────┘                              │
                                              worked out by recommender.control.reverts
                                                                   └──close_reverts──> Review: outcome, digest after
 
 As every operation (`monitoring.operations`) it is done and written down together, or neither. But it takes its time,
 so it has two reviews: the first when it is asked for, and the second, written exactly once, when it has ended. A
-preview changes nothing and has the first only; how it becomes a revert is in `monitoring.operations.previewed_revert`.
+preview changes nothing and has the first only; how it becomes a revert is in
+`monitoring.operations.previewed_revert`.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The policy at work: what `monitoring.policy.freeze_decision` decides is done here, and written down with it.
 
-    recommender.learning.quality_log, in a step's transaction ──> after_step ──> decide ──> alarms | freeze of this shard
-    monitoring.follow_up, every second and shard  ──> follow_up  ──> proposal (monitoring.policy.suspects) | revert | thaw
+    learning.quality_log, in a step's transaction ──> after_step ──> decide ──> alarms | freeze of this shard
+    monitoring.follow_up, every second and shard  ──> follow_up  ──> proposal (policy.suspects) | revert | thaw
 
 Every act is a Review by `policy` and a notification, in the same transaction. A freeze is of the shard whose list
 went bad only: the learner holds its own row's lock, and taking the others' too would deadlock with whoever freezes

@@ -98,7 +98,8 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """level, changed_ms: of the step's Alarm. figures: of core.health_figures by name, empty where none were taken."""
+    """level, changed_ms: of the step's Alarm. figures: of core.health_figures by name, empty where none were
+    taken."""
 
     level: Level = Level.NONE
     changed_ms: int = 0

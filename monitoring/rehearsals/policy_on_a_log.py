@@ -3,8 +3,9 @@
     log ──> Pipeline ──> alarms of steps, figures once a minute ──> decide ──> freezes, alarms by signal
                 └── at AT_ROW: the log's next quarter of an hour with attack A17 in it ──> the same, on a copy
 
-The decisions are those of `monitoring.policy.freeze_decision`; database and notifications are left out. A freeze is counted and
-learning goes on, so that what comes after is seen too; its seconds count against the budget as they would.
+The decisions are those of `monitoring.policy.freeze_decision`; database and notifications are left out. A freeze is
+counted and learning goes on, so that what comes after is seen too; its seconds count against the budget as they
+would.
 """
 
 import copy

@@ -1,6 +1,7 @@
 """What the OpenAPI schema says beyond what it can read off the views: answers, errors, the key.
 
-Only drf-spectacular reads these shapes; what is sent is checked in recommender.intake.event_rows and recommender.intake.item_rows.
+Only drf-spectacular reads these shapes; what is sent is checked in recommender.intake.event_rows and
+recommender.intake.item_rows.
 """
 
 from typing import Any

@@ -4,8 +4,8 @@
                       ranking have the item, among what the actor has not seen? ──> every ranking learns the row
 
 A question is the same row for all, with the same items left out, before anybody learns it. The warm-up is the first
-WARM of the rows. Ours is as configured, defence and all; what it answers is the blend (`core.ranking.candidates`), which is
-what is served where the ranker is bypassed. A ranking with steps of seconds is asked with what it knew then.
+WARM of the rows. Ours is as configured, defence and all; what it answers is the blend (`core.ranking.candidates`),
+which is what is served where the ranker is bypassed. A ranking with steps of seconds is asked with what it knew then.
 
 Cost: what a peer costs a question and a row, told in the table; ours are told together, with the trend and defence.
 Memory: 16 bytes a row, a set of items an actor, the peers' own.

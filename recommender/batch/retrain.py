@@ -5,8 +5,9 @@
 
 What is kept of a winner is no fitted weights but the fold of the log that the learner itself took, step by step, with
 its reverts, exclusions and decisions: so it is a checkpoint like any other. The switch to it is a revert in mode
-replay (`recommender.control.reverts`), which folds what came since; asked for by `monitoring.operations.request_revert.promote`, which
-writes it down. Where the log no longer reaches back to the first step, it begins with the oldest step that is whole.
+replay (`recommender.control.reverts`), which folds what came since; asked for by
+`monitoring.operations.request_revert.promote`, which writes it down. Where the log no longer reaches back to the
+first step, it begins with the oldest step that is whole.
 
 Its history differs from the champion's by an exclusion of nobody in every segment, so that neither is ever taken for
 a state on the way of the other: figures, verdicts and checkpoints of the two are never mixed.

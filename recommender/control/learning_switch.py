@@ -165,8 +165,8 @@ def take_back(entries: Sequence[int]) -> TakenBack:
 def ask_for_revert(
     *, checkpoint_id: int, mode: str, exclusion: decisions.Exclusion | None, is_preview: bool
 ) -> Revert:
-    """Have a way back, or its preview, worked out in the background (recommender.control.reverts). With several shards, the
-    others go to their last checkpoint of that stream time. Raises NotFound, Invalid, Conflict."""
+    """Have a way back, or its preview, worked out in the background (recommender.control.reverts). With several
+    shards, the others go to their last checkpoint of that stream time. Raises NotFound, Invalid, Conflict."""
     if mode not in Revert.Mode.values:
         raise Invalid(fields={"mode": f"mode must be one of {', '.join(Revert.Mode.values)}."})
     if (mode == Revert.Mode.EXCLUDE) != (exclusion is not None):

@@ -358,8 +358,8 @@ class Pipeline:
         return self.trend.board(depth, self.stream_ms)
 
     def candidates(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
-        """What an actor might act on next, by the blend (`core.ranking.candidates`); recent: items of its last acts that are
-        not learned yet, newest first."""
+        """What an actor might act on next, by the blend (`core.ranking.candidates`); recent: items of its last acts
+        that are not learned yet, newest first."""
         last = self.encoder.keys(recent)
         steady = self.evaluation.steady
         return self.ranking.gather(self.encoder.key(actor), self.stream_ms, recent=last, steady=steady)

@@ -1,7 +1,8 @@
 """Looks into the log for people: who an actor is, what happened on an item, what the site was like just before.
 
 Each is one statement by an index, with a bound of its own: a page that asks costs the same whatever the log holds.
-`recommender.log.event_log` is how the log is written and learned from; nothing of that needs this. All SQL stands here.
+`recommender.log.event_log` is how the log is written and learned from; nothing of that needs this. All SQL stands
+here.
 """
 
 from collections import defaultdict

@@ -1,4 +1,5 @@
-"""What folds the log again in the background, and what comes of it: reverts, trials, erasures (recommender.control.job_progress)."""
+"""What folds the log again in the background, and what comes of it: reverts, trials, erasures
+(recommender.control.job_progress)."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -8,7 +9,8 @@ from recommender.models.verdicts import Exclusion
 
 
 class Job(models.Model):
-    """Something that folds the log again in the background (recommender.control.job_progress); subclasses say what `outcome` is."""
+    """Something that folds the log again in the background (recommender.control.job_progress); subclasses say what
+    `outcome` is."""
 
     class State(models.TextChoices):
         QUEUED = "queued"

@@ -19,7 +19,8 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Catalogue:
-    """What is known of items, kept up to date by reading what changed (see `recommender.log.event_log` for why by xid)."""
+    """What is known of items, kept up to date by reading what changed (see `recommender.log.event_log` for why by
+    xid)."""
 
     def __init__(self) -> None:
         self.listings: dict[str, Listing] = {}

@@ -1,7 +1,7 @@
 """The learner's side of the published view: counts and what the site says of its items become boards.
 
     trend counts ──> Tally (a shard's best items, by scope) ──> summed over shards ──> minus what may not be listed
-                     ──> boards by scope: all, category, country ──> store        (excerpts: recommender.publishing.excerpt_writer)
+                     ──> boards by scope: all, category, country ──> store        (excerpts: excerpt_writer)
 
 Categories and visibility belong to the view, not to the state: changing them takes effect on all of an item's past,
 and no replay depends on them. With several shards every learner leaves its tally in the store and publishes the sum;

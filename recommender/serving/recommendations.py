@@ -5,10 +5,10 @@
     items just published (a share of the places) ──────────────────────────────────┘     hidden or excluded
               ──> scored: the ranker's weights, else the blend ──> not too many of one category ──> items with reasons
 
-Scores are those of `recommender.core.ranking.candidates`, which the learner judges itself by: share of the board's mass plus
-`blend` times what the last items say; or the ranker's, while it does better; or the share alone, while that does. The
-first shard's word is taken. What is shown here only and in no figure of the learner's: the places given to new items,
-and the cap on categories.
+Scores are those of `recommender.core.ranking.candidates`, which the learner judges itself by: share of the board's
+mass plus `blend` times what the last items say; or the ranker's, while it does better; or the share alone, while that
+does. The first shard's word is taken. What is shown here only and in no figure of the learner's: the places given to
+new items, and the cap on categories.
 
 **New items.** `EXPLORE_SHARE` of the places, the last of a page first, go to items that the site published within
 EXPLORE_S and few have acted on: drawn anew for every request, the newer the likelier. Only what the site itself
@@ -200,8 +200,8 @@ def pulls_of(shelf: Shelf, last_items: Sequence[str], names: Collection[str]) ->
 
 
 def features_of(shelf: Shelf, names: Sequence[str], pulls: dict[str, Pull]) -> NDArray[np.float64]:
-    """The matrix of `recommender.core.ranking.candidates.FEATURES`, float64 (n, d), of candidates as they are served. Leaders
-    come first, in their order."""
+    """The matrix of `recommender.core.ranking.candidates.FEATURES`, float64 (n, d), of candidates as they are served.
+    Leaders come first, in their order."""
     features = np.zeros((len(names), len(FEATURES)))
     n_leading = next((i for i, name in enumerate(names) if name not in shelf.shares), len(names))
     places = {name: place for place, name in enumerate(shelf.shares)} if n_leading else {}

@@ -4,8 +4,8 @@ A pytest plugin rather than part of conftest.py, because the addresses must be i
 settings are imported, and pytest-django imports them before any conftest.py (pyproject.toml: `-p`).
 
 Each worker of pytest-xdist has servers of its own, not a database each on one server: the log is read below the
-oldest transaction that still writes anywhere on the server (recommender/log/event_log.py), so the transaction around one
-worker's test would hold up the learner in another's. The servers end when their standard input closes, so also
+oldest transaction that still writes anywhere on the server (recommender/log/event_log.py), so the transaction around
+one worker's test would hold up the learner in another's. The servers end when their standard input closes, so also
 when the process that wanted them is killed.
 """
 

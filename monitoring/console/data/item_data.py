@@ -163,8 +163,8 @@ def get_standing(*, item_id: str, item: Item | None) -> Standing:
 
 
 def price(item: str, scope: str, board: published_view.Board) -> Price:
-    """See `recommender.core.trend.certificate`; as `GET /trending` tells margins, and the other way round for items that
-    are not listed: their last rival is the one in place LISTED."""
+    """See `recommender.core.trend.certificate`; as `GET /trending` tells margins, and the other way round for items
+    that are not listed: their last rival is the one in place LISTED."""
     n, counts = len(board.items), board.counts
     place = board.items.index(item) if item in board.items else None
     is_listed = place is not None and place < LISTED

@@ -5,9 +5,9 @@
     Review by time, Step alarms    ──> marks, at most MAX_MARKS, those of one kind and point made one
     Checkpoint                     ──> ticks, and a list by id
 
-Whatever the range: figures are thinned with age (`recommender.learning.quality_log`), so a month of one shard is some 6,000 rows,
-and of Steps, of which there may be millions, only those of the points are looked up. Times are stream time in ms,
-which is the server's clock.
+Whatever the range: figures are thinned with age (`recommender.learning.quality_log`), so a month of one shard is some
+6,000 rows, and of Steps, of which there may be millions, only those of the points are looked up. Times are stream
+time in ms, which is the server's clock.
 """
 
 import math

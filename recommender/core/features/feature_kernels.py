@@ -15,8 +15,22 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from recommender.core.features.feature_columns import A_COHORT, A_COHORT_MS, A_FIRST, A_GAP, A_GAP2, A_GAPS, A_IN_SESSION, A_ITEMS, A_LAST, A_LAST_ITEM, A_N, A_SESSION, A_TOP, A_TOP_N, A_UNDOS, AGENT, BURST, CONCENTRATION, DAY_MS, DIRECT, DUPLICATE, EXPOSURE, FRESH, HASTY_MS, HOUR_MS, I_AGAIN1H, I_AGENTS1H, I_ARRIVALS, I_BEGUN24H, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2, I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST, I_N1H, I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M, I_BELIEVED, I_PREFIXED1H, I_REFERRED1H, I_RETURNED24H, I_UNDONE1H, I_UNDONE_MS, I_WENTON24H, I_YOUNG1H, I_YOUNG1M, I_YOUNG24H, IMPUTED_GAP_MS, IS_ACTIVE, IS_ASKED, IS_BELIEVED, IS_BURST, IS_COHORT, IS_CROWD, IS_FLOOD, IS_NETWORK, IS_LEANING, IS_NOVEL, IS_REGULAR, IS_SHUNNED, L_FIRST, L_LAST, L_N, L_SHUNNED, L_UNDONE, METRONOME, NEW_PREFIX, NEWNESS, NOVEL, ONE, OVERLAP, PREFIX, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, R_NTH, R_ORDINAL, REGULAR, REPEAT, RISE, SESSION_MS, SHALLOW, TO_DECIDE, UNDO, UNDO_MS, UNDONE, V_MET, V_N, YOUNG_ITEMS, YOUNG_MS, Acts, Float64s, Int32s, Int64s, Limits, Rows  # fmt: skip
-from recommender.core.features.feature_windows import count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd, newness_of, regularity, row_of, surprise  # fmt: skip
+from recommender.core.features.feature_columns import (
+    A_COHORT, A_COHORT_MS, A_FIRST, A_GAP, A_GAP2, A_GAPS, A_IN_SESSION, A_ITEMS, A_LAST, A_LAST_ITEM, A_N, A_SESSION,
+    A_TOP, A_TOP_N, A_UNDOS, AGENT, BURST, CONCENTRATION, DAY_MS, DIRECT, DUPLICATE, EXPOSURE, FRESH, HASTY_MS,
+    HOUR_MS, I_AGAIN1H, I_AGENTS1H, I_ARRIVALS, I_BEGUN24H, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2, I_GREEN1H,
+    I_GREEN1M, I_HASTY1H, I_LAST, I_N1H, I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M, I_BELIEVED, I_PREFIXED1H,
+    I_REFERRED1H, I_RETURNED24H, I_UNDONE1H, I_UNDONE_MS, I_WENTON24H, I_YOUNG1H, I_YOUNG1M, I_YOUNG24H,
+    IMPUTED_GAP_MS, IS_ACTIVE, IS_ASKED, IS_BELIEVED, IS_BURST, IS_COHORT, IS_CROWD, IS_FLOOD, IS_NETWORK, IS_LEANING,
+    IS_NOVEL, IS_REGULAR, IS_SHUNNED, L_FIRST, L_LAST, L_N, L_SHUNNED, L_UNDONE, METRONOME, NEW_PREFIX, NEWNESS,
+    NOVEL, ONE, OVERLAP, PREFIX, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, R_NTH, R_ORDINAL, REGULAR, REPEAT, RISE,
+    SESSION_MS, SHALLOW, TO_DECIDE, UNDO, UNDO_MS, UNDONE, V_MET, V_N, YOUNG_ITEMS, YOUNG_MS, Acts, Float64s, Int32s,
+    Int64s, Limits, Rows,
+)  # fmt: skip
+from recommender.core.features.feature_windows import (
+    count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd, newness_of, regularity, row_of,
+    surprise,
+)  # fmt: skip
 from recommender.core.trend.trend_kernels import Actors
 from recommender.core.tables.hashing import find, mix
 from recommender.core.trust import TrustRules

@@ -21,7 +21,11 @@ nobody can teach the site to find it normal.
 import numpy as np
 from numba import njit
 
-from recommender.core.features.feature_columns import A_BURSTS, A_COHORT, A_COHORT_MS, A_NEXT_BURST, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK, MINUTE_MS, N_BURSTS, N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS, V_COUNTS, V_EXPOSED, V_ID, V_LAST, V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, Rows  # fmt: skip
+from recommender.core.features.feature_columns import (
+    A_BURSTS, A_COHORT, A_COHORT_MS, A_NEXT_BURST, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK, MINUTE_MS,
+    N_BURSTS, N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS, V_COUNTS, V_EXPOSED, V_ID,
+    V_LAST, V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, Rows,
+)  # fmt: skip
 from recommender.core.features.feature_windows import row_of
 from recommender.core.tables.hashing import Key, find, mix
 

@@ -1,4 +1,4 @@
-"""Hash tables with dense rows, and decay on a table of powers of two. Every other room of the core is built on them."""
+"""Hash tables with dense rows, and decay by a table of powers of two: what the other rooms are built on."""
 
 from recommender.core.tables.table import Table
 

@@ -5,8 +5,8 @@
                                             └───────> credit its unit, once a horizon          (trend)
         its network's sum ─ above the knee? ─ yes ──> how much less than linear the item's score is
 
-Integers only, see `core.tables.decay`. Numba's cache on disk notices a change of the file a loop stands in, not of the files
-whose loops it calls: `core.warmup` compiles all of the core anew when any file of it has changed.
+Integers only, see `core.tables.decay`. Numba's cache on disk notices a change of the file a loop stands in, not of
+the files whose loops it calls: `core.warmup` compiles all of the core anew when any file of it has changed.
 """
 
 from math import frexp, sqrt
@@ -544,7 +544,8 @@ def fold(
 ) -> None:
     """Fold a batch in log order. Writes ranks[i] = places in the lists (0: not predicted) and who acted (ORDINARY,
     TRUSTED, CANARY), for every item row made the event that made it into first_events, and into units what became of
-    each event's unit. See recommender.core.trend.trend for the rules of a unit. Of a canary only the pair is remembered."""
+    each event's unit. See recommender.core.trend.trend for the rules of a unit. Of a canary only the pair is
+    remembered."""
     n_before = items.size[0]
     for i in range(events.item.size):
         weight, kind = events.weight[i], events.kind[i]

@@ -1,4 +1,5 @@
-"""The words of an invented news site: headlines by category, and stories that break. Used by `recommender.lab.demo`."""
+"""The words of an invented news site: headlines by category, and stories that break. Used by
+`recommender.lab.demo`."""
 
 import re
 from dataclasses import dataclass

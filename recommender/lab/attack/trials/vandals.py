@@ -4,9 +4,9 @@
                                                                ──> by actor: AUC, precision and recall
 
 Edits come as clicks. All that is chosen here (how an actor's score is made of its events', where it counts as an
-alarm, and the features core.screen.suspicion is made of) is chosen on actors first seen in the first half of the time; the
-figures of the second half were not looked at for it. Vandals of an encyclopaedia do not push items, most act alone,
-and the log has neither addresses nor user agents: a detector of campaigns is not made for them.
+alarm, and the features core.screen.suspicion is made of) is chosen on actors first seen in the first half of the
+time; the figures of the second half were not looked at for it. Vandals of an encyclopaedia do not push items, most
+act alone, and the log has neither addresses nor user agents: a detector of campaigns is not made for them.
 
 Beware of one thing that helps: whoever is blocked stops, so vandals have few events, all of them early. Their first
 three events alone are told apart less well (`auc_of_first_events`).
