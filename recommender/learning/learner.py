@@ -170,8 +170,8 @@ def restore(learner: Learner) -> Warm:
     if learner.xid > event_log.newest_xid():
         raise LogIncomplete(
             f"shard {learner.shard} has learned up to transaction {learner.xid}, the server is at "
-            f"{event_log.newest_xid()}: the database was restored from a dump, and new events would sort before the old. Advance the server's"
-            " counter past it with pg_resetwal --next-transaction-id (and --epoch), then start again"
+            f"{event_log.newest_xid()}: the database was restored from a dump, and new events would sort before the old."
+            " Advance the server's counter past it with pg_resetwal --next-transaction-id (and --epoch), then start again"
         )
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:

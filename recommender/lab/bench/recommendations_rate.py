@@ -64,7 +64,8 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         ceiling=trivial,
         of="GET /health/live",
         note=f"median of {N_ROUNDS} rounds, {CONNECTIONS} connections, {trending_rate.LEARNING:,} events/s, "
-        f"{len(paths):,} actors with {N_ACTS} acts; ranked by {ranked_by}, {100 * share:.0f} % of the places from links",
+        f"{len(paths):,} actors with {N_ACTS} acts; ranked by {ranked_by}, {100 * share:.0f} % of the places"
+        " from links",
     )
     yield Row(
         measure="recommendations: p99 at full speed",
