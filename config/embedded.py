@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.home import Account, CannotStart, Home
+from config.home import CannotStart, Home, ServiceAccount
 from config.processes import MARK, Child
 
 __all__ = ["CannotStart", "Home", "PostgreSQL", "Valkey"]
@@ -38,7 +38,7 @@ class PostgreSQL:
     """`durable=False` is for data that is thrown away: it never waits for the disk."""
 
     home: Home
-    account: Account | None
+    account: ServiceAccount | None
     durable: bool = True
 
     @property
@@ -140,7 +140,7 @@ class PostgreSQL:
 @dataclass(frozen=True, kw_only=True)
 class Valkey:
     home: Home
-    account: Account | None
+    account: ServiceAccount | None
     durable: bool = True
 
     @property
@@ -210,7 +210,7 @@ def _bare_env(home: Home) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", MARK: str(home.path)}
 
 
-def _run(argv: Sequence[str | Path], account: Account | None, *, stdin: str = "") -> str:
+def _run(argv: Sequence[str | Path], account: ServiceAccount | None, *, stdin: str = "") -> str:
     """A program that ends by itself, as the servers' user; raises CannotStart with what it said."""
     become: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     command = [str(part) for part in argv]
@@ -238,7 +238,7 @@ def _run(argv: Sequence[str | Path], account: Account | None, *, stdin: str = ""
     return str(done.stdout)
 
 
-def _can_run(program: Path, account: Account | None) -> bool:
+def _can_run(program: Path, account: ServiceAccount | None) -> bool:
     try:
         _run([program, "--version"], account)
     except CannotStart:

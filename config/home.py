@@ -37,14 +37,14 @@ class CannotStart(Exception):
 
 
 @dataclass(frozen=True)
-class Account:
+class ServiceAccount:
     """The unprivileged user that the private servers run as when we are root."""
 
     uid: int
     gid: int
 
     @classmethod
-    def of_services(cls) -> "Account | None":
+    def of_services(cls) -> "ServiceAccount | None":
         """`nobody` for root, None (ourselves) for everybody else."""
         if os.geteuid() != 0:
             return None
@@ -161,7 +161,7 @@ class Home:
             for path in (self.logs, self.metrics):
                 _make_dir(path, 0o700)
 
-    def make_for(self, account: Account | None, path: Path) -> Path:
+    def make_for(self, account: ServiceAccount | None, path: Path) -> Path:
         """A closed folder of the user that the servers run as."""
         with self._explaining():
             _make_dir(path, 0o700, account)
@@ -203,7 +203,7 @@ class Home:
             raise CannotStart(f"Cannot use {self.path}: {error}. Set GROUNDSWELL_HOME to another folder.") from error
 
 
-def _make_dir(path: Path, mode: int, account: Account | None = None) -> None:
+def _make_dir(path: Path, mode: int, account: ServiceAccount | None = None) -> None:
     """Makes it, or sees that we made it: in /tmp somebody else may have been there first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config.home import Account, CannotStart
+from config.home import CannotStart, ServiceAccount
 
 MARK = "GROUNDSWELL_CHILD_OF"
 _PR_SET_PDEATHSIG = 1
@@ -36,7 +36,7 @@ class Child:
     env: Mapping[str, str]
     log: Path
     cwd: Path
-    account: Account | None = None
+    account: ServiceAccount | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_within_s: float = 10.0
     is_ready: Callable[["Child"], bool] = lambda _child: True
@@ -119,7 +119,7 @@ def spawn(
     env: Mapping[str, str],
     log: Path,
     cwd: Path,
-    account: Account | None = None,
+    account: ServiceAccount | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
     """Starts a process that dies with us. From the main thread: the kernel watches the starting thread."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from config import roster
 from config.crew import LOOK_EVERY_S, Crew, StopSign, say
 from config.embedded import CannotStart, Home, PostgreSQL, Valkey
-from config.home import Account
+from config.home import ServiceAccount
 from config.processes import end_orphans
 from recommender.core import warmup
 
@@ -42,7 +42,7 @@ def private_servers(home: Home, crew: Crew, *, durable: bool = True) -> Iterator
     with home.lock():
         if n_ended := end_orphans(home.path):
             crew.say(f"Ended {n_ended} processes that an earlier run had left behind")
-        account = Account.of_services()
+        account = ServiceAccount.of_services()
         addresses = {}
         try:
             if "DATABASE_URL" not in os.environ:

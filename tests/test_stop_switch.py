@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 CRAWLER = "Googlebot/2.1 (+http://www.google.com/bot.html)"
 BEFORE, SINCE = 4, 12  # batches learned before the checkpoint, and after
 MAL = [f"mal-{number}" for number in range(30)]
+REVERT_OF_A_SHARD = "recommender.control.shard_revert:ShardRevert"
 
 _DJANGO = "import os, signal, sys, django; django.setup()\n"
 LEARN = (
@@ -120,7 +121,7 @@ class Readers(threading.Thread):
     def run(self):
         store = published_view.connect()
         while not self._is_over.wait(0.005):
-            board = published_view.Reader(store).board("")
+            board = published_view.ViewReader(store).board("")
             self.n_bad += board is None or not 0 < len(board.items) == len(board.counts)
             self.n_read += 1
         store.close()
@@ -212,15 +213,10 @@ def finish(asked):
 @pytest.mark.parametrize(
     ("call", "when", "nth", "is_switched"),
     [
-        ("recommender.control.shard_revert:Way._note", "before", 5, False),  # folding
-        (
-            "recommender.control.shard_revert:Way.store",
-            "after",
-            1,
-            False,
-        ),  # a checkpoint that nobody asked for is left
+        (f"{REVERT_OF_A_SHARD}._note", "before", 5, False),  # folding
+        (f"{REVERT_OF_A_SHARD}.store", "after", 1, False),  # a checkpoint that nobody asked for is left
         ("recommender.learning.verdict_writer:forget_since", "after", 1, False),
-        ("recommender.control.shard_revert:Way.switch", "after", 1, False),  # all written, nothing committed
+        (f"{REVERT_OF_A_SHARD}.switch", "after", 1, False),  # all written, nothing committed
         ("recommender.control.job_progress:finish", "after", 1, False),  # the last statement before the commit
         ("recommender.control.reverts:_work_out", "after", 1, True),  # right after the commit
     ],
@@ -280,7 +276,7 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
         asked = ask(town)
         rng = np.random.default_rng(1)
         for _ in range(3):  # at random moments, learner and revert in turns
-            reverting = start(REVERT, server_env, "recommender.control.shard_revert:Way._note", "before", "100000")
+            reverting = start(REVERT, server_env, f"{REVERT_OF_A_SHARD}._note", "before", "100000")
             time.sleep(rng.uniform(1.0, 2.5))
             reverting.kill()
             reverting.communicate()

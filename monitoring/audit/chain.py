@@ -3,8 +3,8 @@
     hash(n) = sha256(canonical JSON of every other field of row n), previous_hash(n) = hash(n - 1), hash(0) = 64 zeros
 
 The chain finds whoever changed, removed or inserted rows behind the service's back. It cannot find whoever rewrote
-everything from some row on, or dropped the newest rows: for that a `Head` has to be kept elsewhere (a mail, a ticket,
-another machine) and compared. A head is signed with SECRET_KEY, so that one brought back is known to be ours.
+everything from some row on, or dropped the newest rows: for that a `ChainHead` has to be kept elsewhere (a mail, a
+ticket, another machine) and compared. A head is signed with SECRET_KEY, so that one brought back is known to be ours.
 
 Knows no table; pure functions.
 """
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ChainHead:
     """The newest row of a chain. `Head(0, GENESIS)` is that of an empty one."""
 
     id: int
@@ -62,7 +62,7 @@ class Head:
         return signing.Signer(salt=_SALT).sign(f"{self.id}:{self.hash}")
 
     @classmethod
-    def parse(cls, text: str) -> "Head":
+    def parse(cls, text: str) -> "ChainHead":
         """From `signed()`. Raises ValueError where it was not signed here."""
         try:
             number, _, digest = signing.Signer(salt=_SALT).unsign(text.strip()).partition(":")

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from monitoring.audit import reviews
-from monitoring.audit.chain import Head
+from monitoring.audit.chain import ChainHead
 from monitoring.audit.reviews import EMPTY, By
 from monitoring.models import ChainCheck
 
@@ -23,7 +23,7 @@ class Verified:
     """The last check, and how many decisions came after the last row known to be intact."""
 
     check: ChainCheck | None
-    head: Head
+    head: ChainHead
     n_since: int
 
 
@@ -45,12 +45,12 @@ def check(*, by: By, is_full: bool = False) -> ChainCheck:
     )
 
 
-def intact_head() -> Head:
+def intact_head() -> ChainHead:
     """Up to where the chain is known to be intact: the head of the last check, unless that found problems."""
     last = ChainCheck.objects.order_by("-id").values_list("head_id", "head_hash", "n_problems", "after_id").first()
     if last is None or last[2]:
         return EMPTY
-    return Head(last[0], last[1])
+    return ChainHead(last[0], last[1])
 
 
 def get_verified() -> Verified:

@@ -20,7 +20,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connection, transaction
 
-from monitoring.audit.chain import GENESIS, MAX_SUBJECT_BYTES, Entry, Head, storable
+from monitoring.audit.chain import GENESIS, MAX_SUBJECT_BYTES, ChainHead, Entry, storable
 from monitoring.models import Review
 from recommender.errors import Invalid
 
@@ -29,7 +29,7 @@ By: TypeAlias = str | AbstractBaseUser
 
 POLICY = "policy"
 MAX_NOTE = 2000
-EMPTY = Head(0, GENESIS)
+EMPTY = ChainHead(0, GENESIS)
 MAX_PROBLEMS = 20  # told of a broken chain; all are counted
 _MACHINES = ("api:", "shell:")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('monitoring_review chain'))"
@@ -124,10 +124,10 @@ def _is_digest(text: str) -> bool:
 # -- read ---------------------------------------------------------------------------------------------------------
 
 
-def head() -> Head:
-    """The end of the chain; `Head.signed()` is for keeping elsewhere."""
+def head() -> ChainHead:
+    """The end of the chain; `ChainHead.signed()` is for keeping elsewhere."""
     newest = Review.objects.order_by("-id").values_list("id", "hash").first()
-    return Head(*newest) if newest else EMPTY
+    return ChainHead(*newest) if newest else EMPTY
 
 
 def list_reviews(
@@ -174,7 +174,7 @@ class ChainReport:
     """`problems` holds the first MAX_PROBLEMS of `n_problems`."""
 
     n_rows: int = 0
-    head: Head = EMPTY
+    head: ChainHead = EMPTY
     n_problems: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -191,9 +191,9 @@ class ChainReport:
 def verify_chain(
     *,
     batch: int = 1000,
-    kept: Head | None = None,
+    kept: ChainHead | None = None,
     kept_hash: str = "",
-    after: Head = EMPTY,
+    after: ChainHead = EMPTY,
     limit: int | None = None,
 ) -> ChainReport:
     """Walk the whole chain and compare. Reads only; memory for `batch` rows, some 30 us a row.
@@ -212,14 +212,14 @@ def verify_chain(
             if row.hash in wanted and (kept is None or row.hash != kept.hash or row.id == kept.id):
                 wanted.discard(row.hash)
             report.n_rows += 1
-            report.head = Head(row.id, row.hash)
+            report.head = ChainHead(row.id, row.hash)
     for digest in sorted(wanted):
         at = kept.id if kept and kept.hash == digest else report.head.id
         report.add(at, "head", f"the head kept earlier, {digest[:12]}…, is gone: rows were dropped or written anew")
     return report
 
 
-def _compare(row: Entry, before: Head, report: ChainReport) -> None:
+def _compare(row: Entry, before: ChainHead, report: ChainReport) -> None:
     """One row with the one before it. Each fault is told once, at the first row that shows it."""
     if row.digest != row.hash:
         report.add(row.id, "changed", "its contents do not give its hash")

@@ -10,7 +10,7 @@ from typing import Any
 from django.http import QueryDict
 
 from monitoring.console.data import revert_data, timeline_data
-from monitoring.console.data.timeline_data import Point
+from monitoring.console.data.timeline_data import TimelinePoint
 from monitoring.console.timeline import read_moment
 from monitoring.models import Finding
 from monitoring.operations.request_revert import MAX_EXCLUDED, MAX_NAMED, Exclude
@@ -108,8 +108,8 @@ class Form:
     """What the page shows around what was typed."""
 
     typed: Typed
-    choices: list[Point]
-    point: Point | None
+    choices: list[TimelinePoint]
+    point: TimelinePoint | None
     findings: list[Finding]
     has_more_findings: bool
     modes: list[dict[str, Any]]

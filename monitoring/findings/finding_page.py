@@ -63,7 +63,7 @@ WHERE e.finding_id <> %s GROUP BY 1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FindingEvent:
     """An event of a finding: where it stands, and what is said of it now (None: nothing any more)."""
 
     xid: int
@@ -95,7 +95,7 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
     finding = get_finding(finding_id)
     with connection.cursor() as cursor:
         cursor.execute(_EVENTS, [finding.pk, MAX_EVENTS])
-        places = [Place(*row) for row in cursor.fetchall()]
+        places = [FindingEvent(*row) for row in cursor.fetchall()]
     looked, verdicts = _read(finding, places[:LOOKED_AT])
     items = list(finding.items.order_by("-n_events", "item")[:ITEMS_SHOWN])
     names = [each.item for each in items]
@@ -146,7 +146,7 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
 # -- what happened --------------------------------------------------------------------------------------------------
 
 
-def _read(finding: Finding, places: Sequence[Place]) -> tuple[list[Act], dict[int, EventVerdict]]:
+def _read(finding: Finding, places: Sequence[FindingEvent]) -> tuple[list[Act], dict[int, EventVerdict]]:
     """The events at these places as the log has them, newest first, and what is said of them, by seq."""
     if not places:
         return [], {}
@@ -178,7 +178,7 @@ def _read(finding: Finding, places: Sequence[Place]) -> tuple[list[Act], dict[in
     return acts, verdicts
 
 
-def _before(finding: Finding, places: Sequence[Place], theirs: set[str]) -> list[Act]:
+def _before(finding: Finding, places: Sequence[FindingEvent], theirs: set[str]) -> list[Act]:
     """What others did on the site just before the first event."""
     if not places:
         return []
@@ -187,7 +187,7 @@ def _before(finding: Finding, places: Sequence[Place], theirs: set[str]) -> list
     return [act for act in acts if act.actor not in theirs]
 
 
-def _timeline(finding: Finding, places: Sequence[Place], items: Sequence[str]) -> dict[str, Any] | None:
+def _timeline(finding: Finding, places: Sequence[FindingEvent], items: Sequence[str]) -> dict[str, Any] | None:
     """What was admitted, held and quarantined on its items, and a while before and after, as a chart; where that is
     more than can be looked through, its own events only."""
     if not places:
@@ -281,14 +281,14 @@ def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
 # -- what a decision would do ---------------------------------------------------------------------------------------
 
 
-def weighing_rules() -> weights.Rules:
+def weighing_rules() -> weights.WeighingRules:
     """What acts weigh, as the learner was told."""
     encoder, panel = ids.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
 
     def is_canary(actor: str) -> bool:
         return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_kernels.PANEL) < panel)
 
-    return weights.Rules(
+    return weights.WeighingRules(
         weights={number: KIND_WEIGHTS[Kind(number).name.lower()] for number in Kind.values},
         floor=settings.TRUST_FLOOR,
         horizon_ms=1000 * settings.HORIZON_S,
@@ -298,7 +298,7 @@ def weighing_rules() -> weights.Rules:
 
 
 def _previews(
-    places: Sequence[Place],
+    places: Sequence[FindingEvent],
     looked: Sequence[Act],
     seen: dict[str, Seen],
     items: Sequence[str],
@@ -328,7 +328,7 @@ def _previews(
     ]
 
 
-def _whatever(place: Place) -> previews.Unit:
+def _whatever(place: FindingEvent) -> previews.Unit:
     return previews.Unit(0.0, place.received_ms, 1.0, place.received_ms)
 
 

@@ -61,7 +61,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class QueueRow:
     """A finding as the queue lists it."""
 
     finding: Finding
@@ -88,7 +88,7 @@ class Row:
 class Queue:
     """`after` continues the list, empty at its end; n_open: all that wait, at most COUNTED."""
 
-    rows: list[Row]
+    rows: list[QueueRow]
     after: str
     n_open: int
 
@@ -139,8 +139,8 @@ def _cursor(shown: list[Finding], by: str) -> str:
     return f"{last.exposure!r}:{last.pk}" if by == BY_EXPOSURE else f":{last.pk}"
 
 
-def _row(finding: Finding, now: datetime) -> Row:
-    return Row(
+def _row(finding: Finding, now: datetime) -> QueueRow:
+    return QueueRow(
         finding=finding,
         kind=KINDS[Finding.Kind(finding.kind)],
         severity=Finding.Severity(finding.severity).label.lower(),

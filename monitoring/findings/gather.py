@@ -72,7 +72,7 @@ WHERE v.shard = %b::smallint AND v.revised_in > %b::bigint AND v.revised_in <= %
 
 
 @dataclass(slots=True)
-class Window:
+class FindingWindow:
     """Events on one item without a long quiet between them. xid, seq, received_ms: lists of one length, by time."""
 
     item: str
@@ -151,7 +151,7 @@ def _gather_shard(shard: int) -> int:
     return len(rows)
 
 
-def _windows(shard: int, rows: Sequence[Any]) -> list[Window]:
+def _windows(shard: int, rows: Sequence[Any]) -> list[FindingWindow]:
     """The events of verdicts, by item and time, as far as the log still has them."""
     if not rows:
         return []
@@ -169,12 +169,12 @@ def _windows(shard: int, rows: Sequence[Any]) -> list[Window]:
         for start, end in pairwise(cuts):
             part = places[start:end]
             columns = (events.xid[part].tolist(), events.seq[part].tolist(), events.received_ms[part].tolist())
-            windows.append(Window(item, *columns))
+            windows.append(FindingWindow(item, *columns))
     return windows
 
 
 @transaction.atomic
-def _add(shard: int, window: Window) -> None:
+def _add(shard: int, window: FindingWindow) -> None:
     """Put a window's events into the finding they belong to, or a new one. Locks that finding: nobody decides on it
     between what it had and what it gets."""
     near = FindingItem.objects.filter(

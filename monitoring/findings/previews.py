@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
-from recommender.publishing.published_view import DEPTH, Board
+from recommender.publishing.published_view import DEPTH, PublishedBoard
 
 ROUNDING = 1e-3  # of a contribution: ticks, integers
 KNEE_LAG = 2 ** (-1 / 64)  # the trend moves its knees 64 times a half-life; until then they are that much lower
@@ -68,7 +68,7 @@ class Outcome:
         return (self.least, self.most) != (self.score, self.score)
 
 
-def released(board: Board, item: str, units: Iterable[Unit], *, half_life_s: int, knees: Knees) -> Outcome:
+def released(board: PublishedBoard, item: str, units: Iterable[Unit], *, half_life_s: int, knees: Knees) -> Outcome:
     """The list if these units counted as well."""
     place, score = _standing(board, item)
     sure = {True: 0.0, False: 0.0}  # by whether an address came with it
@@ -87,31 +87,31 @@ def released(board: Board, item: str, units: Iterable[Unit], *, half_life_s: int
     return _outcome(board, item, place, score, low, high)
 
 
-def confirmed(board: Board, item: str, units: Iterable[Unit], *, half_life_s: int) -> Outcome:
+def confirmed(board: PublishedBoard, item: str, units: Iterable[Unit], *, half_life_s: int) -> Outcome:
     """The list if these units, which may count, counted no more: taken out, they take at most their weight."""
     place, score = _standing(board, item)
     most = sum(_worth(unit.most, unit.most_ms, board, half_life_s) for unit in units)
     return _outcome(board, item, place, score, max(0.0, score - most * (1 + ROUNDING)), score)
 
 
-def _worth(weight: float, own_ms: int, board: Board, half_life_s: int) -> float:
+def _worth(weight: float, own_ms: int, board: PublishedBoard, half_life_s: int) -> float:
     """What an act of that weight and time is worth when an act made now is worth 1."""
     return weight * 2.0 ** ((own_ms - board.stream_ms) / (1000 * half_life_s))
 
 
-def _standing(board: Board, item: str) -> tuple[int | None, float]:
+def _standing(board: PublishedBoard, item: str) -> tuple[int | None, float]:
     if item not in board.items:
         return None, 0.0
     place = board.items.index(item)
     return place + 1, board.score(place)
 
 
-def _unlisted(board: Board) -> float:
+def _unlisted(board: PublishedBoard) -> float:
     """The most that an item which is not on the list may have: nothing, unless the list is full."""
     return board.counts[-1] / board.unit if len(board.counts) >= DEPTH else 0.0
 
 
-def _outcome(board: Board, item: str, place: int | None, score: float, low: float, high: float) -> Outcome:
+def _outcome(board: PublishedBoard, item: str, place: int | None, score: float, low: float, high: float) -> Outcome:
     if low == high == score:
         return Outcome(place, score, place, place, score, score)
     others = sorted(count for name, count in zip(board.items, board.counts, strict=True) if name != item)

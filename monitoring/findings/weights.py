@@ -20,7 +20,7 @@ Units = dict[str, list[Unit]]  # by item
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class WeighingRules:
     """What acts weigh, as the learner was told. weights: by the number of the kind, in [0, 1]; floor: of trust."""
 
     weights: Mapping[int, float]
@@ -34,7 +34,7 @@ class Rules:
         return min(max(act.occurred_ms, act.received_ms - self.lateness_ms), act.received_ms)
 
 
-def to_release(acts: Iterable[Act], seen: Mapping[str, Seen], rules: Rules) -> Units:
+def to_release(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRules) -> Units:
     """What these acts may add where they do not count yet. An undo among them may take away: then `least` is below
     0."""
     units: Units = defaultdict(list)
@@ -61,7 +61,7 @@ def to_release(acts: Iterable[Act], seen: Mapping[str, Seen], rules: Rules) -> U
     return units
 
 
-def to_confirm(acts: Iterable[Act], seen: Mapping[str, Seen], rules: Rules) -> Units:
+def to_confirm(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRules) -> Units:
     """What of these actors may count on these items now, and would not any more: a confirmation takes out all that
     the actor did on the item."""
     units: Units = defaultdict(list)
@@ -78,7 +78,7 @@ def to_confirm(acts: Iterable[Act], seen: Mapping[str, Seen], rules: Rules) -> U
     return units
 
 
-def _most(acts: Sequence[Act], who: Seen | None, rules: Rules) -> float:
+def _most(acts: Sequence[Act], who: Seen | None, rules: WeighingRules) -> float:
     """One unit a horizon, of the heaviest act, at the most trust there can be."""
     acts = [act for act in acts if act.kind != Kind.UNDO]
     if not acts:

@@ -45,7 +45,7 @@ def propose(*, by: By, freeze_id: int) -> Revert:
         raise NotFound(f"There is no automatic freeze {freeze_id}.")
     if not freeze.checkpoint_id or freeze.suspects is None:
         raise Conflict("There is no proposal for this freeze (yet); choose a point yourself.")
-    rule = decisions.Exclusion.from_state(freeze.suspects) if freeze.n_suspects else None
+    rule = decisions.ExclusionRule.from_state(freeze.suspects) if freeze.n_suspects else None
     return request_revert.ask(
         by=by,
         note=PREVIEWED,
@@ -85,7 +85,7 @@ def _ask(preview: Revert, *, by: By, note: str, is_preview: bool) -> Revert:
         note=note,
         checkpoint_id=subject.get("checkpoint", preview.checkpoints[0]),
         mode=preview.mode,
-        exclusion=decisions.Exclusion.from_state(preview.exclusion.rule) if preview.exclusion else None,
+        exclusion=decisions.ExclusionRule.from_state(preview.exclusion.rule) if preview.exclusion else None,
         is_preview=is_preview,
         findings=subject.get("excluded", {}).get("findings", ()),
         as_previewed=preview.pk,

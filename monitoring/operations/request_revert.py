@@ -75,7 +75,7 @@ def ask(
     note: str,
     checkpoint_id: int,
     mode: str,
-    exclusion: decisions.Exclusion | None,
+    exclusion: decisions.ExclusionRule | None,
     is_preview: bool,
     findings: Sequence[int] = (),
     **more: Any,
@@ -200,7 +200,7 @@ def _still_there(by: str) -> str:
     return by
 
 
-def _exclusion(exclude: Exclude) -> decisions.Exclusion:
+def _exclusion(exclude: Exclude) -> decisions.ExclusionRule:
     wrong = {}
     for name in ("networks", "items", "findings"):
         if len(getattr(exclude, name)) > MAX_NAMED:

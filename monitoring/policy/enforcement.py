@@ -29,12 +29,12 @@ from monitoring.policy.freeze_decision import (
     MINUTE_MS,
     Action,
     Alarmed,
+    FreezeRules,
+    FreezeState,
     Normal,
     Panel,
     Rate,
-    Rules,
     Signals,
-    State,
     decide,
 )
 from recommender import history
@@ -55,9 +55,9 @@ logger = logging.getLogger(__name__)
 _normals: dict[int, Normal] = {}
 
 
-def rules() -> Rules:
+def rules() -> FreezeRules:
     """As the settings say."""
-    return Rules(
+    return FreezeRules(
         auto_freeze=settings.AUTO_FREEZE,
         auto_thaw=settings.AUTO_THAW,
         budget_s=settings.FREEZE_BUDGET_S,
@@ -85,7 +85,7 @@ def after_step(learner: Learner, step: Step, result: StepResult, watched: Watche
         panel=_panel(step) if step.alarm == Level.STOP else Panel(),
         lag_s=watched.lag_s if watched else 0.0,
     )
-    state = _state(step.shard) if step.alarm == Level.STOP else State()
+    state = _state(step.shard) if step.alarm == Level.STOP else FreezeState()
     action = decide(signals, state, rules(), normal)
     if watched and figures:
         normal.add(step.stream_ms, figures)
@@ -112,7 +112,7 @@ def follow_up(shard: int) -> None:
     if freeze.checkpoint_id and freeze.suspects is None and not is_repaired:
         _propose(freeze)
     now = timezone.now()
-    state = State(is_frozen=True, is_ours=True, is_repaired=is_repaired, is_over=now >= freeze.until)
+    state = FreezeState(is_frozen=True, is_ours=True, is_repaired=is_repaired, is_over=now >= freeze.until)
     action = decide(Signals(), state, rules(), Normal())
     if action.is_thaw:
         _thaw(freeze, action.reason)
@@ -187,9 +187,9 @@ def _panel(step: Step) -> Panel:
     )
 
 
-def _state(shard: int) -> State:
+def _state(shard: int) -> FreezeState:
     seconds, n_freezes = spent(shard)
-    return State(spent_s=seconds, n_freezes=n_freezes)
+    return FreezeState(spent_s=seconds, n_freezes=n_freezes)
 
 
 # -- what it does -------------------------------------------------------------------------------------------------

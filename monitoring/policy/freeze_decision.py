@@ -53,7 +53,7 @@ WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class FreezeRules:
     """See config/settings.py; seconds."""
 
     auto_freeze: bool = True
@@ -110,7 +110,7 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class FreezeState:
     """is_frozen now, and is_ours: by this policy, frozen_for_s ago, is_repaired since. spent_s: of our freezes within
     the last hour, in seconds; n_freezes of them in 24 hours."""
 
@@ -163,7 +163,7 @@ class Normal:
         return float(np.quantile(values, share))
 
 
-def decide(signals: Signals, state: State, rules: Rules, normal: Normal) -> Action:
+def decide(signals: Signals, state: FreezeState, rules: FreezeRules, normal: Normal) -> Action:
     """What to do after a step, or, without figures, when one comes by. Nothing is remembered."""
     if state.is_frozen:
         return _while_frozen(state, rules)
@@ -201,7 +201,7 @@ def confirmations(signals: Signals, normal: Normal) -> list[str]:
     return found
 
 
-def _while_frozen(state: State, rules: Rules) -> Action:
+def _while_frozen(state: FreezeState, rules: FreezeRules) -> Action:
     if not state.is_ours or not rules.auto_thaw:
         return Action()
     if state.is_repaired:
@@ -211,7 +211,7 @@ def _while_frozen(state: State, rules: Rules) -> Action:
     return Action()
 
 
-def _alarms(signals: Signals, rules: Rules, normal: Normal) -> tuple[Alarmed, ...]:
+def _alarms(signals: Signals, rules: FreezeRules, normal: Normal) -> tuple[Alarmed, ...]:
     if signals.figures is None:
         return ()
     found = [

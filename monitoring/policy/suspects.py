@@ -34,7 +34,7 @@ CARRIED = 0.8  # of an item's weight since
 class Suspects:
     """An exclusion of n_actors, who made n_events of the n_since looked at; n_items rose on such actors."""
 
-    exclusion: decisions.Exclusion
+    exclusion: decisions.ExclusionRule
     n_actors: int
     n_events: int
     n_since: int
@@ -63,7 +63,7 @@ def since(*, shard: int, checkpoint_id: int) -> Suspects:
     chosen, n_acts = np.unique(actors[is_stopped | is_behind], return_counts=True)
     chosen = np.sort(chosen[np.argsort(-n_acts, kind="stable")][:MAX_ACTORS])
     n_events = int(np.isin(actors, chosen).sum())
-    return Suspects(decisions.Exclusion(actors=chosen), len(chosen), n_events, len(events), len(risen))
+    return Suspects(decisions.ExclusionRule(actors=chosen), len(chosen), n_events, len(events), len(risen))
 
 
 def _risen(now: Pipeline, before: Pipeline, since_ms: int) -> NDArray[np.uint64]:

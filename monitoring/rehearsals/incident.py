@@ -53,7 +53,7 @@ _EMPTIED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class IncidentPlan:
     """n_readers of the town; n_accounts that flood n_items, over flood_s."""
 
     n_readers: int = 20_000
@@ -94,7 +94,7 @@ class Story:
 class Incident:
     """`run` tells the story; it needs a database without events, and leaves one."""
 
-    def __init__(self, plan: Plan, say: Callable[[Moment], object] = repr) -> None:
+    def __init__(self, plan: IncidentPlan, say: Callable[[Moment], object] = repr) -> None:
         self.plan, self._say = plan, say
         self.story = Story()
         days = (FLOOD_AT_S + AFTER_S) / DAY_S

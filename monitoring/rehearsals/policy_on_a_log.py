@@ -22,12 +22,12 @@ from monitoring.policy.freeze_decision import (
     LATENCY_S,
     MINUTE_MS,
     Action,
+    FreezeRules,
+    FreezeState,
     Normal,
     Panel,
     Rate,
-    Rules,
     Signals,
-    State,
     confirmations,
     decide,
 )
@@ -53,7 +53,7 @@ PROVOKED_S = 900.0
 class Rehearsal:
     """The policy beside a Pipeline; `note` writes."""
 
-    rules: Rules = field(default_factory=Rules)
+    rules: FreezeRules = field(default_factory=FreezeRules)
     normal: Normal = field(default_factory=Normal)
     levels: Counter[str] = field(default_factory=Counter)
     alarms: Counter[str] = field(default_factory=Counter)
@@ -103,9 +103,9 @@ class Rehearsal:
             rates += [Rate(n_canary, canary_hits), Rate(n, hits)]
         return Panel(*rates)
 
-    def _state(self, now_ms: int) -> State:
+    def _state(self, now_ms: int) -> FreezeState:
         spent_s = sum(seconds for at_ms, seconds, _ in self.freezes if at_ms > now_ms - HOUR_MS)
-        return State(spent_s=spent_s, n_freezes=sum(at_ms > now_ms - DAY_MS for at_ms, _, _ in self.freezes))
+        return FreezeState(spent_s=spent_s, n_freezes=sum(at_ms > now_ms - DAY_MS for at_ms, _, _ in self.freezes))
 
 
 def rehearse(path: Path, config: Config, *, limit: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:

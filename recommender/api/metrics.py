@@ -1,8 +1,8 @@
 """What Prometheus is told at /metrics.
 
 Two sources: counters of the web processes (shared through files when PROMETHEUS_MULTIPROC_DIR is set, else this
-process's own), and `State`, which asks the database and the view at the time of the scrape. What cannot be asked is
-left out and `groundswell_database_up` says so: a scrape never fails because a server is down.
+process's own), and `StateCollector`, which asks the database and the view at the time of the scrape. What cannot be
+asked is left out and `groundswell_database_up` says so: a scrape never fails because a server is down.
 """
 
 import time
@@ -19,7 +19,7 @@ from recommender.outage import database
 from recommender.publishing import published_view
 
 
-class State(Collector):
+class StateCollector(Collector):
     """The learner and the view, as they are now."""
 
     def collect(self) -> Iterator[Metric]:
@@ -102,5 +102,5 @@ def _of_quality(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:
 def render() -> bytes:
     """Everything, in Prometheus' text format."""
     state = CollectorRegistry()
-    state.register(State())
+    state.register(StateCollector())
     return generate_latest(all_counters()) + generate_latest(state)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from recommender.batch.assaults import Assault
 from recommender.core.events import EventBatch
-from recommender.core.logfile import Step
+from recommender.core.logfile import LogFileStep
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality import Evaluation
 from recommender.core.quality.evaluation import HOUR_MS, LISTS, Answers, Quality
@@ -34,7 +34,7 @@ MINUTE_MS = 60_000
 DRAW = 1 / np.log2(np.arange(2, SERVED + 2))  # attention that a place draws
 
 
-class Log(Protocol):
+class StepSource(Protocol):
     """A LogFile or a Journal."""
 
     def steps(self, encoder: Any, *, bucket_ms: int) -> Any: ...
@@ -257,7 +257,7 @@ def served() -> str:
 
 
 def run(
-    log: Log,
+    log: StepSource,
     entrants: Sequence[Entrant],
     *,
     before: Callable[[EventBatch], None] | None = None,
@@ -266,7 +266,7 @@ def run(
     """Lead the entrants over a log. `before` sees each batch before they do; `on_progress` is told events. Configs
     have one secret: events are encoded once. Raises LogFileError."""
     encoder = entrants[0].pipeline.encoder
-    step: Step
+    step: LogFileStep
     for step in log.steps(encoder, bucket_ms=STEP_MS):
         if before:
             before(step.batch)

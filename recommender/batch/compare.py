@@ -102,7 +102,7 @@ class BatchJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class WayToLearn:
     """One way to learn. appears_s: by story, None where it never does; hours: (ms, predictions, hits) of each."""
 
     name: str
@@ -132,7 +132,7 @@ class Comparison:
     """ways: daily, hourly, online and, where there is one, personalised. places: of the largest story, by way, at
     `at_ms`; both empty where no story broke."""
 
-    ways: list[Way]
+    ways: list[WayToLearn]
     spikes: list[Spike]
     n_events: int
     at_ms: NDArray[np.int64]
@@ -151,7 +151,7 @@ class Comparison:
         drawn = Table(title=f"{self.n_events:,} events, {len(self.spikes)} stories that broke")
         for name in ("", *(way.name for way in self.ways)):
             drawn.add_column(name, justify="right" if name else "left", no_wrap=not name)
-        rows: list[tuple[str, Callable[[Way], str]]] = [
+        rows: list[tuple[str, Callable[[WayToLearn], str]]] = [
             ("HR@20", lambda way: f"{way.hr20:.4f}"),
             ("MRR@20", lambda way: f"{way.mrr20:.4f}"),
             ("largest story listed after, s", lambda way: _of_stories(way, lambda: _seconds(way.appears_s[0]))),
@@ -198,7 +198,7 @@ def compare(
         job, total = jobs.get(name), entrant.pipeline.evaluation.total(listed)
         appears = [job.appears_after_s(story) if job else _appears(entrant, story) for story in stories]
         ways.append(
-            Way(
+            WayToLearn(
                 name=name,
                 n_predictions=total.n,
                 hr20=total.hit_rate,
@@ -250,7 +250,7 @@ def _place(items: list[str], item: str) -> int:
     return items.index(item) + 1 if item in items else DEPTH + 1
 
 
-def _of_stories(way: Way, figure: Callable[[], str]) -> str:
+def _of_stories(way: WayToLearn, figure: Callable[[], str]) -> str:
     """Of a way without one list for all, or where no story broke, nothing can be said."""
     return figure() if way.appears_s else "-"
 

@@ -70,7 +70,7 @@ class Answered:
 
 
 @dataclass(slots=True)
-class Found:
+class RankingResult:
     """n_rows: of the log; n_asked: questions; answered: by ranking."""
 
     n_rows: int
@@ -101,7 +101,7 @@ def measure(
     *,
     every: int = 1,
     on_progress: Callable[[int], None] | None = None,
-) -> Found:
+) -> RankingResult:
     """Ask the rankings of these names. rows: ts (s, ascending), actor, item, of acts only. Raises ValueError."""
     if every < 1:
         raise ValueError("every n-th question is asked, n from 1 on")
@@ -130,7 +130,7 @@ def measure(
         seen[actor].add(item)
         if on_progress and row % TOLD_EVERY == TOLD_EVERY - 1:
             on_progress(TOLD_EVERY)
-    return Found(len(rows), n_asked, list(answered.values()))
+    return RankingResult(len(rows), n_asked, list(answered.values()))
 
 
 def place_of(item: int, listed: Iterable[int], seen: set[int]) -> int:

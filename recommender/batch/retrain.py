@@ -28,9 +28,9 @@ from recommender.batch import trial
 from recommender.batch.challengers import challengers
 from recommender.batch.collect import archive, reading
 from recommender.batch.collect.merge import Journal, mute
-from recommender.batch.collect.rows import LogRows, Source
+from recommender.batch.collect.rows import LogRows, RowSource
 from recommender.batch.trial import Report
-from recommender.core.decisions import Exclusion
+from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
 from recommender.learning import learner
@@ -60,7 +60,7 @@ def champion() -> Config:
     return Pipeline.from_bytes(bytes(row.checkpoint.data)).config
 
 
-def sources(paths: Sequence[Path], since: datetime | None) -> list[Source]:
+def sources(paths: Sequence[Path], since: datetime | None) -> list[RowSource]:
     """Old ones first: archives, the files named, the log. Raises LogFileError."""
     since_s = since.timestamp() if since else None
     kept = [path for path in archive.files() if since is None or archive.day_of(path) >= since.astimezone(UTC).date()]
@@ -193,7 +193,7 @@ def marked(recipe: Recipe, first: int) -> Recipe:
         if last is not None and last < first:
             continue
         if number not in copies:
-            rule = (get_exclusion(number) or Exclusion()).state()
+            rule = (get_exclusion(number) or ExclusionRule()).state()
             copies[number] = ExclusionRow.objects.create(rule=rule).pk
         kept.append([max(start, first), last, copies[number]])
     return kept

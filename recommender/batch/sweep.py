@@ -22,7 +22,7 @@ from rich.table import Table
 
 from recommender.batch import assaults, spikes, trial
 from recommender.batch.assaults import Assault
-from recommender.batch.candidate_pass import DEPTH, Entrant, Log, run, served
+from recommender.batch.candidate_pass import DEPTH, Entrant, StepSource, run, served
 from recommender.batch.collect.merge import Journal
 from recommender.batch.spikes import Spike
 from recommender.batch.variants import get, vary
@@ -36,7 +36,7 @@ EXPLANATION = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class SweepPoint:
     """One value. See the module; hr20 and mrr20 of the list readers get, over the test."""
 
     value: str
@@ -59,7 +59,7 @@ class Sweep:
 
     path: str
     now: str
-    points: list[Point]
+    points: list[SweepPoint]
     recommended: str
     n_events: int
     n_stories: int
@@ -126,7 +126,7 @@ def sweep(
     return Sweep(path, now, points, recommend(points), journal.n_rows, len(stories), len(plans))
 
 
-def recommend(points: Sequence[Point]) -> str:
+def recommend(points: Sequence[SweepPoint]) -> str:
     """The value that is worth most; of equals the first."""
     return max(points, key=lambda point: point.worth).value
 
@@ -145,7 +145,7 @@ def adaptivity(entrant: Entrant, stories: Sequence[Spike]) -> float | None:
 
 
 def _lead(
-    log: Log,
+    log: StepSource,
     configs: Mapping[str, Config],
     stories: Sequence[Spike],
     plans: Sequence[Assault],
@@ -163,9 +163,9 @@ def _lead(
         yield from entrants
 
 
-def _point(entrant: Entrant, stories: Sequence[Spike]) -> Point:
+def _point(entrant: Entrant, stories: Sequence[Spike]) -> SweepPoint:
     quality = entrant.quality(served())
-    return Point(
+    return SweepPoint(
         value=entrant.name,
         hr20=quality.hit_rate,
         mrr20=quality.mean_reciprocal_rank,

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from recommender.batch import assaults, bounds, yardstick
 from recommender.batch.assaults import Assault
-from recommender.batch.candidate_pass import Entrant, Log, run, served
+from recommender.batch.candidate_pass import Entrant, StepSource, run, served
 from recommender.batch.collect.merge import Journal
 from recommender.core.pipeline import Config
 from recommender.core.quality.evaluation import Quality
@@ -35,7 +35,7 @@ COPIES = 3  # of a state's bytes in memory: the Pipeline, its attacked copy, wha
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class TrialRow:
     """One candidate. hr20, mrr20: of the list readers get, over the test; hr20_attacked beside hr20_unattacked: of
     honest readers while attacks go on, and in the same whiles without; exposure: share of all attention to the list
     that the attacks got, false_s: seconds a target stood among the first ten, both means."""
@@ -58,7 +58,7 @@ class Row:
 class Report:
     """winner: name of the challenger to redeploy, or none; `configs` by name."""
 
-    rows: list[Row]
+    rows: list[TrialRow]
     winner: str | None
     reason: str
     margin: float
@@ -143,7 +143,7 @@ def split_of(rows: pl.LazyFrame, share: float = TEST_SHARE) -> int:
     return int(max(at, first + 1)) * 1000
 
 
-def decide(rows: Sequence[Row], margin: float) -> tuple[str | None, str]:
+def decide(rows: Sequence[TrialRow], margin: float) -> tuple[str | None, str]:
     """Who wins, and why; the first row is the champion's."""
     champion, *others = [row for row in rows if row.is_servable]
     best = max(others, key=lambda row: row.hr20, default=None)
@@ -159,7 +159,7 @@ def decide(rows: Sequence[Row], margin: float) -> tuple[str | None, str]:
     return None, f"the best challenger, {best.name}, has HR@20 {best.hr20:.4f} against {champion.hr20:.4f}"
 
 
-def _stands(row: Row, champion: Row, margin: float) -> bool:
+def _stands(row: TrialRow, champion: TrialRow, margin: float) -> bool:
     """Do the attacks get no more out of it, and lose its readers no more?"""
     if row.exposure is None or champion.exposure is None:
         return True
@@ -168,20 +168,20 @@ def _stands(row: Row, champion: Row, margin: float) -> bool:
     return row.exposure <= champion.exposure + margin and lost <= theirs + margin
 
 
-def _error(one: Row, other: Row) -> float:
+def _error(one: TrialRow, other: TrialRow) -> float:
     """Standard error of the difference of two hit rates, as if they were of different readers, which it is not: it is
     rather too large."""
     return float(np.sqrt(sum(row.hr20 * (1 - row.hr20) / max(1, row.n_predictions) for row in (one, other))))
 
 
 def _lead(
-    log: Log,
+    log: StepSource,
     configs: Mapping[str, Config],
     plans: Sequence[Assault],
     split_ms: int,
     n_bytes: int | None,
     on_progress: Callable[[int], None] | None,
-) -> Iterator[Row]:
+) -> Iterator[TrialRow]:
     """All at once where nothing bounds the memory; else the champion first, then as many as states like his allow."""
     names, beside = list(configs), len(configs) if n_bytes is None else 1
     while names:
@@ -196,11 +196,11 @@ def _lead(
         yield from found
 
 
-def _row(entrant: Entrant) -> Row:
+def _row(entrant: Entrant) -> TrialRow:
     clean: Quality = entrant.quality(served())
     attacked, unattacked = entrant.under_attack(served())
     is_attacked = bool(entrant.sieges)
-    return Row(
+    return TrialRow(
         name=entrant.name,
         n_predictions=clean.n,
         hr20=clean.hit_rate,
@@ -214,8 +214,8 @@ def _row(entrant: Entrant) -> Row:
     )
 
 
-def _yardstick(journal: Journal, split_ms: int, n_bytes: int | None) -> Row:
-    nothing = Row(name="factorisation", n_predictions=0, hr20=0.0, mrr20=0.0, is_servable=False)
+def _yardstick(journal: Journal, split_ms: int, n_bytes: int | None) -> TrialRow:
+    nothing = TrialRow(name="factorisation", n_predictions=0, hr20=0.0, mrr20=0.0, is_servable=False)
     if not yardstick.is_there():
         return replace(nothing, note="not measured: `implicit` is not installed")
     began_at = time.perf_counter()

@@ -29,7 +29,7 @@ FACTORS, ITERATIONS, SEED = 32, 8, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class YardstickResult:
     """n: predictions; hits, reciprocal_ranks: of the first 20; n_fitted: acts; took_s: is the caller's to measure."""
 
     n: int
@@ -44,7 +44,7 @@ def is_there() -> bool:
     return importlib.util.find_spec("implicit") is not None
 
 
-def measure(rows: pl.LazyFrame, split_s: float, *, n_bytes: int) -> Found | None:
+def measure(rows: pl.LazyFrame, split_s: float, *, n_bytes: int) -> YardstickResult | None:
     """Fit on what comes before a time, ask about what comes after. None where there is nothing to fit."""
     n_fitted = min(MAX_FITTED, n_bytes // FITTED_BYTES)
     pairs = rows.select("ts", pl.col("actor", "item").cast(pl.String))
@@ -59,7 +59,7 @@ def measure(rows: pl.LazyFrame, split_s: float, *, n_bytes: int) -> Found | None
     places = list(_places(model, matrix, popular, _asked(known, test, actors, items)))
     hits = [place for place in places if place]
     taken = matrix.data.nbytes + matrix.indices.nbytes + model.user_factors.nbytes + model.item_factors.nbytes
-    return Found(len(places), len(hits), sum(1 / place for place in hits), len(known), taken)
+    return YardstickResult(len(places), len(hits), sum(1 / place for place in hits), len(known), taken)
 
 
 def _numbers(ids: pl.Series) -> pl.DataFrame:

@@ -163,7 +163,7 @@ def take_back(entries: Sequence[int]) -> TakenBack:
 
 
 def ask_for_revert(
-    *, checkpoint_id: int, mode: str, exclusion: decisions.Exclusion | None, is_preview: bool
+    *, checkpoint_id: int, mode: str, exclusion: decisions.ExclusionRule | None, is_preview: bool
 ) -> Revert:
     """Have a way back, or its preview, worked out in the background (recommender.control.reverts). With several
     shards, the others go to their last checkpoint of that stream time. Raises NotFound, Invalid, Conflict."""
@@ -223,10 +223,10 @@ def exclusion(
     actors: Sequence[str] = (),
     networks: Sequence[str] = (),
     windows: Sequence[tuple[str | None, int, int]] = (),
-) -> decisions.Exclusion:
+) -> decisions.ExclusionRule:
     """An exclusion by ids: of actors, of networks ("192.0.2.0/24"), of items (None: all) between two times in ms."""
     encoder = ids.encoder()
-    return decisions.Exclusion(
+    return decisions.ExclusionRule(
         actors=encoder.keys(list(actors)),
         prefixes=encoder.keys(list(networks)),
         windows=tuple(

@@ -19,7 +19,7 @@ from django.db.models import Sum
 
 from recommender import locks, waking
 from recommender.control import job_progress
-from recommender.control.shard_revert import Way
+from recommender.control.shard_revert import ShardRevert
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
@@ -62,7 +62,7 @@ def _run(revert: Revert) -> None:
 def _work_out(revert: Revert) -> dict[str, Any]:
     began_at = time.monotonic()
     checkpoints = [Checkpoint.objects.get(pk=pk) for pk in revert.checkpoints]
-    ways = [Way.begin(each, revert.mode, revert.exclusion_id) for each in checkpoints]
+    ways = [ShardRevert.begin(each, revert.mode, revert.exclusion_id) for each in checkpoints]
     rows = {row.shard: row for row in Learner.objects.filter(shard__in=[way.shard for way in ways])}
     total = sum(way.n_left(rows[way.shard].step) for way in ways)
     say = job_progress.begin(revert, total)
@@ -92,7 +92,7 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     return outcome
 
 
-def _describe(ways: Sequence[Way], rows: Sequence[Learner]) -> dict[str, Any]:
+def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str, Any]:
     """What a revert changes: events, quality since the checkpoint, and the list of all items. (How long it took, and
     for how long of that learning was locked out, is added by `_work_out`.)"""
     steps = [Step.objects.filter(shard=way.shard, number__gt=way.checkpoint.step) for way in ways]
@@ -134,7 +134,7 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
 def _board_now(rows: Sequence[Learner]) -> list[dict[str, Any]]:
     """What readers see; where the view is empty, what they would. (Restoring a learner takes as long as folding what
     it learned since its checkpoint, the view nothing.)"""
-    board = published_view.Reader(published_view.connect()).board("")
+    board = published_view.ViewReader(published_view.connect()).board("")
     return _places(board) if board else _board([learner.restore(row).pipeline for row in rows])
 
 
@@ -144,7 +144,7 @@ def _board(pipelines: Sequence[Any]) -> list[dict[str, Any]]:
     return _places(build_boards(add_tallies([tally(each, {}) for each in pipelines]), catalogue.listings, 0)[""])
 
 
-def _places(board: published_view.Board) -> list[dict[str, Any]]:
+def _places(board: published_view.PublishedBoard) -> list[dict[str, Any]]:
     return [{"item": item, "score": round(board.score(place), 6)} for place, item in enumerate(board.items[:SHOWN])]
 
 

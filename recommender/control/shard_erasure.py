@@ -26,7 +26,7 @@ from django.db.models import F, Q
 
 from recommender import history
 from recommender.control import shard_revert
-from recommender.control.shard_revert import Way
+from recommender.control.shard_revert import ShardRevert
 from recommender.core import actor_traces
 from recommender.core.pipeline import Config, Pipeline
 from recommender.learning import checkpoint_thinning
@@ -54,7 +54,7 @@ class Base:
 
 
 @dataclass(slots=True)
-class Unlearning(Way):
+class Unlearning(ShardRevert):
     """A Way over the learner's own history; see the module. The caller holds the lock on histories."""
 
     erasure: Erasure = field(kw_only=True)

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Way:
+class ShardRevert:
     """See the module. `at_step`: the last step that is taken into account; `since`: the last one that stays as it is
     recorded."""
 
@@ -66,12 +66,12 @@ class Way:
     n_predicted: int = 0
     n_hits: int = 0
     steps: list[Step] = field(default_factory=list)
-    judged: verdict_writer.Rows = field(default_factory=verdict_writer.Rows)
+    judged: verdict_writer.VerdictRows = field(default_factory=verdict_writer.VerdictRows)
     revised: list[tuple[int, Revised]] = field(default_factory=list)
     decided: list[tuple[int, Decision]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "Way":
+    def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "ShardRevert":
         """At the checkpoint. Raises CheckpointCorrupt."""
         pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
         return cls(checkpoint.shard, checkpoint, mode, exclusion_id, pipeline, checkpoint.step, checkpoint.step)
@@ -102,7 +102,7 @@ class Way:
             refold(pipeline, self.shard, theirs, self.since, step, self._note)
         except LogIncomplete as error:
             logger.warning("of the steps %d to %d no figures are known: %s", self.since + 1, step, error)
-            self.steps, self.judged, self.revised, self.decided = [], verdict_writer.Rows(), [], []
+            self.steps, self.judged, self.revised, self.decided = [], verdict_writer.VerdictRows(), [], []
         self.n_folded = self.n_excluded = self.n_predicted = self.n_hits = 0  # are of what comes after it
 
     def advance(self, to_step: int, on_events: Callable[[int], None] | None = None) -> None:

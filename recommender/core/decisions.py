@@ -28,7 +28,7 @@ class Ruling(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class DecidedEvents:
     """A ruling on events, which are in log order and keep their own times."""
 
     ruling: Ruling
@@ -49,7 +49,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusion:
+class ExclusionRule:
     """Which events a fold leaves out: those of `actors`, those from network `prefixes`, those in `windows`.
     actors, prefixes: keys of the Pipeline's encoder, uint64."""
 

@@ -29,7 +29,7 @@ class LogFileError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LogFileStep:
     """Events of one bucket of stream time. rows: their numbers in the file, int64 (n,)."""
 
     batch: EventBatch
@@ -64,10 +64,10 @@ class LogFile:
         self._last_ms = 0
         self.unknown_kinds: set[str] = set()  # met so far, and taken for clicks
 
-    def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[Step]:
+    def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[LogFileStep]:
         """The whole file, step by step. Memory: one chunk and one step. Raises LogFileError for rows out of order,
         without a time, an actor or an item."""
-        held: list[Step] = []  # of a bucket that may go on in the next chunk
+        held: list[LogFileStep] = []  # of a bucket that may go on in the next chunk
         for start in range(0, self.n_rows, self._chunk_rows):
             chunk = self._chunk(encoder, start, min(self._chunk_rows, self.n_rows - start))
             buckets = chunk.batch.received_ms // bucket_ms
@@ -75,7 +75,7 @@ class LogFile:
             for first, end in pairwise(cuts):
                 if first == end:
                     continue
-                part = Step(chunk.batch[first:end], chunk.rows[first:end])
+                part = LogFileStep(chunk.batch[first:end], chunk.rows[first:end])
                 if held and held[-1].batch.received_ms[-1] // bucket_ms != buckets[first]:
                     yield _joined(held)
                     held = []
@@ -83,7 +83,7 @@ class LogFile:
         if held:
             yield _joined(held)
 
-    def _chunk(self, encoder: Encoder, start: int, n: int) -> Step:
+    def _chunk(self, encoder: Encoder, start: int, n: int) -> LogFileStep:
         names = [*REQUIRED, *(name for name in OPTIONAL if name in self._types)]
         if "country" in names and self._types["country"] not in (pl.String, pl.Categorical):
             names.remove("country")  # a code of its own, not a country we know
@@ -112,7 +112,7 @@ class LogFile:
             user_agents=_texts(columns, "user_agent"),
             referrers=_texts(columns, "referrer"),
         )
-        return Step(batch, rows["row"].to_numpy().astype(np.int64))
+        return LogFileStep(batch, rows["row"].to_numpy().astype(np.int64))
 
     def _times(self, ts: pl.Series, rows: pl.DataFrame) -> NDArray[np.int64]:
         seconds = ts.cast(pl.Float64).to_numpy()
@@ -148,10 +148,10 @@ def _countries(columns: dict[str, pl.Series], n: int) -> NDArray[np.int16]:
     return np.array([country_code(name or "") for name in columns["country"].cast(pl.String)], np.int16)
 
 
-def _joined(parts: list[Step]) -> Step:
+def _joined(parts: list[LogFileStep]) -> LogFileStep:
     if len(parts) == 1:
         return parts[0]
-    return Step(joined([part.batch for part in parts]), np.concatenate([part.rows for part in parts]))
+    return LogFileStep(joined([part.batch for part in parts]), np.concatenate([part.rows for part in parts]))
 
 
 def _texts(columns: dict[str, pl.Series], name: str) -> list[str | None] | None:

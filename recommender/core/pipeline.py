@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 from recommender.core import checkpoint
 from recommender.core.affinity import Affinity
 from recommender.core.config import KIND_WEIGHTS, Config
-from recommender.core.decisions import Decision, Ruling
+from recommender.core.decisions import DecidedEvents, Ruling
 from recommender.core.events import Encoder, EventBatch, Kind, Texts
 from recommender.core.features import Features
 from recommender.core.features.feature_columns import R_ORDINAL
@@ -116,7 +116,7 @@ class Pipeline:
 
     # -- learning ------------------------------------------------------------------------------------------------
 
-    def step(self, batch: EventBatch, decisions: Sequence[Decision] = ()) -> StepResult:
+    def step(self, batch: EventBatch, decisions: Sequence[DecidedEvents] = ()) -> StepResult:
         """Screen, evaluate and learn one mini-batch in log order, after what was decided; without either nothing
         changes.
 
@@ -228,7 +228,7 @@ class Pipeline:
         if self.drift.is_due(self.stream_ms):
             self.drift.look(self.trend.promise(PLACES), self.stream_ms)
 
-    def _decide(self, decision: Decision) -> StepResult:
+    def _decide(self, decision: DecidedEvents) -> StepResult:
         """Carry out a decision at stream time; see `Ruling`."""
         events, pairs = decision.events, set(decision.pairs())
         held = self.holding.columns

@@ -14,7 +14,7 @@ import numpy as np
 
 from recommender.core.affinity.published_links import published_links
 from recommender.core.config import small_config
-from recommender.core.decisions import Decision, Ruling
+from recommender.core.decisions import DecidedEvents, Ruling
 from recommender.core.events import EventBatch, Kind
 from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
@@ -124,7 +124,7 @@ def compile_attacked() -> None:
     for start in range(0, len(site), 100):
         pipeline.step(site[start : start + 100])
     nothing = pipeline.encode(received_ms=[], actors=[], items=[])
-    pipeline.step(nothing, [Decision(ruling, site[:50]) for ruling in Ruling])
+    pipeline.step(nothing, [DecidedEvents(ruling, site[:50]) for ruling in Ruling])
 
 
 def compile_reading() -> None:

@@ -62,7 +62,7 @@ class Context(msgspec.Struct, gc=False):
 NO_CONTEXT = Context()
 
 
-class Event(msgspec.Struct, gc=False):
+class SentEvent(msgspec.Struct, gc=False):
     """One event as sent; fields not named here are ignored."""
 
     actor: Id
@@ -77,7 +77,7 @@ class Event(msgspec.Struct, gc=False):
     context: Context | None = None
 
 
-SHAPE = Shape(Event, plural="events", messages=REJECTIONS)
+SHAPE = Shape(SentEvent, plural="events", messages=REJECTIONS)
 _KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 
 
@@ -142,7 +142,7 @@ def _is_country(text: str) -> bool:
     return len(text) == 2 and text.isascii() and text.isalpha()
 
 
-def _all_valid(events: list[Event], earliest: float, latest: float) -> bool:
+def _all_valid(events: list[SentEvent], earliest: float, latest: float) -> bool:
     """Whether no event has a problem: the same rules as `_problem`, column by column."""
     texts = [event.actor for event in events]
     texts += [event.item for event in events]
@@ -164,7 +164,7 @@ def _all_valid(events: list[Event], earliest: float, latest: float) -> bool:
     return True
 
 
-def _problem(event: Event, earliest: float, latest: float) -> str | None:
+def _problem(event: SentEvent, earliest: float, latest: float) -> str | None:
     """The code of the first thing wrong with one event."""
     for name in ("actor", "item", "event_id", "session", "recommendation"):
         if not (getattr(event, name) or "").isprintable():
@@ -187,7 +187,7 @@ def _time_problem(occurred_s: float | None, earliest: float, latest: float) -> s
     return "occurred_in_future" if occurred_s > latest else "occurred_too_long_ago"
 
 
-def _columns(events: list[Event], rejected: list[Rejection]) -> Parsed:
+def _columns(events: list[SentEvent], rejected: list[Rejection]) -> Parsed:
     n_valid = len(events)
     keys = [None if event.event_id is None else event_key(event.event_id) for event in events]
     sent = [key for key in keys if key is not None]

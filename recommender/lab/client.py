@@ -46,7 +46,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """status, body, and the seconds the server asked us to wait (None: it did not say)."""
 
     status: int
@@ -156,7 +156,7 @@ class Client:
             if self._stop.wait(pause_s):
                 raise Stopped
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    def request(self, method: str, path: str, body: bytes | None = None) -> Reply:
         """One try on the open connection, or on a new one. Raises OSError and http.client.HTTPException."""
         is_reused = self._connection.sock is not None
         try:
@@ -178,11 +178,11 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
-    def _request(self, method: str, path: str, body: bytes | None) -> Answer:
+    def _request(self, method: str, path: str, body: bytes | None) -> Reply:
         self._connection.request(method, self._root + path, body=body, headers=self._headers)
         response = self._connection.getresponse()
         content = response.read()
-        return Answer(response.status, content, _retry_after_s(response.headers.get("Retry-After")))
+        return Reply(response.status, content, _retry_after_s(response.headers.get("Retry-After")))
 
 
 def _retry_after_s(header: str | None) -> float | None:

@@ -43,7 +43,7 @@ STEP_MS = 1000
 
 
 @dataclass(slots=True)
-class Boards:
+class BoardColumns:
     """The boards of a replay, as columns."""
 
     columns: dict[str, list[Any]] = field(
@@ -89,7 +89,7 @@ def replay(
     are a handful of events each, 3 us where they are thousands.
     """
     pipeline = Pipeline(config)
-    boards = Boards()
+    boards = BoardColumns()
     results: list[StepResult] = []
     rows = []
     board_due_ms = 0

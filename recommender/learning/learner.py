@@ -51,7 +51,7 @@ class LearnerMoved(Exception):
 
 
 @dataclass(slots=True)
-class Warm:
+class WarmPipeline:
     """A Pipeline in memory and the point of the log it stands at."""
 
     pipeline: Pipeline
@@ -71,7 +71,7 @@ class Warm:
         return self.step, self.checkpoint_id, self.n_reverts
 
 
-_warm: dict[int, Warm] = {}
+_warm: dict[int, WarmPipeline] = {}
 
 
 def learn(shard: int, *, for_s: float = 5.0) -> int:
@@ -120,7 +120,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     return n_learned
 
 
-def warm(shard: int) -> Warm | None:
+def warm(shard: int) -> WarmPipeline | None:
     """What is in memory of a shard, in the process that learns it; for looking at."""
     return _warm.get(shard)
 
@@ -161,7 +161,7 @@ def configured() -> Config:
     )
 
 
-def restore(learner: Learner) -> Warm:
+def restore(learner: Learner) -> WarmPipeline:
     """The Pipeline at the Learner's position: its newest sound checkpoint, then the steps recorded since.
 
     Without any, everything the log holds is folded again from nothing. Raises LogIncomplete where that is not enough.
@@ -170,8 +170,9 @@ def restore(learner: Learner) -> Warm:
     if learner.xid > event_log.newest_xid():
         raise LogIncomplete(
             f"shard {learner.shard} has learned up to transaction {learner.xid}, the server is at "
-            f"{event_log.newest_xid()}: the database was restored from a dump, and new events would sort before the old."
-            " Advance the server's counter past it with pg_resetwal --next-transaction-id (and --epoch), then start again"
+            f"{event_log.newest_xid()}: the database was restored from a dump, and new events would sort before the"
+            " old. Advance the server's counter past it with pg_resetwal --next-transaction-id (and --epoch), then"
+            " start again"
         )
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:
@@ -189,7 +190,9 @@ def restore(learner: Learner) -> Warm:
     logger.info("shard %d restored at step %d from %s in %.2f s", learner.shard, learner.step, checkpoint, took_s)
     position = Position(learner.xid, learner.seq)
     publisher = Publisher(learner.shard)
-    return Warm(pipeline, learner.step, position, publisher, learner.checkpoint_id, from_step, learner.n_reverts)
+    return WarmPipeline(
+        pipeline, learner.step, position, publisher, learner.checkpoint_id, from_step, learner.n_reverts
+    )
 
 
 def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
@@ -203,7 +206,7 @@ def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
     return None
 
 
-def write_checkpoint(warm: Warm, learner: Learner) -> Checkpoint:
+def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
     """Store the warm Pipeline, make it the Learner's active checkpoint, thin the older ones. Raises LearnerMoved
     where the Learner has another by now: the warm state may be of a history that is no more."""
     began_at = time.monotonic()
@@ -262,7 +265,7 @@ def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
     return pipeline.digest()
 
 
-def _read(warm: Warm, limit: int) -> LogSlice:
+def _read(warm: WarmPipeline, limit: int) -> LogSlice:
     return event_log.read(
         after=warm.position,
         since_ms=warm.pipeline.stream_ms,
@@ -272,7 +275,7 @@ def _read(warm: Warm, limit: int) -> LogSlice:
     )
 
 
-def _take_step(warm: Warm, learner: Learner, events: LogSlice, decided: Sequence[Decision] = ()) -> Learner:
+def _take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: Sequence[Decision] = ()) -> Learner:
     """Carry out what was decided, learn a slice, commit both; raises LearnerMoved where another learner or operator
     was first."""
     began_at = time.perf_counter()

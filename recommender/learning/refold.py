@@ -67,11 +67,11 @@ def refold(
             _fold_group(pipeline, steps, exclusion, on_step, erased)
 
 
-def get_exclusion(number: int | None) -> decisions.Exclusion | None:
+def get_exclusion(number: int | None) -> decisions.ExclusionRule | None:
     """The exclusion of that number."""
     if number is None:
         return None
-    return decisions.Exclusion.from_state(models.Exclusion.objects.get(pk=number).rule)
+    return decisions.ExclusionRule.from_state(models.Exclusion.objects.get(pk=number).rule)
 
 
 def encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
@@ -93,9 +93,9 @@ def encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
 def as_decided(
     pipeline: Pipeline,
     rows: Sequence[models.Decision],
-    exclusion: decisions.Exclusion | None = None,
+    exclusion: decisions.ExclusionRule | None = None,
     erased: str | None = None,
-) -> list[decisions.Decision]:
+) -> list[decisions.DecidedEvents]:
     """Decisions with their events, without what is excluded or erased."""
     decided = []
     for row in rows:
@@ -104,14 +104,14 @@ def as_decided(
         batch = encode(pipeline, events)
         if erased is not None:
             batch = batch.take(np.flatnonzero(_is_there(events, erased)))
-        decided.append(decisions.Decision(Ruling(row.ruling), exclusion.apply(batch) if exclusion else batch))
+        decided.append(decisions.DecidedEvents(Ruling(row.ruling), exclusion.apply(batch) if exclusion else batch))
     return [each for each in decided if len(each.events)]
 
 
 def _fold_group(
     pipeline: Pipeline,
     steps: list[Step],
-    exclusion: decisions.Exclusion | None,
+    exclusion: decisions.ExclusionRule | None,
     on_step: OnStep | None,
     erased: str | None,
 ) -> None:

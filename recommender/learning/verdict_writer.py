@@ -108,7 +108,7 @@ def percentiles(row: EventVerdict) -> dict[str, int | None]:
     return {name: None if value == UNKNOWN else value for name, value in zip(FEATURES, known, strict=False)}
 
 
-class Rows:
+class VerdictRows:
     """Rows to be written: columns by name, and how strange a p-value had to be for its forest to object."""
 
     def __init__(self) -> None:
@@ -127,10 +127,10 @@ class Rows:
 
 
 def rows_of(
-    *, first_ordinal: int, step: int, xid: Int64s, seq: Int64s, verdicts: Verdicts, into: Rows | None = None
-) -> Rows:
+    *, first_ordinal: int, step: int, xid: Int64s, seq: Int64s, verdicts: Verdicts, into: VerdictRows | None = None
+) -> VerdictRows:
     """A row for each event that is not simply admitted, after those of `into`. xid, seq: where they stand, (n,)."""
-    into = Rows() if into is None else into  # one without rows is false
+    into = VerdictRows() if into is None else into  # one without rows is false
     evidence = verdicts.evidence
     rows = np.flatnonzero(verdicts.verdict != Verdict.ADMIT)
     if not len(rows):
@@ -156,7 +156,7 @@ def rows_of(
     return into
 
 
-def insert(*, shard: int, rows: Rows, revised_in: int | None = None) -> None:
+def insert(*, shard: int, rows: VerdictRows, revised_in: int | None = None) -> None:
     """Write rows; one that is there already stays."""
     for start in range(0, len(rows), CHUNK):
         columns = [event_log.nullable(column[start : start + CHUNK]) for column in rows.columns.values()]
@@ -173,7 +173,7 @@ def revise(*, shard: int, steps: Sequence[int], revised: Revised) -> None:
     if not new:
         return
     positions = positions_of(shard=shard, ordinals=[ordinals[place] for place in new])
-    by_step = {steps[place]: Rows() for place in new}
+    by_step = {steps[place]: VerdictRows() for place in new}
     for place, (number, position) in zip(new, positions, strict=True):
         by_step[steps[place]].add(
             None,
@@ -202,7 +202,7 @@ def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
         new = ordinals_at(shard=shard, positions=[Position(*each) for each in at if each[1] not in before])
         before |= {position.seq: int(Verdict.ADMIT) for _, _, position in new}
         if not is_release and new:
-            rows = Rows()
+            rows = VerdictRows()
             rows.add(
                 None,
                 ordinal=[ordinal for _, ordinal, _ in new],

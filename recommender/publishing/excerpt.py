@@ -176,7 +176,7 @@ class Excerpt:
 DEPTH = 500
 
 
-class Reader:
+class ExcerptReader:
     """One process's copy, one excerpt a shard. Threads share it; one of them asks while the others go on."""
 
     def __init__(self, store: Any) -> None:
@@ -220,8 +220,8 @@ class Reader:
         self._known = known
 
 
-def make_reader() -> Reader:
-    return Reader(connect())
+def make_reader() -> ExcerptReader:
+    return ExcerptReader(connect())
 
 
 def _unpack(packed: bytes) -> Excerpt | None:

@@ -41,7 +41,7 @@ class Head(msgspec.Struct, frozen=True):
     frozen_scopes: list[str] = []
 
 
-class Board(msgspec.Struct, frozen=True):
+class PublishedBoard(msgspec.Struct, frozen=True):
     """Items best first. `counts` are integers on the scale on which an act at `as_of` adds `unit` at full trust,
     `fresh` from an actor never seen before, who can add `budget` to all items together; `network` is what one more
     prefix of such actors adds at most. `sizes`: of what actors add to the best items (`certificate.fewest_clickers`).
@@ -65,7 +65,7 @@ class Board(msgspec.Struct, frozen=True):
         return self.counts[place] / self.unit
 
 
-class Reader:
+class ViewReader:
     """One process's eyes on the view: asks the store at most every 50 ms, remembers what it got.
 
     Threads share it. One of them asks, the others answer from what is known; they wait only while nothing is.
@@ -74,7 +74,7 @@ class Reader:
     def __init__(self, store: Any) -> None:
         self._store = store
         self._head: Head | None = None
-        self._boards: dict[str, Board] = {}
+        self._boards: dict[str, PublishedBoard] = {}
         self._ask_at = 0.0
         self._is_down = False
         self._asking = threading.Lock()
@@ -92,7 +92,7 @@ class Reader:
                 self._asking.release()
         return self._head
 
-    def board(self, scope: str) -> Board | None:
+    def board(self, scope: str) -> PublishedBoard | None:
         """A scope's newest board, empty where the scope has none. None where nothing is known of it and the store is
         down, or was never filled."""
         head = self.head()
@@ -104,7 +104,11 @@ class Reader:
             return known
         if len(self._boards) >= N_CACHED_SCOPES:
             self._boards = {"": self._boards[""]} if "" in self._boards else {}
-        board = msgspec.msgpack.decode(packed, type=Board) if packed else Board(head.version, [], [], 1, 1)
+        board = (
+            msgspec.msgpack.decode(packed, type=PublishedBoard)
+            if packed
+            else PublishedBoard(head.version, [], [], 1, 1)
+        )
         self._boards[scope] = board
         return board
 
@@ -125,7 +129,7 @@ def connect() -> Any:
     return redis.Redis.from_url(settings.VIEW_URL, socket_timeout=0.5, socket_connect_timeout=0.5)
 
 
-def read_board(scope: str) -> tuple[Board | None, float]:
+def read_board(scope: str) -> tuple[PublishedBoard | None, float]:
     """A scope's board as it is in the store now, and up to when events are in it; None where there is none, or
     nothing on it. Past the reader, whose copy may be old. Raises NoView."""
     try:
@@ -135,11 +139,11 @@ def read_board(scope: str) -> tuple[Board | None, float]:
         raise NoView("The store of the view does not answer; nothing was changed. Try again.") from error
     if not packed_head:
         raise NoView
-    board = msgspec.msgpack.decode(packed, type=Board) if packed else None
+    board = msgspec.msgpack.decode(packed, type=PublishedBoard) if packed else None
     return board if board and board.items else None, msgspec.msgpack.decode(packed_head, type=Head).as_of
 
 
-def read_boards(scopes: Sequence[str]) -> dict[str, Board]:
+def read_boards(scopes: Sequence[str]) -> dict[str, PublishedBoard]:
     """Boards as they are in the store now, by scope, those there are. Raises NoView."""
     try:
         with connect() as store:
@@ -147,7 +151,9 @@ def read_boards(scopes: Sequence[str]) -> dict[str, Board]:
     except redis.RedisError as error:
         raise NoView("The store of the view does not answer. Try again.") from error
     return {
-        scope: msgspec.msgpack.decode(each, type=Board) for scope, each in zip(scopes, packed, strict=True) if each
+        scope: msgspec.msgpack.decode(each, type=PublishedBoard)
+        for scope, each in zip(scopes, packed, strict=True)
+        if each
     }
 
 
@@ -162,6 +168,6 @@ def read_scopes() -> list[str]:
 
 
 @cache
-def reader() -> Reader:
+def reader() -> ViewReader:
     """The process's reader."""
-    return Reader(connect())
+    return ViewReader(connect())

@@ -33,7 +33,7 @@ from recommender.core.trend.trend import Sizes
 from recommender.models import FrozenScope, Learner
 from recommender.publishing.catalogue import Catalogue, Listing
 from recommender.publishing.excerpt_writer import ExcerptWriter
-from recommender.publishing.published_view import BOARDS, DEPTH, HEAD, SHADOW, Board, Head, connect
+from recommender.publishing.published_view import BOARDS, DEPTH, HEAD, SHADOW, Head, PublishedBoard, connect
 
 SIZES_DEPTH = 50  # items whose clickers are told by size
 SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds
@@ -60,7 +60,7 @@ class FrozenBoards:
     """The boards that stand still (`FrozenScope`), kept up to date by looking which there are, 0.2 ms."""
 
     def __init__(self) -> None:
-        self.boards: dict[str, Board] = {}
+        self.boards: dict[str, PublishedBoard] = {}
         self._known: dict[str, datetime] = {}
 
     def refresh(self) -> bool:
@@ -70,14 +70,14 @@ class FrozenBoards:
             return False
         self.boards = {
             row.scope: msgspec.structs.replace(
-                msgspec.msgpack.decode(bytes(row.board), type=Board), frozen_as_of=row.as_of
+                msgspec.msgpack.decode(bytes(row.board), type=PublishedBoard), frozen_as_of=row.as_of
             )
             for row in FrozenScope.objects.filter(scope__in=known)
         }
         self._known = known
         return True
 
-    def as_of(self, version: int, listings: dict[str, Listing]) -> dict[str, Board]:
+    def as_of(self, version: int, listings: dict[str, Listing]) -> dict[str, PublishedBoard]:
         """By scope, as they are published now: with everything that was on them and may still be listed."""
         hidden = {item for item, listing in listings.items() if listing.is_hidden} if self.boards else set()
         boards = {}
@@ -178,7 +178,7 @@ def add_tallies(tallies: list[Tally]) -> Tally:
     return msgspec.structs.replace(newest, scopes=scopes, sizes={})
 
 
-def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> dict[str, Board]:
+def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> dict[str, PublishedBoard]:
     """Boards by scope, of what may be listed now; items the site never described are listed in no category."""
     now = datetime.now(UTC).timestamp()
     ranked: dict[str, tuple[list[str], list[int]]] = defaultdict(lambda: ([], []))
@@ -197,7 +197,7 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
                     board_items.append(item)
                     board_counts.append(count)
     return {
-        scope: Board(
+        scope: PublishedBoard(
             version,
             items,
             counts,

@@ -79,7 +79,9 @@ class Pull:
 class Recommender:
     """One process's. Reads; keeps nothing of actors."""
 
-    def __init__(self, boards: published_view.Reader, excerpts: excerpt.Reader, seed: int | None = None) -> None:
+    def __init__(
+        self, boards: published_view.ViewReader, excerpts: excerpt.ExcerptReader, seed: int | None = None
+    ) -> None:
         self._boards, self._excerpts = boards, excerpts
         self._shelves: dict[str, Shelf] = {}
         self._random = random.Random(seed)  # noqa: S311 (which new item is tried)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.publishing.excerpt import Excerpt
-from recommender.publishing.published_view import Board
+from recommender.publishing.published_view import PublishedBoard
 
 EXPLORE_S = 6 * 3600
 EXPLORE_BELOW = 3.0  # units by the longest half-life; what has more is known
@@ -28,7 +28,7 @@ class Shelf:
     """shares: of the board's mass, by item, best first. mode: the order that does best, see `Message.mode`; the first
     shard's word is taken. blend: of affinity beside the share."""
 
-    def __init__(self, board: Board, excerpts: Sequence[Excerpt], scope: str = "") -> None:
+    def __init__(self, board: PublishedBoard, excerpts: Sequence[Excerpt], scope: str = "") -> None:
         self.board, self.excerpts, self._scope = board, excerpts, scope
         self.category = scope.removeprefix(CATEGORY) if scope.startswith(CATEGORY) else ""
         mass = sum(board.counts) or 1
@@ -40,7 +40,7 @@ class Shelf:
         self._categories: dict[str, str] = {}
         self._rising: dict[str, bool] = {}
 
-    def is_of(self, board: Board, excerpts: Sequence[Excerpt]) -> bool:
+    def is_of(self, board: PublishedBoard, excerpts: Sequence[Excerpt]) -> bool:
         """Whether these are what the shelf was made of."""
         is_same = len(excerpts) == len(self.excerpts)
         return board is self.board and is_same and all(map(_is, excerpts, self.excerpts))

@@ -57,7 +57,7 @@ class _Kept:
 class Lists:
     """Answers of one process, remembered until their board changes. Memory at most about MAX_CACHED_BYTES."""
 
-    def __init__(self, reader: published_view.Reader) -> None:
+    def __init__(self, reader: published_view.ViewReader) -> None:
         self._reader = reader
         self._kept: dict[str, _Kept] = {}
         self._n_bytes = 0
@@ -155,7 +155,7 @@ def _limit(text: str | None) -> int | None:
     return int(text) if 1 <= int(text) <= MAX_LIMIT else None
 
 
-def _write_items(board: published_view.Board, query: ListQuery) -> bytes:
+def _write_items(board: published_view.PublishedBoard, query: ListQuery) -> bytes:
     """The places asked for; the best item left out sets the margins, the best as many left out how many places are
     certain. Of items beyond the end of a full board no more is known than that they count no more than its last."""
     reach = 2 * query.limit + len(query.exclude) + 1

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from config.embedded import PostgreSQL
-from config.home import Account
+from config.home import ServiceAccount
 from config.processes import find_orphans
 from tests.help.supervised import Held, fresh_home, start_supervisor, wait_for
 
@@ -117,7 +117,7 @@ def test_data_of_another_postgresql_version_is_left_alone_with_advice(home):
 def test_an_interrupted_first_start_leaves_nothing_half_made(home):
     home.make()
     data = PostgreSQL(home=home, account=None).data
-    home.make_for(Account.of_services(), data.parent)
+    home.make_for(ServiceAccount.of_services(), data.parent)
     (data.parent / "data.new").mkdir()
     (data.parent / "data.new" / "PG_VERSION").write_text("18\n")
     with Held(home) as held:
@@ -144,7 +144,7 @@ def test_as_root_the_servers_run_as_nobody(home):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up its rights")
 def test_programs_that_nobody_cannot_reach_are_copied_to_where_it_can(home, monkeypatch):
     home.make()
-    account = Account.of_services()
+    account = ServiceAccount.of_services()
     home.make_for(account, home.sockets)
     monkeypatch.setattr("config.embedded._can_run", lambda program, account: False)
     binaries = PostgreSQL(home=home, account=account)._binaries()

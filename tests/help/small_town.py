@@ -7,7 +7,7 @@ import polars as pl
 
 from recommender.core.pipeline import Config
 from recommender.lab.attack.catalogue.world import World, as_text, see
-from recommender.lab.attack.trials.arena import Site, Warm
+from recommender.lab.attack.trials.arena import Site, WarmStates
 
 START_S = 1_767_571_200.0
 CONFIG = Config(half_lives_s=(300, 3600), horizon_s=6 * 3600, actor_budget=50, lateness_s=6 * 3600)
@@ -41,8 +41,8 @@ def site() -> Site:
 
 
 @cache
-def warm() -> Warm:
-    return Warm(site(), [start_ms()])
+def warm() -> WarmStates:
+    return WarmStates(site(), [start_ms()])
 
 
 def start_ms() -> int:

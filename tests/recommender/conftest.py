@@ -21,7 +21,7 @@ from recommender.intake import ingest
 from recommender.learning import learner
 from recommender.learning.checkpoint_schedule import Tier
 from recommender.publishing import published_view
-from recommender.publishing.published_view import BOARDS, HEAD, Board, Head
+from recommender.publishing.published_view import BOARDS, HEAD, Head, PublishedBoard
 
 SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
 
@@ -144,7 +144,9 @@ def publish(view_store):
         version = version or time.time_ns() // 1000
         packed = {
             scope: msgspec.msgpack.encode(
-                Board(version, [name for name, _ in places], [n for _, n in places], unit, fresh or unit, **more)
+                PublishedBoard(
+                    version, [name for name, _ in places], [n for _, n in places], unit, fresh or unit, **more
+                )
             )
             for scope, places in boards.items()
         }

@@ -50,7 +50,7 @@ def get_boards() -> Boards | None:
     )
 
 
-def describe_places(board: published_view.Board | None) -> list[dict[str, Any]]:
+def describe_places(board: published_view.PublishedBoard | None) -> list[dict[str, Any]]:
     """The first places of a list of SHOWN, each with its price."""
     if board is None:
         return []

@@ -66,7 +66,7 @@ GROUP BY 1, 2, 3 ORDER BY 3
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class ShownPrice:
     """What it would take to change whether an item is among the first LISTED of a list. `place`: None where it is on
     none of the published ones. `is_exact`: its score is known, not only bounded. Prices: of new accounts, of networks
     (None: not known), of trust in acts of full weight; `readers`: how many of its own must be fake for it to fall out
@@ -109,21 +109,21 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ItemStanding:
     """Where an item stands on the lists now. `problem`: why nothing is known of it."""
 
-    prices: list[Price]
+    prices: list[ShownPrice]
     memories: list[excerpt.Remembered]
     bands: list[Band]
     problem: str
 
     @property
-    def main(self) -> list[Price]:
+    def main(self) -> list[ShownPrice]:
         """On the list of all, and on those of its categories."""
         return [each for each in self.prices if not each.scope.startswith("country:")]
 
     @property
-    def countries(self) -> list[Price]:
+    def countries(self) -> list[ShownPrice]:
         return [each for each in self.prices if each.scope.startswith("country:")]
 
 
@@ -141,16 +141,16 @@ def describe(item_id: str) -> Item | None:
     return Item.objects.filter(id=item_id).first() if "\0" not in item_id else None
 
 
-def get_standing(*, item_id: str, item: Item | None) -> Standing:
+def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
     """By scope and half-life, from the published view."""
     categories = [f"category:{each}" for each in item.categories] if item else []
     try:
         countries = [scope for scope in published_view.read_scopes() if scope.startswith("country:")][:MAX_COUNTRIES]
         boards = published_view.read_boards(["", *categories, *countries])
     except NoView as error:
-        return Standing([], [], [], error.message)
+        return ItemStanding([], [], [], error.message)
     if "" not in boards:
-        return Standing([], [], [], NoView.message)
+        return ItemStanding([], [], [], NoView.message)
     shown = {
         scope: board
         for scope, board in boards.items()
@@ -159,10 +159,10 @@ def get_standing(*, item_id: str, item: Item | None) -> Standing:
     prices = [price(item_id, scope, board) for scope, board in shown.items()]
     served = boards[""]
     longer = excerpt.read_remembered(item_id)[1:]
-    return Standing(prices, longer, bands(served.sizes.get(item_id, ()), served.unit), "")
+    return ItemStanding(prices, longer, bands(served.sizes.get(item_id, ()), served.unit), "")
 
 
-def price(item: str, scope: str, board: published_view.Board) -> Price:
+def price(item: str, scope: str, board: published_view.PublishedBoard) -> ShownPrice:
     """See `recommender.core.trend.certificate`; as `GET /trending` tells margins, and the other way round for items
     that are not listed: their last rival is the one in place LISTED."""
     n, counts = len(board.items), board.counts
@@ -178,7 +178,7 @@ def price(item: str, scope: str, board: published_view.Board) -> Price:
         rival = board.items[LISTED - 1] if n >= LISTED else ""
     gap = max(0, gap)
     sizes = board.sizes.get(item)
-    return Price(
+    return ShownPrice(
         scope=scope,
         place=None if place is None else place + 1,
         score=None if place is None else board.score(place),
@@ -271,7 +271,7 @@ def list_hidings(*, item_id: str) -> list[Review]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedItem:
     """An item of a list: its place and score where it has one now."""
 
     id: str
@@ -281,7 +281,7 @@ class Found:
     is_hidden: bool = False
 
 
-def list_best(*, depth: int = 20) -> list[Found]:
+def list_best(*, depth: int = 20) -> list[ListedItem]:
     """The first places of the list of all; none while it cannot be read."""
     try:
         board = published_view.read_boards([""]).get("")
@@ -291,11 +291,12 @@ def list_best(*, depth: int = 20) -> list[Found]:
         return []
     titles = _titles(board.items[:depth])
     return [
-        Found(id, titles.get(id, ""), place + 1, board.score(place)) for place, id in enumerate(board.items[:depth])
+        ListedItem(id, titles.get(id, ""), place + 1, board.score(place))
+        for place, id in enumerate(board.items[:depth])
     ]
 
 
-def search(*, text: str) -> list[Found]:
+def search(*, text: str) -> list[ListedItem]:
     """Items whose id begins so, or on the list with the text in their title; listed ones first."""
     text = text.replace("\0", "")
     try:
@@ -305,13 +306,13 @@ def search(*, text: str) -> list[Found]:
     items = board.items if board else []
     titles, wanted = _titles(items), text.casefold()
     listed = [
-        Found(id, titles.get(id, ""), place + 1, board.score(place))
+        ListedItem(id, titles.get(id, ""), place + 1, board.score(place))
         for place, id in enumerate(items)
         if board and (id.casefold().startswith(wanted) or wanted in titles.get(id, "").casefold())
     ]
     known = {each.id for each in listed}
     described = Item.objects.filter(id__startswith=text).order_by("id")[: MAX_FOUND * 2]
-    others = [Found(each.id, each.title, is_hidden=each.is_hidden) for each in described if each.id not in known]
+    others = [ListedItem(each.id, each.title, is_hidden=each.is_hidden) for each in described if each.id not in known]
     return [*listed[:MAX_FOUND], *others][: 2 * MAX_FOUND]
 
 

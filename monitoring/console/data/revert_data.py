@@ -17,7 +17,7 @@ UNTAKEN_S = 15  # queued
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListedPlace:
     """A place in one of the two lists side by side. `change`: "new", "gone", "up", "down" or ""."""
 
     place: int
@@ -29,7 +29,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ShownJob:
     """`waits_s`: queued or without a sign of life for so long that somebody should look. `undo`: a checkpoint of the
     state before it, as far as one is kept."""
 
@@ -46,8 +46,8 @@ class Job:
     is_stuck: bool
     percent: int
     n_since: int
-    before: list[Place]
-    after: list[Place]
+    before: list[ListedPlace]
+    after: list[ListedPlace]
     undo: Checkpoint | None
 
     @property
@@ -60,7 +60,7 @@ class Job:
         return [each.item for each in self.before] == [each.item for each in self.after]
 
 
-def get_job(*, revert_id: int) -> Job:
+def get_job(*, revert_id: int) -> ShownJob:
     """Raises NotFound."""
     row = Revert.objects.select_related("exclusion").filter(pk=revert_id).first() if revert_id < 2**63 else None
     if row is None:
@@ -80,7 +80,7 @@ def get_job(*, revert_id: int) -> Job:
     learner = Learner.objects.filter(shard=checkpoint.shard if checkpoint else 0).first()
     before, after = _side_by_side(row.outcome)
     heard_s = time.time() - (row.heartbeat_at or row.created_at).timestamp()
-    return Job(
+    return ShownJob(
         row=row,
         by=review.by if review else "policy",
         note=review.note if review else "",
@@ -132,7 +132,7 @@ def _undo(row: Revert) -> Checkpoint | None:
     return exact or kept.filter(created_at__lte=row.created_at).order_by("-id").first()
 
 
-def _side_by_side(outcome: dict[str, Any]) -> tuple[list[Place], list[Place]]:
+def _side_by_side(outcome: dict[str, Any]) -> tuple[list[ListedPlace], list[ListedPlace]]:
     boards = outcome.get("boards", {})
     lists = {name: boards.get(name, []) for name in ("before", "after")}
     places = {name: {each["item"]: place for place, each in enumerate(shown, 1)} for name, shown in lists.items()}
@@ -140,13 +140,13 @@ def _side_by_side(outcome: dict[str, Any]) -> tuple[list[Place], list[Place]]:
         Item.objects.filter(pk__in={*places["before"], *places["after"]}).exclude(title="").values_list("pk", "title")
     )
 
-    def side(name: str, other: str, absent: str) -> list[Place]:
+    def side(name: str, other: str, absent: str) -> list[ListedPlace]:
         found = []
         for place, each in enumerate(lists[name], 1):
             there = places[other].get(each["item"])
             moved = "" if there == place else "up" if there is not None and there > place else "down"
             change = absent if there is None else moved if name == "after" else ""
-            found.append(Place(place, each["item"], titles.get(each["item"], ""), each["score"], change, there))
+            found.append(ListedPlace(place, each["item"], titles.get(each["item"], ""), each["score"], change, there))
         return found
 
     return side("before", "after", "gone"), side("after", "before", "new")

@@ -14,7 +14,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ListSource:
     """Items shown, and clicks on them that named their list and place. `rate`: None where nothing was shown."""
 
     name: str
@@ -28,10 +28,10 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Recommended:
+class RecommendedBySource:
     """By source. n_not_credited: clicks that named a list which was not ours, not the reader's own, or too old."""
 
-    sources: list[Source]
+    sources: list[ListSource]
     n_not_credited: int
 
     @property
@@ -39,13 +39,13 @@ class Recommended:
         return sum(each.n_shown for each in self.sources)
 
 
-def get_recommended() -> Recommended:
+def get_recommended() -> RecommendedBySource:
     counted = {each.source: each for each in counters.read_recommended()}
-    return Recommended(
+    return RecommendedBySource(
         sources=[
-            Source(name, _WORDS[name], counted[name].n_shown, counted[name].n_clicks)
+            ListSource(name, _WORDS[name], counted[name].n_shown, counted[name].n_clicks)
             if name in counted
-            else Source(name, _WORDS[name], 0, 0)
+            else ListSource(name, _WORDS[name], 0, 0)
             for name in SOURCES
         ],
         n_not_credited=counted["not_credited"].n_clicks if "not_credited" in counted else 0,

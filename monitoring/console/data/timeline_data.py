@@ -235,7 +235,7 @@ def _ticks(range_: Range) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class TimelinePoint:
     """A checkpoint as one may go back to it. `is_on_way`: learning came through it; else a revert left it behind.
     `n_since`: about how many events came since."""
 
@@ -254,7 +254,7 @@ class Point:
 
 def list_points(
     *, limit: int = 25, before: int | None = None, range_: Range | None = None
-) -> tuple[list[Point], bool]:
+) -> tuple[list[TimelinePoint], bool]:
     """Newest first, from the one before `before` on; True where there are more."""
     rows = _without_bytes()
     if before is not None:
@@ -265,12 +265,12 @@ def list_points(
     return points[:limit], len(points) > limit
 
 
-def list_pinned(*, limit: int = 50) -> list[Point]:
+def list_pinned(*, limit: int = 50) -> list[TimelinePoint]:
     """The newest of those that are kept whatever their age."""
     return _points(_without_bytes().filter(is_pinned=True).order_by("-id")[:limit])
 
 
-def list_choices(*, chosen: int | None = None) -> list[Point]:
+def list_choices(*, chosen: int | None = None) -> list[TimelinePoint]:
     """What a form offers to go back to: the newest 100, the pinned, and the chosen one where there is such a one."""
     rows = _without_bytes()
     newest = list(rows.order_by("-id").values_list("pk", flat=True)[:100])
@@ -283,13 +283,13 @@ def _without_bytes() -> Any:
     return Checkpoint.objects.defer("data")
 
 
-def _points(rows: Any) -> list[Point]:
+def _points(rows: Any) -> list[TimelinePoint]:
     learners = {row.shard: row for row in Learner.objects.order_by("shard")}
     points = []
     for row in rows:
         learner = learners.get(row.shard)
         points.append(
-            Point(
+            TimelinePoint(
                 id=row.pk,
                 shard=row.shard,
                 digest=row.digest,

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 
 from monitoring.audit import reviews
-from monitoring.audit.chain import Entry, Head
+from monitoring.audit.chain import ChainHead, Entry
 from monitoring.audit.csv_cells import cell
 from monitoring.models import Review
 
@@ -86,7 +86,7 @@ class Command(BaseCommand):
             draft.unlink(missing_ok=True)
 
 
-def _kept(text: str | None) -> tuple[Head | None, str]:
+def _kept(text: str | None) -> tuple[ChainHead | None, str]:
     if not text:
         return None, ""
     if ":" not in text:
@@ -94,7 +94,7 @@ def _kept(text: str | None) -> tuple[Head | None, str]:
             raise CommandError("--head takes what `audit head` printed, or the 64 hexadecimal digits in it.")
         return None, text
     try:
-        return Head.parse(text), ""
+        return ChainHead.parse(text), ""
     except ValueError as error:
         raise CommandError(f"--head: {error}.") from None
 

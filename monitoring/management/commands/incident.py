@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from monitoring.rehearsals.incident import Incident, Moment, Plan
+from monitoring.rehearsals.incident import Incident, IncidentPlan, Moment
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Learner
@@ -42,9 +42,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--readers", type=int, default=Plan().n_readers, help="Honest readers.")
-        parser.add_argument("--accounts", type=int, default=Plan().n_accounts, help="Of the attackers.")
-        parser.add_argument("--seed", type=int, default=Plan().seed)
+        parser.add_argument("--readers", type=int, default=IncidentPlan().n_readers, help="Honest readers.")
+        parser.add_argument("--accounts", type=int, default=IncidentPlan().n_accounts, help="Of the attackers.")
+        parser.add_argument("--seed", type=int, default=IncidentPlan().seed)
         parser.add_argument("--here", action="store_true", help="On the servers configured, which must be empty.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         began_at = time.monotonic()
         for days in range(0, 5):  # partitions for the days the stream is of
             ensure_partitions(today=datetime.fromtimestamp(time.time() - 86_400 * days, UTC).date())
-        plan = Plan(n_readers=options["readers"], n_accounts=options["accounts"], seed=options["seed"])
+        plan = IncidentPlan(n_readers=options["readers"], n_accounts=options["accounts"], seed=options["seed"])
         incident = Incident(plan, lambda moment: self._progress(began_at, moment))
         n_honest, n_attack = len(incident.honest), len(incident.attack)
         self._line(f"{n_honest:,} events of honest readers, {n_attack:,} of {plan.n_accounts:,} attackers")

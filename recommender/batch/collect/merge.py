@@ -22,10 +22,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.batch.collect.rows import Source, identified
+from recommender.batch.collect.rows import RowSource, identified
 from recommender.batch.collect.spill import Spill
 from recommender.core.events import Encoder
-from recommender.core.logfile import LogFile, Step
+from recommender.core.logfile import LogFile, LogFileStep
 
 ROW_BYTES = 1024  # of a part: columns, and their copies while it is sorted
 CHUNK_BYTES = 1024  # of a frame on its way: columns, their copies, and texts as Python has them
@@ -68,9 +68,9 @@ class Journal:
     n_read: int
     chunk: int
 
-    def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[Step]:
-        """See `LogFile.steps`. Files are cut at whole minutes, so no bucket that divides one is cut. `Step.rows` are
-        numbers within a file."""
+    def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[LogFileStep]:
+        """See `LogFile.steps`. Files are cut at whole minutes, so no bucket that divides one is cut.
+        `LogFileStep.rows` are numbers within a file."""
         for file in self.files:
             yield from LogFile(file, chunk_rows=self.chunk).steps(encoder, bucket_ms=bucket_ms)
 
@@ -80,7 +80,7 @@ class Journal:
         return pl.scan_parquet(list(self.files))
 
 
-def merge(sources: Sequence[Source], folder: Path, budget: Budget, on_progress: Say | None = None) -> Journal:
+def merge(sources: Sequence[RowSource], folder: Path, budget: Budget, on_progress: Say | None = None) -> Journal:
     """See the module. `on_progress` is told a stage and how many rows it took on. Raises LogFileError."""
     say = on_progress or mute
     slots: Counter[int] = Counter()

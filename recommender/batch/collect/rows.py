@@ -65,7 +65,7 @@ _PATIENT = "SET LOCAL statement_timeout = 0"  # a day's rows are sorted in one s
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Where rows come from."""
 
     def slots(self, slot_s: int) -> dict[int, int]:

@@ -1,6 +1,6 @@
 """What the features are, and the tables they are made of: names of columns, of flags, of thresholds. No code.
 
-Every table is one int64 matrix, a row a key; counts are in ONE = 2**16. `Rows` is how the kernels see a Table.
+Every table is one int64 matrix, a row a key; counts are in ONE = 2**16. `FeatureRows` is how the kernels see a Table.
 """
 
 from typing import NamedTuple
@@ -92,7 +92,7 @@ CAMOUFLAGED, INSISTENT, HASTY, TAKEN_BACK = (1 << bit for bit in range(4))  # of
 TO_DECIDE = IS_CROWD | IS_LOCKSTEP | IS_COHORT | IS_FLOOD | IS_NETWORK | IS_ASKED | IS_SHUNNED
 
 
-class Rows(NamedTuple):
+class FeatureRows(NamedTuple):
     """A Table with its one matrix."""
 
     slots: Int32s

@@ -21,7 +21,7 @@ from recommender.core.features.feature_columns import (
     R_ORDINAL,
     YOUNG_ITEMS,
     Int64s,
-    Rows,
+    FeatureRows,
     UInt64s,
 )
 from recommender.core.tables.hashing import Key, find, mix
@@ -32,7 +32,7 @@ WIDE = 1.5  # newcomers to each who came to the item: more than as many again, h
 
 
 @njit(cache=True)
-def exposed_in(ring: Int64s, n: int, actors: Rows, cohort_after_ms: int) -> Int64s:
+def exposed_in(ring: Int64s, n: int, actors: FeatureRows, cohort_after_ms: int) -> Int64s:
     """Places in the ring of acts in bursts whose actors are known as a cohort since then."""
     found = np.empty(n, np.int64)
     size = 0
@@ -47,7 +47,7 @@ def exposed_in(ring: Int64s, n: int, actors: Rows, cohort_after_ms: int) -> Int6
 
 
 @njit(cache=True)
-def lonely_in(ring: Int64s, n: int, actors: Rows, item: Key, since_ms: int, from_nth: int) -> Int64s:
+def lonely_in(ring: Int64s, n: int, actors: FeatureRows, item: Key, since_ms: int, from_nth: int) -> Int64s:
     """Places in the ring of acts on an item since then by newcomers who have not acted after; those whose item of
     that number (0: none's) or a later one it was, whatever they did after."""
     found = np.empty(n, np.int64)
@@ -67,7 +67,7 @@ def lonely_in(ring: Int64s, n: int, actors: Rows, item: Key, since_ms: int, from
 
 
 @njit(cache=True)
-def is_wide(ring: Int64s, n: int, actors: Rows, item: Key, now_ms: int) -> bool:
+def is_wide(ring: Int64s, n: int, actors: FeatureRows, item: Key, now_ms: int) -> bool:
     """Did the surge of newcomers that a crowd came with go elsewhere as well, without ever coming to its item?
 
     By the minutes in which the item's newcomers first acted on the site: of all who did so then, those beyond the
@@ -105,7 +105,7 @@ def is_wide(ring: Int64s, n: int, actors: Rows, item: Key, now_ms: int) -> bool:
 
 
 @njit(cache=True)
-def mark_pairs(pairs: Rows, acting: UInt64s, acted_on: UInt64s, mark: int) -> None:
+def mark_pairs(pairs: FeatureRows, acting: UInt64s, acted_on: UInt64s, mark: int) -> None:
     """Put a mark on what these actors did on these items: L_SHUNNED (whatever they do there again is condemned), or a
     time, which takes the mark away."""
     for i in range(acting.size):
@@ -115,7 +115,7 @@ def mark_pairs(pairs: Rows, acting: UInt64s, acted_on: UInt64s, mark: int) -> No
 
 
 @njit(cache=True)
-def items_of(actors: Rows, wanted: UInt64s) -> Int64s:
+def items_of(actors: FeatureRows, wanted: UInt64s) -> Int64s:
     """How many different items each of these actors has acted on, int64 (n,); 0 for one unknown."""
     counts = np.zeros(wanted.size, np.int64)
     for i in range(wanted.size):
@@ -126,7 +126,7 @@ def items_of(actors: Rows, wanted: UInt64s) -> Int64s:
 
 
 @njit(cache=True)
-def forget_acts(acting: UInt64s, acted_on: UInt64s, actors: Rows, ring: Int64s, n: int) -> None:
+def forget_acts(acting: UInt64s, acted_on: UInt64s, actors: FeatureRows, ring: Int64s, n: int) -> None:
     """Take acts of these pairs out of the ring, and these actors out of their cohorts."""
     for i in range(acting.size):
         row = find(actors.slots, actors.keys, acting[i])

@@ -15,7 +15,7 @@ from recommender.core.features.feature_columns import (
     AGENT, BY_DAY, BY_HOUR, CAMOUFLAGED, DAY_MS, DIRECT, FRESH, HASTY, HOUR_MS, I_AGAIN1H, I_GREEN1H, I_GREEN1M,
     I_HASTY1H, I_LAST, I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M, INSISTENT, L_FIRST,
     L_LAST, L_N, METRONOME, MINUTE_MS, NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX, TAKEN_BACK, Float64s, Int64s, Limits,
-    Rows,
+    FeatureRows,
 )  # fmt: skip
 from recommender.core.tables.decay import TICKS, decayed
 from recommender.core.trend.trend_kernels import Actors
@@ -156,7 +156,7 @@ def newness_of(trusted: Actors, rules: TrustRules, actor: Key, now_ms: int) -> i
 
 
 @njit(cache=True)
-def row_of(rows: Rows, key: Key) -> int:
+def row_of(rows: FeatureRows, key: Key) -> int:
     """The row of a key, made empty where it has none."""
     row = find(rows.slots, rows.keys, key)
     if row < 0:
@@ -166,7 +166,7 @@ def row_of(rows: Rows, key: Key) -> int:
 
 
 @njit(cache=True)
-def count(rows: Rows, key: Key, now_ms: int, half_ms: int) -> int:
+def count(rows: FeatureRows, key: Key, now_ms: int, half_ms: int) -> int:
     """Count a link once more; its row."""
     row = row_of(rows, key)
     if rows.c[row, L_FIRST] == 0:

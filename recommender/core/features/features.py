@@ -193,7 +193,9 @@ class Features:
     def _see_tables(self) -> None:
         """What the kernels work on; good until a table grows."""
         self._packed = tuple((t.slots, t.keys, t.size, t.data["c"]) for t in self.tables.values())
-        self._views: Any = tuple(fk.Rows(*each) for each in self._packed)  # to NumPy's types a kernel takes anything
+        self._views: Any = tuple(
+            fk.FeatureRows(*each) for each in self._packed
+        )  # to NumPy's types a kernel takes anything
 
 
 def acts_of(batch: EventBatch) -> Plain:

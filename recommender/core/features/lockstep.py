@@ -24,7 +24,7 @@ from numba import njit
 from recommender.core.features.feature_columns import (
     A_BURSTS, A_COHORT, A_COHORT_MS, A_NEXT_BURST, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK, MINUTE_MS,
     N_BURSTS, N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS, V_COUNTS, V_EXPOSED, V_ID,
-    V_LAST, V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, Rows,
+    V_LAST, V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, FeatureRows,
 )  # fmt: skip
 from recommender.core.features.feature_windows import row_of
 from recommender.core.tables.hashing import Key, find, mix
@@ -35,7 +35,7 @@ APART_MS = 1_800_000
 
 
 @njit(cache=True)
-def root_of(bursts: Rows, burst: int) -> int:
+def root_of(bursts: FeatureRows, burst: int) -> int:
     """The cohort a burst belongs to (union-find with path halving); a forgotten burst is its own."""
     row = find(bursts.slots, bursts.keys, np.uint64(burst))
     while row >= 0:
@@ -61,7 +61,7 @@ def least_share(s: Int64s, limits: Limits) -> float:
 
 
 @njit(cache=True)
-def _covers(bursts: Rows, root: int, n: int, now_ms: int, limits: Limits) -> bool:
+def _covers(bursts: FeatureRows, root: int, n: int, now_ms: int, limits: Limits) -> bool:
     """Are so many a fair part of an earlier burst?"""
     row = find(bursts.slots, bursts.keys, np.uint64(root))
     if row < 0:
@@ -71,7 +71,7 @@ def _covers(bursts: Rows, root: int, n: int, now_ms: int, limits: Limits) -> boo
 
 
 @njit(cache=True)
-def _note_meeting(c: Int64s, bursts: Rows, s: Int64s, now_ms: int, limits: Limits) -> None:
+def _note_meeting(c: Int64s, bursts: FeatureRows, s: Int64s, now_ms: int, limits: Limits) -> None:
     """Enter a burst's share of meetings into the site's. Clipped: one burst moves it by little."""
     best = 0
     for j in range(N_ROOTS):
@@ -88,7 +88,9 @@ def _note_meeting(c: Int64s, bursts: Rows, s: Int64s, now_ms: int, limits: Limit
 
 
 @njit(cache=True)
-def _join(a: Int64s, c: Int64s, bursts: Rows, s: Int64s, item: Key, now_ms: int, limits: Limits) -> tuple[int, int]:
+def _join(
+    a: Int64s, c: Int64s, bursts: FeatureRows, s: Int64s, item: Key, now_ms: int, limits: Limits
+) -> tuple[int, int]:
     """Enter an actor (its row) into a burst (its row); the largest group it shares an earlier burst of another item
     with, of those that cover that one, and which.
 
@@ -141,10 +143,10 @@ def _join(a: Int64s, c: Int64s, bursts: Rows, s: Int64s, item: Key, now_ms: int,
 
 @njit(cache=True)
 def meet(
-    actors: Rows,
+    actors: FeatureRows,
     row: int,
-    live: Rows,
-    bursts: Rows,
+    live: FeatureRows,
+    bursts: FeatureRows,
     s: Int64s,
     ring: Int64s,
     ring_size: Int64s,
@@ -191,7 +193,7 @@ def meet(
 
 
 @njit(cache=True)
-def _unite(bursts: Rows, own: int, root: int) -> None:
+def _unite(bursts: FeatureRows, own: int, root: int) -> None:
     """Two bursts are one cohort's: it is as large as the larger, and met now."""
     if own == root:
         return
@@ -204,7 +206,7 @@ def _unite(bursts: Rows, own: int, root: int) -> None:
 
 
 @njit(cache=True)
-def _was_in(a: Int64s, bursts: Rows, root: int, but: int) -> bool:
+def _was_in(a: Int64s, bursts: FeatureRows, root: int, but: int) -> bool:
     """Has an actor taken part in a burst of a cohort, other than this one?"""
     for k in range(N_BURSTS):
         burst = a[A_BURSTS + k]

@@ -6,7 +6,7 @@ The weights are `Ranker.export()`'s. A logit is computed as River computes it, n
 that the list a reader gets is the list the learner judged, to the last bit and on every machine: sums in an order
 that a library chose by the processor would decide ties differently. 200 candidates of a dozen features: 5 us.
 
-Lists that were put to readers come as `Lists`: many candidate matrices under each other.
+Lists that were put to readers come as `CandidateLists`: many candidate matrices under each other.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class CandidateLists:
     """Candidates as they were put to readers, list under list.
 
     features: float64 (rows, d); offsets: int64 (n + 1,), list i has the rows offsets[i]:offsets[i + 1]; clicked: the

@@ -45,7 +45,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.ranking.bypass import BLEND, MODES, RANKER, TREND, Contest, ContestConfig
-from recommender.core.ranking.list_scores import CLIP, Float64s, Int64s, Lists, Weights, find_places
+from recommender.core.ranking.list_scores import CLIP, CandidateLists, Float64s, Int64s, Weights, find_places
 from recommender.core.tables.hashing import mix
 from recommender.core.trust import WEIGHT_ONE
 
@@ -189,7 +189,7 @@ class Ranker:
 
     # -- learning ------------------------------------------------------------------------------------------------
 
-    def learn(self, lists: Lists, now_ms: int) -> NDArray[np.int8]:
+    def learn(self, lists: CandidateLists, now_ms: int) -> NDArray[np.int8]:
         """Judge the orders by lists of chosen acts, then learn the lists. Returns the places of the clicked
         candidates, int8 (n, 3) in the order of MODES, PLACES + 1 for none in the list.
 
@@ -223,7 +223,7 @@ class Ranker:
         """Trust that can be spent at stream time, times HOUR_MS."""
         return min(self._saved + max(now_ms - self._now_ms, 0) * self._rate, BURST_MS * self._rate)
 
-    def _spend(self, lists: Lists, now_ms: int) -> None:
+    def _spend(self, lists: CandidateLists, now_ms: int) -> None:
         slot = now_ms // (1000 * self.config.spacing_s)
         taught = self._taught if slot == self._slot else _NOBODY
         self._saved = self._credit(now_ms) - int(lists.weight.sum()) * HOUR_MS
@@ -231,7 +231,7 @@ class Ranker:
         self._taught = np.union1d(taught, lists.actor)
         self.n_lists += len(lists)
 
-    def _teach(self, lists: Lists) -> None:
+    def _teach(self, lists: CandidateLists) -> None:
         """Let River learn the examples of the lists."""
         rows, is_clicked, weight = find_examples(
             lists.offsets, lists.clicked, lists.actor, lists.weight, self.config.n_others, self._slot

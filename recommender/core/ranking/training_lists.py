@@ -24,7 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.ranking.candidates import FEATURES, Candidates, Ranking
-from recommender.core.ranking.list_scores import Float64s, Int64s, Lists
+from recommender.core.ranking.list_scores import CandidateLists, Float64s, Int64s
 from recommender.core.tables.decay import log2
 from recommender.core.tables.hashing import UInt64s, find, mix
 from recommender.core.trend import Trend
@@ -112,7 +112,9 @@ def _weigh(
     return out
 
 
-def lists_of(ranking: Ranking, events: Events, rows: Int64s, weight: Int64s, steady: UInt64s, now_ms: int) -> Lists:
+def lists_of(
+    ranking: Ranking, events: Events, rows: Int64s, weight: Int64s, steady: UInt64s, now_ms: int
+) -> CandidateLists:
     """What actors would have been shown when they acted: of the acts in `rows`, before the batch is learned. What an
     actor did earlier in the same batch is known. 60 us a list."""
     features, sizes, clicked = [np.empty((0, len(NAMES)))], [], []
@@ -125,4 +127,4 @@ def lists_of(ranking: Ranking, events: Events, rows: Int64s, weight: Int64s, ste
         features.append(learned(candidates, ranking.config.blend))
         sizes.append(len(candidates))
         clicked.append(int(place[0]) if len(place) else -1)
-    return Lists.of(np.concatenate(features), sizes, clicked, events.actor[rows], weight[rows])
+    return CandidateLists.of(np.concatenate(features), sizes, clicked, events.actor[rows], weight[rows])

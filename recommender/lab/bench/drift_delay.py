@@ -25,7 +25,7 @@ from recommender.core.quality import Drift
 from recommender.core.quality.drift import DriftConfig, Level, log_likelihood_ratios
 from recommender.core.quality.drift_kernels import MISS, ONE
 from recommender.core.trend.trend import PROMISE_ONE
-from recommender.lab.bench.results import Row, percentile
+from recommender.lab.bench.results import BenchRow, percentile
 
 BASE, RISES = 0.70, (0.05, 0.10, 0.20)
 N_RUNS, BEFORE, AFTER = 15, 10_000, 20_000
@@ -249,11 +249,11 @@ def told(found: list[int | None]) -> str:
     return f"median {words[0]}, p90 {words[1]}, missed {sum(each is None for each in found)} of {len(found)}"
 
 
-def measure(*, seed: int, path: Path | None, limit: int | None = None) -> Iterator[Row]:
+def measure(*, seed: int, path: Path | None, limit: int | None = None) -> Iterator[BenchRow]:
     """A row a detector on made streams, then, where the real log is at hand, ours on it."""
     for name, make in DETECTORS.items():
         by_rise = {rise: delays(make, rise, seed=seed) for rise in RISES}
-        yield Row(
+        yield BenchRow(
             measure=f"drift: {name}: false alarms",
             value=false_alarms(make, seed=seed),
             unit="/100 k",
@@ -266,13 +266,13 @@ def measure(*, seed: int, path: Path | None, limit: int | None = None) -> Iterat
     yield from real(made, seed=seed, name=f"{path.name}, {n:,} predictions")
 
 
-def real(made: Predictions, *, seed: int, name: str) -> Iterator[Row]:
+def real(made: Predictions, *, seed: int, name: str) -> Iterator[BenchRow]:
     """Ours on a log's own predictions."""
     config = DriftConfig()
     raw = replace(config, promise=0.0, steady=0.0, few=0.0)
     for title, each in (("raw misses", raw), ("as it is", config)):
         n_stops, n_alerts, largest = raised(made, each)
-        yield Row(
+        yield BenchRow(
             measure=f"drift: false stops, {title}",
             value=n_stops,
             unit="stops",
@@ -284,7 +284,7 @@ def real(made: Predictions, *, seed: int, name: str) -> Iterator[Row]:
         for both in (False, True):
             found = delays_on(made, config, worsened(share, both=both), seed=seed, first=FIRST_PLACE)
             reached = [PATIENCE if each is None else each for each in found]
-            yield Row(
+            yield BenchRow(
                 measure=f"drift: delay at +{rise:.2f}{', both lists' if both else ''}",
                 value=statistics.median(reached),
                 unit="predictions",
@@ -296,7 +296,7 @@ def real(made: Predictions, *, seed: int, name: str) -> Iterator[Row]:
     for share in (0.1, 0.3, 1.0):
         for title, each in (("", config), (", without the trusted", alone)):
             found = delays_on(made, each, flooded(share), seed=seed, patience=2000, first=0.6)
-            yield Row(
+            yield BenchRow(
                 measure=f"drift: stops forced, noise {share:.0%}{title}",
                 value=sum(stop is not None for stop in found) / len(found),
                 unit="of floods",

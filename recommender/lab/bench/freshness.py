@@ -16,7 +16,7 @@ import numpy as np
 
 from recommender.lab.bench.ingest_rate import BATCH, BUDGET_SUSTAINED, warm_up
 from recommender.lab.bench.load import Load
-from recommender.lab.bench.results import Row, percentile
+from recommender.lab.bench.results import BenchRow, percentile
 from recommender.lab.bench.rig import CannotMeasure, Rig
 from recommender.lab.client import Client
 
@@ -29,7 +29,7 @@ LOAD = BUDGET_SUSTAINED // 2
 BUDGET_P50_S, BUDGET_P99_S = 0.5, 1.5
 
 
-def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
+def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
     """`seconds` at least, and at least N_MARKERS markers."""
     warm_up(rig)
     load = Load(rig.load(seconds=seconds + N_MARKERS * 3, connections=4, batch=BATCH, rate=LOAD / BATCH))
@@ -49,7 +49,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         load.close()
         client.close()
     note = f"{len(delays)} markers at {LOAD:,} events/s, screen and trust off; worst {max(delays):.2f} s"
-    yield Row(
+    yield BenchRow(
         measure="freshness: event sent -> in GET /trending, p50",
         value=percentile(delays, 0.5),
         unit="s",
@@ -57,7 +57,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         is_most=True,
         note=note,
     )
-    yield Row(
+    yield BenchRow(
         measure="freshness: event sent -> in GET /trending, p99",
         value=percentile(delays, 0.99),
         unit="s",

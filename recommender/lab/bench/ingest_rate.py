@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from django.db.models import Sum
 
 from recommender.lab.bench import ceiling
-from recommender.lab.bench.results import Row
+from recommender.lab.bench.results import BenchRow
 from recommender.lab.bench.rig import CannotMeasure, Rig
 from recommender.models import Learner
 
@@ -21,7 +21,7 @@ SINGLE_CONNECTIONS = 8
 BUDGET_SUSTAINED, BUDGET_SINGLE = 20_000, 1_500
 
 
-def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
+def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
     """The rows; those that need the database only on a rig of our own."""
     n_accepted = warm_up(rig)
     copied = copied_singly = None
@@ -42,7 +42,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
     n_accepted += n_waiting
     thawed_at = time.time()
     caught_up_at = rig.is_listed_up_to(thawed_at)
-    yield Row(
+    yield BenchRow(
         measure=f"ingest: batches of {BATCH} -> committed",
         value=batches.accepted / batches.seconds,
         unit="events/s",
@@ -50,7 +50,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         of=ceiling.OF if copied else "",
         note=f"{CONNECTIONS} connections, p50 {batches.p50_s * 1e3:.0f} ms, p99 {batches.p99_s * 1e3:.0f} ms",
     )
-    yield Row(
+    yield BenchRow(
         measure="ingest: single events -> committed",
         value=singles.rate,
         unit="POSTs/s",
@@ -61,7 +61,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         f" GET /health/live {trivial.rate:,.0f}/s",
     )
     if rig.has_database:
-        yield Row(
+        yield BenchRow(
             measure="learn: backlog -> listed",
             value=n_waiting / (caught_up_at - thawed_at),
             unit="events/s",
@@ -72,7 +72,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
     sent_at = time.time()
     listed_at = rig.is_listed_up_to(sent_at)
     n_accepted += sustained.accepted
-    yield Row(
+    yield BenchRow(
         measure=f"ingest: batches of {BATCH} -> committed -> listed",
         value=sustained.accepted / (listed_at - began_at),
         unit="events/s",

@@ -9,7 +9,7 @@ import sys
 import msgspec
 
 
-class Plan(msgspec.Struct):
+class LoadPlan(msgspec.Struct):
     """What to send. `rate`: requests a second, None: as fast as answered; `batch`: events in each, 0: GET `path`, or
     `paths` one after another, again and again."""
 
@@ -45,7 +45,7 @@ class Result(msgspec.Struct):
 class Load:
     """The other end of the process, which is ready when this is made; `start`, then `result`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "recommender.lab.bench.sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -79,7 +79,7 @@ class Load:
         return line
 
 
-def run(plan: Plan) -> Result:
+def run(plan: LoadPlan) -> Result:
     """Send a plan's load now, from a process of its own."""
     load = Load(plan)
     try:

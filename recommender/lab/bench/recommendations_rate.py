@@ -14,7 +14,7 @@ import numpy as np
 from recommender.lab.bench import freshness, trending_rate
 from recommender.lab.bench.ingest_rate import BATCH, warm_up
 from recommender.lab.bench.load import Load
-from recommender.lab.bench.results import Row
+from recommender.lab.bench.results import BenchRow
 from recommender.lab.bench.rig import Rig
 
 SETTINGS = freshness.SETTINGS
@@ -26,7 +26,7 @@ PATH = "/api/v1/recommendations?actor={}"
 BUDGET, BUDGET_P99_MS = 1_000, 20.0
 
 
-def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
+def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
     """Rounds of a quarter of `seconds` each, at least 1.5 s."""
     warm_up(rig)
     readers = _send_readers(rig)
@@ -56,7 +56,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
     finally:
         load.close()
     trivial = statistics.median(rates["live"])
-    yield Row(
+    yield BenchRow(
         measure="recommendations: GET while learning",
         value=statistics.median(rates["recommendations"]),
         unit="requests/s",
@@ -67,13 +67,13 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         f"{len(paths):,} actors with {N_ACTS} acts; ranked by {ranked_by}, {100 * share:.0f} % of the places"
         " from links",
     )
-    yield Row(
+    yield BenchRow(
         measure="recommendations: p99 at full speed",
         value=statistics.median(p99s_ms),
         unit="ms",
         note=f"{CONNECTIONS} wait in line",
     )
-    yield Row(
+    yield BenchRow(
         measure=f"recommendations: p99 at {PACED} requests/s",
         value=paced.p99_s * 1e3,
         unit="ms",

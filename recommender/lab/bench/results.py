@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class BenchRow:
     """One measure. A budget is the least allowed, or with `is_most` the most; `ceiling` says what beside which."""
 
     measure: str
@@ -50,7 +50,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ranked[max(0, -int(-share * len(ranked) // 1) - 1)]
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[BenchRow]) -> Table:
     """For a terminal; what the ceilings are, and the notes, are `notes`."""
     drawn = Table(title="manage.py bench")
     drawn.add_column("measure", no_wrap=True)
@@ -65,7 +65,7 @@ def table(rows: Sequence[Row]) -> Table:
     return drawn
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[BenchRow]) -> list[str]:
     """A line for each row that has something to add."""
     lines = []
     for row in rows:

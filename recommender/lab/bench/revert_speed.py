@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Self
 
 from recommender import models
-from recommender.core.decisions import Exclusion
+from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Pipeline
 from recommender.lab.bench import stream
-from recommender.lab.bench.results import Row, percentile
+from recommender.lab.bench.results import BenchRow, percentile
 from recommender.lab.bench.rig import CannotMeasure, Rig
 from recommender.learning.refold import encode
 from recommender.log import event_log
@@ -33,7 +33,7 @@ LEARNED_WITHIN_S, REVERTED_WITHIN_S = 300.0, 600.0
 BUDGET_RATE, BUDGET_10M_S, BUDGET_LOCK_S, BUDGET_P99_MS = 83_000, 120.0, 1.0, 50.0
 
 
-def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[Row]:
+def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[BenchRow]:
     """Rows; about a minute for N_EVENTS. Needs the database, so a rig of our own."""
     if not rig.has_database:
         raise CannotMeasure("a revert is measured on a server of the bench's own: leave --url out")
@@ -49,7 +49,7 @@ def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[Row]:
     outcome = revert.outcome
     rate = outcome["events"] / outcome["took_s"]
     step_rate, parts = _plain(checkpoint, row)
-    yield Row(
+    yield BenchRow(
         measure="revert: exclude, replayed and switched",
         value=rate,
         unit="events/s",
@@ -58,14 +58,14 @@ def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[Row]:
         of="Pipeline.step alone on the same events",
         note=f"{outcome['events']:,} events, {outcome['excluded']:,} excluded, {outcome['took_s']:.1f} s; {parts}",
     )
-    yield Row(
+    yield BenchRow(
         measure="revert: of 10 M events, extrapolated",
         value=10 * MILLION / rate,
         unit="s",
         budget=BUDGET_10M_S,
         is_most=True,
     )
-    yield Row(
+    yield BenchRow(
         measure="revert: learning locked out",
         value=outcome["locked_s"],
         unit="s",
@@ -73,10 +73,10 @@ def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[Row]:
         is_most=True,
         note=f"{EventVerdict.objects.count():,} verdicts and {Step.objects.count():,} steps there",
     )
-    yield Row(
+    yield BenchRow(
         measure="revert: reads failed meanwhile", value=readers.n_failed, unit="requests", budget=0, is_most=True
     )
-    yield Row(
+    yield BenchRow(
         measure=f"revert: p99 of {READS} reads/s meanwhile",
         value=1e3 * percentile(readers.delays_s, 0.99),
         unit="ms",
@@ -160,7 +160,7 @@ def _new_events(made: stream.Columns, start: int, end: int) -> NewEvents:
 def _revert(checkpoint: Checkpoint) -> Revert:
     """Asked for, and carried out by the rig's own worker."""
     encoder = Pipeline.from_bytes(bytes(checkpoint.data)).encoder
-    rule = Exclusion(actors=encoder.keys([f"actor-{number}" for number in range(N_EXCLUDED)]))
+    rule = ExclusionRule(actors=encoder.keys([f"actor-{number}" for number in range(N_EXCLUDED)]))
     revert = Revert.objects.create(
         mode=Revert.Mode.EXCLUDE,
         checkpoints=[checkpoint.pk],

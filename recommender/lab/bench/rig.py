@@ -30,7 +30,7 @@ from django.conf import settings
 from django.db import connection
 
 from recommender.api import api_keys
-from recommender.lab.bench.load import Plan, Result, run
+from recommender.lab.bench.load import LoadPlan, Result, run
 from recommender.lab.client import Client
 
 READY_WITHIN_S = 120.0
@@ -65,11 +65,11 @@ class Rig:
         path: str = "/api/v1/events",
         paths: Sequence[str] = (),
         rate: float | None = None,
-    ) -> Plan:
+    ) -> LoadPlan:
         """A plan against this server, under ids that no plan had before. See `recommender.lab.bench.load.Plan`."""
         self._n_plans += 1
         parts = urlsplit(self.url)
-        return Plan(
+        return LoadPlan(
             host=parts.hostname or "",
             port=parts.port or 80,
             key=self.key,

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import msgspec
 
 from recommender.lab.bench import stream
-from recommender.lab.bench.load import Plan, Result
+from recommender.lab.bench.load import LoadPlan, Result
 from recommender.lab.bench.results import percentile
 
 BODY_BYTES = 16 * 2**20  # of request bodies kept; repeated under new ids
@@ -31,7 +31,7 @@ _READ_BYTES = 1 << 18
 class Wire:
     """One connection: what is still to be sent, what has come, since when."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         self.socket = socket.create_connection((plan.host, plan.port), timeout=TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
@@ -69,10 +69,10 @@ class Wire:
         return int(head[9:12]), body
 
 
-class Sender:
+class LoadSender:
     """Keeps the wires of a plan busy until its time is over and everything is answered."""
 
-    def __init__(self, plan: Plan, request: Callable[[int], bytes]) -> None:
+    def __init__(self, plan: LoadPlan, request: Callable[[int], bytes]) -> None:
         self._plan, self._request = plan, request
         self._picker = selectors.DefaultSelector()
         self._wires: list[Wire] = []
@@ -148,7 +148,7 @@ class Sender:
         self._picker.register(wire.socket, selectors.EVENT_READ, wire)
 
 
-def make_requests(plan: Plan) -> Callable[[int], bytes]:
+def make_requests(plan: LoadPlan) -> Callable[[int], bytes]:
     """What the n-th request of a plan is."""
     head = f" HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\nAuthorization: Bearer {plan.key}\r\n"
     if not plan.batch:
@@ -167,12 +167,12 @@ def make_requests(plan: Plan) -> Callable[[int], bytes]:
 
 
 def main() -> None:
-    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan)
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=LoadPlan)
     request = make_requests(plan)
     sys.stdout.buffer.write(b"ready\n")
     sys.stdout.flush()
     if sys.stdin.buffer.readline():
-        sys.stdout.buffer.write(msgspec.json.encode(Sender(plan, request).run()) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.encode(LoadSender(plan, request).run()) + b"\n")
         sys.stdout.flush()
 
 

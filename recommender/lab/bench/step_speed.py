@@ -18,7 +18,7 @@ from django.conf import settings
 
 from recommender.core.pipeline import Pipeline
 from recommender.lab.bench import stream
-from recommender.lab.bench.results import Row
+from recommender.lab.bench.results import BenchRow
 from recommender.learning.learner import configured
 
 BATCH = 4096
@@ -28,7 +28,7 @@ MAX_ROWS = 1_000_000
 STREAM_RATE = 20_000  # events a second of the generated stream's own time
 
 
-def measure(*, seed: int, seconds: float) -> Iterator[Row]:
+def measure(*, seed: int, seconds: float) -> Iterator[BenchRow]:
     """Rows for the generated stream, and for the real log where it is at hand."""
     yield from _measure("generated stream", _generated(seed), seconds)
     real = real_log()
@@ -43,7 +43,7 @@ def real_log() -> Path | None:
     return path if path.exists() else None
 
 
-def _measure(name: str, batches: Iterator[dict[str, Any]], seconds: float) -> Iterator[Row]:
+def _measure(name: str, batches: Iterator[dict[str, Any]], seconds: float) -> Iterator[BenchRow]:
     pipeline = Pipeline(replace(configured(), secret=""))
     pipeline.ranker.prepare()
     pipeline.step(pipeline.encode(**next(batches)))
@@ -64,7 +64,7 @@ def _measure(name: str, batches: Iterator[dict[str, Any]], seconds: float) -> It
             break
     ceiling, of = _add_at(codes), "np.add.at"
     note = f"{n_events:,} events, one core, batch {BATCH:,}"
-    yield Row(
+    yield BenchRow(
         measure=f"step: {name}",
         value=n_events / step_s,
         unit="events/s",
@@ -74,7 +74,9 @@ def _measure(name: str, batches: Iterator[dict[str, Any]], seconds: float) -> It
         note=note,
     )
     with_encode = n_events / (step_s + encode_s)
-    yield Row(measure=f"step with ids to keys: {name}", value=with_encode, unit="events/s", ceiling=ceiling, of=of)
+    yield BenchRow(
+        measure=f"step with ids to keys: {name}", value=with_encode, unit="events/s", ceiling=ceiling, of=of
+    )
 
 
 def _add_at(keys: list[np.ndarray]) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from recommender.lab.bench.ingest_rate import warm_up
 from recommender.lab.bench.load import Load
-from recommender.lab.bench.results import Row
+from recommender.lab.bench.results import BenchRow
 from recommender.lab.bench.rig import CannotMeasure, Rig
 
 CONNECTIONS = 8
@@ -26,7 +26,7 @@ BUDGET_RATIO, BUDGET_P99_MS = 0.7, 10.0
 _UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
-def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
+def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
     """Rounds of a quarter of `seconds` each, at least 1.5 s."""
     warm_up(rig)
     round_s = max(1.5, seconds / N_ROUNDS)
@@ -46,7 +46,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
     rate = {name: statistics.median(rate for rate, _ in each) for name, each in rounds.items()}
     p99 = {name: statistics.median(p99 for _, p99 in each) for name, each in rounds.items()}
     sender = "wrk" if shutil.which("wrk") else "own sender"
-    yield Row(
+    yield BenchRow(
         measure="trending: GET while learning",
         value=rate["trending"],
         unit="requests/s",
@@ -55,7 +55,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         of="GET /health/live",
         note=f"median of {N_ROUNDS} rounds, {CONNECTIONS} connections, {sender}, {LEARNING:,} events/s",
     )
-    yield Row(
+    yield BenchRow(
         measure="trending: p99 at full speed",
         value=p99["trending"],
         unit="ms",
@@ -64,7 +64,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[Row]:
         ceiling=p99["live"],
         of="GET /health/live",
     )
-    yield Row(
+    yield BenchRow(
         measure=f"trending: p99 at {PACED} requests/s",
         value=paced.p99_s * 1e3,
         unit="ms",

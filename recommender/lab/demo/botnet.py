@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from recommender.lab.demo import headlines
-from recommender.lab.demo.readers import Readers, crowd_referrer
+from recommender.lab.demo.readers import DemoReaders, crowd_referrer
 
 FIRST_ATTACK_S = 240.0  # two minutes after the first story broke: both stand side by side
 ATTACK_EVERY_S = 600.0
@@ -30,7 +30,7 @@ SHARE_AGAIN = 0.2  # of the accounts, that like or share what they clicked
 
 
 @dataclass(frozen=True, slots=True)
-class Attack:
+class PlayedAttack:
     """One push: the article, when it begins and ends (seconds of the site), how many accounts click it."""
 
     item: str
@@ -40,7 +40,7 @@ class Attack:
     n_accounts: int
 
 
-class Botnet:
+class DemoBotnet:
     """Attacks at FIRST_ATTACK_S, every ATTACK_EVERY_S after it, and when told to. run: what its ids are made of;
     pace: how many times as soon, and as often, as usual."""
 
@@ -55,11 +55,11 @@ class Botnet:
     ) -> None:
         self.started_at = started_at
         self.due_s = max(SOONEST_S, FIRST_ATTACK_S / pace)
-        self.attack: Attack | None = None
+        self.attack: PlayedAttack | None = None
         self._every_s = max(SOONEST_AGAIN_S, ATTACK_EVERY_S / pace)
         self._n_accounts, self._run = n_accounts, run
         self._rng = np.random.default_rng([seed, 0xB07])
-        self._accounts = Readers(self._rng, run=f"{run}-{self._rng.integers(1 << 24):x}")
+        self._accounts = DemoReaders(self._rng, run=f"{run}-{self._rng.integers(1 << 24):x}")
         self._queue: deque[tuple[float, dict[str, Any]]] = deque()
         self._n_attacks = self._n_events = 0
         self._new_items: list[dict[str, Any]] = []
@@ -103,7 +103,7 @@ class Botnet:
         self._n_attacks += 1
         article = headlines.write_bait(rng)
         item = f"{headlines.slug(article.title)}-x{self._n_attacks}"
-        self.attack = Attack(item, article.title, start_s, start_s + ATTACK_S, n)
+        self.attack = PlayedAttack(item, article.title, start_s, start_s + ATTACK_S, n)
         self._new_items.append(
             {
                 "id": item,

@@ -22,7 +22,7 @@ import numpy as np
 
 from recommender.lab.demo import headlines
 from recommender.lab.demo.headlines import CATEGORIES, Headline
-from recommender.lab.demo.readers import Readers, Session, crowd_referrer
+from recommender.lab.demo.readers import DemoReaders, Session, crowd_referrer
 
 TICK_S = 0.25
 DAY_S = 900.0  # a day of this site, morning first
@@ -37,7 +37,7 @@ EVENTS_A_STORY_SESSION = 7.15
 
 
 @dataclass(slots=True)
-class Item:
+class DemoItem:
     """What can be read. pull: how strongly it draws; fade_s: how long; stories rise and fall their own way."""
 
     id: str
@@ -77,20 +77,20 @@ class Newsroom:
     ) -> None:
         self.started_at = started_at
         self.now_s = -OPEN_BEFORE_S
-        self.items: list[Item] = []
-        self.stories: list[Item] = []
+        self.items: list[DemoItem] = []
+        self.stories: list[DemoItem] = []
         self._rng = np.random.default_rng(seed)
         self._rate, self._day_s, self._pace = rate, day_s, pace
         self.run = f"{seed:x}-{int(started_at):x}"
         self._n_ticks = -round(OPEN_BEFORE_S / TICK_S)
         self._owed_s = 0.0
         self._n_events = self._n_items = self._n_sessions = self._n_queued = 0
-        self._readers = Readers(self._rng, run=self.run)
+        self._readers = DemoReaders(self._rng, run=self.run)
         self._queue: list[tuple[float, int, Session | dict[str, Any]]] = []
-        self._new_items: list[Item] = []
+        self._new_items: list[DemoItem] = []
         self._notes: list[tuple[float, str]] = []
         self._story_due_s = FIRST_STORY_S / pace
-        self._weights: list[tuple[list[Item], np.ndarray]] = []
+        self._weights: list[tuple[list[DemoItem], np.ndarray]] = []
         for age in np.linspace(600.0, 0.0, 75):
             self._add_item(self._write(), born_s=-OPEN_BEFORE_S - float(age))
         while self._n_ticks < 0:
@@ -167,11 +167,11 @@ class Newsroom:
     def _write(self) -> Headline:
         return headlines.write(self._rng, CATEGORIES[int(self._rng.integers(len(CATEGORIES)))])
 
-    def _add_item(self, headline: Headline, *, born_s: float, **more: Any) -> Item:
+    def _add_item(self, headline: Headline, *, born_s: float, **more: Any) -> DemoItem:
         self._n_items += 1
         fade_s = float(np.clip(self._rng.lognormal(np.log(240), 0.5), 60, 1200))
         pull = min(25.0, float((1 - self._rng.random()) ** -0.8))  # Zipf-like: few draw many
-        item = Item(
+        item = DemoItem(
             f"{headlines.slug(headline.title)}-{self._n_items}",
             headline.title,
             CATEGORIES.index(headline.category),
@@ -214,7 +214,7 @@ class Newsroom:
             rows = np.flatnonzero(category == number)
             self._weights.append(([self.items[row] for row in rows.tolist()], np.cumsum(interest[rows])))
 
-    def _draw(self, which: int) -> Item | None:
+    def _draw(self, which: int) -> DemoItem | None:
         """An item of a category (number + 1), or of all (0), as likely as it draws."""
         items, weights = self._weights[which]
         if not items or weights[-1] <= 0:
@@ -223,7 +223,7 @@ class Newsroom:
 
     # -- readers -------------------------------------------------------------------------------------------------
 
-    def _arrive(self, at_s: float, story: Item | None) -> None:
+    def _arrive(self, at_s: float, story: DemoItem | None) -> None:
         """A reader comes, of their own accord or because of a story."""
         reader = self._readers.draw(is_crowd=story is not None)
         self._n_sessions += 1
@@ -257,7 +257,7 @@ class Newsroom:
             self._act(session, other, "exposure", at_s, position=place)
         self._read(session, item, at_s + 1 + 6 * rng.random(), position=places[0])
 
-    def _choose(self, session: Session) -> Item | None:
+    def _choose(self, session: Session) -> DemoItem | None:
         rng = self._rng
         if session.story and rng.random() < 0.6:
             related = [item for item in self.items if item.story == session.story and item.born_s < self.now_s]
@@ -268,7 +268,7 @@ class Newsroom:
             return self._draw(1 + favourites[int(rng.integers(len(favourites)))])
         return self._draw(0)
 
-    def _read(self, session: Session, item: Item, at_s: float, **more: Any) -> None:
+    def _read(self, session: Session, item: DemoItem, at_s: float, **more: Any) -> None:
         """Click, perhaps read to the end, perhaps like and share; then perhaps the next one."""
         rng = self._rng
         self._act(session, item, "click", at_s, **more)
@@ -285,7 +285,7 @@ class Newsroom:
         if session.n_left > 0:
             self._at(after_s + float(rng.lognormal(math.log(8), 0.6)), session)
 
-    def _act(self, session: Session, item: Item, kind: str, at_s: float, **more: Any) -> None:
+    def _act(self, session: Session, item: DemoItem, kind: str, at_s: float, **more: Any) -> None:
         context = session.reader.context
         if session.referrer is not None:
             context = context | {"referrer": session.referrer}

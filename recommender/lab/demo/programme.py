@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from recommender.lab.demo.botnet import Botnet
-from recommender.lab.demo.newsroom import Item, Newsroom
+from recommender.lab.demo.botnet import DemoBotnet
+from recommender.lab.demo.newsroom import DemoItem, Newsroom
 
 
 class Happening(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Playing(msgspec.Struct, frozen=True):
 class Programme:
     """See the module."""
 
-    def __init__(self, newsroom: Newsroom, botnet: Botnet | None = None) -> None:
+    def __init__(self, newsroom: Newsroom, botnet: DemoBotnet | None = None) -> None:
         self._newsroom, self._botnet = newsroom, botnet
 
     @property
@@ -51,7 +51,7 @@ class Programme:
         return self._newsroom.now_s
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> list[DemoItem]:
         return self._newsroom.items
 
     def events(self, seconds: float) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ _CROWD = (
 
 
 @dataclass(slots=True)
-class Reader:
+class DemoReader:
     """Who reads, and what is the same about them every time. habit: where they usually come from."""
 
     id: str
@@ -50,22 +50,22 @@ class Reader:
 class Session:
     """One visit of a reader: a few items, one after the other. story: the one that brought them, if one did."""
 
-    reader: Reader
+    reader: DemoReader
     id: str
     n_left: int
     referrer: str | None
     story: str | None = None
 
 
-class Readers:
+class DemoReaders:
     """At most MAX_READERS people; when full, a newcomer takes the place of somebody who does not come again."""
 
     def __init__(self, rng: np.random.Generator, *, run: str) -> None:
         self._rng, self._run = rng, run
-        self._known: list[Reader] = []
+        self._known: list[DemoReader] = []
         self._n_made = 0
 
-    def draw(self, *, is_crowd: bool) -> Reader:
+    def draw(self, *, is_crowd: bool) -> DemoReader:
         """Who comes: mostly the regulars, some more often than others; in a crowd mostly newcomers."""
         rng, n_known = self._rng, len(self._known)
         share = CROWD_NEWCOMERS if is_crowd else max(NEWCOMERS, 1 - n_known / FIRST_READERS)
@@ -78,7 +78,7 @@ class Readers:
             return reader
         return self._known[int(n_known * rng.random() ** 2)]
 
-    def invent(self) -> Reader:
+    def invent(self) -> DemoReader:
         """Somebody new, who is not remembered."""
         rng = self._rng
         self._n_made += 1
@@ -93,7 +93,7 @@ class Readers:
         else:
             ip = f"10.{home}.{x}.{y}"
         favourites = rng.permutation(len(CATEGORIES))[: int(rng.integers(1, 4))]
-        return Reader(
+        return DemoReader(
             id=f"r{self._run}-{self._n_made}",
             favourites=tuple(favourites.tolist()),
             context={"ip": ip, "user_agent": _pick(rng, _AGENTS), "country": _COUNTRIES[home]},

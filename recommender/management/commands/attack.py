@@ -236,7 +236,7 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
     return chosen, options["log"] or suite.default_logs()
 
 
-def _write(out: Path, found: Sequence[suite.Found], table: str, summary: str) -> None:
+def _write(out: Path, found: Sequence[suite.LogResult], table: str, summary: str) -> None:
     """Everything into the folder of raw results: a line a run by log, the other figures, both documents."""
     kept = {}
     _write_records(out, found)
@@ -248,7 +248,7 @@ def _write(out: Path, found: Sequence[suite.Found], table: str, summary: str) ->
     (out / "readme.md").write_text(summary)
 
 
-def _write_records(out: Path, found: Sequence[suite.Found]) -> None:
+def _write_records(out: Path, found: Sequence[suite.LogResult]) -> None:
     for each in found:
         for name, records in ((each.name, each.records), (f"{each.name}-pairs", each.pairs)):
             lines = [orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) for record in records]

@@ -86,7 +86,7 @@ class Command(BaseCommand):
         console = Console(stderr=True)
         console.width = max(console.width, WIDTH)
         context = results.machine() | {"commit": results.commit(settings.BASE_DIR), "seed": options["seed"]}
-        rows: list[results.Row] = []
+        rows: list[results.BenchRow] = []
         try:
             with console.status("measuring") as status:
                 for row in self._measure(chosen, options, context, status.update):
@@ -109,7 +109,7 @@ class Command(BaseCommand):
 
     def _measure(
         self, chosen: list[str], options: dict[str, Any], context: dict[str, Any], tell
-    ) -> Iterator[results.Row]:
+    ) -> Iterator[results.BenchRow]:
         seconds, seed = options["seconds"], options["seed"]
         if "step" in chosen:
             tell("measuring step")

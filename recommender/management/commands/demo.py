@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from recommender.lab.client import Client, Refused, Stopped
-from recommender.lab.demo.botnet import Botnet
+from recommender.lab.demo.botnet import DemoBotnet
 from recommender.lab.demo.feed import Feed
 from recommender.lab.demo.followers import Followers
 from recommender.lab.demo.newsroom import Newsroom
@@ -97,7 +97,7 @@ class Command(BaseCommand):
             return Programme(newsroom)
         if options["no_attack"]:
             return Programme(newsroom)
-        return Programme(newsroom, Botnet(seed=seed, started_at=now, run=newsroom.run, pace=pace))
+        return Programme(newsroom, DemoBotnet(seed=seed, started_at=now, run=newsroom.run, pace=pace))
 
     def _say(self, at: float, text: str) -> None:
         self.stdout.write(f"{time.strftime('%H:%M', time.localtime(at))} {text}")

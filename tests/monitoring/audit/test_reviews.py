@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from monitoring.audit import reviews
-from monitoring.audit.chain import GENESIS, MAX_SUBJECT_BYTES, Entry, Head
+from monitoring.audit.chain import GENESIS, MAX_SUBJECT_BYTES, ChainHead, Entry
 from monitoring.models import Review
 from recommender.errors import Invalid
 from tests.monitoring.conftest import unguarded
@@ -197,11 +197,11 @@ def test_an_account_that_decided_is_not_deleted(olga, decide):
 
 
 def test_each_decision_carries_the_hash_of_the_one_before(decide):
-    assert reviews.head() == Head(0, GENESIS)
+    assert reviews.head() == ChainHead(0, GENESIS)
     rows = [decide() for _ in range(3)]
     assert [row.id for row in rows] == [1, 2, 3]
     assert [row.previous_hash for row in rows] == [GENESIS, rows[0].hash, rows[1].hash]
-    assert reviews.head() == Head(3, rows[2].hash)
+    assert reviews.head() == ChainHead(3, rows[2].hash)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -266,7 +266,7 @@ def test_an_untouched_chain_is_intact(decide, batch):
     rows = [decide(note=str(i)) for i in range(7)]
     report = reviews.verify_chain(batch=batch)
     assert report.is_intact
-    assert (report.n_rows, report.head) == (7, Head(7, rows[-1].hash))
+    assert (report.n_rows, report.head) == (7, ChainHead(7, rows[-1].hash))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_of_many_problems_some_are_told_and_all_are_counted(decide):
 def test_dropping_the_newest_rows_is_found_by_a_head_kept_elsewhere(decide):
     for _ in range(4):
         decide()
-    kept = Head.parse(reviews.head().signed())
+    kept = ChainHead.parse(reviews.head().signed())
     decide()
     assert reviews.verify_chain(kept=kept).is_intact
     with unguarded() as cursor:
@@ -359,19 +359,19 @@ def test_dropping_the_newest_rows_is_found_by_a_head_kept_elsewhere(decide):
 
 def test_the_head_of_an_empty_chain_is_always_there(decide):
     decide()
-    assert reviews.verify_chain(kept=Head(0, GENESIS), kept_hash=GENESIS).is_intact
+    assert reviews.verify_chain(kept=ChainHead(0, GENESIS), kept_hash=GENESIS).is_intact
 
 
 def test_a_head_signed_elsewhere_is_not_believed(decide, settings):
     decide()
     signed = reviews.head().signed()
-    assert Head.parse(signed + "\n") == reviews.head()
+    assert ChainHead.parse(signed + "\n") == reviews.head()
     for wrong in ("", "1:" + "a" * 64, signed[:-1], "2" + signed[1:]):
         with pytest.raises(ValueError, match="not signed"):
-            Head.parse(wrong)
+            ChainHead.parse(wrong)
     settings.SECRET_KEY = "another key of at least thirty-two characters"
     with pytest.raises(ValueError, match="not signed"):
-        Head.parse(signed)
+        ChainHead.parse(signed)
 
 
 # -- listing ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Item
 from recommender.publishing import published_view
-from recommender.publishing.published_view import Board
+from recommender.publishing.published_view import PublishedBoard
 from tests.help.attacked_site import learn_all, push, site, write
 from tests.help.console_pages import decided, page, signed_in
 from tests.help.learner_process import warm
@@ -43,7 +43,7 @@ def client(accounts):
 
 
 def board(places=PLACES, *, unit=1000, fresh=50, **more):
-    return Board(1, [item for item, _ in places], [count for _, count in places], unit, fresh, **more)
+    return PublishedBoard(1, [item for item, _ in places], [count for _, count in places], unit, fresh, **more)
 
 
 # -- places and prices ----------------------------------------------------------------------------------------------

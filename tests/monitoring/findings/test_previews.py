@@ -15,11 +15,11 @@ from recommender.core.tables.decay import TICKS
 from recommender.core.trend.trend import KNEE_TICK_BITS
 from recommender.log.lookups import Act
 from recommender.models import Kind
-from recommender.publishing.published_view import Board
+from recommender.publishing.published_view import PublishedBoard
 
 HALF_LIFE_S = 300
 NOW_MS = 1_700_000_000_000
-RULES = weights.Rules(
+RULES = weights.WeighingRules(
     weights={kind: 0.25 if kind == Kind.VIEW else 1.0 for kind in Kind.values},
     floor=0.05,
     horizon_ms=86_400_000,
@@ -28,13 +28,13 @@ RULES = weights.Rules(
 )
 
 
-def board(**scores) -> Board:
+def board(**scores) -> PublishedBoard:
     ranked = sorted(scores.items(), key=lambda each: -each[1])
     names, counts = [name for name, _ in ranked], [round(1000 * score) for _, score in ranked]
-    return Board(1, names, counts, 1000, 50, stream_ms=NOW_MS)
+    return PublishedBoard(1, names, counts, 1000, 50, stream_ms=NOW_MS)
 
 
-def preview(of: Board, item: str, *units: Unit):
+def preview(of: PublishedBoard, item: str, *units: Unit):
     return released(of, item, units, half_life_s=HALF_LIFE_S, knees=Knees())
 
 
@@ -107,7 +107,9 @@ def test_the_real_count_lies_within_the_bounds_wherever_the_acts_come_from(befor
         step(before, "old", NOW_MS)
     pipeline.trend.advance(NOW_MS)
     trend = pipeline.trend
-    of = Board(1, ["x"] if before else [], [int(n) for n in trend.counts()], trend.unit(NOW_MS), 1, stream_ms=NOW_MS)
+    of = PublishedBoard(
+        1, ["x"] if before else [], [int(n) for n in trend.counts()], trend.unit(NOW_MS), 1, stream_ms=NOW_MS
+    )
     outcome = preview(of, "x", *[Unit(1.0, NOW_MS, 1.0, NOW_MS, has_address)] * len(added))
     step(added, "new", NOW_MS)
     score = trend.counts()[0] / trend.unit(NOW_MS)

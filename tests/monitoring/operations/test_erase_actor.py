@@ -10,7 +10,7 @@ from monitoring.models import AutoFreeze, Review
 from monitoring.operations import erase_actor
 from recommender import ids
 from recommender.control import erasures
-from recommender.core.decisions import Exclusion
+from recommender.core.decisions import ExclusionRule
 from recommender.errors import Invalid
 from recommender.learning import learner
 from recommender.log import event_log
@@ -93,7 +93,7 @@ def test_a_proposal_to_leave_it_out_forgets_it(learned):
         n_reverts=0,
         changed_ms=0,
         reason="drift",
-        suspects=Exclusion(actors=encoder.keys([MAL, "actor-1"])).state(),
+        suspects=ExclusionRule(actors=encoder.keys([MAL, "actor-1"])).state(),
     )
     erase_actor.erase(actor_id=MAL, by="shell:olga")
     freeze.refresh_from_db()

@@ -7,7 +7,7 @@ import pytest
 
 from monitoring.policy import enforcement
 from monitoring.rehearsals import incident
-from monitoring.rehearsals.incident import Incident, Plan
+from monitoring.rehearsals.incident import Incident, IncidentPlan
 from recommender.learning import quality_log
 from recommender.log.partitions import ensure_partitions
 
@@ -25,6 +25,6 @@ def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(se
     quality_log.forget()
     for days in range(4):
         ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))
-    story = Incident(Plan()).run()
+    story = Incident(IncidentPlan()).run()
     assert [what for what, is_so in story.checks if not is_so] == []
     assert len(story.checks) == 14

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from recommender.batch import compare, sweep
 from recommender.batch.candidate_pass import Notes
 from recommender.batch.collect import reading
-from recommender.batch.sweep import Point, recommend
+from recommender.batch.sweep import SweepPoint, recommend
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import DAY_MS, HOUR_MS
 from tests.help.log_files import HOUR_S, T0_S, site, written
@@ -145,7 +145,7 @@ def test_values_tried_in_turn_give_the_same_points(journal, swept):
 
 
 def point(value, hr20, damage, churn=0.1):
-    return Point(value=value, hr20=hr20, mrr20=0.1, adaptivity=0.5, damage=damage, false_s=0.0, churn=churn)
+    return SweepPoint(value=value, hr20=hr20, mrr20=0.1, adaptivity=0.5, damage=damage, false_s=0.0, churn=churn)
 
 
 @pytest.mark.parametrize(

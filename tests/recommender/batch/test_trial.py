@@ -11,7 +11,7 @@ from recommender.batch.assaults import Assault
 from recommender.batch.candidate_pass import Churn, Entrant
 from recommender.batch.challengers import challengers
 from recommender.batch.collect import reading
-from recommender.batch.trial import Row, decide
+from recommender.batch.trial import TrialRow, decide
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trust import TrustConfig
 from recommender.lab.attack.defences import batch_columns
@@ -124,7 +124,7 @@ def test_with_little_memory_the_table_is_the_same(journal):
 
 
 def row(name, hr20, exposure=0.0, *, n=100_000, **more):
-    return Row(name=name, n_predictions=n, hr20=hr20, mrr20=0.2, exposure=exposure, **more)
+    return TrialRow(name=name, n_predictions=n, hr20=hr20, mrr20=0.2, exposure=exposure, **more)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_back_on_a_history_given_up_its_steps_and_verdicts_are_its_own_again():
 def test_a_warm_learner_sees_a_drop_to_the_checkpoint_it_is_at(monkeypatch):
     learned(ONE)
     before = digest()
-    store = reverts.Way.store
+    store = reverts.ShardRevert.store
 
     def store_late(way):
         stored = store(way)
@@ -172,7 +172,7 @@ def test_a_warm_learner_sees_a_drop_to_the_checkpoint_it_is_at(monkeypatch):
             learned(TWO)
         return stored
 
-    monkeypatch.setattr(reverts.Way, "store", store_late)
+    monkeypatch.setattr(reverts.ShardRevert, "store", store_late)
     revert(at_step(1), "drop")
     assert digest() == before
 
@@ -234,14 +234,14 @@ def test_a_revert_that_breaks_before_the_switch_changes_nothing(monkeypatch):
 
 def test_events_that_came_during_a_revert_are_in_it(monkeypatch):
     learned(ONE, TWO)
-    store = reverts.Way.store
+    store = reverts.ShardRevert.store
 
     def store_late(way):
         stored = store(way)
         learned(THREE)
         return stored
 
-    monkeypatch.setattr(reverts.Way, "store", store_late)
+    monkeypatch.setattr(reverts.ShardRevert, "store", store_late)
     revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(windows=[("mal's", 0, 2**50)]))
     assert Learner.objects.get().step == 3
     assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))
@@ -284,7 +284,7 @@ def test_a_decision_on_events_that_are_gone_is_refused():
 
 def test_a_state_thinned_out_before_the_switch_is_stored_again(monkeypatch):
     learned(ONE, TWO, THREE)
-    store, gone = reverts.Way.store, []
+    store, gone = reverts.ShardRevert.store, []
 
     def store_and_lose(way):
         stored = store(way)
@@ -292,7 +292,7 @@ def test_a_state_thinned_out_before_the_switch_is_stored_again(monkeypatch):
             gone.append(Checkpoint.objects.filter(pk=stored.pk).delete())
         return stored
 
-    monkeypatch.setattr(reverts.Way, "store", store_and_lose)
+    monkeypatch.setattr(reverts.ShardRevert, "store", store_and_lose)
     revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(windows=[("mal's", 0, 2**50)]))
     assert gone
     assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))

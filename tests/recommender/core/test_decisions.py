@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.decisions import Decision, Exclusion, Ruling, Window
+from recommender.core.decisions import DecidedEvents, ExclusionRule, Ruling, Window
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen.screen import ADMIT, CONFIRMED, QUARANTINE, Reason
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers, score
@@ -23,7 +23,7 @@ def rows_of(stream, chosen):
 
 def decide(pipeline, ruling, stream):
     nothing = pipeline.encode(received_ms=[], actors=[], items=[])
-    return pipeline.step(nothing, [Decision(ruling, stream.batch(pipeline))])
+    return pipeline.step(nothing, [DecidedEvents(ruling, stream.batch(pipeline))])
 
 
 def counts(pipeline):
@@ -144,11 +144,11 @@ def test_a_fold_under_an_exclusion_is_the_fold_of_a_log_without_what_it_excludes
     item, from_ms, to_ms = "item-3", T0 + HOUR // 2, T0 + HOUR
 
     excluded, never = Pipeline(config), Pipeline(config)
-    exclusion = Exclusion(
+    exclusion = ExclusionRule(
         actors=excluded.encoder.keys(sorted(gone)),
         windows=(Window(excluded.encoder.key(item), from_ms, to_ms),),
     )
-    exclusion = Exclusion.from_state(exclusion.state())
+    exclusion = ExclusionRule.from_state(exclusion.state())
     for start in range(T0, T0 + 2 * HOUR + HOUR, 30_000):
         rows = [row for row in stream.rows if start <= row[0] < start + 30_000]
         if rows:
@@ -162,6 +162,6 @@ def test_a_fold_under_an_exclusion_is_the_fold_of_a_log_without_what_it_excludes
 def test_an_exclusion_by_network_leaves_unknown_addresses_alone():
     pipeline = Pipeline(SMALL)
     batch = pipeline.encode(received_ms=[T0] * 3, actors="abc", items="xyz", ips=["192.0.2.1", None, "192.0.3.1"])
-    exclusion = Exclusion(prefixes=batch.prefix[:1])
+    exclusion = ExclusionRule(prefixes=batch.prefix[:1])
     assert exclusion.kept(batch).tolist() == [False, True, True]
     assert readers().batch(pipeline) is not None

@@ -29,7 +29,7 @@ FRESH = TrustConfig().floor  # nobody here has come back yet
 
 def board(scope=""):
     """What a web process that has just started sees."""
-    reader = published_view.Reader(published_view.connect())
+    reader = published_view.ViewReader(published_view.connect())
     return reader.board(scope)
 
 
@@ -39,7 +39,7 @@ def test_what_is_in_the_log_is_learned_and_shown():
     assert learner.learn(0) == 8
     assert board().items == ["story", "other"]
     assert board().score(0) == pytest.approx(5 * FRESH, rel=1e-2)
-    head = published_view.Reader(published_view.connect()).head()
+    head = published_view.ViewReader(published_view.connect()).head()
     assert (head.state, abs(head.as_of - time.time()) < 60) == ("learning", True)
 
 
@@ -153,7 +153,7 @@ def test_a_frozen_learner_leaves_events_pending():
     Learner.objects.update(state=Learner.State.FROZEN)
     event_log.append(clicks(5, start=5, item="other"))
     assert learner.learn(0) == 0
-    assert published_view.Reader(published_view.connect()).head().state == "frozen"
+    assert published_view.ViewReader(published_view.connect()).head().state == "frozen"
     assert board().items == ["story"]
     Learner.objects.update(state=Learner.State.LEARNING)
     assert learner.learn(0) == 5

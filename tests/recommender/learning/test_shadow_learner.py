@@ -12,7 +12,7 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item, Learner, Step
 from recommender.publishing import published_view
-from recommender.publishing.published_view import BOARDS, Board
+from recommender.publishing.published_view import BOARDS, PublishedBoard
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks
 
@@ -36,7 +36,7 @@ def learned(*batches):
 
 def board(view_store, scope):
     packed = view_store.hget(BOARDS, scope)
-    return msgspec.msgpack.decode(packed, type=Board) if packed else None
+    return msgspec.msgpack.decode(packed, type=PublishedBoard) if packed else None
 
 
 def shadow():

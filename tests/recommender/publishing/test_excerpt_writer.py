@@ -9,9 +9,17 @@ from recommender.core.pipeline import Config, Pipeline
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.trust import TrustConfig
 from recommender.publishing.catalogue import Listing
-from recommender.publishing.excerpt import EXCERPTS, VERSIONS, Excerpt, Message, Reader, Remembered, read_remembered
+from recommender.publishing.excerpt import (
+    EXCERPTS,
+    VERSIONS,
+    Excerpt,
+    ExcerptReader,
+    Message,
+    Remembered,
+    read_remembered,
+)
 from recommender.publishing.excerpt_writer import make_message
-from recommender.publishing.published_view import Board
+from recommender.publishing.published_view import PublishedBoard
 from recommender.serving.recommendations import affinities_of, features_of, pulls_of
 from recommender.serving.scope_lists import Shelf
 from tests.help.made_excerpts import make_message as by_hand
@@ -68,7 +76,7 @@ def test_to_read_it_changes_nothing(learned):
 
 def test_features_are_those_that_the_learner_judges_by(learned):
     board = learned.board(500)
-    shelf = Shelf(Board(1, board.items, board.counts.tolist(), 1, 1), [excerpt_of(learned)])
+    shelf = Shelf(PublishedBoard(1, board.items, board.counts.tolist(), 1, 1), [excerpt_of(learned)])
     for actor in ("actor-1", "actor-7", "nobody"):
         known = learned.candidates(actor)
         history = [_name(learned, key) for key in learned.affinity.recent(learned.encoder.key(actor))]
@@ -84,8 +92,8 @@ def test_features_are_those_that_the_learner_judges_by(learned):
 def test_features_of_what_is_not_on_the_board_are_known_too(learned):
     board, actor = learned.board(500), "actor-1"
     excerpt = excerpt_of(learned)
-    whole = Shelf(Board(1, board.items, board.counts.tolist(), 1, 1), [excerpt])
-    cut = Shelf(Board(1, board.items[:5], board.counts.tolist()[:5], 1, 1), [excerpt])
+    whole = Shelf(PublishedBoard(1, board.items, board.counts.tolist(), 1, 1), [excerpt])
+    cut = Shelf(PublishedBoard(1, board.items[:5], board.counts.tolist()[:5], 1, 1), [excerpt])
     history = [_name(learned, key) for key in learned.affinity.recent(learned.encoder.key(actor))]
     names = [*board.items[:5], *sorted(board.items[5:])]
     pulls = pulls_of(whole, history, set(names))
@@ -146,5 +154,5 @@ class TestRemembered:
         view_store.hset(EXCERPTS, "0", msgspec.msgpack.encode({"version": 1}))
         view_store.hset(VERSIONS, "0", "1")
         assert read_remembered("a") == []
-        assert Reader(view_store).excerpts() == []
+        assert ExcerptReader(view_store).excerpts() == []
         assert "cannot be read" in caplog.text

@@ -199,7 +199,7 @@ def test_a_list_costs_no_query(api, publish, django_assert_num_queries):
 
 def test_answers_kept_by_query_are_bounded(publish, view_store):
     publish({"": PLACES})
-    lists = trending.Lists(published_view.Reader(view_store))
+    lists = trending.Lists(published_view.ViewReader(view_store))
     for i in range(1200):
         lists.answer(f"limit=200&exclude=x{i}")
     kept = sum(len(answer.start) for answer in lists._kept.values())

@@ -241,9 +241,9 @@ def make(name: str, config: Config) -> Defence:
 def kind(name: str) -> type[Product] | type[Raw]:
     """The class of a defence."""
     if name == "forest":
-        from recommender.lab.attack.defences.forest_defence import Forest  # noqa: PLC0415  PyOD takes two seconds to import
+        from recommender.lab.attack.defences.forest_defence import ForestDefence  # noqa: PLC0415  PyOD takes two seconds to import
 
-        return Forest
+        return ForestDefence
     if name == "links":
         from recommender.lab.attack.defences.raw_links import RawLinks  # noqa: PLC0415  which is a Raw
 

@@ -28,7 +28,7 @@ FLAGGED_SHARE = 0.01
 N_TREES = 25
 
 
-class Forest(Raw):
+class ForestDefence(Raw):
     """`Raw` behind a forest. An actor is judged a few seconds after its first acts, and dropped from then on."""
 
     def __init__(self, config: Config) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from recommender.lab.attack.report import full_tables, kept_promises, pair_tables, summary
 from recommender.lab.attack.report.markdown import header, row
-from recommender.lab.attack.trials.suite import Found
+from recommender.lab.attack.trials.suite import LogResult
 
 OPEN, CLOSE = "<!-- attack table -->", "<!-- /attack table -->"
 OPEN_PAIRS, CLOSE_PAIRS = "<!-- pair table -->", "<!-- /pair table -->"
 
 
-def render(found: Sequence[Found], *, how: str) -> str:
+def render(found: Sequence[LogResult], *, how: str) -> str:
     """docs/benchmark.md. how: the command, seeds, time and machine, as `describe` says them."""
     parts = [
         "# The benchmark\n",
@@ -30,29 +30,29 @@ def render(found: Sequence[Found], *, how: str) -> str:
     return "\n".join(parts)
 
 
-def _sizes(found: Found) -> str:
+def _sizes(found: LogResult) -> str:
     spent = ", ".join(f"{kind} {took_s:,.0f} s" for kind, took_s in found.took_s.items())
     return f"{found.n_events:,} events, {len(found.records):,} runs. Time of a core: {spent}.\n"
 
 
-def promises(found: Sequence[Found]) -> str:
+def promises(found: Sequence[LogResult]) -> str:
     """The list of `show` as a table."""
     lines = header("promise", "target", "measured", "", n_text=4)
     lines += [row([line.what, line.target, line.measured, line.verdict]) for line in kept_promises.evaluate(found)]
     return "\n".join(lines) + "\n"
 
 
-def readme(found: Sequence[Found], *, how: str) -> str:
+def readme(found: Sequence[LogResult], *, how: str) -> str:
     """What stands in the README."""
     return "\n".join([summary.by_attack(found), promises(found), summary.rest(found), f"Made by {how}"])
 
 
-def pairs(found: Sequence[Found], *, how: str) -> str:
+def pairs(found: Sequence[LogResult], *, how: str) -> str:
     """What stands in docs/recommendations.md."""
     return "\n".join([*(pair_tables.section(each.pairs) for each in found), f"Made by {how}"])
 
 
-def describe(found: Sequence[Found], *, command: str, n_starts: int, seed: int, took_s: float, cores: int) -> str:
+def describe(found: Sequence[LogResult], *, command: str, n_starts: int, seed: int, took_s: float, cores: int) -> str:
     """Where the figures come from, in one sentence or two."""
     logs = ", ".join(f"{each.name} ({each.n_events:,} events)" for each in found)
     runs = sum(len(each.records) + len(each.pairs) for each in found)

@@ -14,7 +14,7 @@ from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.report.markdown import delay, header, median, number, over_starts, quantile, row, share
 from recommender.lab.attack.trials.benchmark import STOLEN
 from recommender.lab.attack.trials.prices import RULES
-from recommender.lab.attack.trials.suite import Found
+from recommender.lab.attack.trials.suite import LogResult
 from recommender.lab.attack.trials.tightness import MOST
 
 NAMES = {
@@ -29,7 +29,7 @@ BOUNDED = ["caps", "trust", "full"]  # by a certificate
 MANY = 2.0  # the budget, in prices, of the table by attack
 
 
-def of_log(found: Found) -> str:
+def of_log(found: LogResult) -> str:
     """All tables of one log."""
     records = found.records
     parts = []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recommender.lab.attack.trials.run_metrics import proportion
-from recommender.lab.attack.trials.suite import Found
+from recommender.lab.attack.trials.suite import LogResult
 
 PROMISED = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A12", "A13")
 MOST_PRICES = 2.0
@@ -40,7 +40,7 @@ class Line:
         return "not measured" if self.is_met is None else "met" if self.is_met else "**missed**"
 
 
-def evaluate(found: Sequence[Found]) -> list[Line]:
+def evaluate(found: Sequence[LogResult]) -> list[Line]:
     """Every promise of the full defence."""
     full = [record for each in found for record in each.records if record["defence"] == "full"]
     bounded = [r for each in found for r in each.records if r["defence"] in ("caps", "trust", "full")]
@@ -100,13 +100,13 @@ def _contained(records: Sequence[Record]) -> list[Line]:
     return lines
 
 
-def _by_log(found: Sequence[Found], of: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+def _by_log(found: Sequence[LogResult], of: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     """A figure of the honest part, by log; logs without it left out."""
     known = {each.name: of(each.honest) for each in found if each.honest}
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _share(what: str, found: Sequence[Found], name: str, most: float) -> Line:
+def _share(what: str, found: Sequence[LogResult], name: str, most: float) -> Line:
     shares = _by_log(found, lambda each: each.get("full", {}).get(name))
     measured = "; ".join(f"{log} {100 * share:.3f} %" for log, share in shares.items()) or "-"
     return Line(what, f"<= {100 * most:g} %", measured, max(shares.values()) <= most if shares else None)
@@ -120,7 +120,7 @@ def _lost_under_attack(records: Sequence[Record]) -> Line:
     return Line(what, f"<= {100 * MAX_LOST:g} %", measured, lost <= MAX_LOST * n if n else None)
 
 
-def _late(what: str, found: Sequence[Found], key: str) -> Line:
+def _late(what: str, found: Sequence[LogResult], key: str) -> Line:
     """At the place they have without it; how many enter the first 20 late beside it."""
     late = _by_log(found, lambda each: each.get("full", {}).get(key))
     late = {log: each for log, each in late.items() if "exact" in each}
@@ -132,7 +132,7 @@ def _late(what: str, found: Sequence[Found], key: str) -> Line:
     return Line(what, "0", "; ".join(parts) or "-", n_late == 0 if late else None)
 
 
-def _kept(what: str, found: Sequence[Found], beside: str) -> Line:
+def _kept(what: str, found: Sequence[LogResult], beside: str) -> Line:
     def ratio(honest: dict[str, Any]) -> float | None:
         with_it, without = honest.get("full", {}).get("hr20"), honest.get(beside, {}).get("hr20")
         return with_it / without if with_it is not None and without else None

@@ -12,7 +12,7 @@ from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.report.markdown import header, row
 from recommender.lab.attack.trials.honest_cost import LATE_S
 from recommender.lab.attack.trials.prices import RULES
-from recommender.lab.attack.trials.suite import Found
+from recommender.lab.attack.trials.suite import LogResult
 
 COLUMNS = {
     "none": "no defence",
@@ -30,7 +30,7 @@ CROWDS = ("B1", "B2")
 Record = dict[str, Any]
 
 
-def by_attack(found: Sequence[Found]) -> str:
+def by_attack(found: Sequence[LogResult]) -> str:
     """Successful runs by attack and defence: at up to twice the undefended price, and above it."""
     records = [record for each in found for record in each.records if record["goal"] != "benign"]
     names = [name for name in COLUMNS if any(record["defence"] == name for record in records)]
@@ -54,13 +54,13 @@ def by_attack(found: Sequence[Found]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rest(found: Sequence[Found]) -> str:
+def rest(found: Sequence[LogResult]) -> str:
     """Prices, honest crowds, and what is not stopped."""
     beside = pair_tables.section([record for each in found for record in each.pairs])
     return "\n".join(part for part in (prices(found), beside, crowds(found), not_stopped(found)) if part)
 
 
-def prices(found: Sequence[Found]) -> str:
+def prices(found: Sequence[LogResult]) -> str:
     """New accounts for the tenth and the first place under four rules; medians over starts, by log."""
     priced = [each for each in found if each.prices]
     if not priced:
@@ -82,7 +82,7 @@ def prices(found: Sequence[Found]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def crowds(found: Sequence[Found]) -> str:
+def crowds(found: Sequence[LogResult]) -> str:
     """Flash crowd and influencer's link: how many come late to the place they would have, what they lose."""
     records = [r for each in found for r in each.records if r["attack"] in CROWDS and r["defence"] == "full"]
     if not records:
@@ -103,7 +103,7 @@ def crowds(found: Sequence[Found]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def not_stopped(found: Sequence[Found]) -> str:
+def not_stopped(found: Sequence[LogResult]) -> str:
     """What happens with attacks that no list of counts can tell from readers."""
     records = [r for each in found for r in each.records if r["defence"] == "full" and r["attack"] in OPEN_ATTACKS]
     lines = [

@@ -100,7 +100,7 @@ class Trace:
         return np.array([top.index(item) + 1 if item in top else DEPTH + 1 for top in self.tops], np.int64)
 
 
-class Warm:
+class WarmStates:
     """Saved states of defences at the start times; each defence folds the log once. In memory, or in a folder, where
     other processes find them."""
 

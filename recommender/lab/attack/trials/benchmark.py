@@ -16,7 +16,7 @@ from recommender.lab.attack.catalogue.campaign import Campaign, Variant
 from recommender.lab.attack.catalogue.catalogue import ATTACKS, LOOK_ALIKES, attack
 from recommender.lab.attack.defences.defences import Defence, Product
 from recommender.lab.attack.trials import pair_trials, run_metrics
-from recommender.lab.attack.trials.arena import SERVED, Site, Trace, Warm, follow
+from recommender.lab.attack.trials.arena import SERVED, Site, Trace, WarmStates, follow
 
 TAIL_S = 120  # after an attack's last act
 STOLEN = frozenset({"A9", "A14"})  # accounts with a history may weigh up to 1
@@ -71,14 +71,16 @@ class _Ready:
         return Campaign(self.plan, self.run.variant)
 
 
-def run(site: Site, choice: Choice, warm: Warm, starts_ms: Sequence[int]) -> Iterator[dict[str, Any]]:
+def run(site: Site, choice: Choice, warm: WarmStates, starts_ms: Sequence[int]) -> Iterator[dict[str, Any]]:
     """All records, start by start. `warm` may have been folded already."""
     for number, start_ms in enumerate(starts_ms):
         for name in choice.defences:
             yield from against(name, site, choice, warm, (number, start_ms))
 
 
-def against(name: str, site: Site, choice: Choice, warm: Warm, start: tuple[int, int]) -> Iterator[dict[str, Any]]:
+def against(
+    name: str, site: Site, choice: Choice, warm: WarmStates, start: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
     """The records of one defence at one start (its number, and its time in ms): independent of all others."""
     number, start_ms = start
     folded = "none" if name == "oracle" else name

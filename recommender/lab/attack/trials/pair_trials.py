@@ -22,7 +22,7 @@ from recommender.lab.attack.catalogue.campaign import Campaign
 from recommender.lab.attack.catalogue.disguise import Coattails, CoVisit
 from recommender.lab.attack.defences.defences import Defence, Product
 from recommender.lab.attack.defences.raw_links import RawLinks
-from recommender.lab.attack.trials.arena import SERVED, Site, Trace, Warm, follow
+from recommender.lab.attack.trials.arena import SERVED, Site, Trace, WarmStates, follow
 from recommender.lab.attack.trials.ledger import READERS
 from recommender.lab.attack.trials.run_metrics import SUCCESS_S, TOLERANCE
 
@@ -42,7 +42,7 @@ ATTACKS: dict[str, CoVisit | Coattails] = {
 
 
 @dataclass(slots=True)
-class Sight:
+class PairSight:
     """What is seen of an anchor, by second: the first SERVED items beside it; if asked for, what entering costs the
     cheapest target, by PLACES. Of its readers: how many opened it, and how many of them were shown a target."""
 
@@ -68,7 +68,9 @@ class Sight:
             self.n_shown += any(target in shown for target in self.targets)
 
 
-def against(name: str, site: Site, warm: Warm, start: tuple[int, int], *, seed: int) -> Iterator[dict[str, Any]]:
+def against(
+    name: str, site: Site, warm: WarmStates, start: tuple[int, int], *, seed: int
+) -> Iterator[dict[str, Any]]:
     """The records of one defence at one start (its number, and its time in ms)."""
     number, start_ms = start
     world = site.world(start_ms, warm.state(name, start_ms).top(20)[0])
@@ -94,10 +96,10 @@ def against(name: str, site: Site, warm: Warm, start: tuple[int, int], *, seed: 
                 plans.append((unit, multiple, plan))
             seconds = [_seconds(plan, start_ms) for _, _, plan in plans]
             key = np.uint64(encoder.key(anchor))
-            clean = Sight(anchor, key, probe.targets, is_priced=True)
+            clean = PairSight(anchor, key, probe.targets, is_priced=True)
             follow(state, site, start_ms, max(seconds), on_second=clean.look)
             for (unit, multiple, plan), n_seconds in zip(plans, seconds, strict=True):
-                seen, campaign = Sight(anchor, key, plan.targets), Campaign(plan)
+                seen, campaign = PairSight(anchor, key, plan.targets), Campaign(plan)
                 state = warm.state(name, start_ms)
                 trace = follow(state, site, start_ms, n_seconds, campaign=campaign, on_second=seen.look)
                 yield {
@@ -113,7 +115,7 @@ def against(name: str, site: Site, warm: Warm, start: tuple[int, int], *, seed: 
                 } | compare(seen, clean, trace, is_bounded=name != "links")
 
 
-def compare(seen: Sight, clean: Sight, trace: Trace, *, is_bounded: bool) -> dict[str, Any]:
+def compare(seen: PairSight, clean: PairSight, trace: Trace, *, is_bounded: bool) -> dict[str, Any]:
     """One run beside its clean twin."""
     found: dict[str, Any] = {"readers": seen.n_readers, "shown": seen.n_shown}
     n = len(seen.beside)

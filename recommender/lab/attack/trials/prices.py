@@ -26,7 +26,7 @@ import polars as pl
 
 from recommender.core.pipeline import Pipeline
 from recommender.lab.attack.defences.defences import Defence, Product
-from recommender.lab.attack.trials.arena import Site, Warm
+from recommender.lab.attack.trials.arena import Site, WarmStates
 
 DAY_S = 86_400.0
 HOT_S = 45_000.0
@@ -47,7 +47,7 @@ RULES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class MeasuredPrice:
     """Accounts (None: no number found below MOST); for `raw` acts of one account."""
 
     rule: str
@@ -55,7 +55,7 @@ class Price:
     top1: int | None
 
 
-def measure(site: Site, start_ms: int, warm: Warm) -> list[Price]:
+def measure(site: Site, start_ms: int, warm: WarmStates) -> list[MeasuredPrice]:
     """Prices at one moment of a log, rule by rule. `warm` knows the states at that moment."""
     past = site.log.filter(pl.col("ts") < start_ms / 1000, pl.col("ts") >= start_ms / 1000 - 2 * DAY_S)
     places = {
@@ -68,7 +68,7 @@ def measure(site: Site, start_ms: int, warm: Warm) -> list[Price]:
     for rule, half_life_s in SLOWER.items():
         if half_life_s in site.config.half_lives_s:
             places[rule] = _slower(warm.state("trust", start_ms), half_life_s)
-    return [Price(rule, cheapest(place, 10), cheapest(place, 1)) for rule, place in places.items()]
+    return [MeasuredPrice(rule, cheapest(place, 10), cheapest(place, 1)) for rule, place in places.items()]
 
 
 def cheapest(place: Callable[[int], int], wanted: int) -> int | None:
@@ -123,7 +123,7 @@ def _ratio(past: pl.DataFrame, now_s: float) -> Callable[[int], int]:
     return lambda n: int((scores >= (float((n - 1) ** 2) if n >= RATIO_LEAST else 0.0)).sum()) + 1
 
 
-def _product(site: Site, start_ms: int, warm: Warm, name: str) -> Callable[[int], int]:
+def _product(site: Site, start_ms: int, warm: WarmStates, name: str) -> Callable[[int], int]:
     """The product itself: n acts in one millisecond by accounts it has never seen, then its own list."""
 
     def place(n: int) -> int:

@@ -24,7 +24,7 @@ import polars as pl
 from recommender.core.pipeline import Config
 from recommender.lab.attack.catalogue.synthetic import Town
 from recommender.lab.attack.trials import benchmark, honest_cost, pair_trials, prices, tightness
-from recommender.lab.attack.trials.arena import WARM_STEP_MS, Site, Warm
+from recommender.lab.attack.trials.arena import WARM_STEP_MS, Site, WarmStates
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.attack.trials.honest_cost import Pages
 
@@ -54,7 +54,7 @@ def _mute(text: str) -> None:
     """Say nothing."""
 
 
-class Log(NamedTuple):
+class LogChoice(NamedTuple):
     """Which log: its file, and rows at most."""
 
     name: str
@@ -63,7 +63,7 @@ class Log(NamedTuple):
 
 
 @dataclass(slots=True)
-class Found:
+class LogResult:
     """Everything about one log. took_s: by stage, summed over processes."""
 
     name: str
@@ -98,7 +98,7 @@ def default_logs() -> list[str]:
     return [str(main)] * main.exists() + [SYNTHETIC]
 
 
-def open_site(log: Log) -> Site:
+def open_site(log: LogChoice) -> Site:
     """A log file, read whole or up to its limit."""
     return Site.read(Path(log.name), log.config, limit=log.limit)
 
@@ -121,11 +121,11 @@ def measure(
     is_honest: bool = True,
     n_processes: int = 1,
     say: Say = _mute,
-) -> list[Found]:
+) -> list[LogResult]:
     """The benchmark of some logs, in their order."""
     found = []
     with tempfile.TemporaryDirectory(prefix="groundswell-attack-") as folder, _runner(n_processes, say) as run:
-        logs = [Log(_made(name, folder), config, limit) for name in names]
+        logs = [LogChoice(_made(name, folder), config, limit) for name in names]
         starts: list[list[int]] = []
         is_mixed: list[bool] = []
         spikes: list[pl.DataFrame] = []
@@ -135,7 +135,7 @@ def measure(
             is_mixed.append(site.without_machines() is not site)
             if is_honest:
                 spikes.append(honest_cost.find_spikes(site.without_machines(), until_ms=_end_ms(site)))
-            found.append(Found(site.name, len(site.batch), [at_ms / 1000 for at_ms in starts[-1]]))
+            found.append(LogResult(site.name, len(site.batch), [at_ms / 1000 for at_ms in starts[-1]]))
             say(f"{site.name}: {len(site.batch):,} events, {choice.seeds} starts")
         if n_processes > 1:
             _open.clear()
@@ -157,7 +157,7 @@ def measure(
 
 
 def _folds(
-    logs: Sequence[Log],
+    logs: Sequence[LogChoice],
     starts: Sequence[list[int]],
     is_mixed: Sequence[bool],
     choice: Choice,
@@ -177,7 +177,7 @@ def _folds(
                 yield _Task(number, "folds", _tell, (log, name))
 
 
-def _attacks(logs: Sequence[Log], starts: Sequence[list[int]], choice: Choice, folder: str) -> Iterator[_Task]:
+def _attacks(logs: Sequence[LogChoice], starts: Sequence[list[int]], choice: Choice, folder: str) -> Iterator[_Task]:
     for number, log in enumerate(logs):
         for start in enumerate(starts[number]):
             for name in choice.defences:
@@ -194,10 +194,10 @@ def _attacks(logs: Sequence[Log], starts: Sequence[list[int]], choice: Choice, f
 # -- tasks: each a function of its arguments and the folder, run anywhere ----------------------------------------
 
 
-def _fold(log: Log, name: str, starts_ms: list[int], folder: str, is_told: bool) -> Pages | None:
+def _fold(log: LogChoice, name: str, starts_ms: list[int], folder: str, is_told: bool) -> Pages | None:
     """States at the starts, into the folder; the honest diary of the whole log, if it is to be told."""
     site = _site(log)
-    warm = Warm(site, starts_ms, Path(folder))
+    warm = WarmStates(site, starts_ms, Path(folder))
     if not is_told:
         warm.fold(name)
         return None
@@ -206,44 +206,44 @@ def _fold(log: Log, name: str, starts_ms: list[int], folder: str, is_told: bool)
     return diary.pages()
 
 
-def _tell(log: Log, name: str) -> Pages:
+def _tell(log: LogChoice, name: str) -> Pages:
     """The honest diary without the machines, lest a list without them look late beside one that counts them."""
     site = _site(log).without_machines()
     diary = honest_cost.Diary(site)
-    Warm(site, [_end_ms(site)]).fold(name, on_step=diary.note)
+    WarmStates(site, [_end_ms(site)]).fold(name, on_step=diary.note)
     return diary.pages()
 
 
 def _against(
-    log: Log, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], choice: Choice
+    log: LogChoice, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], choice: Choice
 ) -> list[dict[str, Any]]:
     site = _site(log)
-    return list(benchmark.against(name, site, choice, Warm(site, starts_ms, Path(folder)), start))
+    return list(benchmark.against(name, site, choice, WarmStates(site, starts_ms, Path(folder)), start))
 
 
-def _prices(log: Log, starts_ms: list[int], folder: str, start: tuple[int, int]) -> list[list[dict[str, Any]]]:
+def _prices(log: LogChoice, starts_ms: list[int], folder: str, start: tuple[int, int]) -> list[list[dict[str, Any]]]:
     site = _site(log)
-    return [[asdict(price) for price in prices.measure(site, start[1], Warm(site, starts_ms, Path(folder)))]]
+    return [[asdict(price) for price in prices.measure(site, start[1], WarmStates(site, starts_ms, Path(folder)))]]
 
 
 def _tightness(
-    log: Log, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], seed: int
+    log: LogChoice, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], seed: int
 ) -> list[dict[str, Any]]:
     site = _site(log)
-    return tightness.measure(name, site, Warm(site, starts_ms, Path(folder)), start, seed=seed)
+    return tightness.measure(name, site, WarmStates(site, starts_ms, Path(folder)), start, seed=seed)
 
 
 def _pairs(
-    log: Log, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], seed: int
+    log: LogChoice, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], seed: int
 ) -> list[dict[str, Any]]:
     site = _site(log)
-    return list(pair_trials.against(name, site, Warm(site, starts_ms, Path(folder)), start, seed=seed))
+    return list(pair_trials.against(name, site, WarmStates(site, starts_ms, Path(folder)), start, seed=seed))
 
 
 _open: dict[str, Site] = {}  # by log; this process's
 
 
-def _site(log: Log) -> Site:
+def _site(log: LogChoice) -> Site:
     key = repr(log)
     if key not in _open:
         while len(_open) >= MAX_OPEN:
@@ -270,7 +270,7 @@ def _honest(diaries: dict[str, Pages], spikes: pl.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _spent(found: Found, kind: str, took_s: float) -> None:
+def _spent(found: LogResult, kind: str, took_s: float) -> None:
     found.took_s[kind] = round(found.took_s.get(kind, 0.0) + took_s, 1)
 
 

@@ -20,7 +20,7 @@ from recommender.lab.attack.catalogue.attack_base import Attack
 from recommender.lab.attack.catalogue.campaign import Campaign
 from recommender.lab.attack.catalogue.world import World
 from recommender.lab.attack.trials import run_metrics
-from recommender.lab.attack.trials.arena import Site, Warm, follow
+from recommender.lab.attack.trials.arena import Site, WarmStates, follow
 
 BOUNDED = ("caps", "trust", "full")
 SECONDS = 220  # a hold of a minute or two, and a minute in the list
@@ -58,7 +58,7 @@ class Strike(Attack):
         return accounts.act(np.arange(n), world.now_s + 0.9 * rng.random(n), targets[0])
 
 
-def measure(name: str, site: Site, warm: Warm, start: tuple[int, int], *, seed: int) -> list[dict[str, Any]]:
+def measure(name: str, site: Site, warm: WarmStates, start: tuple[int, int], *, seed: int) -> list[dict[str, Any]]:
     """One defence at one start (number, ms), as JSON; both ways for the full one."""
     number, start_ms = start
     ways = {"strike": 0.0} | ({"strike, then read on": 1.0} if name == "full" else {})
@@ -67,7 +67,7 @@ def measure(name: str, site: Site, warm: Warm, start: tuple[int, int], *, seed: 
 
 
 def _search(
-    name: str, site: Site, warm: Warm, start: tuple[int, int], how: str, browse: float, seed: int
+    name: str, site: Site, warm: WarmStates, start: tuple[int, int], how: str, browse: float, seed: int
 ) -> Tightness:
     number, start_ms = start
     state = warm.state(name, start_ms)

@@ -33,7 +33,7 @@ HONEST_FLAGGED = 0.01  # of the first half
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedActors:
     """By actor: label, when first seen (ms), whether any event was stopped, and its score by each aggregate
     (`early`: the mean of its first events')."""
 
@@ -62,7 +62,7 @@ def check(path: Path, config: Config) -> dict[str, Any]:
     }
 
 
-def _figures(judged: Judged, rows: NDArray[np.bool_], chosen: str, threshold: float) -> dict[str, Any]:
+def _figures(judged: JudgedActors, rows: NDArray[np.bool_], chosen: str, threshold: float) -> dict[str, Any]:
     label, score = judged.label[rows], judged.scores[chosen][rows]
     return {
         "actors": len(label),
@@ -85,7 +85,7 @@ def _caught(label: NDArray[np.bool_], is_alarm: NDArray[np.bool_]) -> dict[str, 
     }
 
 
-def judge(log: pl.DataFrame, config: Config) -> Judged:
+def judge(log: pl.DataFrame, config: Config) -> JudgedActors:
     """Fold a labelled log in steps of a minute; the label is not among the columns the Pipeline is given."""
     product = defences.Product(defences.switched(config, trust=True, screen=True))
     batch = batch_columns.encode(Pipeline(config), log.select("ts", "actor", "item"))
@@ -112,7 +112,7 @@ def judge(log: pl.DataFrame, config: Config) -> Judged:
             pl.col("score").head(FIRST_EVENTS).mean().alias("early"),
         )
     )
-    return Judged(
+    return JudgedActors(
         actors["label"].to_numpy(),
         actors["at_ms"].to_numpy(),
         actors["stopped"].to_numpy(),

@@ -13,7 +13,7 @@ from recommender.core.affinity import Affinity
 from recommender.core.affinity.affinity import SPAN_HALF_LIVES, AffinityConfig
 from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.affinity.published_links import published_links
-from recommender.core.decisions import Decision, Ruling
+from recommender.core.decisions import DecidedEvents, Ruling
 from recommender.core.events import Kind
 from recommender.core.pipeline import Config, Pipeline
 from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers, stream_of
@@ -152,7 +152,7 @@ def test_a_released_event_links_as_if_it_had_never_been_held():
     stream = Stream().add(T0, "ana", "x").add(T0 + MINUTE, "ana", "z")
     pipeline = fold(stream)
     late = Stream().add(T0 + 1000, "ana", "y").batch(pipeline)
-    pipeline.step(late[:0], [Decision(Ruling.RELEASE, late)])
+    pipeline.step(late[:0], [DecidedEvents(Ruling.RELEASE, late)])
     whole = fold(Stream().add(T0, "ana", "x").add(T0 + 1000, "ana", "y").add(T0 + MINUTE, "ana", "z"))
     assert exact(pipeline) == exact(whole)
 
@@ -162,7 +162,7 @@ def test_what_is_confirmed_links_nothing_any_more():
     pipeline, clean = fold(stream), fold(readers(n_events=200).add(T0 + 2 * HOUR, "mal", "item-1"))
     clean.step(Stream().add(T0 + 2 * HOUR + 1, "mal", "push", Kind.EXPOSURE).batch(clean))
     batch = Stream().add(T0 + 2 * HOUR + 1, "mal", "push").batch(pipeline)
-    pipeline.step(batch[:0], [Decision(Ruling.CONFIRM, batch)])
+    pipeline.step(batch[:0], [DecidedEvents(Ruling.CONFIRM, batch)])
     assert exact(pipeline) == exact(clean)
 
 

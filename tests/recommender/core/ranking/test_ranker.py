@@ -12,7 +12,7 @@ from recommender.core import checkpoint
 from recommender.core.ranking import Ranker
 from recommender.core.ranking.bypass import MODES, ContestConfig
 from recommender.core.ranking.click_model import sigmoid
-from recommender.core.ranking.list_scores import CLIP, HUGE, Lists
+from recommender.core.ranking.list_scores import CLIP, HUGE, CandidateLists
 from recommender.core.ranking.ranker import HOUR_MS, RankerConfig
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
@@ -37,7 +37,7 @@ def lists(n, *, seed, tastes=TASTES, weight=WEIGHT_ONE, first_actor=0, size=N_CA
     wishes = features @ np.array(tastes) + rng.gumbel(size=n * size)
     clicked = wishes.reshape(n, size).argmax(axis=1)
     actors = np.arange(first_actor, first_actor + n) * 0x9E3779B9 + seed
-    return Lists.of(features, [size] * n, clicked, actors, np.full(n, weight))
+    return CandidateLists.of(features, [size] * n, clicked, actors, np.full(n, weight))
 
 
 def teach(ranker, *, n_steps=30, n=10, seed=1, start_ms=T0, **how):
@@ -82,7 +82,7 @@ def test_that_a_list_is_a_question_before_it_is_a_lesson():
 
 
 def test_that_of_equal_candidates_the_earlier_stands_first_and_what_is_not_there_is_a_miss():
-    same = Lists.of(np.zeros((15, 5)), [5, 5, 5], [3, -1, 0], [1, 2, 3], [0, 0, 0])
+    same = CandidateLists.of(np.zeros((15, 5)), [5, 5, 5], [3, -1, 0], [1, 2, 3], [0, 0, 0])
     assert new().learn(same, T0).tolist() == [[4] * 3, [PLACES + 1] * 3, [1] * 3]
 
 
@@ -214,7 +214,7 @@ def contrary(n, *, weight, first_actor):
     features = np.full((n, N_CANDIDATES, len(NAMES)), 50.0)
     features[:, 7] = -50.0
     actors = np.arange(first_actor, first_actor + n)
-    return Lists.of(features.reshape(-1, len(NAMES)), [N_CANDIDATES] * n, [7] * n, actors, [weight] * n)
+    return CandidateLists.of(features.reshape(-1, len(NAMES)), [N_CANDIDATES] * n, [7] * n, actors, [weight] * n)
 
 
 @pytest.mark.parametrize("n_crowd", [1, 20, 200])
@@ -259,7 +259,7 @@ def test_that_features_that_are_no_numbers_are_refused_with_the_state_unchanged(
     features = some.features.copy()
     features[50, 2] = value
     with pytest.raises(ValueError, match="not a number, infinite or huge"):
-        ranker.learn(Lists.of(features, [N_CANDIDATES] * 3, some.clicked, some.actor, some.weight), T0)
+        ranker.learn(CandidateLists.of(features, [N_CANDIDATES] * 3, some.clicked, some.actor, some.weight), T0)
     assert digest(ranker) == before
 
 
@@ -278,14 +278,14 @@ def test_that_features_that_are_no_numbers_are_refused_with_the_state_unchanged(
 def test_that_lists_that_cannot_be_are_refused(wrong, message):
     columns = {"sizes": [N_CANDIDATES] * 2, "clicked": [0, 1], "actor": [1, 2], "weight": [1, 1]}
     with pytest.raises(ValueError, match=message):
-        Lists.of(np.zeros((2 * N_CANDIDATES, 5)), **(columns | wrong))
+        CandidateLists.of(np.zeros((2 * N_CANDIDATES, 5)), **(columns | wrong))
 
 
 def test_that_lists_of_other_features_are_refused_with_the_state_unchanged():
     ranker = teach(new(), n_steps=2)
     before = digest(ranker)
     with pytest.raises(ValueError, match="5 features, not 4"):
-        ranker.learn(Lists.of(np.zeros((4, 4)), [4], [0], [1], [1]), T0)
+        ranker.learn(CandidateLists.of(np.zeros((4, 4)), [4], [0], [1], [1]), T0)
     assert digest(ranker) == before
 
 

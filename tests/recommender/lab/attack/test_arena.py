@@ -18,7 +18,7 @@ from recommender.lab.attack.trials import benchmark, prices, run_metrics, suite,
 from recommender.lab.attack.trials.arena import Trace, follow
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.attack.trials.honest_cost import Diary, Pages, delays, find_spikes, lateness
-from recommender.lab.attack.trials.suite import Found
+from recommender.lab.attack.trials.suite import LogResult
 from tests.help import small_town
 
 
@@ -174,7 +174,7 @@ def test_the_benchmark_writes_records_and_a_table():
     assert set(frame["defence"]) == {"none", "caps"}
     assert won["multiple"].min() == 2.0
     assert frame["violations"].fill_null(0).sum() == 0
-    table = of_log(Found("small", records=records))
+    table = of_log(LogResult("small", records=records))
     assert "| A2 one host, a new id a click | 1/1 | 1/1 / 1/1 / 1/1 |" in table
     assert "flash crowd" in table
 

@@ -10,7 +10,7 @@ from recommender.lab.attack.defences.raw_links import RawLinks
 from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.trials import pair_trials
 from recommender.lab.attack.trials.arena import Trace
-from recommender.lab.attack.trials.pair_trials import Sight, compare
+from recommender.lab.attack.trials.pair_trials import PairSight, compare
 from tests.help import small_town
 
 
@@ -113,7 +113,7 @@ def test_an_attack_keeps_to_its_anchor(code):
 
 def sights(beside, price=5):
     n = len(beside)
-    return [Sight("x", 0, ("t",), beside=each, prices=[(price, price)] * n) for each in (beside, [["a"]] * n)]
+    return [PairSight("x", 0, ("t",), beside=each, prices=[(price, price)] * n) for each in (beside, [["a"]] * n)]
 
 
 @pytest.mark.parametrize(("seconds", "is_success"), [(59, False), (60, True)])

@@ -12,8 +12,8 @@ from django.core.management import CommandError, call_command
 
 from recommender.intake.event_rows import parse_events
 from recommender.lab.bench import recommendations_rate, step_speed, stream
-from recommender.lab.bench.load import Load, Plan, run
-from recommender.lab.bench.results import Row, notes, percentile, table
+from recommender.lab.bench.load import Load, LoadPlan, run
+from recommender.lab.bench.results import BenchRow, notes, percentile, table
 from recommender.lab.bench.rig import CannotMeasure, Rig
 from recommender.lab.bench.sender import make_requests
 from recommender.lab.bench.trending_rate import parse_wrk
@@ -30,7 +30,7 @@ Requests/sec:   2499.51
 
 
 def plan_for(url, **options):
-    return Plan(
+    return LoadPlan(
         host="127.0.0.1", port=int(url.rpartition(":")[2]), key="k", **{"seconds": 0.3, "connections": 2} | options
     )
 
@@ -130,10 +130,10 @@ def test_a_load_process_is_gone_when_closed():
 
 
 def test_a_budget_is_the_least_or_the_most():
-    assert Row(measure="m", value=3.0, unit="/s", budget=2.0).is_met
-    assert not Row(measure="m", value=3.0, unit="s", budget=2.0, is_most=True).is_met
-    assert Row(measure="m", value=3.0, unit="/s").is_met is None
-    row = Row(measure="m", value=3.0, unit="/s", ceiling=12.0, of="another")
+    assert BenchRow(measure="m", value=3.0, unit="/s", budget=2.0).is_met
+    assert not BenchRow(measure="m", value=3.0, unit="s", budget=2.0, is_most=True).is_met
+    assert BenchRow(measure="m", value=3.0, unit="/s").is_met is None
+    row = BenchRow(measure="m", value=3.0, unit="/s", ceiling=12.0, of="another")
     assert row.ratio == 0.25
     assert row.as_json()["ratio"] == 0.25
     assert notes([row]) == ["m: beside another"]

@@ -20,7 +20,7 @@ from recommender.lab.demo.botnet import (
     N_ACCOUNTS,
     SOONEST_AGAIN_S,
     SOONEST_S,
-    Botnet,
+    DemoBotnet,
 )
 from recommender.lab.demo.headlines import CATEGORIES
 from recommender.lab.demo.newsroom import FIRST_STORY_S
@@ -36,7 +36,7 @@ KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 
 
 def open_botnet(seed=1, **options):
-    return Botnet(seed=seed, started_at=START, run="test", **options)
+    return DemoBotnet(seed=seed, started_at=START, run="test", **options)
 
 
 def open_programme(seed=1, pace=1.0, rate=5.0):
