@@ -53,7 +53,7 @@ REVERT = (
     _DJANGO
     + """
 import importlib
-from recommender import reverts
+from recommender.control import reverts
 module, _, names = sys.argv[1].partition(":")
 *path, name = names.split(".")
 owner = importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""What the control addresses take and give. Requests are checked here, answers only described (monitoring.selectors
+"""What the control addresses take and give. Requests are checked here, answers only described (monitoring.findings
 makes them)."""
 
 from typing import Any

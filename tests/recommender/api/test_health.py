@@ -151,18 +151,18 @@ def test_metrics_add_up_over_the_web_processes(server_env, tmp_path):
     env = server_env | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"}
 
     def run(code):
-        start = "import django; django.setup(); from recommender import metrics; "
+        start = "import django; django.setup(); from recommender import counters; "
         return subprocess.run(
             [sys.executable, "-c", start + code], env=env, check=True, capture_output=True, text=True, timeout=60
         ).stdout
 
-    run("metrics.ACCEPTED.inc(3)")
-    run("metrics.ACCEPTED.inc(4); metrics.REJECTED.labels('invalid_ip').inc()")
-    run("metrics.RECOMMENDED.labels('similar').inc(20); metrics.RECOMMENDED_CLICKS.labels('similar').inc()")
-    run("metrics.RECOMMENDED.labels('similar').inc(5); metrics.RECOMMENDED_CLICKS.labels('not_credited').inc(2)")
-    recommended = run("print([(each.source, each.n_shown, each.n_clicks) for each in metrics.read_recommended()])")
+    run("counters.ACCEPTED.inc(3)")
+    run("counters.ACCEPTED.inc(4); counters.REJECTED.labels('invalid_ip').inc()")
+    run("counters.RECOMMENDED.labels('similar').inc(20); counters.RECOMMENDED_CLICKS.labels('similar').inc()")
+    run("counters.RECOMMENDED.labels('similar').inc(5); counters.RECOMMENDED_CLICKS.labels('not_credited').inc(2)")
+    recommended = run("print([(each.source, each.n_shown, each.n_clicks) for each in counters.read_recommended()])")
     assert recommended.strip() == "[('not_credited', 0, 2), ('similar', 25, 1)]"
-    told = run("print(metrics.render().decode())")
+    told = run("from recommender.api import metrics; print(metrics.render().decode())")
     assert "groundswell_events_accepted_total 7.0" in told
     assert 'groundswell_events_rejected_total{code="invalid_ip"} 1.0' in told
     assert "groundswell_database_up 1.0" in told
