@@ -66,7 +66,7 @@ class Rig:
         paths: Sequence[str] = (),
         rate: float | None = None,
     ) -> LoadPlan:
-        """A plan against this server, under ids that no plan had before. See `recommender.lab.bench.load.LoadPlan`."""
+        """A plan against this server, under ids that no plan had before. See `lab.bench.load.LoadPlan`."""
         self._n_plans += 1
         parts = urlsplit(self.url)
         return LoadPlan(
