@@ -1,0 +1,85 @@
+"""docs/architecture.md says what the tree is: its files exist, its ways are walked, its floors are the contracts'."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+WAYS = ("event", "read", "decision")
+# Reached without an import: a task gathers findings, a person opens the console.
+HANDED_OVER = {("decision", "monitoring/findings"), ("decision", "monitoring/console")}
+
+
+def way(name):
+    """The rows of a way: (room, [paths of its files])."""
+    section = PAGE.split(f"<!-- way: {name} -->")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| \d+ \| `([\w/]+)` \| ([^|]*) \|", section, re.MULTILINE)
+    return [(room, [f"{room}/{file}" for file in re.findall(r"`([\w.]+)`", files)]) for room, files in rows]
+
+
+def modules_of(room, graph):
+    name = room.replace("/", ".")
+    return {name} | set(graph.find_descendants(name))
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("config", "monitoring", "recommender", cache_dir=None)
+
+
+def test_every_path_named_exists():
+    named = re.findall(r"`((?:config|docs|monitoring|recommender|tests)/[\w/.]+)`", PAGE)
+    assert len(named) > 40
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_link_leads_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", PAGE)
+    assert links
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_way_enters_no_room_twice_and_names_files_that_are_there(name):
+    rows = way(name)
+    assert len(rows) >= 5
+    rooms = [room for room, _ in rows]
+    assert len(set(rooms)) == len(rooms)
+    for _, files in rows:
+        assert files
+        assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_each_room_of_a_way_is_called_from_one_before_it(name, graph):
+    rows = way(name)
+    for place, (room, _) in enumerate(rows[1:], start=1):
+        before = {file[:-3].replace("/", ".") for _, files in rows[:place] for file in files}
+        called = {imported for module in before for imported in graph.find_modules_directly_imported_by(module)}
+        assert called & modules_of(room, graph) or (name, room) in HANDED_OVER, room
+
+
+def test_the_floors_are_those_of_the_contracts():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layered = {each["name"]: each["layers"] for each in contracts if "containers" in each}
+    assert len(layered) == 3
+    for name, layers in layered.items():
+        section = PAGE.split(f"### {name}\n")[1].split("\n#")[0]
+        told = [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d+\. (.*)", section, re.MULTILINE)]
+        assert told == [[each.strip() for each in layer.split("|")] for layer in layers]
+
+
+def test_every_room_is_on_the_page():
+    for package in ("recommender", "recommender/core", "monitoring"):
+        for folder in (ROOT / package).iterdir():
+            if (folder / "__init__.py").exists() and folder.name != "migrations":
+                assert f"`{folder.name}`" in PAGE, folder
+
+
+def test_every_invariant_names_a_test():
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| `(tests/[\w/.]+)` \|", PAGE, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 16))
