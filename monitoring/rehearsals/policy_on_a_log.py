@@ -38,7 +38,7 @@ from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
 from recommender.lab.attack.catalogue import inject
-from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.catalogue.world import as_text, see
 from recommender.lab.attack.defences import batch_columns
 

@@ -19,8 +19,8 @@ from rich.table import Table
 from recommender.core.logfile import LogFileError
 from recommender.lab.attack.catalogue import inject
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
+from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.campaign import VARIANTS
-from recommender.lab.attack.catalogue.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.live import Live
 from recommender.lab.attack.catalogue.synthetic import Town
 from recommender.lab.attack.catalogue.world import as_text, see

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
+from recommender.lab.attack.catalogue.attacks_by_code import MACHINES
 from recommender.lab.attack.catalogue.campaign import Campaign
-from recommender.lab.attack.catalogue.catalogue import MACHINES
 from recommender.lab.attack.catalogue.world import World, as_text, see
 from recommender.lab.attack.defences import batch_columns, defences
 from recommender.lab.attack.defences.defences import Defence, Judged, Product

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES, Attack, Plan
+from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.campaign import Campaign, Variant
-from recommender.lab.attack.catalogue.catalogue import ATTACKS, LOOK_ALIKES, attack
 from recommender.lab.attack.defences.defences import Defence, Product
 from recommender.lab.attack.trials import pair_trials, run_metrics
 from recommender.lab.attack.trials.arena import SERVED, Site, Trace, WarmStates, follow

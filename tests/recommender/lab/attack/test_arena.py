@@ -8,8 +8,8 @@ from django.core.management import call_command
 from pyod.models.iforest import IForest
 
 from recommender.core.pipeline import Pipeline
+from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.catalogue.campaign import Campaign
-from recommender.lab.attack.catalogue.catalogue import attack
 from recommender.lab.attack.catalogue.synthetic import Town
 from recommender.lab.attack.defences import batch_columns
 from recommender.lab.attack.defences.forest_defence import _Trees

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from recommender.core.events import Kind
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
-from recommender.lab.attack.catalogue.catalogue import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
+from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.machinery import hashed
 from tests.help import small_town
 

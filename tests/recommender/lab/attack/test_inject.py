@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config
 from recommender.lab.attack.catalogue import inject
-from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.replay import replay
 from tests.help import small_town
 

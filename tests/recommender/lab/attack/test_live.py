@@ -6,7 +6,7 @@ import threading
 import pytest
 from django.core.management import CommandError, call_command
 
-from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.catalogue.live import MAX_EVENTS, Live
 from recommender.lab.loopback import NotHere, require_loopback
 from tests.help.scripted_server import Script, accept, serving

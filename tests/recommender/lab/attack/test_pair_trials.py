@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from recommender.core.events import Kind
-from recommender.lab.attack.catalogue.catalogue import attack
+from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.defences.defences import make
 from recommender.lab.attack.defences.raw_links import RawLinks
 from recommender.lab.attack.report import pair_tables
