@@ -7,7 +7,7 @@ empty page and not an error, because an actor may be erased whether the log know
 from django.http import HttpRequest, HttpResponse
 
 from monitoring import roles
-from monitoring.console.pages import form, page, render
+from monitoring.console.pages import ConsoleRequest, form, page, render
 from monitoring.findings import actor_history
 from monitoring.operations import erase_actor
 from recommender.errors import Invalid
@@ -34,7 +34,7 @@ def _show(request: HttpRequest, id: str) -> HttpResponse:
 
 
 @form(roles.OPERATE)
-def erase(request: HttpRequest) -> str:
+def erase(request: ConsoleRequest) -> str:
     """The id is typed a second time, so that nobody is forgotten by a slip of the hand."""
     actor_id = request.POST.get("actor", "")
     if request.POST.get("again", "") != actor_id:

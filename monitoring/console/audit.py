@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpRespo
 from monitoring import roles
 from monitoring.audit import chain_checks
 from monitoring.audit.audit_list import Asked, lines, list_audit
-from monitoring.console.pages import form, page, render
+from monitoring.console.pages import ConsoleRequest, form, page, render
 from monitoring.console.queue import moment
 from monitoring.models import Review
 from recommender.errors import Conflict
@@ -32,7 +32,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 
 @page
-def export(request: HttpRequest) -> HttpResponse:
+def export(request: HttpRequest) -> StreamingHttpResponse:
     """What the filters leave, as CSV, in pieces as it is read."""
     response = StreamingHttpResponse(lines(parse(request.GET)), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="decisions.csv"'
@@ -41,7 +41,7 @@ def export(request: HttpRequest) -> HttpResponse:
 
 
 @form(roles.VIEW_CONSOLE)
-def verify(request: HttpRequest) -> str:
+def verify(request: ConsoleRequest) -> str:
     """Whoever may see the chain may have it checked; that it is broken is told as an error."""
     check = chain_checks.check(by=request.user, is_full=request.POST.get("full") == "1")
     if check.n_problems:

@@ -9,11 +9,10 @@ from typing import TypeVar
 from uuid import uuid4
 
 from django.contrib import messages
-from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from monitoring import roles
-from monitoring.console.pages import form, in_a_sentence
+from monitoring.console.pages import ConsoleRequest, form, in_a_sentence
 from monitoring.console.reasons import CONFIRM, RELEASE, note_of
 from monitoring.operations import decide_finding, undo_decision
 from recommender.errors import ApiError, Conflict, Invalid
@@ -26,7 +25,7 @@ _RULINGS = {RELEASE: decide_finding.release, CONFIRM: decide_finding.confirm}
 
 
 @form(roles.REVIEW)
-def decide(request: HttpRequest) -> str:
+def decide(request: ConsoleRequest) -> str:
     """`one` is "release:12", a row's own button; otherwise `ruling` on each `finding`."""
     ruling, _, only = request.POST.get("one", "").partition(":")
     ruling = ruling or request.POST.get("ruling", "")
@@ -48,12 +47,10 @@ def decide(request: HttpRequest) -> str:
 
 
 @form(roles.REVIEW)
-def undo(request: HttpRequest) -> str:
+def undo(request: ConsoleRequest) -> str:
     """The reviews named by the button, so that what it says is what is undone; newest first."""
-    assert isinstance(request.user, User)
-    user = request.user
     chosen = sorted(_numbers(request.POST.getlist("review")), reverse=True)
-    done, refused = _each(chosen, lambda number: undo_decision.undo(by=user, review_id=number))
+    done, refused = _each(chosen, lambda number: undo_decision.undo(by=request.user, review_id=number))
     _tell_refusals(request, refused, len(done))
     n_withdrawn = sum(review.subject["withdrawn"] for review in done)
     n_given_back = sum(review.subject["given_back"] for review in done)

@@ -7,7 +7,7 @@ same account on every page: enough to follow what happened, not enough to know w
 from django.http import HttpRequest, HttpResponse
 
 from monitoring import roles
-from monitoring.console.pages import form, page, render
+from monitoring.console.pages import ConsoleRequest, form, page, render
 from monitoring.findings import finding_page
 from monitoring.models import Finding
 from monitoring.operations import note_finding
@@ -28,6 +28,6 @@ def show(request: HttpRequest, id: int) -> HttpResponse:
 
 
 @form(roles.REVIEW)
-def note(request: HttpRequest, id: int) -> str:
+def note(request: ConsoleRequest, id: int) -> str:
     note_finding.note(by=request.user, finding_id=id, note=request.POST.get("note", ""))
     return f"Your note about finding {id} is kept."

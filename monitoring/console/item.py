@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 
 from monitoring import roles
 from monitoring.console.data import item_data as reading
-from monitoring.console.pages import form, in_a_sentence, page, render
+from monitoring.console.pages import ConsoleRequest, form, in_a_sentence, page, render
 from monitoring.operations import hide_item
 from recommender.errors import ApiError, NotFound
 
@@ -36,7 +36,7 @@ def _hide_again(request: HttpRequest, error: ApiError) -> HttpResponse:
 
 
 @form(roles.OPERATE, again=_hide_again)
-def hide(request: HttpRequest) -> str:
+def hide(request: ConsoleRequest) -> str:
     is_hidden, item_id = request.POST.get("hidden") == "1", request.POST.get("item", "")
     hide_item.set_hidden(by=request.user, note=request.POST.get("note", ""), item_id=item_id, is_hidden=is_hidden)
     return "Hidden: it leaves every list within a second." if is_hidden else "Shown: it may be listed again."

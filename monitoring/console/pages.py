@@ -7,10 +7,12 @@ A view raises the errors of `recommender.errors`; a page answers with them, a fo
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, cast
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -19,17 +21,25 @@ from django.views.decorators.http import require_GET, require_POST
 from monitoring import model_state, roles
 from recommender.errors import ApiError
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
+P = ParamSpec("P")
 
 
-def page(view: View) -> View:
+class ConsoleRequest(HttpRequest):
+    """What a view of a page or form is given, to the type checker: a request of somebody who is logged in. Django
+    makes no such objects; `page` and `form` say so of those that they have let in."""
+
+    user: User
+
+
+def page(view: Callable[Concatenate[ConsoleRequest, P], HttpResponseBase]) -> View:
     """For whoever may see the console. An error of ours becomes a page with its status."""
 
     @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def answer(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         try:
             roles.require(request.user, roles.VIEW_CONSOLE)
-            return view(request, *args, **kwargs)
+            return view(cast(ConsoleRequest, request), *args, **kwargs)
         except ApiError as error:
             return _tell(request, error)
 
@@ -40,20 +50,22 @@ Again = Callable[..., HttpResponse]
 """Answers a refused form, given the request, the error and what the address names: a page with what was typed."""
 
 
-def form(permission: str, again: Again | None = None) -> Callable[[Callable[..., str | HttpResponse]], View]:
+def form(
+    permission: str, again: Again | None = None
+) -> Callable[[Callable[Concatenate[ConsoleRequest, P], str | HttpResponse]], View]:
     """For whoever has the permission. The view decides and returns what to say of it, then back to `next` or to where
     it came from; or it returns the answer itself. An error is said there too, or answered by `again` with the error's
     status."""
 
-    def wrap(view: Callable[..., str | HttpResponse]) -> View:
+    def wrap(view: Callable[Concatenate[ConsoleRequest, P], str | HttpResponse]) -> View:
         @wraps(view)
-        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def answer(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             try:
                 roles.require(request.user, permission)
             except ApiError as error:
                 return _tell(request, error)
             try:
-                done = view(request, *args, **kwargs)
+                done = view(cast(ConsoleRequest, request), *args, **kwargs)
             except ApiError as error:
                 if again is not None:
                     return _refuse(request, error, again, *args, **kwargs)

@@ -8,7 +8,7 @@ from django.utils.dateparse import parse_datetime
 
 from monitoring import roles
 from monitoring.console import reasons
-from monitoring.console.pages import page, render
+from monitoring.console.pages import ConsoleRequest, page, render
 from monitoring.findings.finding_queue import ANY, BY_EXPOSURE, KINDS, NEWEST, Filter, glance, list_queue
 from monitoring.models import Finding
 from monitoring.operations import undo_decision
@@ -18,7 +18,7 @@ ORDERS = [(BY_EXPOSURE, "Exposure at stake"), (NEWEST, "Newest first")]
 
 
 @page
-def show(request: HttpRequest) -> HttpResponse:
+def show(request: ConsoleRequest) -> HttpResponse:
     wanted = parse(request.GET)
     address = request.GET.copy()
     for name in ("part", "after"):

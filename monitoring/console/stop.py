@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from monitoring import roles
 from monitoring.console import timeline
-from monitoring.console.pages import form, in_a_sentence, page, render
+from monitoring.console.pages import ConsoleRequest, form, in_a_sentence, page, render
 from monitoring.console.revert_form import Typed, get_form
 from monitoring.operations import previewed_revert, request_revert, stop_switch
 from recommender.errors import ApiError, Invalid
@@ -20,21 +20,21 @@ from recommender.models import Revert
 
 
 @form(roles.OPERATE, again=timeline.answer_again("freeze"))
-def freeze(request: HttpRequest) -> str:
+def freeze(request: ConsoleRequest) -> str:
     scope = request.POST.get("scope", "").strip()
     stop_switch.freeze(by=request.user, note=request.POST.get("note", ""), scope=scope)
     return f"The list {scope} stands still; everything else goes on." if scope else "Learning is frozen; events wait."
 
 
 @form(roles.OPERATE, again=timeline.answer_again("thaw"))
-def thaw(request: HttpRequest) -> str:
+def thaw(request: ConsoleRequest) -> str:
     scope = request.POST.get("scope", "").strip()
     stop_switch.thaw(by=request.user, note=request.POST.get("note", ""), scope=scope)
     return f"The list {scope} is as counted again." if scope else "Learning goes on, what waited first."
 
 
 @form(roles.OPERATE, again=timeline.answer_again("pin"))
-def pin(request: HttpRequest) -> str:
+def pin(request: ConsoleRequest) -> str:
     number, is_pinned = _number(request.POST.get("checkpoint", "")), request.POST.get("pinned") == "1"
     note = request.POST.get("note", "").strip() or ("Kept." if is_pinned else "Need not be kept.")
     stop_switch.set_pinned(by=request.user, note=note, checkpoint_id=number, is_pinned=is_pinned)
@@ -56,7 +56,7 @@ def _ask_again(request: HttpRequest, error: ApiError) -> HttpResponse:
 
 
 @form(roles.OPERATE, again=_ask_again)
-def _ask(request: HttpRequest) -> HttpResponse:
+def _ask(request: ConsoleRequest) -> HttpResponse:
     """Have it previewed; with the button `look`, only list what happened since another point."""
     typed = Typed.of_form(request.POST)
     if "look" in request.POST:
@@ -79,12 +79,12 @@ def revert(request: HttpRequest) -> HttpResponseBase:
 
 
 @form(roles.OPERATE)
-def preview_proposal(request: HttpRequest, id: int) -> HttpResponse:
+def preview_proposal(request: ConsoleRequest, id: int) -> HttpResponse:
     return _to(previewed_revert.propose(by=request.user, freeze_id=id))
 
 
 @form(roles.OPERATE)
-def preview_again(request: HttpRequest, id: int) -> HttpResponse:
+def preview_again(request: ConsoleRequest, id: int) -> HttpResponse:
     return _to(previewed_revert.look_again(by=request.user, preview_id=id))
 
 
@@ -94,7 +94,7 @@ def _show_preview_again(request: HttpRequest, error: ApiError, id: int) -> HttpR
 
 
 @form(roles.OPERATE, again=_show_preview_again)
-def carry_out(request: HttpRequest, id: int) -> HttpResponse:
+def carry_out(request: ConsoleRequest, id: int) -> HttpResponse:
     return _to(previewed_revert.carry_out(by=request.user, note=request.POST.get("note", ""), preview_id=id))
 
 
