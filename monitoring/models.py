@@ -66,7 +66,7 @@ class Review(models.Model):
             ("operate", "Can freeze, thaw, revert, pin and erase"),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.id}: {self.action} by {self.by}, {self.at:%F %T}"
 
 
@@ -87,7 +87,7 @@ class ChainCheck(models.Model):
         ordering = ["-id"]
         default_permissions = ()
 
-    def __str__(self):
+    def __str__(self) -> str:
         found = f"{self.n_problems} problems" if self.n_problems else "intact"
         return f"rows {self.after_id + 1} to {self.head_id}: {found}"
 
@@ -135,7 +135,7 @@ class Notification(models.Model):
             models.Index(fields=["created_at"], name="notification_created_at"),  # for pruning
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.channel} {self.state}: {self.title}"
 
 
@@ -204,7 +204,7 @@ class Finding(models.Model):
             GinIndex(fields=["words"], name="finding_words"),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"finding {self.pk}: {self.title}"
 
 
@@ -222,7 +222,7 @@ class FindingItem(models.Model):
         constraints = [models.UniqueConstraint(fields=["finding", "item"], name="one_row_an_item")]
         indexes = [models.Index(fields=["item", "last_ms"], name="finding_of_an_item")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.item} in finding {self.finding_id}"
 
 
@@ -239,7 +239,7 @@ class FindingEvent(models.Model):
         default_permissions = ()
         constraints = [models.UniqueConstraint(fields=["xid", "seq"], name="one_finding_an_event")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"event {self.seq} of finding {self.finding_id}"
 
 
@@ -256,7 +256,7 @@ class FindingCursor(models.Model):
     class Meta:
         default_permissions = ()
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"shard {self.shard} gathered to verdict {self.verdict_id}"
 
 
@@ -272,7 +272,7 @@ class AskedRevert(models.Model):
     class Meta:
         default_permissions = ()
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"revert {self.revert_id} asked for by {self.by}"
 
 
@@ -310,5 +310,5 @@ class AutoFreeze(models.Model):
         ]
         indexes = [models.Index(fields=["shard", "-frozen_at"], name="autofreeze_by_time")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"shard {self.shard} frozen at {self.frozen_at:%F %T}"

@@ -27,5 +27,5 @@ class ApiKey(models.Model):
     class Meta:
         ordering = ["-created_at"]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name} ({self.start}…)"

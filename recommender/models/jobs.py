@@ -57,7 +57,7 @@ class Revert(Job):
             )
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{'preview of a ' if self.is_preview else ''}revert {self.pk} ({self.mode}): {self.state}"
 
 
@@ -89,7 +89,7 @@ class Trial(models.Model):
             models.UniqueConstraint(models.Value(1), condition=Q(state="waiting"), name="one_winner_waits"),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"trial {self.pk}: {self.get_state_display()}"
 
 
@@ -113,7 +113,7 @@ class Erasure(Job):
             ),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"erasure {self.pk}: {self.state}"
 
 
@@ -133,5 +133,5 @@ class ErasedState(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["erasure", "checkpoint_id"], name="one_state_a_checkpoint")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"checkpoint {self.checkpoint_id} as {self.erasure_id} leaves it"

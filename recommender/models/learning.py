@@ -38,7 +38,7 @@ class Checkpoint(models.Model):
         constraints = [models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state")]
         indexes = [models.Index(fields=["shard", "-created_at"], name="checkpoint_by_age")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"checkpoint {self.pk} at step {self.step}"
 
 
@@ -70,7 +70,7 @@ class Learner(models.Model):
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(seq__gte=0, xid__gte=0, step__gte=0), name="not_negative")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"learner {self.shard}: {self.state} at step {self.step}"
 
 
@@ -123,7 +123,7 @@ class Step(models.Model):
             models.Index(fields=["shard", "stream_ms"], condition=Q(alarm__gt=0), name="step_with_an_alarm"),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"step {self.number} of shard {self.shard}"
 
 
@@ -158,7 +158,7 @@ class Watched(models.Model):
         constraints = [models.UniqueConstraint(fields=["shard", "step"], name="watched_once_a_step")]
         indexes = [models.Index(fields=["shard", "stream_ms"], name="watched_by_time")]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"shard {self.shard} after step {self.step}"
 
 
@@ -170,5 +170,5 @@ class FrozenScope(models.Model):
     as_of = models.FloatField(help_text="Unix time up to which events are in it.")
     frozen_at = models.DateTimeField(auto_now_add=True)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.scope} frozen at {self.frozen_at:%F %T}"

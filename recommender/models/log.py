@@ -43,7 +43,7 @@ class Event(models.Model):
     class Meta:
         managed = False
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.actor} {self.get_kind_display().lower()} {self.item} at {self.received_at:%F %T}"
 
 
@@ -64,5 +64,5 @@ class Item(models.Model):
     class Meta:
         ordering = ["id"]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.title or self.id

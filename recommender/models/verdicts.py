@@ -43,7 +43,7 @@ class EventVerdict(models.Model):
             ),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"event {self.ordinal}: {self.get_verdict_display().lower()}"
 
 
@@ -74,7 +74,7 @@ class Decision(models.Model):
             models.Index(fields=["shard", "id"], name="decision_waiting", condition=Q(taken_in=None)),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.get_ruling_display().lower()} {len(self.seq)} events of shard {self.shard}"
 
 
@@ -84,5 +84,5 @@ class Exclusion(models.Model):
     rule = models.JSONField(help_text="As recommender.core.decisions.Exclusion.state() gives it.")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"exclusion {self.pk}"
