@@ -6,12 +6,17 @@ middleware; sessions, CSRF and the rest stand in front of the pages only.
 
 import os
 import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from config import celery  # noqa: F401 (the app by which ingest wakes the learner)
 
@@ -21,10 +26,12 @@ MACHINE_PATHS = ("/api/v1/", "/health/", "/metrics")
 class _BareHandler(WSGIHandler):
     """Django's handler with an empty middleware chain."""
 
-    def load_middleware(self, is_async=False):  # noqa: ARG002 (Django's signature)
-        self._view_middleware = []
-        self._template_response_middleware = []
-        self._exception_middleware = []
+    _get_response: Callable[[HttpRequest], HttpResponseBase]  # Django's, which its types leave out
+
+    def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 (Django's signature)
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
         self._middleware_chain = convert_exception_to_response(self._get_response)
 
 
@@ -34,6 +41,6 @@ warnings.filterwarnings("ignore", "No directory at", UserWarning)
 _machines, _pages = _BareHandler(), WSGIHandler()
 
 
-def application(environ, start_response):
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     handler = _machines if environ.get("PATH_INFO", "").startswith(MACHINE_PATHS) else _pages
     return handler(environ, start_response)
