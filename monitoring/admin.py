@@ -1,6 +1,6 @@
 """The people's side in the console: findings, decisions and messages, to be read; accounts and their roles."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -8,15 +8,27 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from monitoring import roles
 from monitoring.models import Finding, Notification, Review
 
+if TYPE_CHECKING:  # Unfold's classes say no types; they are Django's, and take no model in brackets at run time
+    from django.contrib.auth import forms as auth_forms
+    from django.contrib.auth.forms import AdminPasswordChangeForm, UserCreationForm
 
-class ReadOnlyAdmin(ModelAdmin):
+    AnyModelAdmin = admin.ModelAdmin[Any]
+    AccountModelAdmin = admin.ModelAdmin[User]
+    DjangoUserAdmin = UserAdmin[User]
+    UserChangeForm = auth_forms.UserChangeForm[User]
+else:
+    from unfold.admin import ModelAdmin
+    from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+    AnyModelAdmin, AccountModelAdmin, DjangoUserAdmin = ModelAdmin, ModelAdmin, UserAdmin
+
+
+class ReadOnlyAdmin(AnyModelAdmin):
     show_full_result_count = False
     list_per_page = 50
 
@@ -70,7 +82,7 @@ admin.site.unregister(User)
 
 
 @admin.register(User)
-class AccountAdmin(UserAdmin, ModelAdmin):
+class AccountAdmin(DjangoUserAdmin, AccountModelAdmin):
     """Accounts: made, given a role, deactivated. For superusers, whom `manage.py createsuperuser` makes."""
 
     form, add_form, change_password_form = AccountForm, UserCreationForm, AdminPasswordChangeForm
@@ -88,7 +100,8 @@ class AccountAdmin(UserAdmin, ModelAdmin):
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).prefetch_related("groups")
+        accounts: QuerySet[User] = super().get_queryset(request)
+        return accounts.prefetch_related("groups")
 
     def role(self, account: User) -> str:
         return roles.role_of(account) or "none"
@@ -97,4 +110,4 @@ class AccountAdmin(UserAdmin, ModelAdmin):
         super().save_model(request, obj, form, change)
         role = form.cleaned_data.get("role", "")
         if change and role != form.role_before and not obj.is_superuser:
-            roles.assign(username=obj.username, role=role, by=request.user)
+            roles.assign(username=obj.username, role=role, by=cast(User, request.user))

@@ -16,7 +16,7 @@ from recommender.models import Checkpoint, Learner, Revert
 def get_model() -> dict[str, Any]:
     """How learning stands, overall and shard by shard."""
     states = {state.shard: state for state in learner_state.list_learner_states()}
-    shards = []
+    shards: list[dict[str, Any]] = []
     for row in Learner.objects.select_related("checkpoint").defer("checkpoint__data").order_by("shard"):
         state = states.get(row.shard)
         if state is None:  # made this moment

@@ -1,6 +1,6 @@
 """The recommender's pages in the console: items, keys. Rules stand in services; these forms call them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,9 +12,17 @@ from unfold.admin import ModelAdmin
 from recommender.api import api_keys
 from recommender.models import ApiKey, Item
 
+if TYPE_CHECKING:  # Unfold's class says no types; it is Django's, and neither takes its model in brackets at run time
+    ItemModelAdmin = admin.ModelAdmin[Item]
+    KeyModelAdmin = admin.ModelAdmin[ApiKey]
+    KeyModelForm = forms.ModelForm[ApiKey]
+else:
+    ItemModelAdmin = KeyModelAdmin = ModelAdmin
+    KeyModelForm = forms.ModelForm
+
 
 @admin.register(Item)
-class ItemAdmin(ModelAdmin):
+class ItemAdmin(ItemModelAdmin):
     list_display = ["id", "title", "categories", "published_at", "is_hidden"]
     list_filter = ["is_hidden"]
     search_fields = ["id", "title"]
@@ -36,7 +44,7 @@ class ItemAdmin(ModelAdmin):
         messages.success(request, f"{items.update(is_hidden=False)} shown.")
 
 
-class KeyForm(forms.ModelForm):
+class KeyForm(KeyModelForm):
     scopes = forms.MultipleChoiceField(choices=ApiKey.Scope.choices, widget=forms.CheckboxSelectMultiple)
 
     class Meta:
@@ -45,7 +53,7 @@ class KeyForm(forms.ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
+class ApiKeyAdmin(KeyModelAdmin):
     """A key is made and revoked, never changed or deleted: what it was allowed stays on record."""
 
     form = KeyForm
@@ -62,13 +70,13 @@ class ApiKeyAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: KeyForm, change: bool) -> None:
         made, secret = api_keys.make_key(name=obj.name, scopes=form.cleaned_data["scopes"], rate_per_s=obj.rate_per_s)
-        obj.pk, obj.secret = made.pk, secret
+        obj.pk, cast(Any, obj).secret = made.pk, secret
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         """The page that shows the key, once; a redirect would have to keep it somewhere."""
         context: dict[str, Any] = self.admin_site.each_context(request) | {
             "title": f"Key of {obj.name}",
-            "secret": obj.secret,
+            "secret": cast(Any, obj).secret,
             "opts": self.opts,
         }
         return TemplateResponse(request, "admin/recommender/apikey/made.html", context)

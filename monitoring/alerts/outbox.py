@@ -208,7 +208,7 @@ def _try(rows: list[Notification], send: Callable[[], object]) -> bool:
 
 def retry_s(attempts: int) -> float:
     """Seconds to the next try after so many: doubling from FIRST_RETRY_S to LONGEST_RETRY_S, half of it by chance."""
-    return min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempts - 1, 20)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(attempts - 1, 20)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _mail(rows: list[Notification]) -> EmailMessage:

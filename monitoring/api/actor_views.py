@@ -1,5 +1,7 @@
 """The API of the right to be forgotten. Keys need the scope `admin`; an actor is never named in an answer."""
 
+from typing import Any
+
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers
@@ -66,7 +68,7 @@ class ErasureView(AdminView):
         return Response(describe(erasures.get(erasure_id=id)))
 
 
-def describe(row: Erasure) -> dict[str, object]:
+def describe(row: Erasure) -> dict[str, Any]:
     """What is told of an erasure."""
     return {
         "erasure": row.pk,

@@ -26,7 +26,7 @@ def _id(**more: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=1, max_value=MAX_ID, **more)
 
 
-class NoteSerializer(serializers.Serializer):
+class NoteSerializer(serializers.Serializer[Any]):
     """A decision says why."""
 
     note = serializers.CharField(max_length=MAX_NOTE, help_text="Why. It is kept for ever: name no actors.")
@@ -50,7 +50,7 @@ WindowSerializer = type(
 )
 
 
-class ExcludeSerializer(serializers.Serializer):
+class ExcludeSerializer(serializers.Serializer[Any]):
     """What the history leaves out, from the checkpoint on."""
 
     actors = serializers.ListField(child=_text(MAX_ITEM), max_length=MAX_EXCLUDED, required=False)
@@ -74,7 +74,7 @@ class RevertSerializer(NoteSerializer):
     preview = serializers.BooleanField(default=False, help_text="Work it out and change nothing.")
 
 
-class PageSerializer(serializers.Serializer):
+class PageSerializer(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=50)
     before = _id(required=False, help_text="Continues a list: `before` of the last answer.")
 
@@ -85,7 +85,7 @@ class FindingsQuerySerializer(PageSerializer):
     item = _text(MAX_ITEM, required=False)
 
 
-def parse(shape: type[serializers.Serializer], data: Any) -> dict[str, Any]:
+def parse(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
     """A request's values, checked. Raises Invalid."""
     serializer = shape(data=data)
     if not serializer.is_valid():
@@ -118,7 +118,7 @@ def _ms(moment: Any) -> int:
 # -- answers --------------------------------------------------------------------------------------------------------
 
 
-class CheckpointSerializer(serializers.Serializer):
+class CheckpointSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     shard = serializers.IntegerField()
     digest = serializers.CharField()
@@ -129,11 +129,12 @@ class CheckpointSerializer(serializers.Serializer):
     predictions = serializers.IntegerField()
     is_pinned = serializers.BooleanField()
     bytes = serializers.IntegerField()
-    parent = serializers.IntegerField(allow_null=True)
+    # A field of that name; the metaclass takes it out of the class.
+    parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]
     created_at = serializers.DateTimeField()
 
 
-class ShardSerializer(serializers.Serializer):
+class ShardSerializer(serializers.Serializer[Any]):
     shard = serializers.IntegerField()
     state = serializers.ChoiceField(Learner.State.choices)
     stream_time = serializers.DateTimeField(allow_null=True)
@@ -146,7 +147,7 @@ class ShardSerializer(serializers.Serializer):
     checkpoint = CheckpointSerializer(allow_null=True)
 
 
-class ModelSerializer(serializers.Serializer):
+class ModelSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(Learner.State.choices)
     frozen_since = serializers.DateTimeField(allow_null=True)
     waiting_events = serializers.IntegerField(help_text="Not learned yet, about.")
@@ -157,7 +158,7 @@ class ModelSerializer(serializers.Serializer):
     shards = ShardSerializer(many=True)
 
 
-class RevertStateSerializer(serializers.Serializer):
+class RevertStateSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     mode = serializers.ChoiceField(Revert.Mode.choices)
     preview = serializers.BooleanField()
@@ -171,7 +172,7 @@ class RevertStateSerializer(serializers.Serializer):
     error = serializers.CharField(help_text="When failed.")
 
 
-class FindingSerializer(serializers.Serializer):
+class FindingSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     kind = serializers.ChoiceField(Finding.Kind.choices)
     state = serializers.ChoiceField(Finding.State.choices)
@@ -202,7 +203,7 @@ class FindingDetailSerializer(FindingSerializer):
     newest = serializers.ListField(child=serializers.DictField(), help_text="Up to 100 of its events.")
 
 
-def page_of(name: str, rows: str, of: type[serializers.Serializer]) -> Any:
+def page_of(name: str, rows: str, of: type[serializers.Serializer[Any]]) -> Any:
     before = serializers.IntegerField(allow_null=True, help_text="Send it to get more; null at the end.")
     return inline_serializer(name, {rows: of(many=True), "before": before})
 

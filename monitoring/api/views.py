@@ -2,6 +2,8 @@
 with the scope `admin`; what a key decides is written down as `api:` and its name.
 """
 
+from typing import cast
+
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,6 +15,7 @@ from monitoring.findings import describe
 from monitoring.operations import decide_finding, request_revert, stop_switch
 from recommender import errors
 from recommender.api import openapi as docs
+from recommender.api.api_keys import Key
 from recommender.api.base_views import ApiView
 from recommender.models import ApiKey
 
@@ -29,7 +32,7 @@ class AdminView(ApiView):
     @staticmethod
     def by(request: Request) -> str:
         """Who decides."""
-        return f"api:{request.auth.name}"
+        return f"api:{cast(Key, request.auth).name}"
 
 
 class ModelView(AdminView):

@@ -103,9 +103,10 @@ def check_decider(by: By) -> tuple[str, int | None]:
     if isinstance(by, str):
         if by == POLICY or (by.startswith(_MACHINES) and by.split(":", 1)[1].strip() and by.isprintable()):
             return by[:200], None
-        by, name = get_user_model().objects.filter(username=by).first() if _is_text(by) else None, by
-        if by is None:
-            raise Invalid(fields={"by": f"No account is called {name!r}."})
+        user = get_user_model().objects.filter(username=by).first() if _is_text(by) else None
+        if user is None:
+            raise Invalid(fields={"by": f"No account is called {by!r}."})
+        by = user
     name = by.get_username()
     if by.pk is None or not name or name == POLICY or name.startswith(_MACHINES):
         raise Invalid(fields={"by": f"An account called {name!r} cannot decide: the name stands for a machine."})

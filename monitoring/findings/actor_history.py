@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db.models import Count
@@ -175,7 +175,7 @@ def _findings_of(acts: Sequence[Act]) -> list[Finding]:
     counts = dict(rows.values_list("finding").annotate(n=Count("id")))
     findings = list(Finding.objects.filter(id__in=counts).order_by("-id")[:MAX_FINDINGS])
     for finding in findings:
-        finding.n_theirs = counts[finding.pk]
+        cast(Any, finding).n_theirs = counts[finding.pk]
     return findings
 
 

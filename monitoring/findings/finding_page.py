@@ -260,9 +260,9 @@ def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
     found = []
     for column, name in enumerate(("the account", "the item's window", "the network")):
         asked = [
-            (each.p_values[column], each.alpha)
+            (p, each.alpha)
             for each in known
-            if each.p_values and each.p_values[column] is not None and each.alpha
+            if each.p_values and (p := each.p_values[column]) is not None and each.alpha
         ]
         if asked:
             p_values = [p for p, _ in asked]

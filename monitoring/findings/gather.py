@@ -185,7 +185,8 @@ def _add(shard: int, window: FindingWindow) -> None:
         finding__n_events__lt=MAX_EVENTS,
     )
     number = near.order_by("-last_ms", "-finding_id").values_list("finding_id", flat=True).first()
-    finding = Finding.objects.select_for_update().filter(pk=number, state__in=GROWING).first()
+    growing = Finding.objects.select_for_update().filter(state__in=GROWING)
+    finding = None if number is None else growing.filter(pk=number).first()
     if finding is None:
         finding = Finding.objects.create(
             kind=Finding.Kind.ITEM_WINDOW,

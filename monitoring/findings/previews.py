@@ -96,7 +96,7 @@ def confirmed(board: PublishedBoard, item: str, units: Iterable[Unit], *, half_l
 
 def _worth(weight: float, own_ms: int, board: PublishedBoard, half_life_s: int) -> float:
     """What an act of that weight and time is worth when an act made now is worth 1."""
-    return weight * 2.0 ** ((own_ms - board.stream_ms) / (1000 * half_life_s))
+    return weight * float(2.0 ** ((own_ms - board.stream_ms) / (1000 * half_life_s)))
 
 
 def _standing(board: PublishedBoard, item: str) -> tuple[int | None, float]:

@@ -41,5 +41,6 @@ def _unsuspect(actor_id: str) -> None:
     """Take the actor's key out of what automatic freezes propose to leave out."""
     key = ids.encoder().key(actor_id)
     for freeze in AutoFreeze.objects.select_for_update().filter(suspects__actors__contains=[key]):
+        assert freeze.suspects is not None  # the filter
         freeze.suspects["actors"].remove(key)
         freeze.save(update_fields=["suspects"])

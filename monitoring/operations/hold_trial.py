@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from django.conf import settings
 from django.db import transaction
@@ -74,7 +74,7 @@ def hold_by_settings() -> None:
     try:
         hold(
             by=reviews.POLICY,
-            promote=settings.RETRAIN_PROMOTE,
+            promote=cast(Promote, settings.RETRAIN_PROMOTE),
             margin=settings.RETRAIN_MARGIN,
             memory_mb=settings.RETRAIN_MEMORY_MB,
         )

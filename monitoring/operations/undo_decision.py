@@ -41,7 +41,10 @@ from recommender.errors import Conflict, NotFound
 
 WITHIN = timedelta(minutes=10)
 LOOKED_AT = 1_000  # of an account's decisions of that time
-RULINGS = {Review.Action.RELEASE: Finding.State.RELEASED, Review.Action.CONFIRM: Finding.State.CONFIRMED}
+RULINGS: dict[str, Finding.State] = {
+    Review.Action.RELEASE: Finding.State.RELEASED,
+    Review.Action.CONFIRM: Finding.State.CONFIRMED,
+}
 UNDECIDED = (Finding.State.OPEN, Finding.State.EXPIRED)
 
 
@@ -108,11 +111,11 @@ def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
         "given_back": taken.n_given_back,
     }
     note = f"Undo of review {review_id}: {review.action} finding {number}."
-    undone = reviews.record(
+    written = reviews.record(
         by=by, action=Review.Action.UNDO, note=note, subject=subject, before=state_digest.state_digest()
     )
-    outbox.notify(kind="undo", title=f"{undone.by}: {note}", review=undone)
-    return undone
+    outbox.notify(kind="undo", title=f"{written.by}: {note}", review=written)
+    return written
 
 
 def _lately(user: AbstractBaseUser) -> Any:

@@ -240,6 +240,7 @@ def _find(step: Step, action: Action) -> None:
 def _freeze(learner: Learner, step: Step, action: Action) -> None:
     learning_switch.freeze(shard=step.shard)
     frozen_at = Learner.objects.values_list("frozen_at", flat=True).get(shard=step.shard)
+    assert frozen_at is not None  # as of just now
     point = revert_point(step.shard, step.changed_ms or step.stream_ms)
     freeze = AutoFreeze.objects.create(
         shard=step.shard,
@@ -272,6 +273,7 @@ def _freeze(learner: Learner, step: Step, action: Action) -> None:
 
 def _propose(freeze: AutoFreeze) -> None:
     """Work out who to leave out, write it down, and, where AUTO_REVERT says so, ask for it."""
+    assert freeze.checkpoint_id is not None  # whoever calls has looked
     found = suspects.since(shard=freeze.shard, checkpoint_id=freeze.checkpoint_id)
     freeze.suspects = found.exclusion.state()
     freeze.n_suspects, freeze.n_suspected, freeze.n_since = found.n_actors, found.n_events, found.n_since
@@ -319,6 +321,7 @@ def _thaw(freeze: AutoFreeze, reason: str) -> None:
         _end(freeze, AutoFreeze.Ended.POLICY)
         if learner.n_reverts != freeze.n_reverts:  # repaired; of one that only ran out a person has yet to judge
             settle(state=str(Finding.State.EXPIRED), shard=freeze.shard)
+        assert freeze.ended_at is not None  # as of just now
         lasted_s = (freeze.ended_at - freeze.frozen_at).total_seconds()
         subject = {"freeze": freeze.pk, "step": learner.step, "lasted_s": round(lasted_s, 1)}
         review = reviews.record(

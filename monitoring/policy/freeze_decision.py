@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -150,7 +151,7 @@ class Normal:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, stream_ms: int, figures: Mapping[str, float]) -> None:
+    def add(self, stream_ms: int, figures: Mapping[str, Any]) -> None:
         """Take a row; the first of each minute counts. Time that runs back, after a revert, adds nothing."""
         if not self._rows or stream_ms // MINUTE_MS > self._rows[-1][0] // MINUTE_MS:
             self._rows.append((stream_ms, {name: float(figures[name]) for name in (*ALARMING, "least_trust")}))

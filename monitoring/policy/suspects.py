@@ -58,8 +58,8 @@ def since(*, shard: int, checkpoint_id: int) -> Suspects:
     actors = batch.actor
     is_behind = np.isin(batch.item, risen) & (weights_of(now, actors) < LOW_WEIGHT)
     stopped = EventVerdict.objects.filter(shard=shard, step__gt=checkpoint.step)
-    stopped = stopped.exclude(verdict=EventVerdict.Verdict.ADMIT).values_list("seq", flat=True)
-    is_stopped = np.isin(events.seq, np.fromiter(stopped[:MAX_EVENTS], np.int64))
+    seqs = stopped.exclude(verdict=EventVerdict.Verdict.ADMIT).values_list("seq", flat=True)
+    is_stopped = np.isin(events.seq, np.fromiter(seqs[:MAX_EVENTS], np.int64))
     chosen, n_acts = np.unique(actors[is_stopped | is_behind], return_counts=True)
     chosen = np.sort(chosen[np.argsort(-n_acts, kind="stable")][:MAX_ACTORS])
     n_events = int(np.isin(actors, chosen).sum())

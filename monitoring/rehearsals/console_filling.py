@@ -173,7 +173,8 @@ def _run(query: str, named: Mapping[str, Any]) -> None:
         cursor.execute(query, named or None)
 
 
-def _row(query: str) -> tuple:
+def _row(query: str) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
         cursor.execute(query)
-        return cursor.fetchone()
+        row: tuple[Any, ...] = cursor.fetchone()
+    return row

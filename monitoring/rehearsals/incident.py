@@ -197,12 +197,14 @@ class Incident:
     def _repaired(self) -> bool:
         enforcement.follow_up(SHARD)
         freeze = AutoFreeze.objects.latest("id")
-        if not self.story.check("a way back is proposed", freeze.checkpoint_id and freeze.suspects is not None):
+        checkpoint_id, suspects = freeze.checkpoint_id, freeze.suspects
+        self.story.check("a way back is proposed", bool(checkpoint_id) and suspects is not None)
+        if not checkpoint_id or suspects is None:
             return False
-        point = learning_switch.get_checkpoint(freeze.checkpoint_id)
+        point = learning_switch.get_checkpoint(checkpoint_id)
         self.story.check("it is from before the change", point.stream_ms < freeze.changed_ms)
         suspected = learning_switch.exclusion(actors=sorted(self.culprits))
-        named = set(map(int, freeze.suspects["actors"]))
+        named = set(map(int, suspects["actors"]))
         acted = {int(key) for key in suspected.actors}
         self._tell(
             f"proposed: checkpoint {point.pk}, {freeze.n_suspects} suspects ({len(named & acted)} of"

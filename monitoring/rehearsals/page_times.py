@@ -41,7 +41,8 @@ def paths() -> list[str]:
     number = (
         Finding.objects.filter(state=Finding.State.OPEN).order_by("-exposure").values_list("pk", flat=True).first()
     )
-    item = Finding.objects.filter(pk=number).values_list("item", flat=True).first()
+    items = Finding.objects.values_list("item", flat=True)
+    item = None if number is None else items.filter(pk=number).first()
     queue = (
         "",
         "?order=newest",

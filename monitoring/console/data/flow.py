@@ -222,4 +222,5 @@ def _ordinal_after(shard: int, step: int) -> int:
 def _rows(query: str, parameters: dict[str, Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        return cursor.fetchall()
+        rows: list[Any] = cursor.fetchall()
+    return rows

@@ -6,8 +6,9 @@ import os
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from datetime import UTC, datetime, time
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
@@ -70,7 +71,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{n_rows} decision(s) in {file}")
 
     @contextlib.contextmanager
-    def _replacing(self, file: str) -> Iterator[IO[str]]:
+    def _replacing(self, file: str) -> Iterator[TextIOBase]:
         if file == "-":
             yield self.stdout
             return

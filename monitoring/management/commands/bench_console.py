@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import orjson
 from django.conf import settings
@@ -69,7 +69,7 @@ class Command(BaseCommand):
             looks = "red" if row.plans else ""
             figures = [f"{1000 * each:.0f}" for each in (row.first_s, row.median_s, row.p95_s)]
             table.add_row(row.path, *figures, str(row.n_queries), f"{row.kib:.0f}", style=looks)
-        Console(file=self.stdout, width=120).print(table)
+        Console(file=cast(IO[str], self.stdout), width=120).print(table)
         for row in rows:
             for plan in row.plans:
                 self.stdout.write(f"\n{row.path}\n{plan}")

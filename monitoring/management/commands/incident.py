@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.management import call_command
@@ -61,7 +61,7 @@ class Command(BaseCommand):
         n_honest, n_attack = len(incident.honest), len(incident.attack)
         self._line(f"{n_honest:,} events of honest readers, {n_attack:,} of {plan.n_accounts:,} attackers")
         story = incident.run()
-        console = Console(file=self.stdout, width=None if self.stdout.isatty() else 150)
+        console = Console(file=cast(IO[str], self.stdout), width=None if self.stdout.isatty() else 150)
         table = Table("stream time", "step", "what", "honest clicks on the list", "digest", "decision")
         for moment in story.moments:
             table.add_row(

@@ -4,7 +4,7 @@ import time
 from argparse import ArgumentTypeError
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
@@ -131,7 +131,7 @@ class Command(BaseCommand):
             )
         for item, number in was.items():
             table.add_row("out", item, "", str(number))
-        Console(file=self.stdout, highlight=False, markup=False, width=100).print(table)
+        Console(file=cast(IO[str], self.stdout), highlight=False, markup=False, width=100).print(table)
 
     def _rebuild(self, options: dict[str, Any]) -> None:
         for row in Learner.objects.order_by("shard"):
