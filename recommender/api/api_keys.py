@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -134,7 +134,7 @@ class HasScope(BasePermission):
             return True
         if request.auth is None:
             raise NotAuthenticated
-        require(request.auth, scope)
+        require(cast(Key, request.auth), scope)
         return True
 
 

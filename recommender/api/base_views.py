@@ -43,7 +43,8 @@ class LeanView(APIView):
             view = getattr(self, method, None)
             if view is None:
                 raise errors.MethodNotAllowed
-            return view(request, key, *args, **kwargs)
+            answer: HttpResponseBase = view(request, key, *args, **kwargs)
+            return answer
         except Exception as exc:
             return self._refuse(exc)
 

@@ -7,6 +7,7 @@ last copy; a load balancer that should send readers here as long as there is a l
 
 import time
 from collections.abc import Callable
+from typing import Any, cast
 
 from celery import current_app
 from django.db import connection
@@ -60,7 +61,8 @@ def _view() -> str:
 def _broker() -> str:
     try:
         with current_app.connection_for_write(connect_timeout=BROKER_TIMEOUT_S) as broker:
-            broker.ensure_connection(max_retries=0, timeout=BROKER_TIMEOUT_S)
+            # celery-types knows whole seconds only
+            broker.ensure_connection(max_retries=0, timeout=cast(Any, BROKER_TIMEOUT_S))
     except Exception:  # every broker's client raises its own
         return "the broker does not answer"
     return "ok"

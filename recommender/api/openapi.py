@@ -38,7 +38,7 @@ class KeyScheme(OpenApiAuthenticationExtension):
         }
 
 
-class ErrorSerializer(serializers.Serializer):
+class ErrorSerializer(serializers.Serializer[Any]):
     """The one shape of every error."""
 
     error = inline_serializer(
@@ -75,7 +75,7 @@ OF_BODIES = (
 )
 
 
-class ContextSerializer(serializers.Serializer):
+class ContextSerializer(serializers.Serializer[Any]):
     """Where an event came from, as the site saw it."""
 
     ip = serializers.CharField(required=False, allow_null=True, help_text="IPv4 or IPv6.")
@@ -84,7 +84,7 @@ class ContextSerializer(serializers.Serializer):
     country = serializers.CharField(required=False, allow_null=True, help_text="Two letters, ISO 3166.")
 
 
-class EventSerializer(serializers.Serializer):
+class EventSerializer(serializers.Serializer[Any]):
     """One act of an actor on an item."""
 
     actor = serializers.CharField(max_length=256, help_text="Opaque id of who acted.")
@@ -104,13 +104,14 @@ class EventSerializer(serializers.Serializer):
         required=False, allow_null=True, max_length=128, help_text="Id of the answer it was served in."
     )
     position = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=MAX_POSITION)
-    context = ContextSerializer(required=False, allow_null=True)
+    # A field of that name; the metaclass takes it out of the class.
+    context = ContextSerializer(required=False, allow_null=True)  # type: ignore[assignment]
 
 
-class EventsSerializer(serializers.Serializer):
+class EventsSerializer(serializers.Serializer[Any]):
     """A batch. One bare event is taken as well."""
 
-    events = EventSerializer(many=True, max_length=MAX_ROWS)
+    events: serializers.ListSerializer[Any] = serializers.ListSerializer(child=EventSerializer(), max_length=MAX_ROWS)
 
 
 def _rejections(name: str, messages: dict[str, str]) -> serializers.ListField:
@@ -135,7 +136,7 @@ INGESTED = inline_serializer(
 )
 
 
-class ItemInSerializer(serializers.Serializer):
+class ItemInSerializer(serializers.Serializer[Any]):
     """An item as sent; what is left out is emptied."""
 
     id = serializers.CharField(max_length=256)
@@ -148,7 +149,9 @@ class ItemInSerializer(serializers.Serializer):
     is_hidden = serializers.BooleanField(required=False, help_text="Never listed while true.")
 
 
-ITEMS_IN = inline_serializer("Items", {"items": ItemInSerializer(many=True, max_length=MAX_ROWS)})
+ITEMS_IN = inline_serializer(
+    "Items", {"items": serializers.ListSerializer(child=ItemInSerializer(), max_length=MAX_ROWS)}
+)
 ITEM_CHANGES = inline_serializer(
     "ItemChanges", {name: field for name, field in ItemInSerializer().fields.items() if name != "id"}
 )
@@ -162,7 +165,7 @@ ITEMS_PUT = inline_serializer(
     },
 )
 
-_STANDING = {
+_STANDING: dict[str, serializers.Field[Any, Any, Any, Any]] = {
     "as_of": serializers.DateTimeField(help_text="Everything received by then is counted."),
     "state": serializers.ChoiceField(["learning", "frozen"]),
     "checkpoint": serializers.IntegerField(allow_null=True),
@@ -206,8 +209,8 @@ LISTED = inline_serializer(
                 },
             )
         ),
-    }
-    | _STANDING,
+        **_STANDING,
+    },
 )
 
 RECOMMENDED = inline_serializer(
@@ -242,8 +245,8 @@ RECOMMENDED = inline_serializer(
         "ranked_by": serializers.ChoiceField(
             list(MODES), help_text="The order that does best of late: the learned one, or what it is made of."
         ),
-    }
-    | _STANDING,
+        **_STANDING,
+    },
 )
 SIMILAR = inline_serializer(
     "Similar",
@@ -265,8 +268,8 @@ SIMILAR = inline_serializer(
                 },
             )
         ),
-    }
-    | _STANDING,
+        **_STANDING,
+    },
 )
 
 LIST_PARAMETERS = [

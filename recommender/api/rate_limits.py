@@ -6,6 +6,7 @@ everybody would do that client's work.
 """
 
 import time
+from typing import cast
 
 from django.conf import settings
 from limits import RateLimitItemPerSecond
@@ -53,7 +54,7 @@ class KeyThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: object) -> bool:  # noqa: ARG002 (DRF's signature)
         if request.auth is not None:
-            charge(request.auth)
+            charge(cast(Key, request.auth))
         return True
 
 

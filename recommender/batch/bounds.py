@@ -50,7 +50,7 @@ def _halved(config: Config) -> Config:
 
 
 def _half(bounded: Any, name: str) -> int:
-    now = getattr(bounded, name)
+    now: int = getattr(bounded, name)
     return min(now, max(LEAST_ROWS, _capacity(now) // 2))
 
 

@@ -41,4 +41,4 @@ def finish(job: Job, state: str, *, outcome: dict[str, Any] | None = None, error
 
 
 def _update(job: Job, **values: Any) -> None:
-    type(job).objects.filter(pk=job.pk).update(**values)
+    type(job)._default_manager.filter(pk=job.pk).update(**values)

@@ -87,7 +87,7 @@ def _problem(row: ItemRow) -> str | None:
     return next((code for code, right in is_right.items() if not right), None)
 
 
-class ItemSerializer(serializers.ModelSerializer):
+class ItemSerializer(serializers.ModelSerializer[Item]):
     """An item as shown."""
 
     class Meta:

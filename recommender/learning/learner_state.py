@@ -1,6 +1,8 @@
 """Where each learner stands, for people and monitors. Nothing here writes or locks."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -84,8 +86,8 @@ def _lag_s(learner: Learner) -> float:
     return max(0.0, age_s or 0.0)
 
 
-def _one(query: str, parameters: object) -> float | None:
+def _one(query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> float | None:
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
         row = cursor.fetchone()
-    return row and row[0]
+    return row[0] if row else None

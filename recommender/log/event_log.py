@@ -18,7 +18,7 @@ id; a day covers that and a clock set back by hours.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -275,7 +275,7 @@ def read(
     return _slice(fetch(_READ_NEW if until is None else _READ_KNOWN, parameters), limit)
 
 
-def _slice(fetched: tuple, limit: int) -> LogSlice:
+def _slice(fetched: tuple[Any, ...], limit: int) -> LogSlice:
     packed, actors, items, countries, *context, is_quiet = fetched
     rows = np.frombuffer(packed or b"", _ROW)
     sessions, ips, user_agents, referrers = (_texts(column) for column in context)
@@ -378,12 +378,12 @@ def nullable(values: list[Any]) -> list[Any] | None:
     return values if any(value is not None for value in values) else None
 
 
-def fetch(query: str, parameters) -> tuple:
+def fetch(query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> tuple[Any, ...]:
     """One row of a prepared statement in binary, past Django's text-only cursor."""
     return next(iter(fetch_all(query, parameters)), ())
 
 
-def fetch_all(query: str, parameters) -> list[tuple]:
+def fetch_all(query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """All its rows."""
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from django.db import connection
 
@@ -141,7 +142,7 @@ def count_around(
     other, and for BESIDE_EVENTS before and after. None where more than `at_most` events stand between them. 2 us an
     event looked at."""
     begin, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (from_ms, to_ms))
-    parameters = {
+    parameters: dict[str, Any] = {
         "items": list(items),
         "first_xid": first.xid,
         "after_xid": last.xid + 1,

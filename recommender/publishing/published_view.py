@@ -114,7 +114,7 @@ class ViewReader:
 
     def _ask(self, command: Callable[..., Any], *arguments: str) -> bytes | None:
         try:
-            answer = command(*arguments)
+            answer: bytes | None = command(*arguments)
         except redis.RedisError as error:
             if not self._is_down:
                 logger.warning("the store of the view does not answer (%s); serving the last copy", error)

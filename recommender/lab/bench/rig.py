@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -83,7 +84,7 @@ class Rig:
             label=(int(time.time()) + self._n_plans * 10_007) * 4096 % 2**32,
         )
 
-    def run(self, **plan) -> Result:
+    def run(self, **plan: Any) -> Result:
         """The same, run to its end. Raises CannotMeasure where the server does not answer as it should."""
         result = run(self.load(**plan))
         wrong = {status: n for status, n in result.by_status.items() if not 200 <= status < 300}
@@ -190,7 +191,9 @@ def _database_of(env: dict[str, str]) -> dict[str, object]:
 @contextlib.contextmanager
 def _connected_to(database: dict[str, object]) -> Iterator[None]:
     """Django's connection of this process leads there for a while."""
-    ours = {name: database[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT") if name in database}
+    ours: dict[str, Any] = {
+        name: database[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT") if name in database
+    }
     before = dict(connection.settings_dict)
     connection.close()
     connection.settings_dict.update(ours)

@@ -2,9 +2,13 @@
 `recommender.lab.demo`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 CATEGORIES = ("politics", "world", "business", "science", "sport", "culture", "health", "local")
 
@@ -140,5 +144,5 @@ def _fill(rng: np.random.Generator, pattern: str) -> str:
     return pattern.format(**words)
 
 
-def _pick(rng: np.random.Generator, values):
+def _pick(rng: np.random.Generator, values: Sequence[T]) -> T:
     return values[int(rng.integers(len(values)))]

@@ -1,10 +1,14 @@
 """The readers of the invented news site: who they are, where they come from, how they come back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from recommender.lab.demo.headlines import CATEGORIES
+
+T = TypeVar("T")
 
 MAX_READERS = 4000
 FIRST_READERS = 400  # known before the site is asked for newcomers only now and then
@@ -106,5 +110,5 @@ def crowd_referrer(rng: np.random.Generator) -> str | None:
     return _pick(rng, _CROWD)
 
 
-def _pick(rng: np.random.Generator, values):
+def _pick(rng: np.random.Generator, values: Sequence[T]) -> T:
     return values[int(rng.integers(len(values)))]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import orjson
 import polars as pl
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         table = Table("code", "what", "goal", "how")
         for code, each in CATALOGUE.items():
             table.add_row(code, each.TITLE, each.GOAL, " ".join((each.__doc__ or "").split()))
-        console = Console(file=self.stdout, width=None if self.stdout.isatty() else 140)
+        console = Console(file=cast(IO[str], self.stdout), width=None if self.stdout.isatty() else 140)
         console.print(table)
 
     def _inject(self, options: dict[str, Any]) -> None:

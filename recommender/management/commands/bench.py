@@ -5,7 +5,7 @@ import ipaddress
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,7 +108,7 @@ class Command(BaseCommand):
             options["json"].write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
     def _measure(
-        self, chosen: list[str], options: dict[str, Any], context: dict[str, Any], tell
+        self, chosen: list[str], options: dict[str, Any], context: dict[str, Any], tell: Callable[[str], None]
     ) -> Iterator[results.BenchRow]:
         seconds, seed = options["seconds"], options["seed"]
         if "step" in chosen:

@@ -32,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError(" ".join([error.message, *map(str, error.fields.values())])) from None
 
     def _make(self, *, name: str, scope: list[str], rate: int | None, key: str | None, **_: Any) -> None:
-        _, secret = api_keys.make_key(name=name, scopes=scope, rate_per_s=rate, secret=key)
+        secret = api_keys.make_key(name=name, scopes=scope, rate_per_s=rate, secret=key)[1]
         self.stdout.write(secret)
 
     def _list(self, **_: Any) -> None:

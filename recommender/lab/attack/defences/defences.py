@@ -190,7 +190,8 @@ class Raw:
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
-        return pickle.loads(data)  # noqa: S301
+        restored: Self = pickle.loads(data)  # noqa: S301
+        return restored
 
     def _count(self, batch: EventBatch, is_admitted: NDArray[np.bool_] | None = None) -> None:
         if len(batch):

@@ -150,8 +150,8 @@ def _false_places(attacked: Trace, clean: Trace, targets: Sequence[str], goal: G
         pairs = zip(attacked.tops[:n], clean.tops[:n], strict=True)
         missing = [len(set(is_clean[:SERVED]) - set(is_now[:SERVED])) for is_now, is_clean in pairs]
         return (np.array(missing, np.int64) >= DISTURBED)[None, :]
-    is_in = np.array([attacked.rank(target)[:n] <= SERVED for target in targets])
-    was_in = np.array([clean.rank(target)[:n] <= SERVED for target in targets])
+    is_in: NDArray[np.bool_] = np.array([attacked.rank(target)[:n] <= SERVED for target in targets])
+    was_in: NDArray[np.bool_] = np.array([clean.rank(target)[:n] <= SERVED for target in targets])
     return was_in & ~is_in if goal == "demote" else is_in & ~was_in
 
 
