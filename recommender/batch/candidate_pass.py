@@ -138,9 +138,9 @@ class Siege:
         if sent is not None:
             n = len(batch)
             batch, order = batch_columns.merge([batch, sent])
-            self.pipeline.evaluation.is_attack = order >= n  # type: ignore[attr-defined]
+            self.pipeline.evaluation.is_attack = order >= n  # type: ignore[attr-defined]  # its class was changed
         else:
-            self.pipeline.evaluation.is_attack = np.zeros(len(batch), np.bool_)  # type: ignore[attr-defined]
+            self.pipeline.evaluation.is_attack = np.zeros(len(batch), np.bool_)  # type: ignore[attr-defined]  # the same
         self.pipeline.step(batch)
         now, was = self.pipeline.board(SERVED).items, clean.board(SERVED).items
         false = [now.index(target) for target in self.assault.targets if target in now and target not in was]

@@ -9,6 +9,7 @@ chosen.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -50,7 +51,7 @@ def find(rows: pl.LazyFrame, *, largest: int = LARGEST, after_ms: int = 0) -> li
     found = counts.collect(engine="streaming")
     if not len(found):
         return []
-    first, last = int(found["hour"].min()) + 24, int(found["hour"].max()) - 1  # type: ignore[arg-type]
+    first, last = int(cast(Any, found["hour"].min())) + 24, int(cast(Any, found["hour"].max())) - 1
     risen = honest_cost.risen(found, max(first, -(-after_ms // HOUR_MS)), last)
     risen = risen.sort(["hour"]).unique("item", keep="first", maintain_order=True)
     chosen = risen.sort(["n", "item"], descending=[True, False]).head(largest)
@@ -82,8 +83,8 @@ def _acts(rows: pl.LazyFrame, chosen: pl.DataFrame) -> dict[str, NDArray[np.int6
     return {str(item): part["at_ms"].to_numpy() for (item,), part in acts.group_by("item", maintain_order=True)}
 
 
-def _spike(row: dict[str, object], at_ms: NDArray[np.int64]) -> Spike:
-    n, baseline = int(row["n"]), float(row["baseline"])  # type: ignore[call-overload, arg-type]
+def _spike(row: dict[str, Any], at_ms: NDArray[np.int64]) -> Spike:
+    n, baseline = int(row["n"]), float(row["baseline"])
     at = broke(at_ms, n)
     followed = at_ms[(at_ms >= at) & (at_ms < at + FOLLOWED_MS)]
     return Spike(str(row["item"]), n, baseline, at, followed)

@@ -418,4 +418,4 @@ class Pipeline:
 
 
 def _together(one: Events, other: Events) -> Events:
-    return Events(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))  # type: ignore[arg-type]
+    return Events(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))  # type: ignore[arg-type]  # each its type

@@ -83,7 +83,7 @@ def _one_at_a_time() -> None:
         finally:
             os.close(folder)
 
-    IndexDataCacheFile.save = locked  # type: ignore[method-assign]
+    IndexDataCacheFile.save = locked  # type: ignore[method-assign]  # a patch
 
 
 def _folders() -> Iterator[Path]:

@@ -152,6 +152,7 @@ def _all_valid(events: list[SentEvent], earliest: float, latest: float) -> bool:
     if not are_printable(texts):
         return False
     for event in events:
+        # `_time` gives None for None only
         if event.occurred_at is not None and not earliest <= _time(event.occurred_at) <= latest:  # type: ignore[operator]
             return False
         if event.value is not None and not isfinite(event.value):
@@ -193,6 +194,7 @@ def _columns(events: list[SentEvent], rejected: list[Rejection]) -> Parsed:
     sent = [key for key in keys if key is not None]
     if len(set(sent)) < len(sent):
         seen: set[bytes] = set()
+        # that `add` returns None is the point
         is_first = [key is None or not (key in seen or seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
         events = [event for event, first in zip(events, is_first, strict=True) if first]
         keys = [key for key, first in zip(keys, is_first, strict=True) if first]

@@ -53,7 +53,7 @@ class Shape(Generic[Row]):
         self.messages = messages
         self._marker = f'"{plural}"'.encode()
         self._fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-        batch = msgspec.defstruct("Batch", [(plural, list[struct])])  # type: ignore[valid-type]
+        batch = msgspec.defstruct("Batch", [(plural, list[struct])])  # type: ignore[valid-type]  # a class at run time
         self._decode_batch = msgspec.json.Decoder(batch).decode
         self._decode_one = msgspec.json.Decoder(struct).decode
 

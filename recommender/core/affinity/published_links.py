@@ -6,7 +6,7 @@ A price is a lower bound of `certificate.link_margins`, O(1) a link: it takes th
 all links not shown as if one link had both. Sources and targets that the trend has evicted are left out.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -50,13 +50,13 @@ def published_links(affinity: Affinity, trend: Trend, now_ms: int, smoothing: fl
 
 @njit(cache=True)
 def _shown(
-    packed_links: tuple,  # type: ignore[type-arg]
-    packed_sources: tuple,  # type: ignore[type-arg]
+    packed_links: tuple[Any, ...],
+    packed_sources: tuple[Any, ...],
     slots: Int32s,
     keys: UInt64s,
     now: tuple[int, int, int, int, int],
     smoothing: float,
-) -> tuple:  # type: ignore[type-arg]
+) -> tuple[Any, ...]:
     links, sources = Links(*packed_links), Sources(*packed_sources)
     unit, least, fresh, min_actors, epoch = now
     most = sources.size[0] * N_NEIGHBOURS

@@ -85,7 +85,7 @@ def enter_band(a: Int64s, w: Int64s, s: Int64s, now_ms: int) -> None:
     band = np.uint64(a[A_MINIMA])
     for k in range(1, N_MINIMA):
         band = mix(np.uint64(a[A_MINIMA + k]), band)
-    is_shared = _meet_band(w, np.int64(band))  # type: ignore[arg-type]
+    is_shared = _meet_band(w, np.int64(band))  # type: ignore[arg-type]  # an int to Numba
     for c in (w, s):
         c[I_BANDED1H] += ONE
         c[I_SHARED1H] += ONE if is_shared else 0

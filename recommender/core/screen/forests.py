@@ -83,7 +83,7 @@ class Forests:
         traffic; by the actor's only where one of the others finds the window strange."""
         strange = np.zeros(len(features), np.uint8)
         if self._pack is not None:
-            find_strange(features, flags, asked, *self._pack, strange)  # type: ignore[call-arg]
+            find_strange(features, flags, asked, *self._pack, strange)  # type: ignore[call-arg]  # `Pack` has no fixed length
         return strange
 
     def p_values(self, features: NDArray[np.float64]) -> Float32s:

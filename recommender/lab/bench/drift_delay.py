@@ -160,7 +160,7 @@ def predictions(path: Path, config: Config, *, limit: int | None = None) -> Pred
         made.now_ms.append(now_ms)
         return learn(ranks, now_ms)
 
-    pipeline.drift.learn = listen  # type: ignore[method-assign]
+    pipeline.drift.learn = listen  # type: ignore[method-assign]  # of this one pipeline
     for step in LogFile(path, limit=limit).steps(pipeline.encoder, bucket_ms=STEP_MS):
         pipeline.step(step.batch)
     return made

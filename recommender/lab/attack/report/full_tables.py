@@ -4,7 +4,7 @@ records, honest figures, prices, tightness ──> Markdown, a table each with w
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -104,7 +104,7 @@ def framing(records: pl.DataFrame) -> str:
             continue
         readers = [verdicts["readers"] for verdicts in mine["verdicts"]]
         lost = sum(each["quarantined"] for each in readers) / max(1, sum(each["events"] for each in readers))
-        longest = int(mine["false_s"].cast(pl.Int64).max() or 0)  # type: ignore[arg-type]
+        longest = int(cast(Any, mine["false_s"].cast(pl.Int64).max()) or 0)
         cells = [str(len(mine)), share(mine), over_starts(mine, "false_s"), str(longest), f"{100 * lost:.3f} %"]
         lines.append(row([title, *cells]))
     return "\n".join(lines) + "\n"
@@ -126,8 +126,8 @@ def tightness_table(found: Sequence[dict[str, Any]]) -> str:
             ratios, needed = mine["ratio"].drop_nulls(), mine["needed"].drop_nulls()
             known = ratios.to_list()
             text = f"{np.median(known):.2f} ({min(known):.2f}-{max(known):.2f})" if known else "-"
-            least = number(float(needed.median())) if len(needed) else "-"  # type: ignore[arg-type]
-            margin = number(float(mine["margin"].median()))  # type: ignore[arg-type]
+            least = number(float(cast(Any, needed.median()))) if len(needed) else "-"
+            margin = number(float(cast(Any, mine["margin"].median())))
             lines.append(row([NAMES[name], how, margin, least, text, f"{mine['ratio'].null_count()}/{len(mine)}"]))
     return "\n".join(lines) + "\n"
 
