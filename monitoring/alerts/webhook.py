@@ -28,7 +28,7 @@ def sign(body: bytes, *, secret: str, t: int) -> str:
     """The signature's header.
 
     >>> sign(b"{}", secret="s" * 16, t=1700000000)[:40]
-    't=1700000000,v1=abfc04a6adf23e6b2aa0cee1'
+    't=1700000000,v1=8145b6bbe655be9ac8ceb507'
     """
     digest = hmac.new(secret.encode(), f"{t}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={t},v1={digest}"

@@ -65,8 +65,8 @@ def price(last: float, score: float, weight: float) -> int:
 def average_precision(is_attack: NDArray[np.bool_], score: NDArray[np.float32]) -> float | None:
     """Mean precision over the attack's events, most suspicious first; ties count as their mean place would.
 
-    >>> average_precision(np.array([True, False, True]), np.array([.9, .5, .1], np.float32))
-    0.8333333333333333
+    >>> round(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1], np.float32)), 3)
+    0.833
     """
     n = int(is_attack.sum())
     if not n or n == len(is_attack):
