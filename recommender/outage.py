@@ -14,6 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
 from recommender.errors import Unavailable
+from recommender.process_state import remembered
 
 PAUSE_PER_WAIT = 10
 MIN_PAUSE_S = 0.1
@@ -37,6 +38,7 @@ class Pause:
 
 
 database_pause = Pause()
+remembered(database_pause.end)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from functools import cache
 from celery import current_app
 from django.conf import settings
 
+from recommender.process_state import remembered
+
 BROKER_RETRY_EVERY_S = 5.0
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,9 @@ def send_task(name: str, *args: int, queue: str, expires_s: float | None = None)
 @cache
 def _waker() -> Waker:
     return Waker()
+
+
+remembered(_waker.cache_clear)
 
 
 def wake(shard: int) -> None:

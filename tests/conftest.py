@@ -12,6 +12,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from recommender.log.partitions import drop_before, ensure_partitions
+from recommender.process_state import forget_all
 from tests.help.private_servers import PRIVATE
 
 # No test asserts a time, and an example that compiles a loop or meets a busy machine takes seconds.
@@ -38,6 +39,14 @@ SLOW = (
 def pytest_collection_modifyitems(items):
     """Slow files first; with `--no-loadscope-reorder` pytest-xdist hands the files out in this order."""
     items.sort(key=lambda item: SLOW.index(name) if (name := item.nodeid.split("::")[0]) in SLOW else len(SLOW))
+
+
+@pytest.fixture(autouse=True)
+def _a_process_that_remembers_nothing():
+    """Each test begins as a process does, whatever the one before it left."""
+    forget_all()
+    yield
+    forget_all()
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from recommender.learning import learner, refold
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from recommender.publishing import published_view
+from tests.help.learner_process import restart
 from tests.help.log_rows import events
 from tests.help.private_servers import PRIVATE
 from tests.help.supervised import BASE_DIR, wait_for
@@ -188,14 +189,12 @@ def town(settings, monkeypatch):
     settings.STEP_EVENTS, settings.PUBLISH_EVERY_S, settings.CHECKPOINT_EVERY_S = 400, 0.0, 0.0
     monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
     monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
-    learner._warm.clear()
     for number in range(BEFORE + SINCE):
         event_log.append(batch(number))
         learner.learn(0)
         Checkpoint.objects.filter(step=BEFORE).update(is_pinned=True)
-    learner._warm.clear()
-    yield Checkpoint.objects.get(step=BEFORE)
-    learner._warm.clear()
+    restart()
+    return Checkpoint.objects.get(step=BEFORE)
 
 
 def ask(checkpoint):

@@ -35,6 +35,7 @@ from monitoring.audit.chain import storable
 from monitoring.models import Notification, Review
 from recommender import locks
 from recommender.outage import Pause
+from recommender.process_state import remembered
 
 URGENT_KINDS = frozenset({"freeze"})
 FIRST_RETRY_S, LONGEST_RETRY_S = 10.0, 3600.0
@@ -50,6 +51,8 @@ logger = logging.getLogger(__name__)
 CHANNELS: tuple[str, ...] = tuple(Notification.Channel.values)
 
 rests = {channel: Pause() for channel in CHANNELS}
+for _rest in rests.values():
+    remembered(_rest.end)
 
 
 class Delivered(NamedTuple):

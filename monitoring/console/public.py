@@ -15,6 +15,7 @@ from django.shortcuts import render
 from monitoring.console.data.boards import describe_places, get_titles
 from recommender.errors import Unavailable
 from recommender.outage import database
+from recommender.process_state import remembered
 from recommender.publishing import published_view
 
 TITLES_KEPT_S = 60.0
@@ -32,6 +33,7 @@ def show(request: HttpRequest) -> HttpResponse:
     return response
 
 
+@remembered
 def forget() -> None:
     """Titles are asked for anew."""
     _titles.clear()

@@ -43,6 +43,7 @@ from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
 from recommender.errors import Conflict
 from recommender.models import Checkpoint, Learner, Step, Watched
+from recommender.process_state import remembered
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -164,6 +165,7 @@ def _normal(shard: int) -> Normal:
     return _normals[shard]
 
 
+@remembered
 def forget() -> None:
     """What is usual is read anew."""
     _normals.clear()

@@ -32,6 +32,7 @@ from recommender.errors import (
 )
 from recommender.models import ApiKey
 from recommender.outage import database
+from recommender.process_state import remembered
 
 CACHE_S = 10.0
 MAX_CACHED = 10_000  # keys; each under 1 kB
@@ -88,6 +89,7 @@ def require(key: Key, scope: str) -> None:
         raise Forbidden(f"This key lacks the scope `{scope}`; it has {', '.join(sorted(key.scopes))}.")
 
 
+@remembered
 def forget() -> None:
     """Empty this process's cache."""
     _cache.clear()

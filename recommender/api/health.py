@@ -16,6 +16,7 @@ from redis import RedisError
 from recommender.errors import Unavailable
 from recommender.learning import learner_state
 from recommender.outage import database
+from recommender.process_state import remembered
 from recommender.publishing import published_view
 
 KEPT_S = 1.0
@@ -35,6 +36,7 @@ def check() -> dict[str, str]:
     return answer
 
 
+@remembered
 def forget() -> None:
     """Ask anew next time."""
     global _kept  # noqa: PLW0603

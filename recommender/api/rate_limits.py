@@ -20,11 +20,14 @@ from recommender import counters
 from recommender.api.api_keys import Key
 from recommender.errors import RateLimited
 from recommender.outage import Pause
+from recommender.process_state import remembered
 
 STORE_TIMEOUT_S = 0.25
 
 _limiters: dict[str, SlidingWindowCounterRateLimiter] = {}
 _pause = Pause()
+remembered(_limiters.clear)
+remembered(_pause.end)
 
 
 def charge(key: Key, *, cost: int = 1) -> None:

@@ -26,6 +26,7 @@ from recommender.intake.item_rows import ItemSerializer, parse_changes, parse_it
 from recommender.intake.request_bodies import read_body
 from recommender.log.recent_acts import NOTHING, recent_of
 from recommender.outage import database
+from recommender.process_state import remembered
 from recommender.publishing import excerpt, published_view
 from recommender.serving import recommendations, trending
 from recommender.serving.trending import Lists
@@ -92,6 +93,9 @@ def _lists() -> Lists:
     return Lists(published_view.reader())
 
 
+remembered(_lists.cache_clear)
+
+
 class RecommendationsView(LeanView):
     """A list for one actor."""
 
@@ -148,6 +152,9 @@ class SimilarView(LeanView):
 @cache
 def _recommender() -> recommendations.Recommender:
     return recommendations.Recommender(published_view.reader(), excerpt.make_reader())
+
+
+remembered(_recommender.cache_clear)
 
 
 class ItemsView(LeanView):

@@ -12,6 +12,7 @@ from recommender.intake.event_rows import Parsed
 from recommender.learning import learner_state
 from recommender.log import event_log
 from recommender.outage import database
+from recommender.process_state import remembered
 from recommender.serving import list_ids
 
 BACKLOG_CHECK_EVERY_S = 0.5
@@ -45,6 +46,7 @@ class Backlog:
 
 
 backlog = Backlog()
+remembered(backlog.forget)
 
 
 def ingest(*, parsed: Parsed) -> Ingested:

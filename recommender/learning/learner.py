@@ -36,6 +36,7 @@ from recommender.learning.refold import LogIncomplete, as_decided, encode, refol
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
 from recommender.models import Checkpoint, Decision, Learner, Step
+from recommender.process_state import remembered
 from recommender.publishing.publisher import Publisher
 
 DECISIONS_A_STEP = 100
@@ -125,6 +126,7 @@ def warm(shard: int) -> WarmPipeline | None:
     return _warm.get(shard)
 
 
+@remembered
 def forget() -> None:
     """Drop what is warm in this process; the next wake restores it."""
     _warm.clear()

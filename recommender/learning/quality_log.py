@@ -26,6 +26,7 @@ from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.step_result import StepResult
 from recommender.models import Learner, Step, Watched
+from recommender.process_state import remembered
 
 WATCH_SHARE = 0.02
 
@@ -96,6 +97,7 @@ def thin() -> None:
             cursor.execute(_THIN, [age_s, age_s, every_s])
 
 
+@remembered
 def forget() -> None:
     """The figures are due at once, and who is asked is looked up again."""
     _due_at.clear()

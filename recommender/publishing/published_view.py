@@ -21,6 +21,7 @@ import redis
 from django.conf import settings
 
 from recommender.errors import NoView
+from recommender.process_state import remembered
 
 HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 SHADOW = "shadow"  # the scope of the list without a defence; no list a client can ask for is called so
@@ -171,3 +172,6 @@ def read_scopes() -> list[str]:
 def reader() -> ViewReader:
     """The process's reader."""
     return ViewReader(connect())
+
+
+remembered(reader.cache_clear)

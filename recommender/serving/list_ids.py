@@ -23,6 +23,7 @@ from django.conf import settings
 from recommender import counters
 from recommender.core.events import Kind
 from recommender.log.event_log import NewEvents
+from recommender.process_state import remembered
 
 SOURCES = ("similar", "trending", "fresh", "steady")
 """Where a place's item came from: it goes with what the actor acted on, it trends in the scope, it is new and being
@@ -101,3 +102,6 @@ def _mac(payload: bytes, actor: str) -> bytes:
 @cache
 def _key() -> bytes:
     return blake2b(settings.SECRET_KEY.encode(), digest_size=32, person=b"recommendation").digest()
+
+
+remembered(_key.cache_clear)

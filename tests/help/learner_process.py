@@ -6,7 +6,7 @@ from recommender.learning import learner
 
 def restart():
     """What is in memory is gone."""
-    learner._warm.clear()
+    learner.forget()
 
 
 def warm() -> Pipeline:

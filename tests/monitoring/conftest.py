@@ -7,7 +7,6 @@ from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
 from monitoring import roles
-from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.models import Review
 from recommender.learning import learner
@@ -63,9 +62,3 @@ def unguarded():
         cursor.execute("ALTER TABLE monitoring_review DISABLE TRIGGER append_only")
         yield cursor
         cursor.execute("ALTER TABLE monitoring_review ENABLE ALWAYS TRIGGER append_only")
-
-
-@pytest.fixture(autouse=True)
-def _no_channel_rests():
-    for rest in outbox.rests.values():
-        rest.end()

@@ -1,7 +1,4 @@
-"""The API as a client sees it: the real WSGI application, no server in between.
-
-`api` calls it with the key of a scope; everything a process remembers between requests is forgotten before each test.
-"""
+"""The API as a client sees it: the real WSGI application, no server in between. `api` calls it with a scope's key."""
 
 import io
 import json
@@ -15,9 +12,7 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
-from recommender import outage
-from recommender.api import api_keys, health, views
-from recommender.intake import ingest
+from recommender.api import api_keys
 from recommender.learning import learner
 from recommender.learning.checkpoint_schedule import Tier
 from recommender.publishing import published_view
@@ -105,21 +100,10 @@ class Api:
         return self.call("DELETE", path, **more)
 
 
-def forget_everything():
-    api_keys.forget()
-    health.forget()
-    ingest.backlog.forget()
-    outage.database_pause.end()
-    published_view.reader.cache_clear()
-    views._lists.cache_clear()
-
-
 @pytest.fixture
 def anonymous(db):
     """The API without any key made."""
-    forget_everything()
-    yield Api()
-    forget_everything()
+    return Api()
 
 
 @pytest.fixture
@@ -161,7 +145,7 @@ def publish(view_store):
 
 @pytest.fixture
 def fresh_process(settings, monkeypatch):
-    """A learner that remembers nothing, publishes and keeps a checkpoint after every step; no policy looks on."""
+    """A learner that publishes and keeps a checkpoint after every step; no policy looks on."""
     settings.AFTER_STEP = ""
     settings.CANARY_SHARE = 0.0
     settings.PUBLISH_EVERY_S = 0.0
@@ -169,7 +153,3 @@ def fresh_process(settings, monkeypatch):
     settings.CHECKPOINT_EVERY_S = 0.0
     monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
     monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
-    learner._warm.clear()
-    published_view.reader.cache_clear()
-    yield
-    learner._warm.clear()

@@ -19,6 +19,7 @@ from django.db import connection
 from monitoring.findings.wording import NO_FINDING
 from recommender.learning import learner_state
 from recommender.models import EventVerdict, Learner, Step, Watched
+from recommender.process_state import remembered
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 NOW_MS, LATELY_MS = 10_000, 300_000  # what "now" and "lately" mean
@@ -118,6 +119,12 @@ def get_hour() -> Hour:
         cache.set("monitoring:hour", hour, KEPT_S)
     assert isinstance(hour, Hour)
     return hour
+
+
+@remembered
+def forget() -> None:
+    """Read the hour anew next time."""
+    cache.delete("monitoring:hour")
 
 
 def _read_hour() -> Hour:

@@ -17,6 +17,7 @@ from recommender.log import event_log
 from recommender.models import Item
 from recommender.publishing import published_view
 from tests.help.attacked_site import learn_all, push, site, write
+from tests.help.learner_process import restart
 from tests.help.log_rows import events
 
 pytestmark = [
@@ -98,7 +99,7 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     assert preview.release.changes
     assert preview.release.place == (before.items.index("target") + 1 if "target" in before.items else None)
     decide_finding.release(by="policy", note="they are honest", finding_id=finding.pk)
-    learner._warm.clear()
+    restart()
     learner.learn(0)
     after = published_view.read_board("")[0]
     place = after.items.index("target")
@@ -111,12 +112,12 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
 def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts):
     finding = attack()
     decide_finding.release(by="policy", note="they are honest", finding_id=finding.pk)
-    learner._warm.clear()
+    restart()
     learner.learn(0)
     (preview,) = finding_page.get_page(finding_id=finding.pk)["previews"]
     before = published_view.read_board("")[0]
     decide_finding.confirm(by="policy", note="they are not", finding_id=finding.pk)
-    learner._warm.clear()
+    restart()
     learner.learn(0)
     after = published_view.read_board("")[0]
     place = after.items.index("target") if "target" in after.items else None

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 import redis
-from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -30,12 +29,6 @@ FIGURES = dict.fromkeys(
     ("drift", "top_share", "gini", "low_trust_share", "least_trust", "held_share", "quarantine_share", "pressure"),
     0.0,
 ) | dict.fromkeys(("n_trusted", "n_canary", "level", "least_actors"), 0)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_kept():
-    cache.clear()
-    published_view.reader.cache_clear()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from monitoring.console import public
-from recommender import outage
 from recommender.models import Item
 from recommender.publishing import published_view
 from tests.recommender.conftest import publish  # noqa: F401 (a fixture)
@@ -15,15 +14,6 @@ from tests.recommender.conftest import publish  # noqa: F401 (a fixture)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("view_store")]
 
 PLACES = [(f"item-{n}", 2000 - 100 * n) for n in range(11)]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_known():
-    public.forget()
-    published_view.reader.cache_clear()
-    yield
-    public.forget()
-    published_view.reader.cache_clear()
 
 
 def look(part=""):
@@ -95,7 +85,6 @@ def test_with_the_database_down_ids_are_listed(publish, monkeypatch):  # noqa: F
 
     monkeypatch.setattr(public, "get_titles", refuse)
     assert "item-0" in look()
-    outage.database_pause.end()
 
 
 def test_the_database_is_asked_for_titles_once_and_not_again(publish):  # noqa: F811

@@ -27,14 +27,9 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_known(settings, fresh_process):
+def _asked_after_every_step(settings, fresh_process):
     settings.AFTER_STEP = "monitoring.policy.enforcement.after_step"
     settings.WATCH_EVERY_S = 0.0
-    enforcement.forget()
-    quality_log.forget()
-    yield
-    enforcement.forget()
-    quality_log.forget()
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitoring.policy import enforcement
 from monitoring.rehearsals import incident
 from monitoring.rehearsals.incident import Incident, IncidentPlan
-from recommender.learning import quality_log
 from recommender.log.partitions import ensure_partitions
 
 
@@ -21,8 +19,6 @@ def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(se
     settings.LAG_ALARM_S = 1e9
     settings.CHECKPOINT_EVERY_S = 2.0
     monkeypatch.setattr(incident, "AFTER_S", 60.0)
-    enforcement.forget()
-    quality_log.forget()
     for days in range(4):
         ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))
     story = Incident(IncidentPlan()).run()

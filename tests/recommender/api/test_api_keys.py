@@ -9,7 +9,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from recommender import outage
 from recommender.api import api_keys
 from recommender.errors import Invalid, NotFound
 from recommender.models import ApiKey
@@ -151,7 +150,6 @@ def test_while_the_database_is_away_known_keys_stay_good_and_others_are_told_to_
         assert (answer.status, answer.code) == (503, "unavailable")
     finally:
         connection.settings_dict.update(known)
-        outage.database_pause.end()
 
 
 def test_a_flood_of_unknown_keys_is_not_remembered(api):

@@ -78,4 +78,3 @@ def test_while_the_store_is_away_nobody_is_limited_and_it_is_counted(settings):
     for _ in range(20):
         rate_limits.charge(Key(id=1, name="site", scopes=frozenset(), rate_per_s=1))
     assert counters.UNLIMITED._value.get() == before + 20
-    rate_limits._pause.end()

@@ -26,9 +26,6 @@ def _fresh_process(settings, monkeypatch):
     settings.PUBLISH_EVERY_S = settings.CHECKPOINT_EVERY_S = 0.0
     monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
     monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
-    learner._warm.clear()
-    yield
-    learner._warm.clear()
 
 
 def test_a_declared_crawler_is_recorded_and_never_learned():

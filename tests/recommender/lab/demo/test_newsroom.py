@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db.models import Q
 
 from recommender import counters
-from recommender.api import api_keys, views
+from recommender.api import api_keys
 from recommender.lab.client import Client
 from recommender.lab.demo import Newsroom, followers
 from recommender.lab.demo.feed import Feed
@@ -28,7 +28,6 @@ from recommender.lab.demo.newsroom import (
 from recommender.lab.demo.readers import MAX_READERS, SEEN_KEPT
 from recommender.models import Event, Item
 from tests.help.scripted_server import Script, accept, refuse, serving
-from tests.recommender.conftest import forget_everything
 
 START = 1_700_000_000.0
 
@@ -206,8 +205,6 @@ def test_readers_follow_recommendations_and_their_clicks_are_credited(live_serve
     publish({"": [("story-1", 900), ("story-2", 800), ("story-3", 700)]})
     monkeypatch.setattr(followers, "SHARE", 1.0)
     monkeypatch.setattr(followers, "MOST_AT_ONCE", 50)
-    forget_everything()
-    views._recommender.cache_clear()
     before = {each.source: each.n_clicks for each in counters.read_recommended()}
     reading = Client(live_server.url, key=api_keys.make_key(name="reads", scopes=["read"])[1])
     feed = feed_into(
