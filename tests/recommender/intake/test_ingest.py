@@ -12,6 +12,7 @@ from django.db import connection, connections
 
 from recommender import outage
 from recommender.intake import ingest
+from recommender.log import event_log
 from recommender.models import Event, Learner
 
 
@@ -180,14 +181,14 @@ def test_other_methods_are_refused(api, method):
 
 def test_past_the_backlog_limit_clients_are_told_to_wait(live_api, settings):
     settings.BACKLOG_LIMIT = 100
-    Learner.objects.create(shard=0, seq=ingest.log.last_seq())
+    Learner.objects.create(shard=0, seq=event_log.last_seq())
     ingest.backlog.forget()
     assert post(live_api, events(100)).status == 202
     ingest.backlog.forget()
     answer = post(live_api, events(1))
     assert (answer.status, answer.code) == (429, "backlog_full")
     assert int(answer.headers["retry-after"]) >= 1
-    Learner.objects.update(seq=ingest.log.last_seq())
+    Learner.objects.update(seq=event_log.last_seq())
     ingest.backlog.forget()
     assert post(live_api, events(1)).status == 202
 

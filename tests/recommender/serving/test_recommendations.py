@@ -225,7 +225,7 @@ def test_shards_add_up(site, view_store):
 
 
 def test_lists_are_counted_by_source(site):
-    counter = list_ids.metrics.RECOMMENDED.labels("trending")
+    counter = list_ids.counters.RECOMMENDED.labels("trending")
     before = counter._value.get()
     get(site, "actor=nobody&limit=7")
     assert counter._value.get() == before + 7
