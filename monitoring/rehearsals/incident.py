@@ -298,7 +298,7 @@ class Incident:
     # -- what is looked at ----------------------------------------------------------------------------------------
 
     def _pipeline(self) -> Pipeline:
-        warm = learner.warm(SHARD)
+        warm = learner.in_memory(SHARD)
         return warm.pipeline if warm else learner.restore(Learner.objects.get()).pipeline
 
     def _listed(self) -> set[str]:

@@ -6,7 +6,7 @@
 
     restore(shard): newest sound checkpoint ──> fold of the recorded steps since
 
-Memory may only be ahead of the database inside `_take_step`: whatever fails there, the warm Pipeline is dropped and
+Memory may only be ahead of the database inside `take_step`: whatever fails there, the warm Pipeline is dropped and
 the next wake restores it. Two learners of one shard do no harm: of two steps from one position one is committed, and
 the loser drops what it has. A step records the range it took, because what was visible depended on when it looked;
 every refold takes the same ranges.
@@ -72,7 +72,7 @@ class WarmPipeline:
         return self.step, self.checkpoint_id, self.n_reverts
 
 
-_warm: dict[int, WarmPipeline] = {}
+_in_memory: dict[int, WarmPipeline] = {}  # by shard
 
 
 def learn(shard: int, *, for_s: float = 5.0) -> int:
@@ -84,10 +84,10 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
 
     Locks nothing between steps. Raises what the database raises; then the Pipeline is restored at the next call.
     """
-    warm = _warm.get(shard)
+    warm = _in_memory.get(shard)
     if warm and time.monotonic() < warm.step_due_at:
         return 0
-    _warm.pop(shard, None)  # put back only if all goes well
+    _in_memory.pop(shard, None)  # put back only if all goes well
     learner = get_learner(shard)
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts):
         warm = restore(learner)
@@ -102,9 +102,9 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         as_of = warm.pipeline.stream_ms / 1000
         is_draining = False
         if learner.state == Learner.State.LEARNING:
-            events = _read(warm, settings.STEP_EVENTS)
+            events = read_next(warm, settings.STEP_EVENTS)
             if events or decided:
-                learner = _take_step(warm, learner, events, decided)
+                learner = take_step(warm, learner, events, decided)
                 n_learned += len(events)
                 decided = []
             as_of = read_at if events.is_end else warm.pipeline.stream_ms / 1000
@@ -117,19 +117,19 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         if warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
             write_checkpoint(warm, learner)
         warm.step_due_at = publish_at - 0.1 * settings.PUBLISH_EVERY_S  # beat may be a little early
-    _warm[shard] = warm
+    _in_memory[shard] = warm
     return n_learned
 
 
-def warm(shard: int) -> WarmPipeline | None:
-    """What is in memory of a shard, in the process that learns it; for looking at."""
-    return _warm.get(shard)
+def in_memory(shard: int) -> WarmPipeline | None:
+    """What the process that learns a shard has of it; for looking at."""
+    return _in_memory.get(shard)
 
 
 @remembered
 def forget() -> None:
-    """Drop what is warm in this process; the next wake restores it."""
-    _warm.clear()
+    """Drop what this process has in memory; the next wake restores it."""
+    _in_memory.clear()
 
 
 def get_learner(shard: int) -> Learner:
@@ -267,7 +267,8 @@ def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
     return pipeline.digest()
 
 
-def _read(warm: WarmPipeline, limit: int) -> LogSlice:
+def read_next(warm: WarmPipeline, limit: int) -> LogSlice:
+    """The next events of the log behind a Pipeline, at most so many."""
     return event_log.read(
         after=warm.position,
         since_ms=warm.pipeline.stream_ms,
@@ -277,9 +278,11 @@ def _read(warm: WarmPipeline, limit: int) -> LogSlice:
     )
 
 
-def _take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: Sequence[Decision] = ()) -> Learner:
-    """Carry out what was decided, learn a slice, commit both; raises LearnerMoved where another learner or operator
-    was first."""
+def take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: Sequence[Decision] = ()) -> Learner:
+    """Carry out what was decided, learn a slice, commit both.
+
+    Raises LearnerMoved where another learner or operator was first.
+    """
     began_at = time.perf_counter()
     first_ordinal = warm.pipeline.n_events
     batch = encode(warm.pipeline, events)

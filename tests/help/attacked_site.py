@@ -9,6 +9,7 @@ from recommender.core.events import Kind
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
+from tests.help.learner_process import keep, restart
 from tests.help.streams import HOUR, T0, Stream, readers
 
 N = 6_000
@@ -77,9 +78,10 @@ def learn_all(*, per_step=60, between=lambda: None) -> int:
 
 def _step(limit: int) -> int:
     row = learner.get_learner(0)
-    warm = learner._warm.pop(0, None) or learner.restore(row)
-    events = learner._read(warm, limit)
+    warm = learner.in_memory(0) or learner.restore(row)
+    restart()  # it is put back only if all goes well, as the learner does
+    events = learner.read_next(warm, limit)
     if len(events):
-        learner._take_step(warm, row, events)
-    learner._warm[0] = warm
+        learner.take_step(warm, row, events)
+    keep(warm)
     return len(events)

@@ -2,6 +2,7 @@
 
 from recommender.core.pipeline import Pipeline
 from recommender.learning import learner
+from recommender.learning.learner import WarmPipeline
 
 
 def restart():
@@ -9,5 +10,10 @@ def restart():
     learner.forget()
 
 
+def keep(warm_pipeline: WarmPipeline) -> None:
+    """It is in memory: what a test did to it by itself, the learner goes on from."""
+    learner._in_memory[0] = warm_pipeline
+
+
 def warm() -> Pipeline:
-    return learner._warm[0].pipeline
+    return learner.in_memory(0).pipeline

@@ -162,14 +162,14 @@ def test_a_step_that_has_the_decision_in_hand_begins_again(counted, rita, monkey
     """The learner read the decision, then it is withdrawn, then the step is to be committed."""
     before, digest = board(), warm().digest()
     decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)
-    take_step = learner._take_step
+    take_step = learner.take_step
 
     def after_an_undo(*args):
         undo_last(rita)
         return take_step(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(learner, "_take_step", after_an_undo)
+        patched.setattr(learner, "take_step", after_an_undo)
         with pytest.raises(LearnerMoved, match="withdrawn"):
             learner.learn(0)
     assert board() == before

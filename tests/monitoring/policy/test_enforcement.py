@@ -222,7 +222,7 @@ def test_it_reverts_by_itself_only_where_it_is_told_to(falling, settings):
     enforcement.follow_up(0)
     assert Learner.objects.get().state == "learning"
     learner.learn(0)
-    assert learner.warm(0).pipeline.board(5).items == ["story"]
+    assert learner.in_memory(0).pipeline.board(5).items == ["story"]
     assert Finding.objects.get().state == "expired"
     assert [action for action, _ in actions()] == ["freeze", "revert", "thaw"]
 

@@ -245,7 +245,7 @@ def test_a_learner_with_the_old_state_cannot_go_on():
     erase()
     event_log.append(clicks(5, start=40))
     with pytest.raises(learner.LearnerMoved):
-        learner._take_step(stale, row, learner._read(stale, 100))
+        learner.take_step(stale, row, learner.read_next(stale, 100))
     with pytest.raises(learner.LearnerMoved):
         learner.write_checkpoint(stale, row)
     assert erasures.traces_of(MAL) == ZERO

@@ -88,10 +88,10 @@ def test_a_step_in_flight_is_not_committed_after_a_freeze():
     learned(ONE)
     row, loser = Learner.objects.get(), learner.restore(Learner.objects.get())
     event_log.append(TWO)
-    part = learner._read(loser, 100)
+    part = learner.read_next(loser, 100)
     learning_switch.freeze()
     with pytest.raises(learner.LearnerMoved):
-        learner._take_step(loser, row, part)
+        learner.take_step(loser, row, part)
     assert Learner.objects.get().step == 1
 
 
@@ -168,7 +168,7 @@ def test_a_warm_learner_sees_a_drop_to_the_checkpoint_it_is_at(monkeypatch):
         stored = store(way)
         if way.at_step == 1:
             settings.CHECKPOINT_EVERY_S = 1e9
-            learner._warm[0].checkpoint_due_at = inf
+            learner.in_memory(0).checkpoint_due_at = inf
             learned(TWO)
         return stored
 
@@ -253,7 +253,7 @@ def test_a_learner_with_the_old_history_cannot_go_on():
     revert(at_step(1), "drop")
     event_log.append(THREE)
     with pytest.raises(learner.LearnerMoved):
-        learner._take_step(stale, row, learner._read(stale, 100))
+        learner.take_step(stale, row, learner.read_next(stale, 100))
 
 
 def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after():

@@ -121,7 +121,7 @@ class Walk:
 
     def checkpoint(self):
         learner.learn(0)
-        learner.write_checkpoint(learner._warm[0], Learner.objects.get())
+        learner.write_checkpoint(learner.in_memory(0), Learner.objects.get())
 
 
 def words_of_history(row):

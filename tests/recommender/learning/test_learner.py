@@ -119,10 +119,10 @@ def test_of_two_learners_at_one_position_one_wins_and_the_other_starts_over():
     loser = learner.restore(Learner.objects.get())
     stale = Learner.objects.get()
     event_log.append(clicks(5, start=5))
-    part = learner._read(loser, 100)
+    part = learner.read_next(loser, 100)
     learner.learn(0)  # the winner
     with pytest.raises(learner.LearnerMoved):
-        learner._take_step(loser, stale, part)
+        learner.take_step(loser, stale, part)
     assert Learner.objects.get().n_events == 10
     assert Step.objects.count() == 2
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
@@ -167,7 +167,7 @@ def test_a_failed_commit_leaves_memory_and_database_together():
         cursor.execute("ALTER TABLE recommender_step ADD CONSTRAINT refuse CHECK (number < 2)")
     with pytest.raises(Exception, match="refuse"):
         learner.learn(0)
-    assert learner._warm == {}
+    assert learner.in_memory(0) is None
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE recommender_step DROP CONSTRAINT refuse")
     assert learner.learn(0) == 5

@@ -140,7 +140,7 @@ def test_the_log_folds_to_the_digest_of_every_checkpoint(capsys):
 def test_the_learner_restores_and_takes_what_waited_to_the_digests_of_then():
     row = Learner.objects.get()
     assert learner.restore(row).pipeline.digest() == HISTORIES[0].digests[row.step]
-    found, take = {}, learner._take_step
+    found, take = {}, learner.take_step
 
     def noted(warmed, *more):
         taken = take(warmed, *more)
@@ -148,7 +148,7 @@ def test_the_learner_restores_and_takes_what_waited_to_the_digests_of_then():
         return taken
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learner, "_take_step", noted)
+        patch.setattr(learner, "take_step", noted)
         assert learner.learn(0, for_s=600) > 0
     assert found == old.ahead()
     assert Decision.objects.latest("id").taken_in == min(found)

@@ -40,7 +40,7 @@ def board(view_store, scope):
 
 
 def shadow():
-    return learner._warm[0].shadow
+    return learner.in_memory(0).shadow
 
 
 HONEST, PUSH = clicks(5, item="story"), clicks(60, start=100, item="push")

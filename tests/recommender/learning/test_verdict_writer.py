@@ -41,7 +41,7 @@ def test_a_declared_crawler_is_recorded_and_never_learned():
     assert b'groundswell_events_screened_total{shard="0",verdict="quarantined"} 1.0' in metrics.render()
     (first,) = event_log.read_step(step).actors[row.ordinal :][:1]
     assert first == "bot"
-    assert learner._warm[0].pipeline.trend.contributions("x").size == 2
+    assert learner.in_memory(0).pipeline.trend.contributions("x").size == 2
 
 
 def test_admitted_events_need_no_row():
@@ -79,7 +79,7 @@ def test_with_the_screen_off_everything_is_admitted(settings):
     event_log.append(events(["bot"], ["x"], user_agent=[CRAWLER]))
     learner.learn(0)
     assert EventVerdict.objects.count() == 0
-    assert learner._warm[0].pipeline.trend.contributions("x").size == 1
+    assert learner.in_memory(0).pipeline.trend.contributions("x").size == 1
 
 
 def test_a_verdict_is_stored_with_its_evidence():
