@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring.findings import actor_history, gather
+from monitoring.findings import actor_history, gather, refresh
 from monitoring.models import Finding, Review
 from recommender.core.trust import TrustConfig
 from recommender.log import event_log, lookups
@@ -79,7 +79,7 @@ def test_what_it_did_in_an_attack_is_there_with_its_finding(accounts):
     while gather.gather():
         pass
     finding = Finding.objects.get(items__item="target")
-    actor = next(iter(gather.figures.look(finding).actors))
+    actor = next(iter(refresh.look(finding).actors))
     _, page = read(signed_in(accounts["reviewer"]), actor)
     assert f"Finding {finding.pk}</a>" in page
     assert "quarantine</span>" in page

@@ -13,7 +13,7 @@ from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding, note_finding
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
-from recommender.log import event_log
+from recommender.log import event_log, lookups
 from recommender.models import Item
 from recommender.publishing import published_view
 from tests.help.attacked_site import learn_all, push, site, write
@@ -73,7 +73,7 @@ def test_the_timeline_has_every_event_of_the_item_once(accounts):
 
 def test_where_too_much_happened_only_its_own_events_are_drawn(accounts, monkeypatch):
     finding = attack()
-    monkeypatch.setattr(finding_page.inquiry.count_around, "__kwdefaults__", {"at_most": 10})
+    monkeypatch.setattr(lookups.count_around, "__kwdefaults__", {"at_most": 10})
     timeline = finding_page.get_page(finding_id=finding.pk)["timeline"]
     assert not timeline["is_whole"]
     assert sum(sum(each["y"]) for each in timeline["data"]["series"]) == finding.n_events

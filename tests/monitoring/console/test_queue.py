@@ -7,6 +7,7 @@ from django.urls import reverse
 
 from monitoring.findings import finding_queue
 from monitoring.findings.finding_queue import ANY, NEWEST, Filter, list_queue
+from monitoring.json_shapes import moment
 from monitoring.models import Finding, FindingItem
 from tests.help.made_findings import alarm, make_finding
 from tests.monitoring.console.test_pages import signed_in
@@ -43,7 +44,6 @@ def test_each_filter_leaves_what_it_says():
     assert numbers(item="other") == [other.pk]
     assert numbers(state="confirmed") == [done.pk]
     assert len(numbers(state=ANY)) == 4
-    moment = finding_queue.selectors.moment
     assert numbers(since=moment(other.last_ms), until=moment(other.first_ms)) == [other.pk]
     assert numbers(item="target", kind="campaign", severity=3) == [target.pk]
 
@@ -171,7 +171,7 @@ def test_a_glance_at_an_alarm_and_at_what_is_not_there(accounts):
 
 def test_actors_are_told_by_what_they_do_together():
     def act(actor, second, **more):
-        at = finding_queue.selectors.moment(1_700_000_000_000 + 1000 * second)
+        at = moment(1_700_000_000_000 + 1000 * second)
         return {"actor": actor, "item": "target", "received_at": at, "ip": None, "user_agent": None} | more
 
     events = [act("a", 0, ip="192.0.2.7"), act("a", 30, ip="192.0.2.9"), act("b", 5, ip="2001:db8::1"), act("c", 6)]
