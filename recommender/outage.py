@@ -6,15 +6,15 @@ again only when ten times as long as the failure took has passed: at most a tent
 """
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
 from recommender.errors import Unavailable
-from recommender.process_state import remembered
+from recommender.process_state import Clock, clock, remembered
 
 PAUSE_PER_WAIT = 10
 MIN_PAUSE_S = 0.1
@@ -23,18 +23,19 @@ MIN_PAUSE_S = 0.1
 class Pause:
     """Remembers a failure for as long as is worth it."""
 
-    def __init__(self) -> None:
-        self._until = 0.0
+    def __init__(self, now: Clock = clock) -> None:
+        self.now = now
+        self._until = -inf
 
     @property
     def is_on(self) -> bool:
-        return time.monotonic() < self._until
+        return self.now() < self._until
 
     def after(self, waited_s: float) -> None:
-        self._until = time.monotonic() + max(MIN_PAUSE_S, PAUSE_PER_WAIT * waited_s)
+        self._until = self.now() + max(MIN_PAUSE_S, PAUSE_PER_WAIT * waited_s)
 
     def end(self) -> None:
-        self._until = 0.0
+        self._until = -inf
 
 
 database_pause = Pause()
@@ -59,10 +60,10 @@ def database() -> Iterator[None]:
     """
     if connection.connection is None and database_pause.is_on:
         raise Unavailable
-    started = time.monotonic()
+    started = database_pause.now()
     try:
         yield
     except (OperationalError, InterfaceError) as error:
         if connection.connection is None:
-            database_pause.after(time.monotonic() - started)
+            database_pause.after(database_pause.now() - started)
         raise Unavailable from error

@@ -4,13 +4,13 @@ A wake carries no event. One that is lost costs a moment, because beat wakes too
 """
 
 import logging
-import time
 from functools import cache
+from math import inf
 
 from celery import current_app
 from django.conf import settings
 
-from recommender.process_state import remembered
+from recommender.process_state import Clock, clock, remembered
 
 BROKER_RETRY_EVERY_S = 5.0
 logger = logging.getLogger(__name__)
@@ -19,13 +19,14 @@ logger = logging.getLogger(__name__)
 class Waker:
     """Tells learners that there is work: at most once in PUBLISH_EVERY_S a shard, never in the way of the caller."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Clock = clock) -> None:
+        self.now = now
         self._next_at: dict[int, float] = {}
 
     def wake(self, shard: int) -> None:
         """Send the task `recommender.learn`; a broker that is down is left alone for a while (beat wakes too)."""
-        now = time.monotonic()
-        if now < self._next_at.get(shard, 0.0):
+        now = self.now()
+        if now < self._next_at.get(shard, -inf):
             return
         self._next_at[shard] = now + settings.PUBLISH_EVERY_S
         if not send_task("recommender.learn", shard, queue=f"learn-{shard}", expires_s=1):

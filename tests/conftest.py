@@ -12,7 +12,9 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from recommender.log.partitions import drop_before, ensure_partitions
+from recommender.process_state import clock as process_clock
 from recommender.process_state import forget_all
+from tests.help.held_clock import HeldClock
 from tests.help.private_servers import PRIVATE
 
 # No test asserts a time, and an example that compiles a loop or meets a busy machine takes seconds.
@@ -47,6 +49,14 @@ def _a_process_that_remembers_nothing():
     forget_all()
     yield
     forget_all()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The process's clock, which stands still: `clock.forward(10)` lets ten seconds pass."""
+    held = HeldClock()
+    monkeypatch.setattr(process_clock, "read", held)
+    return held
 
 
 @pytest.fixture(scope="session")

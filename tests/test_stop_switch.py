@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -184,11 +183,9 @@ def assert_is_the_history_of(row, after_step):
 
 
 @pytest.fixture
-def town(settings, monkeypatch):
+def town(settings, clock):
     """Learned batches, a checkpoint after the first of them."""
     settings.STEP_EVENTS, settings.PUBLISH_EVERY_S, settings.CHECKPOINT_EVERY_S = 400, 0.0, 0.0
-    monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
-    monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
     for number in range(BEFORE + SINCE):
         event_log.append(batch(number))
         learner.learn(0)

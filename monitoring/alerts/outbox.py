@@ -35,7 +35,7 @@ from monitoring.audit.chain import storable
 from monitoring.models import Notification, Review
 from recommender import locks
 from recommender.outage import Pause
-from recommender.process_state import remembered
+from recommender.process_state import clock, remembered
 
 URGENT_KINDS = frozenset({"freeze"})
 FIRST_RETRY_S, LONGEST_RETRY_S = 10.0, 3600.0
@@ -133,12 +133,12 @@ def deliver() -> Delivered:
     for channel in configured_channels():
         if rests[channel].is_on:
             continue
-        started = time.monotonic()
+        started = clock()
         with locks.hold(CHANNELS.index(channel), lock_class=_LOCK_CLASS) as is_ours:
             if is_ours:
                 done = _deliver_webhook() if channel == Notification.Channel.WEBHOOK else _deliver_email()
                 n_sent, n_failed = n_sent + done.n_sent, n_failed + done.n_failed
-        rests[channel].after(time.monotonic() - started)
+        rests[channel].after(clock() - started)
     return Delivered(n_sent, n_failed)
 
 

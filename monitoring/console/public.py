@@ -7,6 +7,7 @@ No login and no session, and nothing asked of the database for a list whose titl
 """
 
 import time
+from math import inf
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +16,7 @@ from django.shortcuts import render
 from monitoring.console.data.boards import describe_places, get_titles
 from recommender.errors import Unavailable
 from recommender.outage import database
-from recommender.process_state import remembered
+from recommender.process_state import clock, remembered
 from recommender.publishing import published_view
 
 TITLES_KEPT_S = 60.0
@@ -57,8 +58,8 @@ def _list() -> dict[str, Any]:
 
 
 def _titles_of(items: list[str]) -> dict[str, str]:
-    now = time.monotonic()
-    unknown = [item for item in items if _titles.get(item, (0.0, ""))[0] < now]
+    now = clock()
+    unknown = [item for item in items if _titles.get(item, (-inf, ""))[0] < now]
     if unknown:
         try:
             with database():

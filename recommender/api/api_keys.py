@@ -10,9 +10,9 @@ at most those 10 s more.
 
 import hashlib
 import secrets
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import inf
 from typing import Any, cast
 
 from django.db import transaction
@@ -32,7 +32,7 @@ from recommender.errors import (
 )
 from recommender.models import ApiKey
 from recommender.outage import database
-from recommender.process_state import remembered
+from recommender.process_state import Clock, clock, remembered
 
 CACHE_S = 10.0
 MAX_CACHED = 10_000  # keys; each under 1 kB
@@ -53,7 +53,35 @@ class Key:
         return scope in self.scopes or ApiKey.Scope.ADMIN in self.scopes
 
 
-_cache: dict[bytes, tuple[Key, float]] = {}
+class KnownKeys:
+    """The keys that a process has seen, by what is kept of their secrets."""
+
+    def __init__(self, now: Clock = clock) -> None:
+        self.now = now
+        self._seen: dict[bytes, tuple[Key, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def get(self, digest: bytes) -> tuple[Key | None, bool]:
+        """A key, None where it was not seen, and whether that is less than CACHE_S ago."""
+        key, seen_at = self._seen.get(digest, (None, -inf))
+        return key, self.now() - seen_at < CACHE_S
+
+    def keep(self, digest: bytes, key: Key) -> None:
+        if len(self._seen) >= MAX_CACHED:
+            self._seen.clear()
+        self._seen[digest] = (key, self.now())
+
+    def drop(self, digest: bytes) -> None:
+        self._seen.pop(digest, None)
+
+    def forget(self) -> None:
+        self._seen.clear()
+
+
+known_keys = KnownKeys()
+remembered(known_keys.forget)
 
 
 def authenticate(header: str | None) -> Key:
@@ -65,21 +93,19 @@ def authenticate(header: str | None) -> Key:
     if scheme.lower() != "bearer" or not MIN_LENGTH <= len(secret) <= MAX_LENGTH:
         raise NotAuthenticated("The Authorization header must be: Bearer KEY.")
     digest = digest_of(secret)
-    cached = _cache.get(digest)
-    if cached is not None and time.monotonic() - cached[1] < CACHE_S:
-        return cached[0]
+    known, is_fresh = known_keys.get(digest)
+    if known is not None and is_fresh:
+        return known
     try:
         key = _look_up(digest)
     except Unavailable:
-        if cached is None:
+        if known is None:
             raise
-        return cached[0]
+        return known
     if key is None:
-        _cache.pop(digest, None)
+        known_keys.drop(digest)
         raise NotAuthenticated("This key is unknown or was revoked.")
-    if len(_cache) >= MAX_CACHED:
-        _cache.clear()
-    _cache[digest] = (key, time.monotonic())
+    known_keys.keep(digest, key)
     return key
 
 
@@ -87,12 +113,6 @@ def require(key: Key, scope: str) -> None:
     """Raises Forbidden."""
     if not key.may(scope):
         raise Forbidden(f"This key lacks the scope `{scope}`; it has {', '.join(sorted(key.scopes))}.")
-
-
-@remembered
-def forget() -> None:
-    """Empty this process's cache."""
-    _cache.clear()
 
 
 def _look_up(digest: bytes) -> Key | None:
@@ -198,5 +218,5 @@ def revoke_key(*, key: str) -> list[ApiKey]:
 def revoke_keys(*, chosen: QuerySet[ApiKey]) -> int:
     """Revoke those of a set that are in use; other processes remember a key for up to CACHE_S more."""
     n_revoked = chosen.filter(revoked_at=None).update(revoked_at=timezone.now())
-    forget()
+    known_keys.forget()
     return n_revoked

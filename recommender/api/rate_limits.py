@@ -5,7 +5,6 @@ round trip. While the store is away nobody is limited: it protects the server fr
 everybody would do that client's work.
 """
 
-import time
 from typing import cast
 
 from django.conf import settings
@@ -20,36 +19,64 @@ from recommender import counters
 from recommender.api.api_keys import Key
 from recommender.errors import RateLimited
 from recommender.outage import Pause
-from recommender.process_state import remembered
+from recommender.process_state import Clock, clock, remembered
 
 STORE_TIMEOUT_S = 0.25
 
-_limiters: dict[str, SlidingWindowCounterRateLimiter] = {}
-_pause = Pause()
-remembered(_limiters.clear)
-remembered(_pause.end)
+
+class Rates:
+    """What a process counts in the store, in windows of `window_s`."""
+
+    def __init__(self, now: Clock = clock, window_s: int = 1) -> None:
+        self.now, self.window_s = now, window_s
+        self._limiters: dict[str, SlidingWindowCounterRateLimiter] = {}
+        self._pause = Pause(now)
+
+    def charge(self, key: Key, *, cost: int) -> None:
+        if key.rate_per_s is None or cost == 0:
+            return
+        if cost > key.rate_per_s:
+            raise RateLimited(
+                f"This key may send {key.rate_per_s} events a second and this body has {cost}: send smaller batches."
+            )
+        if self._pause.is_on:
+            counters.UNLIMITED.inc()
+            return
+        started = self.now()
+        rate = RateLimitItemPerSecond(key.rate_per_s, self.window_s)
+        try:
+            is_allowed = self._limiter().hit(rate, "key", str(key.id), cost=cost)
+        except (RedisError, OSError):
+            self._pause.after(self.now() - started)
+            counters.UNLIMITED.inc()
+            return
+        if not is_allowed:
+            raise RateLimited(f"This key may send {key.rate_per_s} a second; wait and send again.")
+
+    def forget(self) -> None:
+        self._limiters.clear()
+        self._pause.end()
+
+    def _limiter(self) -> SlidingWindowCounterRateLimiter:
+        url = settings.VIEW_URL
+        if url not in self._limiters:
+            storage = RedisStorage(
+                url,
+                key_prefix="groundswell:rate",
+                socket_timeout=STORE_TIMEOUT_S,
+                socket_connect_timeout=STORE_TIMEOUT_S,
+            )
+            self._limiters[url] = SlidingWindowCounterRateLimiter(storage)
+        return self._limiters[url]
+
+
+rates = Rates()
+remembered(rates.forget)
 
 
 def charge(key: Key, *, cost: int = 1) -> None:
     """Count against the rate of a key. Raises RateLimited."""
-    if key.rate_per_s is None or cost == 0:
-        return
-    if cost > key.rate_per_s:
-        raise RateLimited(
-            f"This key may send {key.rate_per_s} events a second and this body has {cost}: send smaller batches."
-        )
-    if _pause.is_on:
-        counters.UNLIMITED.inc()
-        return
-    started = time.monotonic()
-    try:
-        is_allowed = _limiter().hit(RateLimitItemPerSecond(key.rate_per_s), "key", str(key.id), cost=cost)
-    except (RedisError, OSError):
-        _pause.after(time.monotonic() - started)
-        counters.UNLIMITED.inc()
-        return
-    if not is_allowed:
-        raise RateLimited(f"This key may send {key.rate_per_s} a second; wait and send again.")
+    rates.charge(key, cost=cost)
 
 
 class KeyThrottle(BaseThrottle):
@@ -59,16 +86,3 @@ class KeyThrottle(BaseThrottle):
         if request.auth is not None:
             charge(cast(Key, request.auth))
         return True
-
-
-def _limiter() -> SlidingWindowCounterRateLimiter:
-    url = settings.VIEW_URL
-    if url not in _limiters:
-        storage = RedisStorage(
-            url,
-            key_prefix="groundswell:rate",
-            socket_timeout=STORE_TIMEOUT_S,
-            socket_connect_timeout=STORE_TIMEOUT_S,
-        )
-        _limiters[url] = SlidingWindowCounterRateLimiter(storage)
-    return _limiters[url]

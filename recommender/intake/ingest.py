@@ -1,7 +1,7 @@
 """From a parsed body to committed events: the last thing a request does before it is acknowledged."""
 
-import time
 from collections.abc import Collection
+from math import inf
 from typing import NamedTuple
 
 from django.conf import settings
@@ -12,7 +12,7 @@ from recommender.intake.event_rows import Parsed
 from recommender.learning import learner_state
 from recommender.log import event_log
 from recommender.outage import database
-from recommender.process_state import remembered
+from recommender.process_state import Clock, clock, remembered
 from recommender.serving import list_ids
 
 BACKLOG_CHECK_EVERY_S = 0.5
@@ -26,13 +26,14 @@ class Ingested(NamedTuple):
 class Backlog:
     """How far the learner is behind, asked at most every half second in a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Clock = clock) -> None:
+        self.now = now
         self.n_events = 0
-        self._ask_at = 0.0
+        self._ask_at = -inf
 
     def check(self) -> None:
         """Raises BacklogFull, Unavailable."""
-        now = time.monotonic()
+        now = self.now()
         if now >= self._ask_at:
             with database():
                 self.n_events = learner_state.get_backlog()
@@ -42,7 +43,7 @@ class Backlog:
 
     def forget(self) -> None:
         """Ask at the next check."""
-        self._ask_at = 0.0
+        self._ask_at = -inf
 
 
 backlog = Backlog()

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from django.conf import settings
@@ -36,7 +37,7 @@ from recommender.learning.refold import LogIncomplete, as_decided, encode, refol
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
 from recommender.models import Checkpoint, Decision, Learner, Step
-from recommender.process_state import remembered
+from recommender.process_state import clock, remembered
 from recommender.publishing.publisher import Publisher
 
 DECISIONS_A_STEP = 100
@@ -63,8 +64,8 @@ class WarmPipeline:
     checkpoint_step: int
     n_reverts: int
     shadow: Shadow | None = None
-    checkpoint_due_at: float = 0.0
-    step_due_at: float = 0.0
+    checkpoint_due_at: float = -inf
+    step_due_at: float = -inf
 
     @property
     def stand(self) -> tuple[int, int | None, int]:
@@ -85,7 +86,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     Locks nothing between steps. Raises what the database raises; then the Pipeline is restored at the next call.
     """
     warm = _in_memory.get(shard)
-    if warm and time.monotonic() < warm.step_due_at:
+    if warm and clock() < warm.step_due_at:
         return 0
     _in_memory.pop(shard, None)  # put back only if all goes well
     learner = get_learner(shard)
@@ -93,12 +94,12 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         warm = restore(learner)
         warm.pipeline.ranker.prepare()
         warm.shadow = shadow_learner.begin(warm.pipeline, learner)
-    n_learned, publish_at = 0, 0.0
+    n_learned, publish_at = 0, -inf
     decided = list(Decision.objects.filter(shard=shard, taken_in=None).order_by("id")[:DECISIONS_A_STEP])
-    stop_at = time.monotonic() + for_s
+    stop_at = clock() + for_s
     is_draining = True
     while is_draining:
-        began_at, read_at = time.monotonic(), time.time()
+        began_at, read_at = clock(), time.time()
         as_of = warm.pipeline.stream_ms / 1000
         is_draining = False
         if learner.state == Learner.State.LEARNING:
@@ -110,9 +111,9 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
             as_of = read_at if events.is_end else warm.pipeline.stream_ms / 1000
             is_draining = len(events) == settings.STEP_EVENTS and began_at < stop_at
         if not is_draining or began_at >= publish_at:
-            publish_began_at = time.monotonic()
+            publish_began_at = clock()
             warm.publisher.publish(warm.pipeline, learner, as_of, warm.shadow)
-            publish_took_s = time.monotonic() - publish_began_at
+            publish_took_s = clock() - publish_began_at
             publish_at = began_at + max(settings.PUBLISH_EVERY_S, publish_took_s / PUBLISH_SHARE)
         if warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
             write_checkpoint(warm, learner)
@@ -211,7 +212,7 @@ def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
 def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
     """Store the warm Pipeline, make it the Learner's active checkpoint, thin the older ones. Raises LearnerMoved
     where the Learner has another by now: the warm state may be of a history that is no more."""
-    began_at = time.monotonic()
+    began_at = clock()
     with transaction.atomic():
         checkpoint = store_checkpoint(
             warm.pipeline, learner.shard, warm.step, warm.position, learner.recipe, learner.checkpoint_id
@@ -224,7 +225,7 @@ def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
     checkpoint_thinning.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint
     warm.checkpoint_id, warm.checkpoint_step = checkpoint.pk, warm.step
-    now = time.monotonic()
+    now = clock()
     warm.checkpoint_due_at = now + max(settings.CHECKPOINT_EVERY_S, (now - began_at) / CHECKPOINT_SHARE)
     return checkpoint
 

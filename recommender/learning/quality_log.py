@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
+from math import inf
 from typing import Any
 
 from django.conf import settings
@@ -26,7 +27,7 @@ from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.step_result import StepResult
 from recommender.models import Learner, Step, Watched
-from recommender.process_state import remembered
+from recommender.process_state import clock, remembered
 
 WATCH_SHARE = 0.02
 
@@ -65,7 +66,7 @@ def figures(result: StepResult) -> dict[str, Any]:
 def after_step(learner: Learner, step: Step, result: StepResult, pipeline: Pipeline) -> bool:
     """Take the figures where they are due, or there is an alarm, and ask AFTER_STEP. Returns whether it froze."""
     hook = _hook(settings.AFTER_STEP)
-    is_due = time.monotonic() >= _due_at.get(step.shard, 0.0) or bool(result.alarm.level)
+    is_due = clock() >= _due_at.get(step.shard, -inf) or bool(result.alarm.level)
     if not (hook or is_due):
         return False
     try:
@@ -80,12 +81,12 @@ def after_step(learner: Learner, step: Step, result: StepResult, pipeline: Pipel
 
 
 def _watch(step: Step, pipeline: Pipeline) -> Watched:
-    began_at = time.monotonic()
+    began_at = clock()
     lag_s = max(0.0, time.time() - step.stream_ms / 1000)
     watched, _ = Watched.objects.update_or_create(
         shard=step.shard, step=step.number, defaults=asdict(watch(pipeline)) | {"lag_s": lag_s}
     )
-    now = time.monotonic()
+    now = clock()
     _due_at[step.shard] = now + max(settings.WATCH_EVERY_S, (now - began_at) / WATCH_SHARE)
     return watched
 

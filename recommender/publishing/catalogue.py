@@ -1,11 +1,13 @@
 """What the site says of its items, as the learner's process knows it: kept up to date for boards and excerpts."""
 
 import time
+from math import inf
 
 import msgspec
 from django.db import connection
 
 from recommender.models import Item
+from recommender.process_state import clock
 
 RELOAD_EVERY_S = 60.0  # rows deleted by hand are not seen by reading what changed
 
@@ -25,12 +27,12 @@ class Catalogue:
     def __init__(self) -> None:
         self.listings: dict[str, Listing] = {}
         self._xid = 0
-        self._reload_at = 0.0
-        self._next_publication = float("inf")
+        self._reload_at = -inf
+        self._next_publication = inf
 
     def refresh(self) -> bool:
         """Read what changed; True where a board could look different."""
-        now = time.monotonic()
+        now = clock()
         if now >= self._reload_at:
             before, self.listings = self.listings, {}
             self._xid, self._reload_at = 0, now + RELOAD_EVERY_S
@@ -55,5 +57,5 @@ class Catalogue:
         if changed:
             now = time.time()
             waiting = [each.published_at for each in self.listings.values() if each.published_at > now]
-            self._next_publication = min(waiting, default=float("inf"))
+            self._next_publication = min(waiting, default=inf)
         return changed

@@ -12,8 +12,8 @@ Scores are computed by the core's own kernels, so that a list is in the order th
 
 import logging
 import threading
-import time
 from functools import cached_property
+from math import inf
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from recommender.core.ranking.list_scores import Weights
 from recommender.outage import Pause
+from recommender.process_state import Clock, clock
 from recommender.publishing.published_view import connect
 
 EXCERPTS, VERSIONS = "groundswell:excerpts", "groundswell:excerpts:versions"
@@ -179,28 +180,29 @@ DEPTH = 500
 class ExcerptReader:
     """One process's copy, one excerpt a shard. Threads share it; one of them asks while the others go on."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, now: Clock = clock) -> None:
+        self.now = now
         self._store = store
         self._known: dict[bytes, Excerpt] = {}
-        self._ask_at = 0.0
-        self._pause = Pause()
+        self._ask_at = -inf
+        self._pause = Pause(now)
         self._asking = threading.Lock()
 
     def excerpts(self) -> list[Excerpt]:
         """The newest known, by shard; empty where there never was one."""
-        if time.monotonic() >= self._ask_at and self._asking.acquire(blocking=not self._known):
+        if self.now() >= self._ask_at and self._asking.acquire(blocking=not self._known):
             try:
-                if time.monotonic() >= self._ask_at:
+                if self.now() >= self._ask_at:
                     self._refresh()
             finally:
                 self._asking.release()
         return list(self._known.values())
 
     def _refresh(self) -> None:
-        self._ask_at = time.monotonic() + POLL_EVERY_S
+        self._ask_at = self.now() + POLL_EVERY_S
         if self._pause.is_on:
             return
-        began_at = time.monotonic()
+        began_at = self.now()
         try:
             versions = self._store.hgetall(VERSIONS)
             changed = [
@@ -211,7 +213,7 @@ class ExcerptReader:
             packed = dict(zip(changed, self._store.hmget(EXCERPTS, changed), strict=True)) if changed else {}
         except redis.RedisError as error:
             logger.warning("the store of the view does not answer (%s); recommending from the last copy", error)
-            self._pause.after(time.monotonic() - began_at)
+            self._pause.after(self.now() - began_at)
             return
         known = {shard: each for shard, each in self._known.items() if shard in versions}
         for shard, message in packed.items():

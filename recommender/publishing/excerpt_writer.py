@@ -11,6 +11,7 @@ item and 30 ns a link. A frozen learner writes nothing; what it wrote stays.
 
 import time
 from itertools import accumulate
+from math import inf
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ import numpy as np
 from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Pipeline
 from recommender.core.ranking.list_scores import Weights
+from recommender.process_state import clock
 from recommender.publishing.catalogue import Listing
 from recommender.publishing.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Message
 
@@ -33,12 +35,12 @@ class ExcerptWriter:
     def __init__(self, shard: int, store: Any) -> None:
         self.shard = shard
         self._store = store
-        self._due_at = 0.0
+        self._due_at = -inf
         self._step = -1
 
     def write(self, pipeline: Pipeline, step: int, as_of: float, listings: dict[str, Listing]) -> None:
         """Where it is due and something was learned, or the store lost it. Raises what the store raises."""
-        began_at = time.monotonic()
+        began_at = clock()
         if began_at < self._due_at:
             return
         if step != self._step or not self._store.hexists(VERSIONS, str(self.shard)):
@@ -48,7 +50,7 @@ class ExcerptWriter:
                 both.hset(VERSIONS, str(self.shard), str(message.version))
                 both.execute()
             self._step = step
-        took_s = time.monotonic() - began_at
+        took_s = clock() - began_at
         self._due_at = began_at + max(WRITE_EVERY_S, took_s / WRITE_SHARE)
 
 

@@ -11,9 +11,9 @@ Web processes import this module: nothing of the numerical core, which takes sec
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import inf
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ import redis
 from django.conf import settings
 
 from recommender.errors import NoView
-from recommender.process_state import remembered
+from recommender.process_state import Clock, clock, remembered
 
 HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 SHADOW = "shadow"  # the scope of the list without a defence; no list a client can ask for is called so
@@ -72,23 +72,24 @@ class ViewReader:
     Threads share it. One of them asks, the others answer from what is known; they wait only while nothing is.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, now: Clock = clock) -> None:
+        self.now = now
         self._store = store
         self._head: Head | None = None
         self._boards: dict[str, PublishedBoard] = {}
-        self._ask_at = 0.0
+        self._ask_at = -inf
         self._is_down = False
         self._asking = threading.Lock()
 
     def head(self) -> Head | None:
         """The newest head known; None where there never was one."""
-        if time.monotonic() >= self._ask_at and self._asking.acquire(blocking=self._head is None):
+        if self.now() >= self._ask_at and self._asking.acquire(blocking=self._head is None):
             try:
-                if time.monotonic() >= self._ask_at:
+                if self.now() >= self._ask_at:
                     packed = self._ask(self._store.get, HEAD)
                     if packed:
                         self._head = msgspec.msgpack.decode(packed, type=Head)
-                    self._ask_at = time.monotonic() + (STORE_RETRY_EVERY_S if self._is_down else POLL_EVERY_S)
+                    self._ask_at = self.now() + (STORE_RETRY_EVERY_S if self._is_down else POLL_EVERY_S)
             finally:
                 self._asking.release()
         return self._head

@@ -17,6 +17,7 @@ import logging
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from recommender.core.tables.table import strongest
 from recommender.core.trend.clickers import Clickers
 from recommender.core.trend.trend import Sizes
 from recommender.models import FrozenScope, Learner
+from recommender.process_state import clock
 from recommender.publishing.catalogue import Catalogue, Listing
 from recommender.publishing.excerpt_writer import ExcerptWriter
 from recommender.publishing.published_view import BOARDS, DEPTH, HEAD, SHADOW, Head, PublishedBoard, connect
@@ -102,7 +104,7 @@ class Publisher:
         self._frozen = FrozenBoards()
         self._excerpts = ExcerptWriter(shard, self._store)
         self._clickers = Clickers(SIZES_DEPTH)
-        self._sizes_due_at = 0.0
+        self._sizes_due_at = -inf
         self._step = -1
         self._is_down = False
 
@@ -147,10 +149,10 @@ class Publisher:
     def _sizes(self, pipeline: Pipeline) -> dict[str, Sizes]:
         if settings.SHARDS > 1:
             return {}
-        began_at = time.monotonic()
+        began_at = clock()
         if began_at >= self._sizes_due_at or not self._clickers.is_of(pipeline.trend):
             self._clickers.refresh(pipeline.trend)
-            ended_at = time.monotonic()
+            ended_at = clock()
             self._sizes_due_at = ended_at + (ended_at - began_at) / SIZES_SHARE
         return self._clickers.sizes(pipeline.trend)
 

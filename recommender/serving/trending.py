@@ -18,6 +18,7 @@ from django.http import QueryDict
 
 from recommender.core.trend.certificate import certain_places, fewest_clickers, margins, networks
 from recommender.errors import Invalid, NoView
+from recommender.process_state import Clock
 from recommender.publishing import published_view
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 200
@@ -57,8 +58,9 @@ class _Kept:
 class Lists:
     """Answers of one process, remembered until their board changes. Memory at most about MAX_CACHED_BYTES."""
 
-    def __init__(self, reader: published_view.ViewReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: published_view.ViewReader, now_s: Clock = time.time) -> None:
+        """`now_s`: unix seconds, against which an answer's age is told."""
+        self._reader, self._now_s = reader, now_s
         self._kept: dict[str, _Kept] = {}
         self._n_bytes = 0
         self._end: tuple[published_view.Head | None, bytes] = (None, b"")
@@ -73,12 +75,12 @@ class Lists:
         if head is None:
             raise NoView
         if kept.frozen_as_of is not None:
-            return _frozen_answer(kept)
+            return _frozen_answer(kept, self._now_s())
         end_of, end = self._end
         if end_of is not head:
             end = _write_end(head)
             self._end = (head, end)
-        age_ms = max(0, int((time.time() - head.as_of) * 1000))
+        age_ms = max(0, int((self._now_s() - head.as_of) * 1000))
         return Answer(
             b"%b%b%d}" % (kept.start, end, age_ms),
             f'W/"{kept.version}-{head.state}-{head.checkpoint}-{kept.query_hash}"',
@@ -190,11 +192,11 @@ def _write_items(board: published_view.PublishedBoard, query: ListQuery) -> byte
     return b'{"items":' + orjson.dumps(items) + b',"certain_places":' + orjson.dumps(certain)
 
 
-def _frozen_answer(kept: _Kept) -> Answer:
+def _frozen_answer(kept: _Kept, now_s: float) -> Answer:
     """Of a scope that stands still: its own time; no checkpoint, none was kept of just then. What is on it changes
     only by hiding, which changes the bytes."""
     as_of = kept.frozen_as_of or 0.0
-    age_ms = max(0, int((time.time() - as_of) * 1000))
+    age_ms = max(0, int((now_s - as_of) * 1000))
     body = b"%b%b%d}" % (kept.start, _end(as_of, "frozen", None), age_ms)
     return Answer(body, f'W/"{as_of}-frozen-{crc32(kept.start)}-{kept.query_hash}"')
 

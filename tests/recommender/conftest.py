@@ -4,7 +4,6 @@ import io
 import json
 import time
 from contextlib import contextmanager, nullcontext
-from math import inf
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -13,7 +12,6 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
 from recommender.api import api_keys
-from recommender.learning import learner
 from recommender.learning.checkpoint_schedule import Tier
 from recommender.publishing import published_view
 from recommender.publishing.published_view import BOARDS, HEAD, Head, PublishedBoard
@@ -121,7 +119,7 @@ def live_api(empty_log, api):
 
 
 @pytest.fixture
-def publish(view_store):
+def publish(view_store, clock):
     """Publishes boards as the learner does: publish({"": [("item", count), ...]})."""
 
     def publish(boards, *, unit=1000, fresh=None, age_s=0.0, state="learning", checkpoint=7, version=None, **more):
@@ -137,19 +135,17 @@ def publish(view_store):
         view_store.delete(BOARDS)
         view_store.hset(BOARDS, mapping=packed)
         view_store.set(HEAD, msgspec.msgpack.encode(Head(version, time.time() - age_s, state, checkpoint)))
-        time.sleep(published_view.POLL_EVERY_S)
+        clock.forward(published_view.POLL_EVERY_S)
         return version
 
     return publish
 
 
 @pytest.fixture
-def fresh_process(settings, monkeypatch):
-    """A learner that publishes and keeps a checkpoint after every step; no policy looks on."""
+def fresh_process(settings, clock):
+    """A learner that publishes and keeps a checkpoint after every step, whatever they take; no policy looks on."""
     settings.AFTER_STEP = ""
     settings.CANARY_SHARE = 0.0
     settings.PUBLISH_EVERY_S = 0.0
     settings.CHECKPOINT_SCHEDULE = (Tier(1e-5, 3600),)
     settings.CHECKPOINT_EVERY_S = 0.0
-    monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
-    monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)

@@ -1,7 +1,5 @@
 """One list stands still while the others go on, and says so."""
 
-import time
-
 import pytest
 
 from recommender.control import learning_switch
@@ -21,7 +19,7 @@ SPORTS = "category=sports"
 
 
 @pytest.fixture
-def site(live_api):
+def site(live_api, learned):
     """Two sports stories, the goal ahead of the race, and one of politics."""
     Item.objects.create(id="goal", categories=["sports"])
     Item.objects.create(id="race", categories=["sports"])
@@ -30,12 +28,18 @@ def site(live_api):
     return live_api
 
 
-def learned(*batches):
-    for batch in batches:
-        event_log.append(batch)
+@pytest.fixture
+def learned(fresh_process, clock):
+    """Learns batches and lets readers see what came of them: learned(batch, ...)."""
+
+    def learned(*batches):
+        for batch in batches:
+            event_log.append(batch)
+            learner.learn(0)
         learner.learn(0)
-    learner.learn(0)
-    time.sleep(published_view.POLL_EVERY_S)
+        clock.forward(published_view.POLL_EVERY_S)
+
+    return learned
 
 
 def get(api, query=SPORTS, **more):
@@ -49,7 +53,7 @@ def items(answer):
 RUSH = clicks(50, start=100, item="race")
 
 
-def test_a_frozen_list_stands_still_and_the_others_go_on(site):
+def test_a_frozen_list_stands_still_and_the_others_go_on(site, learned):
     before = get(site)
     learning_switch.freeze_scope("category:sports")
     learned(RUSH)
@@ -63,7 +67,7 @@ def test_a_frozen_list_stands_still_and_the_others_go_on(site):
     assert items(get(site, "category=politics")) == ["vote"]
 
 
-def test_its_age_is_its_own(site):
+def test_its_age_is_its_own(site, learned):
     frozen = learning_switch.freeze_scope("category:sports")
     FrozenScope.objects.update(as_of=frozen.as_of - 60)
     learned(RUSH)
@@ -72,7 +76,7 @@ def test_its_age_is_its_own(site):
     assert get(site).json["as_of"] < get(site, "").json["as_of"]
 
 
-def test_thawed_it_catches_up_at_once(site):
+def test_thawed_it_catches_up_at_once(site, learned):
     learning_switch.freeze_scope("category:sports")
     learned(RUSH)
     learning_switch.thaw_scope("category:sports")
@@ -81,7 +85,7 @@ def test_thawed_it_catches_up_at_once(site):
     assert get(site).json["state"] == "learning"
 
 
-def test_a_client_that_has_the_frozen_list_needs_no_second_copy(site):
+def test_a_client_that_has_the_frozen_list_needs_no_second_copy(site, learned):
     moving = get(site).headers["etag"]
     learning_switch.freeze_scope("category:sports")
     learned()
@@ -94,7 +98,7 @@ def test_a_client_that_has_the_frozen_list_needs_no_second_copy(site):
     assert get(site, HTTP_IF_NONE_MATCH=tag).status == 200
 
 
-def test_what_is_hidden_leaves_a_frozen_list_too(site):
+def test_what_is_hidden_leaves_a_frozen_list_too(site, learned):
     learning_switch.freeze_scope("category:sports")
     learned()
     tag = get(site).headers["etag"]
@@ -104,7 +108,7 @@ def test_what_is_hidden_leaves_a_frozen_list_too(site):
     assert get(site, HTTP_IF_NONE_MATCH=tag).status == 200
 
 
-def test_it_stays_frozen_over_a_restart_and_a_lost_store(site, view_store):
+def test_it_stays_frozen_over_a_restart_and_a_lost_store(site, view_store, learned):
     learning_switch.freeze_scope("category:sports")
     restart()
     view_store.flushdb()
@@ -113,7 +117,7 @@ def test_it_stays_frozen_over_a_restart_and_a_lost_store(site, view_store):
     assert published_view.reader().head().frozen_scopes == ["category:sports"]
 
 
-def test_a_country_is_a_scope_too(site):
+def test_a_country_is_a_scope_too(site, learned):
     learned(events([f"de-{n}" for n in range(5)], ["tor"] * 5, country=["DE"] * 5))
     learning_switch.freeze_scope("country:de")
     learned(events([f"de-{n}" for n in range(5, 20)], ["wahl"] * 15, country=["DE"] * 15))
@@ -123,7 +127,7 @@ def test_a_country_is_a_scope_too(site):
     assert items(get(site, "country=DE")) == ["wahl", "tor"]
 
 
-def test_metrics_count_them(site):
+def test_metrics_count_them(site, learned):
     learning_switch.freeze_scope("category:sports")
     learned()
     assert b"groundswell_frozen_scopes 1.0" in site.get("/metrics").body

@@ -1,7 +1,5 @@
 """The shadow beside the learner: it shows what the defence held back, and never gets in the way."""
 
-import time
-
 import msgspec
 import pytest
 
@@ -115,10 +113,10 @@ def test_hidden_items_are_on_neither(view_store):
     assert board(view_store, "shadow").items == ["story"]
 
 
-def test_no_reader_can_ask_for_it(live_api, view_store):
+def test_no_reader_can_ask_for_it(live_api, view_store, clock):
     Item.objects.create(id="story", categories=["shadow"])
     learned(HONEST, PUSH)
-    time.sleep(published_view.POLL_EVERY_S)
+    clock.forward(published_view.POLL_EVERY_S)
     assert view_store.hexists(BOARDS, "shadow")
     answer = live_api.get("/api/v1/trending?category=shadow", key="admin").json
     assert [each["item"] for each in answer["items"]] == ["story"]

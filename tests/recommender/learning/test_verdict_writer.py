@@ -1,6 +1,6 @@
 """Verdicts are kept with the step that gave them, and the last word with the step that spoke it."""
 
-from math import inf, nan
+from math import nan
 
 import numpy as np
 import pytest
@@ -22,10 +22,8 @@ CRAWLER = "Googlebot/2.1 (+http://www.google.com/bot.html)"
 
 
 @pytest.fixture(autouse=True)
-def _fresh_process(settings, monkeypatch):
+def _fresh_process(settings, clock):
     settings.PUBLISH_EVERY_S = settings.CHECKPOINT_EVERY_S = 0.0
-    monkeypatch.setattr(learner, "CHECKPOINT_SHARE", inf)
-    monkeypatch.setattr(learner, "PUBLISH_SHARE", inf)
 
 
 def test_a_declared_crawler_is_recorded_and_never_learned():

@@ -1,5 +1,6 @@
 """GET /api/v1/trending: what is listed, what an answer says of itself, and that it needs no database."""
 
+import json
 import time
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import pytest
 from recommender.core.trend.certificate import certain_places, margins
 from recommender.publishing import published_view
 from recommender.serving import trending
+from tests.help.held_clock import HeldClock
 
 PLACES = [(f"article-{place}", 5000 - 10 * place) for place in range(500)]
 
@@ -46,11 +48,13 @@ def test_an_answer_says_how_old_it_is_and_where_it_comes_from(api, publish):
     assert get(api).json["checkpoint"] is None
 
 
-def test_the_age_grows_while_nothing_is_published(api, publish):
+def test_the_age_grows_while_nothing_is_published(publish, view_store):
     publish({"": PLACES})
-    first = get(api).json["age_ms"]
-    time.sleep(0.02)
-    assert get(api).json["age_ms"] >= first + 20
+    wall = HeldClock(time.time())
+    lists = trending.Lists(published_view.ViewReader(view_store), wall)
+    first = json.loads(lists.answer("").body)["age_ms"]
+    wall.forward(2)
+    assert json.loads(lists.answer("").body)["age_ms"] == first + 2000
 
 
 @pytest.mark.parametrize("limit", [1, 7, 200])
@@ -176,11 +180,11 @@ def test_before_anything_is_published_the_answer_says_so(api, view_store):
     assert "learner" in answer.json["error"]["message"]
 
 
-def test_without_the_store_the_last_list_is_served_and_its_age_stated(api, publish, settings, monkeypatch):
+def test_without_the_store_the_last_list_is_served_and_its_age_stated(api, publish, clock, monkeypatch):
     publish({"": PLACES})
     before = get(api)
     monkeypatch.setattr(published_view.reader(), "_store", published_view.redis.Redis.from_url("redis://127.0.0.1:1"))
-    time.sleep(published_view.POLL_EVERY_S)
+    clock.forward(published_view.POLL_EVERY_S)
     after = get(api)
     assert (after.status, items(after)) == (200, items(before))
     assert after.json["age_ms"] >= before.json["age_ms"]
