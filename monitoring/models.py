@@ -174,7 +174,7 @@ class Finding(models.Model):
     n_quarantined = models.IntegerField(default=0, help_text="Events that are out now.")
     n_released_since = models.IntegerField(default=0, help_text="Events that count after all.")
     reasons = models.IntegerField(
-        default=0, help_text="All bits of recommender.core.screen.screen.Reason in its events."
+        default=0, help_text="All bits of recommender.core.vocabulary.Reason in its events."
     )
     exposure = models.FloatField(
         default=0.0, help_text="What its acts would weigh now, as those of new actors, in scores of the 10th place."

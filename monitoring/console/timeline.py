@@ -15,16 +15,16 @@ from django.urls import reverse
 from monitoring.console.data import revert_data, switch_data, timeline_data
 from monitoring.console.data.timeline_data import Range
 from monitoring.console.pages import in_a_sentence, page, render
+from recommender.core.vocabulary import DAY_MS, HOUR_MS
 from recommender.errors import ApiError, Invalid
 
-HOUR_MS = 3_600_000
 SPANS = (
     ("15 min", HOUR_MS // 4),
     ("1 h", HOUR_MS),
     ("6 h", 6 * HOUR_MS),
-    ("1 day", 24 * HOUR_MS),
-    ("7 days", 168 * HOUR_MS),
-    ("30 days", 720 * HOUR_MS),
+    ("1 day", DAY_MS),
+    ("7 days", 7 * DAY_MS),
+    ("30 days", 30 * DAY_MS),
 )
 PER_PAGE = 25
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

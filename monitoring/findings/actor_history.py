@@ -22,17 +22,17 @@ from monitoring.models import Finding, FindingEvent
 from recommender import ids
 from recommender.core.events import network_of
 from recommender.core.trust import TrustConfig
+from recommender.core.vocabulary import ADMIT, HOLD, HOUR_MS, QUARANTINE, Kind, Verdict
 from recommender.errors import NotFound
 from recommender.log import lookups
 from recommender.log.lookups import Act
-from recommender.models import Erasure, EventVerdict, Item, Kind
+from recommender.models import Erasure, Item
 
 EVENTS_EACH = 50  # of an actor among others
 EVENTS_OF_ONE = 200  # of an actor on its own page
 SHOWN = 10  # networks, user agents, items
 MAX_FINDINGS = 50
 MAX_ID = 256  # characters, as ingest takes them
-ADMIT, HOLD, QUARANTINE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def active_days(received_ms: Iterable[int]) -> int:
     >>> active_days([0, 3_600_000, 72_000_000, 100_000_000, 144_000_000])
     3
     """
-    day_ms, n, begun_ms = trust_rules().day_h * 3_600_000, 0, None
+    day_ms, n, begun_ms = trust_rules().day_h * HOUR_MS, 0, None
     for at_ms in sorted(received_ms):
         if begun_ms is None or at_ms - begun_ms >= day_ms:
             n, begun_ms = n + 1, at_ms
@@ -157,12 +157,12 @@ def get_actor(*, actor_id: str) -> dict[str, Any]:
 def describe_act(act: Act, names: dict[str, str]) -> dict[str, Any]:
     return {
         "received_ms": act.received_ms,
-        "kind": Kind(act.kind).label.lower(),
+        "kind": Kind(act.kind).name.lower(),
         "item": act.item,
         "name": names.get(act.item, act.item),
         "network": network_of(act.ip),
         "user_agent": act.user_agent,
-        "verdict": EventVerdict.Verdict(act.verdict or ADMIT).label.lower(),
+        "verdict": Verdict(act.verdict or ADMIT).name.lower(),
         "was_held": act.was_held,
         "reasons": act.reasons or 0,
     }

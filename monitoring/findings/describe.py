@@ -8,13 +8,13 @@ from monitoring.findings.wording import FEATURES, REASONS, UNKNOWN, reasons_of
 from monitoring.json_shapes import MAX_LIMIT, Page, moment, paged
 from monitoring.models import Finding
 from monitoring.operations.decide_finding import get_finding
+from recommender.core.vocabulary import Verdict
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict
 
 EVENTS_SHOWN = 100  # of a finding
 EVIDENCE_OF = 2_000  # events, at most, that percentiles are taken over
-VERDICTS = {0: "admit", 1: "hold", 2: "quarantine"}
 
 
 def list_findings(
@@ -95,7 +95,7 @@ def describe_event(events: event_log.LogSlice, place: int, verdict: EventVerdict
         "received_at": moment(int(events.received_ms[place])),
         "ip": events.ips[place] if events.ips else None,
         "user_agent": events.user_agents[place] if events.user_agents else None,
-        "verdict": VERDICTS[verdict.verdict] if verdict else None,
+        "verdict": Verdict(verdict.verdict).name.lower() if verdict else None,
         "was_held": verdict.was_held if verdict else None,
         "score": round(verdict.score, 4) if verdict else None,
         "reasons": reasons_of(verdict.reasons) if verdict else [],

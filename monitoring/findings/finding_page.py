@@ -28,10 +28,11 @@ from recommender import ids
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
 from recommender.core.trend import trend_kernels
+from recommender.core.vocabulary import MINUTE_MS, Kind
 from recommender.log import event_log, lookups
 from recommender.log.event_log import Position
 from recommender.log.lookups import Act
-from recommender.models import EventVerdict, Item, Kind
+from recommender.models import EventVerdict, Item
 from recommender.publishing import published_view
 
 MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings.gather)
@@ -44,7 +45,7 @@ ITEMS_SHOWN = 20
 PREVIEWED = 3  # items
 RELATED = 10
 REVIEWS_SHOWN = 50
-NEAR_MS = 600_000
+NEAR_MS = 10 * MINUTE_MS
 SLOTS = 60
 _SLOT_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
 STOPPED = weights.STOPPED
@@ -192,7 +193,7 @@ def _timeline(finding: Finding, places: Sequence[FindingEvent], items: Sequence[
     more than can be looked through, its own events only."""
     if not places:
         return None
-    beside_ms = min(NEAR_MS, max(60_000, finding.last_ms - finding.first_ms))
+    beside_ms = min(NEAR_MS, max(MINUTE_MS, finding.last_ms - finding.first_ms))
     from_ms, to_ms = finding.first_ms - beside_ms, finding.last_ms + beside_ms
     slot_ms = 1000 * next((s for s in _SLOT_S if s * 1000 * SLOTS >= to_ms - from_ms), _SLOT_S[-1])
     at = [Position(each.xid, each.seq) for each in places]
@@ -289,7 +290,7 @@ def weighing_rules() -> weights.WeighingRules:
         return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_kernels.PANEL) < panel)
 
     return weights.WeighingRules(
-        weights={number: KIND_WEIGHTS[Kind(number).name.lower()] for number in Kind.values},
+        weights={int(kind): KIND_WEIGHTS[kind.name.lower()] for kind in Kind},
         floor=settings.TRUST_FLOOR,
         horizon_ms=1000 * settings.HORIZON_S,
         lateness_ms=1000 * settings.LATENESS_S,

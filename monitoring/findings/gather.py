@@ -37,16 +37,16 @@ from monitoring.findings import refresh
 from monitoring.findings.wording import NO_FINDING
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem
 from recommender import locks
+from recommender.core.vocabulary import ADMIT, MINUTE_MS
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Step
 
-GAP_MS = 600_000  # of quiet, after which what happens on an item is something else
+GAP_MS = 10 * MINUTE_MS  # of quiet, after which what happens on an item is something else
 BATCH = 5_000  # verdicts read at once
 RUN_S = 1.0  # a run takes up nothing more after this
 MAX_EVENTS = 50_000  # of a finding that still grows
 EXPIRED_KEPT = timedelta(days=7)
-ADMIT = int(EventVerdict.Verdict.ADMIT)
 GROWING = (Finding.State.OPEN, Finding.State.EXPIRED)
 _LOCK_CLASS = 0x67736677  # "gsfw"
 

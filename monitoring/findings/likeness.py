@@ -14,10 +14,10 @@ from statistics import median
 
 from monitoring.findings.actor_history import Seen
 from recommender.core.events import network_of
+from recommender.core.vocabulary import DAY_MS, SECOND_MS
 from recommender.log.lookups import Act
 
-DAY_MS = 86_400_000
-CLOSE_MS = 10_000
+CLOSE_MS = 10 * SECOND_MS
 FEW = 5  # of which no share is told
 N_TOGETHER = 10  # items
 

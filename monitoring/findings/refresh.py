@@ -23,6 +23,7 @@ from django.db.models.functions import Greatest, Least, Now
 from monitoring.alerts import outbox
 from monitoring.findings.wording import ACCUSED, BITS, in_words
 from monitoring.models import Finding, FindingEvent, FindingItem
+from recommender.core.vocabulary import MINUTE_MS
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item
@@ -34,7 +35,7 @@ COMPARED = 2_000  # by so many of their events
 MERGE_SHARED = 8  # actors, half of the smaller group, who make two findings one; as many as make a crowd
 MERGE_SHARED_AGAIN = 3  # where both hold actors who were together before
 TOGETHER_BEFORE = BITS["lockstep"] | BITS["cohort"]
-MERGE_GAP_MS = 600_000
+MERGE_GAP_MS = 10 * MINUTE_MS
 TENTH = 10
 CLOSED = (Finding.State.RELEASED, Finding.State.CONFIRMED)
 

@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from monitoring.findings.actor_history import HOLD, QUARANTINE, Seen
+from monitoring.findings.actor_history import Seen
 from monitoring.findings.previews import Unit
+from recommender.core.vocabulary import HOLD, QUARANTINE, Kind
 from recommender.log.lookups import Act
-from recommender.models import Kind
 
 STOPPED = (HOLD, QUARANTINE)
 Units = dict[str, list[Unit]]  # by item

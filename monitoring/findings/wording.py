@@ -1,33 +1,35 @@
 """What the screen's reasons and features are called when people read them.
 
-The numbers are those of `recommender.core.screen.screen.Reason`, the order is that of `FEATURES` in
-`recommender.core.features.feature_columns` (a test compares): those modules bring a compiler along, which no web
-process needs to tell a reviewer why.
+The order of the features is that of `FEATURES` in `recommender.core.features.feature_columns` (a test compares): that
+module brings a compiler along, which no web process needs to tell a reviewer why.
 """
 
-REASONS: dict[int, tuple[str, str]] = {
-    1: ("repeat", "the same item again and again"),
-    2: ("regular", "gaps as even as a machine's"),
-    4: ("automated", "declares itself a crawler, or was fetched ahead of a reader"),
-    8: ("burst", "the item rose far above its own past"),
-    16: ("fresh_crowd", "its clickers are newcomers, far beyond the site's share"),
-    32: ("network", "newcomers from one network"),
-    64: ("lockstep", "most of them were together in an earlier burst"),
-    128: ("cohort", "actors exposed before"),
-    256: ("no_return", "next to none of them went on to another item"),
-    512: ("forest_actor", "an actor unlike cleared traffic"),
-    1024: ("forest_item", "a window of the item unlike cleared traffic"),
-    2048: ("forest_network", "a network unlike cleared traffic"),
-    4096: ("unjudged", "too little was known yet, or the screen broke"),
-    8192: ("undo", "takes back what is being held"),
-    16_384: ("confirmed", "a reviewer said that it is manipulation"),
-    32_768: ("camouflage", "they looked elsewhere first, as nobody but newcomers did"),
-    65_536: ("insistent", "nearly all of them came back to the same item"),
-    131_072: ("hasty", "nearly all of them left within seconds"),
-    262_144: ("taken_back", "they took back what they did"),
-    524_288: ("held_too", "another act of the actor on the item waits"),
-    1_048_576: ("shunned", "the actor's first act on the item was condemned"),
+from recommender.core.vocabulary import Reason
+
+_WORDS = {
+    Reason.REPEAT: "the same item again and again",
+    Reason.REGULAR: "gaps as even as a machine's",
+    Reason.AUTOMATED: "declares itself a crawler, or was fetched ahead of a reader",
+    Reason.BURST: "the item rose far above its own past",
+    Reason.FRESH_CROWD: "its clickers are newcomers, far beyond the site's share",
+    Reason.NETWORK: "newcomers from one network",
+    Reason.LOCKSTEP: "most of them were together in an earlier burst",
+    Reason.COHORT: "actors exposed before",
+    Reason.NO_RETURN: "next to none of them went on to another item",
+    Reason.FOREST_ACTOR: "an actor unlike cleared traffic",
+    Reason.FOREST_ITEM: "a window of the item unlike cleared traffic",
+    Reason.FOREST_NETWORK: "a network unlike cleared traffic",
+    Reason.UNJUDGED: "too little was known yet, or the screen broke",
+    Reason.UNDO: "takes back what is being held",
+    Reason.CONFIRMED: "a reviewer said that it is manipulation",
+    Reason.CAMOUFLAGE: "they looked elsewhere first, as nobody but newcomers did",
+    Reason.INSISTENT: "nearly all of them came back to the same item",
+    Reason.HASTY: "nearly all of them left within seconds",
+    Reason.TAKEN_BACK: "they took back what they did",
+    Reason.HELD_TOO: "another act of the actor on the item waits",
+    Reason.SHUNNED: "the actor's first act on the item was condemned",
 }
+REASONS = {int(reason): (str(reason.name).lower(), words) for reason, words in _WORDS.items()}
 BITS = {name: bit for bit, (name, _) in REASONS.items()}
 
 NO_FINDING = BITS["automated"] | BITS["unjudged"]  # verdicts for these alone are counted and no more

@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
                 ('n_held', models.IntegerField(default=0, help_text='Events that wait now.')),
                 ('n_quarantined', models.IntegerField(default=0, help_text='Events that are out now.')),
                 ('n_released_since', models.IntegerField(default=0, help_text='Events that count after all.')),
-                ('reasons', models.IntegerField(default=0, help_text='All bits of recommender.core.screen.screen.Reason in its events.')),
+                ('reasons', models.IntegerField(default=0, help_text='All bits of recommender.core.vocabulary.Reason in its events.')),
                 ('exposure', models.FloatField(default=0.0, help_text='What its acts would weigh now, as those of new actors, in scores of the 10th place.')),
                 ('is_stale', models.BooleanField(default=True, help_text='Its figures are to be taken again.')),
                 ('is_told', models.BooleanField(default=False, help_text='People were notified.')),

@@ -12,7 +12,7 @@ from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
 from monitoring.operations.state_digest import state_digest
 from recommender.control import learning_switch
-from recommender.core import decisions
+from recommender.core.vocabulary import Ruling
 from recommender.errors import Conflict, NotFound
 from recommender.log.event_log import Position
 
@@ -70,7 +70,7 @@ def _decide(
             subject |= {"finding": finding.pk, "was": seen}
         if together:
             subject["together"] = together[:64]
-        ruling = decisions.Ruling.RELEASE if is_release else decisions.Ruling.CONFIRM
+        ruling = Ruling.RELEASE if is_release else Ruling.CONFIRM
         is_alarm = finding_id is not None and finding.kind == Finding.Kind.DRIFT  # without events: settled, no more
         n_events, entries = 0, []
         for start in range(0, 0 if is_alarm else len(positions) or 1, learning_switch.MAX_DECIDED):

@@ -25,6 +25,7 @@ from monitoring.models import AskedRevert, Finding, Review
 from monitoring.operations import decide_finding, state_digest
 from recommender.control import learning_switch
 from recommender.core import decisions
+from recommender.core.vocabulary import Verdict
 from recommender.errors import Invalid
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -230,6 +231,6 @@ def _exclusion(exclude: Exclude) -> decisions.ExclusionRule:
 def _accused(finding: Finding) -> set[str]:
     """The actors of a finding whose events are held or out. Reads the log."""
     events = finding.events.values("seq")
-    against = EventVerdict.objects.filter(seq__in=events).exclude(verdict=EventVerdict.Verdict.ADMIT)
+    against = EventVerdict.objects.filter(seq__in=events).exclude(verdict=Verdict.ADMIT)
     positions = [Position(*each) for each in against.values_list("xid", "seq")[:MAX_EXCLUDED]]
     return set(event_log.read_at(positions, since_ms=finding.first_ms).actors) if positions else set()

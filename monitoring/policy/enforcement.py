@@ -26,7 +26,6 @@ from monitoring.policy import suspects
 from monitoring.policy.freeze_decision import (
     KEPT_MINUTES,
     LATENCY_S,
-    MINUTE_MS,
     Action,
     Alarmed,
     FreezeRules,
@@ -41,13 +40,13 @@ from recommender import history
 from recommender.control import learning_switch
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 from recommender.errors import Conflict
 from recommender.models import Checkpoint, Learner, Step, Watched
 from recommender.process_state import remembered
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-HOUR_MS = 3_600_000
 WHOLE_LIST = 10.0  # exposure of an alarm: every place of a list of ten
 MAX_SUSPECTED = 0.5  # of the events since a checkpoint, that are taken out without a person
 

@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 
 from recommender.core.quality.drift import Level
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 
-MINUTE_MS = 60_000
 MIN_MINUTES = 30
 KEPT_MINUTES = 1440
-RECENT_MS = 3 * 3_600_000  # normal beside a stop: by night other people read than by day
+RECENT_MS = 3 * HOUR_MS  # normal beside a stop: by night other people read than by day
 LEAST_S = 5.0  # a freeze shorter than this is not worth its noise
 LATENCY_S = 2.0  # a freeze ends so long before its budget, because somebody has to come by and end it
 CANARY_Z, MIN_CANARIES = 3.0, 50

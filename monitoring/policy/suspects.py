@@ -19,6 +19,7 @@ from recommender.core.health_figures import LOW_WEIGHT
 from recommender.core.pipeline import Pipeline
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
+from recommender.core.vocabulary import Verdict
 from recommender.learning import learner
 from recommender.learning.refold import encode
 from recommender.log import event_log
@@ -58,7 +59,7 @@ def since(*, shard: int, checkpoint_id: int) -> Suspects:
     actors = batch.actor
     is_behind = np.isin(batch.item, risen) & (weights_of(now, actors) < LOW_WEIGHT)
     stopped = EventVerdict.objects.filter(shard=shard, step__gt=checkpoint.step)
-    seqs = stopped.exclude(verdict=EventVerdict.Verdict.ADMIT).values_list("seq", flat=True)
+    seqs = stopped.exclude(verdict=Verdict.ADMIT).values_list("seq", flat=True)
     is_stopped = np.isin(events.seq, np.fromiter(seqs[:MAX_EVENTS], np.int64))
     chosen, n_acts = np.unique(actors[is_stopped | is_behind], return_counts=True)
     chosen = np.sort(chosen[np.argsort(-n_acts, kind="stable")][:MAX_ACTORS])

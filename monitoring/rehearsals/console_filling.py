@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from django.db import connection, transaction
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import DAY_MS, Kind
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
@@ -140,7 +140,7 @@ def fill(size: Size, tell: Callable[[str], object]) -> None:
     _run(_CHECKPOINTS, {"step": step, "n": n_steps})
     _run(_DESCRIBED, named)
     tell(f"making {size.n_findings:,} findings")
-    span_ms = DAYS * 86_400_000 // max(1, size.n_findings)
+    span_ms = DAYS * DAY_MS // max(1, size.n_findings)
     of_findings = {"n": size.n_findings, "per": PER_FINDING, "first_ms": int(first_s * 1000), "span_ms": span_ms}
     _run(_FINDINGS, named | of_findings)
     _run(_FINDING_ITEMS, {})

@@ -28,8 +28,8 @@ from monitoring.models import AutoFreeze, Review
 from monitoring.operations import request_revert
 from monitoring.policy import enforcement
 from recommender.control import learning_switch, reverts
-from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
+from recommender.core.vocabulary import MINUTE_MS, Kind
 from recommender.lab.attack.catalogue.accounts import Accounts
 from recommender.lab.attack.catalogue.synthetic import DAY_S, START_S, Town
 from recommender.lab.attack.catalogue.world import World, as_text, see
@@ -144,7 +144,7 @@ class Incident:
         rest = self._steps(mixed)
         for rows in rest:
             at_ms = self._ms(rows["ts"][0])
-            listed = self._listed() if at_ms > flood_ms - 1_800_000 else set()
+            listed = self._listed() if at_ms > flood_ms - 30 * MINUTE_MS else set()
             if at_ms >= flood_ms and not has_begun:
                 self._tell("the flood begins", hit_rate=usual.value)
                 has_begun = True

@@ -20,7 +20,6 @@ import polars as pl
 
 from monitoring.policy.freeze_decision import (
     LATENCY_S,
-    MINUTE_MS,
     Action,
     FreezeRules,
     FreezeState,
@@ -37,14 +36,14 @@ from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
+from recommender.core.vocabulary import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from recommender.lab.attack.catalogue import inject
 from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.catalogue.world import as_text, see
 from recommender.lab.attack.defences import batch_columns
 
-STEP_MS = 2000
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-QUIET_MS = 900_000  # ALARM_EVERY_S
+STEP_MS = 2 * SECOND_MS
+QUIET_MS = 15 * MINUTE_MS  # ALARM_EVERY_S
 AT_ROW = 940_000
 PROVOKED_S = 900.0
 

@@ -12,8 +12,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework import serializers
 
 from recommender import errors
-from recommender.core.events import Kind
 from recommender.core.ranking.bypass import MODES
+from recommender.core.vocabulary import Kind
 from recommender.intake.event_rows import MAX_POSITION, REJECTIONS
 from recommender.intake.item_rows import ITEM_REJECTIONS
 from recommender.intake.json_rows import MAX_ROWS

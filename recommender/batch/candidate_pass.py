@@ -25,12 +25,12 @@ from recommender.core.events import EventBatch
 from recommender.core.logfile import LogFileStep
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality import Evaluation
-from recommender.core.quality.evaluation import HOUR_MS, LISTS, Answers, Quality
+from recommender.core.quality.evaluation import LISTS, Answers, Quality
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS, SECOND_MS
 from recommender.lab.attack.defences import batch_columns
 
-STEP_MS = 1000
+STEP_MS = SECOND_MS
 DEPTH, SERVED = 20, 10
-MINUTE_MS = 60_000
 DRAW = 1 / np.log2(np.arange(2, SERVED + 2))  # attention that a place draws
 
 

@@ -27,9 +27,10 @@ from recommender.batch.spikes import Spike
 from recommender.core.events import Encoder, EventBatch
 from recommender.core.pipeline import Config
 from recommender.core.quality import Evaluation
-from recommender.core.quality.evaluation import DAY_MS, HOUR_MS, LISTS, Quality
+from recommender.core.quality.evaluation import LISTS, Quality
 from recommender.core.trend.trend_kernels import DEPTH as LIST_DEPTH
 from recommender.core.trend.trend_kernels import Shown
+from recommender.core.vocabulary import DAY_MS, HOUR_MS
 
 DAILY, HOURLY, ONLINE, PERSONAL = "daily batch", "hourly batch", "online", "online, personalised"
 _IN_EVALUATION = {DAILY: "daily", HOURLY: "steady", ONLINE: "trending", PERSONAL: "personalised"}

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from recommender.batch.candidate_pass import DEPTH
 from recommender.batch.compare import Comparison
 from recommender.batch.sweep import EXPLANATION, Sweep
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 
 WIDTH, HEIGHT, DPI = 9.0, 6.0, 120
 COLOURS = {
@@ -24,9 +25,9 @@ def draw_story(found: Comparison, path: Path) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     if found.spikes:
         story = found.spikes[0]
-        minutes = (story.at_ms - story.broke_ms) / 60_000
+        minutes = (story.at_ms - story.broke_ms) / MINUTE_MS
         above.hist(minutes, bins=np.arange(0, np.ceil(minutes.max()) + 1), color="#555555")
-        at = (found.at_ms - story.broke_ms) / 60_000
+        at = (found.at_ms - story.broke_ms) / MINUTE_MS
         for name, places in found.places.items():
             shown = np.where(places <= DEPTH, places, np.nan)
             never = "" if (places <= DEPTH).any() else " (never in these hours)"
@@ -49,7 +50,7 @@ def draw_hours(found: Comparison, path: Path) -> None:
     figure = Figure(figsize=(WIDTH, HEIGHT * 0.7), layout="constrained")
     axes = figure.subplots()
     for way in found.ways:
-        hours = np.array([(hour_ms / 3_600_000, hits / n) for hour_ms, n, hits in way.hours if n])
+        hours = np.array([(hour_ms / HOUR_MS, hits / n) for hour_ms, n, hits in way.hours if n])
         if len(hours):
             axes.plot(hours[:, 0] - hours[0, 0], hours[:, 1], label=way.name, color=COLOURS.get(way.name))
     axes.set(xlabel="hours", ylabel="HR@20", ylim=(0, 1), title="How often the next click stood in the list")

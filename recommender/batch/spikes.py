@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 from recommender.lab.attack.trials import honest_cost
-from recommender.lab.attack.trials.honest_cost import HOUR_MS
 
-STRETCH_MS = 600_000
+STRETCH_MS = 10 * MINUTE_MS
 SHARE = 0.02
 MIN_FIRST = 5  # acts that make a beginning
 FOLLOWED_MS = 2 * HOUR_MS
@@ -39,7 +39,7 @@ class Spike:
     @property
     def window(self) -> tuple[int, int]:
         """From a minute before the break."""
-        return self.broke_ms - 60_000, self.broke_ms + FOLLOWED_MS
+        return self.broke_ms - MINUTE_MS, self.broke_ms + FOLLOWED_MS
 
 
 def find(rows: pl.LazyFrame, *, largest: int = LARGEST, after_ms: int = 0) -> list[Spike]:
@@ -92,4 +92,4 @@ def _spike(row: dict[str, Any], at_ms: NDArray[np.int64]) -> Spike:
 
 def first_minutes(spikes: Sequence[Spike], minutes: int) -> list[NDArray[np.int64]]:
     """Of each spike the times of its acts in the first minutes."""
-    return [spike.at_ms[spike.at_ms < spike.broke_ms + 60_000 * minutes] for spike in spikes]
+    return [spike.at_ms[spike.at_ms < spike.broke_ms + MINUTE_MS * minutes] for spike in spikes]

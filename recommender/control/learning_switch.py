@@ -16,17 +16,17 @@ from django.db.models.functions import Now
 
 from recommender import ids, models, waking
 from recommender.core import decisions
-from recommender.core.decisions import Ruling
+from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Ruling
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import event_log
 from recommender.log.event_log import Position
-from recommender.models import Checkpoint, Decision, EventVerdict, FrozenScope, Learner, Revert, Step, Trial
+from recommender.models import Checkpoint, Decision, FrozenScope, Learner, Revert, Step, Trial
 from recommender.publishing import published_view
 from recommender.serving.trending import parse_scope
 
 MAX_DECIDED = 50_000  # events in one decision
-_COUNTED = (EventVerdict.Verdict.ADMIT,)
-_STOPPED = (EventVerdict.Verdict.HOLD, EventVerdict.Verdict.QUARANTINE)
+_COUNTED = (ADMIT,)
+_STOPPED = (HOLD, QUARANTINE)
 
 
 def freeze(*, shard: int | None = None) -> None:

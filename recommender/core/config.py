@@ -4,13 +4,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from recommender.core.affinity.affinity import AffinityConfig
-from recommender.core.events import Kind
 from recommender.core.quality.drift import DriftConfig
 from recommender.core.ranking.bypass import ContestConfig
 from recommender.core.ranking.candidates import RankingConfig
 from recommender.core.ranking.ranker import RankerConfig
 from recommender.core.screen import ScreenConfig
 from recommender.core.trust import TrustConfig
+from recommender.core.vocabulary import Kind
 
 # A view says little, a click is the act that is counted, nothing says more: a unit is the most an actor can add.
 # An exposure is no act. An undo needs a weight only to be heard.

@@ -8,23 +8,15 @@ bring the events with them, because the Pipeline does not remember what it quara
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
+from recommender.core.vocabulary import Ruling
 
 _NOBODY = np.zeros(0, np.uint64)
-
-
-class Ruling(IntEnum):
-    """What was decided. The numbers are stored: never reuse one."""
-
-    RELEASE = 1  # honest: counts at its own time, as if it had never been held
-    CONFIRM = 2  # manipulation: counts no more, and those who did it are known
-    WITHHOLD = 3  # nothing: counts no more until somebody rules on it, and nobody is known by it
 
 
 @dataclass(frozen=True, slots=True)

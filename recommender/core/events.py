@@ -9,7 +9,6 @@ choose ids that collide). The names of items are kept, because lists are made of
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
-from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
@@ -26,20 +25,6 @@ Texts = Sequence[str | None]
 
 _NOTHING = np.zeros(0, np.uint64)
 _NOTHING_AUTOMATED = np.zeros(0, np.bool_)
-
-
-class Kind(IntEnum):
-    """What an actor did with an item. The numbers are stored in logs and checkpoints: never reuse one."""
-
-    VIEW = 1
-    CLICK = 2
-    LIKE = 3
-    SHARE = 4
-    CART = 5
-    PURCHASE = 6
-    RATING = 7
-    EXPOSURE = 8
-    UNDO = 9
 
 
 def _nothing() -> NDArray[np.uint64]:

@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.core.events import Encoder, EventBatch, Kind, country_code, joined
+from recommender.core.events import Encoder, EventBatch, country_code, joined
+from recommender.core.vocabulary import Kind
 
 CHUNK_ROWS = 262_144
 REQUIRED = ("ts", "actor", "item")

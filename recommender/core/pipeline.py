@@ -37,8 +37,8 @@ from numpy.typing import ArrayLike, NDArray
 from recommender.core import checkpoint
 from recommender.core.affinity import Affinity
 from recommender.core.config import KIND_WEIGHTS, Config
-from recommender.core.decisions import DecidedEvents, Ruling
-from recommender.core.events import Encoder, EventBatch, Kind, Texts
+from recommender.core.decisions import DecidedEvents
+from recommender.core.events import Encoder, EventBatch, Texts
 from recommender.core.features import Features
 from recommender.core.features.feature_columns import R_ORDINAL
 from recommender.core.quality import Drift, Evaluation
@@ -48,12 +48,13 @@ from recommender.core.ranking.training_lists import BLEND, NAMES, TREND, learned
 from recommender.core.screen import Screen
 from recommender.core.screen.holding_queue import Holding, as_events
 from recommender.core.screen.pressure import Pressure
-from recommender.core.screen.screen import ADMIT, CONFIRMED, HOLD, QUARANTINE, Reason, Verdicts, admitted
+from recommender.core.screen.screen import CONFIRMED, Verdicts, admitted
 from recommender.core.step_kernels import survey, weigh
 from recommender.core.step_result import NO_STEP, Revised, StepResult, joined
 from recommender.core.trend import Board, Trend
 from recommender.core.trend.trend_kernels import PLACES, Events
 from recommender.core.trust import WEIGHT_ONE
+from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Kind, Reason, Ruling
 
 __all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.core.events import EventBatch, Kind
+from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
 from recommender.core.quality import Evaluation
 from recommender.core.screen.screen import admitted
@@ -22,6 +22,7 @@ from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend
 from recommender.core.trend.trend_kernels import Events
 from recommender.core.trust import WEIGHT_ONE
+from recommender.core.vocabulary import Kind
 
 NO_KNEE = 1e6  # units: nothing is past it
 MAX_ITEMS, MAX_PAIRS, MAX_ACTORS = 50_000, 500_000, 250_000

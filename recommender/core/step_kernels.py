@@ -9,14 +9,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.trend.trend_kernels import UNDO
 from recommender.core.trust import WEIGHT_BITS
+from recommender.core.vocabulary import ADMIT, HOLD, UNDO
 
 Bools = NDArray[np.bool_]
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
-ADMIT, HOLD = 0, 1  # core.screen.screen.Verdict
 
 
 @njit(cache=True)

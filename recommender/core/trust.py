@@ -27,7 +27,8 @@ signed; a reviewer's word, until there are reviews.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-HOUR_MS = 3_600_000
+from recommender.core.vocabulary import HOUR_MS
+
 WEIGHT_BITS = 14
 WEIGHT_ONE = 1 << WEIGHT_BITS  # the weight 1.0
 POINT = 1000  # of evidence

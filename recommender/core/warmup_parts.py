@@ -14,14 +14,15 @@ import numpy as np
 
 from recommender.core.affinity.published_links import published_links
 from recommender.core.config import small_config
-from recommender.core.decisions import DecidedEvents, Ruling
-from recommender.core.events import EventBatch, Kind
+from recommender.core.decisions import DecidedEvents
+from recommender.core.events import EventBatch
 from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.trend.clickers import Clickers
 from recommender.core.trend.trend_kernels import CHANGED, Events, Units
 from recommender.core.trust import TrustConfig
+from recommender.core.vocabulary import HOUR_MS, Kind, Ruling
 
 Parts = tuple[Callable[[], None], ...]
 
@@ -112,7 +113,7 @@ def compile_forests() -> None:
     rows = np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1]))
     forests.learn(rows, np.ones(100, np.uint8))
     forests.advance(_T0)
-    forests.advance(_T0 + 3_600_000)
+    forests.advance(_T0 + HOUR_MS)
     forests.flag(rows, np.ones(100, np.int32), 1)
     forests.p_values(rows)
 

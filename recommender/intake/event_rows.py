@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 from recommender.intake.json_rows import Rejection, Shape, are_printable
 from recommender.log.event_log import NewEvents
 

@@ -31,15 +31,15 @@ import polars as pl
 from recommender.core.logfile import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.evaluation import LISTS
-from recommender.core.screen.screen import HOLD, Verdict, reason_names
 from recommender.core.step_result import StepResult
 from recommender.core.trend.certificate import fewest_clickers, margins, networks
+from recommender.core.vocabulary import HOLD, MINUTE_MS, SECOND_MS, Verdict, reason_names
 
-BOARD_EVERY_MS = 10_000
+BOARD_EVERY_MS = 10 * SECOND_MS
 BOARD_DEPTH = 20
-CLICKERS_EVERY_MS = 60_000  # a pass over all (actor, item) pairs
+CLICKERS_EVERY_MS = MINUTE_MS  # a pass over all (actor, item) pairs
 MARGINS = ("margin_actors", "margin_trust", "margin_networks", "margin_clickers")
-STEP_MS = 1000
+STEP_MS = SECOND_MS
 
 
 @dataclass(slots=True)

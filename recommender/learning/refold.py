@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from recommender import history, models
 from recommender.core import decisions
-from recommender.core.decisions import Ruling
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
 from recommender.core.step_result import StepResult
+from recommender.core.vocabulary import Ruling
 from recommender.history import Recipe, Segment
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position

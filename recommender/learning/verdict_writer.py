@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from recommender.core.features.feature_columns import FEATURES
 from recommender.core.screen.evidence import UNKNOWN
-from recommender.core.screen.screen import Reason, Verdict, Verdicts
+from recommender.core.screen.screen import Verdicts
 from recommender.core.step_result import Revised, StepResult
+from recommender.core.vocabulary import Reason, Ruling, Verdict
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
 from recommender.models import Decision, EventVerdict, Step
@@ -193,9 +194,9 @@ def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
     """Let the verdicts on decided events say so, and the decisions what these said before; the caller's transaction
     is the step's."""
     for decision in decided:
-        is_release = decision.ruling == Decision.Ruling.RELEASE
+        is_release = decision.ruling == Ruling.RELEASE
         verdict = int(Verdict.ADMIT if is_release else Verdict.QUARANTINE)
-        reason = CONFIRMED if decision.ruling == Decision.Ruling.CONFIRM else 0
+        reason = CONFIRMED if decision.ruling == Ruling.CONFIRM else 0
         seqs, said = event_log.fetch(_DECIDE, [shard, decision.seq, verdict, CONFIRMED, reason, step])
         before = dict(zip(seqs, said, strict=True))
         at = zip(decision.xid, decision.seq, strict=True)

@@ -7,7 +7,7 @@ partitions, 0.1 ms; prepared, since to plan it again takes longer than to do it.
 
 from typing import NamedTuple
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 from recommender.log import event_log
 
 MAX_EVENTS = 300  # of an actor's last day, newest first; what it did before them may be listed again

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('verdict', models.SmallIntegerField(choices=[(0, 'Admit'), (1, 'Hold'), (2, 'Quarantine')])),
                 ('was_held', models.BooleanField(default=False)),
                 ('score', models.FloatField(default=0.0)),
-                ('reasons', models.IntegerField(help_text='Bits of recommender.core.screen.screen.Reason.')),
+                ('reasons', models.IntegerField(help_text='Bits of recommender.core.vocabulary.Reason.')),
                 ('revised_in', models.BigIntegerField(help_text='The step that spoke the last word.', null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],

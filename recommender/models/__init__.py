@@ -1,6 +1,6 @@
 """What PostgreSQL keeps. The event log is the source of truth; everything else here is derived from it or about it.
 
-    log       Event, Item; Kind, what an actor did
+    log       Event, Item
     learning  Learner, Checkpoint, Step, Watched, FrozenScope
     verdicts  EventVerdict, Decision, Exclusion
     jobs      Revert, Trial, Erasure, ErasedState
@@ -12,7 +12,7 @@ The log is partitioned and has SQL of its own (`recommender.log.event_log`); the
 from recommender.models.access import ApiKey
 from recommender.models.jobs import UNFINISHED, ErasedState, Erasure, Job, Revert, Trial
 from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Watched
-from recommender.models.log import Event, Item, Kind
+from recommender.models.log import Event, Item
 from recommender.models.verdicts import Decision, EventVerdict, Exclusion
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "FrozenScope",
     "Item",
     "Job",
-    "Kind",
     "Learner",
     "Revert",
     "Step",

@@ -7,19 +7,7 @@ The log (`Event`) and its keys are plain SQL, partitioned, written by `recommend
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-
-class Kind(models.IntegerChoices):
-    """What an actor did with an item; stored in the log and known to the core by these numbers."""
-
-    VIEW = 1
-    CLICK = 2
-    LIKE = 3
-    SHARE = 4
-    CART = 5
-    PURCHASE = 6
-    RATING = 7
-    EXPOSURE = 8
-    UNDO = 9
+from recommender.core.vocabulary import Kind
 
 
 class Event(models.Model):
@@ -30,7 +18,7 @@ class Event(models.Model):
     occurred_at = models.DateTimeField(null=True)
     actor = models.TextField()
     item = models.TextField()
-    kind = models.SmallIntegerField(choices=Kind.choices)
+    kind = models.SmallIntegerField(choices=[(int(kind), kind.name.title()) for kind in Kind])
     session = models.TextField(null=True)
     value = models.FloatField(null=True)
     recommendation = models.TextField(null=True)

@@ -5,24 +5,21 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
+from recommender.core.vocabulary import Ruling, Verdict
+
 
 class EventVerdict(models.Model):
     """An event that was held, quarantined, or taken back out; see recommender.learning.verdict_writer."""
-
-    class Verdict(models.IntegerChoices):
-        ADMIT = 0
-        HOLD = 1
-        QUARANTINE = 2
 
     shard = models.SmallIntegerField()
     ordinal = models.BigIntegerField(help_text="Its number in the fold.")
     step = models.BigIntegerField(help_text="The step that took it.")
     xid = models.BigIntegerField()
     seq = models.BigIntegerField()
-    verdict = models.SmallIntegerField(choices=Verdict.choices)
+    verdict = models.SmallIntegerField(choices=[(int(verdict), verdict.name.title()) for verdict in Verdict])
     was_held = models.BooleanField(default=False)
     score = models.FloatField(default=0.0)
-    reasons = models.IntegerField(help_text="Bits of recommender.core.screen.screen.Reason.")
+    reasons = models.IntegerField(help_text="Bits of recommender.core.vocabulary.Reason.")
     revised_in = models.BigIntegerField(null=True, help_text="The step that spoke the last word.")
     evidence = models.BinaryField(null=True, help_text="A byte a feature: see recommender.core.screen.evidence.")
     p_values = ArrayField(
@@ -50,13 +47,8 @@ class EventVerdict(models.Model):
 class Decision(models.Model):
     """What people decided about events of one shard: an entry of the history, in front of the step that took it."""
 
-    class Ruling(models.IntegerChoices):
-        RELEASE = 1
-        CONFIRM = 2
-        WITHHOLD = 3
-
     shard = models.SmallIntegerField()
-    ruling = models.SmallIntegerField(choices=Ruling.choices)
+    ruling = models.SmallIntegerField(choices=[(int(ruling), ruling.name.title()) for ruling in Ruling])
     xid = ArrayField(models.BigIntegerField(), help_text="Where the events stand in the log, in its order.")
     seq = ArrayField(models.BigIntegerField())
     since_ms = models.BigIntegerField(help_text="None of them was received before.")

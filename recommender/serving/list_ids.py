@@ -21,7 +21,7 @@ from hmac import compare_digest
 from django.conf import settings
 
 from recommender import counters
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 from recommender.log.event_log import NewEvents
 from recommender.process_state import remembered
 

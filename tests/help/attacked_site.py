@@ -5,7 +5,7 @@ import time
 import numpy as np
 from django.db import connection
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions

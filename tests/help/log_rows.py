@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 from recommender.log.event_log import NewEvents
 
 

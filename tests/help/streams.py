@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recommender.core.events import EventBatch, Kind
+from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.trust import TrustConfig
+from recommender.core.vocabulary import Kind
 
 T0 = 1_767_571_200_000
 MINUTE = 60_000

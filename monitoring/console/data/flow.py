@@ -17,16 +17,15 @@ from django.core.cache import cache
 from django.db import connection
 
 from monitoring.findings.wording import NO_FINDING
+from recommender.core.vocabulary import ADMIT, HOLD, HOUR_MS, MINUTE_MS, QUARANTINE, SECOND_MS
 from recommender.learning import learner_state
-from recommender.models import EventVerdict, Learner, Step, Watched
+from recommender.models import Learner, Step, Watched
 from recommender.process_state import remembered
 
-MINUTE_MS, HOUR_MS = 60_000, 3_600_000
-NOW_MS, LATELY_MS = 10_000, 300_000  # what "now" and "lately" mean
-HELD_WITHIN_MS = 300_000  # nothing is held for longer than a minute of stream time, and what steps take
+NOW_MS, LATELY_MS = 10 * SECOND_MS, 5 * MINUTE_MS  # what "now" and "lately" mean
+HELD_WITHIN_MS = 5 * MINUTE_MS  # nothing is held for longer than a minute of stream time, and what steps take
 MAX_VERDICTS = 200_000  # the newest, of a shard
 KEPT_S = 10.0
-ADMIT, HOLD, QUARANTINE = EventVerdict.Verdict.values
 
 _MINUTES = """
 SELECT stream_ms / 60000 * 60000 AS minute, sum(n_events)

@@ -16,8 +16,9 @@ from django.db import connection
 
 from monitoring.models import Finding, FindingItem, Review
 from recommender.core.trend.certificate import fewest_clickers
+from recommender.core.vocabulary import Kind
 from recommender.errors import NoView
-from recommender.models import Item, Kind
+from recommender.models import Item
 from recommender.publishing import excerpt, published_view
 
 LISTED = 10  # places of a list as most clients show it

@@ -21,12 +21,13 @@ from django.urls import reverse
 
 from monitoring.models import Finding, Review
 from recommender import history
+from recommender.core.vocabulary import DAY_MS, SECOND_MS
 from recommender.models import Checkpoint, Learner, Step, Watched
 
 N_BUCKETS = 480
 MAX_MARKS = 60
 MAX_TICKS = 120
-MIN_RANGE_MS, MAX_RANGE_MS = 10_000, 400 * 86_400_000
+MIN_RANGE_MS, MAX_RANGE_MS = 10 * SECOND_MS, 400 * DAY_MS
 RATES = ("hit_rate", "trusted_hit_rate", "canary_hit_rate")
 MARKED = (Review.Action.FREEZE, Review.Action.THAW, Review.Action.REVERT, Review.Action.ALARM)
 

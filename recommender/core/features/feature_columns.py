@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS, SECOND_MS
 
 Float64s = NDArray[np.float64]
 Int32s = NDArray[np.int32]
@@ -15,10 +16,8 @@ Int8s = NDArray[np.int8]
 UInt64s = NDArray[np.uint64]
 
 ONE = 1 << 16
-MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
-SESSION_MS = 1_800_000  # an actor silent for longer begins a new session
-IMPUTED_GAP_MS = 30_000  # logs stamp the last click of a session exactly so long after the one before
-EXPOSURE, UNDO = 8, 9  # core.events.Kind
+SESSION_MS = 30 * MINUTE_MS  # an actor silent for longer begins a new session
+IMPUTED_GAP_MS = 30 * SECOND_MS  # logs stamp the last click of a session exactly so long after the one before
 
 FEATURES = (
     *("repeat", "concentration", "newness", "regular", "undo", "shallow"),  # of the actor
@@ -81,8 +80,8 @@ N_BURST = 4
 R_ACTOR, R_ITEM, R_ORDINAL, R_IN_BURST, R_AT, R_NTH = range(6)
 N_RING = 6
 LOOK_BACK = 4096
-HASTY_MS = 15_000  # who opens the next item so soon has not read this one
-UNDO_MS = 600_000  # an undo within so long of the act says something about the act
+HASTY_MS = 15 * SECOND_MS  # who opens the next item so soon has not read this one
+UNDO_MS = 10 * MINUTE_MS  # an undo within so long of the act says something about the act
 YOUNG_ITEMS = 3  # an actor is a newcomer on its first so many items ...
 YOUNG_MS = HOUR_MS  # ... within so long of its first act
 

@@ -12,7 +12,6 @@ from recommender.core.features.feature_columns import (
     A_ITEMS,
     A_LAST,
     L_FIRST,
-    MINUTE_MS,
     R_ACTOR,
     R_AT,
     R_IN_BURST,
@@ -24,6 +23,7 @@ from recommender.core.features.feature_columns import (
     FeatureRows,
     UInt64s,
 )
+from recommender.core.vocabulary import MINUTE_MS
 from recommender.core.tables.hashing import Key, find, mix
 
 MINUTES = 60  # how far back a surge of newcomers is looked at

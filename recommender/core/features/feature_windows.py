@@ -12,15 +12,15 @@ import numpy as np
 from numba import njit
 
 from recommender.core.features.feature_columns import (
-    AGENT, BY_DAY, BY_HOUR, CAMOUFLAGED, DAY_MS, DIRECT, FRESH, HASTY, HOUR_MS, I_AGAIN1H, I_GREEN1H, I_GREEN1M,
-    I_HASTY1H, I_LAST, I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M, INSISTENT, L_FIRST,
-    L_LAST, L_N, METRONOME, MINUTE_MS, NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX, TAKEN_BACK, Float64s, Int64s, Limits,
-    FeatureRows,
+    AGENT, BY_DAY, BY_HOUR, CAMOUFLAGED, DIRECT, FRESH, HASTY, I_AGAIN1H, I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST,
+    I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M, INSISTENT, L_FIRST, L_LAST, L_N, METRONOME,
+    NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX, TAKEN_BACK, Float64s, Int64s, Limits, FeatureRows,
 )  # fmt: skip
 from recommender.core.tables.decay import TICKS, decayed
 from recommender.core.trend.trend_kernels import Actors
 from recommender.core.tables.hashing import Key, add, find
 from recommender.core.trust import TrustRules
+from recommender.core.vocabulary import DAY_MS, HOUR_MS, MINUTE_MS
 
 
 @njit(cache=True)

@@ -22,16 +22,17 @@ import numpy as np
 from numba import njit
 
 from recommender.core.features.feature_columns import (
-    A_BURSTS, A_COHORT, A_COHORT_MS, A_NEXT_BURST, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK, MINUTE_MS,
-    N_BURSTS, N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS, V_COUNTS, V_EXPOSED, V_ID,
-    V_LAST, V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, FeatureRows,
+    A_BURSTS, A_COHORT, A_COHORT_MS, A_NEXT_BURST, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK, N_BURSTS,
+    N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS, V_COUNTS, V_EXPOSED, V_ID, V_LAST,
+    V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, FeatureRows,
 )  # fmt: skip
 from recommender.core.features.feature_windows import row_of
 from recommender.core.tables.hashing import Key, find, mix
+from recommender.core.vocabulary import MINUTE_MS
 
 MEETINGS = 16
 TOP_SHARE = 0.85
-APART_MS = 1_800_000
+APART_MS = 30 * MINUTE_MS
 
 
 @njit(cache=True)

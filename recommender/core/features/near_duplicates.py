@@ -41,7 +41,6 @@ from numba import njit
 from recommender.core.features.feature_columns import (  # fmt: skip
     A_ITEMS,
     A_MINIMA,
-    HOUR_MS,
     I_BAND_COUNTS,
     I_BANDED1H,
     I_BANDS,
@@ -54,6 +53,7 @@ from recommender.core.features.feature_columns import (  # fmt: skip
 )
 from recommender.core.features.feature_windows import excess
 from recommender.core.tables.hashing import Key, mix
+from recommender.core.vocabulary import HOUR_MS
 
 SKETCHED = 5  # items of an actor
 SKETCHED_FROM = 3  # items, below which a sketch says nothing

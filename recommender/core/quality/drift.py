@@ -41,8 +41,9 @@ from numpy.typing import NDArray
 
 from recommender.core.quality import drift_kernels as dk
 from recommender.core.tables.decay import TICKS, decayed
+from recommender.core.vocabulary import SECOND_MS
 
-LOOK_MS = 10_000
+LOOK_MS = 10 * SECOND_MS
 VOLUME_BITS = 8
 FEW_PRIOR = 5 << VOLUME_BITS
 

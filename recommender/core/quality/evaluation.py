@@ -37,13 +37,12 @@ from recommender.core.tables import Table, hashing
 from recommender.core.tables.table import strongest
 from recommender.core.trend import trend_kernels
 from recommender.core.trend.trend_kernels import DEPTH, PLACES
+from recommender.core.vocabulary import DAY_MS, HOUR_MS, SECOND_MS
 
 LISTS = ("trending", "daily", "steady", "personalised", "ranked")
 POPULATIONS = ("all", "trusted", "canary")
 MAX_CANARY_SHARE = 0.5
-STEADY_MS = 30_000
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+STEADY_MS = 30 * SECOND_MS
 WINDOW_HOURS = 24
 _SHAPE = (len(POPULATIONS), len(LISTS), PLACES + 2)
 

@@ -48,10 +48,10 @@ from recommender.core.ranking.bypass import BLEND, MODES, RANKER, TREND, Contest
 from recommender.core.ranking.list_scores import CLIP, CandidateLists, Float64s, Int64s, Weights, find_places
 from recommender.core.tables.hashing import mix
 from recommender.core.trust import WEIGHT_ONE
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 
 UInt64s = NDArray[np.uint64]
-HOUR_MS = 3_600_000
-BURST_MS = 15 * 60_000  # as long, trust that is not spent is saved up
+BURST_MS = 15 * MINUTE_MS  # as long, trust that is not spent is saved up
 OPTIMISERS = {"sgd": 0, "adagrad": 1}  # and how many numbers it keeps by feature, besides the coefficient
 CHOICE = np.uint64(0x0FFE2ED70B1A5E54)  # mixed with an act's number; what comes out low is chosen
 _NOBODY = np.empty(0, np.uint64)

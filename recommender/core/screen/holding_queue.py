@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
-from recommender.core.features.feature_columns import UNDO
-from recommender.core.screen.screen import ADMIT, HOLD, Reason, Verdicts
+from recommender.core.screen.screen import Verdicts
 from recommender.core.trend.trend_kernels import Events
 from recommender.core.trust import WEIGHT_ONE
+from recommender.core.vocabulary import ADMIT, HOLD, UNDO, Reason
 
 MAX_HELD = 50_000
 COLUMNS = {

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from recommender.core.screen.screen import HOLD, QUARANTINE, Verdicts
+from recommender.core.screen.screen import Verdicts
 from recommender.core.tables.decay import TICKS, decayed
+from recommender.core.vocabulary import DAY_MS, HOLD, HOUR_MS, QUARANTINE
 
 STOPPED_FROM = 0.25  # the score adds a quarter for a hold: nothing that is stopped scores less
 NEAR = 0.9  # of it
-HALF_LIVES_MS = (3_600_000, 30 * 86_400_000)
+HALF_LIVES_MS = (HOUR_MS, 30 * DAY_MS)
 SCALE_BITS = 16
 EVENTS, HELD, QUARANTINED, NEARLY = range(4)
 _NEAR_FROM, _STOPPED_FROM = np.float32(NEAR * STOPPED_FROM), np.float32(STOPPED_FROM)

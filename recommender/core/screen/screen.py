@@ -22,7 +22,6 @@ from a fresh actor weighs a twentieth.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
 from typing import Any
 
 import numpy as np
@@ -37,53 +36,8 @@ from recommender.core.screen.forests import Forests
 from recommender.core.screen.screen_rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
 from recommender.core.screen.suspicion import scores
 from recommender.core.trust import WEIGHT_ONE, TrustRules
+from recommender.core.vocabulary import ADMIT, DAY_MS, HOLD, HOUR_MS, QUARANTINE, Reason
 
-
-class Verdict(IntEnum):
-    """What becomes of an event. The numbers are stored: never reuse one."""
-
-    ADMIT = 0
-    HOLD = 1
-    QUARANTINE = 2
-
-
-class Reason(IntFlag):
-    """Why. The numbers are stored: never reuse one."""
-
-    NONE = 0
-    REPEAT = 1  # the same item again and again, fast or like a metronome
-    REGULAR = 2  # an actor whose gaps are all alike
-    AUTOMATED = 4  # declares itself a crawler, or was fetched ahead of a reader
-    BURST = 8  # the item's window rises far above its own past
-    FRESH_CROWD = 16  # its clickers are newcomers, far beyond the site's share
-    NETWORK = 32  # newcomers from one network crowd the item
-    LOCKSTEP = 64  # most clickers of this burst were together in an earlier one
-    COHORT = 128  # an actor exposed by that before
-    NO_RETURN = 256  # a crowd of newcomers of whom nearly nobody went on to another item
-    FOREST_ACTOR = 512
-    FOREST_ITEM = 1024
-    FOREST_NETWORK = 2048
-    UNJUDGED = 4096  # too little is known yet, or the screen broke
-    UNDO = 8192  # takes back what is being held
-    CONFIRMED = 16_384  # a reviewer says that it is manipulation
-    CAMOUFLAGE = 32_768  # a crowd that looked elsewhere first: whoever came to the item from another was new here
-    INSISTENT = 65_536  # a crowd of newcomers of whom nearly all came back to the same item
-    HASTY = 131_072  # a crowd of newcomers of whom nearly all left within seconds
-    TAKEN_BACK = 262_144  # a crowd that took back what it did
-    HELD_TOO = 524_288  # where the same actor's act on the same item is being held: adds nothing to it, or waits too
-    SHUNNED = 1_048_576  # another act of an actor on an item where its first was condemned
-
-
-def reason_names(mask: int) -> str:
-    """
-    >>> reason_names(9)
-    'repeat,burst'
-    """
-    return ",".join(str(reason.name).lower() for reason in Reason if reason and mask & reason)
-
-
-# an enum's member costs 1 us each time it is looked up
-ADMIT, HOLD, QUARANTINE = (int(verdict) for verdict in Verdict)
 CROWD = int(Reason.FRESH_CROWD | Reason.NETWORK | Reason.FOREST_ITEM | Reason.FOREST_NETWORK | Reason.HELD_TOO)
 UNJUDGED, AUTOMATED, NO_RETURN = int(Reason.UNJUDGED), int(Reason.AUTOMATED), int(Reason.NO_RETURN)
 CONFIRMED = int(Reason.CONFIRMED)
@@ -152,7 +106,7 @@ class ScreenConfig:
             lockstep_n=self.lockstep_n if self.is_lockstep_on else _NEVER,
             lockstep_share=self.lockstep_share,
             lockstep_cover=self.lockstep_cover,
-            cohort_ms=self.cohort_days * fk.DAY_MS,
+            cohort_ms=self.cohort_days * DAY_MS,
             flood_n=self.flood_n,
             return_ms=1000 * self.hold_s,
             pure_n=self.pure_n,
@@ -254,7 +208,7 @@ class Screen:
             is_lonely = expected >= self.config.return_expected and came <= self.config.return_ratio * expected
             if is_lonely:
                 self.newly_condemned.append((item, NO_RETURN, 0))
-                windows[row, fk.I_CONDEMNED] = now_ms + fk.HOUR_MS
+                windows[row, fk.I_CONDEMNED] = now_ms + HOUR_MS
             if is_lonely or windows[row, fk.I_CONDEMNED] >= now_ms:
                 reason[crowd & ~has_returned & (is_lonely | is_due)] |= NO_RETURN
             signs = _signs(self.features.evidence(row, self._limits))

@@ -14,8 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.features import feature_columns as fk
+from recommender.core.vocabulary import HOLD, QUARANTINE
 
-ADMIT, HOLD, QUARANTINE = 0, 1, 2  # core.screen.screen.Verdict
 BY_ACTOR, BY_ITEM, BY_NETWORK = 1, 2, 4  # which forests find an event strange
 EXPOSED = fk.IS_LOCKSTEP | fk.IS_COHORT | fk.IS_FLOOD | fk.IS_SHUNNED
 CROWDED = fk.IS_CROWD | fk.IS_NETWORK

@@ -28,6 +28,7 @@ from recommender.core.tables.decay import (
 )
 from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
+from recommender.core.vocabulary import UNDO
 
 SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6
 DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
@@ -36,7 +37,6 @@ ORDINARY, TRUSTED, CANARY = 0, 1, 2  # who was predicted, see core.quality.evalu
 UNCHANGED, GAINED, CHANGED = 0, 1, 2  # what became of a unit, see Units
 TRUSTED_WEIGHT = WEIGHT_ONE // 2
 PANEL = np.uint64(0x5EED0FCA4A127000)  # mixed with an actor's key; what comes out below `Shown.panel` is a canary
-UNDO = 9  # core.events.Kind.UNDO
 RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
 GROUP_BITS = 32  # the upper half of a prefix's key is its group's (core.events.Encoder.network_key)
 SIZE_CLASSES = 128  # of contributions, two an octave

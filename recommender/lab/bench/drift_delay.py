@@ -25,13 +25,14 @@ from recommender.core.quality import Drift
 from recommender.core.quality.drift import DriftConfig, Level, log_likelihood_ratios
 from recommender.core.quality.drift_kernels import MISS, ONE
 from recommender.core.trend.trend import PROMISE_ONE
+from recommender.core.vocabulary import SECOND_MS
 from recommender.lab.bench.results import BenchRow, percentile
 
 BASE, RISES = 0.70, (0.05, 0.10, 0.20)
 N_RUNS, BEFORE, AFTER = 15, 10_000, 20_000
 N_LEVEL, LEVEL_RUNS = 100_000, 5
 WINDOW = 2000  # of the pair
-STEP_MS = 2000
+STEP_MS = 2 * SECOND_MS
 N_PLACES, PATIENCE = 60, 10_000
 FIRST_PLACE = 0.05  # of the log, before which nothing is known
 BUDGET_DELAY = 1000

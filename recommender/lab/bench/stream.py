@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 
 N_ITEMS = 20_000
 EVENTS_AN_ACTOR = 8  # as in a national news site's log

@@ -12,6 +12,7 @@ from monitoring.findings import gather
 from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding, undo_decision
 from recommender.control import learning_switch, reverts
+from recommender.core.vocabulary import Verdict
 from recommender.errors import Conflict, NotFound
 from recommender.learning import learner
 from recommender.learning.learner import LearnerMoved
@@ -104,7 +105,7 @@ def test_a_confirm_that_was_taken_gives_the_list_back(counted, rita):
     (undone,) = undo_last(rita)
     assert (undone.subject["withdrawn"], undone.subject["given_back"]) == (0, 20)
     assert board() == before
-    assert set(words().values()) == {EventVerdict.Verdict.ADMIT}
+    assert set(words().values()) == {Verdict.ADMIT}
     counted.refresh_from_db()
     assert (counted.state, counted.decided_at) == ("open", None)
 

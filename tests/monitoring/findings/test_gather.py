@@ -9,7 +9,7 @@ from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem,
 from recommender.control import learning_switch, reverts
 from recommender.core.features.feature_columns import FEATURES as MEASURED
 from recommender.core.screen import evidence
-from recommender.core.screen.screen import Reason
+from recommender.core.vocabulary import Reason
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner

@@ -13,14 +13,14 @@ from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables.decay import TICKS
 from recommender.core.trend.trend import KNEE_TICK_BITS
+from recommender.core.vocabulary import Kind
 from recommender.log.lookups import Act
-from recommender.models import Kind
 from recommender.publishing.published_view import PublishedBoard
 
 HALF_LIFE_S = 300
 NOW_MS = 1_700_000_000_000
 RULES = weights.WeighingRules(
-    weights={kind: 0.25 if kind == Kind.VIEW else 1.0 for kind in Kind.values},
+    weights={kind: 0.25 if kind == Kind.VIEW else 1.0 for kind in Kind},
     floor=0.05,
     horizon_ms=86_400_000,
     lateness_ms=86_400_000,

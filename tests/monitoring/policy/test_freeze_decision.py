@@ -4,17 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from monitoring.policy.freeze_decision import (
-    MINUTE_MS,
-    FreezeRules,
-    FreezeState,
-    Normal,
-    Panel,
-    Rate,
-    Signals,
-    decide,
-)
+from monitoring.policy.freeze_decision import FreezeRules, FreezeState, Normal, Panel, Rate, Signals, decide
 from recommender.core.quality.drift import Level
+from recommender.core.vocabulary import MINUTE_MS
 
 CALM = {
     "low_trust_share": 0.3,

@@ -13,7 +13,7 @@ from recommender.batch.candidate_pass import Notes
 from recommender.batch.collect import reading
 from recommender.batch.sweep import SweepPoint, recommend
 from recommender.core.pipeline import Pipeline
-from recommender.core.quality.evaluation import DAY_MS, HOUR_MS
+from recommender.core.vocabulary import DAY_MS, HOUR_MS
 from tests.help.log_files import HOUR_S, T0_S, site, written
 from tests.help.streams import SMALL
 

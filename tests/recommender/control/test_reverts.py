@@ -9,6 +9,7 @@ from django.db import transaction
 
 from recommender.control import job_progress, learning_switch, reverts
 from recommender.core.pipeline import Pipeline
+from recommender.core.vocabulary import Verdict
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.learning import learner, refold, verdict_writer
 from recommender.log import event_log
@@ -263,7 +264,7 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
     assert learning_switch.confirm(positions=positions, since_ms=int(events.received_ms[0])) == 20
     learner.learn(0)
     assert "mal's" not in warm().board(10).items
-    assert EventVerdict.objects.filter(verdict=EventVerdict.Verdict.QUARANTINE).count() == 20
+    assert EventVerdict.objects.filter(verdict=Verdict.QUARANTINE).count() == 20
     assert Decision.objects.get().taken_in == 3
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
     restart()
@@ -272,7 +273,7 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
     learning_switch.release(positions=positions, since_ms=int(events.received_ms[0]))
     learner.learn(0)
     assert "mal's" in warm().board(10).items
-    assert not EventVerdict.objects.exclude(verdict=EventVerdict.Verdict.ADMIT).exists()
+    assert not EventVerdict.objects.exclude(verdict=Verdict.ADMIT).exists()
     found = verdict_writer.ordinals_at(shard=0, positions=positions)
     assert [ordinal for _, ordinal, _ in found] == list(range(20, 40))
 

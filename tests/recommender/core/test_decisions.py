@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.decisions import DecidedEvents, ExclusionRule, Ruling, Window
+from recommender.core.decisions import DecidedEvents, ExclusionRule, Window
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen.screen import ADMIT, CONFIRMED, QUARANTINE, Reason
+from recommender.core.screen.screen import CONFIRMED
+from recommender.core.vocabulary import ADMIT, QUARANTINE, Reason, Ruling
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers, score
 
 TOWN = {"n_events": 6000, "n_actors": 150}  # whose readers are known, so that strangers stand out

@@ -5,13 +5,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from recommender.core.events import Kind
 from recommender.core.health_figures import gini, low_trust_share, watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.screen.pressure import HELD, NEARLY, QUARANTINED, Pressure
-from recommender.core.screen.screen import HOLD, QUARANTINE, Verdicts
+from recommender.core.screen.screen import Verdicts
 from recommender.core.trust import WEIGHT_ONE
+from recommender.core.vocabulary import HOLD, QUARANTINE, Kind
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers
 
 DAY = 24 * HOUR

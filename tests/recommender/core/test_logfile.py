@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from recommender.core import logfile
-from recommender.core.events import Encoder, Kind, country_code
+from recommender.core.events import Encoder, country_code
 from recommender.core.logfile import LogFile, LogFileError
+from recommender.core.vocabulary import Kind
 
 
 def write(path, **columns):

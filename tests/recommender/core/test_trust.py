@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
+from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, T0, TRUSTING, Stream, fold, readers, score
 
 DAY = 24 * HOUR

@@ -14,8 +14,8 @@ import pytest
 
 from recommender import ids
 from recommender.control import learning_switch, reverts
-from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
+from recommender.core.vocabulary import Ruling
 from recommender.errors import Conflict
 from recommender.learning import learner
 from recommender.learning.refold import refold

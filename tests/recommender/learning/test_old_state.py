@@ -14,9 +14,9 @@ from django.db import connection
 from recommender import ids
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
-from recommender.core.decisions import Ruling
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import forests
+from recommender.core.vocabulary import Ruling, Verdict
 from recommender.learning import learner
 from recommender.learning.refold import refold
 from recommender.log import event_log
@@ -97,8 +97,8 @@ def test_what_was_recorded_has_something_of_everything_in_it():
     assert Exclusion.objects.count() == 2
     assert Step.objects.filter(first_ordinal=None).exists()
     assert Step.objects.exclude(excluded=None).exists()
-    assert EventVerdict.objects.filter(was_held=True, verdict=EventVerdict.Verdict.ADMIT).count() > 10
-    assert EventVerdict.objects.filter(verdict=EventVerdict.Verdict.QUARANTINE).count() > 10
+    assert EventVerdict.objects.filter(was_held=True, verdict=Verdict.ADMIT).count() > 10
+    assert EventVerdict.objects.filter(verdict=Verdict.QUARANTINE).count() > 10
     assert Learner.objects.get().step > Learner.objects.get().checkpoint.step
 
 
@@ -207,7 +207,7 @@ def test_the_learner_goes_back_to_an_old_state_without_what_is_excluded():
 
 def test_a_reviewers_word_on_an_old_verdict_is_taken():
     learner.learn(0, for_s=600)
-    rows = EventVerdict.objects.filter(verdict=EventVerdict.Verdict.QUARANTINE)
+    rows = EventVerdict.objects.filter(verdict=Verdict.QUARANTINE)
     positions = [Position(*each) for each in rows.values_list("xid", "seq")]
     assert learning_switch.release(positions=positions, since_ms=1) == len(positions) > 10
     learner.learn(0)

@@ -10,7 +10,8 @@ from recommender.core.features.feature_columns import FEATURES
 from recommender.core.pipeline import Revised, StepResult
 from recommender.core.quality.evaluation import NOTHING
 from recommender.core.screen.evidence import UNKNOWN, Evidence
-from recommender.core.screen.screen import Reason, Verdict, Verdicts, admitted
+from recommender.core.screen.screen import Verdicts, admitted
+from recommender.core.vocabulary import Reason, Verdict
 from recommender.learning import learner, verdict_writer
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Step

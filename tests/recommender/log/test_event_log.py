@@ -6,7 +6,8 @@ import time
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from recommender.core.events import Kind, country_code
+from recommender.core.events import country_code
+from recommender.core.vocabulary import Kind
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Event

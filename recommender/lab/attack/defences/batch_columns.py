@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.core.events import EventBatch, Kind, country_code, joined
+from recommender.core.events import EventBatch, country_code, joined
 from recommender.core.pipeline import Pipeline
+from recommender.core.vocabulary import Kind
 
 _KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 # what `Pipeline.encode` may take besides times, ids, kinds and countries: parameter, column

@@ -18,12 +18,13 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.events import EventBatch, Kind
+from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen.screen import Verdicts, admitted
 from recommender.core.step_result import UNREVISED, Revised
 from recommender.core.tables import hashing
 from recommender.core.trend.certificate import link_margins
+from recommender.core.vocabulary import MINUTE_MS, Kind
 
 DEFENCES = ("none", "caps", "forest", "trust", "full", "links")
 
@@ -144,7 +145,7 @@ class Product:
 class Raw:
     """Decayed clicks without a cap, and without anything in front. Weights of kinds as in the product."""
 
-    PRUNE_EVERY_MS = 600_000
+    PRUNE_EVERY_MS = 10 * MINUTE_MS
     GONE = 1e-6
 
     def __init__(self, config: Config) -> None:

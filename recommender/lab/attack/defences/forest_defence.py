@@ -17,12 +17,13 @@ from pyod.models.iforest import IForest
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
-from recommender.core.screen.screen import Verdict, Verdicts
+from recommender.core.screen.screen import Verdicts
+from recommender.core.vocabulary import MINUTE_MS, SECOND_MS, Verdict
 from recommender.lab.attack.defences.defences import Judged, Raw
 
 N_FEATURES = 6
-REFIT_EVERY_MS = 1_800_000
-JUDGE_EVERY_MS = 10_000
+REFIT_EVERY_MS = 30 * MINUTE_MS
+JUDGE_EVERY_MS = 10 * SECOND_MS
 MAX_ACTORS, FIT_ACTORS, MIN_ACTORS = 20_000, 4_000, 200
 FLAGGED_SHARE = 0.01
 N_TREES = 25
@@ -68,7 +69,7 @@ class ForestDefence(Raw):
                 del self._items[gone]
                 self._fresh.discard(gone)
         self._actors.move_to_end(actor)
-        state[6] = state[6] * 2.0 ** ((state[1] - at_ms) / 60_000) + 1
+        state[6] = state[6] * 2.0 ** ((state[1] - at_ms) / MINUTE_MS) + 1
         state[1] = at_ms
         state[2] += 1
         state[4] += item == state[5]

@@ -4,12 +4,13 @@ What A5 and A6 were shown to work against (Yang, Gong and Cai, NDSS 2017): no ca
 number of actors behind a pair, every account alike. Weights of steps, half-life, window and score are the product's.
 """
 
-from recommender.core.events import EventBatch, Kind
+from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
 from recommender.core.trend.trend_kernels import DEPTH
+from recommender.core.vocabulary import HOUR_MS, Kind
 from recommender.lab.attack.defences.defences import Judged, Raw
 
-FORGET_EVERY_MS = 6 * 3_600_000
+FORGET_EVERY_MS = 6 * HOUR_MS
 
 
 class RawLinks(Raw):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.vocabulary import HOUR_MS, SECOND_MS
 from recommender.lab.attack.catalogue.attacks_by_code import MACHINES
 from recommender.lab.attack.catalogue.campaign import Campaign
 from recommender.lab.attack.catalogue.world import World, as_text, see
@@ -27,9 +28,9 @@ from recommender.lab.attack.defences import batch_columns, defences
 from recommender.lab.attack.defences.defences import Defence, Judged, Product
 from recommender.lab.attack.trials.ledger import AUTOMATA, INJECTED, Ledger
 
-STEP_MS = 1000
-WARM_STEP_MS = 5000
-FOREST_WARM_MS = 2 * 3_600_000  # what the forest alone remembers is shorter, and it is slow
+STEP_MS = SECOND_MS
+WARM_STEP_MS = 5 * SECOND_MS
+FOREST_WARM_MS = 2 * HOUR_MS  # what the forest alone remembers is shorter, and it is slow
 DEPTH, SERVED = 20, 10
 
 

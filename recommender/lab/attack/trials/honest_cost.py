@@ -16,19 +16,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.core.screen.screen import ADMIT
+from recommender.core.vocabulary import ADMIT, HOUR_MS, MINUTE_MS
 from recommender.lab.attack.defences.defences import Defence, Judged, Product
 from recommender.lab.attack.trials import run_metrics
 from recommender.lab.attack.trials.arena import DEPTH, WARM_STEP_MS, Site
 from recommender.lab.attack.trials.ledger import READERS, Ledger
 
-HOUR_MS = 3_600_000
 SPIKE = 10.0  # times the hourly average of the day before
 MIN_SPIKE = 30
-HELD_STEPS = 60_000 // WARM_STEP_MS  # a place counts as held after a minute
+HELD_STEPS = MINUTE_MS // WARM_STEP_MS  # a place counts as held after a minute
 LATE_S = 60
 MANY_ACTORS = 20  # behind one address
-GRACE_MS = 1_800_000  # past the hour, in which a delayed spike may still arrive
+GRACE_MS = 30 * MINUTE_MS  # past the hour, in which a delayed spike may still arrive
 
 
 @dataclass(frozen=True, slots=True)

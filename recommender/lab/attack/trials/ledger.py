@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE
+from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE
 from recommender.lab.attack.defences.defences import Judged
 
 READERS, AUTOMATA, INJECTED = range(3)  # whose event: honest readers, honest machines, the campaign

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.screen.screen import ADMIT
+from recommender.core.vocabulary import ADMIT
 from recommender.lab.attack.catalogue.attack_base import Goal
 from recommender.lab.attack.trials.arena import DEPTH, SERVED, Trace
 from recommender.lab.attack.trials.ledger import AUTOMATA, INJECTED

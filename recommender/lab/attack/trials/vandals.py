@@ -22,11 +22,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.vocabulary import MINUTE_MS
 from recommender.lab.attack.catalogue.world import as_text
 from recommender.lab.attack.defences import batch_columns, defences
 from recommender.lab.attack.trials.run_metrics import auc, average_precision
 
-STEP_MS = 60_000
+STEP_MS = MINUTE_MS
 AGGREGATES = ("max", "mean", "last")
 FIRST_EVENTS = 3
 HONEST_FLAGGED = 0.01  # of the first half

@@ -13,9 +13,9 @@ from recommender.core.affinity import Affinity
 from recommender.core.affinity.affinity import SPAN_HALF_LIVES, AffinityConfig
 from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.affinity.published_links import published_links
-from recommender.core.decisions import DecidedEvents, Ruling
-from recommender.core.events import Kind
+from recommender.core.decisions import DecidedEvents
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.vocabulary import Kind, Ruling
 from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, Stream, fold, pushes, readers, stream_of
 
 TOLERANCE = 4e-4  # as in test_trend

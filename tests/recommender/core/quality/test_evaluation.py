@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality import Evaluation
 from recommender.core.quality.evaluation import LISTS, POPULATIONS, STEADY_MS, WINDOW_HOURS
 from recommender.core.tables import hashing
 from recommender.core.trust import WEIGHT_ONE
+from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, SMALL, T0, TRUSTING, Stream, fold, readers
 
 DAY = 24 * HOUR

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
-from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE, Reason, reason_names
+from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Kind, Reason, reason_names
 from tests.help.folded import PUSH_AT, Run, push, site
 from tests.help.streams import HOUR, MINUTE, SCREENED, score
 

@@ -10,6 +10,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.screen import screen as screens
 from recommender.core.screen.evidence import MIN_CLEARED, UNKNOWN, percentiles_of
 from recommender.core.screen.forest import N_FIT, N_HOLDOUT
+from recommender.core.vocabulary import Reason
 from tests.help.folded import Run, push, site
 from tests.help.streams import SCREENED, fold, readers
 
@@ -60,7 +61,7 @@ def test_the_evidence_against_a_crowd_of_newcomers_is_high_where_it_is_known(att
 def test_p_values_in_the_evidence_are_those_that_flagged():
     config = replace(SCREENED, screen=replace(SCREENED.screen, fit_rows=20, alpha=0.2, is_lockstep_on=False))
     run = Run(push(site(), "target"), config)
-    by_item = int(screens.Reason.FOREST_ITEM)
+    by_item = int(Reason.FOREST_ITEM)
     seen = 0
     for result in run.results:
         evidence = result.verdicts.evidence

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.core.events import DIRECT, Encoder, Kind
+from recommender.core.events import DIRECT, Encoder
 from recommender.core.features import Features
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.screen.holding_queue import MAX_HELD, Holding
-from recommender.core.screen.screen import ADMIT, HOLD, QUARANTINE, Reason, reason_names
+from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Kind, Reason, reason_names
 from tests.help.folded import PUSH_AT, Run, push, site
 from tests.help.streams import MINUTE, SCREENED, T0, Stream, score
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommender.core.affinity.affinity import AffinityConfig
-from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
 from recommender.core.trend.certificate import (
     certain_places,
@@ -19,6 +18,7 @@ from recommender.core.trend.certificate import (
     networks,
 )
 from recommender.core.trend.trend import PREFIX_ACTORS
+from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, SMALL, T0, TRUSTING, AddressedStream, Stream, addressed, fold, readers
 
 LIST = 5

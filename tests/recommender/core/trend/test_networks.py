@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.events import Kind, country_code, group_of, network_of
+from recommender.core.events import country_code, group_of, network_of
 from recommender.core.pipeline import KIND_WEIGHTS, Pipeline
 from recommender.core.tables import decay
 from recommender.core.trend import trend_kernels
+from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, AddressedStream, fold, score
 
 KNEES = (1.0, 2.5)

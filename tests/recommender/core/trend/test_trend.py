@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.core.events import Kind, country_code
+from recommender.core.events import country_code
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
 from recommender.core.tables import decay
 from recommender.core.tables.table import strongest
 from recommender.core.trend import trend_kernels
+from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, MINUTE, SMALL, T0, Stream, fold, readers, score, stream_of
 
 TOLERANCE = 4e-4  # ticks of 1/4096 of a half-life: 0.017 %, and the rounding of three epochs

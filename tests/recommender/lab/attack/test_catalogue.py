@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from django.conf import settings
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
 from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.machinery import hashed

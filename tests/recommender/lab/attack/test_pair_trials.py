@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from recommender.core.events import Kind
+from recommender.core.vocabulary import Kind
 from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.defences.defences import make
 from recommender.lab.attack.defences.raw_links import RawLinks

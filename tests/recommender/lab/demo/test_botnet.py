@@ -7,10 +7,9 @@ import pytest
 import redis
 
 from recommender.core.config import Config
-from recommender.core.events import Kind
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen.screen import HOLD, QUARANTINE, Reason
 from recommender.core.shadow import Shadow
+from recommender.core.vocabulary import HOLD, QUARANTINE, Kind, Reason
 from recommender.errors import Conflict
 from recommender.lab.demo import stage
 from recommender.lab.demo.botnet import (

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from recommender.core.events import Kind
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.screen.screen import Verdict
+from recommender.core.vocabulary import Kind, Verdict
 from recommender.lab.demo.newsroom import Newsroom
 
 T0 = 1_767_600_000
