@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
-from recommender.publishing.published_view import DEPTH, PublishedBoard
+from recommender.publishing.published_view import BOARD_DEPTH, PublishedBoard
 
 ROUNDING = 1e-3  # of a contribution: ticks, integers
 KNEE_LAG = 2 ** (-1 / 64)  # the trend moves its knees 64 times a half-life; until then they are that much lower
@@ -108,7 +108,7 @@ def _standing(board: PublishedBoard, item: str) -> tuple[int | None, float]:
 
 def _unlisted(board: PublishedBoard) -> float:
     """The most that an item which is not on the list may have: nothing, unless the list is full."""
-    return board.counts[-1] / board.unit if len(board.counts) >= DEPTH else 0.0
+    return board.counts[-1] / board.unit if len(board.counts) >= BOARD_DEPTH else 0.0
 
 
 def _outcome(board: PublishedBoard, item: str, place: int | None, score: float, low: float, high: float) -> Outcome:
@@ -121,7 +121,7 @@ def _outcome(board: PublishedBoard, item: str, place: int | None, score: float, 
 
 
 def _shown(place: int, score: float) -> int | None:
-    return place if place <= DEPTH and score > 0 else None
+    return place if place <= BOARD_DEPTH and score > 0 else None
 
 
 def _behind_one_network(score: float, added: float, knees: Knees) -> float:

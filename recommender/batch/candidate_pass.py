@@ -30,7 +30,7 @@ from recommender.core.vocabulary import HOUR_MS, MINUTE_MS, SECOND_MS
 from recommender.lab.attack.defences import batch_columns
 
 STEP_MS = SECOND_MS
-DEPTH, SERVED = 20, 10
+NOTED_DEPTH, SERVED = 20, 10  # first places that are noted; those a reader is shown
 DRAW = 1 / np.log2(np.arange(2, SERVED + 2))  # attention that a place draws
 
 
@@ -57,17 +57,17 @@ class Notes:
         return any(start <= at_ms < end for start, end in self.windows[self._next :])
 
     def add(self, at_ms: int, items: Sequence[str]) -> None:
-        row = np.full(DEPTH, -1, np.int32)
+        row = np.full(NOTED_DEPTH, -1, np.int32)
         row[: len(items)] = [self.numbers.setdefault(item, len(self.numbers)) for item in items]
         self.at_ms.append(at_ms)
         self.tops.append(row)
 
     def places(self, item: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Times of all notes, and the item's place in each, DEPTH + 1 where it was in none."""
+        """Times of all notes, and the item's place in each, NOTED_DEPTH + 1 where it was in none."""
         if not self.at_ms:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         is_here = np.stack(self.tops) == self.numbers.get(item, -2)
-        return np.array(self.at_ms), np.where(is_here.any(axis=1), is_here.argmax(axis=1) + 1, DEPTH + 1)
+        return np.array(self.at_ms), np.where(is_here.any(axis=1), is_here.argmax(axis=1) + 1, NOTED_DEPTH + 1)
 
 
 @dataclass(slots=True)
@@ -198,7 +198,7 @@ class Entrant:
             if siege.pipeline is not None:
                 siege.step(batch, end_ms, self.pipeline)
         if self.notes.wants(start_ms):
-            self.notes.add(end_ms, self.pipeline.board(DEPTH).items)
+            self.notes.add(end_ms, self.pipeline.board(NOTED_DEPTH).items)
         if self.split is not None:
             self.churn.note(end_ms, self.pipeline)
 

@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from recommender.batch import spikes
-from recommender.batch.candidate_pass import DEPTH, Entrant, run
+from recommender.batch.candidate_pass import NOTED_DEPTH, Entrant, run
 from recommender.batch.collect.merge import Journal
 from recommender.batch.spikes import Spike
 from recommender.core.events import Encoder, EventBatch
 from recommender.core.pipeline import Config
 from recommender.core.quality import Evaluation
 from recommender.core.quality.evaluation import LISTS, Quality
-from recommender.core.trend.trend_kernels import DEPTH as LIST_DEPTH
-from recommender.core.trend.trend_kernels import Shown
+from recommender.core.trend.trend_kernels import LIST_DEPTH, Shown
 from recommender.core.vocabulary import DAY_MS, HOUR_MS
 
 DAILY, HOURLY, ONLINE, PERSONAL = "daily batch", "hourly batch", "online", "online, personalised"
@@ -75,7 +74,7 @@ class BatchJob:
         began_at = time.process_time()
         items = self._train(journal, at_ms)
         self.train_s += time.process_time() - began_at
-        self.lists.append((at_ms, items[:DEPTH]))
+        self.lists.append((at_ms, items[:NOTED_DEPTH]))
         evaluation.publish(self.name, encoder.keys(items))
         self._due_ms = at_ms + self.span_ms
 
@@ -98,7 +97,7 @@ class BatchJob:
     def place(self, spike: Spike, at_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """The story's place at some times."""
         published = np.array([at for at, _ in self.lists], np.int64)
-        places = np.array([_place(items, spike.item) for _, items in self.lists] + [DEPTH + 1], np.int64)
+        places = np.array([_place(items, spike.item) for _, items in self.lists] + [NOTED_DEPTH + 1], np.int64)
         return places[np.searchsorted(published, at_ms, "right") - 1]
 
 
@@ -218,9 +217,9 @@ def compare(
 def _appears(entrant: Entrant, story: Spike) -> float | None:
     """0 where it stood there when it broke; None where it did not come while it was followed."""
     at_ms, places = entrant.notes.places(story.item)
-    came = at_ms[(places <= DEPTH) & (at_ms > story.broke_ms) & (at_ms <= story.window[1])]
+    came = at_ms[(places <= NOTED_DEPTH) & (at_ms > story.broke_ms) & (at_ms <= story.window[1])]
     before = places[at_ms <= story.broke_ms][-1:]
-    if len(before) and before[0] <= DEPTH:
+    if len(before) and before[0] <= NOTED_DEPTH:
         return 0.0
     return float(came[0] - story.broke_ms) / 1000 if len(came) else None
 
@@ -248,7 +247,7 @@ def _largest(
 
 
 def _place(items: list[str], item: str) -> int:
-    return items.index(item) + 1 if item in items else DEPTH + 1
+    return items.index(item) + 1 if item in items else NOTED_DEPTH + 1
 
 
 def _of_stories(way: WayToLearn, figure: Callable[[], str]) -> str:

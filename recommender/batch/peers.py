@@ -17,7 +17,7 @@ import numpy as np
 
 from recommender.batch import yardstick
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.trend.trend_kernels import DEPTH
+from recommender.core.trend.trend_kernels import LIST_DEPTH
 
 PLACES = 20
 DAY_S = 86_400
@@ -53,7 +53,7 @@ class MostRead:
         day = int(at_s // DAY_S)
         if day != self._day:
             reads = self._reads if day == self._day + 1 else Counter[int]()
-            self.listed = [each for each, _ in reads.most_common(DEPTH)]
+            self.listed = [each for each, _ in reads.most_common(LIST_DEPTH)]
             self._day, self._reads = day, Counter()
 
     def learn(self, actor: int, item: int, at_s: float) -> None:
@@ -62,7 +62,7 @@ class MostRead:
 
 class DecayedCount:
     """A count of half-life h, for everybody and without defence. Of all items only those that can be among the first
-    DEPTH are kept sorted out: an item rises by being acted on, and by nothing else."""
+    LIST_DEPTH are kept sorted out: an item rises by being acted on, and by nothing else."""
 
     def __init__(self, half_life_s: float) -> None:
         self._half_life_s, self._landmark_s = half_life_s, 0.0
@@ -77,7 +77,7 @@ class DecayedCount:
         return self.highest(PLACES + len(seen))
 
     def highest(self, n: int) -> list[int]:
-        """The n highest, or as many as are kept sorted out: DEPTH at least."""
+        """The n highest, or as many as are kept sorted out: LIST_DEPTH at least."""
         return nlargest(n, self._high, key=self._rank)
 
     def learn(self, actor: int, item: int, at_s: float) -> None:
@@ -91,8 +91,8 @@ class DecayedCount:
         self.scores[item] = self.scores.get(item, 0.0) + 2.0**octaves
         if self.scores[item] > self._least:
             self._high.add(item)
-        if len(self._high) > 4 * DEPTH:
-            self._high = set(nlargest(2 * DEPTH, self._high, key=self._rank))
+        if len(self._high) > 4 * LIST_DEPTH:
+            self._high = set(nlargest(2 * LIST_DEPTH, self._high, key=self._rank))
             self._least = min(self.scores[each] for each in self._high)
 
     def _rank(self, item: int) -> tuple[float, int]:
@@ -203,7 +203,7 @@ class BiasedMF:
         """It has no time."""
 
     def best(self, actor: int, seen: set[int]) -> Sequence[int]:
-        among = self._trend.highest(DEPTH + len(seen))
+        among = self._trend.highest(LIST_DEPTH + len(seen))
         return sorted(among, key=lambda item: (-self._model.predict_one(actor, item), item))
 
     def learn(self, actor: int, item: int, at_s: float) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from recommender.batch.candidate_pass import DEPTH
+from recommender.batch.candidate_pass import NOTED_DEPTH
 from recommender.batch.compare import Comparison
 from recommender.batch.sweep import EXPLANATION, Sweep
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
@@ -29,15 +29,15 @@ def draw_story(found: Comparison, path: Path) -> None:
         above.hist(minutes, bins=np.arange(0, np.ceil(minutes.max()) + 1), color="#555555")
         at = (found.at_ms - story.broke_ms) / MINUTE_MS
         for name, places in found.places.items():
-            shown = np.where(places <= DEPTH, places, np.nan)
-            never = "" if (places <= DEPTH).any() else " (never in these hours)"
+            shown = np.where(places <= NOTED_DEPTH, places, np.nan)
+            never = "" if (places <= NOTED_DEPTH).any() else " (never in these hours)"
             below.step(at, shown, where="post", label=f"{name}{never}", color=COLOURS.get(name), linewidth=2)
         above.set_title(f"A story breaks: item {story.item}, {story.n:,} acts in its hour")
     else:
         above.set_title("No story broke in this log")
     above.set_ylabel("acts a minute")
-    below.set_ylabel(f"place among the first {DEPTH}")
-    below.set_ylim(DEPTH + 1, 0)
+    below.set_ylabel(f"place among the first {NOTED_DEPTH}")
+    below.set_ylim(NOTED_DEPTH + 1, 0)
     below.set_yticks([1, 5, 10, 15, 20])
     below.set_xlabel("minutes since it broke")
     if found.places:

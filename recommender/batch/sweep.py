@@ -22,7 +22,7 @@ from rich.table import Table
 
 from recommender.batch import assaults, spikes, trial
 from recommender.batch.assaults import Assault
-from recommender.batch.candidate_pass import DEPTH, Entrant, StepSource, run, served
+from recommender.batch.candidate_pass import NOTED_DEPTH, Entrant, StepSource, run, served
 from recommender.batch.collect.merge import Journal
 from recommender.batch.spikes import Spike
 from recommender.batch.variants import get, vary
@@ -140,7 +140,7 @@ def adaptivity(entrant: Entrant, stories: Sequence[Spike]) -> float | None:
             continue
         # the last list before the second of the act
         last = np.searchsorted(at_ms, acts // 1000 * 1000, "right") - 1
-        shares.append(float(np.mean((last >= 0) & (places[last] <= DEPTH))))
+        shares.append(float(np.mean((last >= 0) & (places[last] <= NOTED_DEPTH))))
     return float(np.mean(shares)) if shares else None
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-DEPTH = 20
+ASKED_DEPTH = 20  # places of a list that is asked for
 FITTED_BYTES = 600  # a row, while ids become numbers
 MAX_FITTED = 2_000_000
 MAX_ASKED = 20_000
@@ -49,7 +49,7 @@ def measure(rows: pl.LazyFrame, split_s: float, *, n_bytes: int) -> YardstickRes
     n_fitted = min(MAX_FITTED, n_bytes // FITTED_BYTES)
     pairs = rows.select("ts", pl.col("actor", "item").cast(pl.String))
     known = pairs.filter(pl.col("ts") < split_s).tail(n_fitted).collect(engine="streaming")
-    if known["item"].n_unique() <= DEPTH or known["actor"].n_unique() < 2:
+    if known["item"].n_unique() <= ASKED_DEPTH or known["actor"].n_unique() < 2:
         return None
     actors, items = _numbers(known["actor"]), _numbers(known["item"])
     matrix = _matrix(known, actors, items)
@@ -127,10 +127,10 @@ def _places(model: Any, matrix: Any, popular: NDArray[np.int64], asked: list[Any
         if item < 0:  # new since the fit
             yield 0
             continue
-        deep = DEPTH + len(seen)
+        deep = ASKED_DEPTH + len(seen)
         if actor >= 0:
             listed = model.recommend(actor, matrix[actor], N=deep, filter_already_liked_items=True)[0]
         else:
             listed = popular[:deep]
-        unseen = [each for each in listed.tolist() if each not in set(seen.tolist())][:DEPTH]
+        unseen = [each for each in listed.tolist() if each not in set(seen.tolist())][:ASKED_DEPTH]
         yield unseen.index(item) + 1 if item in unseen else 0

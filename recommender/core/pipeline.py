@@ -355,7 +355,7 @@ class Pipeline:
         )
 
     def board(self, depth: int) -> Board:
-        """The best items of the served half-life at stream time, at most `kernels.DEPTH`."""
+        """The best items of the served half-life at stream time, at most `LIST_DEPTH`."""
         return self.trend.board(depth, self.stream_ms)
 
     def candidates(self, actor: str, recent: Sequence[str] = ()) -> Candidates:

@@ -36,7 +36,7 @@ from recommender.core.trend.certificate import fewest_clickers, margins, network
 from recommender.core.vocabulary import HOLD, MINUTE_MS, SECOND_MS, Verdict, reason_names
 
 BOARD_EVERY_MS = 10 * SECOND_MS
-BOARD_DEPTH = 20
+KEPT_DEPTH = 20
 CLICKERS_EVERY_MS = MINUTE_MS  # a pass over all (actor, item) pairs
 MARGINS = ("margin_actors", "margin_trust", "margin_networks", "margin_clickers")
 STEP_MS = SECOND_MS
@@ -53,9 +53,9 @@ class BoardColumns:
 
     def add(self, pipeline: Pipeline, at_ms: int) -> None:
         """Append the first places as of the end of a step."""
-        board = pipeline.board(BOARD_DEPTH + 1)
+        board = pipeline.board(KEPT_DEPTH + 1)
         counts = board.counts.tolist()
-        listed, outside = counts[:BOARD_DEPTH], counts[BOARD_DEPTH] if len(counts) > BOARD_DEPTH else 0
+        listed, outside = counts[:KEPT_DEPTH], counts[KEPT_DEPTH] if len(counts) > KEPT_DEPTH else 0
         actors, trust = margins(listed, outside, board.unit, board.fresh)
         prefixes = networks(listed, outside, board.network)
         n = len(listed)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from recommender.core.ranking.list_scores import Weights
 from recommender.outage import Pause
 from recommender.process_state import Clock, clock
-from recommender.publishing.published_view import connect
+from recommender.publishing.published_view import BOARD_DEPTH, connect
 
 EXCERPTS, VERSIONS = "groundswell:excerpts", "groundswell:excerpts:versions"
 POLL_EVERY_S = 0.5
@@ -96,7 +96,7 @@ class Excerpt:
 
     @cached_property
     def best(self) -> NDArray[np.int64]:
-        """Rows that may be listed, best by the served half-life first, at most DEPTH."""
+        """Rows that may be listed, best by the served half-life first, at most BOARD_DEPTH."""
         return self._best_by(0)
 
     @cached_property
@@ -169,12 +169,9 @@ class Excerpt:
     def _best_by(self, half: int) -> NDArray[np.int64]:
         scores = np.where(self.flags & MAY_BE_LISTED, self.trend[:, half], 0.0)
         listed = np.flatnonzero(scores > 0)
-        if len(listed) > DEPTH:
-            listed = np.sort(listed[np.argpartition(-scores[listed], DEPTH)[:DEPTH]])
-        return listed[np.argsort(-scores[listed], kind="stable")][:DEPTH]
-
-
-DEPTH = 500
+        if len(listed) > BOARD_DEPTH:
+            listed = np.sort(listed[np.argpartition(-scores[listed], BOARD_DEPTH)[:BOARD_DEPTH]])
+        return listed[np.argsort(-scores[listed], kind="stable")][:BOARD_DEPTH]
 
 
 class ExcerptReader:

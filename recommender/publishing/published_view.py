@@ -27,7 +27,7 @@ HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 SHADOW = "shadow"  # the scope of the list without a defence; no list a client can ask for is called so
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
-DEPTH = 500  # places of a board
+BOARD_DEPTH = 500  # places of a board
 N_CACHED_SCOPES = 1000  # scopes are named by clients
 logger = logging.getLogger(__name__)
 

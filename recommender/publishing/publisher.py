@@ -35,7 +35,7 @@ from recommender.models import FrozenScope, Learner
 from recommender.process_state import clock
 from recommender.publishing.catalogue import Catalogue, Listing
 from recommender.publishing.excerpt_writer import ExcerptWriter
-from recommender.publishing.published_view import BOARDS, DEPTH, HEAD, SHADOW, Head, PublishedBoard, connect
+from recommender.publishing.published_view import BOARD_DEPTH, BOARDS, HEAD, SHADOW, Head, PublishedBoard, connect
 
 SIZES_DEPTH = 50  # items whose clickers are told by size
 SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds
@@ -195,7 +195,7 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
                 scopes += [f"category:{category}" for category in listing.categories]
             for each in scopes:
                 board_items, board_counts = ranked[each]
-                if len(board_items) < DEPTH:
+                if len(board_items) < BOARD_DEPTH:
                     board_items.append(item)
                     board_counts.append(count)
     return {
@@ -228,7 +228,9 @@ def tally(pipeline: Pipeline | Shadow, sizes: dict[str, Sizes]) -> Tally:
     rows = np.flatnonzero(counts > 0)
     scopes = {"": ranked(rows, counts[rows], TALLY_DEPTH)}
     for country, (of_country, counted) in trend.region_counts().items():
-        scopes[f"country:{country}"] = ranked(of_country, counted, TALLY_DEPTH if settings.SHARDS > 1 else DEPTH)
+        scopes[f"country:{country}"] = ranked(
+            of_country, counted, TALLY_DEPTH if settings.SHARDS > 1 else BOARD_DEPTH
+        )
     now_ms = pipeline.stream_ms
     fresh = trend.fresh(now_ms)
     return Tally(

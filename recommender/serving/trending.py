@@ -183,7 +183,7 @@ def _write_items(board: published_view.PublishedBoard, query: ListQuery) -> byte
         )
     ]
     counts += [board.counts[place] for place in rest[: query.limit]]
-    if len(board.items) >= published_view.DEPTH:
+    if len(board.items) >= published_view.BOARD_DEPTH:
         counts += [board.counts[-1]] * (2 * query.limit - len(counts))
     certain = [
         {"actors": n, "places": certain_places(counts, len(listed), n, board.fresh, board.budget)}

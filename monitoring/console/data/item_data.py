@@ -155,7 +155,7 @@ def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
     shown = {
         scope: board
         for scope, board in boards.items()
-        if not scope.startswith("country:") or item_id in board.items[: published_view.DEPTH]
+        if not scope.startswith("country:") or item_id in board.items[: published_view.BOARD_DEPTH]
     }
     prices = [price(item_id, scope, board) for scope, board in shown.items()]
     served = boards[""]
@@ -174,7 +174,7 @@ def price(item: str, scope: str, board: published_view.PublishedBoard) -> ShownP
         rival = board.items[LISTED] if n > LISTED else ""
     else:
         # of items beyond the end of a full board no more is known than that they count no more than its last
-        own = counts[place] if place is not None else counts[-1] if n >= published_view.DEPTH else 0
+        own = counts[place] if place is not None else counts[-1] if n >= published_view.BOARD_DEPTH else 0
         gap = counts[LISTED - 1] - own if n >= LISTED else 0
         rival = board.items[LISTED - 1] if n >= LISTED else ""
     gap = max(0, gap)
@@ -184,7 +184,7 @@ def price(item: str, scope: str, board: published_view.PublishedBoard) -> ShownP
         place=None if place is None else place + 1,
         score=None if place is None else board.score(place),
         n_listed=n,
-        is_exact=place is not None or n < published_view.DEPTH,
+        is_exact=place is not None or n < published_view.BOARD_DEPTH,
         actors=gap // board.fresh + 1,
         networks=gap // board.network + 1 if board.network else None,
         trust=gap / board.unit,

@@ -36,7 +36,7 @@ from recommender.core.quality.place_counts import tally
 from recommender.core.tables import Table, hashing
 from recommender.core.tables.table import strongest
 from recommender.core.trend import trend_kernels
-from recommender.core.trend.trend_kernels import DEPTH, PLACES
+from recommender.core.trend.trend_kernels import LIST_DEPTH, PLACES
 from recommender.core.vocabulary import DAY_MS, HOUR_MS, SECOND_MS
 
 LISTS = ("trending", "daily", "steady", "personalised", "ranked")
@@ -116,7 +116,7 @@ class Evaluation:
         day, hour = now_ms // DAY_MS, now_ms // HOUR_MS
         if day > self._day:
             keys, reads = self._reads.keys[: len(self._reads)], self._reads["reads"]
-            best = strongest(reads, keys, DEPTH)
+            best = strongest(reads, keys, LIST_DEPTH)
             best = best[np.lexsort((keys[best], -reads[best]))]
             self._daily = keys[best] if day == self._day + 1 else keys[:0].copy()
             self._reads.keep(np.empty(0, np.int64))

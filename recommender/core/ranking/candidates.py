@@ -29,7 +29,7 @@ from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.ranking import candidate_kernels as compiled
 from recommender.core.ranking.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
 from recommender.core.trend import Trend
-from recommender.core.trend.trend_kernels import DEPTH, Events
+from recommender.core.trend.trend_kernels import LIST_DEPTH, Events
 
 __all__ = ["FEATURES", "FROM_NEIGHBOURS", "FROM_STEADY", "FROM_TREND", "Candidates", "Ranking", "RankingConfig"]
 
@@ -45,7 +45,7 @@ FEATURES = (
     "is_neighbour",  # 0 or 1
     "is_leader",  # 0 or 1: on the board
 )
-_MOST = 1 << (2 * DEPTH + HISTORY * N_NEIGHBOURS - 1).bit_length()  # a power of two, of candidates at most
+_MOST = 1 << (2 * LIST_DEPTH + HISTORY * N_NEIGHBOURS - 1).bit_length()  # a power of two, of candidates at most
 _NOTHING = np.empty(0, np.uint64)
 
 
@@ -143,7 +143,7 @@ class Ranking:
         n = compiled.gather(
             np.uint64(actor),
             last,
-            steady[:DEPTH],
+            steady[:LIST_DEPTH],
             slow,
             self._trend.packed,
             self._affinity.packed[2],

@@ -64,7 +64,7 @@ from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BIT
 from recommender.core.tables.hashing import pair_keys
 from recommender.core.tables.table import strongest
 from recommender.core.trend import trend_kernels
-from recommender.core.trend.trend_kernels import DEPTH, SPENT_BITS
+from recommender.core.trend.trend_kernels import LIST_DEPTH, SPENT_BITS
 from recommender.core.trend.trend_tables import TrendTables
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig
 
@@ -252,7 +252,7 @@ class Trend:
         return self._tables.names
 
     def leaders(self) -> NDArray[np.uint64]:
-        """Keys of the best items of the served half-life, best first, at most `DEPTH`."""
+        """Keys of the best items of the served half-life, best first, at most `LIST_DEPTH`."""
         return self.items.keys[self._tables.leaders[: self._tables.n_leaders[0]]]
 
     def leading_rows(self, depth: int) -> NDArray[np.int32]:
@@ -260,11 +260,11 @@ class Trend:
         return self._tables.leaders[: min(depth, int(self._tables.n_leaders[0]))]
 
     def best(self, half: int) -> NDArray[np.uint64]:
-        """Keys of the best items of a half-life, best first, at most `DEPTH`. O(items): 0.5 ms for 40,000."""
+        """Keys of the best items of a half-life, best first, at most `LIST_DEPTH`. O(items): 0.5 ms for 40,000."""
         scores = self.counts(half)
         rows = np.flatnonzero(scores > 0)
         keys = self.items.keys[rows]
-        best = strongest(scores[rows], keys, DEPTH)
+        best = strongest(scores[rows], keys, LIST_DEPTH)
         return np.asarray(keys[best[np.lexsort((keys[best], -scores[rows][best]))]])
 
     def promise(self, n: int) -> int:
@@ -276,7 +276,7 @@ class Trend:
         return listed * PROMISE_ONE // total if total > 0 else 0
 
     def board(self, depth: int, now_ms: int) -> Board:
-        """The best items of the served half-life, at most `DEPTH`; no sorting, 10 us."""
+        """The best items of the served half-life, at most `LIST_DEPTH`; no sorting, 10 us."""
         rows = self.leading_rows(depth)
         unit, fresh = self.unit(now_ms), self.fresh(now_ms)
         return Board([self.names[row] for row in rows], self.items["score"][rows], unit, fresh, self.network(now_ms))
@@ -298,7 +298,7 @@ class Trend:
     def sizes(self, depth: int) -> dict[str, Sizes]:
         """What actors add to the counts of the best items, by size (see `certificate.fewest_clickers`).
 
-        One pass over all pairs, 1 ns each and 15 ns one of these items; at most `DEPTH` items.
+        One pass over all pairs, 1 ns each and 15 ns one of these items; at most `LIST_DEPTH` items.
         """
         rows = self.leading_rows(depth)
         wanted = Table({})

@@ -31,7 +31,7 @@ from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
 from recommender.core.vocabulary import UNDO
 
 SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6
-DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
+LIST_DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
 PLACES = 20  # places that count as a hit
 ORDINARY, TRUSTED, CANARY = 0, 1, 2  # who was predicted, see core.quality.evaluation
 UNCHANGED, GAINED, CHANGED = 0, 1, 2  # what became of a unit, see Units

@@ -21,7 +21,7 @@ from recommender.core.tables import Table, decay, hashing
 from recommender.core.tables.decay import N_EPOCHS
 from recommender.core.tables.table import strongest
 from recommender.core.trend import trend_kernels
-from recommender.core.trend.trend_kernels import DEPTH
+from recommender.core.trend.trend_kernels import LIST_DEPTH
 from recommender.core.trust import TrustRules
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
@@ -86,7 +86,7 @@ class TrendTables:
             }
         )
         self.names: list[str] = []  # of the items, by row
-        self.leaders = np.zeros(DEPTH, np.int32)  # rows of items, best first
+        self.leaders = np.zeros(LIST_DEPTH, np.int32)  # rows of items, best first
         self.n_leaders = np.zeros(1, np.int64)
         self.is_dirty = np.zeros(1, np.int64)  # something fell: the leaders must be made anew
         self.n_over = np.zeros(1, np.int64)  # networks with an excess
@@ -185,7 +185,7 @@ class TrendTables:
         self.items["place"][:] = -1
         rows = np.flatnonzero(scores > 0)
         keys = self.items.keys[rows]
-        best = strongest(scores[rows], keys, DEPTH)
+        best = strongest(scores[rows], keys, LIST_DEPTH)
         rows = rows[best[np.lexsort((keys[best], -scores[rows][best]))]]
         self.leaders[: len(rows)] = rows
         self.n_leaders[0] = len(rows)

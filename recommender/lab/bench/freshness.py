@@ -23,7 +23,7 @@ from recommender.lab.client import Client
 SETTINGS = {"SCREEN": "false", "TRUST_FLOOR": "1"}
 N_MARKERS = 50
 POLL_S = 0.01
-DEPTH = 200
+ASKED_DEPTH = 200  # places of the list that is polled
 GIVE_UP_S = 15.0
 LOAD = BUDGET_SUSTAINED // 2
 BUDGET_P50_S, BUDGET_P99_S = 0.5, 1.5
@@ -68,9 +68,9 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
 
 def _delay(client: Client, marker: str) -> float:
     """Seconds from sending a marker until the list contains it."""
-    path = f"/api/v1/trending?limit={DEPTH}"
+    path = f"/api/v1/trending?limit={ASKED_DEPTH}"
     items = client.get(path)["items"]
-    weakest = items[-1]["score"] if len(items) == DEPTH else 0.0
+    weakest = items[-1]["score"] if len(items) == ASKED_DEPTH else 0.0
     n_actors = min(10_000, math.ceil(1.2 * weakest) + 5)
     events = [{"actor": f"{marker}-{n}", "item": marker, "event_id": f"{marker}-{n}"} for n in range(n_actors)]
     began_at = time.perf_counter()

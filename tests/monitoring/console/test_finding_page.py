@@ -103,7 +103,7 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     learner.learn(0)
     after = published_view.read_board("")[0]
     place = after.items.index("target")
-    assert preview.release.best <= place + 1 <= (preview.release.worst or published_view.DEPTH)
+    assert preview.release.best <= place + 1 <= (preview.release.worst or published_view.BOARD_DEPTH)
     scale = after.unit / before.unit
     assert preview.release.least <= after.score(place) * scale <= preview.release.most
     assert preview.release.most <= 1.05 * preview.release.least or columns  # without networks both ends nearly meet
@@ -123,7 +123,7 @@ def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts):
     place = after.items.index("target") if "target" in after.items else None
     score = after.score(place) * after.unit / before.unit if place is not None else 0.0
     assert preview.confirm.least <= score <= preview.confirm.most
-    assert preview.confirm.best <= (place + 1 if place is not None else published_view.DEPTH)
+    assert preview.confirm.best <= (place + 1 if place is not None else published_view.BOARD_DEPTH)
     assert score < preview.confirm.score
 
 

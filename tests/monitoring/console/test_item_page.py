@@ -69,7 +69,7 @@ def test_an_item_outside_needs_what_lifts_it_past_the_tenth_place():
 def test_of_an_item_that_is_not_published_the_least_it_can_take_is_told():
     short = reading.price("unheard of", "", board())
     assert (short.is_exact, short.actors) == (True, 4100 // 50 + 1)
-    full = board([(f"item-{place}", 10_000 - place) for place in range(published_view.DEPTH)])
+    full = board([(f"item-{place}", 10_000 - place) for place in range(published_view.BOARD_DEPTH)])
     beyond = reading.price("unheard of", "", full)
     assert not beyond.is_exact
     assert beyond.actors == (full.counts[9] - full.counts[-1]) // 50 + 1

@@ -73,7 +73,7 @@ def test_the_daily_list_is_the_most_read_of_the_day_before(journal):
 
 def test_places_of_the_largest_story_are_followed_in_every_list(found):
     assert set(found.places) == {"daily batch", "hourly batch", "online"}
-    assert (found.places["daily batch"] == compare.DEPTH + 1).all()
+    assert (found.places["daily batch"] == compare.NOTED_DEPTH + 1).all()
     assert found.places["online"].min() <= 3
     assert all(len(places) == len(found.at_ms) for places in found.places.values())
 

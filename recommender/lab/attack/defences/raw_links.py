@@ -6,7 +6,7 @@ number of actors behind a pair, every account alike. Weights of steps, half-life
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
-from recommender.core.trend.trend_kernels import DEPTH
+from recommender.core.trend.trend_kernels import LIST_DEPTH
 from recommender.core.vocabulary import HOUR_MS, Kind
 from recommender.lab.attack.defences.defences import Judged, Raw
 
@@ -50,7 +50,7 @@ class RawLinks(Raw):
 
     def recommended(self, actor: int, item: str, depth: int) -> list[str]:
         """See `Product.recommended`: the same blend, of these counts."""
-        names, counts = self.top(DEPTH)
+        names, counts = self.top(LIST_DEPTH)
         mass = max(1e-9, float(counts.sum()))
         scores = {name: float(count) / mass for name, count in zip(names, counts, strict=True)}
         past = [name for _, name in reversed(self._past.get(actor, [])) if name != item]
@@ -58,7 +58,7 @@ class RawLinks(Raw):
         for last, recall in zip([item, *past], self._ranking.recall, strict=False):
             links = self._links.get(last, {})
             followed = sum(links.values()) / unit + self._ranking.smoothing
-            for name in self.beside(last, DEPTH):
+            for name in self.beside(last, LIST_DEPTH):
                 scores[name] = scores.get(name, 0.0) + self._ranking.blend * recall * links[name] / unit / followed
         seen = {item, *past}
         return sorted(scores.keys() - seen, key=lambda name: (-scores[name], name))[:depth]

@@ -31,7 +31,7 @@ from recommender.lab.attack.trials.ledger import AUTOMATA, INJECTED, Ledger
 STEP_MS = SECOND_MS
 WARM_STEP_MS = 5 * SECOND_MS
 FOREST_WARM_MS = 2 * HOUR_MS  # what the forest alone remembers is shorter, and it is slow
-DEPTH, SERVED = 20, 10
+WATCHED_DEPTH, SERVED = 20, 10  # first places that are watched; those a reader is shown
 
 
 OnStep = Callable[[int, Defence, Judged], None]  # time after the step (ms), who took it, what was said
@@ -86,8 +86,10 @@ class Site:
 
 @dataclass(slots=True)
 class Trace:
-    """What a run showed. By second: tops, the first DEPTH items; last, the score at the last served place; scores of
-    the watched items; n_accounts that had acted on a target by then. Of all its events: `ledger`."""
+    """What a run showed.
+
+    By second: tops, the first WATCHED_DEPTH items; last, the score at the last served place; scores of the watched
+    items; n_accounts that had acted on a target by then. Of all its events: `ledger`."""
 
     tops: list[list[str]] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
@@ -97,8 +99,8 @@ class Trace:
     fresh_weight: float = 1.0
 
     def rank(self, item: str) -> NDArray[np.int64]:
-        """Place of an item by second, DEPTH + 1 where it is not among the first."""
-        return np.array([top.index(item) + 1 if item in top else DEPTH + 1 for top in self.tops], np.int64)
+        """Place of an item by second, WATCHED_DEPTH + 1 where it is not among the first."""
+        return np.array([top.index(item) + 1 if item in top else WATCHED_DEPTH + 1 for top in self.tops], np.int64)
 
 
 class WarmStates:
@@ -221,7 +223,7 @@ def follow(
         first_number, judged = defence.n_seen(), defence.step(step)
         trace.ledger.note(now_ms, first_number, step.received_ms, group, on_target, judged)
         defence.advance(now_ms + STEP_MS - 1)
-        items, scores = defence.top(DEPTH)
+        items, scores = defence.top(WATCHED_DEPTH)
         trace.tops.append(items)
         trace.last.append(float(scores[SERVED - 1]) if len(scores) >= SERVED else 0.0)
         for item in watch:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recommender.core.vocabulary import ADMIT, HOUR_MS, MINUTE_MS
 from recommender.lab.attack.defences.defences import Defence, Judged, Product
 from recommender.lab.attack.trials import run_metrics
-from recommender.lab.attack.trials.arena import DEPTH, WARM_STEP_MS, Site
+from recommender.lab.attack.trials.arena import WARM_STEP_MS, WATCHED_DEPTH, Site
 from recommender.lab.attack.trials.ledger import READERS, Ledger
 
 SPIKE = 10.0  # times the hourly average of the day before
@@ -32,8 +32,10 @@ GRACE_MS = 30 * MINUTE_MS  # past the hour, in which a delayed spike may still a
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What a diary says in the end, without the log. at_ms: int64 (n,), ascending; tops: int32 (n, DEPTH), items by
-    number, -1 where the list was shorter; numbers: of the items; summary: see `Diary.summary`. 80 bytes a step."""
+    """What a diary says in the end, without the log; 80 bytes a step.
+
+    at_ms: int64 (n,), ascending; tops: int32 (n, WATCHED_DEPTH), items by number, -1 where the list was shorter;
+    numbers: of the items; summary: see `Diary.summary`."""
 
     at_ms: NDArray[np.int64]
     tops: NDArray[np.int32]
@@ -41,10 +43,10 @@ class Pages:
     summary: dict[str, Any]
 
     def ranks(self, item: str, start_ms: int, end_ms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Times of the steps in between, and the item's place after each, DEPTH + 1 where it was in none."""
+        """Times of the steps in between, and the item's place after each, WATCHED_DEPTH + 1 where it was in none."""
         first, end = np.searchsorted(self.at_ms, [start_ms, end_ms])
         is_here = self.tops[first:end] == self.numbers.get(item, -2)
-        return self.at_ms[first:end], np.where(is_here.any(axis=1), is_here.argmax(axis=1) + 1, DEPTH + 1)
+        return self.at_ms[first:end], np.where(is_here.any(axis=1), is_here.argmax(axis=1) + 1, WATCHED_DEPTH + 1)
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class Diary:
 
     def pages(self) -> Pages:
         """What was noted so far."""
-        tops = np.array(self._tops, np.int32).reshape(-1, DEPTH)
+        tops = np.array(self._tops, np.int32).reshape(-1, WATCHED_DEPTH)
         return Pages(np.array(self._at_ms, np.int64), tops, self._numbers, self.summary())
 
     def note(self, at_ms: int, defence: Defence, judged: Judged) -> None:
@@ -77,11 +79,11 @@ class Diary:
         if self._at_ms:
             self.hits += sum(item in self._shown for item in self.site.batch.item_names[rows])
             self.events += n
-        items, numbers = defence.top(DEPTH)[0], self._numbers
+        items, numbers = defence.top(WATCHED_DEPTH)[0], self._numbers
         self._shown = set(items)
         self._at_ms.append(at_ms)
         row = [numbers.setdefault(item, len(numbers)) for item in items]
-        self._tops.append(np.array(row + [-1] * (DEPTH - len(row)), np.int32))
+        self._tops.append(np.array(row + [-1] * (WATCHED_DEPTH - len(row)), np.int32))
         if isinstance(defence, Product):
             quality = defence.pipeline.evaluation.total("trending")
             self.quality = {"hr20": quality.hit_rate, "mrr20": quality.mean_reciprocal_rank}
@@ -151,17 +153,17 @@ def delays(spikes: pl.DataFrame, undefended: Pages, defended: Pages) -> pl.DataF
         start_ms, item = spike["hour"], spike["item"]
         bare = undefended.ranks(item, start_ms, start_ms + HOUR_MS)
         place = run_metrics.best_held(bare[1], HELD_STEPS)
-        if place > DEPTH:
+        if place > WATCHED_DEPTH:
             continue
         ours = defended.ranks(item, start_ms, start_ms + HOUR_MS + GRACE_MS)
         row: dict[str, Any] = {"item": item, "hour": start_ms, "n": spike["n"], "place": place}
         for name, wanted, allowed in (
             ("exact", place, place),
             ("near", place, place + 2),
-            ("top20", DEPTH, DEPTH),
+            ("top20", WATCHED_DEPTH, WATCHED_DEPTH),
             ("top10", 10, 10),
         ):
-            due, came = _first(bare, wanted), _first(ours, min(allowed, DEPTH))
+            due, came = _first(bare, wanted), _first(ours, min(allowed, WATCHED_DEPTH))
             row[name] = None if due is None or came is None else (came - due) / 1000
             row[f"is_due_{name}"] = due is not None
         rows.append(row)

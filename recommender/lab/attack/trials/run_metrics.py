@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recommender.core.vocabulary import ADMIT
 from recommender.lab.attack.catalogue.attack_base import Goal
-from recommender.lab.attack.trials.arena import DEPTH, SERVED, Trace
+from recommender.lab.attack.trials.arena import SERVED, WATCHED_DEPTH, Trace
 from recommender.lab.attack.trials.ledger import AUTOMATA, INJECTED
 
 SUCCESS_S = 60
@@ -121,13 +121,13 @@ def proportion(n_hits: int, n: int) -> tuple[float, float, float]:
 
 
 def best_held(rank: NDArray[np.int64], n_steps: int) -> int:
-    """The best place an item kept, or bettered, for n_steps in a row; DEPTH + 1 where there is none.
+    """The best place an item kept, or bettered, for n_steps in a row; WATCHED_DEPTH + 1 where there is none.
 
     >>> best_held(np.array([21, 3, 2, 3, 1, 21]), 3)
     3
     """
     if len(rank) < n_steps:
-        return DEPTH + 1
+        return WATCHED_DEPTH + 1
     return int(np.lib.stride_tricks.sliding_window_view(rank, n_steps).max(axis=1).min())
 
 
@@ -136,9 +136,9 @@ def delays(now: Trace, then: Trace, item: str) -> dict[str, float | None]:
     ("same"), and in the first 20 and 10. None: never; nothing where the other never shows it there either."""
     ranks, due = now.rank(item), then.rank(item)
     found: dict[str, float | None] = {}
-    for name, place in (("same", best_held(due, SUCCESS_S)), ("20", DEPTH), ("10", SERVED)):
+    for name, place in (("same", best_held(due, SUCCESS_S)), ("20", WATCHED_DEPTH), ("10", SERVED)):
         was, came = np.flatnonzero(due <= place), np.flatnonzero(ranks <= place)
-        if place <= DEPTH and len(was):
+        if place <= WATCHED_DEPTH and len(was):
             found[name] = float(came[0] - was[0]) if len(came) else None
     return found
 
@@ -165,7 +165,7 @@ def _exposure(attacked: Trace, false: NDArray[np.bool_], targets: Sequence[str],
 
 
 def _lift(attacked: Trace, clean: Trace, targets: Sequence[str]) -> int:
-    """Places by which a target stood higher at its best, within the first DEPTH + 1."""
+    """Places by which a target stood higher at its best, within the first WATCHED_DEPTH + 1."""
     n = min(len(attacked.tops), len(clean.tops))
     return max(int((clean.rank(target)[:n] - attacked.rank(target)[:n]).max(initial=0)) for target in targets)
 
