@@ -9,6 +9,7 @@ from django.db.models import Min
 from monitoring.json_shapes import Page, moment, paged
 from monitoring.models import Finding, FindingCursor
 from recommender.errors import NotFound
+from recommender.ids import MAX_ROW_ID
 from recommender.learning import learner_state
 from recommender.models import Checkpoint, Learner, Revert
 
@@ -95,7 +96,7 @@ def describe_checkpoint(row: Checkpoint) -> dict[str, Any]:
 
 def get_revert(*, revert_id: int) -> dict[str, Any]:
     """How far it is, and what it changed or would. Raises NotFound."""
-    row = Revert.objects.filter(pk=revert_id).first() if revert_id < 2**63 else None
+    row = Revert.objects.filter(pk=revert_id).first() if revert_id <= MAX_ROW_ID else None
     if row is None:
         raise NotFound(f"There is no revert {revert_id}.")
     return {

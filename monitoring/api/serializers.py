@@ -12,10 +12,8 @@ from monitoring.json_shapes import MAX_LIMIT
 from monitoring.models import Finding
 from monitoring.operations.request_revert import MAX_EXCLUDED, MAX_NAMED, Exclude
 from recommender.errors import Invalid
+from recommender.ids import MAX_ID, MAX_ROW_ID
 from recommender.models import Learner, Revert
-
-MAX_ID = 2**63 - 1
-MAX_ITEM = 256
 
 
 def _text(max_length: int, **more: Any) -> serializers.CharField:
@@ -23,7 +21,7 @@ def _text(max_length: int, **more: Any) -> serializers.CharField:
 
 
 def _id(**more: Any) -> serializers.IntegerField:
-    return serializers.IntegerField(min_value=1, max_value=MAX_ID, **more)
+    return serializers.IntegerField(min_value=1, max_value=MAX_ROW_ID, **more)
 
 
 class NoteSerializer(serializers.Serializer[Any]):
@@ -43,7 +41,7 @@ WindowSerializer = type(
     "WindowSerializer",
     (serializers.Serializer,),
     {
-        "item": _text(MAX_ITEM),
+        "item": _text(MAX_ID),
         "from": serializers.DateTimeField(help_text="Received from then on ..."),
         "to": serializers.DateTimeField(help_text="... and before then."),
     },
@@ -53,7 +51,7 @@ WindowSerializer = type(
 class ExcludeSerializer(serializers.Serializer[Any]):
     """What the history leaves out, from the checkpoint on."""
 
-    actors = serializers.ListField(child=_text(MAX_ITEM), max_length=MAX_EXCLUDED, required=False)
+    actors = serializers.ListField(child=_text(MAX_ID), max_length=MAX_EXCLUDED, required=False)
     networks = serializers.ListField(
         child=_text(50), max_length=MAX_NAMED, required=False, help_text="192.0.2.0/24 or 2001:db8:1::/48"
     )
@@ -82,7 +80,7 @@ class PageSerializer(serializers.Serializer[Any]):
 class FindingsQuerySerializer(PageSerializer):
     state = serializers.ChoiceField(Finding.State.choices, required=False)
     kind = serializers.ChoiceField(Finding.Kind.choices, required=False)
-    item = _text(MAX_ITEM, required=False)
+    item = _text(MAX_ID, required=False)
 
 
 def parse(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from monitoring.console.data import item_data as reading
 from monitoring.console.pages import ConsoleRequest, form, in_a_sentence, page, render
 from monitoring.operations import hide_item
 from recommender.errors import ApiError, NotFound
-
-MAX_ID = 256
+from recommender.ids import MAX_ID
 
 
 @page

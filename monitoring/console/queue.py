@@ -12,6 +12,7 @@ from monitoring.console.pages import ConsoleRequest, page, render
 from monitoring.findings.finding_queue import ANY, BY_EXPOSURE, KINDS, NEWEST, Filter, glance, list_queue
 from monitoring.models import Finding
 from monitoring.operations import undo_decision
+from recommender.ids import MAX_ID
 
 STATES = [(value, value.capitalize()) for value in Finding.State.values]
 ORDERS = [(BY_EXPOSURE, "Exposure at stake"), (NEWEST, "Newest first")]
@@ -56,7 +57,7 @@ def parse(asked: QueryDict) -> Filter:
         state=state if state in (*Finding.State.values, ANY) else Finding.State.OPEN,
         kind=kind if kind in Finding.Kind.values else "",
         severity=int(severity) if severity in map(str, Finding.Severity.values) else 0,
-        item=asked.get("item", "").strip().replace("\0", "")[:256],
+        item=asked.get("item", "").strip().replace("\0", "")[:MAX_ID],
         text=asked.get("q", "").strip()[:200],
         since=moment(asked.get("since", "")),
         until=moment(asked.get("until", "")),

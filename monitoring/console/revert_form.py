@@ -15,10 +15,10 @@ from monitoring.console.timeline import read_moment
 from monitoring.models import Finding
 from monitoring.operations.request_revert import MAX_EXCLUDED, MAX_NAMED, Exclude
 from recommender.errors import Invalid
+from recommender.ids import MAX_ID
 from recommender.models import Revert
 
 WINDOWS = 3  # rows of item, from, to
-MAX_ID = 256  # characters
 
 
 @dataclass(slots=True)

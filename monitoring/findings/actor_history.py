@@ -24,6 +24,7 @@ from recommender.core.events import network_of
 from recommender.core.trust import TrustConfig
 from recommender.core.vocabulary import ADMIT, HOLD, HOUR_MS, QUARANTINE, Kind, Verdict
 from recommender.errors import NotFound
+from recommender.ids import MAX_ID, is_id
 from recommender.log import lookups
 from recommender.log.lookups import Act
 from recommender.models import Erasure, Item
@@ -32,7 +33,6 @@ EVENTS_EACH = 50  # of an actor among others
 EVENTS_OF_ONE = 200  # of an actor on its own page
 SHOWN = 10  # networks, user agents, items
 MAX_FINDINGS = 50
-MAX_ID = 256  # characters, as ingest takes them
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def pseudonym(actor: str) -> str:
 
 def check_id(actor_id: str) -> None:
     """Raises NotFound for what is no id of an actor."""
-    if not 1 <= len(actor_id) <= MAX_ID or not actor_id.isprintable():
+    if not is_id(actor_id):
         raise NotFound(f"No actor is called that: an id has 1 to {MAX_ID} printable characters.")
 
 

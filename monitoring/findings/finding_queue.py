@@ -22,6 +22,7 @@ from monitoring.findings import describe
 from monitoring.findings.wording import FEATURE_WORDS, REASONS, exposure_in_words
 from monitoring.models import Finding, FindingItem
 from monitoring.text_search import having_words
+from recommender.ids import MAX_ROW_ID
 
 PAGE = 50
 COUNTED = 1_000
@@ -126,7 +127,7 @@ def _following(rows: QuerySet[Finding], by: str, after: str) -> QuerySet[Finding
         last, last_id = float(exposure) if by == BY_EXPOSURE else 0.0, int(number)
     except ValueError:
         return rows
-    if not 0 <= last_id < 2**63:
+    if not 0 <= last_id <= MAX_ROW_ID:
         return rows
     if by != BY_EXPOSURE:
         return rows.filter(id__lt=last_id)

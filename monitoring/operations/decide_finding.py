@@ -14,6 +14,7 @@ from monitoring.operations.state_digest import state_digest
 from recommender.control import learning_switch
 from recommender.core.vocabulary import Ruling
 from recommender.errors import Conflict, NotFound
+from recommender.ids import MAX_ROW_ID
 from recommender.log.event_log import Position
 
 MAX_ENTRIES = 200  # of the history, named in the review of a decision
@@ -106,7 +107,7 @@ def _lock(finding_id: int, seen: str, state: str) -> Finding:
 
 def get_finding(finding_id: int) -> Finding:
     """Raises NotFound."""
-    finding = Finding.objects.filter(pk=finding_id).first() if finding_id < 2**63 else None
+    finding = Finding.objects.filter(pk=finding_id).first() if finding_id <= MAX_ROW_ID else None
     if finding is None:
         raise NotFound(f"There is no finding {finding_id}; GET /api/v1/findings lists them.")
     return finding

@@ -14,6 +14,7 @@ from monitoring.models import AutoFreeze, Review
 from monitoring.operations import request_revert
 from recommender.core import decisions
 from recommender.errors import Conflict, NotFound
+from recommender.ids import MAX_ROW_ID
 from recommender.models import Revert
 
 PREVIEWED = "A preview, asked for in the console."
@@ -59,7 +60,7 @@ def propose(*, by: By, freeze_id: int) -> Revert:
 
 def get_preview(preview_id: int) -> Revert:
     """Raises NotFound."""
-    preview = Revert.objects.filter(pk=preview_id, is_preview=True).first() if preview_id < 2**63 else None
+    preview = Revert.objects.filter(pk=preview_id, is_preview=True).first() if preview_id <= MAX_ROW_ID else None
     if preview is None:
         raise NotFound(f"There is no preview {preview_id}.")
     return preview

@@ -14,6 +14,7 @@ from rest_framework import serializers
 from recommender import errors
 from recommender.core.ranking.bypass import MODES
 from recommender.core.vocabulary import Kind
+from recommender.ids import MAX_ID
 from recommender.intake.event_rows import MAX_POSITION, REJECTIONS
 from recommender.intake.item_rows import ITEM_REJECTIONS
 from recommender.intake.json_rows import MAX_ROWS
@@ -87,8 +88,8 @@ class ContextSerializer(serializers.Serializer[Any]):
 class EventSerializer(serializers.Serializer[Any]):
     """One act of an actor on an item."""
 
-    actor = serializers.CharField(max_length=256, help_text="Opaque id of who acted.")
-    item = serializers.CharField(max_length=256, help_text="Id of what was acted on.")
+    actor = serializers.CharField(max_length=MAX_ID, help_text="Opaque id of who acted.")
+    item = serializers.CharField(max_length=MAX_ID, help_text="Id of what was acted on.")
     event_id = serializers.CharField(
         required=False, allow_null=True, max_length=128, help_text="Makes a retry harmless: an id counts once."
     )
@@ -139,7 +140,7 @@ INGESTED = inline_serializer(
 class ItemInSerializer(serializers.Serializer[Any]):
     """An item as sent; what is left out is emptied."""
 
-    id = serializers.CharField(max_length=256)
+    id = serializers.CharField(max_length=MAX_ID)
     title = serializers.CharField(required=False, max_length=500)
     url = serializers.CharField(required=False, max_length=2000, help_text="http:// or https://")
     categories = serializers.ListField(child=serializers.CharField(max_length=100), required=False, max_length=20)

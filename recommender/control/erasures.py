@@ -32,16 +32,14 @@ from recommender.models import UNFINISHED, ErasedState, Erasure, Learner
 
 __all__ = ["ask_for", "get", "run_next", "traces_of"]
 
-MAX_ID = 256  # characters, as ingest takes them
-
 logger = logging.getLogger(__name__)
 
 
 def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
     """Have an actor erased, whether it is known or not, so that the answer does not tell. One under way already is
     given instead; whether it is new. Raises Invalid."""
-    if not 1 <= len(actor_id) <= MAX_ID or not actor_id.isprintable():
-        raise Invalid(fields={"id": f"An actor's id has 1 to {MAX_ID} printable characters."})
+    if not ids.is_id(actor_id):
+        raise Invalid(fields={"id": f"An actor's id has 1 to {ids.MAX_ID} printable characters."})
     name_hash = ids.name_hash(actor_id)
     try:
         with transaction.atomic():

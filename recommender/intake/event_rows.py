@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from recommender.core.vocabulary import Kind
+from recommender.ids import MAX_ID
 from recommender.intake.json_rows import Rejection, Shape, are_printable
 from recommender.log.event_log import NewEvents
 
@@ -30,8 +31,8 @@ KEY_DOMAIN = b"groundswell:ev1"  # part of every stored key: changing it forgets
 
 REJECTIONS = {
     "not_an_object": "An event must be an object with at least `actor` and `item`.",
-    "invalid_actor": "`actor` must be a string of 1 to 256 printable characters.",
-    "invalid_item": "`item` must be a string of 1 to 256 printable characters.",
+    "invalid_actor": f"`actor` must be a string of 1 to {MAX_ID} printable characters.",
+    "invalid_item": f"`item` must be a string of 1 to {MAX_ID} printable characters.",
     "invalid_event_id": "`event_id` must be a string of 1 to 128 printable characters, or be left out.",
     "invalid_kind": "`kind` must be one of " + ", ".join(kind.name.lower() for kind in Kind) + ".",
     "invalid_occurred_at": "`occurred_at` must be RFC 3339 with a zone (2026-01-31T12:00:00Z) or unix seconds.",
@@ -46,7 +47,7 @@ REJECTIONS = {
     "invalid_country": "`context.country` must be two letters (ISO 3166), as in DE.",
 }
 
-Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 Label = Annotated[str, Meta(max_length=128)]
 
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 from rest_framework import serializers
 
 from recommender.errors import Invalid
+from recommender.ids import MAX_ID
 from recommender.intake.json_rows import Rejection, Shape
 from recommender.models import Item
 
@@ -19,7 +20,7 @@ EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo
 
 ITEM_REJECTIONS = {
     "not_an_object": "An item must be an object with at least `id`.",
-    "invalid_id": "`id` must be a string of 1 to 256 printable characters.",
+    "invalid_id": f"`id` must be a string of 1 to {MAX_ID} printable characters.",
     "invalid_title": "`title` must be a string of at most 500 printable characters.",
     "invalid_url": "`url` must be empty or begin with http:// or https:// and have at most 2,000 characters.",
     "invalid_categories": "`categories` must be at most 20 strings of 1 to 100 printable characters.",
@@ -31,7 +32,7 @@ ITEM_REJECTIONS = {
 class ItemRow(msgspec.Struct, kw_only=True):
     """One item as sent; fields not named here are ignored."""
 
-    id: Annotated[str, Meta(min_length=1, max_length=256)]
+    id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
     title: Annotated[str, Meta(max_length=500)] = ""
     url: Annotated[str, Meta(max_length=2000)] = ""
     categories: Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=20)] = []

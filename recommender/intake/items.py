@@ -6,6 +6,7 @@ import orjson
 from django.db import connection, transaction
 
 from recommender.errors import Conflict, Invalid, NotFound
+from recommender.ids import MAX_ID, is_id
 from recommender.intake.item_rows import ItemRow
 from recommender.models import Item
 from recommender.outage import database
@@ -70,8 +71,8 @@ def update_item(*, row: ItemRow) -> Item:
 def set_hidden(*, item_id: str, is_hidden: bool) -> Item:
     """Take an item off every list, or allow it there again; one that the site never described is kept under its id
     for this. Raises Invalid, Conflict where it is so already."""
-    if not 1 <= len(item_id) <= 256 or not item_id.isprintable():
-        raise Invalid(fields={"item": "An id has 1 to 256 printable characters."})
+    if not is_id(item_id):
+        raise Invalid(fields={"item": f"An id has 1 to {MAX_ID} printable characters."})
     with transaction.atomic():
         Item.objects.bulk_create([Item(id=item_id)], ignore_conflicts=True)
         item = Item.objects.select_for_update().get(id=item_id)

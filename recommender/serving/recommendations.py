@@ -34,13 +34,13 @@ from numpy.typing import NDArray
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.ranking.training_lists import columns
 from recommender.errors import Invalid, NoView
+from recommender.ids import MAX_ID, is_id
 from recommender.log.recent_acts import Recent
 from recommender.publishing import excerpt, published_view
 from recommender.serving import list_ids, trending
 from recommender.serving.list_ids import SOURCES
 from recommender.serving.scope_lists import N_HALVES, Shelf
 
-MAX_ID = 256
 MAX_OFFSET = 800
 LEADERS = 200  # of the board that the ranker ranks, at least
 MAX_SHELVES = 100  # scopes kept
@@ -229,9 +229,9 @@ def parse_query(query_string: str) -> Query:
     sent = QueryDict(query_string, encoding="utf-8")
     actor, item, offset = sent.get("actor", ""), sent.get("item", ""), sent.get("offset", "0")
     wrong = {}
-    if not _is_id(actor):
+    if not is_id(actor):
         wrong["actor"] = f"actor must be the id that events name: 1 to {MAX_ID} printable characters."
-    if item and not _is_id(item):
+    if item and not is_id(item):
         wrong["item"] = f"item must be an id of 1 to {MAX_ID} printable characters."
     if not (offset.isascii() and offset.isdecimal() and len(offset) <= 4 and int(offset) <= MAX_OFFSET):
         wrong["offset"] = f"offset must be a whole number from 0 to {MAX_OFFSET}."
@@ -239,10 +239,6 @@ def parse_query(query_string: str) -> Query:
         raise Invalid(fields=wrong)
     category = sent.get("category", "")
     return Query(actor, listed.limit, int(offset), listed.scope, category, item, listed.exclude)
-
-
-def _is_id(text: str) -> bool:
-    return 1 <= len(text) <= MAX_ID and text.isprintable()
 
 
 def _last_items(query: Query, recent: Recent) -> list[str]:

@@ -9,6 +9,7 @@ from monitoring.models import AskedRevert, Finding
 from monitoring.operations import previewed_revert
 from monitoring.policy import enforcement
 from recommender.errors import NotFound
+from recommender.ids import MAX_ROW_ID
 from recommender.models import Checkpoint, Item, Learner, Revert
 
 FINDINGS_OFFERED = 50
@@ -62,7 +63,7 @@ class ShownJob:
 
 def get_job(*, revert_id: int) -> ShownJob:
     """Raises NotFound."""
-    row = Revert.objects.select_related("exclusion").filter(pk=revert_id).first() if revert_id < 2**63 else None
+    row = Revert.objects.select_related("exclusion").filter(pk=revert_id).first() if revert_id <= MAX_ROW_ID else None
     if row is None:
         raise NotFound(f"There is no revert {revert_id}.")
     review = previewed_revert.asked_in(row.pk)
@@ -108,7 +109,7 @@ def list_findings_since(*, since_ms: int, also: list[int]) -> tuple[list[Finding
     found = list(rows.order_by("-last_ms", "-id")[: FINDINGS_OFFERED + 1])
     shown = found[:FINDINGS_OFFERED]
     known = {each.pk for each in shown}
-    asked_for = Finding.objects.filter(pk__in=[each for each in also if each not in known and each < 2**63])
+    asked_for = Finding.objects.filter(pk__in=[each for each in also if each not in known and each <= MAX_ROW_ID])
     return [*asked_for.order_by("-id")[:FINDINGS_OFFERED], *shown], len(found) > len(shown)
 
 

@@ -22,6 +22,7 @@ from django.urls import reverse
 from monitoring.models import Finding, Review
 from recommender import history
 from recommender.core.vocabulary import DAY_MS, SECOND_MS
+from recommender.ids import MAX_ROW_ID
 from recommender.models import Checkpoint, Learner, Step, Watched
 
 N_BUCKETS = 480
@@ -276,7 +277,7 @@ def list_choices(*, chosen: int | None = None) -> list[TimelinePoint]:
     rows = _without_bytes()
     newest = list(rows.order_by("-id").values_list("pk", flat=True)[:100])
     pinned = list(rows.filter(is_pinned=True).order_by("-id").values_list("pk", flat=True)[:50])
-    also = [chosen] if chosen is not None and chosen < 2**63 else []
+    also = [chosen] if chosen is not None and chosen <= MAX_ROW_ID else []
     return _points(rows.filter(Q(pk__in=[*newest, *pinned, *also])).order_by("-id"))
 
 
