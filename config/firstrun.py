@@ -1,4 +1,5 @@
-"""The steps of a start that need Django: the database's tables, and on a first run who may come in.
+"""The steps of a start that need Django: a check of the settings, the database's tables, and on a first run who may
+come in.
 
 `python -m config.firstrun` is run by the supervisor at every start, as a process of its own so that the
 supervisor stays small. The operator's password is set only when the account is made: one changed later stays
@@ -6,10 +7,12 @@ changed. Against servers that somebody named, nobody gets an account or a key un
 """
 
 import os
+import sys
 
 import django
 from django.conf import settings
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import transaction
 
 from config.home import Home
@@ -33,6 +36,10 @@ def make_accounts() -> None:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
+    try:
+        call_command("check", tags=["console"])
+    except SystemCheckError as error:
+        sys.exit(str(error))
     call_command("migrate", interactive=False)
     if settings.IS_FIRST_RUN:
         make_accounts()

@@ -172,6 +172,10 @@ _mail = env.dj_email_url("EMAIL_URL", default="smtp://localhost:25")
 # Whom the mails come from.
 EMAIL_FROM = env.str("EMAIL_FROM", default="groundswell@localhost")
 
+# -- the console -------------------------------------------------------------------------------------------------
+# Panels that other packages offer to the overview, as dotted paths separated by commas; empty: none.
+OVERVIEW_PANELS: list[str] = env.list("OVERVIEW_PANELS", default=["recommender.lab.demo.panel.PANEL"])
+
 # -- Django ------------------------------------------------------------------------------------------------------
 DATABASES["default"] |= {
     "CONN_MAX_AGE": None,

@@ -90,7 +90,7 @@ def run() -> None:
         if stop_sign.is_up():
             return
         if code != 0:
-            raise CannotStart(f"The database could not be prepared.\n{migrate.explain()}")
+            raise CannotStart(f"The start could not be prepared.\n{migrate.explain()}")
         progress("database up to date")
         credentials = home.credentials() if is_first_run else None
         has_demo = credentials is not None and pace is not None

@@ -6,5 +6,6 @@
 One login, the admin's; what an account may do follows from its role (monitoring.roles): buttons that it may not press
 are not shown, and a forged POST gets 403. Pages are whole without JavaScript; with it, parts marked `data-poll` are
 asked for again while somebody looks (static/console/console.js) and canvases are drawn (static/console/charts.js).
+Parts of the overview that other packages offer are named by a setting (`panels`).
 Nothing here decides or counts: a page that needs a figure asks a selector for it.
 """

@@ -2,11 +2,11 @@
 
 from django.http import HttpRequest, HttpResponse
 
-from monitoring import roles
+from monitoring.console import panels
 from monitoring.console.data import advice, boards, flow, sources
-from monitoring.console.pages import form, page, render
+from monitoring.console.pages import View, form, page, render
+from monitoring.console.panels import PanelAction
 from monitoring.model_state import get_standing
-from recommender.lab.demo import stage
 
 
 @page
@@ -31,12 +31,15 @@ def show(request: HttpRequest) -> HttpResponse:
         boards=boards.get_boards(),
         findings=findings,
         advice=advice.advise(standing=standing, lag_s=now.lag_s, n_waiting=now.n_waiting, findings=findings),
-        playing=stage.read_playing(),
+        panels=panels.list_shown(request),
     )
 
 
-@form(roles.OPERATE)
-def attack(request: HttpRequest) -> str:  # noqa: ARG001 (a form asks nothing here)
-    """Cue the demo's botnet; Conflict where no demo runs."""
-    stage.cue_attack()
-    return "The demo's botnet attacks within seconds: watch the shadow board."
+def form_of(action: PanelAction) -> View:
+    """The form behind a button of a panel."""
+
+    @form(action.permission)
+    def carry_out(request: HttpRequest) -> str:  # noqa: ARG001 (a button asks nothing)
+        return action.carry_out()
+
+    return carry_out

@@ -2,12 +2,11 @@
 
 from django.urls import path
 
-from monitoring.console import actor, audit, decide, finding, item, overview, queue, stop, timeline
+from monitoring.console import actor, audit, decide, finding, item, overview, panels, queue, stop, timeline
 
 app_name = "console"
 urlpatterns = [
     path("", overview.show, name="overview"),
-    path("demo/attack", overview.attack, name="attack"),
     path("findings/", queue.show, name="queue"),
     path("findings/decide", decide.decide, name="decide"),
     path("findings/undo", decide.undo, name="undo"),
@@ -32,4 +31,9 @@ urlpatterns = [
     path("audit/", audit.show, name="audit"),
     path("audit/export.csv", audit.export, name="audit-export"),
     path("audit/verify", audit.verify, name="audit-verify"),
+    *(
+        path(f"{panel.name}/{action.name}", overview.form_of(action), name=action.name)
+        for panel in panels.get_panels()
+        for action in panel.actions
+    ),
 ]

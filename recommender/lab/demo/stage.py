@@ -1,11 +1,11 @@
-"""Between the demo and the console: what is played, and the button that starts the attack.
+"""Between the demo and the web server: what is played, and the cue that starts the attack.
 
-    demo process ──every second, forgotten after ALIVE_S──> store: what is played ──> console
-    console ──a cue, forgotten after CUE_S──> store ──> demo process, which attacks
+    demo process ──every second, forgotten after ALIVE_S──> store: what is played ──> panel
+    panel ──a cue, forgotten after CUE_S──> store ──> demo process, which attacks
 
-Both sides use the store of the view. The console can do no more than leave a cue: it is the demo process that
-attacks, with its own key, and only a server on its own machine (`manage.py demo`). Where no demo runs nothing is
-played, so there is no button, and nobody reads a cue.
+Both sides use the store of the view. The console's panel (`panel`) can do no more than leave a cue: it is the demo
+process that attacks, with its own key, and only a server on its own machine (`manage.py demo`). Where no demo runs
+nothing is played, so there is no button, and nobody reads a cue.
 """
 
 import logging
