@@ -1,6 +1,6 @@
 """Panels that other packages offer to the overview: what one must have, and those that the setting names.
 
-    OVERVIEW_PANELS, dotted paths ──find──> Panel ──read──> sentences and buttons ──> overview
+    OVERVIEW_PANELS, dotted paths ──find──> OverviewPanel ──read──> sentences and buttons ──> overview
                                                   ──actions──> a form each (console.urls, overview.form_of)
 
 The console imports no package that offers one, and these need not import the console: what counts is what they have.
@@ -74,7 +74,7 @@ class PanelContent(Protocol):
 
 
 @runtime_checkable
-class Panel(Protocol):
+class OverviewPanel(Protocol):
     """A part of the overview. `name`: of its addresses and in the stylesheet; `actions`: all it ever offers."""
 
     @property
@@ -106,7 +106,7 @@ class ShownPanel:
     buttons: list[PanelButton]
 
 
-def get_panels() -> list[Panel]:
+def get_panels() -> list[OverviewPanel]:
     """Those that the setting names and that are there, in its order."""
     found = [_find(path) for path in settings.OVERVIEW_PANELS]
     return [panel for panel in found if not isinstance(panel, str)]
@@ -137,15 +137,15 @@ def check_panels(**_: Any) -> list[Error]:
 
 
 @cache
-def _find(path: str) -> Panel | str:
+def _find(path: str) -> OverviewPanel | str:
     """The panel at a dotted path, or in a sentence why there is none."""
     try:
-        panel = import_string(path)
-        missing = "" if isinstance(panel, Panel) else "it has no `name`, `actions` and `read`"
+        panel: object = import_string(path)
+        if isinstance(panel, OverviewPanel):
+            return panel
+        missing = "it has no `name`, `actions` and `read`"
     except Exception as error:  # importing runs what stands in the module
         missing = f"{type(error).__name__}: {error}"
-    if not missing:
-        return panel
     problem = f"OVERVIEW_PANELS names {path!r}, which is no panel of the overview ({missing})."
     logger.error("%s The pages do without it.", problem)
     return problem

@@ -1,12 +1,12 @@
 """Everything a reviewer sees of one finding: reads, bounded, the same number of them whatever the finding holds.
 
     its events, by place in the log, with what is said of them ──┬─> the newest LOOKED_AT, read in the log
-                                                                 ├─> who did them (actor_selectors)
-                                                                 ├─> how they move together, beside the site (company)
-                                                                 ├─> what a decision would do (weighing, previews)
-                                                                 └─> what else happened on the item (inquiry)
+                                                                 ├─> who did them (actor_history)
+                                                                 ├─> how they move, beside the site (likeness)
+                                                                 ├─> what a decision would do (weights, previews)
+                                                                 └─> what else happened on the item (log.lookups)
 
-Actors stand here by id; whoever may not know them is shown `actor_selectors.pseudonym` (see console.finding).
+Actors stand here by id; whoever may not know them is shown `actor_history.pseudonym` (see console.finding).
 """
 
 import time
@@ -19,7 +19,7 @@ import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from monitoring.findings import actor_history, describe, likeness, previews, thresholds, weights
+from monitoring.findings import actor_history, describe, finding_places, likeness, previews, thresholds, weights
 from monitoring.findings.actor_history import Seen
 from monitoring.findings.wording import FEATURE_WORDS, REASONS, reasons_of
 from monitoring.models import Finding, FindingItem, Review
@@ -29,6 +29,7 @@ from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
 from recommender.core.trend import trend_kernels
 from recommender.core.vocabulary import MINUTE_MS, Kind
+from recommender.learning import verdict_counts
 from recommender.log import event_log, lookups
 from recommender.log.event_log import Position
 from recommender.log.lookups import Act
@@ -50,11 +51,6 @@ SLOTS = 60
 _SLOT_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
 STOPPED = weights.STOPPED
 
-_EVENTS = """
-SELECT e.xid, e.seq, e.received_ms, v.verdict FROM monitoring_findingevent AS e
-LEFT JOIN recommender_eventverdict AS v ON v.seq = e.seq AND v.xid = e.xid
-WHERE e.finding_id = %s ORDER BY e.received_ms DESC, e.id DESC LIMIT %s
-"""
 _TOGETHER = """
 SELECT e.finding_id, array_agg(DISTINCT t.who)
 FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS t(xid, seq, who)
@@ -94,10 +90,8 @@ class Related:
 def get_page(*, finding_id: int) -> dict[str, Any]:
     """The context of the page. Raises NotFound."""
     finding = get_finding(finding_id)
-    with connection.cursor() as cursor:
-        cursor.execute(_EVENTS, [finding.pk, MAX_EVENTS])
-        places = [FindingEvent(*row) for row in cursor.fetchall()]
-    looked, verdicts = _read(finding, places[:LOOKED_AT])
+    places, verdicts = _places(finding)
+    looked = _read(finding, places[:LOOKED_AT], verdicts)
     items = list(finding.items.order_by("-n_events", "item")[:ITEMS_SHOWN])
     names = [each.item for each in items]
     seen = actor_history.look_up(_most_active(looked))
@@ -147,13 +141,24 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
 # -- what happened --------------------------------------------------------------------------------------------------
 
 
-def _read(finding: Finding, places: Sequence[FindingEvent]) -> tuple[list[Act], dict[int, EventVerdict]]:
-    """The events at these places as the log has them, newest first, and what is said of them, by seq."""
-    if not places:
+def _places(finding: Finding) -> tuple[list[FindingEvent], dict[int, EventVerdict]]:
+    """Its newest events, newest first, and by seq all that is said of the first LOOKED_AT. Of the rest, which few
+    findings have, one statement more reads the verdicts alone."""
+    _, xids, seqs, received_ms = finding_places.read_newest(finding.pk, MAX_EVENTS)
+    if not seqs:
         return [], {}
+    verdicts = {row.seq: row for row in EventVerdict.objects.filter(seq__in=seqs[:LOOKED_AT])}
+    said = [verdicts[seq].verdict if seq in verdicts else None for seq in seqs[:LOOKED_AT]]
+    if len(seqs) > LOOKED_AT:
+        said += verdict_counts.read_at(xids=xids[LOOKED_AT:], seqs=seqs[LOOKED_AT:])
+    return [FindingEvent(*row) for row in zip(xids, seqs, received_ms, said, strict=True)], verdicts
+
+
+def _read(finding: Finding, places: Sequence[FindingEvent], verdicts: dict[int, EventVerdict]) -> list[Act]:
+    """The events at these places as the log has them, newest first, each with what is said of it."""
+    if not places:
+        return []
     events = event_log.read_at([Position(each.xid, each.seq) for each in places], since_ms=finding.first_ms)
-    rows = EventVerdict.objects.filter(seq__in=[each.seq for each in places])
-    verdicts = {each.seq: each for each in rows}
     acts = []
     for row in range(len(events)):
         seq = int(events.seq[row])
@@ -176,7 +181,7 @@ def _read(finding: Finding, places: Sequence[FindingEvent]) -> tuple[list[Act], 
             )
         )
     acts.sort(key=lambda act: (-act.received_ms, -act.seq))
-    return acts, verdicts
+    return acts
 
 
 def _before(finding: Finding, places: Sequence[FindingEvent], theirs: set[str]) -> list[Act]:

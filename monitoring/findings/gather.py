@@ -5,7 +5,7 @@
     stale findings ──> monitoring.findings.refresh: counted again, told as a sentence, merged, expired
 
 An attack becomes one finding: its events stand on one item close together, or its actors are found together on
-several (`figures.merge`). A crowd that was held and released by itself leaves no work: its finding expires. Declared
+several (`refresh.take`). A crowd that was held and released by itself leaves no work: its finding expires. Declared
 crawlers, and verdicts without a suspicion, make none; the cursor counts them.
 
 Findings refer to events by their place in the log, which no revert changes; what a verdict says of an event now is
@@ -38,6 +38,7 @@ from monitoring.findings.wording import NO_FINDING
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem
 from recommender import locks
 from recommender.core.vocabulary import ADMIT, MINUTE_MS
+from recommender.learning import verdict_counts
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Step
@@ -64,10 +65,9 @@ _KNOWN = """
 SELECT coalesce(array_agg(e.seq), '{}') FROM monitoring_findingevent AS e
 JOIN unnest(%b::bigint[], %b::bigint[]) AS t(xid, seq) ON (e.xid, e.seq) = (t.xid, t.seq)
 """
-_REVISED = """
-SELECT coalesce(array_agg(DISTINCT e.finding_id), '{}') FROM recommender_eventverdict AS v
-JOIN monitoring_findingevent AS e ON (e.xid, e.seq) = (v.xid, v.seq)
-WHERE v.shard = %b::smallint AND v.revised_in > %b::bigint AND v.revised_in <= %b::bigint
+_FINDINGS_OF = """
+SELECT coalesce(array_agg(DISTINCT e.finding_id), '{}') FROM monitoring_findingevent AS e
+JOIN unnest(%b::bigint[], %b::bigint[]) AS t(xid, seq) ON (e.xid, e.seq) = (t.xid, t.seq)
 """
 
 
@@ -129,7 +129,7 @@ def _gather_shard(shard: int) -> int:
     known = set(event_log.fetch(_KNOWN, [[row.xid for row in rows], seqs])[0]) if rows else set()
     suspicious = [row for row in rows if row.seq not in known and row.verdict != ADMIT and row.reasons & ~NO_FINDING]
     windows = _windows(shard, suspicious)
-    (revised,) = event_log.fetch(_REVISED, [shard, cursor.step, learner.step])
+    revised = _revised(shard, after_step=cursor.step, to_step=learner.step)
     for window in windows:
         _add(shard, window)
     with transaction.atomic():
@@ -149,6 +149,14 @@ def _gather_shard(shard: int) -> int:
             n_unjudged=F("n_unjudged") + sum(bool(row.reasons & 4096) for row in rows),
         )
     return len(rows)
+
+
+def _revised(shard: int, *, after_step: int, to_step: int) -> set[int]:
+    """The findings with an event whose verdict was revised after one step and not after another."""
+    found: set[int] = set()
+    for places in verdict_counts.list_revised(shard=shard, after_step=after_step, to_step=to_step):
+        found.update(event_log.fetch(_FINDINGS_OF, places)[0])
+    return found
 
 
 def _windows(shard: int, rows: Sequence[Any]) -> list[FindingWindow]:

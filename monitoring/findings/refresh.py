@@ -21,11 +21,13 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least, Now
 
 from monitoring.alerts import outbox
+from monitoring.findings import finding_places
+from monitoring.findings.finding_places import FindingPlaces
 from monitoring.findings.wording import ACCUSED, BITS, in_words
 from monitoring.models import Finding, FindingEvent, FindingItem
 from recommender.core.vocabulary import MINUTE_MS
+from recommender.learning import verdict_counts
 from recommender.log import event_log
-from recommender.log.event_log import Position
 from recommender.models import Item
 from recommender.publishing import published_view
 
@@ -38,15 +40,6 @@ TOGETHER_BEFORE = BITS["lockstep"] | BITS["cohort"]
 MERGE_GAP_MS = 10 * MINUTE_MS
 TENTH = 10
 CLOSED = (Finding.State.RELEASED, Finding.State.CONFIRMED)
-
-_COUNT = """
-SELECT count(*), count(*) FILTER (WHERE v.verdict = 1), count(*) FILTER (WHERE v.verdict = 2),
-       count(*) FILTER (WHERE v.verdict = 0), coalesce(bit_or(v.reasons), 0),
-       coalesce(bit_or(v.reasons) FILTER (WHERE v.verdict = 2), 0)
-FROM monitoring_findingevent AS e
-LEFT JOIN recommender_eventverdict AS v ON (v.shard, v.xid, v.seq) = (e.shard, e.xid, e.seq)
-WHERE e.finding_id = %b::bigint
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +71,38 @@ def refresh(*, ends_at: float) -> int:
 
 def take(finding: Finding, looks: Looks) -> None:
     """Count one finding again, and merge it where it belongs to another. 10 ms, and 20 us an event."""
-    who = look(finding)
-    _count(finding, who)
+    places = finding_places.read_newest(finding.pk)
+    who = _look(finding, places)
+    _count(finding, who, places)
     if finding.state == Finding.State.OPEN and (other := _same_actors(finding, who, looks)):
         older, newer = sorted((finding, other), key=lambda each: each.pk)
         if _merge(older.pk, newer.pk):
             older.refresh_from_db()
-            _count(older, look(older))
+            places = finding_places.read_newest(older.pk)
+            _count(older, _look(older, places), places)
 
 
 def look(finding: Finding, limit: int = LOOKED_AT) -> Who:
     """Read in the log who acts in the newest of its events. 20 us an event."""
-    at = finding.events.order_by("-received_ms", "-id").values_list("xid", "seq")[:limit]
-    events = event_log.read_at([Position(*each) for each in at], since_ms=finding.first_ms)
+    return _look(finding, finding_places.read_newest(finding.pk, limit))
+
+
+def _look(finding: Finding, places: FindingPlaces) -> Who:
+    events = event_log.read_at(places.positions(LOOKED_AT), since_ms=finding.first_ms)
     return Who(frozenset(events.actors), len(set(zip(events.actors, events.items, strict=True))))
 
 
-def _count(finding: Finding, who: Who) -> None:
-    n_events, n_held, n_quarantined, n_admitted, reasons, against = event_log.fetch(_COUNT, [finding.pk])
+def _count(finding: Finding, who: Who, places: FindingPlaces) -> None:
+    """Take the figures of a finding that has these events, and tell them. One look at each event's verdict."""
+    said = verdict_counts.sum_up(shards=places.shards, xids=places.xids, seqs=places.seqs)
+    n_events = len(places.seqs)
     items = list(finding.items.order_by("-n_events", "item")[:2].values_list("item", flat=True))
-    finding.n_events, finding.n_held, finding.n_quarantined = n_events, n_held, n_quarantined
-    finding.n_released_since, finding.reasons = n_admitted, reasons
+    finding.n_events, finding.n_held, finding.n_quarantined = n_events, said.n_held, said.n_quarantined
+    finding.n_released_since, finding.reasons = said.n_admitted, said.reasons
     finding.item = items[0] if items else finding.item
     finding.n_actors = max(len(who.actors), finding.n_actors if n_events > LOOKED_AT else 0)
     finding.n_units = max(who.n_units, finding.n_units if n_events > LOOKED_AT else 0)
-    finding.kind = Finding.Kind.CAMPAIGN if against & ACCUSED else Finding.Kind.ITEM_WINDOW
+    finding.kind = Finding.Kind.CAMPAIGN if said.reasons_against & ACCUSED else Finding.Kind.ITEM_WINDOW
     finding.exposure = _exposure(finding.n_units)
     finding.severity = _severity(finding)
     finding.title = _title(finding)
@@ -113,7 +113,7 @@ def _count(finding: Finding, who: Who) -> None:
         Finding.objects.filter(pk=finding.pk).update(
             **{name: getattr(finding, name) for name in known.split()}, is_stale=False, updated_at=Now()
         )
-        state = Finding.State.OPEN if n_held or n_quarantined else Finding.State.EXPIRED
+        state = Finding.State.OPEN if said.n_held or said.n_quarantined else Finding.State.EXPIRED
         if finding.state not in CLOSED and finding.state != state:
             # unless somebody decided meanwhile
             if Finding.objects.filter(pk=finding.pk, state=finding.state).update(state=state):

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from django.db import connection
 from django.test.utils import override_settings
 
 from monitoring.audit import reviews
@@ -30,6 +29,7 @@ from monitoring.policy import enforcement
 from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import MINUTE_MS, Kind
+from recommender.lab import emptying
 from recommender.lab.attack.catalogue.accounts import Accounts
 from recommender.lab.attack.catalogue.synthetic import DAY_S, START_S, Town
 from recommender.lab.attack.catalogue.world import World, as_text, see
@@ -46,10 +46,6 @@ SEEN_S = 300.0  # of honest clicks after a freeze, that the frozen list is held 
 PLACES = 20
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 OPERATOR = "shell:incident"
-_EMPTIED = (
-    *("event", "event_key", "step", "eventverdict", "watched", "learner", "checkpoint", "decision", "revert"),
-    "exclusion",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,10 +285,8 @@ class Incident:
             time.sleep(0.0005)
 
     def _empty(self) -> None:
-        tables = ", ".join(f"recommender_{name}" for name in _EMPTIED)
-        with connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {tables}, monitoring_autofreeze CASCADE")
-        learner.forget()
+        emptying.empty()
+        AutoFreeze.objects.all().delete()
         enforcement.forget()
 
     # -- what is looked at ----------------------------------------------------------------------------------------

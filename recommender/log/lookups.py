@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import connection
 
+from recommender.core.vocabulary import Kind
 from recommender.log.event_log import PARTITION_SLACK, Position
 from recommender.log.partitions import partitions
 
@@ -47,6 +48,26 @@ class Count:
     at_ms: int
     verdict: int
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBar:
+    """Events on an item in a bar of time, by its place. out: quarantined; waiting: not learned yet."""
+
+    place: int
+    admitted: int
+    held: int
+    out: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBars:
+    """The newest events on an item, in bars of `width_ms` that begin at `since_ms`; bars without any are left out."""
+
+    since_ms: float
+    width_ms: float
+    bars: list[ItemBar]
 
 
 _ACT = """e.actor, e.item, e.kind, (extract(epoch FROM e.received_at) * 1000)::bigint,
@@ -95,6 +116,36 @@ SELECT (extract(epoch FROM e.received_at) * 1000)::bigint / %(slot_ms)s AS slot,
 FROM around AS e {_SAID}
 WHERE e.item = ANY(%(items)s::text[]) AND e.received_at BETWEEN %(from)s AND %(to)s
 GROUP BY 1, 2
+"""
+
+# From the newest back by the index on positions, and only then by time: the other way round, a log that has been
+# quiet for hours would be read as a whole. What nobody has learned yet is behind its learner's position.
+_NEWEST_ON = """
+WITH newest AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT xid, seq, received_at, bucket, kind, item FROM recommender_event
+        ORDER BY xid DESC, seq DESC LIMIT %(limit)s
+    ) AS last
+    WHERE received_at >= now() - %(back)s * interval '1 second'
+), reach AS (
+    SELECT min(received_at) AS since, greatest(now() - min(received_at), interval '1 minute') / %(bars)s AS width
+    FROM newest
+), theirs AS (
+    SELECT e.received_at, v.verdict,
+           l.shard IS NULL OR (e.xid::text::bigint, e.seq) > (l.xid, l.seq) AS is_waiting
+    FROM newest AS e
+    LEFT JOIN recommender_learner AS l ON l.shard = e.bucket %% %(shards)s
+    LEFT JOIN recommender_eventverdict AS v ON v.seq = e.seq AND v.xid = e.xid::text::bigint
+    WHERE e.item = %(item)s AND e.kind <> %(exposure)s
+)
+SELECT extract(epoch FROM r.since) * 1000, extract(epoch FROM r.width) * 1000,
+       floor(extract(epoch FROM t.received_at - r.since) / extract(epoch FROM r.width))::int AS bar,
+       count(*) FILTER (WHERE NOT is_waiting AND coalesce(verdict, 0) = 0),
+       count(*) FILTER (WHERE NOT is_waiting AND verdict = 1),
+       count(*) FILTER (WHERE NOT is_waiting AND verdict = 2),
+       count(*) FILTER (WHERE is_waiting)
+FROM reach AS r LEFT JOIN theirs AS t ON true
+GROUP BY 1, 2, 3 ORDER BY 3
 """
 
 
@@ -164,6 +215,29 @@ def count_around(
         (Count(slot * slot_ms, verdict, n) for slot, verdict, n in rows if verdict is not None),
         key=lambda each: (each.at_ms, each.verdict),
     )
+
+
+def count_newest_on(*, item: str, looked_at: int, back_s: int, n_bars: int, shards: int) -> ItemBars | None:
+    """Count an item's events among the log's newest, `looked_at` of them at most and none older than `back_s`, in
+    bars of time. None where none is as new.
+
+    By the index (xid, seq), backwards: there is none by item. 2 us an event looked at, whatever the log holds."""
+    parameters: dict[str, float | str] = {
+        "back": back_s,
+        "limit": looked_at,
+        "bars": n_bars,
+        "shards": shards,
+        "item": item,
+        "exposure": int(Kind.EXPOSURE),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST_ON, parameters)
+        rows = cursor.fetchall()
+    if not rows or rows[0][0] is None:
+        return None
+    since_ms, width_ms, *_ = rows[0]
+    bars = [ItemBar(*bar) for _, _, *bar in rows if bar[0] is not None]
+    return ItemBars(float(since_ms), float(width_ms), bars)
 
 
 def oldest_day() -> date | None:

@@ -2,7 +2,7 @@
 
     Watched, by (shard, stream_ms) ──> the step an hour ago ──> Steps since, by number      ──> events a minute
                                                           └──> EventVerdicts since, by ordinal ──> what was stopped
-    selectors.list_learner_states  ──> lag, waiting, quality
+    learner_state.list_learner_states ──> lag, waiting, quality
 
 The log itself is never asked: of ten million events only the last hour's steps (at most five a second and shard) and
 the verdicts on what was suspicious are read. An hour is kept for KEPT_S a process, since a chart by the minute has no
@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.cache import cache
-from django.db import connection
 
 from monitoring.findings.wording import NO_FINDING
 from recommender.core.vocabulary import ADMIT, HOLD, HOUR_MS, MINUTE_MS, QUARANTINE, SECOND_MS
-from recommender.learning import learner_state
+from recommender.learning import learner_state, step_figures, verdict_counts
 from recommender.models import Learner, Step, Watched
 from recommender.process_state import remembered
 
@@ -26,39 +25,6 @@ NOW_MS, LATELY_MS = 10 * SECOND_MS, 5 * MINUTE_MS  # what "now" and "lately" mea
 HELD_WITHIN_MS = 5 * MINUTE_MS  # nothing is held for longer than a minute of stream time, and what steps take
 MAX_VERDICTS = 200_000  # the newest, of a shard
 KEPT_S = 10.0
-
-_MINUTES = """
-SELECT stream_ms / 60000 * 60000 AS minute, sum(n_events)
-FROM recommender_step WHERE shard = %(shard)s AND number > %(step)s AND stream_ms >= %(since)s
-GROUP BY minute
-"""
-_RATES = """
-SELECT coalesce(sum(n_events) FILTER (WHERE stream_ms > %(now)s), 0), coalesce(sum(n_events), 0)
-FROM recommender_step WHERE shard = %(shard)s AND number > %(step)s AND stream_ms > %(lately)s
-"""
-# The number from which on there are so many verdicts: an index-only scan.
-_NEWEST = """
-SELECT ordinal FROM recommender_eventverdict WHERE shard = %(shard)s AND ordinal >= %(ordinal)s
-ORDER BY ordinal DESC OFFSET %(limit)s LIMIT 1
-"""
-# By step first: there are fewer of them than of verdicts, and nothing is sorted.
-_STOPPED = """
-SELECT s.stream_ms / 60000 * 60000 AS minute, v.verdict, sum(v.n)
-FROM (
-    SELECT step, verdict, count(*) AS n FROM recommender_eventverdict
-    WHERE shard = %(shard)s AND ordinal >= %(ordinal)s AND (was_held OR verdict > 0) AND reasons & %(some)s <> 0
-    GROUP BY step, verdict
-) AS v
-JOIN recommender_step AS s ON s.shard = %(shard)s AND s.number = v.step
-WHERE s.number > %(step)s AND s.stream_ms >= %(since)s
-GROUP BY minute, v.verdict
-"""
-_HELD = """
-SELECT count(*) FROM (
-    SELECT 1 FROM recommender_eventverdict
-    WHERE shard = %(shard)s AND ordinal >= %(ordinal)s AND verdict = 1 LIMIT %(limit)s
-) AS held
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +57,12 @@ def get_flow() -> Flow:
     now_ms = _stream_ms()
     n_now = n_lately = n_held = 0
     for state in states:
-        rates = {
-            "shard": state.shard,
-            "step": _step_before(state.shard, now_ms - LATELY_MS),
-            "now": now_ms - NOW_MS,
-            "lately": now_ms - LATELY_MS,
-        }
-        n_shard_now, n_shard_lately = _rows(_RATES, rates)[0]
+        n_shard_now, n_shard_lately = step_figures.count_lately(
+            shard=state.shard,
+            after_step=_step_before(state.shard, now_ms - LATELY_MS),
+            now_ms=now_ms - NOW_MS,
+            lately_ms=now_ms - LATELY_MS,
+        )
         n_now, n_lately = n_now + n_shard_now, n_lately + n_shard_lately
         n_held += _count_held(state.shard)
     return Flow(
@@ -133,14 +98,14 @@ def _read_hour() -> Hour:
     stopped: dict[tuple[int, int], int] = defaultdict(int)
     for shard in Learner.objects.order_by("shard").values_list("shard", flat=True):
         step = _step_before(shard, since_ms)
-        span = {"shard": shard, "step": step, "since": since_ms}
-        for minute, n_events in _rows(_MINUTES, span):
+        by_minute = step_figures.count_by_minute(shard=shard, after_step=step, since_ms=since_ms)
+        for minute, n_events in by_minute.items():
             events[minute] += n_events
-        ordinal = _ordinal_after(shard, step)
-        for (newest,) in _rows(_NEWEST, {"shard": shard, "ordinal": ordinal, "limit": MAX_VERDICTS}):
-            ordinal = newest
-        for minute, verdict, n in _rows(_STOPPED, span | {"ordinal": ordinal, "some": ~NO_FINDING}):
-            stopped[minute, verdict] += int(n)
+        ordinal = verdict_counts.keep_newest(shard=shard, ordinal=_ordinal_after(shard, step), limit=MAX_VERDICTS)
+        for each in verdict_counts.count_stopped(
+            shard=shard, after_step=step, since_ms=since_ms, ordinal=ordinal, reasons=~NO_FINDING
+        ):
+            stopped[each.at_ms, each.verdict] += each.n
     first = min(events, default=now_ms // MINUTE_MS * MINUTE_MS)
     minutes = list(range(first, now_ms // MINUTE_MS * MINUTE_MS + 1, MINUTE_MS)) if events else []
     totals = {verdict: sum(n for (_, each), n in stopped.items() if each == verdict) for verdict in (0, 1, 2)}
@@ -206,7 +171,7 @@ def _count_held(shard: int) -> int:
     """Events that wait now: the newest verdicts only, since nothing waits for long."""
     stream_ms = Learner.objects.values_list("stream_ms", flat=True).get(shard=shard)
     ordinal = _ordinal_after(shard, _step_before(shard, stream_ms - HELD_WITHIN_MS))
-    return int(_rows(_HELD, {"shard": shard, "ordinal": ordinal, "limit": MAX_VERDICTS})[0][0])
+    return verdict_counts.count_held(shard=shard, ordinal=ordinal, limit=MAX_VERDICTS)
 
 
 def _stream_ms() -> int:
@@ -223,10 +188,3 @@ def _ordinal_after(shard: int, step: int) -> int:
     """The number in the fold of the first event after a step."""
     rows = Step.objects.filter(shard=shard, number__gt=step, first_ordinal__isnull=False).order_by("number")
     return rows.values_list("first_ordinal", flat=True).first() or 0
-
-
-def _rows(query: str, parameters: dict[str, Any]) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        rows: list[Any] = cursor.fetchall()
-    return rows

@@ -12,12 +12,10 @@ reach. Every part is bounded whatever the item; ids that nobody ever sent have a
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
 from monitoring.models import Finding, FindingItem, Review
 from recommender.core.trend.certificate import fewest_clickers
-from recommender.core.vocabulary import Kind
 from recommender.errors import NoView
+from recommender.log import lookups
 from recommender.models import Item
 from recommender.publishing import excerpt, published_view
 
@@ -34,36 +32,6 @@ BANDS = (
     (0.05, "little: as a new account's act of this moment, up to a fifth"),
     (0.0, "next to nothing: new accounts' acts of some minutes ago, or old ones of anybody"),
 )
-
-# From the newest back by the index on positions, and only then by time: the other way round, a log that has been
-# quiet for hours would be read as a whole. What nobody has learned yet is behind its learner's position.
-_BARS = """
-WITH newest AS MATERIALIZED (
-    SELECT * FROM (
-        SELECT xid, seq, received_at, bucket, kind, item FROM recommender_event
-        ORDER BY xid DESC, seq DESC LIMIT %(limit)s
-    ) AS last
-    WHERE received_at >= now() - %(back)s * interval '1 second'
-), reach AS (
-    SELECT min(received_at) AS since, greatest(now() - min(received_at), interval '1 minute') / %(bars)s AS width
-    FROM newest
-), theirs AS (
-    SELECT e.received_at, v.verdict,
-           l.shard IS NULL OR (e.xid::text::bigint, e.seq) > (l.xid, l.seq) AS is_waiting
-    FROM newest AS e
-    LEFT JOIN recommender_learner AS l ON l.shard = e.bucket %% %(shards)s
-    LEFT JOIN recommender_eventverdict AS v ON v.seq = e.seq AND v.xid = e.xid::text::bigint
-    WHERE e.item = %(item)s AND e.kind <> %(exposure)s
-)
-SELECT extract(epoch FROM r.since) * 1000, extract(epoch FROM r.width) * 1000,
-       floor(extract(epoch FROM t.received_at - r.since) / extract(epoch FROM r.width))::int AS bar,
-       count(*) FILTER (WHERE NOT is_waiting AND coalesce(verdict, 0) = 0),
-       count(*) FILTER (WHERE NOT is_waiting AND verdict = 1),
-       count(*) FILTER (WHERE NOT is_waiting AND verdict = 2),
-       count(*) FILTER (WHERE is_waiting)
-FROM reach AS r LEFT JOIN theirs AS t ON true
-GROUP BY 1, 2, 3 ORDER BY 3
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,30 +181,24 @@ def bands(sizes: Any, unit: int) -> list[Band]:
 
 def get_bars(*, item_id: str, shards: int) -> Bars:
     """Its events among the log's newest. 2 us an event looked at, whatever the log holds."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _BARS,
-            {
-                "back": LOOKED_BACK_S,
-                "limit": LOOKED_AT,
-                "bars": N_BARS,
-                "shards": shards,
-                "item": item_id.replace("\0", ""),
-                "exposure": int(Kind.EXPOSURE),
-            },
-        )
-        rows = cursor.fetchall()
+    found = lookups.count_newest_on(
+        item=item_id.replace("\0", ""),
+        looked_at=LOOKED_AT,
+        back_s=LOOKED_BACK_S,
+        n_bars=N_BARS,
+        shards=shards,
+    )
     names = ("admitted", "held", "out", "waiting")
     totals = dict.fromkeys(names, 0)
-    if not rows or rows[0][0] is None:
+    if found is None:
         return Bars(None, None, totals)
-    since, width = float(rows[0][0]), float(rows[0][1])
+    since, width = found.since_ms, found.width_ms
     series = {name: [0] * (N_BARS + 1) for name in names}
-    for _, _, bar, *counts in rows:
-        if bar is not None:
-            for name, count in zip(names, counts, strict=True):
-                series[name][min(int(bar), N_BARS)] += count
-                totals[name] += count
+    for bar in found.bars:
+        for name in names:
+            count = getattr(bar, name)
+            series[name][min(bar.place, N_BARS)] += count
+            totals[name] += count
     looks = {"admitted": "good", "held": "warn", "out": "bad", "waiting": "dim"}
     chart = {
         "kind": "bar",

@@ -1,9 +1,8 @@
 """The model over time: quality by population, events a second, what happened, and the checkpoints one can go back to.
 
-    Watched, by (shard, stream_ms) ──> at most N_BUCKETS points, averaged by PostgreSQL: hit rates
-    their last Steps, by number    ──> the log's numbers at these points ──> events a second
-    Review by time, Step alarms    ──> marks, at most MAX_MARKS, those of one kind and point made one
-    Checkpoint                     ──> ticks, and a list by id
+    step_figures.list_points    ──> at most N_BUCKETS points ──> hit rates, events a second
+    Review by time, Step alarms ──> marks, at most MAX_MARKS, those of one kind and point made one
+    Checkpoint                  ──> ticks, and a list by id
 
 Whatever the range: figures are thinned with age (`recommender.learning.quality_log`), so a month of one shard is some
 6,000 rows, and of Steps, of which there may be millions, only those of the points are looked up. Times are stream
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection
 from django.db.models import Max, Q
 from django.urls import reverse
 
@@ -23,35 +21,20 @@ from monitoring.models import Finding, Review
 from recommender import history
 from recommender.core.vocabulary import DAY_MS, SECOND_MS
 from recommender.ids import MAX_ROW_ID
+from recommender.learning import step_figures
+from recommender.learning.step_figures import QualityPoint
 from recommender.models import Checkpoint, Learner, Step, Watched
 
 N_BUCKETS = 480
 MAX_MARKS = 60
 MAX_TICKS = 120
 MIN_RANGE_MS, MAX_RANGE_MS = 10 * SECOND_MS, 400 * DAY_MS
-RATES = ("hit_rate", "trusted_hit_rate", "canary_hit_rate")
-MARKED = (Review.Action.FREEZE, Review.Action.THAW, Review.Action.REVERT, Review.Action.ALARM)
-
-# The quality of a bucket over all shards, by the predictions it stands on; and up to where the log was read by then.
-_POINTS = """
-WITH figures AS (
-    SELECT (stream_ms - %(from)s) / %(width)s AS bucket, shard, max(stream_ms) AS stream_ms, max(step) AS step,
-           sum(hit_rate * n_predictions) AS hits, sum(n_predictions) AS n,
-           sum(trusted_hit_rate * n_trusted) AS trusted_hits, sum(n_trusted) AS n_trusted,
-           sum(canary_hit_rate * n_canary) AS canary_hits, sum(n_canary) AS n_canary
-    FROM recommender_watched
-    WHERE shard = ANY(%(shards)s) AND stream_ms >= %(from)s AND stream_ms < %(to)s
-    GROUP BY bucket, shard
+RATES = (
+    ("hit_rate", "all readers", "one"),
+    ("trusted_hit_rate", "readers of earned trust", "good"),
+    ("canary_hit_rate", "secret panel", "two"),
 )
-SELECT f.bucket, max(f.stream_ms), min(f.step), max(f.step), max(s.to_seq),
-       sum(hits) / nullif(sum(n), 0), sum(trusted_hits) / nullif(sum(n_trusted), 0),
-       sum(canary_hits) / nullif(sum(n_canary), 0)
-FROM figures AS f
-LEFT JOIN LATERAL (
-    SELECT to_seq FROM recommender_step WHERE (shard, number) = (f.shard, f.step)
-) AS s ON true
-GROUP BY f.bucket ORDER BY f.bucket
-"""
+MARKED = (Review.Action.FREEZE, Review.Action.THAW, Review.Action.REVERT, Review.Action.ALARM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +87,11 @@ def newest_ms() -> int | None:
 
 def get_timeline(*, range_: Range, is_cropped: bool = False) -> Timeline:
     """The chart of a range, where `is_cropped` from the first figures in it. Six indexed reads."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _POINTS,
-            {"from": range_.from_ms, "to": range_.to_ms, "width": range_.width_ms, "shards": _shards()},
-        )
-        points = cursor.fetchall()
+    points = step_figures.list_points(
+        shards=_shards(), from_ms=range_.from_ms, to_ms=range_.to_ms, width_ms=range_.width_ms
+    )
     marks, is_cut = _marks(range_)
-    at = [point[1] for point in points]
+    at = [point.at_ms for point in points]
     chart = {
         "kind": "line",
         "x": at,
@@ -119,23 +99,26 @@ def get_timeline(*, range_: Range, is_cropped: bool = False) -> Timeline:
         "from": max(range_.from_ms, at[0]) if is_cropped and at else range_.from_ms,
         "to": range_.to_ms,
         "series": [
-            {"label": "all readers", "look": "one", "y": [_rounded(point[5]) for point in points]},
-            {"label": "readers of earned trust", "look": "good", "y": [_rounded(point[6]) for point in points]},
-            {"label": "secret panel", "look": "two", "y": [_rounded(point[7]) for point in points]},
+            *(
+                {"label": label, "look": look, "y": [_rounded(getattr(point, rate)) for point in points]}
+                for rate, label, look in RATES
+            ),
             {"label": "events/s", "look": "dim", "axis": "right", "y": _rates(points)},
         ],
         "marks": marks,
         "ticks": _ticks(range_),
     }
-    n_steps = max((point[3] for point in points), default=0) - min((point[2] for point in points), default=1) + 1
+    first, last = (point.first_step for point in points), (point.last_step for point in points)
+    n_steps = max(last, default=0) - min(first, default=1) + 1
     return Timeline(chart, len(points), max(0, n_steps), is_cut)
 
 
-def _rates(points: list[tuple[Any, ...]]) -> list[float | None]:
+def _rates(points: list[QualityPoint]) -> list[float | None]:
     """Events received a second, between each point and the one before it. The log gives its numbers in order."""
     rates: list[float | None] = []
     before: tuple[int, int] | None = None
-    for _, at, _, _, seq, *_ in points:
+    for point in points:
+        at, seq = point.at_ms, point.to_seq
         if seq is None:
             rates.append(None)
             continue

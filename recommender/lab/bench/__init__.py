@@ -7,5 +7,6 @@
     recommendations  GET /recommendations while learning   beside the same, for actors that acted
 
 `rig` starts the whole of Groundswell as a first run does, on a home and a database of its own; `load` is a process
-that sends. Single figures on a shared machine differ by a third from run to run: trust the ratios.
+that sends. Single figures on a shared machine differ by a third from run to run: trust the ratios. `full_log` is no
+figure: it fills a database for whoever measures what reads it.
 """

@@ -13,7 +13,7 @@ from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding, note_finding
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
-from recommender.log import event_log, lookups
+from recommender.log import event_log
 from recommender.models import Item
 from recommender.publishing import published_view
 from tests.help.attacked_site import learn_all, push, site, write
@@ -73,7 +73,7 @@ def test_the_timeline_has_every_event_of_the_item_once(accounts):
 
 def test_where_too_much_happened_only_its_own_events_are_drawn(accounts, monkeypatch):
     finding = attack()
-    monkeypatch.setattr(lookups.count_around, "__kwdefaults__", {"at_most": 10})
+    monkeypatch.setattr(finding_page.lookups.count_around, "__kwdefaults__", {"at_most": 10})
     timeline = finding_page.get_page(finding_id=finding.pk)["timeline"]
     assert not timeline["is_whole"]
     assert sum(sum(each["y"]) for each in timeline["data"]["series"]) == finding.n_events
@@ -201,6 +201,17 @@ def test_the_number_of_queries_does_not_grow_with_the_finding(accounts):
         read(client, many)
     n.append(len(queries))
     assert n[0] == n[1]
+
+
+def test_the_verdicts_of_events_that_are_not_looked_at_are_known_too(monkeypatch):
+    finding = attack(60)
+    places, verdicts = finding_page._places(finding)
+    assert len(places) == len(verdicts) == finding.n_events
+    assert {each.verdict for each in places} <= {1, 2}
+    monkeypatch.setattr(finding_page, "LOOKED_AT", 10)
+    again, looked = finding_page._places(finding)
+    assert again == places
+    assert sorted(looked) == sorted(each.seq for each in places[:10])
 
 
 def test_what_the_log_forgot_is_told_so(accounts):
