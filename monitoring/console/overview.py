@@ -31,7 +31,7 @@ def show(request: HttpRequest) -> HttpResponse:
         boards=boards.get_boards(),
         findings=findings,
         advice=advice.advise(standing=standing, lag_s=now.lag_s, n_waiting=now.n_waiting, findings=findings),
-        panels=panels.list_shown(request),
+        panels=panels.list_shown(request.user),
     )
 
 

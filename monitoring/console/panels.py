@@ -15,7 +15,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from django.conf import settings
 from django.core.checks import Error
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
@@ -112,8 +111,8 @@ def get_panels() -> list[OverviewPanel]:
     return [panel for panel in found if not isinstance(panel, str)]
 
 
-def list_shown(request: HttpRequest) -> list[ShownPanel]:
-    """The panels that have something to show, with the buttons that whoever asks may press."""
+def list_shown(user: Any) -> list[ShownPanel]:
+    """The panels that have something to show, with the buttons that this account may press."""
     return [
         ShownPanel(
             name=panel.name,
@@ -122,7 +121,7 @@ def list_shown(request: HttpRequest) -> list[ShownPanel]:
             buttons=[
                 PanelButton(action.label, reverse(f"console:{action.name}"))
                 for action in content.offered
-                if request.user.has_perm(action.permission)
+                if user.has_perm(action.permission)
             ],
         )
         for panel in get_panels()

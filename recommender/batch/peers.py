@@ -172,8 +172,8 @@ class Daily:
 
     def _fit(self) -> None:
         from implicit.nearest_neighbours import CosineRecommender  # noqa: PLC0415  optional
-        from implicit.utils import ParameterWarning  # noqa: PLC0415
-        from scipy.sparse import csr_matrix  # noqa: PLC0415
+        from implicit.utils import ParameterWarning  # noqa: PLC0415  the same
+        from scipy.sparse import csr_matrix  # noqa: PLC0415  with it
 
         actors, items = np.array(self._actors), np.array(self._items)
         self._n_items = int(items.max()) + 1

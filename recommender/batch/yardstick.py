@@ -94,7 +94,7 @@ def _numbered(rows: pl.DataFrame, actors: pl.DataFrame, items: pl.DataFrame) -> 
 def fit(matrix: Any) -> Any:
     """The factorisation of actors x items, sparse: the same here and among the peers."""
     from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415  optional
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  with `implicit`
 
     with threadpool_limits(1, "blas"):  # its own threads and the library's get into each other's way
         model = AlternatingLeastSquares(factors=FACTORS, iterations=ITERATIONS, random_state=SEED, num_threads=1)

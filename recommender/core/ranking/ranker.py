@@ -263,7 +263,7 @@ class Ranker:
 
     def _read(self) -> None:
         """Let arrays and weights say what River's model says."""
-        from recommender.core.ranking.click_model import read  # noqa: PLC0415  # imported already
+        from recommender.core.ranking.click_model import read  # noqa: PLC0415  River, as above; imported already
 
         self._arrays = read(self._model, self.names)
         self._weights = _exported(self._arrays)

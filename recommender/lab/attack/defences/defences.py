@@ -1,18 +1,13 @@
 """What stands between a log and a list, all with one face: `step` a batch, read the `top`, be saved and restored.
 
-none    decayed clicks, every one counted: what a list is without any defence
-caps    the product with screen and trust off: one unit an actor and item, a budget an actor
-forest  an isolation forest on plain per-actor activity, refitted on what it let through, in front of `none`
-trust   the product with the screen off: caps, and weights that are earned
-full    the product as it is
-links   `none`, and every step of an actor from one item to another counted beside it (`attack.links`)
+    Defence, the face ──┬── Product: the Pipeline as it is configured
+                        └── Raw: every click counts ──┬── forest_defence.ForestDefence
+                                                      └── raw_links.RawLinks
 
-An oracle, which drops exactly the labelled events, needs no run of its own: its state is that of the log without the
-attack, bit for bit (invariant: excluded actors leave no trace).
+`defence_kinds` has them by name.
 """
 
 import pickle
-from dataclasses import replace
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
@@ -25,8 +20,6 @@ from recommender.core.step_result import UNREVISED, Revised
 from recommender.core.tables import hashing
 from recommender.core.trend.certificate import link_margins
 from recommender.core.vocabulary import MINUTE_MS, Kind
-
-DEFENCES = ("none", "caps", "forest", "trust", "full", "links")
 
 
 class Judged(NamedTuple):
@@ -223,40 +216,3 @@ class Raw:
         self._row = {name: row for row, name in enumerate(self._names)}
         self._sums = np.concatenate([sums[keep], np.zeros(1024)])
         self._landmark_ms, self._prune_ms = self.now_ms, self.now_ms + self.PRUNE_EVERY_MS
-
-
-def make(name: str, config: Config) -> Defence:
-    """A defence by name, before its first event. Raises ValueError."""
-    if name == "none":
-        return Raw(config)
-    if name == "caps":
-        return Product(switched(config, trust=False, screen=False))
-    if name == "trust":
-        return Product(switched(config, trust=True, screen=False))
-    if name == "full":
-        return Product(switched(config, trust=True, screen=True))
-    if name in ("forest", "links"):
-        return kind(name)(config)
-    raise ValueError(f"there is no defence {name}; there are {', '.join(DEFENCES)}, oracle")
-
-
-def kind(name: str) -> type[Product] | type[Raw]:
-    """The class of a defence."""
-    if name == "forest":
-        from recommender.lab.attack.defences.forest_defence import ForestDefence  # noqa: PLC0415  PyOD takes two seconds to import
-
-        return ForestDefence
-    if name == "links":
-        from recommender.lab.attack.defences.raw_links import RawLinks  # noqa: PLC0415  which is a Raw
-
-        return RawLinks
-    return Raw if name == "none" else Product
-
-
-def switched(config: Config, *, trust: bool, screen: bool) -> Config:
-    """The configuration with trust and screen on or off."""
-    return replace(
-        config,
-        trust=config.trust if trust else replace(config.trust, floor=1.0),
-        screen=replace(config.screen, is_on=screen),
-    )

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyod.models.iforest import IForest
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
@@ -103,16 +102,18 @@ class ForestDefence(Raw):
         accepted = [actor for actor in self._actors if actor not in self._flagged][-FIT_ACTORS:]
         if len(accepted) < MIN_ACTORS:
             return
+        from pyod.models.iforest import IForest  # noqa: PLC0415  two seconds, and only a fit needs it
+
         features = self._features(accepted)
         self._forest = _Trees(IForest(n_estimators=N_TREES, random_state=0).fit(features))
         self._threshold = float(np.quantile(self._forest.scores(features), 1 - FLAGGED_SHARE))
 
 
 class _Trees:
-    """A fitted forest's trees alone. For a handful of actors every few seconds PyOD's own `decision_function` costs
-    fifty times as much, all of it in checks and thread pools; the order of scores is the same."""
+    """The trees of a fitted `IForest` alone. For a handful of actors every few seconds PyOD's own `decision_function`
+    costs fifty times as much, all of it in checks and thread pools; the order of scores is the same."""
 
-    def __init__(self, forest: IForest) -> None:
+    def __init__(self, forest: Any) -> None:
         self._trees = [(each.tree_, _path_lengths(each.tree_)) for each in forest.detector_.estimators_]
 
     def scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:

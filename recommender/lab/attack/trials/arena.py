@@ -24,7 +24,7 @@ from recommender.core.vocabulary import HOUR_MS, SECOND_MS
 from recommender.lab.attack.catalogue.attacks_by_code import MACHINES
 from recommender.lab.attack.catalogue.campaign import Campaign
 from recommender.lab.attack.catalogue.world import World, as_text, see
-from recommender.lab.attack.defences import batch_columns, defences
+from recommender.lab.attack.defences import batch_columns, defence_kinds
 from recommender.lab.attack.defences.defences import Defence, Judged, Product
 from recommender.lab.attack.trials.ledger import AUTOMATA, INJECTED, Ledger
 
@@ -129,7 +129,7 @@ class WarmStates:
             self._fold(name, max(first_ms, start_ms - FOREST_WARM_MS), start_ms, on_step)
 
     def _fold(self, name: str, first_ms: int, until_ms: int, on_step: OnStep | None) -> None:
-        defence, batch = defences.make(name, self.site.config), self.site.batch
+        defence, batch = defence_kinds.make(name, self.site.config), self.site.batch
         n_steps = (until_ms - first_ms) // WARM_STEP_MS
         cuts = batch_columns.cut(batch.received_ms, first_ms, WARM_STEP_MS, n_steps)
         due = set(self.starts_ms)
@@ -154,7 +154,7 @@ class WarmStates:
                 self._saved[key] = path.read_bytes()
             else:
                 self.fold(name)
-        kind = defences.kind(name)
+        kind = defence_kinds.kind(name)
         if not issubclass(kind, Product):
             return kind.restore(self._saved[key])
         if key not in self._open:

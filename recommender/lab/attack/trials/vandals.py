@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.vocabulary import MINUTE_MS
 from recommender.lab.attack.catalogue.world import as_text
-from recommender.lab.attack.defences import batch_columns, defences
+from recommender.lab.attack.defences import batch_columns, defence_kinds
+from recommender.lab.attack.defences.defences import Product
 from recommender.lab.attack.trials.run_metrics import auc, average_precision
 
 STEP_MS = MINUTE_MS
@@ -88,7 +89,7 @@ def _caught(label: NDArray[np.bool_], is_alarm: NDArray[np.bool_]) -> dict[str, 
 
 def judge(log: pl.DataFrame, config: Config) -> JudgedActors:
     """Fold a labelled log in steps of a minute; the label is not among the columns the Pipeline is given."""
-    product = defences.Product(defences.switched(config, trust=True, screen=True))
+    product = Product(defence_kinds.switched(config, trust=True, screen=True))
     batch = batch_columns.encode(Pipeline(config), log.select("ts", "actor", "item"))
     steps = np.flatnonzero(np.diff(batch.received_ms // STEP_MS)) + 1
     edges = [0, *steps.tolist(), len(batch)]

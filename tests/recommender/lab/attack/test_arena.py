@@ -1,5 +1,8 @@
 """The arena finds the successes and the failures whose answer is known, and what it counts is right."""
 
+import subprocess
+import sys
+
 import numpy as np
 import orjson
 import polars as pl
@@ -11,7 +14,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.catalogue.campaign import Campaign
 from recommender.lab.attack.catalogue.synthetic import Town
-from recommender.lab.attack.defences import batch_columns
+from recommender.lab.attack.defences import batch_columns, defence_kinds
 from recommender.lab.attack.defences.forest_defence import _Trees
 from recommender.lab.attack.report.full_tables import of_log
 from recommender.lab.attack.trials import benchmark, prices, run_metrics, suite, tightness
@@ -244,6 +247,28 @@ def test_the_lone_forests_trees_score_in_the_order_of_pyod():
     assert (
         np.argsort(_Trees(fitted).scores(strange)).tolist() == np.argsort(fitted.decision_function(strange)).tolist()
     )
+
+
+def test_a_defence_is_made_by_its_name_and_restored_by_its_kind():
+    config = small_town.site().config
+    for name in defence_kinds.DEFENCES:
+        made = defence_kinds.make(name, config)
+        assert type(made) is defence_kinds.kind(name)
+        assert type(made).restore(made.save()).top(5)[0] == []
+    switches = {
+        name: (made.pipeline.config.trust.floor == 1.0, made.pipeline.config.screen.is_on)
+        for name in ("caps", "trust", "full")
+        if (made := defence_kinds.make(name, config))
+    }
+    assert switches == {"caps": (True, False), "trust": (False, False), "full": (False, True)}
+    with pytest.raises(ValueError, match="no defence oracles; there are none, caps, forest, trust, full, links"):
+        defence_kinds.make("oracles", config)
+
+
+def test_whoever_fits_no_forest_does_not_wait_for_pyod():
+    code = "import sys, recommender.lab.attack.defences.defence_kinds; print('pyod' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "False"
 
 
 def test_the_town_is_the_same_for_the_same_seed_and_has_everything_in_it():

@@ -5,7 +5,7 @@ import pytest
 
 from recommender.core.vocabulary import Kind
 from recommender.lab.attack.catalogue.attacks_by_code import attack
-from recommender.lab.attack.defences.defences import make
+from recommender.lab.attack.defences.defence_kinds import make
 from recommender.lab.attack.defences.raw_links import RawLinks
 from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.trials import pair_trials
