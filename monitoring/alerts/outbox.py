@@ -246,9 +246,3 @@ def _short(value: Any) -> str:
 def prune(*, now: datetime | None = None) -> int:
     """Forget what was sent, given up, or waits for a channel long unconfigured, after KEPT. Returns how many."""
     return Notification.objects.filter(created_at__lt=(now or timezone.now()) - KEPT).delete()[0]
-
-
-def count_unsent() -> dict[str, int]:
-    """How many wait and how many were given up, for people and monitors."""
-    states = Notification.objects.exclude(state=Notification.State.SENT).values_list("state", flat=True)
-    return {state: states.filter(state=state).count() for state in ("pending", "failed")}

@@ -267,7 +267,7 @@ def test_retries_come_later_and_later_up_to_an_hour():
         assert all(longest / 2 <= pause <= longest for pause in pauses)
 
 
-def test_after_a_day_of_failures_it_is_given_up_and_seen(hook):
+def test_after_a_day_of_failures_it_is_given_up(hook):
     script = hook(answer(500), ok)
     outbox.notify(kind="finding", title="A crowd")
     Notification.objects.update(created_at=timezone.now() - timedelta(days=1))
@@ -276,7 +276,6 @@ def test_after_a_day_of_failures_it_is_given_up_and_seen(hook):
     make_due()
     assert deliver() == (0, 0)
     assert len(script.got) == 1
-    assert outbox.count_unsent() == {"pending": 0, "failed": 1}
 
 
 def test_who_dies_while_sending_has_failed(hook, monkeypatch):
