@@ -1,9 +1,9 @@
 """What the people's side keeps: findings, the decisions (append-only, chained), the messages about them.
 
     a decision ──reviews.record──> Review ──(its hash stands in the next one)──> Review ──> ...
-               └──notify.notify──> Notification, pending ──monitoring.deliver──> sent | failed
+               └──outbox.notify──> Notification, pending ──monitoring.deliver──> sent | failed
 
-    verdicts ──findings.gather──> Finding: FindingEvent by log position, FindingItem
+    verdicts ──gather.gather──> Finding: FindingEvent by log position, FindingItem
 
 `Review` is plain SQL (migration 0001) and written by `monitoring.audit.reviews` only: the database itself refuses to
 change or delete a row. Its subject names findings, checkpoints, exclusions and numbers, never the actors behind them:

@@ -1,6 +1,6 @@
 """Who an actor is, as far as the log says: reads, bounded by the newest events of each.
 
-    inquiry.newest_of ──> Seen: first and last time, active days, items, networks, what was said of its acts
+    lookups.newest_of ──> Seen: first and last time, active days, items, networks, what was said of its acts
                               └──> the most its acts can weigh (`TrustConfig.weight_bound`)
 
 What an actor has really earned stands in the learner's memory; a web process does not load that. The bound is what
@@ -96,7 +96,7 @@ def trust_rules() -> TrustConfig:
 
 
 def look_up(actors: Sequence[str], each: int = EVENTS_EACH) -> dict[str, Seen]:
-    """Who these actors are; those the log knows, of the first `inquiry.MAX_ACTORS`."""
+    """Who these actors are; those the log knows, of the first `lookups.MAX_ACTORS`."""
     found = lookups.newest_of(actors, each)
     return {actor: Seen(actor, acts, len(acts) < each) for actor, acts in found.items()}
 

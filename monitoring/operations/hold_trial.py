@@ -1,6 +1,6 @@
 """A trial, and what is done about its outcome: promoted at once, left to a person, or told.
 
-recommender.batch.retrain ──> Trial ──auto──> reverting.promote ──> Review (promote), twice: asked for, and ended
+recommender.batch.retrain ──> Trial ──auto──> request_revert.promote ──> Review (promote), twice: asked for, and ended
                                     ├──ask───> notification; `manage.py model promote N --note ...`
                                     └──never─> notification
 """

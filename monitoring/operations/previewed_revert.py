@@ -1,7 +1,7 @@
 """From a preview to the revert it showed: exactly what was looked at is done, or it is refused.
 
-    reverting.revert(is_preview=True) ──┐                       ┌──> carry_out: the same rule, for good
-    AutoFreeze's proposal ──propose─────┴──> Revert, previewed ─┴──> look_again: the same rule, on the log as it is
+    request_revert.revert(is_preview=True) ──┐                       ┌──> carry_out: the same rule, for good
+    AutoFreeze's proposal ──propose──────────┴──> Revert, previewed ─┴──> look_again: the same, on the log as it is
 
 What a preview leaves out is stored with it by keys (`recommender.models.Exclusion`). Using that rule again, rather
 than asking once more who stands behind a finding, means that nothing is left out that nobody saw.

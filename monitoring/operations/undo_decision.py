@@ -1,7 +1,7 @@
 """Taking a decision on a finding back: for whoever made it, for ten minutes, as long as it is the last word on it.
 
     Review (release | confirm: finding, was, entries, together) ──> last(user)   what could be undone now
-    undo(review_id)  ──> control.take_back(entries) ──> the finding as it was ──> Review (undo: undo_of)
+    undo(review_id)  ──> learning_switch.take_back(entries) ──> the finding as it was ──> Review (undo: undo_of)
 
 **What is exact.** An entry of the history that no step has taken yet is deleted, and the state is bit for bit that of
 a model nobody ever decided on: while learning is frozen always, otherwise within a fraction of a second.
@@ -19,7 +19,7 @@ is out, without a word against those who did it. What remains then:
   where the finding has another act of the same actor on the item that counted;
 - what was learned, shown and measured in between was so.
 
-Whoever needs it exact after that goes back to a checkpoint from before (reverting.revert).
+Whoever needs it exact after that goes back to a checkpoint from before (`request_revert.revert`).
 """
 
 from collections.abc import Iterable

@@ -1,15 +1,14 @@
 """An incident from beginning to end, on an empty database: a flooded list, learning stopped, the state restored.
 
-    Town (honest readers, invented) + a flood ──log.append_at, learner.learn──> the real learner, step by step
+    Town (honest readers, invented) + a flood ──event_log.append_at, learner.learn──> the real learner, step by step
         quality falls ──> alarm ──> freeze, in the step of the alarm ──> proposal ──> revert without the attackers
         ──> thaw ──> the rest of the honest stream                                            digest ─┐
     the honest stream alone ──> another learner, which never got the attack                   digest ─┴─ equal?
 
 The screen is off, or there would be little to tell: this is about what happens when it was got past. No story breaks,
 for at half an hour a step each would look like a change (so nothing is frozen in such steps), and the flood ends when
-learning stops. Time is rebased, so
-that two and a half days pass in a minute, and the stream ends now. What is asked of the story is checked, each point
-by name; the command exits with 1 where one does not hold.
+learning stops. Time is rebased, so that two and a half days pass in a minute, and the stream ends now. What is asked
+of the story is checked, each point by name; the command exits with 1 where one does not hold.
 """
 
 import time
