@@ -4,6 +4,7 @@ A wake carries no event. One that is lost costs a moment, because beat wakes too
 """
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from math import inf
 
@@ -16,23 +17,6 @@ BROKER_RETRY_EVERY_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Waker:
-    """Tells learners that there is work: at most once in PUBLISH_EVERY_S a shard, never in the way of the caller."""
-
-    def __init__(self, now: Clock = clock) -> None:
-        self.now = now
-        self._next_at: dict[int, float] = {}
-
-    def wake(self, shard: int) -> None:
-        """Send the task `recommender.learn`; a broker that is down is left alone for a while (beat wakes too)."""
-        now = self.now()
-        if now < self._next_at.get(shard, -inf):
-            return
-        self._next_at[shard] = now + settings.PUBLISH_EVERY_S
-        if not send_task("recommender.learn", shard, queue=f"learn-{shard}", expires_s=1):
-            self._next_at[shard] = now + BROKER_RETRY_EVERY_S
-
-
 def send_task(name: str, *args: int, queue: str, expires_s: float | None = None) -> bool:
     """Ask a worker for a task; False, and a line in the log, where the broker does not answer."""
     try:
@@ -41,6 +25,23 @@ def send_task(name: str, *args: int, queue: str, expires_s: float | None = None)
         logger.warning("the broker does not answer (%s); beat will wake the worker", error)
         return False
     return True
+
+
+class Waker:
+    """Tells learners that there is work: at most once in PUBLISH_EVERY_S a shard, never in the way of the caller."""
+
+    def __init__(self, now: Clock = clock, send: Callable[..., bool] = send_task) -> None:
+        self.now, self._send = now, send
+        self._next_at: dict[int, float] = {}
+
+    def wake(self, shard: int) -> None:
+        """Send the task `recommender.learn`; a broker that is down is left alone for a while (beat wakes too)."""
+        now = self.now()
+        if now < self._next_at.get(shard, -inf):
+            return
+        self._next_at[shard] = now + settings.PUBLISH_EVERY_S
+        if not self._send("recommender.learn", shard, queue=f"learn-{shard}", expires_s=1):
+            self._next_at[shard] = now + BROKER_RETRY_EVERY_S
 
 
 @cache

@@ -13,7 +13,7 @@ from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint
 from tests.help.log_rows import clicks
-from tests.recommender.conftest import anonymous, api, fresh_process, publish  # noqa: F401 (fixtures)
+from tests.recommender.conftest import anonymous, api, fresh_process, lose_store, publish  # noqa: F401 (fixtures)
 
 
 @pytest.fixture

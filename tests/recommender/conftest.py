@@ -8,12 +8,13 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 import pytest
+import redis
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
 from recommender.api import api_keys
 from recommender.learning.checkpoint_schedule import Tier
-from recommender.publishing import published_view
+from recommender.publishing import excerpt, published_view
 from recommender.publishing.published_view import BOARDS, HEAD, Head, PublishedBoard
 
 SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
@@ -139,6 +140,22 @@ def publish(view_store, clock):
         return version
 
     return publish
+
+
+@pytest.fixture
+def lose_store(view_store, clock):
+    """lose_store(): from now on the store of the view refuses, and whoever has read it is due to ask again."""
+
+    def refuse(*arguments, **more):
+        raise redis.ConnectionError("gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        def lose():
+            patch.setattr(redis.Redis, "execute_command", refuse)
+            clock.forward(max(published_view.POLL_EVERY_S, excerpt.POLL_EVERY_S))
+
+        yield lose
 
 
 @pytest.fixture

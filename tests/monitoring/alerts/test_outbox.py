@@ -21,6 +21,7 @@ from config.celery import app
 from monitoring import tasks
 from monitoring.alerts import outbox, webhook
 from monitoring.models import Notification
+from recommender import outage
 from tests.help.scripted_server import Script, closed_port, drop, serving
 
 SECRET = "a secret of the receiver"
@@ -245,18 +246,16 @@ def test_after_one_failure_the_others_wait_for_the_next_run(hook):
     assert [json.loads(body)["title"] for _, body, _ in script.got] == ["0", "1", "2"]
 
 
-def test_a_channel_rests_in_proportion_to_what_it_took(hook, monkeypatch):
-    waits = []
-    script = hook(lambda handler: time.sleep(0.1) or ok(handler))
-    monkeypatch.setattr(outbox.rests["webhook"], "after", waits.append)
+def test_a_channel_rests_in_proportion_to_what_it_took(hook, clock):
+    script = hook(lambda handler: clock.forward(2.0) or ok(handler))
     outbox.notify(kind="finding", title="A crowd")
-    assert deliver() == (1, 0)
-    assert waits[0] >= 0.1
-    monkeypatch.undo()
-    outbox.rests["webhook"].after(1000)
+    assert outbox.deliver() == (1, 0)
     outbox.notify(kind="finding", title="Another")
+    clock.forward(2.0 * outage.PAUSE_PER_WAIT - 0.1)
     assert outbox.deliver() == (0, 0)
     assert len(script.got) == 1
+    clock.forward(0.1)
+    assert outbox.deliver() == (1, 0)
 
 
 def test_retries_come_later_and_later_up_to_an_hour():

@@ -1,14 +1,12 @@
 """The public page: the list for whoever comes by, whatever is down."""
 
 import pytest
-import redis
 from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from monitoring.console import public
 from recommender.models import Item
-from recommender.publishing import published_view
 from tests.recommender.conftest import publish  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("view_store")]
@@ -62,16 +60,10 @@ def test_while_frozen_it_says_so_and_of_when_the_list_is(publish):  # noqa: F811
     assert "<time" in page
 
 
-def test_with_the_store_down_the_last_copy_is_served_with_its_age(publish, monkeypatch):  # noqa: F811
+def test_with_the_store_down_the_last_copy_is_served_with_its_age(publish, lose_store):  # noqa: F811
     publish({"": PLACES}, age_s=40)
     look()
-
-    def refuse(*_):
-        raise redis.ConnectionError
-
-    reader = published_view.reader()
-    monkeypatch.setattr(reader, "_store", type("Away", (), {"get": refuse, "hget": refuse})())
-    reader._ask_at = 0.0
+    lose_store()
     page = look()
     assert page.count("<li>") == 10
     assert "No newer list has come for 4" in page

@@ -10,16 +10,18 @@ from recommender.api import health
 from recommender.log import event_log
 from recommender.models import Learner, Step
 
+ASKED_AGAIN_S = 1.1 * health.KEPT_S
+
 
 @pytest.fixture
-def away():
+def away(clock):
     """Makes PostgreSQL unreachable for the rest of the test."""
     known = dict(connection.settings_dict)
 
     def go():
         connection.close()
         connection.settings_dict.update(PORT="1", HOST="127.0.0.1")
-        health.forget()
+        clock.forward(ASKED_AGAIN_S)
 
     yield go
     connection.close()
@@ -73,19 +75,29 @@ def test_not_ready_names_what_is_down(live_api, publish, away, settings, monkeyp
     }
 
 
-def test_a_learner_that_never_ran_is_behind_or_is_silent_is_not_ready(live_api, publish, monkeypatch):
+def test_a_learner_that_never_ran_is_behind_or_is_silent_is_not_ready(live_api, publish, clock, monkeypatch):
     publish({"": []})
     assert live_api.get("/health/ready").json["checks"]["learner"] == "has never run"
     row = learner()
-    health.forget()
+    clock.forward(ASKED_AGAIN_S)
     publish({"": []}, age_s=100)
     assert "published last" in live_api.get("/health/ready").json["checks"]["learner"]
-    health.forget()
+    clock.forward(ASKED_AGAIN_S)
     publish({"": []})
     live_api.post("/api/v1/events", {"actor": "ana", "item": "a"}, key="ingest")
     Learner.objects.filter(pk=row.pk).update(xid=0, seq=0)
     monkeypatch.setattr(health, "STALE_S", 0.0)
     assert "behind" in live_api.get("/health/ready").json["checks"]["learner"]
+
+
+def test_the_parts_are_asked_once_a_second_at_most(live_api, publish, clock):
+    publish({"": []})
+    assert live_api.get("/health/ready").json["checks"]["learner"] == "has never run"
+    learner()
+    clock.forward(health.KEPT_S)
+    assert live_api.get("/health/ready").json["checks"]["learner"] == "has never run"
+    clock.forward(0.1)
+    assert live_api.get("/health/ready").json["checks"]["learner"] == "ok"
 
 
 def test_a_frozen_learner_is_ready(live_api, publish):

@@ -179,17 +179,16 @@ def test_other_methods_are_refused(api, method):
 # -- when it is too much, or something is away --------------------------------------------------------------------
 
 
-def test_past_the_backlog_limit_clients_are_told_to_wait(live_api, settings):
+def test_past_the_backlog_limit_clients_are_told_to_wait(live_api, settings, clock):
     settings.BACKLOG_LIMIT = 100
     Learner.objects.create(shard=0, seq=event_log.last_seq())
-    ingest.backlog.forget()
     assert post(live_api, events(100)).status == 202
-    ingest.backlog.forget()
+    clock.forward(ingest.BACKLOG_CHECK_EVERY_S)
     answer = post(live_api, events(1))
     assert (answer.status, answer.code) == (429, "backlog_full")
     assert int(answer.headers["retry-after"]) >= 1
     Learner.objects.update(seq=event_log.last_seq())
-    ingest.backlog.forget()
+    clock.forward(ingest.BACKLOG_CHECK_EVERY_S)
     assert post(live_api, events(1)).status == 202
 
 
@@ -223,18 +222,29 @@ def test_without_the_database_ingest_says_when_to_come_back_and_recovers(live_ap
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "1")
 
 
-def test_while_connecting_fails_it_is_not_tried_for_every_request(live_api, stopped_database, monkeypatch):
+def test_while_connecting_fails_it_is_not_tried_for_every_request(live_api, stopped_database, clock, monkeypatch):
     tries = []
     backend = connections["default"]
     connect = backend.get_new_connection
     monkeypatch.setattr(backend, "get_new_connection", lambda params: (tries.append(1), connect(params))[1])
-    outage.database_pause.end()
     for _ in range(50):
         assert post(live_api, events(1)).status == 503
     assert len(tries) == 1
+    clock.forward(outage.MIN_PAUSE_S)
+    assert post(live_api, events(1)).status == 503
+    assert len(tries) == 2
 
 
-def test_after_the_database_is_back_events_are_stored_again(live_api):
+def test_the_longer_connecting_takes_the_later_it_is_tried_again(clock):
+    pause = outage.Pause(clock)
+    pause.after(3.0)
+    clock.forward(3.0 * outage.PAUSE_PER_WAIT - 0.1)
+    assert pause.is_on
+    clock.forward(0.1)
+    assert not pause.is_on
+
+
+def test_after_the_database_is_back_events_are_stored_again(live_api, clock):
     connection.close()
     known = dict(connection.settings_dict)
     connection.settings_dict.update(PORT="1", HOST="127.0.0.1")
@@ -242,5 +252,5 @@ def test_after_the_database_is_back_events_are_stored_again(live_api):
         assert post(live_api, events(1)).status == 503
     finally:
         connection.settings_dict.update(known)
-    outage.database_pause.end()
+    clock.forward(outage.MIN_PAUSE_S)
     assert post(live_api, events(1)).status == 202

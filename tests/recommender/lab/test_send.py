@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -19,6 +18,7 @@ from recommender.lab.client import Client, Refused
 from recommender.lab.send import MAX_AGE_S, EventFile, Sender, UnreadableLog
 from recommender.models import Event
 from tests.help.scripted_server import Script, accept, accept_and_close, drop, refuse, serving
+from tests.help.supervised import wait_for
 
 NOW = 1_800_000_000.0
 
@@ -225,9 +225,8 @@ def test_when_told_to_stop_it_says_how_to_go_on(log_file):
             stderr=subprocess.PIPE,
             text=True,
         )
-        while not script.got:
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for(lambda: script.got or process.poll() is not None)
+        assert process.poll() is None
         process.terminate()
         _, told = process.communicate(timeout=30)
     assert process.returncode == 1

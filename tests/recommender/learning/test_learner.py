@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models.signals import post_save
 
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
@@ -218,14 +219,45 @@ def test_shards_publish_their_sum(settings):
     assert board().score(0) == pytest.approx(50 * FRESH, rel=1e-2)
 
 
-def test_checkpoints_cost_a_share_of_the_time_at_most(settings):
-    settings.CHECKPOINT_EVERY_S = 1e9
+def checkpoints_after(number):
+    """How many there are after one more step, the number-th."""
+    event_log.append(clicks(1, start=number))
+    assert learner.learn(0) == 1
+    return Checkpoint.objects.count()
+
+
+def test_checkpoints_stand_as_far_apart_as_the_settings_say(settings, clock):
+    settings.CHECKPOINT_EVERY_S = 60.0
+    before = checkpoints_after(1)
+    clock.forward(59.9)
+    assert checkpoints_after(2) == before
+    clock.forward(0.1)
+    assert checkpoints_after(3) == before + 1
+
+
+def test_checkpoints_cost_a_share_of_the_time_at_most(clock, request):
+    def take_long(**more):
+        clock.forward(2.0)
+
+    learner.get_learner(0)  # and the checkpoint of nothing
+    post_save.connect(take_long, sender=Checkpoint)
+    request.addfinalizer(lambda: post_save.disconnect(take_long, sender=Checkpoint))
+    before = checkpoints_after(1)
+    clock.forward(2.0 / learner.CHECKPOINT_SHARE - 0.1)
+    assert checkpoints_after(2) == before
+    clock.forward(0.1)
+    assert checkpoints_after(3) == before + 1
+
+
+def test_two_small_steps_stand_apart(settings, clock):
+    settings.PUBLISH_EVERY_S = 1.0
     event_log.append(clicks(1))
-    learner.learn(0)
-    before = Checkpoint.objects.count()
+    assert learner.learn(0) == 1
     event_log.append(clicks(1, start=1))
-    learner.learn(0)
-    assert Checkpoint.objects.count() == before
+    clock.forward(0.8)
+    assert learner.learn(0) == 0
+    clock.forward(0.2)
+    assert learner.learn(0) == 1
 
 
 def test_verify_says_when_the_log_no_longer_reaches_back():

@@ -12,6 +12,7 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Event
 from tests.help.log_rows import clicks, events
+from tests.help.supervised import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_log")]
 
@@ -80,14 +81,18 @@ def test_two_writers_with_the_same_keys_in_other_orders_do_not_deadlock():
 
 def test_parallel_writers_one_of_them_slow_lose_nothing_and_repeat_nothing():
     n_writers, n_batches, n_events = 4, 25, 20
-    is_done = threading.Event()
+    is_done, committed = threading.Event(), []
+    n_of_others = (n_writers - 1) * n_batches
 
     def write(writer):
         for batch in range(n_batches):
             with transaction.atomic():
                 event_log.append(clicks(n_events, start=1000 * batch, item=f"writer-{writer}"))
-                if writer == 0:
-                    time.sleep(0.02)  # its numbers are taken, the others commit past it
+                if writer == 0:  # its numbers are taken, the others commit past it
+                    n = len(committed)
+                    wait_for(lambda n=n: len(committed) > n or n == n_of_others)
+            if writer != 0:
+                committed.append(batch)
         connection.close()
 
     def write_all():

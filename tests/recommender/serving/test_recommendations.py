@@ -3,11 +3,10 @@
 import time
 
 import pytest
-import redis
 
-from recommender import outage
+from recommender import counters, outage
 from recommender.api import views
-from recommender.serving import list_ids
+from recommender.publishing import excerpt
 from recommender.serving.list_ids import source_of
 from tests.help.made_excerpts import make_message, store_excerpt
 
@@ -150,17 +149,10 @@ def test_without_the_database_the_trend_is_served(site, monkeypatch):
     assert listed(answer) == ["story-0", "story-1", "story-2"]
 
 
-def test_without_the_store_the_last_copy_is_served(site, monkeypatch):
+def test_without_the_store_the_last_copy_is_served(site, lose_store):
     click(site, "match-0")
     first = listed(get(site, "actor=ana"))
-
-    def refuse(*arguments, **more):
-        raise redis.ConnectionError("gone")
-
-    recommender = views._recommender()
-    for reader in (recommender._boards, recommender._excerpts):
-        monkeypatch.setattr(reader._store, "execute_command", refuse)
-        reader._ask_at = 0.0
+    lose_store()
     assert listed(get(site, "actor=ana")) == first
 
 
@@ -211,11 +203,11 @@ def test_beside_what_few_went_on_from_nothing_stands(site, item):
     assert get(site, path=f"items/{item}/similar").json["items"] == []
 
 
-def test_shards_add_up(site, view_store):
+def test_shards_add_up(site, view_store, clock):
     store_excerpt(
         view_store, make_message(ITEMS, {"match-0": [("match-3", 2.0, 30, 500), ("match-1", 0.1, 3, 4)]}), shard=1
     )
-    views._recommender.cache_clear()
+    clock.forward(excerpt.POLL_EVERY_S)
     items = get(site, path="items/match-0/similar").json["items"]
     assert [(each["item"], each["support"]["actors"]) for each in items] == [
         ("match-3", 35),
@@ -225,7 +217,9 @@ def test_shards_add_up(site, view_store):
 
 
 def test_lists_are_counted_by_source(site):
-    counter = list_ids.counters.RECOMMENDED.labels("trending")
-    before = counter._value.get()
+    def shown():
+        return {each.source: each.n_shown for each in counters.read_recommended()}
+
+    before = shown()
     get(site, "actor=nobody&limit=7")
-    assert counter._value.get() == before + 7
+    assert shown() == before | {"trending": before.get("trending", 0) + 7}

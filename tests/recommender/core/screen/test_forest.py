@@ -1,7 +1,7 @@
 """Forests: the compiled walk equals PyOD's, the threshold keeps its promise, the reservoir keeps its sides apart."""
 
 from dataclasses import replace
-from threading import Event
+from threading import Event, Timer
 
 import numpy as np
 import pytest
@@ -123,14 +123,16 @@ def test_it_makes_no_difference_when_a_fit_is_done(monkeypatch):
 
 
 def test_a_checkpoint_taken_while_a_fit_is_under_way_has_its_trees(monkeypatch):
+    go_on = Event()
     monkeypatch.setattr(
-        "recommender.core.screen.forests.fit", lambda *args, **named: Event().wait(0.2) or fit(*args, **named)
+        "recommender.core.screen.forests.fit", lambda *args, **named: go_on.wait(60) and fit(*args, **named)
     )
     forests = Pipeline(SCREENED).screen.forests
     rows = np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1]))
     forests.learn(rows, ALL[:100])
     forests.advance(1000)
     assert not forests._fitting.done()
+    Timer(0.05, go_on.set).start()
     assert set(forests.state()["pending"]) == {"actor", "item", "network"}
 
 
