@@ -215,7 +215,9 @@ def test_the_demo_plays_on_while_the_store_is_away():
         def getdel(self, key):
             raise redis.ConnectionError(key)
 
-    Stage(open_programme(), Away()).attend()
+    programme = open_programme()
+    Stage(programme, Away()).attend()
+    assert programme.events(10)
 
 
 # -- against the real Pipeline --------------------------------------------------------------------------------------
