@@ -1,11 +1,12 @@
 """The Pipeline: the whole numerical state, and the only thing that learns. READ THIS FIRST.
 
-    Pipeline.step(batch):   screen.judge ──> verdicts: admit | hold | quarantine
-                            what was held and is due: released at its own time, or condemned with its crowd
-                            the lists as they stand are put to the batch (evaluation); do they get worse? (drift)
-                            what was admitted or released is counted, at the actor's trust (trend, affinity, trust)
-                            of a few acts the ranker learns in which order it should have put the candidates
-                            what turns out to be a cohort's is taken back out (trend.retract)
+    Pipeline.step(batch):   _screen     every event is judged ──> verdicts: admit | hold | quarantine
+                            _settle     held and due: released at its own time, or condemned with its crowd
+                            _learn      the lists as they stand are asked about each event admitted or released, and
+                                        then count it, at its actor's trust (trend, affinity); of a few acts the
+                                        ranker learns in which order it should have put the candidates
+                            _evaluate   how good were the lists? (evaluation) do they get worse? (drift)
+                            _take_back  what turns out to be a cohort's is taken back out (trend.retract)
 
 State is a fold: `Pipeline = fold(checkpoint, log range, decisions)`. No clock, no settings, no random numbers: time
 comes from the events, everything else from the `Config` it was made with, which travels in its checkpoints. From this
@@ -42,15 +43,17 @@ from recommender.core.events import Encoder, EventBatch, Texts
 from recommender.core.features import Features
 from recommender.core.features.feature_columns import R_ORDINAL
 from recommender.core.quality import Drift, Evaluation
+from recommender.core.quality.drift import Alarm
+from recommender.core.quality.evaluation import Answers
 from recommender.core.ranking import Ranker, Ranking
 from recommender.core.ranking.candidates import Candidates
 from recommender.core.ranking.training_lists import BLEND, NAMES, TREND, learned, lists_of, weigh_lessons
 from recommender.core.screen import Screen
 from recommender.core.screen.holding_queue import Holding, as_events
 from recommender.core.screen.pressure import Pressure
-from recommender.core.screen.screen import CONFIRMED, Verdicts, admitted
+from recommender.core.screen.screen import CONFIRMED, CondemnedCrowd, Verdicts, admitted
 from recommender.core.step_kernels import survey, weigh
-from recommender.core.step_result import NO_STEP, Revised, StepResult, joined
+from recommender.core.step_result import NO_STEP, NONE_TAKEN_BACK, Revised, Settled, StepResult, TakenBack, joined
 from recommender.core.trend import Board, Trend
 from recommender.core.trend.trend_kernels import PLACES, Events
 from recommender.core.trust import WEIGHT_ONE
@@ -59,6 +62,7 @@ from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Kind, Reason, R
 __all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]
 
 _UNCAPPED = np.empty(0, np.int32)
+COHORT = int(Reason.COHORT)
 # How far back a condemned crowd's acts are taken out. What is older counts for less than a sixteenth, and would be
 # mostly of honest newcomers who read this one item and left.
 TAKEN_BACK_HALF_LIVES = 4
@@ -117,18 +121,25 @@ class Pipeline:
 
     # -- learning ------------------------------------------------------------------------------------------------
 
-    def step(self, batch: EventBatch, decisions: Sequence[DecidedEvents] = ()) -> StepResult:
-        """Screen, evaluate and learn one mini-batch in log order, after what was decided; without either nothing
-        changes.
+    def step(
+        self,
+        batch: EventBatch,
+        decisions: Sequence[DecidedEvents] = (),
+        *,
+        unasked: NDArray[np.bool_] | None = None,
+    ) -> StepResult:
+        """Screen, evaluate and learn one mini-batch in log order, after what was decided.
 
-        Raises ValueError, with the state unchanged, for kinds or times that no log can hold.
+        Without either nothing changes. unasked: (n,), the events that are learned and count in no quality; a trial
+        marks an attack's own with it. Raises ValueError, with the state unchanged, for kinds or times that no log
+        can hold.
         """
         if not decisions:
-            return self._step(batch) if len(batch) else NO_STEP
+            return self._step(batch, unasked) if len(batch) else NO_STEP
         for each in (batch, *(decision.events for decision in decisions)):
             self._survey(each)
         decided = [self._decide(each) for each in decisions]
-        result = self._step(batch) if len(batch) else NO_STEP
+        result = self._step(batch, unasked) if len(batch) else NO_STEP
         return replace(
             result,
             revised=joined([*(each.revised for each in decided), result.revised]),
@@ -155,58 +166,87 @@ class Pipeline:
             raise ValueError("a batch holds an unknown kind or a time before 1970")
         return first_ms, last_ms, n_undos
 
-    def _step(self, batch: EventBatch) -> StepResult:
-        n = len(batch)
+    def _step(self, batch: EventBatch, unasked: NDArray[np.bool_] | None = None) -> StepResult:
         first_ms, last_ms, _ = self._survey(batch)
         self.stream_ms = max(self.stream_ms, last_ms)
+        verdicts = self._screen(batch)
+        settled = self._settle(batch, verdicts)
+        ranks, personal, ranked = self._learn(settled.events, settled.names)
+        if unasked is not None:
+            for places in (ranks, personal, ranked):
+                places[-len(batch) :][unasked] = 0  # before them stands what was released
+        answers, alarm = self._evaluate(ranks, personal, ranked)
+        taken_back = self._take_back(verdicts.n_exposed, settled.crowds, first_ms)
+        self.n_events += len(batch)
+        return StepResult(
+            n_events=len(batch),
+            n_admitted=settled.n_admitted,
+            quality=answers.everybody,
+            verdicts=verdicts,
+            revised=joined([*settled.revised, *taken_back.revised]),
+            n_released=settled.n_released,
+            n_condemned=settled.n_condemned,
+            n_retracted=taken_back.n_retracted,
+            trusted=answers.trusted,
+            canary=answers.canary,
+            alarm=alarm,
+            personalised=answers.personalised,
+            ranks=ranks,
+        )
+
+    def _screen(self, batch: EventBatch) -> Verdicts:
+        """Judge a batch; what acts on what its own actor has waiting waits too, or adds nothing."""
         verdicts = self.screen.judge(batch, self.trend.trusted, self.n_events, self.stream_ms)
         self.pressure.learn(verdicts, self.stream_ms)
-        verdicts = self.holding.hold_more(batch, verdicts, self._weights[batch.kind])
+        return self.holding.hold_more(batch, verdicts, self._weights[batch.kind])
+
+    def _settle(self, batch: EventBatch, verdicts: Verdicts) -> Settled:
+        """Weigh what is admitted, put before it what is due and released, and hold what is to wait."""
+        events, n_admitted, n_held = self._weigh(batch, verdicts)
+        settled = Settled(events, batch.item_names, n_admitted)
+        if self.holding.is_due(self.stream_ms):
+            settled = self._end_holds(settled)
+        if n_held:
+            self._hold(batch, verdicts, events.own_ms)
+        return settled
+
+    def _learn(
+        self, events: Events, names: Sequence[str]
+    ) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
+        """Put every event to the lists as they stand, then count it at its actor's trust.
+
+        Returns the places of what was acted on: in the lists for all, (n, 4) as of `Trend.learn`; in the actor's own
+        candidates, (n,); and in these as the ranker orders them, (n,)."""
         self.trend.advance(self.stream_ms)
         self.affinity.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
-        events, n_admitted, n_held = self._weigh(batch, verdicts)
-        names = batch.item_names
-        revisions: list[Revised] = []
-        n_condemned = n_retracted = 0
-        if self.holding.is_due(self.stream_ms):
-            released, released_names, revised = self._settle()
-            revisions.append(revised)
-            n_condemned = int(np.count_nonzero(revised.verdict))
-            events = _together(released, events)
-            names = [*released_names, *names]
-        if n_held:
-            self._hold(batch, verdicts, events.own_ms[-n:])
         self._look()
         shown = self.evaluation.shown(self.trend.leaders(), len(events.item))
         personal = self.ranking.predict(events, self.stream_ms)
         ranked = self._rank(events)
         ranks, units = self.trend.learn(events, shown, names)
         self.affinity.learn(events.actor, events.item, units)
-        quality, trusted, canary, personalised = self.evaluation.learn(ranks, personal, ranked)
-        alarm = self.drift.learn(ranks, self.stream_ms)
-        if verdicts.n_exposed:
-            n_retracted = self._retract(self.screen.features.take_exposed(first_ms), int(Reason.COHORT), revisions)
-        for item, reason, from_nth in self.screen.newly_condemned:
-            crowd = self.screen.features.take_crowd(item, self.stream_ms - self._taken_back_ms, from_nth)
-            n_retracted += self._retract(crowd, reason, revisions)
-        self.screen.newly_condemned.clear()
-        self.n_events += n
-        n_released = sum(int(np.count_nonzero(each.verdict == ADMIT)) for each in revisions)
-        return StepResult(
-            n,
-            n_admitted,
-            quality,
-            verdicts,
-            joined(revisions),
-            n_released,
-            n_condemned,
-            n_retracted,
-            trusted,
-            canary,
-            alarm,
-            personalised,
-        )
+        return ranks, personal, ranked
+
+    def _evaluate(
+        self, ranks: NDArray[np.int8], personal: NDArray[np.int8], ranked: NDArray[np.int8]
+    ) -> tuple[Answers, Alarm]:
+        """Count the places, and tell whether the lists get worse."""
+        return self.evaluation.learn(ranks, personal, ranked), self.drift.learn(ranks, self.stream_ms)
+
+    def _take_back(self, n_exposed: int, crowds: Sequence[CondemnedCrowd], first_ms: int) -> TakenBack:
+        """Take back out what the cohorts exposed and the crowds condemned in this step did before."""
+        if not n_exposed and not crowds:
+            return NONE_TAKEN_BACK
+        revised: list[Revised] = []
+        n_retracted = 0
+        if n_exposed:
+            n_retracted = self._retract(self.screen.features.take_exposed(first_ms), COHORT, revised)
+        for crowd in crowds:
+            since_ms = self.stream_ms - self._taken_back_ms
+            rows = self.screen.features.take_crowd(crowd.item, since_ms, crowd.from_nth)
+            n_retracted += self._retract(rows, crowd.reason, revised)
+        return TakenBack(revised, n_retracted)
 
     def _rank(self, events: Events) -> NDArray[np.int8]:
         """Let the ranker order, and then learn, the lists of a few of the acts. Returns the places of what they were
@@ -258,17 +298,26 @@ class Pipeline:
         revised = Revised.all(taken["ordinal"], ADMIT, 0)
         return replace(NO_STEP, revised=revised, n_released=len(late.item))
 
-    def _settle(self) -> tuple[Events, list[str], Revised]:
-        """Decide what is due: release it, or condemn it with its crowd."""
+    def _end_holds(self, admitted: Settled) -> Settled:
+        """Decide what is due: release it before what is admitted, or condemn it with its crowd."""
         held, is_due = self.holding.columns, self.holding.due(self.stream_ms)
-        reason = self.screen.condemned(held, is_due, self.stream_ms)
+        reason, crowds = self.screen.condemned(held, is_due, self.stream_ms)
         is_over = is_due | (reason != 0)
         taken, names = self.holding.take(is_over)
         reason = reason[is_over]
         is_condemned = reason != 0
         released = as_events(taken)._replace(weight=np.where(is_condemned, 0, taken["weight"]).astype(np.int32))
         verdict = np.where(is_condemned, QUARANTINE, ADMIT).astype(np.int8)
-        return released, names, Revised(taken["ordinal"], verdict, reason)
+        n_condemned = int(np.count_nonzero(is_condemned))
+        return Settled(
+            events=_together(released, admitted.events),
+            names=[*names, *admitted.names],
+            n_admitted=admitted.n_admitted,
+            n_released=len(reason) - n_condemned,
+            n_condemned=n_condemned,
+            revised=(Revised(taken["ordinal"], verdict, reason),),
+            crowds=crowds,
+        )
 
     def _hold(self, batch: EventBatch, verdicts: Verdicts, own_ms: NDArray[np.int64]) -> None:
         rows = np.flatnonzero(verdicts.verdict == HOLD)

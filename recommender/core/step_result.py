@@ -1,15 +1,16 @@
 """What a step says it did, and what it says now of events of earlier steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.quality.drift import QUIET, Alarm
 from recommender.core.quality.evaluation import NOTHING, Quality
-from recommender.core.screen.screen import Verdicts, admitted
+from recommender.core.screen.screen import CondemnedCrowd, Verdicts, admitted
+from recommender.core.trend.trend_kernels import Events
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Revised:
         return cls(ordinal, np.full(len(ordinal), verdict, np.int8), np.full(len(ordinal), reason, np.int32))
 
 
+UNRANKED = np.empty((0, 4), np.int8)
 UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int32))
 
 
@@ -38,7 +40,8 @@ class StepResult:
     """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown (and the
     same of the predictions for `trusted` actors and for the `canary` panel); n_released from earlier holds and
     learned, n_condemned instead, n_retracted units taken back out; `alarm`: raised in this step, about the list;
-    `personalised`: the quality of the lists made for each actor."""
+    `personalised`: the quality of the lists made for each actor; `ranks`: int8 (m, 4) as of `Trend.learn`, where the
+    lists showed what was released (first) and the batch's own."""
 
     n_events: int
     n_admitted: int
@@ -52,8 +55,29 @@ class StepResult:
     canary: Quality = NOTHING
     alarm: Alarm = QUIET
     personalised: Quality = NOTHING
+    ranks: NDArray[np.int8] = field(default_factory=lambda: UNRANKED)
 
 
+class Settled(NamedTuple):
+    """What a step has to learn, with the items' ids, and what became of what was held."""
+
+    events: Events
+    names: Sequence[str]
+    n_admitted: int
+    n_released: int = 0
+    n_condemned: int = 0
+    revised: tuple[Revised, ...] = ()
+    crowds: Sequence[CondemnedCrowd] = ()
+
+
+class TakenBack(NamedTuple):
+    """What a step takes back out, and how many units that were."""
+
+    revised: Sequence[Revised]
+    n_retracted: int
+
+
+NONE_TAKEN_BACK = TakenBack((), 0)
 NO_STEP = StepResult(0, 0, NOTHING, admitted(0))
 
 

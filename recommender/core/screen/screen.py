@@ -22,7 +22,7 @@ from a fresh actor weighs a twentieth.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,13 +132,28 @@ class Verdicts:
         return np.equal(self.verdict, ADMIT)
 
 
+class CondemnedCrowd(NamedTuple):
+    """A crowd that gave itself away: its item, why, and of which item on its newcomers are meant."""
+
+    item: np.uint64
+    reason: int
+    from_nth: int
+
+
+class Condemned(NamedTuple):
+    """What came of a look at what is held. reason: int32 (n,), of `Reason`s, 0 for what is not condemned."""
+
+    reason: NDArray[np.int32]
+    crowds: list[CondemnedCrowd]
+
+
 def admitted(n: int) -> Verdicts:
     """Every event admitted at score 0."""
     return Verdicts(np.zeros(n, np.int8), np.zeros(n, np.float32), np.zeros(n, np.int32))
 
 
 class Screen:
-    """`judge` is the method that writes; `condemned` looks at what is held."""
+    """`judge`, `condemned` and `pardon` write; see the module."""
 
     def __init__(self, config: ScreenConfig, rules: TrustRules, features: Features) -> None:
         self.config = config
@@ -146,7 +161,6 @@ class Screen:
         self.forests = Forests(config.fit_every_s, config.fit_after_s, config.fit_rows, config.alpha)
         self.n_seen = 0
         self.n_broken = 0
-        self.newly_condemned: list[tuple[np.uint64, int, int]] = []  # of this step: item, reason, `from_nth`
         self._rules = rules
         self._limits = config.limits()
         self._packed = tuple(rules), tuple(self._limits)
@@ -188,10 +202,11 @@ class Screen:
             evidence = gather(batch, stopped, features, flags, self.forests) if len(stopped) else NO_EVIDENCE
         return Verdicts(verdict, scores(features, verdict), reason, cap, n_exposed, evidence)
 
-    def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> NDArray[np.int32]:
-        """Why held events, (n,), are condemned, 0 for those that are not: their crowd came for one item alone, or
-        gave itself away otherwise. Looks at the items of those due."""
-        reason = np.zeros(len(is_due), np.int32)
+    def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> Condemned:
+        """Condemn held events whose crowd came for one item alone, or gave itself away otherwise.
+
+        Looks at the items of those due."""
+        reason, crowds = np.zeros(len(is_due), np.int32), []
         in_crowd = held["reason"] & CROWD != 0
         has_returned = self.features.items_of(held["actor"]) > held["first_items"]
         waited = 1.0 - np.clip((held["due_ms"] - now_ms) / (1000 * self.config.hold_s), 0.0, 1.0)
@@ -207,7 +222,7 @@ class Screen:
             came = windows[row, fk.I_CAME24H] / fk.ONE + np.count_nonzero(crowd & has_returned)
             is_lonely = expected >= self.config.return_expected and came <= self.config.return_ratio * expected
             if is_lonely:
-                self.newly_condemned.append((item, NO_RETURN, 0))
+                crowds.append(CondemnedCrowd(item, NO_RETURN, 0))
                 windows[row, fk.I_CONDEMNED] = now_ms + HOUR_MS
             if is_lonely or windows[row, fk.I_CONDEMNED] >= now_ms:
                 reason[crowd & ~has_returned & (is_lonely | is_due)] |= NO_RETURN
@@ -219,13 +234,13 @@ class Screen:
                     continue
                 name, from_nth = _EVIDENCE[sign]
                 reason[crowd & (held["first_items"] >= from_nth)] |= name
-                self.newly_condemned.append((item, name, from_nth))
+                crowds.append(CondemnedCrowd(item, name, from_nth))
             over = crowd & (is_due | (reason != 0))
             windows[row, fk.I_EXPECTED24H] += int(float(likely[over].sum()) * fk.ONE)
             windows[row, fk.I_CAME24H] += int(np.count_nonzero(over & has_returned)) * fk.ONE
         is_condemned = reason != 0
         self.features.shun(held["actor"][is_condemned], held["item"][is_condemned])
-        return reason
+        return Condemned(reason, crowds)
 
     def _reads_on(self, likely: NDArray[np.float64], has_returned: NDArray[np.bool_]) -> bool:
         """Did of those who wait now about as many go on as newcomers do?"""

@@ -193,3 +193,24 @@ def test_memory_stays_bounded_for_ten_times_the_actors():
 
 def fold_once() -> Pipeline:
     return fold(Stream().add(T0, "ana", "x").add(T0 + 5, "ben", "y"))
+
+
+def test_what_is_not_asked_about_is_learned_and_counts_in_no_quality():
+    asked, other = fold(readers()), fold(readers())
+    late = Stream().add(T0 + 3 * HOUR, "ana", "item-1").add(T0 + 3 * HOUR, "ben", "item-2")
+    every, part = asked.step(late.batch(asked)), other.step(late.batch(other), unasked=np.array([True, False]))
+    assert (every.quality.n, part.quality.n) == (2, 1)
+    assert part.ranks[0].tolist() == [0, 0, 0, 0]
+    assert part.ranks[1].tolist() == every.ranks[1].tolist()
+    assert dump(other.trend.state()) == dump(asked.trend.state())
+
+
+def test_a_step_says_where_the_lists_showed_what_was_released_too():
+    pipeline, n_released, n_ranks = Pipeline(SCREENED), 0, 0
+    stream = pushes(n_actors=300).add(T0 + 24 * HOUR, "ana", "item-1")
+    for start in range(0, len(stream.rows), 100):
+        result = pipeline.step(stream.batch(pipeline, start, start + 100))
+        n_released += result.n_released + result.n_condemned
+        n_ranks += len(result.ranks)
+    assert n_released
+    assert n_ranks == len(stream.rows) + n_released
