@@ -24,8 +24,7 @@ from recommender.batch.assaults import Assault
 from recommender.core.events import EventBatch
 from recommender.core.logfile import LogFileStep
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.quality import Evaluation
-from recommender.core.quality.evaluation import LISTS, Answers, Quality
+from recommender.core.quality.evaluation import LISTS, Quality
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS, SECOND_MS
 from recommender.lab.attack.defences import batch_columns
 
@@ -94,19 +93,6 @@ class Churn:
         return self.n_changed / (SERVED * self.n_minutes) if self.n_minutes else 0.0
 
 
-class HonestEvaluation(Evaluation):
-    """Takes no answers from the rows that `is_attack` marks, of the batch that comes next."""
-
-    is_attack: NDArray[np.bool_] = np.empty(0, np.bool_)
-
-    def learn(self, ranks: NDArray[np.int8], personal: NDArray[np.int8], ranked: NDArray[np.int8]) -> Answers:
-        # the batch's own rows are the last; before them stand those released from holds
-        first = len(ranks) - len(self.is_attack)
-        for places in (ranks, personal, ranked):
-            places[first:][self.is_attack] = 0
-        return super().learn(ranks, personal, ranked)
-
-
 @dataclass(slots=True)
 class Siege:
     """One attack on one Pipeline. false_ms: for so long a target stood among the served while it did not without the
@@ -125,9 +111,7 @@ class Siege:
 
     @classmethod
     def begin(cls, assault: Assault, pipeline: Pipeline, at_ms: int) -> "Siege":
-        attacked = copy.deepcopy(pipeline)
-        attacked.evaluation.__class__ = HonestEvaluation  # the same state, asked about fewer
-        return cls(assault, attacked, answers(pipeline), _last_ms=at_ms)
+        return cls(assault, copy.deepcopy(pipeline), answers(pipeline), _last_ms=at_ms)
 
     def step(self, batch: EventBatch, end_ms: int, clean: Pipeline) -> None:
         """The same batch with what the attack sends before its end; `clean` has taken it already."""
@@ -135,13 +119,12 @@ class Siege:
         until = int(np.searchsorted(self.assault.events.received_ms, end_ms, "left"))
         sent = self.assault.events[self._sent : until] if until > self._sent else None
         self._sent = max(self._sent, until)
+        is_attack = None
         if sent is not None:
             n = len(batch)
             batch, order = batch_columns.merge([batch, sent])
-            self.pipeline.evaluation.is_attack = order >= n  # type: ignore[attr-defined]  # its class was changed
-        else:
-            self.pipeline.evaluation.is_attack = np.zeros(len(batch), np.bool_)  # type: ignore[attr-defined]  # the same
-        self.pipeline.step(batch)
+            is_attack = order >= n
+        self.pipeline.step(batch, unasked=is_attack)
         now, was = self.pipeline.board(SERVED).items, clean.board(SERVED).items
         false = [now.index(target) for target in self.assault.targets if target in now and target not in was]
         lasted_ms = end_ms - self._last_ms

@@ -153,17 +153,11 @@ def predictions(path: Path, config: Config, *, limit: int | None = None) -> Pred
     """Fold a log in steps of 2 s; 1-2 minutes a million events."""
     pipeline = Pipeline(config)
     made = Predictions([], [], [], config.half_lives_s[0])
-    learn = pipeline.drift.learn
-
-    def listen(ranks: NDArray[np.int8], now_ms: int) -> Any:
+    for step in LogFile(path, limit=limit).steps(pipeline.encoder, bucket_ms=STEP_MS):
+        ranks = pipeline.step(step.batch).ranks
         made.ranks.append(ranks[ranks[:, 0] > 0])
         made.promise.append(pipeline.drift.promise)
-        made.now_ms.append(now_ms)
-        return learn(ranks, now_ms)
-
-    pipeline.drift.learn = listen  # type: ignore[method-assign]  # of this one pipeline
-    for step in LogFile(path, limit=limit).steps(pipeline.encoder, bucket_ms=STEP_MS):
-        pipeline.step(step.batch)
+        made.now_ms.append(pipeline.stream_ms)
     return made
 
 
