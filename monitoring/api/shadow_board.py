@@ -1,4 +1,4 @@
-"""What the defence held back: the list as it would be without one, beside the list that is served."""
+"""The shadow model's published list beside the one that is served: what the defence held back."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """The fixed attacks that every candidate has to stand: the same accounts, acts and times against each.
 
-    a log up to a time ──> attack.world.see ──> plans of CODES, sized by what an undefended list would ask ──> Assault
+    a log up to a time ──> world.see ──> plans of CODES, sized by what an undefended list would ask ──> Assault
 
 A plan is made once, from the log alone, before any candidate is looked at: so candidates are compared by what the
 same accounts get out of them. New accounts stand for whoever can make them (A4), old ones taken over for whoever can

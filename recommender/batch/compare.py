@@ -1,6 +1,6 @@
 """Daily batch, hourly batch and online on one log, side by side, asked the same questions in the same second.
 
-    Journal ──> course.run: one Pipeline, whose evaluation is given the batch lists as they are published
+    Journal ──> candidate_pass.run: one Pipeline, whose evaluation is given the batch lists as they are published
             └──> BatchJob, daily and hourly: reads its span of the files, counts, publishes its first places
 
 A batch list is the most read of the day, or of the hour, before, published the moment that is over: no job is that

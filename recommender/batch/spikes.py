@@ -1,6 +1,6 @@
 """Stories that broke: the largest genuine spikes of a log, and the second each began.
 
-    files ──acts by item and hour, streamed──> attack.honest.risen ──> the largest, one an item ──their acts──> Spike
+    files ──acts by item and hour, streamed──> honest_cost.risen ──> the largest, one an item ──their acts──> Spike
 
 A story breaks with the first act of the first ten minutes that hold a fiftieth of the acts of its hour; acts of the
 hour before are looked at too, for hours begin where they begin. Memory: a row an item and hour, and the acts of the

@@ -1,6 +1,6 @@
 """Champion against challengers, on a time split, on clean and on attacked data.
 
-    Journal ──warm-up──┬──test──> course.run: every Pipeline learns on, and is asked before it learns
+    Journal ──warm-up──┬──test──> candidate_pass.run: every Pipeline learns on, and is asked before it learns
                        └──> assaults, planned from the log alone, the same against each
     ──> Report: hits clean and attacked, what the attacks got, what it costs; the winner, if there is one
 

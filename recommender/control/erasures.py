@@ -5,9 +5,9 @@
         Learner row locked ──> the last steps ──> log, steps, verdicts, checkpoints, Learner ──> commit
 
 Afterwards no row of the log, no verdict and no kept state knows the actor (`traces_of`), and the state is that of a
-run which never received it; only where the log no longer reaches back far enough it is a scrub (`unlearning`). What
-stays is the Erasure row, with a keyed hash and counts. Events that come from the actor later are new events, of an
-actor never seen before; so is one sent again whose id was known, because the ids of its events are forgotten too.
+run which never received it; only where the log no longer reaches back far enough it is a scrub (`shard_erasure`).
+What stays is the Erasure row, with a keyed hash and counts. Events that come from the actor later are new events, of
+an actor never seen before; so is one sent again whose id was known, because the ids of its events are forgotten too.
 
 Killed anywhere before the commit: nothing has changed, and the next worker begins again. It takes the lock on
 histories alone: no revert, preview or rebuild folds a log that rows are being taken out of.

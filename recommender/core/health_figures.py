@@ -1,4 +1,4 @@
-"""The watch: what a Pipeline knows about how good it is, and how near to trouble, as one row of figures.
+"""Figures of health: what a Pipeline knows about how good it is, and how near to trouble, as one row of figures.
 
     Pipeline ──watch()──> quality by population, drift, concentration and margins of the board, who stands behind it,
                           what the screen stops

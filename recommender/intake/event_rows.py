@@ -1,6 +1,6 @@
 """Events as they arrive to columns as the log takes them: what is accepted, what is rejected and why.
 
-    bytes ──Shape.decode──> structs ──column checks──> log.NewEvents + rejections
+    bytes ──Shape.decode──> structs ──column checks──> event_log.NewEvents + rejections
 
 Checks run over whole columns and only look at single events when a column fails: about 2 us an event. Ids must be
 printable because people will read them in the console and because PostgreSQL text takes no NUL. What an event merely

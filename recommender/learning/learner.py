@@ -1,7 +1,7 @@
 """The learner: the one writer of a shard's Pipeline. Woken by tasks; keeps the Pipeline warm between them.
 
     learn(shard):  Learner row ──> warm Pipeline, or restore()
-                   log.read ──> Pipeline.step ──> one transaction: Learner moved on (compare-and-set), Step recorded
+                   event_log.read ──> Pipeline.step ──> one transaction: Learner moved on (compare-and-set), a Step
                    ──> publish, checkpoint when due ──> again, until the log has no full step left
 
     restore(shard): newest sound checkpoint ──> fold of the recorded steps since

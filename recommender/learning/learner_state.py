@@ -11,7 +11,7 @@ from django.db.models import Count, Min, Q
 from recommender.log import event_log
 from recommender.models import Learner, Step, Watched
 
-# the first event after a learner's position, by the index on (xid, seq); the same slack as log.read
+# the first event after a learner's position, by the index on (xid, seq); the same slack as event_log.read
 _OLDEST_UNLEARNED = """
 SELECT extract(epoch FROM now() - received_at)::float8 FROM recommender_event
 WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s) AND bucket %% %(shards)s = %(shard)s

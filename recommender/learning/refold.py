@@ -1,6 +1,6 @@
 """Folding the recorded log again: the same ranges, the same decisions, the same exclusions, so the same state.
 
-history.segments ──> Steps recorded ──> log.read ──encode──> without what is excluded ──┐
+history.segments ──> Steps recorded ──> event_log.read ──encode──> without what is excluded ──┐
                      Decisions taken in them ──────────────────────────────────────────> Pipeline.step ──> on_step
 """
 

@@ -1,4 +1,4 @@
-"""The shadow of a shard's learner (core.shadow): made anew from the log, kept beside the Pipeline, published.
+"""The keeper of a shard's shadow model (`core.shadow`): made anew from the log, kept beside the Pipeline, published.
 
     restore ──> the last half-lives of recorded steps ──> Shadow
     a step committed ──> Shadow.learn ──> the board "shadow" of the view: for the console and keys that may do all

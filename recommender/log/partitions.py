@@ -1,6 +1,6 @@
 """The partitions of the event log, one a day (UTC) of `received_at`: made ahead, dropped whole past retention.
 
-    housekeeping ──> ensure_partitions ──> yesterday ... today ... a week from now   (log.append: where none was made)
+    housekeeping ──> ensure_partitions ──> yesterday ... today ... a week from now   (append: where none was made)
                  ──> drop_before, or batch.archive and then drop_partition ──> their event keys are forgotten
 
 Dropping a day costs the same whatever it holds, where a DELETE would leave as many dead rows. The keys of event ids

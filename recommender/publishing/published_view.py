@@ -24,7 +24,7 @@ from recommender.errors import NoView
 from recommender.process_state import Clock, clock, remembered
 
 HEAD, BOARDS = "groundswell:head", "groundswell:boards"
-SHADOW = "shadow"  # the scope of the list without a defence; no list a client can ask for is called so
+SHADOW = "shadow"  # the scope of the shadow model's list; no list a client can ask for is called so
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
 BOARD_DEPTH = 500  # places of a board

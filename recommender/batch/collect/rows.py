@@ -1,7 +1,7 @@
 """Rows of events from anywhere, in bounded pieces and one shape: the log's, an archive's, a file's.
 
     recommender_event (server-side cursor) ──┐
-    Parquet (read in batches), CSV (csvfile) ─┴──> frames of at most `n` rows with the columns of SCHEMA, and an `id`
+    Parquet (read in batches), CSV (csv_file) ┴──> frames of at most `n` rows with the columns of SCHEMA, and an `id`
 
 `id` says which rows are one event: the key of its event id where it has one; else its number in the log, which a row
 and its archived copy share; else actor, item, time and kind. (Two rows of a file without either that agree in all

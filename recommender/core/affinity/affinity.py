@@ -16,8 +16,8 @@ since they decay at least as fast as the budget does.
 **Linear, and order-free.** What an actor's units say of links is a function of its history, and a history is the set
 of its units in order of their own times. A unit that comes late, moves, is undone or retracted changes the links to
 what that function gives of the history with or without it: taken out, it is as if it had never been, and the act
-before it is then followed by the one after. Counts are integers (see `kernels`), so neither order nor cut nor the sum
-over shards changes a bit.
+before it is then followed by the one after. Counts are integers (see `core.tables.decay`), so neither order nor cut
+nor the sum over shards changes a bit.
 
 **What a history has forgotten** (all but the last HISTORY units; an actor's all, when the table was full) stays in
 the counts and fades, half of it every half-life: it can be taken out no more. And no unit at or before the time of

@@ -4,7 +4,7 @@
             and more ──> counts of links, and of their sources ──> neighbours, the strongest links of a source
 
 What a history says of links is a function of the history alone (`_say`), so that what was added can be taken out
-again. See recommender.core.affinity.affinity for the rules, `kernels` for the counting.
+again. See recommender.core.affinity.affinity for the rules, `core.tables.decay` for the counting.
 """
 
 from typing import Any, NamedTuple
@@ -304,7 +304,7 @@ def learn(
     forgotten_ms: int,
     tables: tuple[Any, ...],
 ) -> None:
-    """Take in what became of units (kernels.Units), in log order. A weight below 0 is a unit lost."""
+    """Take in what became of units (`trend_kernels.Units`), in log order. A weight below 0 is a unit lost."""
     histories, links, sources, rhythm = (
         Histories(*tables[0]),
         Links(*tables[1]),

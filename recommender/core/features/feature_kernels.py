@@ -6,8 +6,10 @@
          └──> burst of a rare item ──> who was here before, together? ──> lockstep, cohort
 
 State is integers; features are divisions and square roots of them, exact in IEEE arithmetic: the same history has
-the same verdicts on every machine. One event costs four to eight probes of hash tables. After a change in a file that
-is called from here, delete __pycache__ of this folder: Numba's cache notices only a change of this one.
+the same verdicts on every machine. One event costs four to eight probes of hash tables.
+
+Numba's cache on disk notices a change of this file, not of the files that are called from here: after one run
+`core.warmup`, which compiles all of the core anew.
 """
 
 from typing import Any

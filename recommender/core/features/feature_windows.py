@@ -4,8 +4,8 @@ lockstep.
     counts of an item's window ──┐
     counts of the whole site ────┴──> a share beside the rest of the site's ──> in excess? by how much, how surely?
 
-It stands apart because it is stable: Numba's cache on disk notices a change of the file a function stands in, not of
-the files that function calls into. After a change here or in feature_tables, delete __pycache__ of this folder.
+Numba's cache on disk notices a change of the file a function stands in, not of the files that it calls into: after a
+change here or in feature_columns run `core.warmup`, which compiles all of the core anew.
 """
 
 import numpy as np
@@ -143,7 +143,7 @@ def is_leaning(x: Float64s) -> bool:
 
 @njit(cache=True)
 def newness_of(trusted: Actors, rules: TrustRules, actor: Key, now_ms: int) -> int:
-    """1 - what the actor has earned of full trust, in ONE; as kernels._trust would find it, without a change."""
+    """1 - what the actor has earned of full trust, in ONE; as `trend_kernels._trust` finds it, without a change."""
     row = find(trusted.slots, trusted.keys, actor)
     if row < 0:
         return ONE

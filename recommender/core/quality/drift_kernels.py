@@ -3,7 +3,7 @@
 State stands in two small arrays, so that it can be stored and restored bit by bit. All is integers but HDDM_A, which
 keeps the running means of its paper; these take additions, divisions and square roots alone, which IEEE 754 fixes.
 
-Kept apart from `kernels`: nothing here is called from there, or the other way round.
+No loop here calls one of another file, and none of another file calls one of these.
 """
 
 from math import sqrt
@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recommender.core.trend.trend_kernels import PLACES, TRUSTED
+
 Int8s = NDArray[np.int8]
 Int64s = NDArray[np.int64]
 Float64s = NDArray[np.float64]
@@ -19,8 +21,7 @@ Float64s = NDArray[np.float64]
 ONE = 1 << 16  # a probability of 1, and a unit of log-likelihood
 BASE_BITS = 16  # the base is kept so much finer
 LLR_BITS = 10  # cells of the table of log-likelihood ratios
-MISS = 21  # the place of what was in none, kernels.PLACES + 1
-TRUSTED = 1  # kernels.TRUSTED
+MISS = PLACES + 1  # the place of what was in none
 NONE, ALERT, STOP = 0, 1, 2
 
 # what the integers are: predictions seen in all, and since the last start; the base, CUSUM and its last zero (ms, by
@@ -89,9 +90,10 @@ def watch(
     log_cut: float,
     log_drift: float,
 ) -> int:
-    """Take the predictions of a step, ranks (n, 4) as of `kernels.fold`. expected: what part of a miss the board
-    makes expected for all of them, in ONE; before_ms: stream time when the step before ended. Returns the level
-    raised; at STOP the detectors start anew with the next prediction."""
+    """Take the predictions of a step, ranks (n, 4) as of `trend_kernels.fold`.
+
+    expected: what part of a miss the board makes expected for all of them, in ONE; before_ms: stream time when the
+    step before ended. Returns the level raised; at STOP the detectors start anew with the next prediction."""
     raised = NONE
     for i in range(ranks.shape[0]):
         if ranks[i, 0] == 0:

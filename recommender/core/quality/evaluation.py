@@ -4,7 +4,7 @@ Before a step is learned, the list as it stands is put to each of its events: is
 first time, among the first 20 the actor has not seen? The hit rate (HR@20) and the mean reciprocal rank (MRR@20) over
 all such events say how good the list is without any data set aside; over the last hours, whether it is getting worse.
 
-    step ──> ranks in the lists, and who asked, by kernels.fold ──> counts of places, in all and by hour
+    step ──> ranks in the lists, and who asked, by `fold` ──> counts of places, in all and by hour
              trending: what was served;  daily: yesterday's most read, made anew at midnight of stream time, the
              yardstick of a model trained in a nightly batch;  steady: the best by the next longer half-life, a list
              slower to learn and dearer to rig, made anew every STEADY_MS;  personalised: by `candidates`, one list an
@@ -159,7 +159,7 @@ class Evaluation:
         )
 
     def learn(self, ranks: NDArray[np.int8], personal: NDArray[np.int8], ranked: NDArray[np.int8]) -> Answers:
-        """Take a batch's answers, int8 (n, 4) as of `kernels.fold`, (n,) as of `Ranking.predict`, and
+        """Take a batch's answers, int8 (n, 4) as of `trend_kernels.fold`, (n,) as of `Ranking.predict`, and
         (n,) in the order that is served."""
         counts = np.zeros(_SHAPE, np.int64)
         answers = np.empty((len(ranks), len(LISTS) + 1), np.int8)

@@ -215,7 +215,7 @@ def predict(
 ) -> None:
     """At which place each event's item stood for its actor, if it is the actor's first act on it (0: it is not, or
     the actor's key, mixed with ASKED, is above `asked`), by the counts before the batch and by what the actor did
-    until then, in this batch too. Must see first acts as `kernels.fold` does."""
+    until then, in this batch too. Must see first acts as `trend_kernels.fold` does."""
     events, history, source = Events(*packed_events), Histories(*histories), Sources(*sources)
     pairs, items, leaders = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7])
     recipe, scratch = Recipe(*recipe_values), Scratch(*scratch_arrays)

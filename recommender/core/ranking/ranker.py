@@ -3,7 +3,7 @@
     acts, before they are learned ──choose──> a few of them ──candidates as they stand──> Lists ──learn──>
         places by trend, by blend, by the weights so far ──> contest: which order is served?
         of each list the clicked candidate and some that were not ──> River, one example after the other
-                                                                 └──> Weights, for whoever serves (`ranking`)
+                                                                 └──> Weights, for whoever serves (`list_scores`)
 
 Each list is a question before it is a lesson. The model starts as the blend: the blend's column has the coefficient
 1, all others 0, and from there it learns what a site's readers do differently.
@@ -127,7 +127,7 @@ class Ranker:
 
     @property
     def mode(self) -> str:
-        """Which order is served: ranker, blend or trend; see `contest`."""
+        """Which order is served: ranker, blend or trend; see `ranking.bypass`."""
         return self.contest.mode
 
     @property

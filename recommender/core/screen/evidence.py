@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Of m events of a batch. rows: their places in it, int64 (m,), ascending. percentiles: uint8 (m, N_FEATURES),
-    0 to 100 in the order of `feature_tables.FEATURES`, or UNKNOWN. p_values: float32 (m, 3) by the forests of actor,
+    0 to 100 in the order of `feature_columns.FEATURES`, or UNKNOWN. p_values: float32 (m, 3) by the forests of actor,
     item and network, NaN where one was not asked. alpha: the p-value at which a forest flags."""
 
     rows: NDArray[np.int64]

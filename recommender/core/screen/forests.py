@@ -79,8 +79,10 @@ class Forests:
         thread.shutdown(wait=False)
 
     def flag(self, features: NDArray[np.float64], flags: NDArray[np.int32], asked: int) -> NDArray[np.uint8]:
-        """By which forests, as bits of rules.BY_*, the rows with the flag `asked` are found stranger than cleared
-        traffic; by the actor's only where one of the others finds the window strange."""
+        """Find the rows with the flag `asked` that are stranger than cleared traffic.
+
+        Returns by which forests, as bits of `screen_rules.BY_*`; the actor's only where one of the others finds the
+        window strange."""
         strange = np.zeros(len(features), np.uint8)
         if self._pack is not None:
             find_strange(features, flags, asked, *self._pack, strange)  # type: ignore[call-arg]  # `Pack` has no fixed length

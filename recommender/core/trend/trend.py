@@ -43,9 +43,9 @@ knees 5 and 40:
 The other half-lives count linearly. With counts of several shards summed, phi is applied by each to its part: of a
 network spread over n of them the sum is up to sqrt(n) times what one would give it.
 
-**Exactness.** Counts are integers (see `kernels`): the order of events within a horizon's rules, the split into
-batches and the sum over shards cannot change them by one bit. (Only reading rounds: epochs gone by are shifted onto
-the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the scheme: Cormode, Shkapenyuk,
+**Exactness.** Counts are integers (see `core.tables.decay`): the order of events within a horizon's rules, the split
+into batches and the sum over shards cannot change them by one bit. (Only reading rounds: epochs gone by are shifted
+onto the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the scheme: Cormode, Shkapenyuk,
 Srivastava, Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole epochs and time in ticks of h/4096
 (0.07 s at five minutes), so that a weight differs from the real-valued one by less than 0.02 %.
 
@@ -186,7 +186,7 @@ class Trend:
 
         Returns int8 (n, 4): the place of each event's item in the lists for its actor, `PLACES` + 1 where it is
         not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item); and
-        who acted, `kernels.ORDINARY`, `TRUSTED` or `CANARY`. And what became of each event's unit.
+        who acted, `trend_kernels.ORDINARY`, `TRUSTED` or `CANARY`. And what became of each event's unit.
         """
         n = len(events.item)
         self._tables.take(n, 2 * n if events.prefix.any() else 0)
@@ -238,7 +238,7 @@ class Trend:
 
     @property
     def trusted(self) -> tuple[Any, ...]:
-        """What actors have earned, the fields of kernels.Actors; good until something is learned."""
+        """What actors have earned, the fields of `trend_kernels.Actors`; good until something is learned."""
         return self._tables.packed[1]
 
     @property

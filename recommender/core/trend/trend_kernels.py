@@ -5,8 +5,9 @@
                                             └───────> credit its unit, once a horizon          (trend)
         its network's sum ─ above the knee? ─ yes ──> how much less than linear the item's score is
 
-Integers only, see `core.tables.decay`. Numba's cache on disk notices a change of the file a loop stands in, not of
-the files whose loops it calls: `core.warmup` compiles all of the core anew when any file of it has changed.
+Integers only, see `core.tables.decay`; rows are found by their keys, see `core.tables.hashing`. Numba's cache on disk
+notices a change of the file a loop stands in, not of the files whose loops it calls: `core.warmup` compiles all of
+the core anew when any file of it has changed.
 """
 
 from math import frexp, sqrt

@@ -108,7 +108,7 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
     "CUSUM 0.70->0.78, h=6": lambda: _cusum(6.0),
     "CUSUM 0.70->0.78, h=9": lambda: _cusum(9.0),
     "HDDM_A and CUSUM h=9": _pair,
-    "core/drift.py, rate learned": _ours,
+    "core/quality/drift.py, rate learned": _ours,
 }
 
 

@@ -1,6 +1,6 @@
 """How fast the stop switch brings a clean list back: a revert in mode exclude, while readers go on reading.
 
-    log.append ──> the rig's learner ──> checkpoint near the beginning ... N events
+    event_log.append ──> the rig's learner ──> checkpoint near the beginning ... N events
     Revert row ──> the rig's worker: events a second, time under the lock   GET /trending 200 times a second meanwhile
 
 The ceiling is Pipeline.step over the same events in the same steps: what reading them back, making keys, noting

@@ -36,7 +36,7 @@ def _sizes(found: LogResult) -> str:
 
 
 def promises(found: Sequence[LogResult]) -> str:
-    """The list of `show` as a table."""
+    """The list of `kept_promises` as a table."""
     lines = header("promise", "target", "measured", "", n_text=4)
     lines += [row([line.what, line.target, line.measured, line.verdict]) for line in kept_promises.evaluate(found)]
     return "\n".join(lines) + "\n"

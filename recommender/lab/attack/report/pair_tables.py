@@ -1,4 +1,4 @@
-"""What stands beside an item under attack, as Markdown. Pure: records of `pairs` in, a section out."""
+"""What stands beside an item under attack, as Markdown. Pure: records of `pair_trials` in, a section out."""
 
 from collections.abc import Sequence
 from typing import Any

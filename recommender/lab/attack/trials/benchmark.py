@@ -4,7 +4,7 @@
 
 Budgets come in two units. "price": new accounts the undefended list would ask for its last place, the same number
 for every defence. "margin": the certificate's m* of the defence itself; no set of new accounts below 1.0 can succeed.
-Targets are cold, mid and rival items in turn. A record says all that `report` needs; nothing else is kept.
+Targets are cold, mid and rival items in turn. A record says all that the report needs; nothing else is kept.
 """
 
 from collections.abc import Iterator, Sequence
