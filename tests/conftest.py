@@ -30,7 +30,7 @@ SLOW = (
     "tests/recommender/core/screen/test_crowds.py",
     "tests/recommender/core/screen/test_screen.py",
     "tests/browser/test_console.py",
-    "tests/recommender/core/trend/test_certificate.py",
+    "tests/recommender/core/trend/test_place_prices.py",
     "tests/recommender/core/test_pipeline.py",
     "tests/recommender/learning/test_histories.py",
     "tests/monitoring/rehearsals/test_incident.py",

@@ -32,7 +32,7 @@ from monitoring.policy.freeze_decision import (
 )
 from recommender.core.events import EventBatch
 from recommender.core.health_figures import watch
-from recommender.core.logfile import LogFile
+from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult

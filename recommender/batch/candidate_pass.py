@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from recommender.batch.assaults import Assault
 from recommender.core.events import EventBatch
-from recommender.core.logfile import LogFileStep
+from recommender.core.parquet_log import LogFileStep
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.evaluation import LISTS, Quality
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS, SECOND_MS

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.screen.pressure import HELD, QUARANTINED
-from recommender.core.trend.certificate import margins
+from recommender.core.trend.place_prices import margins
 from recommender.core.trend.trend_kernels import PLACES
 from recommender.core.trust import WEIGHT_ONE
 

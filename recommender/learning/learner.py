@@ -29,7 +29,7 @@ from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
-from recommender.core.shadow import Shadow
+from recommender.core.shadow_trend import Shadow
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
 from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer

@@ -1,4 +1,4 @@
-"""The keeper of a shard's shadow model (`core.shadow`): made anew from the log, kept beside the Pipeline, published.
+"""The keeper of a shard's shadow model (`core.shadow_trend`): made anew from the log, kept beside the Pipeline, published.
 
     restore ──> the last half-lives of recorded steps ──> Shadow
     a step committed ──> Shadow.learn ──> the board "shadow" of the view: for the console and keys that may do all
@@ -15,7 +15,7 @@ from django.db.models import F, Sum, Window
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
-from recommender.core.shadow import Shadow
+from recommender.core.shadow_trend import Shadow
 from recommender.learning.refold import GROUP_EVENTS, encode
 from recommender.log import event_log
 from recommender.log.event_log import Position

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recommender.batch import variants
-from recommender.core.logfile import LogFileError
+from recommender.core.parquet_log import LogFileError
 from recommender.core.pipeline import Config
 from recommender.learning.learner import configured
 

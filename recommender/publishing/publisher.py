@@ -26,7 +26,7 @@ import redis
 from django.conf import settings
 
 from recommender.core.pipeline import Pipeline
-from recommender.core.shadow import Shadow
+from recommender.core.shadow_trend import Shadow
 from recommender.core.tables.decay import EPOCH_OCTAVES
 from recommender.core.tables.table import strongest
 from recommender.core.trend.clickers import Clickers

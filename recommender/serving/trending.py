@@ -16,7 +16,7 @@ from zlib import crc32
 import orjson
 from django.http import QueryDict
 
-from recommender.core.trend.certificate import certain_places, fewest_clickers, margins, networks
+from recommender.core.trend.place_prices import certain_places, fewest_clickers, margins, networks
 from recommender.errors import Invalid, NoView
 from recommender.process_state import Clock
 from recommender.publishing import published_view

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring.api import shadow_board
-from recommender.core.trend.certificate import margins
+from recommender.core.trend.place_prices import margins
 from recommender.errors import NoView
 from recommender.models import Item
 from recommender.publishing import published_view

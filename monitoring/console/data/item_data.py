@@ -1,6 +1,6 @@
 """An item as its page shows it: where it stands, what its place would cost, who is behind it, what was held of it.
 
-    published boards (all, its categories, countries) ──> places, prices (recommender.core.trend.certificate)
+    published boards (all, its categories, countries) ──> places, prices (recommender.core.trend.place_prices)
     published excerpt                                 ──> what the longer memories say
     the newest LOOKED_AT events of the log            ──> admitted, held, out, waiting: stacked over time
     FindingItem by item                               ──> findings, newest first
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring.models import Finding, FindingItem, Review
-from recommender.core.trend.certificate import fewest_clickers
+from recommender.core.trend.place_prices import fewest_clickers
 from recommender.errors import NoView
 from recommender.log import lookups
 from recommender.models import Item
@@ -132,7 +132,7 @@ def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
 
 
 def price(item: str, scope: str, board: published_view.PublishedBoard) -> ShownPrice:
-    """See `recommender.core.trend.certificate`; as `GET /trending` tells margins, and the other way round for items
+    """See `recommender.core.trend.place_prices`; as `GET /trending` tells margins, and the other way round for items
     that are not listed: their last rival is the one in place LISTED."""
     n, counts = len(board.items), board.counts
     place = board.items.index(item) if item in board.items else None

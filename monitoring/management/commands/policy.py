@@ -8,7 +8,7 @@ import orjson
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring.rehearsals import policy_on_a_log
-from recommender.core.logfile import LogFileError
+from recommender.core.parquet_log import LogFileError
 from recommender.lab.bench.step_speed import real_log
 from recommender.learning.learner import configured
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recommender.core.logfile import LogFileError
+from recommender.core.parquet_log import LogFileError
 
 MAX_FIELD = 1 << 20
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from recommender.batch.collect.rows import RowSource, identified
 from recommender.batch.collect.spill import Spill
 from recommender.core.events import Encoder
-from recommender.core.logfile import LogFile, LogFileStep
+from recommender.core.parquet_log import LogFile, LogFileStep
 
 ROW_BYTES = 1024  # of a part: columns, and their copies while it is sorted
 CHUNK_BYTES = 1024  # of a frame on its way: columns, their copies, and texts as Python has them

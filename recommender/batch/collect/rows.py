@@ -20,7 +20,7 @@ import polars as pl
 from django.db import connection, transaction
 
 from recommender.batch.collect import csv_file
-from recommender.core.logfile import REQUIRED, LogFileError
+from recommender.core.parquet_log import REQUIRED, LogFileError
 from recommender.core.vocabulary import Kind
 from recommender.intake.event_rows import event_key
 from recommender.log.partitions import partitions

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
 from recommender.core.features import feature_columns as fk
-from recommender.core.screen.forests import ENTITIES, Forests
+from recommender.core.screen.forest_refits import ENTITIES, Forests
 
 UNKNOWN = 255
 MANY = 64  # rows, from which on it pays to sort the cleared ones

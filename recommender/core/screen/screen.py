@@ -32,7 +32,7 @@ from recommender.core.features import Features
 from recommender.core.features import feature_columns as fk
 from recommender.core.features.features import acts_of
 from recommender.core.screen.evidence import NO_EVIDENCE, Evidence, gather
-from recommender.core.screen.forests import Forests
+from recommender.core.screen.forest_refits import Forests
 from recommender.core.screen.screen_rules import BY_ACTOR, BY_ITEM, BY_NETWORK, decide
 from recommender.core.screen.suspicion import scores
 from recommender.core.trust import WEIGHT_ONE, TrustRules

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from river.drift import ADWIN, PageHinkley
 from river.drift.binary import HDDMA, HDDMW
 
-from recommender.core.logfile import LogFile
+from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality import Drift
 from recommender.core.quality.drift import DriftConfig, Level, log_likelihood_ratios

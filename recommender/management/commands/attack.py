@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from recommender.core.logfile import LogFileError
+from recommender.core.parquet_log import LogFileError
 from recommender.lab.attack.catalogue import inject
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
 from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack

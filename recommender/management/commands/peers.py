@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from recommender.batch import rankings
 from recommender.core.config import KIND_WEIGHTS
-from recommender.core.logfile import LogFile
+from recommender.core.parquet_log import LogFile
 from recommender.management.batch import config_of, progress_told, refusals_told, show, write_json
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recommender.core.logfile import LogFile, LogFileError
+from recommender.core.parquet_log import LogFile, LogFileError
 from recommender.core.pipeline import Config
 from recommender.lab.replay import replay
 from recommender.learning.learner import configured

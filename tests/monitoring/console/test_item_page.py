@@ -9,7 +9,7 @@ from monitoring.console.data import item_data as reading
 from monitoring.findings import gather
 from monitoring.models import Finding
 from monitoring.templatetags.console import item_url
-from recommender.core.trend.certificate import fewest_clickers, margins
+from recommender.core.trend.place_prices import fewest_clickers, margins
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Item

@@ -2,14 +2,14 @@
 
 import pytest
 
-from recommender.core.screen import forests
+from recommender.core.screen import forest_refits
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_forest_is_fitted_twice():
     """Many tests fold one history again and again. That the same rows and seed give the same forest is in
     test_forest.py, which calls `forest.fit` itself; a row that differs in one bit is fitted anew."""
-    fit, known = forests.fit, {}
+    fit, known = forest_refits.fit, {}
 
     def fit_once(rows, holdout, seed):
         key = rows.shape, rows.tobytes(), holdout.tobytes(), seed
@@ -18,5 +18,5 @@ def _no_forest_is_fitted_twice():
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forests, "fit", fit_once)
+        patch.setattr(forest_refits, "fit", fit_once)
         yield

@@ -15,7 +15,7 @@ from recommender import ids
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen import forests
+from recommender.core.screen import forest_refits
 from recommender.core.vocabulary import Ruling, Verdict
 from recommender.learning import learner
 from recommender.learning.refold import refold
@@ -41,7 +41,7 @@ of_every_history = pytest.mark.parametrize("history", HISTORIES, ids=["final", "
 @pytest.fixture(scope="module", autouse=True)
 def _no_forest_is_fitted_twice():
     """The same histories are folded again and again (as in tests/recommender/core/conftest.py)."""
-    fit, known = forests.fit, {}
+    fit, known = forest_refits.fit, {}
 
     def fit_once(rows, holdout, seed):
         key = rows.shape, rows.tobytes(), holdout.tobytes(), seed
@@ -50,7 +50,7 @@ def _no_forest_is_fitted_twice():
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forests, "fit", fit_once)
+        patch.setattr(forest_refits, "fit", fit_once)
         yield
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from recommender.control import learning_switch
-from recommender.core.shadow import Shadow
+from recommender.core.shadow_trend import Shadow
 from recommender.learning import learner, shadow_learner
 from recommender.log import event_log
 from recommender.log.event_log import Position

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from recommender.core.trend.certificate import certain_places, margins
+from recommender.core.trend.place_prices import certain_places, margins
 from recommender.publishing import published_view
 from recommender.serving import trending
 from tests.help.held_clock import HeldClock

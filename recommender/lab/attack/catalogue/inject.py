@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recommender.core.logfile import REQUIRED, LogFileError
+from recommender.core.parquet_log import REQUIRED, LogFileError
 from recommender.lab.attack.catalogue.attack_base import Plan
 from recommender.lab.attack.catalogue.world import TEXT_COLUMNS
 

@@ -18,7 +18,7 @@ from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen.screen import Verdicts, admitted
 from recommender.core.step_result import UNREVISED, Revised
 from recommender.core.tables import hashing
-from recommender.core.trend.certificate import link_margins
+from recommender.core.trend.place_prices import link_margins
 from recommender.core.vocabulary import MINUTE_MS, Kind
 
 

@@ -12,7 +12,7 @@ from recommender.batch.collect import archive
 from recommender.batch.collect.rows import FileRows, LogRows, identified
 from recommender.control import erasures
 from recommender.core.events import Encoder
-from recommender.core.logfile import LogFile
+from recommender.core.parquet_log import LogFile
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions, partitions
 from tests.help.log_rows import events

@@ -3,7 +3,7 @@
 import pytest
 
 from recommender.batch.collect import csv_file
-from recommender.core.logfile import LogFileError
+from recommender.core.parquet_log import LogFileError
 
 
 def frames(path, *names, n=2, limit=None):

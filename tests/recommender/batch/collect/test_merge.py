@@ -8,7 +8,7 @@ from recommender.batch.collect import reading
 from recommender.batch.collect.merge import Budget, merge
 from recommender.batch.collect.rows import FileRows
 from recommender.core.events import Encoder
-from recommender.core.logfile import LogFile, LogFileError
+from recommender.core.parquet_log import LogFile, LogFileError
 from tests.help.log_files import site, written
 
 SMALL = Budget(rows=300, chunk=70, pairs=100)

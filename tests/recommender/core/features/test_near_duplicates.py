@@ -9,7 +9,7 @@ from recommender.core.features import feature_columns as fk
 from recommender.core.features.feature_windows import is_odd
 from recommender.core.features.near_duplicates import LEAST, duplicate
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen.forests import ENTITIES
+from recommender.core.screen.forest_refits import ENTITIES
 from recommender.core.screen.suspicion import scores
 from tests.help.streams import HOUR, MINUTE, SCREENED, T0, Stream
 

@@ -9,7 +9,7 @@ from recommender.core.features import feature_columns as fk
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import screen as screens
 from recommender.core.screen.evidence import MIN_CLEARED, UNKNOWN, percentiles_of
-from recommender.core.screen.forest import N_FIT, N_HOLDOUT
+from recommender.core.screen.isolation_forest import N_FIT, N_HOLDOUT
 from recommender.core.vocabulary import Reason
 from tests.help.folded import Run, push, site
 from tests.help.streams import SCREENED, fold, readers

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recommender.core.trend.certificate import dependence, fewest_clickers
 from recommender.core.trend.clickers import Clickers, grown
+from recommender.core.trend.place_prices import dependence, fewest_clickers
 from recommender.core.vocabulary import Kind
 from tests.help.streams import SMALL, T0, TRUSTING, Stream, fold, readers
 

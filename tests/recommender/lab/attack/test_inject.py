@@ -5,7 +5,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from polars.testing import assert_frame_equal
 
-from recommender.core.logfile import LogFile
+from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config
 from recommender.lab.attack.catalogue import inject
 from recommender.lab.attack.catalogue.attacks_by_code import attack

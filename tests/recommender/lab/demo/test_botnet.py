@@ -8,7 +8,7 @@ import redis
 
 from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
-from recommender.core.shadow import Shadow
+from recommender.core.shadow_trend import Shadow
 from recommender.core.vocabulary import HOLD, QUARANTINE, Kind, Reason
 from recommender.errors import Conflict
 from recommender.lab.demo import stage

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.shadow import Shadow
+from recommender.core.shadow_trend import Shadow
 
 
 def both(config, *rushes, at_ms=1_000_000):

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.core import logfile
+from recommender.core import parquet_log
 from recommender.core.events import Encoder, country_code
-from recommender.core.logfile import LogFile, LogFileError
+from recommender.core.parquet_log import LogFile, LogFileError
 from recommender.core.vocabulary import Kind
 
 
@@ -31,7 +31,7 @@ def test_steps_are_buckets_of_time(tmp_path):
 
 def test_chunks_do_not_cut_a_step(tmp_path, monkeypatch):
     path = write(tmp_path / "log.parquet")
-    monkeypatch.setattr(logfile, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(parquet_log, "CHUNK_ROWS", 1)
     assert [step.rows.tolist() for step in steps(path, bucket_ms=60_000)] == [[0, 1, 2, 3]]
     assert [step.rows.tolist() for step in steps(path)] == [[0, 1], [2], [3]]
 

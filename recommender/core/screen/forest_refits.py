@@ -21,7 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.features import feature_columns as fk
-from recommender.core.screen.forest import Float32s, Forest, Pack, Reservoir, find_paths, find_strange, fit, packed
+from recommender.core.screen.isolation_forest import (
+    Float32s,
+    Forest,
+    Pack,
+    Reservoir,
+    find_paths,
+    find_strange,
+    fit,
+    packed,
+)
 from recommender.core.screen.screen_rules import BY_ACTOR, BY_ITEM, BY_NETWORK
 
 ENTITIES = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen.forest import (
+from recommender.core.screen.isolation_forest import (
     N_FIT,
     N_HOLDOUT,
     N_TREES,
@@ -117,7 +117,7 @@ def test_it_makes_no_difference_when_a_fit_is_done(monkeypatch):
         slow.wait(0.2)
         return fit(*arguments, **named)
 
-    monkeypatch.setattr("recommender.core.screen.forests.fit", late)
+    monkeypatch.setattr("recommender.core.screen.forest_refits.fit", late)
     assert waited.screen.forests.n_fits > 2
     assert fold(stream, config).digest() == waited.digest()
 
@@ -125,7 +125,7 @@ def test_it_makes_no_difference_when_a_fit_is_done(monkeypatch):
 def test_a_checkpoint_taken_while_a_fit_is_under_way_has_its_trees(monkeypatch):
     go_on = Event()
     monkeypatch.setattr(
-        "recommender.core.screen.forests.fit", lambda *args, **named: go_on.wait(60) and fit(*args, **named)
+        "recommender.core.screen.forest_refits.fit", lambda *args, **named: go_on.wait(60) and fit(*args, **named)
     )
     forests = Pipeline(SCREENED).screen.forests
     rows = np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1]))
@@ -137,7 +137,7 @@ def test_a_checkpoint_taken_while_a_fit_is_under_way_has_its_trees(monkeypatch):
 
 
 def test_a_fit_that_fails_breaks_one_step_and_not_the_next(monkeypatch):
-    monkeypatch.setattr("recommender.core.screen.forests.fit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("recommender.core.screen.forest_refits.fit", lambda *_, **__: 1 / 0)
     forests = Pipeline(SCREENED).screen.forests
     forests.learn(np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1])), ALL[:100])
     forests.advance(1000)

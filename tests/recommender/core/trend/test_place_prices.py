@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.pipeline import Pipeline
-from recommender.core.trend.certificate import (
+from recommender.core.trend.place_prices import (
     certain_places,
     dependence,
     entry_margin,
