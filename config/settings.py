@@ -17,7 +17,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import Email, Length, OneOf, Range
 
 from config import embedded
-from recommender.learning import checkpoint_schedule
+from recommender.learning import checkpoint_retention
 
 
 def _all_positive(values: list[int]) -> None:
@@ -37,7 +37,7 @@ def _is_web_address(value: str) -> None:
 
 def _is_schedule(value: str) -> None:
     try:
-        checkpoint_schedule.parse(value)
+        checkpoint_retention.parse(value)
     except ValueError as error:
         raise ValidationError(str(error)) from None
 
@@ -118,7 +118,7 @@ PUBLISH_EVERY_S = env.float("PUBLISH_EVERY_S", default=0.2, validate=Range(min=0
 # Seconds between two checkpoints, at least; never more than a twentieth of the time goes into them.
 CHECKPOINT_EVERY_S = env.float("CHECKPOINT_EVERY_S", default=5.0, validate=Range(min=0.0))
 # Checkpoints kept of every shard, as interval:age in seconds, finest first; pinned ones are kept whatever their age.
-CHECKPOINT_SCHEDULE = checkpoint_schedule.parse(
+CHECKPOINT_SCHEDULE = checkpoint_retention.parse(
     env.str("CHECKPOINT_SCHEDULE", default="5:300,60:7200,3600:172800,86400:2419200", validate=_is_schedule)
 )
 # Bytes of checkpoints kept of every shard, past which the finest tiers of the schedule give way.

@@ -9,7 +9,7 @@ from monitoring.audit import chain_checks
 from monitoring.findings import gather
 from monitoring.operations import request_revert
 from monitoring.policy import enforcement
-from recommender import outage
+from recommender import database_outage
 
 logger = logging.getLogger(__name__)
 
@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 @shared_task(name="monitoring.deliver")
 def deliver_notifications() -> None:
     """Send the messages that are due. The next tick tries again whatever happens here."""
-    with outage.waits(logger, "messages wait"):
+    with database_outage.waits(logger, "messages wait"):
         outbox.deliver()
 
 
 @shared_task(name="monitoring.gather")
 def gather_findings() -> None:
     """Bring findings up to date with the verdicts, and write down how reverts ended."""
-    with outage.waits(logger, "findings wait"):
+    with database_outage.waits(logger, "findings wait"):
         gather.gather()
         request_revert.close_reverts()
 
@@ -32,7 +32,7 @@ def gather_findings() -> None:
 @shared_task(name="monitoring.follow_up")
 def follow_up(shard: int) -> None:
     """See after a shard that the policy froze. The next tick tries again whatever happens here."""
-    with outage.waits(logger, f"shard {shard} waits"):
+    with database_outage.waits(logger, f"shard {shard} waits"):
         enforcement.follow_up(shard)
 
 
@@ -41,7 +41,7 @@ def retrain() -> None:
     """Hold a trial of challengers, as the settings say."""
     from monitoring.operations import hold_trial  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
 
-    with outage.waits(logger, "no trial"):
+    with database_outage.waits(logger, "no trial"):
         hold_trial.hold_by_settings()
 
 

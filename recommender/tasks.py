@@ -7,7 +7,7 @@ from celery import shared_task
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from recommender import housekeeping, outage
+from recommender import database_outage, housekeeping
 from recommender.control import erasures, reverts
 from recommender.learning import learner
 
@@ -36,7 +36,7 @@ def learn(shard: int) -> None:
 @shared_task(name="recommender.revert")
 def revert() -> None:
     """Carry out the reverts asked for that nobody is at work on."""
-    with outage.waits(logger, "the revert begins again later"):
+    with database_outage.waits(logger, "the revert begins again later"):
         while reverts.run_next():
             pass
 
@@ -44,7 +44,7 @@ def revert() -> None:
 @shared_task(name="recommender.erase")
 def erase() -> None:
     """Carry out the erasures asked for."""
-    with outage.waits(logger, "the erasure begins again later"):
+    with database_outage.waits(logger, "the erasure begins again later"):
         while erasures.run_next():
             pass
 

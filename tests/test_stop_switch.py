@@ -23,7 +23,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.learning import learner, refold
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 from tests.help.learner_process import restart
 from tests.help.log_rows import events
 from tests.help.private_servers import PRIVATE
@@ -119,9 +119,9 @@ class Readers(threading.Thread):
         self._is_over, self.n_read, self.n_bad = threading.Event(), 0, 0
 
     def run(self):
-        store = published_view.connect()
+        store = published_boards.connect()
         while not self._is_over.wait(0.005):
-            board = published_view.ViewReader(store).board("")
+            board = published_boards.ViewReader(store).board("")
             self.n_bad += board is None or not 0 < len(board.items) == len(board.counts)
             self.n_read += 1
         store.close()

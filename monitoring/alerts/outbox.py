@@ -34,7 +34,7 @@ from monitoring.audit import reviews
 from monitoring.audit.chain import storable
 from monitoring.models import Notification, Review
 from recommender import locks
-from recommender.outage import Pause
+from recommender.database_outage import Pause
 from recommender.process_state import clock, remembered
 
 URGENT_KINDS = frozenset({"freeze"})

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 SHOWN = 20  # places
 
@@ -10,8 +10,8 @@ SHOWN = 20  # places
 def compare(*, depth: int = SHOWN) -> dict[str, Any]:
     """Both lists' first places as published now. `held_back`: items the undefended list has there and the served one
     has not; a burst of newcomers that turns out honest is among them for a while, too. Raises NoView."""
-    undefended, as_of = published_view.read_board(published_view.SHADOW)
-    served, _ = published_view.read_board("")
+    undefended, as_of = published_boards.read_board(published_boards.SHADOW)
+    served, _ = published_boards.read_board("")
     if undefended is None:
         return {"is_on": False, "as_of": as_of, "items": [], "held_back": []}
     places = {item: place for place, item in enumerate(served.items)} if served else {}

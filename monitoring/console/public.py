@@ -14,10 +14,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from monitoring.console.data.boards import describe_places, get_titles
+from recommender.database_outage import database
 from recommender.errors import Unavailable
-from recommender.outage import database
 from recommender.process_state import clock, remembered
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 TITLES_KEPT_S = 60.0
 MAX_TITLES = 1_000
@@ -41,7 +41,7 @@ def forget() -> None:
 
 
 def _list() -> dict[str, Any]:
-    reader = published_view.reader()
+    reader = published_boards.reader()
     head, board = reader.head(), reader.board("")
     if head is None or board is None or not board.items:
         return {"places": [], "state": head.state if head else ""}

@@ -34,7 +34,7 @@ from recommender.log import event_log, lookups
 from recommender.log.event_log import Position
 from recommender.log.lookups import Act
 from recommender.models import EventVerdict, Item
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings.gather)
 LOOKED_AT = 2_000  # of these, in the log
@@ -312,7 +312,7 @@ def _previews(
 ) -> list[Preview]:
     """Bounds for the first items, from the list as published; none where nothing is published, or nothing is to be
     decided."""
-    board = published_view.reader().board("")
+    board = published_boards.reader().board("")
     if board is None or not board.stream_ms or not looked:
         return []
     rules = weighing_rules()

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
-from recommender.publishing.published_view import BOARD_DEPTH, PublishedBoard
+from recommender.publishing.published_boards import BOARD_DEPTH, PublishedBoard
 
 ROUNDING = 1e-3  # of a contribution: ticks, integers
 KNEE_LAG = 2 ** (-1 / 64)  # the trend moves its knees 64 times a half-life; until then they are that much lower

@@ -29,7 +29,7 @@ from recommender.core.vocabulary import MINUTE_MS
 from recommender.learning import verdict_counts
 from recommender.log import event_log
 from recommender.models import Item
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 LOOKED_AT = 10_000  # of a finding's newest events, for its actors
 CANDIDATES = 20  # findings compared with one,
@@ -194,7 +194,7 @@ def _merge(into: int, other: int) -> bool:
 
 def _exposure(n_units: int) -> float:
     """See the module; 0.0 while no list is published."""
-    board = published_view.reader().board("")
+    board = published_boards.reader().board("")
     if board is None or not board.counts:
         return 0.0
     last = board.counts[min(TENTH, len(board.counts)) - 1]

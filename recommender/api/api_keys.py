@@ -22,6 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from recommender.database_outage import database
 from recommender.errors import (
     CHALLENGE,
     Forbidden,
@@ -31,7 +32,6 @@ from recommender.errors import (
     Unavailable,
 )
 from recommender.models import ApiKey
-from recommender.outage import database
 from recommender.process_state import Clock, clock, remembered
 
 CACHE_S = 10.0

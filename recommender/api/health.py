@@ -13,11 +13,11 @@ from celery import current_app
 from django.db import connection
 from redis import RedisError
 
+from recommender.database_outage import database
 from recommender.errors import Unavailable
 from recommender.learning import learner_state
-from recommender.outage import database
 from recommender.process_state import clock, remembered
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 KEPT_S = 1.0
 STALE_S = 30.0  # a learner this far behind, or silent for so long, is not learning
@@ -54,7 +54,7 @@ def _database() -> str:
 
 def _view() -> str:
     try:
-        published_view.connect().ping()
+        published_boards.connect().ping()
     except RedisError:
         return "the view store does not answer"
     return "ok"
@@ -81,7 +81,7 @@ def _learner() -> str:
     behind = max((learner.lag_s for learner in learners if not learner.is_frozen), default=0.0)
     if behind > STALE_S:
         return f"{behind:.0f} s behind"
-    head = published_view.reader().head()
+    head = published_boards.reader().head()
     age_s = time.time() - head.as_of if head is not None else float("inf")
     if age_s > STALE_S and not any(learner.is_frozen for learner in learners):
         return "publishes nothing" if head is None else f"published last {age_s:.0f} s ago"

@@ -13,10 +13,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from recommender.counters import all_counters
+from recommender.database_outage import database
 from recommender.errors import Unavailable
 from recommender.learning import learner_state
-from recommender.outage import database
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 
 class StateCollector(Collector):
@@ -33,7 +33,7 @@ class StateCollector(Collector):
             yield GaugeMetricFamily("groundswell_database_up", "Whether PostgreSQL answers.", 1)
             yield GaugeMetricFamily("groundswell_backlog_events", "Events not learned yet, about.", backlog)
             yield from _of_learners(learners)
-        head = published_view.reader().head()
+        head = published_boards.reader().head()
         if head is not None:
             age_s = max(0.0, time.time() - head.as_of)
             yield GaugeMetricFamily("groundswell_view_age_seconds", "Age of what is served.", age_s)

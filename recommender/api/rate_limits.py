@@ -17,8 +17,8 @@ from rest_framework.throttling import BaseThrottle
 
 from recommender import counters
 from recommender.api.api_keys import Key
+from recommender.database_outage import Pause
 from recommender.errors import RateLimited
-from recommender.outage import Pause
 from recommender.process_state import Clock, clock, remembered
 
 STORE_TIMEOUT_S = 0.25

@@ -20,14 +20,14 @@ from recommender.api import health, metrics, rate_limits
 from recommender.api import openapi as docs
 from recommender.api.api_keys import Key
 from recommender.api.base_views import ApiView, LeanView, bytes_response, json_response
+from recommender.database_outage import database
 from recommender.intake import ingest, items
 from recommender.intake.event_rows import parse_events
 from recommender.intake.item_rows import ItemSerializer, parse_changes, parse_items
 from recommender.intake.request_bodies import read_body
 from recommender.log.recent_acts import NOTHING, recent_of
-from recommender.outage import database
 from recommender.process_state import remembered
-from recommender.publishing import excerpt, published_view
+from recommender.publishing import excerpt, published_boards
 from recommender.serving import recommendations, trending
 from recommender.serving.trending import Lists
 
@@ -90,7 +90,7 @@ class TrendingView(LeanView):
 
 @cache
 def _lists() -> Lists:
-    return Lists(published_view.reader())
+    return Lists(published_boards.reader())
 
 
 remembered(_lists.cache_clear)
@@ -151,7 +151,7 @@ class SimilarView(LeanView):
 
 @cache
 def _recommender() -> recommendations.Recommender:
-    return recommendations.Recommender(published_view.reader(), excerpt.make_reader())
+    return recommendations.Recommender(published_boards.reader(), excerpt.make_reader())
 
 
 remembered(_recommender.cache_clear)

@@ -20,7 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from recommender import ids, locks, waking
+from recommender import ids, locks, wake_workers
 from recommender.control import job_progress
 from recommender.control.shard_erasure import Unlearning, bases, traces_of
 from recommender.core.checkpoint import CheckpointCorrupt
@@ -46,7 +46,7 @@ def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
             erasure, is_new = Erasure.objects.create(actor=actor_id, actor_hash=name_hash), True
     except IntegrityError:
         erasure, is_new = Erasure.objects.get(actor_hash=name_hash, state__in=UNFINISHED), False
-    transaction.on_commit(waking.wake_erasures)
+    transaction.on_commit(wake_workers.wake_erasures)
     return erasure, is_new
 
 
@@ -79,7 +79,7 @@ def _run(erasure: Erasure) -> None:
         job_progress.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
         return
     logger.info("%s done in %.1f s: %d events", erasure, time.monotonic() - began_at, outcome["events"])
-    waking.wake(row.shard)
+    wake_workers.wake(row.shard)
 
 
 def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from recommender import ids, models, waking
+from recommender import ids, models, wake_workers
 from recommender.core import decisions
 from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Ruling
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, FrozenScope, Learner, Revert, Step, Trial
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 from recommender.serving.trending import parse_scope
 
 MAX_DECIDED = 50_000  # events in one decision
@@ -53,7 +53,7 @@ def freeze_scope(scope: str) -> FrozenScope:
     scope = parse_scope(scope)
     if FrozenScope.objects.filter(scope=scope).exists():
         raise Conflict(f"The list {scope} is frozen already.")
-    board, as_of = published_view.read_board(scope)
+    board, as_of = published_boards.read_board(scope)
     if board is None:
         raise NotFound(f"There is no list {scope}: nothing in it was clicked lately, or no item was described so.")
     try:
@@ -180,7 +180,7 @@ def ask_for_revert(
             )
     except IntegrityError:
         raise Conflict("Another revert is under way; wait for its end.") from None
-    transaction.on_commit(waking.wake_reverts)
+    transaction.on_commit(wake_workers.wake_reverts)
     return revert
 
 
@@ -206,7 +206,7 @@ def ask_for_promotion(*, trial_id: int) -> tuple[Trial, Revert]:
             trial.save(update_fields=["state", "revert"])
     except IntegrityError:
         raise Conflict("A revert is under way; wait for its end.") from None
-    transaction.on_commit(waking.wake_reverts)
+    transaction.on_commit(wake_workers.wake_reverts)
     return trial, revert
 
 
@@ -272,4 +272,4 @@ def _n_events(rows: Sequence[Decision]) -> int:
 
 def _wake() -> None:
     for shard in range(settings.SHARDS):
-        waking.wake(shard)
+        wake_workers.wake(shard)

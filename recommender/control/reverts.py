@@ -17,15 +17,15 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Sum
 
-from recommender import locks, waking
+from recommender import locks, wake_workers
 from recommender.control import job_progress
 from recommender.control.shard_revert import ShardRevert
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
-from recommender.publishing import published_view
-from recommender.publishing.catalogue import Catalogue
+from recommender.publishing import published_boards
+from recommender.publishing.item_catalogue import Catalogue
 from recommender.publishing.publisher import add_tallies, build_boards, tally
 
 SHOWN = 20  # places compared
@@ -56,7 +56,7 @@ def _run(revert: Revert) -> None:
         return
     logger.info("%s done in %.1f s: %d events", revert, time.monotonic() - began_at, outcome["events"])
     for shard in Learner.objects.values_list("shard", flat=True):
-        waking.wake(shard)
+        wake_workers.wake(shard)
 
 
 def _work_out(revert: Revert) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
 def _board_now(rows: Sequence[Learner]) -> list[dict[str, Any]]:
     """What readers see; where the view is empty, what they would. (Restoring a learner takes as long as folding what
     it learned since its checkpoint, the view nothing.)"""
-    board = published_view.ViewReader(published_view.connect()).board("")
+    board = published_boards.ViewReader(published_boards.connect()).board("")
     return _places(board) if board else _board([learner.restore(row).pipeline for row in rows])
 
 
@@ -144,7 +144,7 @@ def _board(pipelines: Sequence[Any]) -> list[dict[str, Any]]:
     return _places(build_boards(add_tallies([tally(each, {}) for each in pipelines]), catalogue.listings, 0)[""])
 
 
-def _places(board: published_view.PublishedBoard) -> list[dict[str, Any]]:
+def _places(board: published_boards.PublishedBoard) -> list[dict[str, Any]]:
     return [{"item": item, "score": round(board.score(place), 6)} for place, item in enumerate(board.items[:SHOWN])]
 
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from recommender import counters, waking
+from recommender import counters, wake_workers
+from recommender.database_outage import database
 from recommender.errors import BacklogFull
 from recommender.intake.event_rows import Parsed
 from recommender.learning import learner_state
 from recommender.log import event_log
-from recommender.outage import database
 from recommender.process_state import Clock, clock, remembered
 from recommender.serving import list_ids
 
@@ -72,7 +72,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
     if n_written:
         list_ids.credit(events)
         for shard in _shards_of(events.actor):
-            waking.wake(shard)
+            wake_workers.wake(shard)
     return Ingested(n_written, n_duplicates)
 
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import orjson
 from django.db import connection, transaction
 
+from recommender.database_outage import database
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.ids import MAX_ID, is_id
 from recommender.intake.item_rows import ItemRow
 from recommender.models import Item
-from recommender.outage import database
 
 
 def get_item(*, item_id: str) -> Item:

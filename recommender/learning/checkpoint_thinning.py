@@ -1,4 +1,4 @@
-"""Drop the checkpoints that nobody needs any more, as `recommender.learning.checkpoint_schedule` chooses them."""
+"""Drop the checkpoints that nobody needs any more, as `recommender.learning.checkpoint_retention` chooses them."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -8,8 +8,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
-from recommender.learning import checkpoint_schedule
-from recommender.learning.checkpoint_schedule import Kept
+from recommender.learning import checkpoint_retention
+from recommender.learning.checkpoint_retention import Kept
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert
 
 LOCK_CLASS = 0x6758  # of our advisory locks
@@ -40,7 +40,7 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
     rows = list(
         Checkpoint.objects.filter(shard=shard).values_list("id", "parent_id", "created_at", "n_bytes", "is_pinned")
     )
-    kept = checkpoint_schedule.choose(
+    kept = checkpoint_retention.choose(
         [Kept(id, at.timestamp(), n_bytes) for id, _, at, n_bytes, _ in rows],
         schedule=settings.CHECKPOINT_SCHEDULE,
         now_s=time.time() if now_s is None else now_s,

@@ -22,9 +22,9 @@ import redis
 from numpy.typing import NDArray
 
 from recommender.core.ranking.list_scores import Weights
-from recommender.outage import Pause
+from recommender.database_outage import Pause
 from recommender.process_state import Clock, clock
-from recommender.publishing.published_view import BOARD_DEPTH, connect
+from recommender.publishing.published_boards import BOARD_DEPTH, connect
 
 EXCERPTS, VERSIONS = "groundswell:excerpts", "groundswell:excerpts:versions"
 POLL_EVERY_S = 0.5

@@ -21,8 +21,8 @@ from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Pipeline
 from recommender.core.ranking.list_scores import Weights
 from recommender.process_state import clock
-from recommender.publishing.catalogue import Listing
 from recommender.publishing.excerpt import EXCERPTS, MAY_BE_LISTED, VERSIONS, Message
+from recommender.publishing.item_catalogue import Listing
 
 WRITE_EVERY_S = 0.5
 WRITE_SHARE = 0.1

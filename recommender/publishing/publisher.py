@@ -33,9 +33,9 @@ from recommender.core.trend.clickers import Clickers
 from recommender.core.trend.trend import Sizes
 from recommender.models import FrozenScope, Learner
 from recommender.process_state import clock
-from recommender.publishing.catalogue import Catalogue, Listing
 from recommender.publishing.excerpt_writer import ExcerptWriter
-from recommender.publishing.published_view import BOARD_DEPTH, BOARDS, HEAD, SHADOW, Head, PublishedBoard, connect
+from recommender.publishing.item_catalogue import Catalogue, Listing
+from recommender.publishing.published_boards import BOARD_DEPTH, BOARDS, HEAD, SHADOW, Head, PublishedBoard, connect
 
 SIZES_DEPTH = 50  # items whose clickers are told by size
 SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds

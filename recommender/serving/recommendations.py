@@ -36,7 +36,7 @@ from recommender.core.ranking.training_lists import columns
 from recommender.errors import Invalid, NoView
 from recommender.ids import MAX_ID, is_id
 from recommender.log.recent_acts import Recent
-from recommender.publishing import excerpt, published_view
+from recommender.publishing import excerpt, published_boards
 from recommender.serving import list_ids, trending
 from recommender.serving.list_ids import SOURCES
 from recommender.serving.scope_lists import N_HALVES, Shelf
@@ -80,7 +80,7 @@ class Recommender:
     """One process's. Reads; keeps nothing of actors."""
 
     def __init__(
-        self, boards: published_view.ViewReader, excerpts: excerpt.ExcerptReader, seed: int | None = None
+        self, boards: published_boards.ViewReader, excerpts: excerpt.ExcerptReader, seed: int | None = None
     ) -> None:
         self._boards, self._excerpts = boards, excerpts
         self._shelves: dict[str, Shelf] = {}
@@ -338,7 +338,7 @@ def _reason(name: str, source: int, shelf: Shelf, pulls: dict[str, Pull]) -> dic
     return {"source": SOURCES[TRENDING], "text": f"{says} in {where}" if where else f"{says} now", "category": where}
 
 
-def _standing(head: published_view.Head, now_s: float) -> dict[str, Any]:
+def _standing(head: published_boards.Head, now_s: float) -> dict[str, Any]:
     as_of = datetime.fromtimestamp(head.as_of, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {
         "as_of": as_of,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.publishing.excerpt import Excerpt
-from recommender.publishing.published_view import PublishedBoard
+from recommender.publishing.published_boards import PublishedBoard
 
 EXPLORE_S = 6 * 3600
 EXPLORE_BELOW = 3.0  # units by the longest half-life; what has more is known

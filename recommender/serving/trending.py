@@ -19,7 +19,7 @@ from django.http import QueryDict
 from recommender.core.trend.place_prices import certain_places, fewest_clickers, margins, networks
 from recommender.errors import Invalid, NoView
 from recommender.process_state import Clock
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 200
 MAX_EXCLUDED = 200
@@ -58,12 +58,12 @@ class _Kept:
 class Lists:
     """Answers of one process, remembered until their board changes. Memory at most about MAX_CACHED_BYTES."""
 
-    def __init__(self, reader: published_view.ViewReader, now_s: Clock = time.time) -> None:
+    def __init__(self, reader: published_boards.ViewReader, now_s: Clock = time.time) -> None:
         """`now_s`: unix seconds, against which an answer's age is told."""
         self._reader, self._now_s = reader, now_s
         self._kept: dict[str, _Kept] = {}
         self._n_bytes = 0
-        self._end: tuple[published_view.Head | None, bytes] = (None, b"")
+        self._end: tuple[published_boards.Head | None, bytes] = (None, b"")
 
     def answer(self, query_string: str) -> Answer:
         """Raises Invalid, NoView."""
@@ -157,7 +157,7 @@ def _limit(text: str | None) -> int | None:
     return int(text) if 1 <= int(text) <= MAX_LIMIT else None
 
 
-def _write_items(board: published_view.PublishedBoard, query: ListQuery) -> bytes:
+def _write_items(board: published_boards.PublishedBoard, query: ListQuery) -> bytes:
     """The places asked for; the best item left out sets the margins, the best as many left out how many places are
     certain. Of items beyond the end of a full board no more is known than that they count no more than its last."""
     reach = 2 * query.limit + len(query.exclude) + 1
@@ -183,7 +183,7 @@ def _write_items(board: published_view.PublishedBoard, query: ListQuery) -> byte
         )
     ]
     counts += [board.counts[place] for place in rest[: query.limit]]
-    if len(board.items) >= published_view.BOARD_DEPTH:
+    if len(board.items) >= published_boards.BOARD_DEPTH:
         counts += [board.counts[-1]] * (2 * query.limit - len(counts))
     certain = [
         {"actors": n, "places": certain_places(counts, len(listed), n, board.fresh, board.budget)}
@@ -201,7 +201,7 @@ def _frozen_answer(kept: _Kept, now_s: float) -> Answer:
     return Answer(body, f'W/"{as_of}-frozen-{crc32(kept.start)}-{kept.query_hash}"')
 
 
-def _write_end(head: published_view.Head) -> bytes:
+def _write_end(head: published_boards.Head) -> bytes:
     return _end(head.as_of, head.state, head.checkpoint)
 
 

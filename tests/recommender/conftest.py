@@ -13,9 +13,9 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
 from recommender.api import api_keys
-from recommender.learning.checkpoint_schedule import Tier
-from recommender.publishing import excerpt, published_view
-from recommender.publishing.published_view import BOARDS, HEAD, Head, PublishedBoard
+from recommender.learning.checkpoint_retention import Tier
+from recommender.publishing import excerpt, published_boards
+from recommender.publishing.published_boards import BOARDS, HEAD, Head, PublishedBoard
 
 SECRETS = {scope: f"key-of-a-client-that-may-{scope}" for scope in ("ingest", "read", "admin")}
 
@@ -136,7 +136,7 @@ def publish(view_store, clock):
         view_store.delete(BOARDS)
         view_store.hset(BOARDS, mapping=packed)
         view_store.set(HEAD, msgspec.msgpack.encode(Head(version, time.time() - age_s, state, checkpoint)))
-        clock.forward(published_view.POLL_EVERY_S)
+        clock.forward(published_boards.POLL_EVERY_S)
         return version
 
     return publish
@@ -153,7 +153,7 @@ def lose_store(view_store, clock):
 
         def lose():
             patch.setattr(redis.Redis, "execute_command", refuse)
-            clock.forward(max(published_view.POLL_EVERY_S, excerpt.POLL_EVERY_S))
+            clock.forward(max(published_boards.POLL_EVERY_S, excerpt.POLL_EVERY_S))
 
         yield lose
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recommender.waking import BROKER_RETRY_EVERY_S, Waker
+from recommender.wake_workers import BROKER_RETRY_EVERY_S, Waker
 from tests.help.held_clock import HeldClock
 
 

@@ -7,7 +7,7 @@ from monitoring.api import shadow_board
 from recommender.core.trend.place_prices import margins
 from recommender.errors import NoView
 from recommender.models import Item
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 SHOWN = 10
 
@@ -30,7 +30,7 @@ class Boards:
 def get_boards() -> Boards | None:
     """As published now; None while nothing is, or the store is away."""
     try:
-        board, as_of = published_view.read_board("")
+        board, as_of = published_boards.read_board("")
         compared = shadow_board.compare()
     except NoView:
         return None
@@ -50,7 +50,7 @@ def get_boards() -> Boards | None:
     )
 
 
-def describe_places(board: published_view.PublishedBoard | None) -> list[dict[str, Any]]:
+def describe_places(board: published_boards.PublishedBoard | None) -> list[dict[str, Any]]:
     """The first places of a list of SHOWN, each with its price."""
     if board is None:
         return []

@@ -17,7 +17,7 @@ from recommender.core.trend.place_prices import fewest_clickers
 from recommender.errors import NoView
 from recommender.log import lookups
 from recommender.models import Item
-from recommender.publishing import excerpt, published_view
+from recommender.publishing import excerpt, published_boards
 
 LISTED = 10  # places of a list as most clients show it
 MAX_COUNTRIES = 60
@@ -114,8 +114,10 @@ def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
     """By scope and half-life, from the published view."""
     categories = [f"category:{each}" for each in item.categories] if item else []
     try:
-        countries = [scope for scope in published_view.read_scopes() if scope.startswith("country:")][:MAX_COUNTRIES]
-        boards = published_view.read_boards(["", *categories, *countries])
+        countries = [scope for scope in published_boards.read_scopes() if scope.startswith("country:")][
+            :MAX_COUNTRIES
+        ]
+        boards = published_boards.read_boards(["", *categories, *countries])
     except NoView as error:
         return ItemStanding([], [], [], error.message)
     if "" not in boards:
@@ -123,7 +125,7 @@ def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
     shown = {
         scope: board
         for scope, board in boards.items()
-        if not scope.startswith("country:") or item_id in board.items[: published_view.BOARD_DEPTH]
+        if not scope.startswith("country:") or item_id in board.items[: published_boards.BOARD_DEPTH]
     }
     prices = [price(item_id, scope, board) for scope, board in shown.items()]
     served = boards[""]
@@ -131,7 +133,7 @@ def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
     return ItemStanding(prices, longer, bands(served.sizes.get(item_id, ()), served.unit), "")
 
 
-def price(item: str, scope: str, board: published_view.PublishedBoard) -> ShownPrice:
+def price(item: str, scope: str, board: published_boards.PublishedBoard) -> ShownPrice:
     """See `recommender.core.trend.place_prices`; as `GET /trending` tells margins, and the other way round for items
     that are not listed: their last rival is the one in place LISTED."""
     n, counts = len(board.items), board.counts
@@ -142,7 +144,7 @@ def price(item: str, scope: str, board: published_view.PublishedBoard) -> ShownP
         rival = board.items[LISTED] if n > LISTED else ""
     else:
         # of items beyond the end of a full board no more is known than that they count no more than its last
-        own = counts[place] if place is not None else counts[-1] if n >= published_view.BOARD_DEPTH else 0
+        own = counts[place] if place is not None else counts[-1] if n >= published_boards.BOARD_DEPTH else 0
         gap = counts[LISTED - 1] - own if n >= LISTED else 0
         rival = board.items[LISTED - 1] if n >= LISTED else ""
     gap = max(0, gap)
@@ -152,7 +154,7 @@ def price(item: str, scope: str, board: published_view.PublishedBoard) -> ShownP
         place=None if place is None else place + 1,
         score=None if place is None else board.score(place),
         n_listed=n,
-        is_exact=place is not None or n < published_view.BOARD_DEPTH,
+        is_exact=place is not None or n < published_boards.BOARD_DEPTH,
         actors=gap // board.fresh + 1,
         networks=gap // board.network + 1 if board.network else None,
         trust=gap / board.unit,
@@ -247,7 +249,7 @@ class ListedItem:
 def list_best(*, depth: int = 20) -> list[ListedItem]:
     """The first places of the list of all; none while it cannot be read."""
     try:
-        board = published_view.read_boards([""]).get("")
+        board = published_boards.read_boards([""]).get("")
     except NoView:
         return []
     if board is None:
@@ -263,7 +265,7 @@ def search(*, text: str) -> list[ListedItem]:
     """Items whose id begins so, or on the list with the text in their title; listed ones first."""
     text = text.replace("\0", "")
     try:
-        board = published_view.read_boards([""]).get("")
+        board = published_boards.read_boards([""]).get("")
     except NoView:
         board = None
     items = board.items if board else []

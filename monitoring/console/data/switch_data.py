@@ -8,7 +8,7 @@ from monitoring.models import AutoFreeze
 from recommender.errors import NoView
 from recommender.learning import learner_state
 from recommender.models import FrozenScope, Learner
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 MAX_SCOPES = 300
 MAX_FROZEN_SCOPES = 100
@@ -68,7 +68,7 @@ def get_switch() -> Switch:
 
 def _list_scopes() -> list[str]:
     try:
-        return published_view.read_scopes()
+        return published_boards.read_scopes()
     except NoView:  # the form takes a name typed
         return []
 

@@ -17,7 +17,7 @@ import redis
 
 from recommender.errors import Conflict
 from recommender.lab.demo.programme import Playing, Programme
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 PLAYING, CUE = "groundswell:demo:playing", "groundswell:demo:cue"
 EVERY_S, ALIVE_S, CUE_S = 1.0, 10, 10
@@ -50,7 +50,7 @@ class Stage:
 def read_playing() -> Playing | None:
     """What the demo plays; None where none runs, or the store is away."""
     try:
-        with published_view.connect() as store:
+        with published_boards.connect() as store:
             packed = store.get(PLAYING)
     except redis.RedisError:
         return None
@@ -64,5 +64,5 @@ def cue_attack() -> None:
         raise Conflict("No demo runs here; there is nothing to start.")
     if playing.attack is not None:
         raise Conflict(f"An attack is under way already, on {playing.attack.title!r}.")
-    with published_view.connect() as store:
+    with published_boards.connect() as store:
         store.set(CUE, b"1", ex=CUE_S)

@@ -17,7 +17,7 @@ from recommender.lab.demo.programme import Programme
 from recommender.lab.demo.stage import Stage
 from recommender.lab.loopback import NotHere, require_loopback
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 
 MAX_PACE = 10.0
 READ_KEY_VARIABLE = "GROUNDSWELL_READ_KEY"
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         seed = abs(options["seed"]) if options["seed"] is not None else secrets.randbits(24)
         programme = self._programme(seed, options)
-        stage = Stage(programme, published_view.connect())
+        stage = Stage(programme, published_boards.connect())
         feed = Feed(
             programme,
             client,

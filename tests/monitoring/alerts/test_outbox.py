@@ -21,7 +21,7 @@ from config.celery import app
 from monitoring import tasks
 from monitoring.alerts import outbox, webhook
 from monitoring.models import Notification
-from recommender import outage
+from recommender import database_outage
 from tests.help.scripted_server import Script, closed_port, drop, serving
 
 SECRET = "a secret of the receiver"
@@ -251,7 +251,7 @@ def test_a_channel_rests_in_proportion_to_what_it_took(hook, clock):
     outbox.notify(kind="finding", title="A crowd")
     assert outbox.deliver() == (1, 0)
     outbox.notify(kind="finding", title="Another")
-    clock.forward(2.0 * outage.PAUSE_PER_WAIT - 0.1)
+    clock.forward(2.0 * database_outage.PAUSE_PER_WAIT - 0.1)
     assert outbox.deliver() == (0, 0)
     assert len(script.got) == 1
     clock.forward(0.1)

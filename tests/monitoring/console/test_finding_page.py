@@ -15,7 +15,7 @@ from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Item
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 from tests.help.attacked_site import learn_all, push, site, write
 from tests.help.learner_process import restart
 from tests.help.log_rows import events
@@ -95,15 +95,15 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     finding = Finding.objects.get(items__item="target")
     assert finding.n_held + finding.n_quarantined >= n // 2
     (preview,) = finding_page.get_page(finding_id=finding.pk)["previews"]
-    before = published_view.read_board("")[0]
+    before = published_boards.read_board("")[0]
     assert preview.release.changes
     assert preview.release.place == (before.items.index("target") + 1 if "target" in before.items else None)
     decide_finding.release(by="policy", note="they are honest", finding_id=finding.pk)
     restart()
     learner.learn(0)
-    after = published_view.read_board("")[0]
+    after = published_boards.read_board("")[0]
     place = after.items.index("target")
-    assert preview.release.best <= place + 1 <= (preview.release.worst or published_view.BOARD_DEPTH)
+    assert preview.release.best <= place + 1 <= (preview.release.worst or published_boards.BOARD_DEPTH)
     scale = after.unit / before.unit
     assert preview.release.least <= after.score(place) * scale <= preview.release.most
     assert preview.release.most <= 1.05 * preview.release.least or columns  # without networks both ends nearly meet
@@ -115,15 +115,15 @@ def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts):
     restart()
     learner.learn(0)
     (preview,) = finding_page.get_page(finding_id=finding.pk)["previews"]
-    before = published_view.read_board("")[0]
+    before = published_boards.read_board("")[0]
     decide_finding.confirm(by="policy", note="they are not", finding_id=finding.pk)
     restart()
     learner.learn(0)
-    after = published_view.read_board("")[0]
+    after = published_boards.read_board("")[0]
     place = after.items.index("target") if "target" in after.items else None
     score = after.score(place) * after.unit / before.unit if place is not None else 0.0
     assert preview.confirm.least <= score <= preview.confirm.most
-    assert preview.confirm.best <= (place + 1 if place is not None else published_view.BOARD_DEPTH)
+    assert preview.confirm.best <= (place + 1 if place is not None else published_boards.BOARD_DEPTH)
     assert score < preview.confirm.score
 
 

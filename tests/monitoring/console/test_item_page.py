@@ -13,8 +13,8 @@ from recommender.core.trend.place_prices import fewest_clickers, margins
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Item
-from recommender.publishing import published_view
-from recommender.publishing.published_view import PublishedBoard
+from recommender.publishing import published_boards
+from recommender.publishing.published_boards import PublishedBoard
 from tests.help.attacked_site import learn_all, push, site, write
 from tests.help.console_pages import decided, page, signed_in
 from tests.help.learner_process import warm
@@ -69,7 +69,7 @@ def test_an_item_outside_needs_what_lifts_it_past_the_tenth_place():
 def test_of_an_item_that_is_not_published_the_least_it_can_take_is_told():
     short = reading.price("unheard of", "", board())
     assert (short.is_exact, short.actors) == (True, 4100 // 50 + 1)
-    full = board([(f"item-{place}", 10_000 - place) for place in range(published_view.BOARD_DEPTH)])
+    full = board([(f"item-{place}", 10_000 - place) for place in range(published_boards.BOARD_DEPTH)])
     beyond = reading.price("unheard of", "", full)
     assert not beyond.is_exact
     assert beyond.actors == (full.counts[9] - full.counts[-1]) // 50 + 1
@@ -271,5 +271,5 @@ class TestLearned:
         learner.learn(0)
         client.post(reverse("console:hide"), {"item": "story", "hidden": "1", "note": "x"})
         learner.learn(0)
-        assert published_view.read_board("")[0] is None
+        assert published_boards.read_board("")[0] is None
         assert "Hidden, it is on no list" in page(client, reverse("console:item", args=["story"]))

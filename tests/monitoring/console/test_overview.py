@@ -17,7 +17,7 @@ from monitoring.operations import stop_switch
 from recommender import counters
 from recommender.lab.demo.stage import CUE, PLAYING, Stage
 from recommender.models import EventVerdict, Item, Learner, Step, Watched
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 from tests.monitoring.console.test_pages import signed_in
 from tests.recommender.conftest import publish  # noqa: F401 (a fixture)
 from tests.recommender.lab.demo.test_botnet import open_programme
@@ -120,7 +120,7 @@ def test_with_the_store_away_the_page_still_opens(look, monkeypatch):
         def __exit__(self, *_):
             """Never entered."""
 
-    monkeypatch.setattr(published_view, "connect", Away)
+    monkeypatch.setattr(published_boards, "connect", Away)
     assert "the store of the lists does not answer" in look()
 
 

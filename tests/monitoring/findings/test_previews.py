@@ -15,7 +15,7 @@ from recommender.core.tables.decay import TICKS
 from recommender.core.trend.trend import KNEE_TICK_BITS
 from recommender.core.vocabulary import Kind
 from recommender.log.lookups import Act
-from recommender.publishing.published_view import PublishedBoard
+from recommender.publishing.published_boards import PublishedBoard
 
 HALF_LIFE_S = 300
 NOW_MS = 1_700_000_000_000

@@ -7,7 +7,7 @@ from recommender.errors import Conflict, Invalid, NotFound, NoView
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import FrozenScope, Item
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 from tests.help.learner_process import restart
 from tests.help.log_rows import clicks, events
 
@@ -37,7 +37,7 @@ def learned(fresh_process, clock):
             event_log.append(batch)
             learner.learn(0)
         learner.learn(0)
-        clock.forward(published_view.POLL_EVERY_S)
+        clock.forward(published_boards.POLL_EVERY_S)
 
     return learned
 
@@ -114,7 +114,7 @@ def test_it_stays_frozen_over_a_restart_and_a_lost_store(site, view_store, learn
     view_store.flushdb()
     learned(RUSH)
     assert items(get(site)) == ["goal", "race"]
-    assert published_view.reader().head().frozen_scopes == ["category:sports"]
+    assert published_boards.reader().head().frozen_scopes == ["category:sports"]
 
 
 def test_a_country_is_a_scope_too(site, learned):

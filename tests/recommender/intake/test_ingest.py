@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from recommender import outage
+from recommender import database_outage
 from recommender.intake import ingest
 from recommender.log import event_log
 from recommender.models import Event, Learner
@@ -230,15 +230,15 @@ def test_while_connecting_fails_it_is_not_tried_for_every_request(live_api, stop
     for _ in range(50):
         assert post(live_api, events(1)).status == 503
     assert len(tries) == 1
-    clock.forward(outage.MIN_PAUSE_S)
+    clock.forward(database_outage.MIN_PAUSE_S)
     assert post(live_api, events(1)).status == 503
     assert len(tries) == 2
 
 
 def test_the_longer_connecting_takes_the_later_it_is_tried_again(clock):
-    pause = outage.Pause(clock)
+    pause = database_outage.Pause(clock)
     pause.after(3.0)
-    clock.forward(3.0 * outage.PAUSE_PER_WAIT - 0.1)
+    clock.forward(3.0 * database_outage.PAUSE_PER_WAIT - 0.1)
     assert pause.is_on
     clock.forward(0.1)
     assert not pause.is_on
@@ -252,5 +252,5 @@ def test_after_the_database_is_back_events_are_stored_again(live_api, clock):
         assert post(live_api, events(1)).status == 503
     finally:
         connection.settings_dict.update(known)
-    clock.forward(outage.MIN_PAUSE_S)
+    clock.forward(database_outage.MIN_PAUSE_S)
     assert post(live_api, events(1)).status == 202

@@ -15,7 +15,7 @@ from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import Checkpoint, Item, Learner, Step
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks, events
 
@@ -30,7 +30,7 @@ FRESH = TrustConfig().floor  # nobody here has come back yet
 
 def board(scope=""):
     """What a web process that has just started sees."""
-    reader = published_view.ViewReader(published_view.connect())
+    reader = published_boards.ViewReader(published_boards.connect())
     return reader.board(scope)
 
 
@@ -40,7 +40,7 @@ def test_what_is_in_the_log_is_learned_and_shown():
     assert learner.learn(0) == 8
     assert board().items == ["story", "other"]
     assert board().score(0) == pytest.approx(5 * FRESH, rel=1e-2)
-    head = published_view.ViewReader(published_view.connect()).head()
+    head = published_boards.ViewReader(published_boards.connect()).head()
     assert (head.state, abs(head.as_of - time.time()) < 60) == ("learning", True)
 
 
@@ -154,7 +154,7 @@ def test_a_frozen_learner_leaves_events_pending():
     Learner.objects.update(state=Learner.State.FROZEN)
     event_log.append(clicks(5, start=5, item="other"))
     assert learner.learn(0) == 0
-    assert published_view.ViewReader(published_view.connect()).head().state == "frozen"
+    assert published_boards.ViewReader(published_boards.connect()).head().state == "frozen"
     assert board().items == ["story"]
     Learner.objects.update(state=Learner.State.LEARNING)
     assert learner.learn(0) == 5

@@ -9,8 +9,8 @@ from recommender.learning import learner, shadow_learner
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item, Learner, Step
-from recommender.publishing import published_view
-from recommender.publishing.published_view import BOARDS, PublishedBoard
+from recommender.publishing import published_boards
+from recommender.publishing.published_boards import BOARDS, PublishedBoard
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks
 
@@ -116,7 +116,7 @@ def test_hidden_items_are_on_neither(view_store):
 def test_no_reader_can_ask_for_it(live_api, view_store, clock):
     Item.objects.create(id="story", categories=["shadow"])
     learned(HONEST, PUSH)
-    clock.forward(published_view.POLL_EVERY_S)
+    clock.forward(published_boards.POLL_EVERY_S)
     assert view_store.hexists(BOARDS, "shadow")
     answer = live_api.get("/api/v1/trending?category=shadow", key="admin").json
     assert [each["item"] for each in answer["items"]] == ["story"]

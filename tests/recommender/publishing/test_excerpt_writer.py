@@ -8,7 +8,6 @@ from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.trust import TrustConfig
-from recommender.publishing.catalogue import Listing
 from recommender.publishing.excerpt import (
     EXCERPTS,
     VERSIONS,
@@ -19,7 +18,8 @@ from recommender.publishing.excerpt import (
     read_remembered,
 )
 from recommender.publishing.excerpt_writer import make_message
-from recommender.publishing.published_view import PublishedBoard
+from recommender.publishing.item_catalogue import Listing
+from recommender.publishing.published_boards import PublishedBoard
 from recommender.serving.recommendations import affinities_of, features_of, pulls_of
 from recommender.serving.scope_lists import Shelf
 from tests.help.made_excerpts import make_message as by_hand

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from recommender import counters, outage
+from recommender import counters, database_outage
 from recommender.api import views
 from recommender.publishing import excerpt
 from recommender.serving.list_ids import source_of
@@ -143,7 +143,9 @@ def test_a_click_on_a_place_is_credited_to_where_it_came_from(site):
 
 def test_without_the_database_the_trend_is_served(site, monkeypatch):
     click(site, "match-0")
-    monkeypatch.setattr(views, "recent_of", lambda actor: (_ for _ in ()).throw(outage.OperationalError("gone")))
+    monkeypatch.setattr(
+        views, "recent_of", lambda actor: (_ for _ in ()).throw(database_outage.OperationalError("gone"))
+    )
     answer = get(site, "actor=ana&limit=3")
     assert answer.status == 200
     assert listed(answer) == ["story-0", "story-1", "story-2"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from recommender.core.trend.place_prices import certain_places, margins
-from recommender.publishing import published_view
+from recommender.publishing import published_boards
 from recommender.serving import trending
 from tests.help.held_clock import HeldClock
 
@@ -51,7 +51,7 @@ def test_an_answer_says_how_old_it_is_and_where_it_comes_from(api, publish):
 def test_the_age_grows_while_nothing_is_published(publish, view_store):
     publish({"": PLACES})
     wall = HeldClock(time.time())
-    lists = trending.Lists(published_view.ViewReader(view_store), wall)
+    lists = trending.Lists(published_boards.ViewReader(view_store), wall)
     first = json.loads(lists.answer("").body)["age_ms"]
     wall.forward(2)
     assert json.loads(lists.answer("").body)["age_ms"] == first + 2000
@@ -202,7 +202,7 @@ def test_a_list_costs_no_query(api, publish, django_assert_num_queries):
 
 def test_answers_kept_by_query_are_bounded(publish, view_store):
     publish({"": PLACES})
-    lists = trending.Lists(published_view.ViewReader(view_store))
+    lists = trending.Lists(published_boards.ViewReader(view_store))
     for i in range(1200):
         lists.answer(f"limit=200&exclude=x{i}")
     kept = sum(len(answer.start) for answer in lists._kept.values())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recommender.control import learning_switch
 from recommender.learning import checkpoint_thinning, learner
-from recommender.learning.checkpoint_schedule import Kept, Tier, choose, parse
+from recommender.learning.checkpoint_retention import Kept, Tier, choose, parse
 from recommender.models import Checkpoint, Learner, Revert
 
 SCHEDULE = (Tier(2, 20), Tier(10, 100), Tier(50, 400))
