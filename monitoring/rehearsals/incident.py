@@ -30,8 +30,8 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import MINUTE_MS, Kind
 from recommender.lab import emptying
 from recommender.lab.attack.catalogue.accounts import Accounts
-from recommender.lab.attack.catalogue.synthetic import DAY_S, START_S, Town
-from recommender.lab.attack.catalogue.world import World, as_text, see
+from recommender.lab.attack.catalogue.invented_site import DAY_S, START_S, Town
+from recommender.lab.attack.catalogue.known_site import World, as_text, see
 from recommender.learning import learner, quality_log
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents

@@ -37,10 +37,10 @@ from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
 from recommender.core.vocabulary import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
-from recommender.lab.attack.catalogue import inject
 from recommender.lab.attack.catalogue.attacks_by_code import attack
-from recommender.lab.attack.catalogue.world import as_text, see
+from recommender.lab.attack.catalogue.known_site import as_text, see
 from recommender.lab.attack.defences import batch_columns
+from recommender.lab.attack.delivery import inject_into_log
 
 STEP_MS = 2 * SECOND_MS
 QUIET_MS = 15 * MINUTE_MS  # ALARM_EVERY_S
@@ -109,7 +109,7 @@ class Rehearsal:
 
 def rehearse(path: Path, config: Config, *, limit: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The log as it is, then A17 in it; 1.5 minutes a million events. Yields a name and its figures."""
-    log = as_text(inject.read_log(path, limit=limit))
+    log = as_text(inject_into_log.read_log(path, limit=limit))
     pipeline, rehearsal, taken = Pipeline(config), Rehearsal(), None
     for step in LogFile(path, limit=limit).steps(pipeline.encoder, bucket_ms=STEP_MS):
         if taken is None and step.rows[0] >= AT_ROW:
@@ -144,7 +144,7 @@ def _provoke(pipeline: Pipeline, rehearsal: Rehearsal, log: pl.DataFrame, *, n_a
     world = see(log.filter(pl.col("ts") > now_s - 7 * 3600), now_s, board=board)
     plan = attack("A17")().plan(world, n_actors=n_actors, seed=seed)
     after = log.filter(pl.col("ts").is_between(now_s, now_s + PROVOKED_S, closed="right"))
-    batch = batch_columns.encode(pipeline, inject.inject(after, [("A17", plan)]))
+    batch = batch_columns.encode(pipeline, inject_into_log.inject(after, [("A17", plan)]))
     for part in cut(batch):
         rehearsal.note(pipeline, pipeline.step(part))
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 
 from recommender.core.pipeline import Config
-from recommender.lab.attack.catalogue.world import World, as_text, see
-from recommender.lab.attack.trials.arena import Site, WarmStates
+from recommender.lab.attack.catalogue.known_site import World, as_text, see
+from recommender.lab.attack.trials.single_run import Site, WarmStates
 
 START_S = 1_767_571_200.0
 CONFIG = Config(half_lives_s=(300, 3600), horizon_s=6 * 3600, actor_budget=50, lateness_s=6 * 3600)

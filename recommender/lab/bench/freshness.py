@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from recommender.lab.bench.http_load import Load
 from recommender.lab.bench.ingest_rate import BATCH, BUDGET_SUSTAINED, warm_up
-from recommender.lab.bench.load import Load
 from recommender.lab.bench.results import BenchRow, percentile
-from recommender.lab.bench.rig import CannotMeasure, Rig
+from recommender.lab.bench.running_system import CannotMeasure, Rig
 from recommender.lab.client import Client
 
 SETTINGS = {"SCREEN": "false", "TRUST_FLOOR": "1"}

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from django.db.models import Sum
 
-from recommender.lab.bench import ceiling
+from recommender.lab.bench import copy_ceiling
 from recommender.lab.bench.results import BenchRow
-from recommender.lab.bench.rig import CannotMeasure, Rig
+from recommender.lab.bench.running_system import CannotMeasure, Rig
 from recommender.models import Learner
 
 BATCH = 500
@@ -27,8 +27,8 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
     copied = copied_singly = None
     if rig.has_database:
         for_s = min(seconds, 3.0)
-        copied = ceiling.rows_per_s(BATCH, connections=CONNECTIONS, seconds=for_s, seed=rig.seed)
-        copied_singly = ceiling.rows_per_s(1, connections=SINGLE_CONNECTIONS, seconds=for_s, seed=rig.seed)
+        copied = copy_ceiling.rows_per_s(BATCH, connections=CONNECTIONS, seconds=for_s, seed=rig.seed)
+        copied_singly = copy_ceiling.rows_per_s(1, connections=SINGLE_CONNECTIONS, seconds=for_s, seed=rig.seed)
         _set_state(Learner.State.FROZEN)
     try:
         # Batches come last: PostgreSQL is busy with what they leave behind for a while.
@@ -47,7 +47,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
         value=batches.accepted / batches.seconds,
         unit="events/s",
         ceiling=copied,
-        of=ceiling.OF if copied else "",
+        of=copy_ceiling.OF if copied else "",
         note=f"{CONNECTIONS} connections, p50 {batches.p50_s * 1e3:.0f} ms, p99 {batches.p99_s * 1e3:.0f} ms",
     )
     yield BenchRow(
@@ -56,7 +56,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
         unit="POSTs/s",
         budget=BUDGET_SINGLE,
         ceiling=copied_singly or trivial.rate,
-        of=ceiling.OF if copied_singly else "GET /health/live",
+        of=copy_ceiling.OF if copied_singly else "GET /health/live",
         note=f"{SINGLE_CONNECTIONS} connections, p50 {singles.p50_s * 1e3:.1f} ms, p99 {singles.p99_s * 1e3:.1f} ms;"
         f" GET /health/live {trivial.rate:,.0f}/s",
     )
@@ -78,7 +78,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
         unit="events/s",
         budget=BUDGET_SUSTAINED,
         ceiling=copied,
-        of=ceiling.OF if copied else "",
+        of=copy_ceiling.OF if copied else "",
         note=f"{sustained.accepted:,} events in {sent_at - began_at:.1f} s, listed {listed_at - sent_at:.1f} s later",
     )
     if rig.has_database:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from recommender.lab.bench import freshness, trending_rate
+from recommender.lab.bench.http_load import Load
 from recommender.lab.bench.ingest_rate import BATCH, warm_up
-from recommender.lab.bench.load import Load
 from recommender.lab.bench.results import BenchRow
-from recommender.lab.bench.rig import Rig
+from recommender.lab.bench.running_system import Rig
 
 SETTINGS = freshness.SETTINGS
 CONNECTIONS = trending_rate.CONNECTIONS

@@ -16,9 +16,9 @@ from typing import Self
 from recommender import models
 from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Pipeline
-from recommender.lab.bench import stream
+from recommender.lab.bench import event_stream
 from recommender.lab.bench.results import BenchRow, percentile
-from recommender.lab.bench.rig import CannotMeasure, Rig
+from recommender.lab.bench.running_system import CannotMeasure, Rig
 from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
@@ -121,7 +121,7 @@ class Readers:
 
 def _fill(n_events: int, *, seed: int) -> None:
     """Append the generated stream and wait until all of it is learned and in a checkpoint."""
-    made = stream.columns(n_events, seed=seed)
+    made = event_stream.columns(n_events, seed=seed)
     for start in range(0, n_events, APPENDED):
         event_log.append(_new_events(made, start, min(start + APPENDED, n_events)))
         stop_at = time.monotonic() + LEARNED_WITHIN_S
@@ -138,22 +138,22 @@ def _wait(stop_at: float, what: str) -> None:
     time.sleep(0.1)
 
 
-def _new_events(made: stream.Columns, start: int, end: int) -> NewEvents:
+def _new_events(made: event_stream.Columns, start: int, end: int) -> NewEvents:
     actors, n = made.actor[start:end].tolist(), end - start
     return NewEvents(
         key=[None] * n,
         actor=[f"actor-{actor}" for actor in actors],
         item=[f"item-{item}" for item in made.item[start:end].tolist()],
-        kind=stream.KIND_CODES[made.kind[start:end]].tolist(),
+        kind=event_stream.KIND_CODES[made.kind[start:end]].tolist(),
         occurred_at=[None] * n,
         session=[f"s{actor}" for actor in actors],
         value=[None] * n,
         recommendation=[None] * n,
         position=[None] * n,
-        ip=[stream.address(actor) for actor in actors],
-        user_agent=[stream.agent(actor) for actor in actors],
+        ip=[event_stream.address(actor) for actor in actors],
+        user_agent=[event_stream.agent(actor) for actor in actors],
         referrer=["https://search.example/"] * n,
-        country=[stream.country(actor) for actor in actors],
+        country=[event_stream.country(actor) for actor in actors],
     )
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from django.conf import settings
 
 from recommender.core.pipeline import Pipeline
-from recommender.lab.bench import stream
+from recommender.lab.bench import event_stream
 from recommender.lab.bench.results import BenchRow
 from recommender.learning.learner import configured
 
@@ -95,7 +95,7 @@ def _add_at(keys: list[np.ndarray]) -> float:
 
 
 def _generated(seed: int) -> Iterator[dict[str, Any]]:
-    made = stream.columns(MAX_ROWS, seed=seed)
+    made = event_stream.columns(MAX_ROWS, seed=seed)
     for start in range(0, MAX_ROWS, BATCH):
         rows = slice(start, start + BATCH)
         n = len(made.item[rows])
@@ -103,7 +103,7 @@ def _generated(seed: int) -> Iterator[dict[str, Any]]:
             "received_ms": 1_700_000_000_000 + (start + np.arange(n)) * 1000 // STREAM_RATE,
             "actors": [f"a{actor}" for actor in made.actor[rows].tolist()],
             "items": [f"item-{item}" for item in made.item[rows].tolist()],
-            "kind": stream.KIND_CODES[made.kind[rows]],
+            "kind": event_stream.KIND_CODES[made.kind[rows]],
         }
 
 

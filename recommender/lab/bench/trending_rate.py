@@ -11,10 +11,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+from recommender.lab.bench.http_load import Load
 from recommender.lab.bench.ingest_rate import warm_up
-from recommender.lab.bench.load import Load
 from recommender.lab.bench.results import BenchRow
-from recommender.lab.bench.rig import CannotMeasure, Rig
+from recommender.lab.bench.running_system import CannotMeasure, Rig
 
 CONNECTIONS = 8
 LEARNING, LEARNING_BATCH = 2_000, 100  # events a second meanwhile

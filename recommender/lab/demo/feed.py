@@ -17,7 +17,7 @@ from typing import Any
 from recommender.lab.client import Client, Receipt
 from recommender.lab.demo.followers import Followers
 from recommender.lab.demo.newsroom import Newsroom
-from recommender.lab.demo.programme import Programme
+from recommender.lab.demo.timetable import Programme
 
 SEND_EVERY_S = 0.25
 CATCH_UP_S = 10.0  # of the site's time in one batch, after a pause

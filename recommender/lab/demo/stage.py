@@ -16,7 +16,7 @@ import msgspec
 import redis
 
 from recommender.errors import Conflict
-from recommender.lab.demo.programme import Playing, Programme
+from recommender.lab.demo.timetable import Playing, Programme
 from recommender.publishing import published_boards
 
 PLAYING, CUE = "groundswell:demo:playing", "groundswell:demo:cue"

@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from recommender.core.parquet_log import LogFileError
-from recommender.lab.attack.catalogue import inject
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
 from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
-from recommender.lab.attack.catalogue.campaign import VARIANTS
-from recommender.lab.attack.catalogue.live import Live
-from recommender.lab.attack.catalogue.synthetic import Town
-from recommender.lab.attack.catalogue.world import as_text, see
+from recommender.lab.attack.catalogue.invented_site import Town
+from recommender.lab.attack.catalogue.known_site import as_text, see
+from recommender.lab.attack.delivery import inject_into_log
+from recommender.lab.attack.delivery.attack_live_server import Live
+from recommender.lab.attack.delivery.campaign import VARIANTS
 from recommender.lab.attack.report import documents, full_tables
-from recommender.lab.attack.trials import suite, vandals
+from recommender.lab.attack.trials import whole_suite, wikipedia_vandals
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.client import Refused, Stopped
 from recommender.learning.learner import configured
@@ -78,13 +78,13 @@ class Command(BaseCommand):
         console.print(table)
 
     def _inject(self, options: dict[str, Any]) -> None:
-        log = inject.read_log(options["file"])
+        log = inject_into_log.read_log(options["file"])
         at_s = options["at"] if options["at"] is not None else float(log["ts"][len(log) // 2])
         world = see(as_text(log), at_s, board=[])
         chosen = attack(options["attack"])(**_parameters(options))
         world = replace(world, board=world.popular[:20])
         plan = chosen.plan(world, n_actors=options["budget"], seed=options["seed"])
-        injected = inject.inject(log, [(chosen.CODE, plan)])
+        injected = inject_into_log.inject(log, [(chosen.CODE, plan)])
         injected.write_parquet(options["out"])
         self.stdout.write(
             f"{chosen.CODE} {chosen.TITLE}: {plan.n_actors} accounts, {len(plan.rows)} events on"
@@ -103,7 +103,7 @@ class Command(BaseCommand):
         out = options["out"] or settings.BASE_DIR / "out" / "attack"
         out.mkdir(parents=True, exist_ok=True)
         cores = len(os.sched_getaffinity(0))
-        found = suite.measure(
+        found = whole_suite.measure(
             logs,
             choice,
             replace(configured(), secret=""),
@@ -135,10 +135,10 @@ class Command(BaseCommand):
             (settings.BASE_DIR / "docs" / "benchmark.md").write_text(table)
 
     def _vandals(self, options: dict[str, Any]) -> None:
-        path = options["log"] or suite.data_folder() / "wikipedia_vandals.parquet"
+        path = options["log"] or whole_suite.data_folder() / "wikipedia_vandals.parquet"
         if not path.exists():
-            raise CommandError(f"{path} is not there; name it with --log, or set {suite.DATA_VARIABLE}")
-        found = vandals.check(path, replace(configured(), secret=""))
+            raise CommandError(f"{path} is not there; name it with --log, or set {whole_suite.DATA_VARIABLE}")
+        found = wikipedia_vandals.check(path, replace(configured(), secret=""))
         self.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
 
     def _live(self, options: dict[str, Any]) -> None:
@@ -210,10 +210,10 @@ def _parameters(options: dict[str, Any]) -> dict[str, Any]:
 def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
     """What to run, on which logs. Raises ValueError for what there is not."""
     if options["quick"]:
-        return suite.QUICK, options["log"] or [suite.SMALL]
+        return whole_suite.QUICK, options["log"] or [whole_suite.SMALL]
     if options["pairs"]:
-        chosen = replace(suite.PAIRS_ONLY, seeds=max(1, options["seeds"]), seed=options["seed"])
-        return chosen, options["log"] or [suite.SMALL]
+        chosen = replace(whole_suite.PAIRS_ONLY, seeds=max(1, options["seeds"]), seed=options["seed"])
+        return chosen, options["log"] or [whole_suite.SMALL]
     codes = _listed(options["attacks"]) if options["attacks"] else [*ATTACKS, *LOOK_ALIKES]
     for code in codes:
         attack(code)
@@ -233,10 +233,10 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
         seeds=options["seeds"],
         seed=options["seed"],
     )
-    return chosen, options["log"] or suite.default_logs()
+    return chosen, options["log"] or whole_suite.default_logs()
 
 
-def _write(out: Path, found: Sequence[suite.LogResult], table: str, summary: str) -> None:
+def _write(out: Path, found: Sequence[whole_suite.LogResult], table: str, summary: str) -> None:
     """Everything into the folder of raw results: a line a run by log, the other figures, both documents."""
     kept = {}
     _write_records(out, found)
@@ -248,7 +248,7 @@ def _write(out: Path, found: Sequence[suite.LogResult], table: str, summary: str
     (out / "readme.md").write_text(summary)
 
 
-def _write_records(out: Path, found: Sequence[suite.LogResult]) -> None:
+def _write_records(out: Path, found: Sequence[whole_suite.LogResult]) -> None:
     for each in found:
         for name, records in ((each.name, each.records), (f"{each.name}-pairs", each.pairs)):
             lines = [orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) for record in records]

@@ -23,7 +23,7 @@ from recommender.lab.bench import (
     recommendations_rate,
     results,
     revert_speed,
-    rig,
+    running_system,
     step_speed,
     trending_rate,
 )
@@ -92,7 +92,7 @@ class Command(BaseCommand):
                 for row in self._measure(chosen, options, context, status.update):
                     rows.append(row)
                     console.print(f"  {row.measure}: {row.value:,.4g} {row.unit}")
-        except (rig.CannotMeasure, Refused, DatabaseError) as error:
+        except (running_system.CannotMeasure, Refused, DatabaseError) as error:
             raise CommandError(f"The bench cannot go on: {error}") from None
         finally:
             if rows:
@@ -121,7 +121,7 @@ class Command(BaseCommand):
             if options["url"]:
                 raise CommandError("revert changes a model's history: it is measured without --url only.")
             tell("measuring revert")
-            with rig.start(seed=seed) as own:
+            with running_system.start(seed=seed) as own:
                 context |= _database()
                 yield from revert_speed.measure(own, n_events=options["events"])
         on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
@@ -129,18 +129,18 @@ class Command(BaseCommand):
             return
         tell("starting Groundswell")
         with contextlib.ExitStack() as stack:
-            server: rig.Rig | None = None
+            server: running_system.Rig | None = None
             if options["url"]:
-                server = rig.Rig(options["url"].rstrip("/"), options["key"], has_database=False, seed=seed)
+                server = running_system.Rig(options["url"].rstrip("/"), options["key"], has_database=False, seed=seed)
             for name in on_a_rig:
                 tell(f"measuring {name}")
                 if name in _SETTINGS and not options["url"]:
-                    with rig.start(seed=seed, **_SETTINGS[name]) as open_server:
+                    with running_system.start(seed=seed, **_SETTINGS[name]) as open_server:
                         context |= _database()
                         yield from _ON_A_RIG[name](open_server, seconds=seconds)
                     continue
                 if server is None:
-                    server = stack.enter_context(rig.start(seed=seed))
+                    server = stack.enter_context(running_system.start(seed=seed))
                     context |= _database() | {"fsync_ms": results.fsync_ms(Path(tempfile.gettempdir()))}
                 yield from _ON_A_RIG[name](server, seconds=seconds)
 

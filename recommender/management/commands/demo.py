@@ -13,8 +13,8 @@ from recommender.lab.demo.botnet import DemoBotnet
 from recommender.lab.demo.feed import Feed
 from recommender.lab.demo.followers import Followers
 from recommender.lab.demo.newsroom import Newsroom
-from recommender.lab.demo.programme import Programme
 from recommender.lab.demo.stage import Stage
+from recommender.lab.demo.timetable import Programme
 from recommender.lab.loopback import NotHere, require_loopback
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
 from recommender.publishing import published_boards

@@ -10,7 +10,7 @@ from django.urls import reverse
 from monitoring import roles
 from monitoring.console import panels
 from recommender.lab.demo import panel as demo_panel
-from recommender.lab.demo.programme import Happening, Playing
+from recommender.lab.demo.timetable import Happening, Playing
 from tests.monitoring.console.test_pages import signed_in
 
 HERE = "tests.monitoring.console.test_panels"

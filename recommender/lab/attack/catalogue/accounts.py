@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from recommender.lab.attack.catalogue.world import CONTEXT, World
+from recommender.lab.attack.catalogue.known_site import CONTEXT, World
 
 Network = Literal["residential", "host", "datacentre", "farm"]
 SCHEMA = {

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from recommender.lab.attack.catalogue.accounts import SCHEMA, human_gaps
-from recommender.lab.attack.catalogue.world import World
+from recommender.lab.attack.catalogue.known_site import World
 
 Goal = Literal["promote", "demote", "disturb", "benign"]
 TargetChoice = Literal["cold", "mid", "rival"]

@@ -1,7 +1,7 @@
 """The catalogue: every attack and every honest look-alike by its code."""
 
 from recommender.lab.attack.catalogue.attack_base import Attack
-from recommender.lab.attack.catalogue.disguise import (
+from recommender.lab.attack.catalogue.attacks_by_disguise import (
     BoilingFrog,
     Coattails,
     CoVisit,
@@ -10,9 +10,9 @@ from recommender.lab.attack.catalogue.disguise import (
     SessionReplay,
     TakeOver,
 )
+from recommender.lab.attack.catalogue.attacks_by_volume import Botnet, CookieLoop, Drip, Ephemeral, Farm, Flood, Sybil
+from recommender.lab.attack.catalogue.attacks_on_machinery import DriftBlind, ForcedFreeze, Sketch
 from recommender.lab.attack.catalogue.lookalikes import Campus, Crawlers, FlashCrowd, Influencer, Prefetch
-from recommender.lab.attack.catalogue.machinery import DriftBlind, ForcedFreeze, Sketch
-from recommender.lab.attack.catalogue.volume import Botnet, CookieLoop, Drip, Ephemeral, Farm, Flood, Sybil
 
 ATTACKS: dict[str, type[Attack]] = {
     each.CODE: each

@@ -10,7 +10,7 @@ import polars as pl
 
 from recommender.lab.attack.catalogue.accounts import Accounts, human_gaps
 from recommender.lab.attack.catalogue.attack_base import Attack, Goal
-from recommender.lab.attack.catalogue.world import World
+from recommender.lab.attack.catalogue.known_site import World
 
 CRAWLERS = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recommender.lab.attack.report import full_tables, kept_promises, pair_tables, summary
 from recommender.lab.attack.report.markdown import header, row
-from recommender.lab.attack.trials.suite import LogResult
+from recommender.lab.attack.trials.whole_suite import LogResult
 
 OPEN, CLOSE = "<!-- attack table -->", "<!-- /attack table -->"
 OPEN_PAIRS, CLOSE_PAIRS = "<!-- pair table -->", "<!-- /pair table -->"

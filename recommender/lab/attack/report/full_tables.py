@@ -13,9 +13,9 @@ from recommender.lab.attack.catalogue.attacks_by_code import CATALOGUE
 from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.report.markdown import delay, header, median, number, over_starts, quantile, row, share
 from recommender.lab.attack.trials.benchmark import STOLEN
-from recommender.lab.attack.trials.prices import RULES
-from recommender.lab.attack.trials.suite import LogResult
-from recommender.lab.attack.trials.tightness import MOST
+from recommender.lab.attack.trials.margin_tightness import MOST
+from recommender.lab.attack.trials.measured_prices import RULES
+from recommender.lab.attack.trials.whole_suite import LogResult
 
 NAMES = {
     "none": "no defence",

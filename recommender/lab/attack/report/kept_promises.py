@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recommender.lab.attack.trials.run_metrics import proportion
-from recommender.lab.attack.trials.suite import LogResult
+from recommender.lab.attack.trials.whole_suite import LogResult
 
 PROMISED = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A12", "A13")
 MOST_PRICES = 2.0

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from recommender.lab.attack.report.markdown import header, row
-from recommender.lab.attack.trials.arena import SERVED
 from recommender.lab.attack.trials.pair_trials import BUDGETS, FIRST, MARGINS
+from recommender.lab.attack.trials.single_run import SERVED
 
 TITLES = {"links": "no defence", "caps": "caps alone", "trust": "caps and trust", "full": "everything"}
 

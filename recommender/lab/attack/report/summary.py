@@ -11,8 +11,8 @@ from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE
 from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.report.markdown import header, row
 from recommender.lab.attack.trials.honest_cost import LATE_S
-from recommender.lab.attack.trials.prices import RULES
-from recommender.lab.attack.trials.suite import LogResult
+from recommender.lab.attack.trials.measured_prices import RULES
+from recommender.lab.attack.trials.whole_suite import LogResult
 
 COLUMNS = {
     "none": "no defence",

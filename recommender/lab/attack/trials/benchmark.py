@@ -13,10 +13,10 @@ from typing import Any
 
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES, Attack, Plan
 from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, LOOK_ALIKES, attack
-from recommender.lab.attack.catalogue.campaign import Campaign, Variant
 from recommender.lab.attack.defences.defences import Defence, Product
+from recommender.lab.attack.delivery.campaign import Campaign, Variant
 from recommender.lab.attack.trials import pair_trials, run_metrics
-from recommender.lab.attack.trials.arena import SERVED, Site, Trace, WarmStates, follow
+from recommender.lab.attack.trials.single_run import SERVED, Site, Trace, WarmStates, follow
 
 TAIL_S = 120  # after an attack's last act
 STOLEN = frozenset({"A9", "A14"})  # accounts with a history may weigh up to 1

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from recommender.core.vocabulary import ADMIT, HOUR_MS, MINUTE_MS
 from recommender.lab.attack.defences.defences import Defence, Judged, Product
 from recommender.lab.attack.trials import run_metrics
-from recommender.lab.attack.trials.arena import WARM_STEP_MS, WATCHED_DEPTH, Site
-from recommender.lab.attack.trials.ledger import READERS, Ledger
+from recommender.lab.attack.trials.event_fates import READERS, Ledger
+from recommender.lab.attack.trials.single_run import WARM_STEP_MS, WATCHED_DEPTH, Site
 
 SPIKE = 10.0  # times the hourly average of the day before
 MIN_SPIKE = 30

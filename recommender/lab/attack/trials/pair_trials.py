@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
 from recommender.lab.attack.catalogue.attack_base import Plan
-from recommender.lab.attack.catalogue.campaign import Campaign
-from recommender.lab.attack.catalogue.disguise import Coattails, CoVisit
+from recommender.lab.attack.catalogue.attacks_by_disguise import Coattails, CoVisit
 from recommender.lab.attack.defences.defences import Defence, Product
 from recommender.lab.attack.defences.raw_links import RawLinks
-from recommender.lab.attack.trials.arena import SERVED, Site, Trace, WarmStates, follow
-from recommender.lab.attack.trials.ledger import READERS
+from recommender.lab.attack.delivery.campaign import Campaign
+from recommender.lab.attack.trials.event_fates import READERS
 from recommender.lab.attack.trials.run_metrics import SUCCESS_S, TOLERANCE
+from recommender.lab.attack.trials.single_run import SERVED, Site, Trace, WarmStates, follow
 
 DEFENCES = ("links", "caps", "trust", "full")
 FIRST = 5

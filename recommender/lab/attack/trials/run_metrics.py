@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from recommender.core.vocabulary import ADMIT
 from recommender.lab.attack.catalogue.attack_base import Goal
-from recommender.lab.attack.trials.arena import SERVED, WATCHED_DEPTH, Trace
-from recommender.lab.attack.trials.ledger import AUTOMATA, INJECTED
+from recommender.lab.attack.trials.event_fates import AUTOMATA, INJECTED
+from recommender.lab.attack.trials.single_run import SERVED, WATCHED_DEPTH, Trace
 
 SUCCESS_S = 60
 DISTURBED = 2

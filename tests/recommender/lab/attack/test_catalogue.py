@@ -8,7 +8,7 @@ from django.conf import settings
 from recommender.core.vocabulary import Kind
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
 from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
-from recommender.lab.attack.catalogue.machinery import hashed
+from recommender.lab.attack.catalogue.attacks_on_machinery import hashed
 from tests.help import small_town
 
 KINDS = {kind.name.lower() for kind in Kind}

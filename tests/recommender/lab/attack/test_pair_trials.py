@@ -9,8 +9,8 @@ from recommender.lab.attack.defences.defence_kinds import make
 from recommender.lab.attack.defences.raw_links import RawLinks
 from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.trials import pair_trials
-from recommender.lab.attack.trials.arena import Trace
 from recommender.lab.attack.trials.pair_trials import PairSight, compare
+from recommender.lab.attack.trials.single_run import Trace
 from tests.help import small_town
 
 

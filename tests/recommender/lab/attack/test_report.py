@@ -4,7 +4,7 @@ import pytest
 
 from recommender.lab.attack.report import documents, kept_promises, summary
 from recommender.lab.attack.report.documents import CLOSE, OPEN
-from recommender.lab.attack.trials.suite import LogResult
+from recommender.lab.attack.trials.whole_suite import LogResult
 
 ACCOUNTS = {"raw": 50, "ratio": 9, "capped": 40, "trusted": 800}
 PRICES = [[{"rule": rule, "top10": n, "top1": 3 * n} for rule, n in ACCOUNTS.items()]]

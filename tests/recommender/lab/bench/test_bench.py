@@ -11,11 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from recommender.intake.event_rows import parse_events
-from recommender.lab.bench import recommendations_rate, step_speed, stream
-from recommender.lab.bench.load import Load, LoadPlan, run
+from recommender.lab.bench import event_stream, recommendations_rate, step_speed
+from recommender.lab.bench.http_load import Load, LoadPlan, run
+from recommender.lab.bench.load_sender import make_requests
 from recommender.lab.bench.results import BenchRow, notes, percentile, table
-from recommender.lab.bench.rig import CannotMeasure, Rig
-from recommender.lab.bench.sender import make_requests
+from recommender.lab.bench.running_system import CannotMeasure, Rig
 from recommender.lab.bench.trending_rate import parse_wrk
 from tests.help.scripted_server import Script, accept, accept_and_close, refuse, serving
 
@@ -36,25 +36,27 @@ def plan_for(url, **options):
 
 
 def test_every_event_of_the_load_is_valid_and_new_in_each_round():
-    bodies = stream.bodies(3, 50, seed=1)
-    first, again = (parse_events(stream.fill(bodies[0], label=n, at=1e9), now_s=1e9, oldest_s=0.0) for n in (1, 2))
+    bodies = event_stream.bodies(3, 50, seed=1)
+    first, again = (
+        parse_events(event_stream.fill(bodies[0], label=n, at=1e9), now_s=1e9, oldest_s=0.0) for n in (1, 2)
+    )
     assert len(first.events) == len(again.events) == 50
     assert not first.rejected
     assert set(first.events.key).isdisjoint(again.events.key)
     assert set(first.events.actor).isdisjoint(again.events.actor)
     assert set(first.events.item) == set(again.events.item)
     assert first.events.occurred_at == [1e9] * 50
-    (single,) = stream.bodies(1, 1, seed=1)
-    assert orjson.loads(stream.fill(single, label=1, at=1e9))["occurred_at"] == 1e9
+    (single,) = event_stream.bodies(1, 1, seed=1)
+    assert orjson.loads(event_stream.fill(single, label=1, at=1e9))["occurred_at"] == 1e9
 
 
 def test_the_same_seed_makes_the_same_load_with_unequal_items():
-    made, again = stream.columns(50_000, seed=3), stream.columns(50_000, seed=3)
+    made, again = event_stream.columns(50_000, seed=3), event_stream.columns(50_000, seed=3)
     assert np.array_equal(made.item, again.item)
     counts = np.sort(np.bincount(made.item))[::-1]
     assert counts[:200].sum() > 0.15 * len(made)
     assert (counts > 0).sum() > 5000
-    assert len(set(made.actor.tolist())) > len(made) / (2 * stream.EVENTS_AN_ACTOR)
+    assert len(set(made.actor.tolist())) > len(made) / (2 * event_stream.EVENTS_AN_ACTOR)
 
 
 def test_the_sender_sends_whole_batches_and_counts_what_was_accepted():

@@ -23,9 +23,9 @@ from recommender.lab.demo.botnet import (
 )
 from recommender.lab.demo.headlines import CATEGORIES
 from recommender.lab.demo.newsroom import FIRST_STORY_S
-from recommender.lab.demo.programme import Programme
 from recommender.lab.demo.readers import _AGENTS
 from recommender.lab.demo.stage import CUE, PLAYING, Stage, cue_attack, read_playing
+from recommender.lab.demo.timetable import Programme
 from tests.recommender.lab.demo.test_newsroom import START, open_newsroom
 
 PACE = 2.0

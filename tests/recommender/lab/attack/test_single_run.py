@@ -12,16 +12,16 @@ from pyod.models.iforest import IForest
 
 from recommender.core.pipeline import Pipeline
 from recommender.lab.attack.catalogue.attacks_by_code import attack
-from recommender.lab.attack.catalogue.campaign import Campaign
-from recommender.lab.attack.catalogue.synthetic import Town
+from recommender.lab.attack.catalogue.invented_site import Town
 from recommender.lab.attack.defences import batch_columns, defence_kinds
 from recommender.lab.attack.defences.forest_defence import _Trees
+from recommender.lab.attack.delivery.campaign import Campaign
 from recommender.lab.attack.report.full_tables import of_log
-from recommender.lab.attack.trials import benchmark, prices, run_metrics, suite, tightness
-from recommender.lab.attack.trials.arena import Trace, follow
+from recommender.lab.attack.trials import benchmark, margin_tightness, measured_prices, run_metrics, whole_suite
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.attack.trials.honest_cost import Diary, Pages, delays, find_spikes, lateness
-from recommender.lab.attack.trials.suite import LogResult
+from recommender.lab.attack.trials.single_run import Trace, follow
+from recommender.lab.attack.trials.whole_suite import LogResult
 from tests.help import small_town
 
 
@@ -147,7 +147,10 @@ def test_a_place_below_its_price_is_a_violation():
 
 
 def test_prices_are_the_smallest_budgets_that_work():
-    found = {each.rule: each for each in prices.measure(small_town.site(), small_town.start_ms(), small_town.warm())}
+    found = {
+        each.rule: each
+        for each in measured_prices.measure(small_town.site(), small_town.start_ms(), small_town.warm())
+    }
     state = small_town.warm().state("caps", small_town.start_ms())
     assert found["capped"].top10 == int(state.top(10)[1][-1]) + 1
     assert found["capped"].top10 < found["capped"].top1
@@ -206,7 +209,7 @@ def test_the_number_of_processes_changes_no_record(short_log):
     choice = Choice(
         attacks=("A12",), look_alikes=("B1",), defences=("none", "caps"), prices=(2.0,), variants=("plain",), seeds=1,
     )  # fmt: skip
-    one, two = (suite.measure([short_log], choice, small_town.CONFIG, n_processes=n)[0] for n in (1, 2))
+    one, two = (whole_suite.measure([short_log], choice, small_town.CONFIG, n_processes=n)[0] for n in (1, 2))
     assert one.records
     assert one.tightness
     for name in ("records", "honest", "tightness", "starts_s"):
@@ -215,14 +218,14 @@ def test_the_number_of_processes_changes_no_record(short_log):
 
 def test_the_margin_of_a_capped_list_is_nearly_what_a_strike_needs():
     site, warm, start = small_town.site(), small_town.warm(), small_town.start_ms()
-    (found,) = tightness.measure("caps", site, warm, (0, start), seed=1)
+    (found,) = margin_tightness.measure("caps", site, warm, (0, start), seed=1)
     assert found["margin"] <= found["needed"] <= 1.5 * found["margin"]
 
 
 def test_the_smallest_budget_is_searched_upwards_from_the_margin_and_given_up_at_eight():
-    assert tightness.smallest(lambda n: n >= 7, 7) == 7
-    assert tightness.smallest(lambda n: n >= 30, 10) == 30
-    assert tightness.smallest(lambda n: False, 10) is None
+    assert margin_tightness.smallest(lambda n: n >= 7, 7) == 7
+    assert margin_tightness.smallest(lambda n: n >= 30, 10) == 30
+    assert margin_tightness.smallest(lambda n: False, 10) is None
 
 
 def test_a_place_among_pages_is_that_of_its_step():

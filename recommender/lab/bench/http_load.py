@@ -1,4 +1,4 @@
-"""HTTP load: what to send, what came back, and the process in between (`recommender.lab.bench.sender`).
+"""HTTP load: what to send, what came back, and the process in between (`recommender.lab.bench.load_sender`).
 
 Load(plan) ──JSON──> process ──"ready"──> start() ──> ... ──JSON──> result()
 """
@@ -47,7 +47,7 @@ class Load:
 
     def __init__(self, plan: LoadPlan) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "recommender.lab.bench.sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "recommender.lab.bench.load_sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._write(msgspec.json.encode(plan))
         self._read()

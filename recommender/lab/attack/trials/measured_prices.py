@@ -26,7 +26,7 @@ import polars as pl
 
 from recommender.core.pipeline import Pipeline
 from recommender.lab.attack.defences.defences import Defence, Product
-from recommender.lab.attack.trials.arena import Site, WarmStates
+from recommender.lab.attack.trials.single_run import Site, WarmStates
 
 DAY_S = 86_400.0
 HOT_S = 45_000.0

@@ -14,7 +14,7 @@ import polars as pl
 
 from recommender.lab.attack.catalogue.accounts import Accounts
 from recommender.lab.attack.catalogue.attack_base import Attack, Goal
-from recommender.lab.attack.catalogue.world import World
+from recommender.lab.attack.catalogue.known_site import World
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from django.conf import settings
 from django.db import connection
 
 from recommender.api import api_keys
-from recommender.lab.bench.load import LoadPlan, Result, run
+from recommender.lab.bench.http_load import LoadPlan, Result, run
 from recommender.lab.client import Client
 
 READY_WITHIN_S = 120.0

@@ -17,10 +17,10 @@ import polars as pl
 
 from recommender.lab.attack.catalogue.accounts import Accounts
 from recommender.lab.attack.catalogue.attack_base import Attack
-from recommender.lab.attack.catalogue.campaign import Campaign
-from recommender.lab.attack.catalogue.world import World
+from recommender.lab.attack.catalogue.known_site import World
+from recommender.lab.attack.delivery.campaign import Campaign
 from recommender.lab.attack.trials import run_metrics
-from recommender.lab.attack.trials.arena import Site, WarmStates, follow
+from recommender.lab.attack.trials.single_run import Site, WarmStates, follow
 
 BOUNDED = ("caps", "trust", "full")
 SECONDS = 220  # a hold of a minute or two, and a minute in the list

@@ -7,8 +7,8 @@ from polars.testing import assert_frame_equal
 
 from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config
-from recommender.lab.attack.catalogue import inject
 from recommender.lab.attack.catalogue.attacks_by_code import attack
+from recommender.lab.attack.delivery import inject_into_log
 from recommender.lab.replay import replay
 from tests.help import small_town
 
@@ -21,7 +21,7 @@ def plan(code="A4", n=60, *, has_numbers=False):
 @pytest.mark.parametrize("has_numbers", [False, True])
 def test_every_row_of_the_log_is_kept_in_its_order(has_numbers):
     log = small_town.log(has_numbers=has_numbers).with_columns(row=pl.int_range(pl.len()), depth=pl.lit(1.5))
-    injected = inject.inject(log, [plan(has_numbers=has_numbers), plan("A12", has_numbers=has_numbers)])
+    injected = inject_into_log.inject(log, [plan(has_numbers=has_numbers), plan("A12", has_numbers=has_numbers)])
     honest = injected.filter(pl.col("attack").is_null())
     assert_frame_equal(honest.select(log.columns), log)
     assert injected["ts"].is_sorted()
@@ -30,7 +30,7 @@ def test_every_row_of_the_log_is_kept_in_its_order(has_numbers):
 
 def test_attack_rows_carry_what_the_log_has_columns_for_and_nothing_else():
     code, made = plan()
-    injected = inject.inject(small_town.log(), [(code, made)])
+    injected = inject_into_log.inject(small_town.log(), [(code, made)])
     rows = injected.filter(pl.col("attack") == code)
     assert injected.columns == [*small_town.log().columns, "label", "attack"]
     assert_frame_equal(rows.select("ts", "actor", "item", "ip"), made.rows.select("ts", "actor", "item", "ip"))
@@ -39,20 +39,20 @@ def test_attack_rows_carry_what_the_log_has_columns_for_and_nothing_else():
 
 def test_a_column_of_codes_takes_only_what_fits():
     log = small_town.log(has_numbers=True).with_columns(referrer=pl.lit(3, pl.Int8))
-    injected = inject.inject(log, [plan("A14")])  # text ids, text referrers
+    injected = inject_into_log.inject(log, [plan("A14")])  # text ids, text referrers
     assert injected.schema["referrer"] == pl.Int8
     assert injected.schema["actor"] == pl.String
     assert injected.filter(pl.col("label") == 1)["referrer"].null_count() == plan("A14")[1].rows.height
 
 
 def test_look_alikes_are_labelled_honest():
-    injected = inject.inject(small_town.log(), [plan("B1")])
+    injected = inject_into_log.inject(small_town.log(), [plan("B1")])
     assert injected["label"].sum() == 0
     assert (injected["attack"] == "B1").sum() > 0
 
 
 def test_the_pipeline_does_not_see_labels(tmp_path):
-    injected = inject.inject(small_town.log(), [plan()])
+    injected = inject_into_log.inject(small_town.log(), [plan()])
     digests = []
     for name, frame in (("with", injected), ("without", injected.drop("label", "attack"))):
         frame.write_parquet(tmp_path / name)
@@ -63,7 +63,7 @@ def test_the_pipeline_does_not_see_labels(tmp_path):
 def test_without_the_attackers_the_injected_log_is_the_log(tmp_path):
     code, made = plan("A4")
     small_town.log().write_parquet(tmp_path / "log")
-    inject.inject(small_town.log(), [(code, made)]).write_parquet(tmp_path / "injected")
+    inject_into_log.inject(small_town.log(), [(code, made)]).write_parquet(tmp_path / "injected")
     without = LogFile(tmp_path / "injected", without=frozenset(made.rows["actor"]))
     assert replay(without, Config())[0].digest() == replay(LogFile(tmp_path / "log"), Config())[0].digest()
 

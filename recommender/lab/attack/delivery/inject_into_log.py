@@ -14,7 +14,7 @@ import polars as pl
 
 from recommender.core.parquet_log import REQUIRED, LogFileError
 from recommender.lab.attack.catalogue.attack_base import Plan
-from recommender.lab.attack.catalogue.world import TEXT_COLUMNS
+from recommender.lab.attack.catalogue.known_site import TEXT_COLUMNS
 
 IDS = ("actor", "item")
 

@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from recommender.lab.bench import stream
-from recommender.lab.bench.load import LoadPlan, Result
+from recommender.lab.bench import event_stream
+from recommender.lab.bench.http_load import LoadPlan, Result
 from recommender.lab.bench.results import percentile
 
 BODY_BYTES = 16 * 2**20  # of request bodies kept; repeated under new ids
@@ -156,11 +156,11 @@ def make_requests(plan: LoadPlan) -> Callable[[int], bytes]:
         return lambda n: fixed[n % len(fixed)]
     start = f"POST {plan.path}{head}"
     n_bodies = 20_000 if plan.batch == 1 else max(1, min(400, BODY_BYTES // (330 * plan.batch)))
-    bodies = stream.bodies(n_bodies, plan.batch, seed=plan.seed)
+    bodies = event_stream.bodies(n_bodies, plan.batch, seed=plan.seed)
 
     def request(n: int) -> bytes:
         turn, which = divmod(n, len(bodies))
-        body = stream.fill(bodies[which], label=plan.label + turn, at=time.time())
+        body = event_stream.fill(bodies[which], label=plan.label + turn, at=time.time())
         return f"{start}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
     return request

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from recommender.lab.attack.catalogue.attack_base import Attack
-from recommender.lab.attack.catalogue.campaign import Campaign, Variant
-from recommender.lab.attack.catalogue.world import CONTEXT, World
+from recommender.lab.attack.catalogue.known_site import CONTEXT, World
+from recommender.lab.attack.delivery.campaign import Campaign, Variant
 from recommender.lab.client import Client, Receipt, Refused
 from recommender.lab.loopback import require_loopback
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psycopg
 from django.db import connection
 
-from recommender.lab.bench import stream
+from recommender.lab.bench import event_stream
 
 OF = "binary COPY, same batches and connections, no index, no check for duplicates"
 
@@ -57,7 +57,7 @@ def _connect() -> psycopg.Connection:
 
 def _content(opened: psycopg.Connection, batch: int, seed: int) -> bytes:
     """A batch as PostgreSQL itself writes it."""
-    made = stream.columns(batch, seed=seed)
+    made = event_stream.columns(batch, seed=seed)
     now = datetime.now(UTC)
     with opened.cursor() as cursor:
         with cursor.copy(_COPY_IN) as copy:

@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from recommender.core.pipeline import Config
-from recommender.lab.attack.catalogue.synthetic import Town
-from recommender.lab.attack.trials import benchmark, honest_cost, pair_trials, prices, tightness
-from recommender.lab.attack.trials.arena import WARM_STEP_MS, Site, WarmStates
+from recommender.lab.attack.catalogue.invented_site import Town
+from recommender.lab.attack.trials import benchmark, honest_cost, margin_tightness, measured_prices, pair_trials
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.attack.trials.honest_cost import Pages
+from recommender.lab.attack.trials.single_run import WARM_STEP_MS, Site, WarmStates
 
 SYNTHETIC, SMALL = "synthetic", "small-town"
 TOWNS: dict[str, dict[str, Any]] = {SYNTHETIC: {}, SMALL: {"days": 2.2, "n_readers": 40_000}}
@@ -184,7 +184,7 @@ def _attacks(logs: Sequence[LogChoice], starts: Sequence[list[int]], choice: Cho
                 yield _Task(number, "records", _against, (log, name, starts[number], folder, start, choice))
             if {"caps", "trust"} <= set(choice.defences):
                 yield _Task(number, "prices", _prices, (log, starts[number], folder, start))
-            for name in [each for each in tightness.BOUNDED if each in choice.defences]:
+            for name in [each for each in margin_tightness.BOUNDED if each in choice.defences]:
                 args = (log, name, starts[number], folder, start, choice.seed)
                 yield _Task(number, "tightness", _tightness, args)
             for name in choice.pairs:
@@ -223,14 +223,19 @@ def _against(
 
 def _prices(log: LogChoice, starts_ms: list[int], folder: str, start: tuple[int, int]) -> list[list[dict[str, Any]]]:
     site = _site(log)
-    return [[asdict(price) for price in prices.measure(site, start[1], WarmStates(site, starts_ms, Path(folder)))]]
+    return [
+        [
+            asdict(price)
+            for price in measured_prices.measure(site, start[1], WarmStates(site, starts_ms, Path(folder)))
+        ]
+    ]
 
 
 def _tightness(
     log: LogChoice, name: str, starts_ms: list[int], folder: str, start: tuple[int, int], seed: int
 ) -> list[dict[str, Any]]:
     site = _site(log)
-    return tightness.measure(name, site, WarmStates(site, starts_ms, Path(folder)), start, seed=seed)
+    return margin_tightness.measure(name, site, WarmStates(site, starts_ms, Path(folder)), start, seed=seed)
 
 
 def _pairs(

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.lab.attack.trials import vandals
+from recommender.lab.attack.trials import wikipedia_vandals
 from tests.help.streams import SCREENED, T0
 
 
@@ -28,16 +28,16 @@ def log(tmp_path):
 
 
 def test_both_halves_are_told_by_what_was_chosen_on_the_first(log):
-    found = vandals.check(log, SCREENED)
+    found = wikipedia_vandals.check(log, SCREENED)
     halves = found["first_half"], found["second_half"]
     assert sum(half["actors"] for half in halves) == 40 + 4 * 12
     assert sum(half["vandals"] for half in halves) == 4 * 12
-    assert found["score"] in vandals.AGGREGATES
-    assert found["first_half"]["flagged"]["honest"] <= vandals.HONEST_FLAGGED
+    assert found["score"] in wikipedia_vandals.AGGREGATES
+    assert found["first_half"]["flagged"]["honest"] <= wikipedia_vandals.HONEST_FLAGGED
     assert min(half["auc"] for half in halves) > 0.6
 
 
 def test_nothing_but_figures_is_told(log):
     names = {*pl.read_parquet(log)["actor"], *pl.read_parquet(log)["item"]}
-    told = str(vandals.check(log, SCREENED))
+    told = str(wikipedia_vandals.check(log, SCREENED))
     assert not any(name in told for name in names)
