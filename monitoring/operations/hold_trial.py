@@ -19,7 +19,7 @@ from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.operations import request_revert
 from recommender.batch import retrain
-from recommender.batch.trial import Report
+from recommender.batch.challenger_trial import Report
 from recommender.core.parquet_log import LogFileError
 from recommender.errors import Conflict
 from recommender.models import Trial

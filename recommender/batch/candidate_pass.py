@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.batch.assaults import Assault
+from recommender.batch.fixed_attacks import Assault
 from recommender.core.events import EventBatch
 from recommender.core.parquet_log import LogFileStep
 from recommender.core.pipeline import Config, Pipeline

@@ -4,13 +4,13 @@
                       └─half the served half-life, and twice──┘
 
 Settings of parts that this version does not have are skipped. A factorisation fitted in a batch stands beside them as
-a yardstick (`recommender.batch.yardstick`): the learner cannot serve it, so it cannot win.
+a yardstick (`recommender.batch.factorisation`): the learner cannot serve it, so it cannot win.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from recommender.batch.variants import get, has, variants
+from recommender.batch.config_variants import get, has, variants
 from recommender.core.pipeline import Config
 
 CHALLENGES: tuple[tuple[str, tuple[Any, ...]], ...] = (

@@ -7,7 +7,7 @@ A batch list is the most read of the day, or of the hour, before, published the 
 fast, so the comparison flatters the batch. Both lists and the online one answer for the same clicks, under the same
 rule (an actor's first on an item, what it has seen left out of the list), by the same code.
 
-A story's time is from its break (`recommender.batch.spikes`) to its first second among the first 20.
+A story's time is from its break (`recommender.batch.story_spikes`) to its first second among the first 20.
 """
 
 import time
@@ -20,10 +20,10 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.table import Table
 
-from recommender.batch import spikes
+from recommender.batch import story_spikes
 from recommender.batch.candidate_pass import NOTED_DEPTH, Entrant, run
-from recommender.batch.collect.merge import Journal
-from recommender.batch.spikes import Spike
+from recommender.batch.collect.merge_logs import Journal
+from recommender.batch.story_spikes import Spike
 from recommender.core.events import Encoder, EventBatch
 from recommender.core.pipeline import Config
 from recommender.core.quality import Evaluation
@@ -173,11 +173,11 @@ def compare(
     journal: Journal,
     config: Config,
     *,
-    largest: int = spikes.LARGEST,
+    largest: int = story_spikes.LARGEST,
     on_progress: Callable[[int], None] | None = None,
 ) -> Comparison:
     """One pass. Memory: a Pipeline, a day of items for the daily job, the notes. Raises LogFileError."""
-    stories = spikes.find(journal.rows, largest=largest)
+    stories = story_spikes.find(journal.rows, largest=largest)
     entrant = Entrant(ONLINE, config, windows=[story.window for story in stories])
     entrant.pipeline.evaluation.__class__ = Published  # the same state, other lists
     evaluation: Any = entrant.pipeline.evaluation

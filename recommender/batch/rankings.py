@@ -21,8 +21,8 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
-from recommender.batch import yardstick
-from recommender.batch.peers import (
+from recommender.batch import factorisation
+from recommender.batch.peer_rankings import (
     PLACES,
     BiasedMF,
     CoOccurrence,
@@ -90,7 +90,7 @@ class RankingResult:
 
 def available() -> list[str]:
     """Names of the rankings that can be asked here."""
-    is_there = yardstick.is_there()
+    is_there = factorisation.is_there()
     return [name for name in TITLES if is_there or name not in OPTIONAL]
 
 

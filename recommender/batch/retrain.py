@@ -24,12 +24,12 @@ from typing import Any
 from django.db import transaction
 
 from recommender import locks
-from recommender.batch import trial
+from recommender.batch import challenger_trial
+from recommender.batch.challenger_trial import Report
 from recommender.batch.challengers import challengers
-from recommender.batch.collect import archive, reading
-from recommender.batch.collect.merge import Journal, mute
-from recommender.batch.collect.rows import LogRows, RowSource
-from recommender.batch.trial import Report
+from recommender.batch.collect import archive, open_logs
+from recommender.batch.collect.event_sources import LogRows, RowSource
+from recommender.batch.collect.merge_logs import Journal, mute
 from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
@@ -64,7 +64,7 @@ def sources(paths: Sequence[Path], since: datetime | None) -> list[RowSource]:
     """Old ones first: archives, the files named, the log. Raises LogFileError."""
     since_s = since.timestamp() if since else None
     kept = [path for path in archive.files() if since is None or archive.day_of(path) >= since.astimezone(UTC).date()]
-    return [*reading.files([*kept, *paths], since_s=since_s), LogRows(since)]
+    return [*open_logs.files([*kept, *paths], since_s=since_s), LogRows(since)]
 
 
 def retrain(
@@ -92,10 +92,10 @@ def retrain(
         config = champion()
         entrants = challengers(config, wanted)
         spare = spare_bytes(memory_mb)
-        with reading.journal_of(
+        with open_logs.journal_of(
             sources(paths, since), n_bytes=int(MERGE_SHARE * spare), folder=folder, say=say
         ) as journal:
-            report = trial.hold(
+            report = challenger_trial.hold(
                 _narrowed(journal, memory_mb),
                 config,
                 entrants,

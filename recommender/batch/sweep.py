@@ -6,7 +6,7 @@ A high learning rate, which for a count is a short half-life, adapts fast and fo
 resists noise. Neither end is right: what is right depends on the site, so it is measured on the site's own log.
 
 adaptivity   of the acts of stories' first minutes, the share that found its story among the first 20
-damage       what the fixed attacks got: share of all attention to the served list (`recommender.batch.assaults`)
+damage       what the fixed attacks got: share of all attention to the served list (`recommender.batch.fixed_attacks`)
 churn        share of the served list that is replaced in a minute, stories and all
 
 The recommended value is worth most, where worth is hits and hits in stories' first minutes, less what attacks get and
@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from recommender.batch import assaults, spikes, trial
-from recommender.batch.assaults import Assault
+from recommender.batch import challenger_trial, fixed_attacks, story_spikes
 from recommender.batch.candidate_pass import NOTED_DEPTH, Entrant, StepSource, run, served
-from recommender.batch.collect.merge import Journal
-from recommender.batch.spikes import Spike
-from recommender.batch.variants import get, vary
+from recommender.batch.collect.merge_logs import Journal
+from recommender.batch.config_variants import get, vary
+from recommender.batch.fixed_attacks import Assault
+from recommender.batch.story_spikes import Spike
 from recommender.core.pipeline import Config
 
 HALF_LIVES_S = (60, 150, 300, 600, 1800, 3600)
@@ -115,9 +115,9 @@ def sweep(
     """`beside`: Pipelines over the log at once. Raises LogFileError; ValueError for a setting there is not."""
     config = replace(config, secret="")
     configs = {str(value): vary(config, path, value) for value in values}
-    split_ms = trial.split_of(journal.rows)
-    stories = spikes.find(journal.rows)
-    plans = assaults.plan(journal.rows, config, assaults.starts(journal.rows, split_ms))
+    split_ms = challenger_trial.split_of(journal.rows)
+    stories = story_spikes.find(journal.rows)
+    plans = fixed_attacks.plan(journal.rows, config, fixed_attacks.starts(journal.rows, split_ms))
     points = [
         _point(entrant, stories)
         for entrant in _lead(journal, configs, stories, plans, split_ms, beside or len(configs), on_progress)
@@ -134,7 +134,7 @@ def recommend(points: Sequence[SweepPoint]) -> str:
 def adaptivity(entrant: Entrant, stories: Sequence[Spike]) -> float | None:
     """Of the acts of each story's first minutes the share that found it listed, mean over stories."""
     shares = []
-    for story, acts in zip(stories, spikes.first_minutes(stories, FIRST_MINUTES), strict=True):
+    for story, acts in zip(stories, story_spikes.first_minutes(stories, FIRST_MINUTES), strict=True):
         at_ms, places = entrant.notes.places(story.item)
         if not len(acts) or not len(at_ms):
             continue

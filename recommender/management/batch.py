@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from recommender.batch import variants
+from recommender.batch import config_variants
 from recommender.core.parquet_log import LogFileError
 from recommender.core.pipeline import Config
 from recommender.learning.learner import configured
@@ -41,7 +41,7 @@ def config_of(options: dict[str, Any]) -> Config:
 def setting(text: str) -> tuple[str, list[str]]:
     """An argument SETTING=VALUE,VALUE."""
     try:
-        return variants.parse(text)
+        return config_variants.parse(text)
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
 

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('state', models.CharField(choices=[('stays', 'no challenger was better'), ('told', 'one was better, and nothing was kept of it'), ('waiting', 'one was better, and waits to be promoted'), ('promoted', 'one was better, and was promoted'), ('superseded', 'a later trial found another')], max_length=10)),
                 ('winner', models.CharField(blank=True, help_text='Name of the challenger; empty: none.', max_length=200)),
-                ('report', models.JSONField(help_text='As recommender.batch.trial.Report.as_json() gives it.')),
+                ('report', models.JSONField(help_text='As recommender.batch.challenger_trial.Report.as_json() gives it.')),
                 ('config', models.JSONField(default=dict, help_text="The winner's settings, without their secret.")),
                 ('checkpoints', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, help_text="The winner's states, one a shard, in the order of shards.", size=None)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),

@@ -73,7 +73,7 @@ class Trial(models.Model):
 
     state = models.CharField(max_length=10, choices=State.choices)
     winner = models.CharField(max_length=200, blank=True, help_text="Name of the challenger; empty: none.")
-    report = models.JSONField(help_text="As recommender.batch.trial.Report.as_json() gives it.")
+    report = models.JSONField(help_text="As recommender.batch.challenger_trial.Report.as_json() gives it.")
     config = models.JSONField(default=dict, help_text="The winner's settings, without their secret.")
     checkpoints = ArrayField(
         models.BigIntegerField(), default=list, help_text="The winner's states, one a shard, in the order of shards."

@@ -25,7 +25,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from recommender import locks
-from recommender.batch.collect.rows import SCHEMA, LogRows
+from recommender.batch.collect.event_sources import SCHEMA, LogRows
 from recommender.log.partitions import drop_partition, partition, partitions
 
 CHUNK = 65_536

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from recommender.batch import compare, pictures
-from recommender.batch.collect import reading
+from recommender.batch import charts, compare
+from recommender.batch.collect import open_logs
 from recommender.management.batch import (
     add_file_arguments,
     config_of,
@@ -28,8 +28,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with refusals_told(), progress_told() as say:
-            files = reading.files(options["file"], limit=options["limit"])
-            with reading.journal_of(files, say=say) as journal:
+            files = open_logs.files(options["file"], limit=options["limit"])
+            with open_logs.journal_of(files, say=say) as journal:
                 found = compare.compare(
                     journal,
                     config_of(options),
@@ -38,6 +38,6 @@ class Command(BaseCommand):
                 )
             if out := options["out"]:
                 write_json(out, "compare.json", found.as_json())
-                pictures.draw_story(found, out / "story.png")
-                pictures.draw_hours(found, out / "hours.png")
+                charts.draw_story(found, out / "story.png")
+                charts.draw_hours(found, out / "hours.png")
         show(self.stdout, found.table())

@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from recommender.batch import pictures, sweep
+from recommender.batch import charts, sweep
 from recommender.batch.challengers import SERVED_HALF_LIFE
-from recommender.batch.collect import reading
+from recommender.batch.collect import open_logs
 from recommender.management.batch import (
     add_file_arguments,
     config_of,
@@ -38,8 +38,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         path, values = options["over"]
         with refusals_told(), progress_told() as say:
-            files = reading.files(options["file"], limit=options["limit"])
-            with reading.journal_of(files, say=say) as journal:
+            files = open_logs.files(options["file"], limit=options["limit"])
+            with open_logs.journal_of(files, say=say) as journal:
                 found = sweep.sweep(
                     journal,
                     config_of(options),
@@ -50,6 +50,6 @@ class Command(BaseCommand):
                 )
             if out := options["out"]:
                 write_json(out, "sweep.json", found.as_json())
-                pictures.draw_sweep(found, out / "sweep.png")
+                charts.draw_sweep(found, out / "sweep.png")
         show(self.stdout, found.table())
         self.stdout.write(f"recommended: {found.path}={found.recommended} (now {found.now})")

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from recommender.batch import compare, sweep
 from recommender.batch.candidate_pass import Notes
-from recommender.batch.collect import reading
+from recommender.batch.collect import open_logs
 from recommender.batch.sweep import SweepPoint, recommend
 from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import DAY_MS, HOUR_MS
@@ -28,7 +28,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def journal(path):
-    with reading.journal_of(reading.files([path])) as made:
+    with open_logs.journal_of(open_logs.files([path])) as made:
         yield made
 
 

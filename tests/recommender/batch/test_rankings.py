@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from django.core.management import call_command
 
-from recommender.batch import peers, rankings
+from recommender.batch import peer_rankings, rankings
 from recommender.core.config import Config
 from recommender.core.screen import ScreenConfig
 from tests.help.log_files import T0_S, site, written
@@ -32,19 +32,19 @@ def test_that_nothing_is_asked_of_the_warm_up_or_of_what_was_seen():
 
 
 def test_that_the_most_read_are_those_of_the_day_before():
-    most_read = peers.MostRead()
+    most_read = peer_rankings.MostRead()
     for day, item in ((0, 1), (0, 1), (0, 2), (1, 3)):
-        most_read.advance(day * peers.DAY_S)
-        most_read.learn(0, item, day * peers.DAY_S)
+        most_read.advance(day * peer_rankings.DAY_S)
+        most_read.learn(0, item, day * peer_rankings.DAY_S)
     assert most_read.best(0, set()) == [1, 2]
-    most_read.advance(2 * peers.DAY_S)
+    most_read.advance(2 * peer_rankings.DAY_S)
     assert most_read.best(0, set()) == [3]
-    most_read.advance(9 * peers.DAY_S)
+    most_read.advance(9 * peer_rankings.DAY_S)
     assert most_read.best(0, set()) == []
 
 
 def test_that_a_decayed_count_prefers_the_new_and_outlives_its_scale():
-    count = peers.DecayedCount(half_life_s=1.0)
+    count = peer_rankings.DecayedCount(half_life_s=1.0)
     for _ in range(3):
         count.learn(0, 1, 0.0)
     count.learn(0, 2, 2.0)  # 1 against 3/4
@@ -54,7 +54,7 @@ def test_that_a_decayed_count_prefers_the_new_and_outlives_its_scale():
 
 
 def test_that_a_decayed_count_finds_the_highest_of_many():
-    count = peers.DecayedCount(half_life_s=1e6)
+    count = peer_rankings.DecayedCount(half_life_s=1e6)
     for item in range(3000):
         for _ in range(1 + (item * 7) % 50):
             count.learn(0, item, 0.0)
@@ -63,7 +63,7 @@ def test_that_a_decayed_count_finds_the_highest_of_many():
 
 
 def test_that_co_occurrence_follows_the_actors_last_items():
-    beside = peers.CoOccurrence()
+    beside = peer_rankings.CoOccurrence()
     for actor in range(3):
         beside.learn(actor, 10, 0.0)
         beside.learn(actor, 11, 1.0)
@@ -81,13 +81,13 @@ def test_that_unknown_rankings_are_refused():
 
 @pytest.mark.parametrize("kind", ["knn", "als"])
 def test_that_a_model_fitted_daily_knows_the_day_before(kind):
-    daily = peers.Daily(kind)
+    daily = peer_rankings.Daily(kind)
     daily.advance(0.0)
     for actor in range(40):
         for item in range(4):
             daily.learn(actor, item + 10 * (actor % 2), float(actor))  # two camps
     assert list(daily.best(0, {0, 1})) == []
-    daily.advance(peers.DAY_S)
+    daily.advance(peer_rankings.DAY_S)
     assert set(list(daily.best(0, {0, 1, 2}))[:4]) >= {3}
     assert daily.best(99, set())  # a stranger gets the most read
 

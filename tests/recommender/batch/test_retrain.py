@@ -8,7 +8,7 @@ from django.core.management import call_command
 from monitoring.models import Review
 from monitoring.operations import hold_trial, request_revert
 from recommender.batch import retrain
-from recommender.batch.trial import Report
+from recommender.batch.challenger_trial import Report
 from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, NotFound

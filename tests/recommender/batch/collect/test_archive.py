@@ -9,7 +9,7 @@ from django.core.management import call_command
 
 from recommender import housekeeping
 from recommender.batch.collect import archive
-from recommender.batch.collect.rows import FileRows, LogRows, identified
+from recommender.batch.collect.event_sources import FileRows, LogRows, identified
 from recommender.control import erasures
 from recommender.core.events import Encoder
 from recommender.core.parquet_log import LogFile

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.batch.collect import reading
-from recommender.batch.collect.merge import Budget, merge
-from recommender.batch.collect.rows import FileRows
+from recommender.batch.collect import open_logs
+from recommender.batch.collect.event_sources import FileRows
+from recommender.batch.collect.merge_logs import Budget, merge
 from recommender.core.events import Encoder
 from recommender.core.parquet_log import LogFile, LogFileError
 from tests.help.log_files import site, written
@@ -68,7 +68,7 @@ def test_rows_before_a_time_and_past_a_limit_are_left_out(tmp_path):
     log = site(story=False)
     path = written(log, tmp_path / "log.parquet")
     since_s = float(log["ts"][1000])
-    with reading.journal_of(reading.files([path], since_s=since_s, limit=3000)) as journal:
+    with open_logs.journal_of(open_logs.files([path], since_s=since_s, limit=3000)) as journal:
         assert journal.n_rows == len(log[:3000].filter(pl.col("ts") >= since_s))
 
 
@@ -76,7 +76,7 @@ def test_a_folder_is_all_its_files(tmp_path):
     log = site(n_events=300)
     written(log[:100], tmp_path / "a.csv")
     written(log[100:], tmp_path / "b.parquet")
-    with reading.journal_of(reading.files([tmp_path])) as journal:
+    with open_logs.journal_of(open_logs.files([tmp_path])) as journal:
         assert journal.rows.select("item").collect().equals(log.select("item"))
 
 

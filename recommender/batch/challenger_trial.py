@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
-from recommender.batch import assaults, bounds, yardstick
-from recommender.batch.assaults import Assault
+from recommender.batch import factorisation, fixed_attacks, memory_bounds
 from recommender.batch.candidate_pass import Entrant, StepSource, run, served
-from recommender.batch.collect.merge import Journal
+from recommender.batch.collect.merge_logs import Journal
+from recommender.batch.fixed_attacks import Assault
 from recommender.core.pipeline import Config
 from recommender.core.quality.evaluation import Quality
 
@@ -117,9 +117,9 @@ def hold(
     """See the module. Raises LogFileError; ValueError for a log of fewer than two seconds."""
     configs = {name: replace(config, secret="") for name, config in {CHAMPION: champion, **challengers}.items()}
     if n_bytes is not None:
-        configs = {name: bounds.narrowed(config, n_bytes // COPIES) for name, config in configs.items()}
+        configs = {name: memory_bounds.narrowed(config, n_bytes // COPIES) for name, config in configs.items()}
     split_ms = split_of(journal.rows)
-    plans = assaults.plan(journal.rows, configs[CHAMPION], assaults.starts(journal.rows, split_ms))
+    plans = fixed_attacks.plan(journal.rows, configs[CHAMPION], fixed_attacks.starts(journal.rows, split_ms))
     rows = list(_lead(journal, configs, plans, split_ms, n_bytes, on_progress))
     if configs[CHAMPION].max_pairs < champion.max_pairs:
         share = configs[CHAMPION].max_pairs / champion.max_pairs
@@ -216,10 +216,10 @@ def _row(entrant: Entrant) -> TrialRow:
 
 def _yardstick(journal: Journal, split_ms: int, n_bytes: int | None) -> TrialRow:
     nothing = TrialRow(name="factorisation", n_predictions=0, hr20=0.0, mrr20=0.0, is_servable=False)
-    if not yardstick.is_there():
+    if not factorisation.is_there():
         return replace(nothing, note="not measured: `implicit` is not installed")
     began_at = time.perf_counter()
-    found = yardstick.measure(journal.rows, split_ms / 1000, n_bytes=n_bytes or 2**31)
+    found = factorisation.measure(journal.rows, split_ms / 1000, n_bytes=n_bytes or 2**31)
     if found is None:
         return replace(nothing, note="not measured: there is too little to fit")
     took_s, n = time.perf_counter() - began_at, max(1, found.n)

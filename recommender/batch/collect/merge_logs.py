@@ -22,8 +22,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recommender.batch.collect.rows import RowSource, identified
-from recommender.batch.collect.spill import Spill
+from recommender.batch.collect.disk_spill import Spill
+from recommender.batch.collect.event_sources import RowSource, identified
 from recommender.core.events import Encoder
 from recommender.core.parquet_log import LogFile, LogFileStep
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.batch import bounds
+from recommender.batch import memory_bounds
 from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables import Table
@@ -28,22 +28,22 @@ def test_the_bytes_a_row_are_those_of_the_tables():
         "max_screened_actors": row_bytes(screened["actors"]),
         "max_screened_pairs": row_bytes(screened["pairs"]),
         "max_links": row_bytes(screened["links"]),
-    }.items() <= bounds.ROW_BYTES.items()
-    assert bounds.ROW_BYTES["max_items"] > row_bytes(trend.items) + row_bytes(screened["items"])
+    }.items() <= memory_bounds.ROW_BYTES.items()
+    assert memory_bounds.ROW_BYTES["max_items"] > row_bytes(trend.items) + row_bytes(screened["items"])
     tables = {"histories": affinity.histories, "links": affinity.links, "sources": affinity.sources}
-    assert {f"max_{name}": row_bytes(table) for name, table in tables.items()} == bounds.AFFINITY_ROW_BYTES
+    assert {f"max_{name}": row_bytes(table) for name, table in tables.items()} == memory_bounds.AFFINITY_ROW_BYTES
 
 
 @pytest.mark.parametrize("n_bytes", [10**9, 10**8, 3 * 10**7])
 def test_a_narrowed_config_stays_below_and_differs_in_nothing_else(n_bytes):
-    config = bounds.narrowed(Config(actor_budget=77), n_bytes)
-    assert bounds.worst_bytes(config) <= n_bytes
+    config = memory_bounds.narrowed(Config(actor_budget=77), n_bytes)
+    assert memory_bounds.worst_bytes(config) <= n_bytes
     whole = Config(actor_budget=77)
-    names = {name: getattr(whole, name) for name in bounds.ROW_BYTES}
+    names = {name: getattr(whole, name) for name in memory_bounds.ROW_BYTES}
     assert replace(config, **names, affinity=whole.affinity) == whole
 
 
 def test_enough_memory_cuts_nothing_and_none_leaves_the_least():
-    assert bounds.narrowed(Config(), 10**12) == Config()
-    least = bounds.narrowed(Config(), 0)
-    assert {getattr(least, name) for name in bounds.ROW_BYTES} == {bounds.LEAST_ROWS}
+    assert memory_bounds.narrowed(Config(), 10**12) == Config()
+    least = memory_bounds.narrowed(Config(), 0)
+    assert {getattr(least, name) for name in memory_bounds.ROW_BYTES} == {memory_bounds.LEAST_ROWS}

@@ -6,12 +6,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.batch import assaults, candidate_pass, spikes, trial, variants, yardstick
-from recommender.batch.assaults import Assault
+from recommender.batch import (
+    candidate_pass,
+    challenger_trial,
+    config_variants,
+    factorisation,
+    fixed_attacks,
+    story_spikes,
+)
 from recommender.batch.candidate_pass import Churn, Entrant
+from recommender.batch.challenger_trial import TrialRow, decide
 from recommender.batch.challengers import challengers
-from recommender.batch.collect import reading
-from recommender.batch.trial import TrialRow, decide
+from recommender.batch.collect import open_logs
+from recommender.batch.fixed_attacks import Assault
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trust import TrustConfig
 from recommender.lab.attack.defences import batch_columns
@@ -26,7 +33,7 @@ FAST = replace(PLAIN, half_lives_s=(60, 3600))
 def journal(tmp_path_factory):
     """Thirty hours of a small site, with a story."""
     path = written(site(), tmp_path_factory.mktemp("site") / "log.parquet")
-    with reading.journal_of(reading.files([path])) as made:
+    with open_logs.journal_of(open_logs.files([path])) as made:
         yield made
 
 
@@ -75,19 +82,19 @@ def test_attackers_are_not_asked(journal):
 
 
 def test_hits_count_from_the_split_on(journal):
-    split_ms = trial.split_of(journal.rows)
+    split_ms = challenger_trial.split_of(journal.rows)
     entrant, whole = Entrant("one", PLAIN, split_ms=split_ms), Entrant("one", PLAIN)
     candidate_pass.run(journal, [entrant, whole])
     assert 0 < entrant.quality("trending").n < whole.quality("trending").n
     assert whole.quality("trending").n == whole.pipeline.evaluation.total("trending").n
     share = 1 - entrant.n_split / entrant.pipeline.n_events
-    assert share == pytest.approx(trial.TEST_SHARE, abs=0.02)
+    assert share == pytest.approx(challenger_trial.TEST_SHARE, abs=0.02)
 
 
 def test_the_fixed_attacks_are_fixed(journal):
-    starts = assaults.starts(journal.rows, trial.split_of(journal.rows))
-    one, other = (assaults.plan(journal.rows, PLAIN, starts) for _ in range(2))
-    assert [each.code for each in one] == ["A4", "A9"] * (assaults.N_STARTS // 2)
+    starts = fixed_attacks.starts(journal.rows, challenger_trial.split_of(journal.rows))
+    one, other = (fixed_attacks.plan(journal.rows, PLAIN, starts) for _ in range(2))
+    assert [each.code for each in one] == ["A4", "A9"] * (fixed_attacks.N_STARTS // 2)
     for ours, theirs in zip(one, other, strict=True):
         assert ours.targets == theirs.targets
         assert np.array_equal(ours.events.actor, theirs.events.actor)
@@ -95,7 +102,7 @@ def test_the_fixed_attacks_are_fixed(journal):
 
 
 def test_the_story_is_found_and_the_second_it_broke(journal):
-    (story,) = spikes.find(journal.rows)
+    (story,) = story_spikes.find(journal.rows)
     acts = journal.rows.filter(pl.col("item") == "story").collect()["ts"].to_numpy()
     assert story.item == "story"
     assert story.broke_ms == int(acts[0] * 1000)
@@ -104,7 +111,7 @@ def test_the_story_is_found_and_the_second_it_broke(journal):
 
 def test_a_trial_tells_who_hits_more_and_whom_attacks_move(journal):
     trusting = replace(PLAIN, trust=TrustConfig(floor=0.05))
-    report = trial.hold(journal, trusting, {"naive": PLAIN}, with_yardstick=False)
+    report = challenger_trial.hold(journal, trusting, {"naive": PLAIN}, with_yardstick=False)
     champion, naive = report.rows
     assert (champion.name, naive.name) == ("champion", "naive")
     assert champion.n_predictions == naive.n_predictions > 500
@@ -116,8 +123,8 @@ def test_a_trial_tells_who_hits_more_and_whom_attacks_move(journal):
 
 def test_with_little_memory_the_table_is_the_same(journal):
     other = {"fast": FAST}
-    at_once = trial.hold(journal, PLAIN, other, with_yardstick=False)
-    in_turn = trial.hold(journal, PLAIN, other, with_yardstick=False, n_bytes=1)
+    at_once = challenger_trial.hold(journal, PLAIN, other, with_yardstick=False)
+    in_turn = challenger_trial.hold(journal, PLAIN, other, with_yardstick=False, n_bytes=1)
     blank = {"events_per_s": None, "state_bytes": None, "note": ""}
     assert "cut to" in in_turn.rows[0].note
     assert [replace(row, **blank) for row in at_once.rows] == [replace(row, **blank) for row in in_turn.rows]
@@ -155,13 +162,13 @@ def test_challengers_are_other_settings_that_this_version_has():
 @pytest.mark.parametrize("text", ["floor", "=1", "trust.floor=", ""])
 def test_a_setting_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="SETTING=VALUE"):
-        variants.parse(text)
+        config_variants.parse(text)
 
 
 @pytest.mark.parametrize(("path", "value"), [("half_lives_s.0", "fast"), ("screen.is_on", "perhaps")])
 def test_a_value_of_another_type_is_refused(path, value):
     with pytest.raises(ValueError, match="cannot be"):
-        variants.vary(Config(), path, value)
+        config_variants.vary(Config(), path, value)
 
 
 def test_churn_counts_places_that_changed_in_a_minute():
@@ -174,15 +181,15 @@ def test_churn_counts_places_that_changed_in_a_minute():
 
 
 def test_a_factorisation_is_a_yardstick_where_the_library_is(journal):
-    if not yardstick.is_there():
+    if not factorisation.is_there():
         pytest.skip("implicit is not installed (the extra `batch`)")
-    found = yardstick.measure(journal.rows, trial.split_of(journal.rows) / 1000, n_bytes=2**24)
+    found = factorisation.measure(journal.rows, challenger_trial.split_of(journal.rows) / 1000, n_bytes=2**24)
     assert found.n > 500
     assert 0 < found.hits < found.n
 
 
 def test_without_the_library_the_table_says_so(journal, monkeypatch):
-    monkeypatch.setattr(trial.yardstick, "is_there", lambda: False)
-    report = trial.hold(journal, PLAIN, {})
+    monkeypatch.setattr(challenger_trial.yardstick, "is_there", lambda: False)
+    report = challenger_trial.hold(journal, PLAIN, {})
     assert "not installed" in report.rows[-1].note
     assert report.reason == "there is no challenger"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recommender.batch import yardstick
+from recommender.batch import factorisation
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trend.trend_kernels import LIST_DEPTH
 
@@ -181,7 +181,7 @@ class Daily:
         matrix = csr_matrix((np.ones(len(rows), np.float32), (rows, items)), shape=(rows.max() + 1, self._n_items))
         matrix.sum_duplicates()
         if self._kind == "als":
-            self._model = yardstick.fit(matrix)
+            self._model = factorisation.fit(matrix)
             return
         self._model = CosineRecommender(K=50, num_threads=1)
         with warnings.catch_warnings():

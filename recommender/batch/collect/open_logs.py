@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recommender.batch.collect.merge import Budget, Journal, Say, merge
-from recommender.batch.collect.rows import FileRows, RowSource
+from recommender.batch.collect.event_sources import FileRows, RowSource
+from recommender.batch.collect.merge_logs import Budget, Journal, Say, merge
 
 MERGE_BYTES = 512 * 2**20
 
