@@ -140,7 +140,7 @@ class Notification(models.Model):
 
 
 class Finding(models.Model):
-    """What a person must look at: a group of suspicious events. Written by `monitoring.findings.gather`, decided on
+    """What a person must look at: a group of suspicious events. Written by `monitoring.findings.collect_findings`, decided on
     by `monitoring.operations`."""
 
     class Kind(models.TextChoices):

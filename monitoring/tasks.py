@@ -6,7 +6,7 @@ from celery import shared_task
 
 from monitoring.alerts import outbox
 from monitoring.audit import chain_checks
-from monitoring.findings import gather
+from monitoring.findings import collect_findings
 from monitoring.operations import request_revert
 from monitoring.policy import enforcement
 from recommender import database_outage
@@ -25,7 +25,7 @@ def deliver_notifications() -> None:
 def gather_findings() -> None:
     """Bring findings up to date with the verdicts, and write down how reverts ended."""
     with database_outage.waits(logger, "findings wait"):
-        gather.gather()
+        collect_findings.gather()
         request_revert.close_reverts()
 
 
@@ -39,15 +39,15 @@ def follow_up(shard: int) -> None:
 @shared_task(name="monitoring.retrain")
 def retrain() -> None:
     """Hold a trial of challengers, as the settings say."""
-    from monitoring.operations import hold_trial  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
+    from monitoring.operations import run_trial  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
 
     with database_outage.waits(logger, "no trial"):
-        hold_trial.hold_by_settings()
+        run_trial.hold_by_settings()
 
 
 @shared_task(name="monitoring.keep_house")
 def keep_house() -> None:
     """Forget old messages and findings. Decisions are kept for ever."""
     outbox.prune()
-    gather.prune()
+    collect_findings.prune()
     chain_checks.prune()

@@ -1,5 +1,5 @@
 """What the control addresses take and give. Requests are checked here, answers only described
-(`monitoring.model_state` and `monitoring.findings.describe` make them)."""
+(`monitoring.model_state` and `monitoring.findings.finding_descriptions` make them)."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from monitoring import model_state
 from monitoring.api import serializers as shapes
 from monitoring.api.serializers import parse
-from monitoring.findings import describe
+from monitoring.findings import finding_descriptions
 from monitoring.operations import decide_finding, request_revert, stop_switch
 from recommender import errors
 from recommender.api import openapi as docs
@@ -173,7 +173,7 @@ class FindingsView(AdminView):
     )
     def get(self, request: Request) -> Response:
         """What there is to look at, newest first. Scope `admin`."""
-        page = describe.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
+        page = finding_descriptions.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
         return Response({"findings": page.rows, "before": page.before})
 
 
@@ -186,7 +186,7 @@ class FindingView(AdminView):
     )
     def get(self, request: Request, id: int) -> Response:
         """A finding with its reasons in words, the evidence, and the newest of its events. Scope `admin`."""
-        return Response(describe.explain_finding(finding_id=id))
+        return Response(finding_descriptions.explain_finding(finding_id=id))
 
 
 class ReleaseView(AdminView):

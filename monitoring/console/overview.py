@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 
 from monitoring.console import panels
-from monitoring.console.data import advice, boards, flow, sources
+from monitoring.console.data import advice_data, boards_data, flow_data, sources_data
 from monitoring.console.pages import View, form, page, render
 from monitoring.console.panels import PanelAction
 from monitoring.model_state import get_standing
@@ -17,20 +17,20 @@ def show(request: HttpRequest) -> HttpResponse:
             request,
             "console/hour.html",
             "The last hour",
-            hour=flow.get_hour(),
-            recommended=sources.get_recommended(),
+            hour=flow_data.get_hour(),
+            recommended=sources_data.get_recommended(),
         )
-    now, findings, standing = flow.get_flow(), advice.get_open_findings(), get_standing()
+    now, findings, standing = flow_data.get_flow(), advice_data.get_open_findings(), get_standing()
     return render(
         request,
         "console/overview.html",
         "Overview",
         flow=now,
-        hour=flow.get_hour(),
-        recommended=sources.get_recommended(),
-        boards=boards.get_boards(),
+        hour=flow_data.get_hour(),
+        recommended=sources_data.get_recommended(),
+        boards=boards_data.get_boards(),
         findings=findings,
-        advice=advice.advise(standing=standing, lag_s=now.lag_s, n_waiting=now.n_waiting, findings=findings),
+        advice=advice_data.advise(standing=standing, lag_s=now.lag_s, n_waiting=now.n_waiting, findings=findings),
         panels=panels.list_shown(request.user),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from monitoring.console.data.boards import describe_places, get_titles
+from monitoring.console.data.boards_data import describe_places, get_titles
 from recommender.database_outage import database
 from recommender.errors import Unavailable
 from recommender.process_state import clock, remembered

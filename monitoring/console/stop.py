@@ -3,7 +3,7 @@
     revert (GET: the form; POST: a preview is asked for) ──> the preview's page ──> carry_out ──> the revert's page
 
 Nothing goes back without having been previewed: what is done is what the preview showed
-(`monitoring.operations.previewed_revert`).
+(`monitoring.operations.carry_out_preview`).
 """
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,7 +14,7 @@ from monitoring import roles
 from monitoring.console import timeline
 from monitoring.console.pages import ConsoleRequest, form, in_a_sentence, page, render
 from monitoring.console.revert_form import Typed, get_form
-from monitoring.operations import previewed_revert, request_revert, stop_switch
+from monitoring.operations import carry_out_preview, request_revert, stop_switch
 from recommender.errors import ApiError, Invalid
 from recommender.models import Revert
 
@@ -65,7 +65,7 @@ def _ask(request: ConsoleRequest) -> HttpResponse:
         raise Invalid(fields={"checkpoint": "Choose the checkpoint to go back to."})
     asked = request_revert.revert(
         by=request.user,
-        note=previewed_revert.PREVIEWED,
+        note=carry_out_preview.PREVIEWED,
         checkpoint_id=typed.checkpoint_id,
         mode=typed.mode,
         exclude=typed.exclude(),
@@ -80,12 +80,12 @@ def revert(request: HttpRequest) -> HttpResponseBase:
 
 @form(roles.OPERATE)
 def preview_proposal(request: ConsoleRequest, id: int) -> HttpResponse:
-    return _to(previewed_revert.propose(by=request.user, freeze_id=id))
+    return _to(carry_out_preview.propose(by=request.user, freeze_id=id))
 
 
 @form(roles.OPERATE)
 def preview_again(request: ConsoleRequest, id: int) -> HttpResponse:
-    return _to(previewed_revert.look_again(by=request.user, preview_id=id))
+    return _to(carry_out_preview.look_again(by=request.user, preview_id=id))
 
 
 def _show_preview_again(request: HttpRequest, error: ApiError, id: int) -> HttpResponse:
@@ -95,7 +95,7 @@ def _show_preview_again(request: HttpRequest, error: ApiError, id: int) -> HttpR
 
 @form(roles.OPERATE, again=_show_preview_again)
 def carry_out(request: ConsoleRequest, id: int) -> HttpResponse:
-    return _to(previewed_revert.carry_out(by=request.user, note=request.POST.get("note", ""), preview_id=id))
+    return _to(carry_out_preview.carry_out(by=request.user, note=request.POST.get("note", ""), preview_id=id))
 
 
 def _answer_form(request: HttpRequest, typed: Typed, problem: str = "") -> HttpResponse:

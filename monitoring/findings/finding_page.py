@@ -19,7 +19,15 @@ import numpy as np
 from django.conf import settings
 from django.db import connection
 
-from monitoring.findings import actor_history, describe, finding_places, likeness, previews, thresholds, weights
+from monitoring.findings import (
+    act_weights,
+    actor_history,
+    actor_likeness,
+    decision_previews,
+    finding_descriptions,
+    finding_places,
+    thresholds,
+)
 from monitoring.findings.actor_history import Seen
 from monitoring.findings.wording import FEATURE_WORDS, REASONS, reasons_of
 from monitoring.models import Finding, FindingItem, Review
@@ -36,7 +44,7 @@ from recommender.log.lookups import Act
 from recommender.models import EventVerdict, Item
 from recommender.publishing import published_boards
 
-MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings.gather)
+MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings.collect_findings)
 LOOKED_AT = 2_000  # of these, in the log
 BEFORE = 500  # events of the site just before, to compare with
 BEFORE_ACTORS = 100
@@ -49,7 +57,7 @@ REVIEWS_SHOWN = 50
 NEAR_MS = 10 * MINUTE_MS
 SLOTS = 60
 _SLOT_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
-STOPPED = weights.STOPPED
+STOPPED = act_weights.STOPPED
 
 _TOGETHER = """
 SELECT e.finding_id, array_agg(DISTINCT t.who)
@@ -75,8 +83,8 @@ class Preview:
 
     item: str
     name: str
-    release: previews.Outcome
-    confirm: previews.Outcome
+    release: decision_previews.Outcome
+    confirm: decision_previews.Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +105,16 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
     seen = actor_history.look_up(_most_active(looked))
     before = _before(finding, places, {act.actor for act in looked})
     seen_before = actor_history.look_up(_most_active(before)[:BEFORE_ACTORS])
-    together = likeness.together_on(seen)
+    together = actor_likeness.together_on(seen)
     titles = _titles([*names, *(item for item, _ in together), *(act.item for act in looked[:EVENTS_SHOWN])])
     known = [verdicts[act.seq] for act in looked if act.seq in verdicts]
     features = [
         row | {"says": FEATURE_WORDS[row["feature"]], "stands": _stands(row["median"])}
-        for row in describe.summarise(known)
+        for row in finding_descriptions.summarise(known)
     ]
     return {
         "finding": finding,
-        "told": describe.describe_finding(finding),
+        "told": finding_descriptions.describe_finding(finding),
         "items": [(each, titles.get(each.item, each.item)) for each in items],
         "n_items": len(items),
         "n_places": len(places),
@@ -115,9 +123,9 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
         "actors": _actors(looked, seen),
         "n_known": len(seen),
         "trust": Counter(who.standing for who in seen.values()).most_common(),
-        "likenesses": likeness.likenesses(looked, seen, before, seen_before, began_ms=finding.first_ms),
-        "pace": likeness.pace(looked),
-        "usual_pace": likeness.pace(before),
+        "likenesses": actor_likeness.likenesses(looked, seen, before, seen_before, began_ms=finding.first_ms),
+        "pace": actor_likeness.pace(looked),
+        "usual_pace": actor_likeness.pace(before),
         "n_before": len(before),
         "together": [(item, titles.get(item, item), n, item in names) for item, n in together],
         "why": _why(finding, known),
@@ -287,14 +295,14 @@ def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
 # -- what a decision would do ---------------------------------------------------------------------------------------
 
 
-def weighing_rules() -> weights.WeighingRules:
+def weighing_rules() -> act_weights.WeighingRules:
     """What acts weigh, as the learner was told."""
     encoder, panel = ids.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
 
     def is_canary(actor: str) -> bool:
         return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_kernels.PANEL) < panel)
 
-    return weights.WeighingRules(
+    return act_weights.WeighingRules(
         weights={int(kind): KIND_WEIGHTS[kind.name.lower()] for kind in Kind},
         floor=settings.TRUST_FLOOR,
         horizon_ms=1000 * settings.HORIZON_S,
@@ -316,7 +324,7 @@ def _previews(
     if board is None or not board.stream_ms or not looked:
         return []
     rules = weighing_rules()
-    release, confirm = weights.to_release(looked, seen, rules), weights.to_confirm(looked, seen, rules)
+    release, confirm = act_weights.to_release(looked, seen, rules), act_weights.to_confirm(looked, seen, rules)
     rest = places[LOOKED_AT:]  # of whom nothing is known but when: any of these items, any trust
     more = [_whatever(each) for each in rest if each.verdict in STOPPED]
     fewer = [_whatever(each) for each in rest if each.verdict not in STOPPED]
@@ -325,17 +333,17 @@ def _previews(
         Preview(
             item,
             titles.get(item, item),
-            previews.released(
-                board, item, [*release.get(item, ()), *more], half_life_s=half_life_s, knees=previews.Knees()
+            decision_previews.released(
+                board, item, [*release.get(item, ()), *more], half_life_s=half_life_s, knees=decision_previews.Knees()
             ),
-            previews.confirmed(board, item, [*confirm.get(item, ()), *fewer], half_life_s=half_life_s),
+            decision_previews.confirmed(board, item, [*confirm.get(item, ()), *fewer], half_life_s=half_life_s),
         )
         for item in items
     ]
 
 
-def _whatever(place: FindingEvent) -> previews.Unit:
-    return previews.Unit(0.0, place.received_ms, 1.0, place.received_ms)
+def _whatever(place: FindingEvent) -> decision_previews.Unit:
+    return decision_previews.Unit(0.0, place.received_ms, 1.0, place.received_ms)
 
 
 # -- what belongs to it ---------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from monitoring.findings import describe
+from monitoring.findings import finding_descriptions
 from monitoring.findings.wording import FEATURE_WORDS, REASONS, exposure_in_words
 from monitoring.models import Finding, FindingItem
 from monitoring.text_search import having_words
@@ -157,7 +157,7 @@ def _row(finding: Finding, now: datetime) -> QueueRow:
 def glance(*, finding_id: int) -> dict[str, Any]:
     """Why it is one, where its events stand among cleared traffic, and how a few of its actors behave. Raises
     NotFound."""
-    found = describe.explain_finding(finding_id=finding_id)
+    found = finding_descriptions.explain_finding(finding_id=finding_id)
     newest = found["newest"]
     return {
         "finding": found,

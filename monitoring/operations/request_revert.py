@@ -8,7 +8,7 @@
 As every operation (`monitoring.operations`) it is done and written down together, or neither. But it takes its time,
 so it has two reviews: the first when it is asked for, and the second, written exactly once, when it has ended. A
 preview changes nothing and has the first only; how it becomes a revert is in
-`monitoring.operations.previewed_revert`.
+`monitoring.operations.carry_out_preview`.
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring.models import AskedRevert, Finding
-from monitoring.operations import previewed_revert
+from monitoring.operations import carry_out_preview
 from monitoring.policy import enforcement
 from recommender.errors import NotFound
 from recommender.ids import MAX_ROW_ID
@@ -66,7 +66,7 @@ def get_job(*, revert_id: int) -> ShownJob:
     row = Revert.objects.select_related("exclusion").filter(pk=revert_id).first() if revert_id <= MAX_ROW_ID else None
     if row is None:
         raise NotFound(f"There is no revert {revert_id}.")
-    review = previewed_revert.asked_in(row.pk)
+    review = carry_out_preview.asked_in(row.pk)
     subject = review.subject if review else {}
     number = subject.get("checkpoint") or max(row.checkpoints)
     rule = row.exclusion.rule if row.exclusion else {}
@@ -90,7 +90,7 @@ def get_job(*, revert_id: int) -> ShownJob:
         excluded=excluded if rule else {},
         is_over=is_over,
         is_frozen=Learner.objects.filter(state=Learner.State.FROZEN).exists(),
-        is_stale=row.is_preview and is_over and previewed_revert.is_stale(row),
+        is_stale=row.is_preview and is_over and carry_out_preview.is_stale(row),
         is_untaken=row.state == Revert.State.QUEUED and heard_s > UNTAKEN_S,
         is_stuck=row.state == Revert.State.RUNNING and heard_s > STUCK_S,
         percent=min(100, 100 * row.n_done // row.n_total) if row.n_total else 0,

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from monitoring.findings import describe
+from monitoring.findings import finding_descriptions
 from monitoring.management.shell import refusals_told, shell_account
 from monitoring.models import Finding
 from monitoring.operations import decide_finding
@@ -34,11 +34,11 @@ class Command(BaseCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         asked = {name: options[name] for name in ("state", "kind", "item", "limit")}
-        for row in describe.list_findings(**asked).rows:
+        for row in finding_descriptions.list_findings(**asked).rows:
             self._tell(row)
 
     def _show(self, options: dict[str, Any]) -> None:
-        found = describe.explain_finding(finding_id=options["id"])
+        found = finding_descriptions.explain_finding(finding_id=options["id"])
         self._tell(found)
         for each in found["why"]:
             self.stdout.write(f"  {each['reason']}: {each['says']} ({each['events']} events)")

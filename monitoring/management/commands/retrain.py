@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring.management.shell import shell_account
-from monitoring.operations import hold_trial
+from monitoring.operations import run_trial
 from recommender.batch import retrain
 from recommender.management.batch import moment, progress_told, refusals_told, setting, show, write_json
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             with refusals_told(), progress_told() as say:
-                report, trial = hold_trial.hold(
+                report, trial = run_trial.hold(
                     by=shell_account(),
                     promote=options["promote"],
                     margin=options["margin"],

@@ -5,7 +5,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from monitoring.findings import describe, gather
+from monitoring.findings import collect_findings, finding_descriptions
 from monitoring.findings.wording import FEATURES, UNKNOWN
 from monitoring.models import Finding, Review
 from monitoring.operations import state_digest
@@ -49,7 +49,7 @@ def attacked(api):
     write(push(site(), "target", 300))
     learn_all()
     learner.learn(0)  # publishes: a finding is measured against the list
-    gather.gather()
+    collect_findings.gather()
     return Finding.objects.get(item="target")
 
 
@@ -77,7 +77,7 @@ def test_an_attack_is_confirmed_then_released_and_comes_back(api, attacked):
     assert (again.status, again.code) == (409, "conflict")
     assert api.post(f"/api/v1/findings/{attacked.pk}/release", WHY, key="admin").json == {"events": 300}
     assert "target" in board()
-    gather.gather()
+    collect_findings.gather()
     found = api.get(f"/api/v1/findings/{attacked.pk}", key="admin").json
     assert (found["state"], found["released_since"], found["quarantined"]) == ("released", 300, 0)
     written = Review.objects.order_by("id")
@@ -104,11 +104,11 @@ def test_evidence_is_told_feature_by_feature_strangest_first():
     rows = np.full((4, len(FEATURES)), UNKNOWN, np.uint8)
     rows[:, 2], rows[:3, 0] = [99, 97, 90, 100], [5, 10, 15]
     stored = [EventVerdict(evidence=row.tobytes()) for row in rows]
-    assert describe.summarise([*stored, EventVerdict(evidence=None), EventVerdict(evidence=b"x")]) == [
+    assert finding_descriptions.summarise([*stored, EventVerdict(evidence=None), EventVerdict(evidence=b"x")]) == [
         {"feature": FEATURES[2], "events": 4, "median": 98, "at_95": 3},
         {"feature": FEATURES[0], "events": 3, "median": 10, "at_95": 0},
     ]
-    assert describe.summarise([]) == []
+    assert finding_descriptions.summarise([]) == []
 
 
 def test_a_confirmed_push_that_had_got_in_is_gone_and_comes_back(api, learned):
@@ -119,7 +119,7 @@ def test_a_confirmed_push_that_had_got_in_is_gone_and_comes_back(api, learned):
         finding.events.create(shard=0, xid=xid, seq=seq, received_ms=int(events.received_ms[0]))
     api.post(f"/api/v1/findings/{finding.pk}/confirm", WHY, key="admin")
     assert "mal's" not in board()
-    gather.gather()
+    collect_findings.gather()
     finding.refresh_from_db()
     assert (finding.state, finding.n_quarantined, finding.n_events) == ("confirmed", 20, 20)
     api.post(f"/api/v1/findings/{finding.pk}/release", WHY, key="admin")

@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring.findings import actor_history, gather, refresh
+from monitoring.findings import actor_history, collect_findings, refresh_findings
 from monitoring.models import Finding, Review
 from recommender.core.trust import TrustConfig
 from recommender.log import event_log, lookups
@@ -76,10 +76,10 @@ def test_of_a_busy_actor_the_newest_are_looked_at_and_nothing_is_concluded(monke
 def test_what_it_did_in_an_attack_is_there_with_its_finding(accounts):
     write(push(site(), "target", 60))
     learn_all()
-    while gather.gather():
+    while collect_findings.gather():
         pass
     finding = Finding.objects.get(items__item="target")
-    actor = next(iter(refresh.look(finding).actors))
+    actor = next(iter(refresh_findings.look(finding).actors))
     _, page = read(signed_in(accounts["reviewer"]), actor)
     assert f"Finding {finding.pk}</a>" in page
     assert "quarantine</span>" in page

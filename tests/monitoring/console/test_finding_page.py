@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from monitoring.findings import actor_history, finding_page, gather
+from monitoring.findings import actor_history, collect_findings, finding_page
 from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding, note_finding
 from recommender.errors import Invalid, NotFound
@@ -36,7 +36,7 @@ def attack(n=120, item="target", **more):
     write(push(site(), item, n, **more))
     learn_all()
     learner.learn(0)  # publishes
-    while gather.gather():
+    while collect_findings.gather():
         pass
     return Finding.objects.get(items__item=item)
 
@@ -90,7 +90,7 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     event_log.append(events(names, ["target"] * n, **more))
     learn_all(per_step=20)
     learner.learn(0)
-    while gather.gather():
+    while collect_findings.gather():
         pass
     finding = Finding.objects.get(items__item="target")
     assert finding.n_held + finding.n_quarantined >= n // 2
@@ -176,7 +176,7 @@ def test_what_strangers_send_is_escaped(accounts):
     write(push(site(), "target", 60, name=name))
     learn_all()
     learner.learn(0)
-    while gather.gather():
+    while collect_findings.gather():
         pass
     _, page = read(signed_in(accounts["reviewer"]), Finding.objects.get(items__item="target"))
     assert "<script>alert" not in page
@@ -193,7 +193,7 @@ def test_the_number_of_queries_does_not_grow_with_the_finding(accounts):
     n.append(len(queries))
     event_log.append(events([f"eve-{number}" for number in range(200)], ["target"] * 200))
     learn_all(per_step=20)
-    while gather.gather():
+    while collect_findings.gather():
         pass
     many = Finding.objects.filter(items__item="target").latest("n_events")
     assert many.n_events > 2 * few.n_events

@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 
 from monitoring.console.data import item_data as reading
-from monitoring.findings import gather
+from monitoring.findings import collect_findings
 from monitoring.models import Finding
 from monitoring.templatetags.console import item_url
 from recommender.core.trend.place_prices import fewest_clickers, margins
@@ -230,7 +230,7 @@ class TestLearned:
     def test_what_was_held_is_stacked_on_what_was_admitted(self, client):
         write(push(site(), "target", 100, at_ms=T0 + 2 * HOUR - 120_000))
         learn_all()
-        gather.gather()
+        collect_findings.gather()
         bars = reading.get_bars(item_id="target", shards=1)
         n_on_it = event_log.fetch("SELECT count(*) FROM recommender_event WHERE item = 'target'", [])[0]
         assert bars.n["held"] + bars.n["out"] >= 90

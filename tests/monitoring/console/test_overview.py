@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from monitoring.console import overview
-from monitoring.console.data import advice, flow, sources
+from monitoring.console.data import advice_data, flow_data, sources_data
 from monitoring.models import AutoFreeze, Finding, Review
 from monitoring.operations import stop_switch
 from recommender import counters
@@ -133,7 +133,7 @@ def test_the_rate_is_of_the_last_seconds_and_of_five_minutes():
     watched(1, NOW_MS - 400_000)
     step(2, NOW_MS - 60_000, 500)
     step(3, NOW_MS - 5_000, 100)
-    found = flow.get_flow()
+    found = flow_data.get_flow()
     assert found.rate_now == 10.0
     assert found.rate_lately == 2.0
 
@@ -143,36 +143,36 @@ def test_what_is_held_now_is_counted_over_the_newest_verdicts_only():
     step(1, NOW_MS - 500_000)
     watched(1, NOW_MS - 500_000)
     step(2, NOW_MS - 20_000)
-    verdict(1, 1, flow.HOLD, was_held=True)  # of long ago: would have been settled
-    verdict(2, 1, flow.HOLD, was_held=True)
-    verdict(2, 2, flow.QUARANTINE, was_held=True)
-    assert flow.get_flow().n_held == 1
+    verdict(1, 1, flow_data.HOLD, was_held=True)  # of long ago: would have been settled
+    verdict(2, 1, flow_data.HOLD, was_held=True)
+    verdict(2, 2, flow_data.QUARANTINE, was_held=True)
+    assert flow_data.get_flow().n_held == 1
 
 
 def test_the_hour_tells_by_the_minute_what_became_of_the_suspicious():
     learner()
-    step(1, NOW_MS - 2 * flow.HOUR_MS)
-    watched(1, NOW_MS - 2 * flow.HOUR_MS)
+    step(1, NOW_MS - 2 * flow_data.HOUR_MS)
+    watched(1, NOW_MS - 2 * flow_data.HOUR_MS)
     step(2, NOW_MS - 90_000)
     step(3, NOW_MS - 10_000)
-    verdict(1, 1, flow.QUARANTINE)  # before the hour
-    verdict(2, 1, flow.ADMIT, was_held=True)
-    verdict(2, 2, flow.QUARANTINE)
-    verdict(3, 1, flow.HOLD, was_held=True)
-    verdict(3, 2, flow.QUARANTINE, reasons=4)  # a declared crawler is no suspicion
-    hour = flow.get_hour()
+    verdict(1, 1, flow_data.QUARANTINE)  # before the hour
+    verdict(2, 1, flow_data.ADMIT, was_held=True)
+    verdict(2, 2, flow_data.QUARANTINE)
+    verdict(3, 1, flow_data.HOLD, was_held=True)
+    verdict(3, 2, flow_data.QUARANTINE, reasons=4)  # a declared crawler is no suspicion
+    hour = flow_data.get_hour()
     assert (hour.n_let_in, hour.n_waiting, hour.n_out) == (1, 1, 1)
     assert hour.stopped["x"] == [NOW_MS - 90_000, NOW_MS - 30_000]
     assert [each["y"] for each in hour.stopped["series"]] == [[1, 0], [0, 1], [1, 0]]
 
 
 def test_past_a_number_only_the_newest_verdicts_are_told(monkeypatch):
-    monkeypatch.setattr(flow, "MAX_VERDICTS", 2)
+    monkeypatch.setattr(flow_data, "MAX_VERDICTS", 2)
     learner()
     step(1, NOW_MS - 90_000)
     for nth in range(5):
-        verdict(1, nth, flow.QUARANTINE)
-    assert flow.get_hour().n_out == 3  # the one at the cut, too
+        verdict(1, nth, flow_data.QUARANTINE)
+    assert flow_data.get_hour().n_out == 3  # the one at the cut, too
 
 
 def test_quality_is_told_for_all_trusted_and_panel_over_all_shards():
@@ -180,7 +180,7 @@ def test_quality_is_told_for_all_trusted_and_panel_over_all_shards():
     learner(1)
     watched(1, NOW_MS, hit_rate=0.5, n=100)
     watched(1, NOW_MS, hit_rate=0.8, n=300, shard=1, n_trusted=10)
-    everybody, trusted, panel = flow.get_flow().quality
+    everybody, trusted, panel = flow_data.get_flow().quality
     assert (everybody["n"], everybody["rate"]) == (400, pytest.approx(0.725))
     assert (trusted["n"], trusted["rate"]) == (10, pytest.approx(0.6))
     assert panel["rate"] is None
@@ -231,7 +231,7 @@ def test_an_open_serious_finding_is_the_thing_to_do(look):
 def test_serious_findings_come_first_whatever_is_at_stake(db):
     finding("crowd", severity=Finding.Severity.MEDIUM, exposure=9.0)
     finding("ring", exposure=1.2)
-    found = advice.get_open_findings()
+    found = advice_data.get_open_findings()
     assert [each["title"] for each in found.top] == ["ring", "crowd"]
     assert found.counts == [("high", 1), ("medium", 1), ("low", 0)]
 
@@ -240,16 +240,16 @@ def test_a_drift_alarm_comes_before_crowds_though_nothing_is_at_stake_by_it():
     for number in range(8):
         finding(f"crowd {number}", severity=Finding.Severity.MEDIUM, exposure=number)
     finding("The list got worse.", exposure=0.0)
-    found = advice.get_open_findings()
+    found = advice_data.get_open_findings()
     assert found.top[0]["title"] == "The list got worse."
-    assert len(found.top) == advice.SHOWN
+    assert len(found.top) == advice_data.SHOWN
 
 
 def test_past_a_number_open_findings_are_not_counted(monkeypatch, look):
-    monkeypatch.setattr(advice, "COUNTED", 3)
+    monkeypatch.setattr(advice_data, "COUNTED", 3)
     for number in range(5):
         finding(f"number {number}", exposure=number)
-    found = advice.get_open_findings()
+    found = advice_data.get_open_findings()
     assert (found.n, found.is_more) == (3, True)
     assert "of the first 3" in look()
 
@@ -332,10 +332,10 @@ def test_what_a_person_froze_is_no_freeze_of_the_monitor(accounts, look):
 
 def test_an_hour_is_read_once_in_a_while(monkeypatch):
     learner()
-    monkeypatch.setattr(flow, "KEPT_S", 60.0)
-    flow.get_hour()
+    monkeypatch.setattr(flow_data, "KEPT_S", 60.0)
+    flow_data.get_hour()
     with CaptureQueriesContext(connection) as queries:
-        flow.get_hour()
+        flow_data.get_hour()
     assert len(queries) == 0
 
 
@@ -361,7 +361,7 @@ class TestRecommended:
 
     def test_a_source_that_was_never_shown_has_no_rate(self, counted):
         counted(trending=(4, 1))
-        told = {each.name: each.rate for each in sources.get_recommended().sources}
+        told = {each.name: each.rate for each in sources_data.get_recommended().sources}
         assert told == {"similar": None, "trending": 0.25, "fresh": None, "steady": None}
 
     def test_before_anything_was_recommended_it_says_how(self, look, counted):

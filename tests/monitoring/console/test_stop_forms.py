@@ -4,7 +4,7 @@ import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
-from monitoring.findings import gather
+from monitoring.findings import collect_findings
 from monitoring.models import AutoFreeze, Finding
 from monitoring.operations import request_revert
 from recommender.control import learning_switch, reverts
@@ -160,7 +160,7 @@ def test_a_revert_can_be_taken_back_by_the_link_it_offers(client, point):
 def test_a_finding_ticked_leaves_its_accounts_out(client):
     write(push(site(), "target", 100))
     learn_all()
-    gather.gather()
+    collect_findings.gather()
     finding = Finding.objects.get(item="target")
     text = page(client, f"{reverse(FORM)}?exclude_finding={finding.pk}")
     assert f'name="finding" value="{finding.pk}" checked' in text

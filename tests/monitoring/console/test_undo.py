@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from monitoring import roles
 from monitoring.audit import reviews
-from monitoring.findings import gather
+from monitoring.findings import collect_findings
 from monitoring.models import Finding, Review
 from monitoring.operations import decide_finding, undo_decision
 from recommender.control import learning_switch, reverts
@@ -47,7 +47,7 @@ def target():
     write(push(site(), "target", 120))
     learn_all()
     learner.learn(0)
-    gather.gather()
+    collect_findings.gather()
     return Finding.objects.get(item="target")
 
 
@@ -131,7 +131,7 @@ def test_a_release_that_was_taken_takes_the_fakes_out_again(target, rita):
     assert words() == said
     assert undone.subject["given_back"] == target.n_events <= n_stopped
     assert not EventVerdict.objects.filter(reasons__gte=16_384, reasons__lt=32_768).exists()  # nobody was confirmed
-    gather.gather()
+    collect_findings.gather()
     target.refresh_from_db()
     assert (target.state, target.n_quarantined) == ("open", target.n_events)
 
@@ -139,12 +139,12 @@ def test_a_release_that_was_taken_takes_the_fakes_out_again(target, rita):
 def test_an_undone_confirm_says_no_longer_that_somebody_confirmed(target, rita):
     decide_finding.confirm(by=rita, note="too quick", finding_id=target.pk)
     said = board()
-    gather.gather()
+    collect_findings.gather()
     target.refresh_from_db()
     assert target.reasons & 16_384
     undo_last(rita)
     assert board() == said
-    gather.gather()
+    collect_findings.gather()
     target.refresh_from_db()
     assert not target.reasons & 16_384
     assert target.state == "open"

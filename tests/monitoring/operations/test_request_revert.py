@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth import get_user_model
 
-from monitoring.findings import gather
+from monitoring.findings import collect_findings
 from monitoring.models import Finding, Notification, Review
 from monitoring.operations import request_revert
 from monitoring.operations.request_revert import Exclude
@@ -107,7 +107,7 @@ def test_a_preview_has_one_review_and_no_outcome_in_it(learned):
 def test_an_excluded_finding_takes_its_actors_out():
     write(push(site(), "target", 100))
     learn_all()
-    gather.gather()
+    collect_findings.gather()
     finding = Finding.objects.get(item="target")
     start = Checkpoint.objects.order_by("step").first()
     request_revert.revert(

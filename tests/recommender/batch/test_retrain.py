@@ -6,7 +6,7 @@ import pytest
 from django.core.management import call_command
 
 from monitoring.models import Review
-from monitoring.operations import hold_trial, request_revert
+from monitoring.operations import request_revert, run_trial
 from recommender.batch import retrain
 from recommender.batch.challenger_trial import Report
 from recommender.control import learning_switch, reverts
@@ -187,7 +187,7 @@ def test_a_winner_is_promoted_waits_or_is_told(promote, state, monkeypatch):
         return report, retrain.keep(report, entrants, is_kept=is_kept)
 
     monkeypatch.setattr(retrain, "retrain", won)
-    _, trial = hold_trial.hold(by="policy", promote=promote, margin=0.005, memory_mb=2048)
+    _, trial = run_trial.hold(by="policy", promote=promote, margin=0.005, memory_mb=2048)
     assert trial.state == state
     assert Review.objects.filter(action=Review.Action.PROMOTE).exists() == (promote == "auto")
 

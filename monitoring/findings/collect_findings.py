@@ -2,7 +2,7 @@
 
     EventVerdict, new since the cursor ──> by item, cut where 10 minutes are quiet ──> FindingEvents of a Finding
     EventVerdict, revised since        ──> their findings are stale               (then the cursor moves on)
-    stale findings ──> monitoring.findings.refresh: counted again, told as a sentence, merged, expired
+    stale findings ──> monitoring.findings.refresh_findings: counted again, told as a sentence, merged, expired
 
 An attack becomes one finding: its events stand on one item close together, or its actors are found together on
 several (`refresh.take`). A crowd that was held and released by itself leaves no work: its finding expires. Declared
@@ -33,7 +33,7 @@ from django.db.models import F, Min
 from django.db.models.functions import Greatest, Least, Now
 from django.utils import timezone
 
-from monitoring.findings import refresh
+from monitoring.findings import refresh_findings
 from monitoring.findings.wording import NO_FINDING
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem
 from recommender import locks
@@ -101,7 +101,7 @@ def gather() -> int:
             while n == BATCH and time.monotonic() < ends_at:
                 n = _gather_shard(shard)
                 n_rows += n
-        refresh.refresh(ends_at=ends_at)
+        refresh_findings.refresh(ends_at=ends_at)
     return n_rows
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitoring.findings.actor_history import Seen
-from monitoring.findings.previews import Unit
+from monitoring.findings.decision_previews import Unit
 from recommender.core.vocabulary import HOLD, QUARANTINE, Kind
 from recommender.log.lookups import Act
 

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection, transaction
 
-from monitoring.findings import gather, refresh
+from monitoring.findings import collect_findings, refresh_findings
 from monitoring.findings.wording import FEATURES, REASONS, UNKNOWN
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem, Notification
 from recommender.control import learning_switch, reverts
@@ -26,7 +26,7 @@ FIGURES = ("id", "kind", "state", "item", "n_events", "n_actors", "n_held", "n_q
 
 
 def gather_all():
-    while gather.gather():
+    while collect_findings.gather():
         pass
 
 
@@ -57,18 +57,18 @@ def test_an_attack_is_one_finding_with_the_right_counts():
     assert "next to none of them went on" in finding.title
     assert finding.title.startswith(f"{finding.n_actors} accounts on 'target' within ")
     assert finding.last_ms - finding.first_ms < 61_000
-    actors = refresh.look(finding).actors
+    actors = refresh_findings.look(finding).actors
     assert all(actor.startswith("mal-") for actor in actors)
 
 
 def test_gathered_along_the_way_or_at_the_end_it_is_the_same(monkeypatch):
     write(push(site(), "target", 120))
-    learn_all(between=gather.gather)
+    learn_all(between=collect_findings.gather)
     gather_all()
     along = of_target()
     Finding.objects.all().delete()
     FindingCursor.objects.all().delete()
-    monkeypatch.setattr(gather, "BATCH", 37)
+    monkeypatch.setattr(collect_findings, "BATCH", 37)
     gather_all()
     for name in FIGURES[1:]:
         assert getattr(of_target(), name) == getattr(along, name)
@@ -84,7 +84,8 @@ def test_gathering_again_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "call"), [(gather, "_add", 2), (gather, "_gather_shard", 3), (refresh, "_tell", 1)]
+    ("owner", "name", "call"),
+    [(collect_findings, "_add", 2), (collect_findings, "_gather_shard", 3), (refresh_findings, "_tell", 1)],
 )
 def test_killed_in_the_middle_the_next_run_goes_on(owner, name, call, monkeypatch):
     attack(100)
@@ -97,7 +98,7 @@ def test_killed_in_the_middle_the_next_run_goes_on(owner, name, call, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, die)
-        patched.setattr(gather, "BATCH", 30)
+        patched.setattr(collect_findings, "BATCH", 30)
         with pytest.raises(SystemExit):
             gather_all()
     gather_all()
@@ -114,7 +115,7 @@ def test_a_crowd_that_was_held_and_released_leaves_no_work():
     was_open = []
 
     def between():
-        gather.gather()
+        collect_findings.gather()
         was_open.extend(Finding.objects.filter(state="open", item="story").values_list("id", flat=True))
 
     learn_all(between=between)
@@ -128,7 +129,7 @@ def test_a_crowd_that_was_held_and_released_leaves_no_work():
 
 def test_the_same_accounts_on_two_items_are_one_finding():
     write(push(push(site(), "target", 80), "other", 80))
-    learn_all(between=gather.gather)
+    learn_all(between=collect_findings.gather)
     gather_all()
     finding = of_target()
     assert set(finding.items.values_list("item", flat=True)) >= {"target", "other"}
@@ -161,7 +162,7 @@ def test_a_revert_takes_the_figures_along():
     finding = of_target()
     start = Checkpoint.objects.order_by("step").first()
     for mode, exclusion in (
-        ("exclude", learning_switch.exclusion(actors=sorted(refresh.look(finding).actors))),
+        ("exclude", learning_switch.exclusion(actors=sorted(refresh_findings.look(finding).actors))),
         ("replay", None),
     ):
         learning_switch.ask_for_revert(checkpoint_id=start.pk, mode=mode, exclusion=exclusion, is_preview=False)
@@ -181,7 +182,7 @@ def test_a_revert_takes_the_figures_along():
 def test_whoever_is_told_is_told_once(settings):
     settings.ALERT_WEBHOOK_URL = "https://hooks.example/x"
     write(push(site(), "target", 100))
-    learn_all(between=gather.gather)
+    learn_all(between=collect_findings.gather)
     gather_all()
     (told,) = Notification.objects.filter(kind="finding", payload__facts__item="target")
     assert not any("mal-" in str(value) for value in told.payload["facts"].values())
@@ -192,10 +193,10 @@ def test_two_do_not_gather_at_once():
     other = connection.copy()
     try:
         with other.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s, 0)", [gather._LOCK_CLASS])
-            assert gather.gather() == 0
+            cursor.execute("SELECT pg_advisory_lock(%s, 0)", [collect_findings._LOCK_CLASS])
+            assert collect_findings.gather() == 0
             assert not FindingCursor.objects.exists()
-            cursor.execute("SELECT pg_advisory_unlock(%s, 0)", [gather._LOCK_CLASS])
+            cursor.execute("SELECT pg_advisory_unlock(%s, 0)", [collect_findings._LOCK_CLASS])
     finally:
         other.close()
     gather_all()
@@ -223,10 +224,10 @@ def test_what_is_decided_is_not_reopened_and_more_of_the_same_is_a_new_finding()
 def test_house_is_kept():
     attack(60)
     gather_all()
-    assert gather.prune() == 0
+    assert collect_findings.prune() == 0
     n_others = Finding.objects.exclude(items__item="target").count()
     Finding.objects.update(state=Finding.State.EXPIRED, updated_at="2020-01-01T00:00Z")
-    assert gather.prune() == 1 + n_others
+    assert collect_findings.prune() == 1 + n_others
     assert not FindingEvent.objects.exists()
     assert not FindingItem.objects.exists()
 
@@ -249,8 +250,8 @@ def test_findings_hold_no_actor():
 
 
 def test_gathering_without_a_learner_does_nothing():
-    assert gather.gather() == 0
+    assert collect_findings.gather() == 0
     event_log.append(clicks(3))
     learner.get_learner(0)
-    assert gather.gather() == 0
+    assert collect_findings.gather() == 0
     assert Learner.objects.get().step == 0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitoring.findings import likeness, previews, weights
+from monitoring.findings import act_weights, actor_likeness, decision_previews
 from monitoring.findings.actor_history import Seen
-from monitoring.findings.previews import Knees, Unit, confirmed, released
+from monitoring.findings.decision_previews import Knees, Unit, confirmed, released
 from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables.decay import TICKS
@@ -19,7 +19,7 @@ from recommender.publishing.published_boards import PublishedBoard
 
 HALF_LIFE_S = 300
 NOW_MS = 1_700_000_000_000
-RULES = weights.WeighingRules(
+RULES = act_weights.WeighingRules(
     weights={kind: 0.25 if kind == Kind.VIEW else 1.0 for kind in Kind},
     floor=0.05,
     horizon_ms=86_400_000,
@@ -117,7 +117,7 @@ def test_the_real_count_lies_within_the_bounds_wherever_the_acts_come_from(befor
 
 
 def test_the_knees_lag_as_the_trend_moves_them():
-    assert previews.KNEE_LAG == 2 ** -(2**KNEE_TICK_BITS / TICKS)
+    assert decision_previews.KNEE_LAG == 2 ** -(2**KNEE_TICK_BITS / TICKS)
 
 
 def _admitted(n):
@@ -128,7 +128,7 @@ def _admitted(n):
 
 def test_a_new_account_weighs_the_floor_and_nothing_else():
     one = act("mal")
-    (unit,) = weights.to_release([one], seen(one), RULES)["x"]
+    (unit,) = act_weights.to_release([one], seen(one), RULES)["x"]
     assert (unit.least, unit.most) == (0.05, pytest.approx(0.05))
 
 
@@ -144,23 +144,23 @@ def test_a_new_account_weighs_the_floor_and_nothing_else():
 def test_where_something_is_not_known_nothing_is_added_for_sure(more):
     one = act(more.get("actor", "mal"))
     known = seen(one, *more.get("others", ()), is_all=more.get("is_all", True))
-    (unit,) = weights.to_release([one], known, RULES)["x"]
+    (unit,) = act_weights.to_release([one], known, RULES)["x"]
     assert unit.least == 0
     assert unit.most > 0
 
 
 def test_an_undo_that_is_held_may_take_away():
     undo, click = act("mal", kind=Kind.UNDO), act("mal", seq=2, verdict=None)
-    (unit,) = weights.to_release([undo], seen(undo, click), RULES)["x"]
+    (unit,) = act_weights.to_release([undo], seen(undo, click), RULES)["x"]
     assert unit.least < 0
 
 
 def test_a_confirmation_takes_out_what_counts_and_nothing_else():
     held, counting = act("mal"), act("eve", verdict=0, seq=2)
-    units = weights.to_confirm([held, counting], seen(held, counting), RULES)["x"]
+    units = act_weights.to_confirm([held, counting], seen(held, counting), RULES)["x"]
     assert [unit.most for unit in units] == [pytest.approx(0.05)]
     other = act("mal", seq=3, verdict=None)  # not in the finding, but on its item
-    assert len(weights.to_confirm([held], seen(held, other), RULES)["x"]) == 1
+    assert len(act_weights.to_confirm([held], seen(held, other), RULES)["x"]) == 1
 
 
 def test_what_they_have_in_common_is_told_beside_the_site():
@@ -171,10 +171,10 @@ def test_what_they_have_in_common_is_told_beside_the_site():
     ]
     told = {
         each.says.split(":")[0]: each
-        for each in likeness.likenesses(crowd, seen(*crowd), readers, seen(*readers), began_ms=NOW_MS)
+        for each in actor_likeness.likenesses(crowd, seen(*crowd), readers, seen(*readers), began_ms=NOW_MS)
     }
     assert (told["come from one network"].share, told["come from one network"].usual) == (1.0, 0.1)
     assert told["use the same browser"].is_unusual
     assert not told["acted on nothing else"].is_unusual
-    assert likeness.pace(crowd).gap_s == 1.0
-    assert likeness.pace(readers[:3]) is None
+    assert actor_likeness.pace(crowd).gap_s == 1.0
+    assert actor_likeness.pace(readers[:3]) is None
