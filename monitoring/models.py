@@ -140,8 +140,8 @@ class Notification(models.Model):
 
 
 class Finding(models.Model):
-    """What a person must look at: a group of suspicious events. Written by `monitoring.findings.collect_findings`, decided on
-    by `monitoring.operations`."""
+    """What a person must look at: a group of suspicious events. Written by `monitoring.findings.collect_findings`,
+    decided on by `monitoring.operations`."""
 
     class Kind(models.TextChoices):
         CAMPAIGN = "campaign", "a group of actors gave itself away"

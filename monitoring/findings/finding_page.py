@@ -68,7 +68,7 @@ WHERE e.finding_id <> %s GROUP BY 1
 
 
 @dataclass(frozen=True, slots=True)
-class FindingEvent:
+class ShownEvent:
     """An event of a finding: where it stands, and what is said of it now (None: nothing any more)."""
 
     xid: int
@@ -149,7 +149,7 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
 # -- what happened --------------------------------------------------------------------------------------------------
 
 
-def _places(finding: Finding) -> tuple[list[FindingEvent], dict[int, EventVerdict]]:
+def _places(finding: Finding) -> tuple[list[ShownEvent], dict[int, EventVerdict]]:
     """Its newest events, newest first, and by seq all that is said of the first LOOKED_AT. Of the rest, which few
     findings have, one statement more reads the verdicts alone."""
     _, xids, seqs, received_ms = finding_places.read_newest(finding.pk, MAX_EVENTS)
@@ -159,10 +159,10 @@ def _places(finding: Finding) -> tuple[list[FindingEvent], dict[int, EventVerdic
     said = [verdicts[seq].verdict if seq in verdicts else None for seq in seqs[:LOOKED_AT]]
     if len(seqs) > LOOKED_AT:
         said += verdict_counts.read_at(xids=xids[LOOKED_AT:], seqs=seqs[LOOKED_AT:])
-    return [FindingEvent(*row) for row in zip(xids, seqs, received_ms, said, strict=True)], verdicts
+    return [ShownEvent(*row) for row in zip(xids, seqs, received_ms, said, strict=True)], verdicts
 
 
-def _read(finding: Finding, places: Sequence[FindingEvent], verdicts: dict[int, EventVerdict]) -> list[Act]:
+def _read(finding: Finding, places: Sequence[ShownEvent], verdicts: dict[int, EventVerdict]) -> list[Act]:
     """The events at these places as the log has them, newest first, each with what is said of it."""
     if not places:
         return []
@@ -192,7 +192,7 @@ def _read(finding: Finding, places: Sequence[FindingEvent], verdicts: dict[int, 
     return acts
 
 
-def _before(finding: Finding, places: Sequence[FindingEvent], theirs: set[str]) -> list[Act]:
+def _before(finding: Finding, places: Sequence[ShownEvent], theirs: set[str]) -> list[Act]:
     """What others did on the site just before the first event."""
     if not places:
         return []
@@ -201,7 +201,7 @@ def _before(finding: Finding, places: Sequence[FindingEvent], theirs: set[str]) 
     return [act for act in acts if act.actor not in theirs]
 
 
-def _timeline(finding: Finding, places: Sequence[FindingEvent], items: Sequence[str]) -> dict[str, Any] | None:
+def _timeline(finding: Finding, places: Sequence[ShownEvent], items: Sequence[str]) -> dict[str, Any] | None:
     """What was admitted, held and quarantined on its items, and a while before and after, as a chart; where that is
     more than can be looked through, its own events only."""
     if not places:
@@ -312,7 +312,7 @@ def weighing_rules() -> act_weights.WeighingRules:
 
 
 def _previews(
-    places: Sequence[FindingEvent],
+    places: Sequence[ShownEvent],
     looked: Sequence[Act],
     seen: dict[str, Seen],
     items: Sequence[str],
@@ -342,7 +342,7 @@ def _previews(
     ]
 
 
-def _whatever(place: FindingEvent) -> decision_previews.Unit:
+def _whatever(place: ShownEvent) -> decision_previews.Unit:
     return decision_previews.Unit(0.0, place.received_ms, 1.0, place.received_ms)
 
 

@@ -1,4 +1,5 @@
-"""The keeper of a shard's shadow model (`core.shadow_trend`): made anew from the log, kept beside the Pipeline, published.
+"""The keeper of a shard's shadow model (`core.shadow_trend`): made anew from the log, kept beside the Pipeline,
+published.
 
     restore ──> the last half-lives of recorded steps ──> Shadow
     a step committed ──> Shadow.learn ──> the board "shadow" of the view: for the console and keys that may do all

@@ -1,1 +1,1 @@
-"""The attacks and the honest look-alikes: what an attacker knows, plans and sends."""
+"""The attacks and the honest look-alikes, and the site that they are planned for."""
