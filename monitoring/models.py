@@ -3,7 +3,7 @@
     a decision ──reviews.record──> Review ──(its hash stands in the next one)──> Review ──> ...
                └──outbox.notify──> Notification, pending ──monitoring.deliver──> sent | failed
 
-    verdicts ──gather.gather──> Finding: FindingEvent by log position, FindingItem
+    verdicts ──collect_findings.gather──> Finding: FindingEvent by log position, FindingItem
 
 `Review` is plain SQL (migration 0001) and written by `monitoring.audit.reviews` only: the database itself refuses to
 change or delete a row. Its subject names findings, checkpoints, exclusions and numbers, never the actors behind them:

@@ -1,4 +1,4 @@
-"""From the acts of a finding to what they may weigh: the input of `previews`.
+"""From the acts of a finding to what they may weigh: the input of `decision_previews`.
 
     acts of one actor on one item + who the actor is ──> Unit, for a release
                                                     └──> Unit, for a confirmation (what may count now, and would not)

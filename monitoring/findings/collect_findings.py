@@ -5,8 +5,8 @@
     stale findings ──> monitoring.findings.refresh_findings: counted again, told as a sentence, merged, expired
 
 An attack becomes one finding: its events stand on one item close together, or its actors are found together on
-several (`refresh.take`). A crowd that was held and released by itself leaves no work: its finding expires. Declared
-crawlers, and verdicts without a suspicion, make none; the cursor counts them.
+several (`refresh_findings.take`). A crowd that was held and released by itself leaves no work: its finding expires.
+Declared crawlers, and verdicts without a suspicion, make none; the cursor counts them.
 
 Findings refer to events by their place in the log, which no revert changes; what a verdict says of an event now is
 read when figures are taken. A revert writes verdicts anew, so it makes all findings of its shard stale.

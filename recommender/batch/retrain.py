@@ -1,7 +1,7 @@
 """The batch cycle from end to end: collect, merge, train and test, and keep the winner's state ready.
 
-    archives, files, the log ──merge──> Journal ──trial.hold──> Report ──┬── no winner ──────────────────> Trial row
-        of a winner: the recorded log, folded again under its Config <───┘──> checkpoints, one a shard ──> Trial row
+    archives, files, the log ──merge──> Journal ──challenger_trial──> Report ──┬── no winner ──────────> Trial row
+        of a winner: the recorded log, folded again under its Config <─────────┘──> checkpoints, one a shard ──> Trial
 
 What is kept of a winner is no fitted weights but the fold of the log that the learner itself took, step by step, with
 its reverts, exclusions and decisions: so it is a checkpoint like any other. The switch to it is a revert in mode

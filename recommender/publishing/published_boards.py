@@ -45,9 +45,10 @@ class Head(msgspec.Struct, frozen=True):
 class PublishedBoard(msgspec.Struct, frozen=True):
     """Items best first. `counts` are integers on the scale on which an act at `as_of` adds `unit` at full trust,
     `fresh` from an actor never seen before, who can add `budget` to all items together; `network` is what one more
-    prefix of such actors adds at most. `sizes`: of what actors add to the best items (`certificate.fewest_clickers`).
-    `frozen_as_of`: of a scope that stands still, the unix time up to which events are in it. `stream_ms`: stream time
-    as of which an act adds `unit`, ms since 1970; 0 where whoever published did not say.
+    prefix of such actors adds at most. `sizes`: of what actors add to the best items
+    (`place_prices.fewest_clickers`). `frozen_as_of`: of a scope that stands still, the unix time up to which events
+    are in it. `stream_ms`: stream time as of which an act adds `unit`, ms since 1970; 0 where whoever published did
+    not say.
     """
 
     version: int

@@ -27,7 +27,7 @@ part in links.
 **Support.** How many actors stand behind a link is counted with it, by epoch, over the two to three epochs counts are
 kept for (8 to 12 hours at half an hour): exactly how many if the horizon is longer than that, else some are counted
 more than once and the rule asks for as many more. A link is *shown* from `min_actors` and `min_weight` units on. What
-it would take to put an item beside another is exact arithmetic then (`certificate.link_margins`).
+it would take to put an item beside another is exact arithmetic then (`place_prices.link_margins`).
 
 **Bounds.** At most `max_links` links and `max_sources` sources (the weakest go first), `max_histories` histories (of
 those who acted longest ago). Of a source N_NEIGHBOURS links are listed, always its strongest: the list is a function
@@ -81,7 +81,7 @@ class AffinityConfig:
 class Neighbours:
     """What is shown beside an item, strongest first. keys: of items, uint64 (n,); counts: int64 (n,) on the scale on
     which an act made now adds `unit`; n_actors: int64 (n,), who stands behind each. margin_actors, margin_trust: what
-    taking each place would take, see `certificate.link_margins`; `entry`: new actors for one place more."""
+    taking each place would take, see `place_prices.link_margins`; `entry`: new actors for one place more."""
 
     keys: NDArray[np.uint64]
     counts: NDArray[np.int64]

@@ -2,8 +2,8 @@
 
     links by source ──> those shown, strongest first ──> item rows, strengths, actors behind, prices
 
-A price is a lower bound of `certificate.link_margins`, O(1) a link: it takes the highest count and the most actors of
-all links not shown as if one link had both. Sources and targets that the trend has evicted are left out.
+A price is a lower bound of `place_prices.link_margins`, O(1) a link: it takes the highest count and the most actors
+of all links not shown as if one link had both. Sources and targets that the trend has evicted are left out.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Clickers by size: what r_j (`certificate.fewest_clickers`) needs, without a pass over all pairs every time.
+"""Clickers by size: what r_j (`place_prices.fewest_clickers`) needs, without a pass over all pairs every time.
 
     trend.sizes ──refresh──> as they were then, with the item's count and all that was ever taken out of it
                              + what came since, whoever it came from ──> sizes that add up to no less

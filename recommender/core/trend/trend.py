@@ -296,7 +296,7 @@ class Trend:
         return np.sort(trend_kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
 
     def sizes(self, depth: int) -> dict[str, Sizes]:
-        """What actors add to the counts of the best items, by size (see `certificate.fewest_clickers`).
+        """What actors add to the counts of the best items, by size (see `place_prices.fewest_clickers`).
 
         One pass over all pairs, 1 ns each and 15 ns one of these items; at most `LIST_DEPTH` items.
         """

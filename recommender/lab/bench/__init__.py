@@ -6,7 +6,7 @@
     trending   GET /trending while learning            beside the trivial view on the same server, in turns
     recommendations  GET /recommendations while learning   beside the same, for actors that acted
 
-`rig` starts the whole of Groundswell as a first run does, on a home and a database of its own; `load` is a process
-that sends. Single figures on a shared machine differ by a third from run to run: trust the ratios. `full_log` is no
-figure: it fills a database for whoever measures what reads it.
+`running_system` starts the whole of Groundswell as a first run does, on a home and a database of its own; `http_load`
+is a process that sends. Single figures on a shared machine differ by a third from run to run: trust the ratios.
+`full_log` is no figure: it fills a database for whoever measures what reads it.
 """

@@ -108,7 +108,7 @@ class Product:
 
     def price_beside(self, item: str, place: int, target: str) -> int:
         """The fewest new accounts that put a target into the first so many places beside an item: exact, see
-        `certificate.link_margins`."""
+        `place_prices.link_margins`."""
         pipeline, affinity, now_ms = self.pipeline, self.pipeline.affinity, self.pipeline.stream_ms
         source = pipeline.encoder.key(item)
         counts = affinity.neighbours(source, now_ms, place).counts.tolist()

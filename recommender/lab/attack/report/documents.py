@@ -1,6 +1,6 @@
 """The benchmark's two documents: the summary in the README, the full tables in docs/benchmark.md.
 
-what `suite` found ──┬── summary ──> between the README's `<!-- attack table -->` and `<!-- /attack table -->`
+what `whole_suite` found ──┬── summary ──> between the README's `<!-- attack table -->` and `<!-- /attack table -->`
                      ├── tables  ──> docs/benchmark.md, whole
                      └── pair_tables, where nothing else was run ──> docs/recommendations.md, between its markers
 """

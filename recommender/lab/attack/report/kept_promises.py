@@ -1,4 +1,5 @@
-"""What the defence promises, each promise as target, measured value and verdict. Pure: what `suite` found goes in.
+"""What the defence promises, each promise as target, measured value and verdict. Pure: what `whole_suite` found goes
+in.
 
     records, honest figures ──> Line(what, target, measured, is_met) ──> the README's list
 
