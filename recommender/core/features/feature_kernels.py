@@ -5,6 +5,10 @@
          └──> prefix ─┘
          └──> burst of a rare item ──> who was here before, together? ──> lockstep, cohort
 
+The parts of an event's way are functions that Numba writes into the loop (`inline="always"`). They take numbers and
+single rows: a table's arrays, handed on for every event, are counted as in use and no more, ten times over, which
+costs a third of the loop.
+
 State is integers; features are divisions and square roots of them, exact in IEEE arithmetic: the same history has
 the same verdicts on every machine. One event costs four to eight probes of hash tables.
 
@@ -12,7 +16,7 @@ Numba's cache on disk notices a change of this file, not of the files that are c
 `core.warmup`, which compiles all of the core anew.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -33,7 +37,7 @@ from recommender.core.features.feature_windows import (
     surprise,
 )  # fmt: skip
 from recommender.core.trend.trend_kernels import Actors
-from recommender.core.tables.hashing import find, mix
+from recommender.core.tables.hashing import Key, find, mix
 from recommender.core.trust import TrustRules
 from recommender.core.features.lockstep import meet
 from recommender.core.features.near_duplicates import duplicate, enter_band, sketch
@@ -42,8 +46,21 @@ from recommender.core.vocabulary import DAY_MS, EXPOSURE, HOUR_MS, UNDO
 HELD_ONE_IN = 4  # of newcomers to an item whose newcomers read on; a power of two
 
 
+class Act(NamedTuple):
+    """What an act is to its actor.
+
+    is_first: on the item; is_novel: its very first; is_green: a first one within an hour of that; is_young: such a
+    one among its first few items; is_hasty: the actor left its last item within seconds for it."""
+
+    is_first: bool
+    is_novel: bool
+    is_green: bool
+    is_young: bool
+    is_hasty: bool
+
+
 @njit(cache=True)
-def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it would pass forty arrays on
+def observe(  # noqa: PLR0912, PLR0915 - what an event's tables say meets here
     acts: Acts,
     actors: FeatureRows,
     pairs: FeatureRows,
@@ -71,23 +88,8 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
         now_ms, item = acts.received_ms[i], acts.item[i]
         n_actors = actors.size[0]
         row = row_of(actors, acts.actor[i])
-        a = actors.c[row]
-        if row == n_actors:
-            a[A_FIRST] = a[A_LAST] = now_ms
-        gap = max(now_ms - a[A_LAST], 0)
-        if gap:
-            fade(actors.c, row, A_N, gap, DAY_MS)
-            fade(actors.c, row, A_TOP_N, gap, DAY_MS)
-            fade(actors.c, row, A_UNDOS, gap, DAY_MS)
-            a[A_LAST] = now_ms
-            if gap < SESSION_MS and gap != IMPUTED_GAP_MS:
-                if a[A_GAPS] == 0:
-                    a[A_GAP], a[A_GAP2] = gap * 256, gap * gap
-                a[A_GAPS] += 1
-                a[A_GAP] += (gap * 256 - a[A_GAP]) >> 3
-                a[A_GAP2] += (gap * gap - a[A_GAP2]) >> 3
-        a[A_N] += ONE
-        x = out[i]
+        gap = _enter_actor(actors.c, row, now_ms, row == n_actors)
+        a, x = actors.c[row], out[i]
         if kind == UNDO:
             a[A_UNDOS] += ONE
             _take_back(acts, i, actors, row, pairs, items, site, ring, ring_size, limits)
@@ -95,124 +97,42 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
 
         n_pairs = pairs.size[0]
         pair = count(pairs, mix(acts.actor[i], item), now_ms, DAY_MS)
-        is_first = pair == n_pairs
-        session = np.int64(acts.session[i])
-        if gap >= SESSION_MS or (session != 0 and session != a[A_SESSION]):
-            a[A_IN_SESSION] = 0
-        a[A_SESSION] = session
-        is_novel = is_first and a[A_ITEMS] == 0
-        is_green = is_first and now_ms - a[A_FIRST] <= YOUNG_MS
-        is_young = is_first and a[A_ITEMS] < YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS
+        clicks = pairs.c[pair, L_N] / ONE
         left = a[A_LAST_ITEM]
-        is_hasty = is_first and left != 0 and a[A_ITEMS] <= YOUNG_ITEMS and 0 < gap < HASTY_MS
-        if is_first:
-            a[A_ITEMS] += 1
-            a[A_IN_SESSION] += 1
-            a[A_LAST_ITEM] = np.int64(item)
-        if is_green:
-            sketch(a, item)
-        if a[A_TOP] == np.int64(item):
-            a[A_TOP_N] += ONE
-        elif a[A_TOP_N] < ONE:
-            a[A_TOP], a[A_TOP_N] = np.int64(item), ONE
-        else:
-            a[A_TOP_N] -= ONE // 2
+        act = _enter_act(a, item, acts.session[i], now_ms, gap, pair == n_pairs)
         newness = newness_of(trusted, rules, acts.actor[i], now_ms)
-
         at = row_of(items, item)
-        w = items.c[at]
+        w, s = items.c[at], site[0]
         last_ms = w[I_LAST]
         fade_window(items.c, at, now_ms)
         fade_window(site, 0, now_ms)
-        s = site[0]
-        if is_first:
-            if last_ms and now_ms > last_ms:
-                arrival = min(now_ms - last_ms, HOUR_MS)
-                if w[I_ARRIVALS] == 0:
-                    w[I_GAP], w[I_GAP2] = arrival * 256, arrival * arrival
-                w[I_ARRIVALS] += 1
-                w[I_GAP] += (arrival * 256 - w[I_GAP]) >> 4
-                w[I_GAP2] += (arrival * arrival - w[I_GAP2]) >> 4
-            for c in (w, s):
-                c[I_N1M] += ONE
-                c[I_N1H] += ONE
-                c[I_N24H] += ONE
-                c[I_FRESH1H] += newness
-                if is_novel:
-                    c[I_NOVEL1M] += ONE
-                    c[I_NOVEL1H] += ONE
-                if is_young:
-                    c[I_YOUNG1M] += ONE
-                    c[I_YOUNG1H] += ONE
-                if is_green and not is_novel:
-                    c[I_GREEN1M] += ONE
-                    c[I_GREEN1H] += ONE
-                if acts.referrer[i]:
-                    c[I_REFERRED1H] += ONE
-                    c[I_DIRECT1H] += ONE if acts.referrer[i] == 1 else 0
-            if is_green:
+        if act.is_first:
+            _enter_window(w, s, act, newness, now_ms - last_ms if last_ms else 0, acts.referrer[i])
+            if act.is_green:
                 enter_band(a, w, s, now_ms)
-            if is_novel:
-                s[I_BEGUN24H] += ONE
-            if is_young:
-                s[I_YOUNG24H] += ONE
             if gap <= limits.return_ms and 2 <= a[A_ITEMS] <= YOUNG_ITEMS + 1:
                 s[I_WENTON24H] += ONE
                 s[I_RETURNED24H] += ONE if a[A_ITEMS] == 2 else 0
-            if is_hasty:
+            if act.is_hasty:
                 before = find(items.slots, items.keys, np.uint64(left))
                 if before >= 0:
                     fade_window(items.c, before, now_ms)
                     items.c[before, I_HASTY1H] += ONE
                     s[I_HASTY1H] += ONE
-        elif ONE < pairs.c[pair, L_N] <= 2 * ONE and a[A_ITEMS] <= YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS:
+        elif 1.0 < clicks <= 2.0 and a[A_ITEMS] <= YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS:
             w[I_AGAIN1H] += ONE
             s[I_AGAIN1H] += ONE
+        _describe_actor(x, a, clicks, newness)
+        burst, rise = _describe_window(x, w, s)
 
-        # the actor
-        clicks = pairs.c[pair, L_N] / ONE
-        n = a[A_N] / ONE
-        x[REPEAT] = 1.0 - 1.0 / clicks if clicks > 1.0 else 0.0
-        if n > 1.0:
-            x[CONCENTRATION] = min(1.0, a[A_TOP_N] / a[A_N]) * (1.0 - 1.0 / n)
-        x[NEWNESS] = newness / ONE
-        x[REGULAR] = regularity(a[A_GAP], a[A_GAP2], a[A_GAPS], 5)
-        x[UNDONE] = a[A_UNDOS] / (a[A_N] + 4.0 * ONE)
-        x[SHALLOW] = 1.0 / max(1, a[A_IN_SESSION])
-
-        # the item's window
-        expected = max(w[I_N1H] - w[I_N1M], 0) / ONE / 60.0
-        busy = max(1.0, s[I_N1M] * 60.0 / (s[I_N1H] + ONE)) if s[I_N1H] > w[I_N1H] else 1.0
-        burst = surprise(w[I_N1M], expected * min(busy, 10.0))
-        rise = surprise(w[I_N1H], max(w[I_N24H] - w[I_N1H], 0) / ONE / 24.0)
-        x[BURST] = burst / (burst + 8.0)
-        x[RISE] = rise / (rise + 8.0)
-        x[NOVEL] = excess(w[I_NOVEL1H], w[I_N1H], s[I_NOVEL1H], s[I_N1H])
-        x[FRESH] = excess(w[I_FRESH1H], w[I_N1H], s[I_FRESH1H], s[I_N1H])
-        x[DIRECT] = excess(w[I_DIRECT1H], w[I_REFERRED1H], s[I_DIRECT1H], s[I_REFERRED1H])
-        x[METRONOME] = regularity(w[I_GAP], w[I_GAP2], w[I_ARRIVALS], 16)
-        x[DUPLICATE] = duplicate(w, s)
-
-        # newcomers at their first item, at any pace; in a burst also those who looked elsewhere first
-        flag = IS_NOVEL if is_young else 0
         is_sudden = w[I_N1M] >= limits.burst_n * ONE and burst >= limits.burst_z
-        if is_novel and (
-            is_crowd(w[I_NOVEL1M], w[I_N1M], s[I_NOVEL1H], s[I_N1H], limits)
-            or is_crowd(w[I_NOVEL1H], w[I_N1H], s[I_NOVEL1H], s[I_N1H], limits)
-        ):
-            flag |= IS_CROWD
-        if is_young and is_sudden and is_crowd(w[I_YOUNG1M], w[I_N1M], s[I_YOUNG1H], s[I_N1H], limits):
-            flag |= IS_CROWD
-        if is_green and not is_novel and is_arrival_crowd(w, s, limits):
-            flag |= IS_CROWD | IS_ACTIVE | IS_NOVEL
-        if is_novel and w[I_BELIEVED] >= now_ms and mix(acts.actor[i], item) & np.uint64(HELD_ONE_IN - 1):
+        flag = _find_crowd(act, w, s, is_sudden, limits)
+        if act.is_novel and w[I_BELIEVED] >= now_ms and mix(acts.actor[i], item) & np.uint64(HELD_ONE_IN - 1):
             flag |= IS_BELIEVED
         if pairs.c[pair, L_FIRST] == L_SHUNNED:
             flag |= IS_SHUNNED
-
-        # where it came from
-        if is_first and (acts.prefix[i] or acts.agent[i]):
-            flag |= _enter_network(acts, i, links, w, s, now_ms, limits, is_young, x)
+        if act.is_first and (acts.prefix[i] or acts.agent[i]):
+            flag |= _enter_network(acts, i, links, w, s, now_ms, limits, act.is_young, x)
 
         # a rare item's: at least a quarter of the last hour's clickers came in the last minute
         is_burst = w[I_N1M] >= 3 * ONE and burst >= 2.0 and w[I_N1H] <= 4 * w[I_N1M] + 8 * ONE
@@ -220,7 +140,7 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
             flag |= IS_BURST | IS_ACTIVE
         elif w[I_N1H] >= 2 * limits.crowd_n * ONE and rise >= 2.0 * limits.burst_z:
             flag |= IS_ACTIVE
-        if is_first and is_burst:
+        if act.is_first and is_burst:
             if a[A_COHORT] and now_ms - a[A_COHORT_MS] < limits.cohort_ms:
                 flag |= IS_COHORT
             flag |= meet(actors, row, live, bursts, s, ring, ring_size, item, now_ms, limits)
@@ -228,25 +148,173 @@ def observe(  # noqa: PLR0912, PLR0915 - one loop over the batch: splitting it w
             known = find(live.slots, live.keys, item)
             if known >= 0 and live.c[known, V_N]:
                 x[OVERLAP] = live.c[known, V_MET] / live.c[known, V_N]
-        if clicks >= limits.flood_n and x[CONCENTRATION] >= 0.5 and (a[A_GAP] < 2500 * 256 or x[REGULAR] >= 0.8):
-            flag |= IS_FLOOD
-        if a[A_GAPS] >= 8 and x[REGULAR] >= 0.9:
-            flag |= IS_REGULAR
+        flag |= _find_machine(x, a, clicks, limits)
         # only where the answer could matter: of newcomers, and of actors odd in themselves
-        if flag & IS_ACTIVE and (is_young or x[REGULAR] >= 0.75 or x[UNDONE] >= 0.25) and is_odd(x):
+        if flag & IS_ACTIVE and (act.is_young or x[REGULAR] >= 0.75 or x[UNDONE] >= 0.25) and is_odd(x):
             flag |= IS_ASKED | (IS_LEANING if is_leaning(x) else 0)
-        if is_first:
-            place = ring_size[0] % ring.shape[0]
-            ring_size[0] += 1
-            ring[place, R_ACTOR] = np.int64(acts.actor[i])
-            ring[place, R_ITEM] = np.int64(item)
-            ring[place, R_ORDINAL] = ordinal + i
-            ring[place, R_IN_BURST] = is_burst
-            ring[place, R_AT] = now_ms
-            ring[place, R_NTH] = a[A_ITEMS] if is_green else 0
+        if act.is_first:
+            nth = a[A_ITEMS] if act.is_green else 0
+            _remember(ring, ring_size, acts.actor[i], item, ordinal + i, is_burst, now_ms, nth)
         flags[i] = flag
         n_flagged += (flag & TO_DECIDE) != 0
     return n_flagged
+
+
+@njit(inline="always")
+def _enter_actor(c: Int64s, row: int, now_ms: int, is_new: bool) -> int:
+    """Count an act of an actor, and return for how long it had been silent."""
+    a = c[row]
+    if is_new:
+        a[A_FIRST] = a[A_LAST] = now_ms
+    gap = max(now_ms - a[A_LAST], 0)
+    if gap:
+        fade(c, row, A_N, gap, DAY_MS)
+        fade(c, row, A_TOP_N, gap, DAY_MS)
+        fade(c, row, A_UNDOS, gap, DAY_MS)
+        a[A_LAST] = now_ms
+        if gap < SESSION_MS and gap != IMPUTED_GAP_MS:
+            if a[A_GAPS] == 0:
+                a[A_GAP], a[A_GAP2] = gap * 256, gap * gap
+            a[A_GAPS] += 1
+            a[A_GAP] += (gap * 256 - a[A_GAP]) >> 3
+            a[A_GAP2] += (gap * gap - a[A_GAP2]) >> 3
+    a[A_N] += ONE
+    return gap
+
+
+@njit(inline="always")
+def _enter_act(a: Int64s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool) -> Act:
+    """Count an act of an actor, whose row `a` is, on an item."""
+    session = np.int64(of_session)
+    if gap >= SESSION_MS or (session != 0 and session != a[A_SESSION]):
+        a[A_IN_SESSION] = 0
+    a[A_SESSION] = session
+    is_novel = is_first and a[A_ITEMS] == 0
+    is_green = is_first and now_ms - a[A_FIRST] <= YOUNG_MS
+    is_young = is_first and a[A_ITEMS] < YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS
+    is_hasty = is_first and a[A_LAST_ITEM] != 0 and a[A_ITEMS] <= YOUNG_ITEMS and 0 < gap < HASTY_MS
+    if is_first:
+        a[A_ITEMS] += 1
+        a[A_IN_SESSION] += 1
+        a[A_LAST_ITEM] = np.int64(item)
+    if is_green:
+        sketch(a, item)
+    if a[A_TOP] == np.int64(item):
+        a[A_TOP_N] += ONE
+    elif a[A_TOP_N] < ONE:
+        a[A_TOP], a[A_TOP_N] = np.int64(item), ONE
+    else:
+        a[A_TOP_N] -= ONE // 2
+    return Act(is_first, is_novel, is_green, is_young, is_hasty)
+
+
+@njit(inline="always")
+def _enter_window(w: Int64s, s: Int64s, act: Act, newness: int, silent_ms: int, referrer: Key) -> None:
+    """Count a first act in the windows of its item and of the site. silent_ms: since the item's act before."""
+    if silent_ms > 0:
+        arrival = min(silent_ms, HOUR_MS)
+        if w[I_ARRIVALS] == 0:
+            w[I_GAP], w[I_GAP2] = arrival * 256, arrival * arrival
+        w[I_ARRIVALS] += 1
+        w[I_GAP] += (arrival * 256 - w[I_GAP]) >> 4
+        w[I_GAP2] += (arrival * arrival - w[I_GAP2]) >> 4
+    for c in (w, s):
+        c[I_N1M] += ONE
+        c[I_N1H] += ONE
+        c[I_N24H] += ONE
+        c[I_FRESH1H] += newness
+        if act.is_novel:
+            c[I_NOVEL1M] += ONE
+            c[I_NOVEL1H] += ONE
+        if act.is_young:
+            c[I_YOUNG1M] += ONE
+            c[I_YOUNG1H] += ONE
+        if act.is_green and not act.is_novel:
+            c[I_GREEN1M] += ONE
+            c[I_GREEN1H] += ONE
+        if referrer:
+            c[I_REFERRED1H] += ONE
+            c[I_DIRECT1H] += ONE if referrer == 1 else 0
+    if act.is_novel:
+        s[I_BEGUN24H] += ONE
+    if act.is_young:
+        s[I_YOUNG24H] += ONE
+
+
+@njit(inline="always")
+def _describe_actor(x: Float64s, a: Int64s, clicks: float, newness: int) -> None:
+    """Write what is said of an actor into its event's features; clicks: on this item."""
+    n = a[A_N] / ONE
+    x[REPEAT] = 1.0 - 1.0 / clicks if clicks > 1.0 else 0.0
+    if n > 1.0:
+        x[CONCENTRATION] = min(1.0, a[A_TOP_N] / a[A_N]) * (1.0 - 1.0 / n)
+    x[NEWNESS] = newness / ONE
+    x[REGULAR] = regularity(a[A_GAP], a[A_GAP2], a[A_GAPS], 5)
+    x[UNDONE] = a[A_UNDOS] / (a[A_N] + 4.0 * ONE)
+    x[SHALLOW] = 1.0 / max(1, a[A_IN_SESSION])
+
+
+@njit(inline="always")
+def _describe_window(x: Float64s, w: Int64s, s: Int64s) -> tuple[float, float]:
+    """Write what is said of an item's window, beside the site's, into an event's features.
+
+    Returns how far its last minute rises above its last hour, and this above its last day."""
+    expected = max(w[I_N1H] - w[I_N1M], 0) / ONE / 60.0
+    busy = max(1.0, s[I_N1M] * 60.0 / (s[I_N1H] + ONE)) if s[I_N1H] > w[I_N1H] else 1.0
+    burst = surprise(w[I_N1M], expected * min(busy, 10.0))
+    rise = surprise(w[I_N1H], max(w[I_N24H] - w[I_N1H], 0) / ONE / 24.0)
+    x[BURST] = burst / (burst + 8.0)
+    x[RISE] = rise / (rise + 8.0)
+    x[NOVEL] = excess(w[I_NOVEL1H], w[I_N1H], s[I_NOVEL1H], s[I_N1H])
+    x[FRESH] = excess(w[I_FRESH1H], w[I_N1H], s[I_FRESH1H], s[I_N1H])
+    x[DIRECT] = excess(w[I_DIRECT1H], w[I_REFERRED1H], s[I_DIRECT1H], s[I_REFERRED1H])
+    x[METRONOME] = regularity(w[I_GAP], w[I_GAP2], w[I_ARRIVALS], 16)
+    x[DUPLICATE] = duplicate(w, s)
+    return burst, rise
+
+
+@njit(inline="always")
+def _find_crowd(act: Act, w: Int64s, s: Int64s, is_sudden: bool, limits: Limits) -> int:
+    """Flag a newcomer that is one of a crowd: at its first item, at any pace.
+
+    In a burst it is one also where it looked elsewhere first."""
+    flag = IS_NOVEL if act.is_young else 0
+    if act.is_novel and (
+        is_crowd(w[I_NOVEL1M], w[I_N1M], s[I_NOVEL1H], s[I_N1H], limits)
+        or is_crowd(w[I_NOVEL1H], w[I_N1H], s[I_NOVEL1H], s[I_N1H], limits)
+    ):
+        flag |= IS_CROWD
+    if act.is_young and is_sudden and is_crowd(w[I_YOUNG1M], w[I_N1M], s[I_YOUNG1H], s[I_N1H], limits):
+        flag |= IS_CROWD
+    if act.is_green and not act.is_novel and is_arrival_crowd(w, s, limits):
+        flag |= IS_CROWD | IS_ACTIVE | IS_NOVEL
+    return flag
+
+
+@njit(inline="always")
+def _find_machine(x: Float64s, a: Int64s, clicks: float, limits: Limits) -> int:
+    """Flag an actor that floods the item, or clicks like a clock."""
+    flag = 0
+    if clicks >= limits.flood_n and x[CONCENTRATION] >= 0.5 and (a[A_GAP] < 2500 * 256 or x[REGULAR] >= 0.8):
+        flag |= IS_FLOOD
+    if a[A_GAPS] >= 8 and x[REGULAR] >= 0.9:
+        flag |= IS_REGULAR
+    return flag
+
+
+@njit(inline="always")
+def _remember(
+    ring: Int64s, ring_size: Int64s, actor: Key, item: Key, ordinal: int, is_burst: bool, now_ms: int, nth: int
+) -> None:
+    """Write a first act into the ring, over the oldest one."""
+    place = ring_size[0] % ring.shape[0]
+    ring_size[0] += 1
+    ring[place, R_ACTOR] = np.int64(actor)
+    ring[place, R_ITEM] = np.int64(item)
+    ring[place, R_ORDINAL] = ordinal
+    ring[place, R_IN_BURST] = is_burst
+    ring[place, R_AT] = now_ms
+    ring[place, R_NTH] = nth
 
 
 @njit(cache=True)
