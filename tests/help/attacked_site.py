@@ -3,13 +3,12 @@
 import time
 
 import numpy as np
-from django.db import connection
 
-from recommender.core.vocabulary import Kind
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
 from tests.help.learner_process import keep, restart
+from tests.help.log_rows import events
 from tests.help.streams import HOUR, T0, Stream, readers
 
 N = 6_000
@@ -50,20 +49,8 @@ def write(stream: Stream) -> None:
     ensure_partitions()
     stream.rows.sort(key=lambda row: row[0])
     shift_ms = int(time.time() * 1000) - stream.rows[-1][0]
-    columns = [
-        [(row[0] + shift_ms) / 1000 for row in stream.rows],
-        [row[2] for row in stream.rows],
-        [row[3] for row in stream.rows],
-        [event_log._bucket(row[2]) for row in stream.rows],
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO recommender_event (received_at, kind, actor, item, bucket)"
-            " SELECT to_timestamp(at), %s, actor, item, bucket"
-            " FROM unnest(%s::float8[], %s::text[], %s::text[], %s::smallint[]) WITH ORDINALITY"
-            " AS t(at, actor, item, bucket, n) ORDER BY n",
-            [int(Kind.CLICK), *columns],
-        )
+    actors, items = ([row[place] for row in stream.rows] for place in (2, 3))
+    event_log.append_at(events(actors, items), [(row[0] + shift_ms) / 1000 for row in stream.rows])
 
 
 def learn_all(*, per_step=60, between=lambda: None) -> int:
@@ -80,8 +67,8 @@ def _step(limit: int) -> int:
     row = learner.get_learner(0)
     warm = learner.in_memory(0) or learner.restore(row)
     restart()  # it is put back only if all goes well, as the learner does
-    events = learner.read_next(warm, limit)
-    if len(events):
-        learner.take_step(warm, row, events)
+    part = learner.read_next(warm, limit)
+    if len(part):
+        learner.take_step(warm, row, part)
     keep(warm)
-    return len(events)
+    return len(part)

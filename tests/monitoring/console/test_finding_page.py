@@ -109,11 +109,12 @@ def test_after_a_release_the_item_stands_where_the_preview_said(columns, account
     assert preview.release.most <= 1.05 * preview.release.least or columns  # without networks both ends nearly meet
 
 
-def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts):
+def test_after_a_confirmation_the_item_stands_where_the_preview_said(accounts, clock):
     finding = attack()
     decide_finding.release(by="policy", note="they are honest", finding_id=finding.pk)
     restart()
     learner.learn(0)
+    clock.forward(published_boards.POLL_EVERY_S)
     (preview,) = finding_page.get_page(finding_id=finding.pk)["previews"]
     before = published_boards.read_board("")[0]
     decide_finding.confirm(by="policy", note="they are not", finding_id=finding.pk)

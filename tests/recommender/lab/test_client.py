@@ -86,10 +86,10 @@ def test_a_server_that_is_not_there_yet_is_waited_for():
 
 
 def test_pauses_grow_and_stay_bounded():
-    ana = Client(f"http://127.0.0.1:{closed_port()}")
     pauses = []
-    ana._on_wait = lambda _, pause: pauses.append(pause)
-    ana._stop = CountingStop(20)
+    ana = Client(
+        f"http://127.0.0.1:{closed_port()}", stop=CountingStop(20), on_wait=lambda _, pause: pauses.append(pause)
+    )
     with pytest.raises(Stopped):
         ana.post_events([CLICK])
     assert pauses[0] <= 0.1

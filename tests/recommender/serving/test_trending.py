@@ -39,10 +39,12 @@ def test_the_best_ten_are_listed_with_scores_and_margins(api, publish):
 
 
 def test_an_answer_says_how_old_it_is_and_where_it_comes_from(api, publish):
+    began_at = time.time()
     publish({"": PLACES}, age_s=42.0, state="frozen", checkpoint=812)
     answer = get(api).json
+    took_ms = 1000 * (time.time() - began_at)
     assert (answer["state"], answer["checkpoint"]) == ("frozen", 812)
-    assert 42_000 <= answer["age_ms"] < 60_000
+    assert 42_000 <= answer["age_ms"] <= 42_000 + took_ms
     assert answer["as_of"].endswith("Z")
     publish({"": PLACES}, checkpoint=None)
     assert get(api).json["checkpoint"] is None
