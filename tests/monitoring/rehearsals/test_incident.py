@@ -12,7 +12,7 @@ from recommender.log.partitions import ensure_partitions
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("view_store", "empty_log", "fresh_process")
-def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(settings, monkeypatch):
+def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(settings, clock, monkeypatch):
     settings.AFTER_STEP = "monitoring.policy.enforcement.after_step"
     settings.SCREEN = False
     settings.WATCH_EVERY_S = 0.0
@@ -21,6 +21,6 @@ def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(se
     monkeypatch.setattr(incident, "AFTER_S", 60.0)
     for days in range(4):
         ensure_partitions(today=datetime.fromtimestamp(time.time(), UTC).date() - timedelta(days=days))
-    story = Incident(IncidentPlan()).run()
+    story = Incident(IncidentPlan(), say=lambda _moment: clock.forward(2.0)).run()
     assert [what for what, is_so in story.checks if not is_so] == []
     assert len(story.checks) == 14
