@@ -94,7 +94,7 @@ def test_what_only_the_shadow_board_has_is_marked_held_back_in_words(look, publi
 
 def test_each_live_place_has_its_price_in_new_accounts(publish):  # noqa: F811
     publish({"": [(f"item-{n}", 2000 - 100 * n) for n in range(11)]}, fresh=50)
-    places = overview.boards.get_boards().live
+    places = overview.boards_data.get_boards().live
     assert len(places) == 10
     assert [each["price"] for each in places[:2]] == [21, 19]
     assert places[0]["score"] == 2.0

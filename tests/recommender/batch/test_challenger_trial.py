@@ -189,7 +189,7 @@ def test_a_factorisation_is_a_yardstick_where_the_library_is(journal):
 
 
 def test_without_the_library_the_table_says_so(journal, monkeypatch):
-    monkeypatch.setattr(challenger_trial.yardstick, "is_there", lambda: False)
+    monkeypatch.setattr(challenger_trial.factorisation, "is_there", lambda: False)
     report = challenger_trial.hold(journal, PLAIN, {})
     assert "not installed" in report.rows[-1].note
     assert report.reason == "there is no challenger"
