@@ -15,7 +15,6 @@ from recommender import ids
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
-from recommender.core.screen import forest_refits
 from recommender.core.vocabulary import Ruling, Verdict
 from recommender.learning import learner
 from recommender.learning.refold import refold
@@ -24,6 +23,7 @@ from recommender.log.event_log import Position
 from recommender.log.partitions import drop_before
 from recommender.models import Checkpoint, Decision, Erasure, Event, EventVerdict, Exclusion, Learner, Revert, Step
 from tests.fixtures import state_b6685f3 as old
+from tests.help.forest_fits import fitted_once
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks
 
@@ -40,17 +40,7 @@ of_every_history = pytest.mark.parametrize("history", HISTORIES, ids=["final", "
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_forest_is_fitted_twice():
-    """The same histories are folded again and again (as in tests/recommender/core/conftest.py)."""
-    fit, known = forest_refits.fit, {}
-
-    def fit_once(rows, holdout, seed):
-        key = rows.shape, rows.tobytes(), holdout.tobytes(), seed
-        if key not in known:
-            known[key] = fit(rows, holdout, seed=seed)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forest_refits, "fit", fit_once)
+    with fitted_once():
         yield
 
 
