@@ -35,7 +35,7 @@ from monitoring.operations.decide_finding import get_finding
 from recommender import ids
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
-from recommender.core.trend import trend_kernels
+from recommender.core.trend import trend_columns
 from recommender.core.vocabulary import MINUTE_MS, Kind
 from recommender.learning import verdict_counts
 from recommender.log import event_log, lookups
@@ -300,7 +300,7 @@ def weighing_rules() -> act_weights.WeighingRules:
     encoder, panel = ids.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
 
     def is_canary(actor: str) -> bool:
-        return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_kernels.PANEL) < panel)
+        return bool(hashing.mix(np.uint64(encoder.key(actor)), trend_columns.PANEL) < panel)
 
     return act_weights.WeighingRules(
         weights={int(kind): KIND_WEIGHTS[kind.name.lower()] for kind in Kind},

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recommender.core import decisions
 from recommender.core.health_figures import LOW_WEIGHT
 from recommender.core.pipeline import Pipeline
-from recommender.core.trend.trend_kernels import PLACES
+from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import Verdict
 from recommender.learning import learner

@@ -28,7 +28,7 @@ from recommender.core.events import Encoder, EventBatch
 from recommender.core.pipeline import Config
 from recommender.core.quality import Evaluation
 from recommender.core.quality.evaluation import LISTS, Quality
-from recommender.core.trend.trend_kernels import LIST_DEPTH, Shown
+from recommender.core.trend.trend_columns import LIST_DEPTH, Shown
 from recommender.core.vocabulary import DAY_MS, HOUR_MS
 
 DAILY, HOURLY, ONLINE, PERSONAL = "daily batch", "hourly batch", "online", "online, personalised"

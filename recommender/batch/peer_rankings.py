@@ -17,7 +17,7 @@ import numpy as np
 
 from recommender.batch import factorisation
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.trend.trend_kernels import LIST_DEPTH
+from recommender.core.trend.trend_columns import LIST_DEPTH
 
 PLACES = 20
 DAY_S = 86_400

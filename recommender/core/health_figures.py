@@ -18,7 +18,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.quality.drift import Level
 from recommender.core.screen.pressure import HELD, QUARANTINED
 from recommender.core.trend.place_prices import margins
-from recommender.core.trend.trend_kernels import PLACES
+from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 
 SERVED = 10  # places whose margins are watched

@@ -55,7 +55,7 @@ from recommender.core.screen.screen import CONFIRMED, CondemnedCrowd, Verdicts, 
 from recommender.core.step_kernels import survey, weigh
 from recommender.core.step_result import NO_STEP, NONE_TAKEN_BACK, Revised, Settled, StepResult, TakenBack, joined
 from recommender.core.trend import Board, Trend
-from recommender.core.trend.trend_kernels import PLACES, Events
+from recommender.core.trend.trend_columns import PLACES, Events
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Kind, Reason, Ruling
 

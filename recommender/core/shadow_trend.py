@@ -23,7 +23,7 @@ from recommender.core.quality import Evaluation
 from recommender.core.screen.screen import admitted
 from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend
-from recommender.core.trend.trend_kernels import Events
+from recommender.core.trend.trend_columns import Events
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import Kind
 

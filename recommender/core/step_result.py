@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recommender.core.quality.drift import QUIET, Alarm
 from recommender.core.quality.evaluation import NOTHING, Quality
 from recommender.core.screen.screen import CondemnedCrowd, Verdicts, admitted
-from recommender.core.trend.trend_kernels import Events
+from recommender.core.trend.trend_columns import Events
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.trend.clickers import Clickers
-from recommender.core.trend.trend_kernels import CHANGED, Events, Units
+from recommender.core.trend.trend_columns import CHANGED, Events, Units
 from recommender.core.trust import TrustConfig
 from recommender.core.vocabulary import HOUR_MS, Kind, Ruling
 

@@ -47,7 +47,7 @@ from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BIT
 from recommender.core.tables.hashing import find, mix
 from recommender.core.tables.table import strongest
 from recommender.core.trend.place_prices import entry_margin, link_margins
-from recommender.core.trend.trend_kernels import CHANGED, Units
+from recommender.core.trend.trend_columns import CHANGED, Units
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE
 
 KEPT_AT_EVICTION = 7 / 8

@@ -14,7 +14,7 @@ from numba import njit
 
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combined
 from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, Key, UInt64s, add, find, mix
-from recommender.core.trend.trend_kernels import GAINED, UNCHANGED
+from recommender.core.trend.trend_columns import GAINED, UNCHANGED
 from recommender.core.trust import WEIGHT_BITS
 
 HISTORY = 8  # units an actor is known by

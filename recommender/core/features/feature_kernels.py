@@ -36,7 +36,7 @@ from recommender.core.features.feature_windows import (
     count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd, newness_of, regularity, row_of,
     surprise,
 )  # fmt: skip
-from recommender.core.trend.trend_kernels import Actors
+from recommender.core.trend.trend_columns import Actors
 from recommender.core.tables.hashing import Key, find, mix
 from recommender.core.trust import TrustRules
 from recommender.core.features.lockstep import meet

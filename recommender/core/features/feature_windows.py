@@ -17,7 +17,7 @@ from recommender.core.features.feature_columns import (
     NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX, TAKEN_BACK, Float64s, Int64s, Limits, FeatureRows,
 )  # fmt: skip
 from recommender.core.tables.decay import TICKS, decayed
-from recommender.core.trend.trend_kernels import Actors
+from recommender.core.trend.trend_columns import Actors
 from recommender.core.tables.hashing import Key, add, find
 from recommender.core.trust import TrustRules
 from recommender.core.vocabulary import DAY_MS, HOUR_MS, MINUTE_MS

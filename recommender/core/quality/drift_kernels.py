@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.trend.trend_kernels import PLACES, TRUSTED
+from recommender.core.trend.trend_columns import PLACES, TRUSTED
 
 Int8s = NDArray[np.int8]
 Int64s = NDArray[np.int64]

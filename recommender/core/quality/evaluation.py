@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from recommender.core.quality.place_counts import tally
 from recommender.core.tables import Table, hashing
 from recommender.core.tables.table import strongest
-from recommender.core.trend import trend_kernels
-from recommender.core.trend.trend_kernels import LIST_DEPTH, PLACES
+from recommender.core.trend import trend_columns
+from recommender.core.trend.trend_columns import LIST_DEPTH, PLACES
 from recommender.core.vocabulary import DAY_MS, HOUR_MS, SECOND_MS
 
 LISTS = ("trending", "daily", "steady", "personalised", "ranked")
@@ -128,7 +128,7 @@ class Evaluation:
 
     def is_canary(self, actor: int) -> bool:
         """Is the actor of that key on the panel?"""
-        return bool(hashing.mix(np.uint64(actor), trend_kernels.PANEL) < self._panel[0])
+        return bool(hashing.mix(np.uint64(actor), trend_columns.PANEL) < self._panel[0])
 
     @property
     def panel(self) -> NDArray[np.uint64]:
@@ -147,14 +147,14 @@ class Evaluation:
         """Keys of the steady list, best first."""
         return self._steady
 
-    def shown(self, trending: NDArray[np.uint64], n_events: int) -> trend_kernels.Shown:
+    def shown(self, trending: NDArray[np.uint64], n_events: int) -> trend_columns.Shown:
         """The lists to put to the next batch of n events."""
         if len(self._reads) > self._max_items:
             worth, keys = self._reads["reads"], self._reads.keys[: len(self._reads)]
             self._reads.keep(strongest(worth, keys, self._max_items * 7 // 8))
         self._reads.reserve(n_events)
         reads = self._reads
-        return trend_kernels.Shown(
+        return trend_columns.Shown(
             trending, self._daily, self._steady, reads.slots, reads.keys, reads.size, reads.data["reads"], self._panel
         )
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.trend.trend_kernels import PLACES
+from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_BITS
 
 MODES = ("trend", "blend", "ranker")

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.affinity.affinity_kernels import Histories, Sources
-from recommender.core.trend.trend_kernels import PLACES, Events, Items, Leaders, Pairs
+from recommender.core.trend.trend_columns import PLACES, Events, Items, Leaders, Pairs
 from recommender.core.vocabulary import UNDO
 from recommender.core.tables.hashing import Int8s, Int32s, Int64s, Key, UInt64s, find, mix
 from recommender.core.tables.decay import combined, log2  # fmt: skip

@@ -29,7 +29,7 @@ from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.ranking import candidate_kernels as compiled
 from recommender.core.ranking.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
 from recommender.core.trend import Trend
-from recommender.core.trend.trend_kernels import LIST_DEPTH, Events
+from recommender.core.trend.trend_columns import LIST_DEPTH, Events
 
 __all__ = ["FEATURES", "FROM_NEIGHBOURS", "FROM_STEADY", "FROM_TREND", "Candidates", "Ranking", "RankingConfig"]
 

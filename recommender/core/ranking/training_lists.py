@@ -28,7 +28,7 @@ from recommender.core.ranking.list_scores import CandidateLists, Float64s, Int64
 from recommender.core.tables.decay import log2
 from recommender.core.tables.hashing import UInt64s, find, mix
 from recommender.core.trend import Trend
-from recommender.core.trend.trend_kernels import PANEL, Events
+from recommender.core.trend.trend_columns import PANEL, Events
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
 from recommender.core.vocabulary import UNDO
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
 from recommender.core.screen.screen import Verdicts
-from recommender.core.trend.trend_kernels import Events
+from recommender.core.trend.trend_columns import Events
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import ADMIT, HOLD, UNDO, Reason
 

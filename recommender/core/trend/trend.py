@@ -63,8 +63,9 @@ from recommender.core.tables import Table, decay, hashing
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS
 from recommender.core.tables.hashing import pair_keys
 from recommender.core.tables.table import strongest
-from recommender.core.trend import trend_kernels
-from recommender.core.trend.trend_kernels import LIST_DEPTH, SPENT_BITS
+from recommender.core.trend import count_kernels, trend_columns, trend_kernels
+from recommender.core.trend.trend_columns import LIST_DEPTH
+from recommender.core.trend.trend_kernels import SPENT_BITS
 from recommender.core.trend.trend_tables import TrendTables
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig
 
@@ -121,7 +122,7 @@ class Trend:
         self._knees = [round(knee * WEIGHT_ONE) for knee in (network_knee, group_knee)]
         budget = actor_budget * (WEIGHT_ONE << SPENT_BITS)
         self._tables = TrendTables(
-            trend_kernels.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, 1000 * horizon_s, budget),
+            trend_columns.Clock(self._half_ms, int(self._half_ms.max()), self._epoch, 1000 * horizon_s, budget),
             self._trust,
             {
                 "items": max_items,
@@ -149,7 +150,7 @@ class Trend:
             self._tables.weigh_all()
         elif has_moved and self._tables.n_over[0]:
             _, _, items, _, networks, clock, _, leaders = self._tables.views
-            trend_kernels.weigh_over(networks, items, leaders, clock)
+            count_kernels.weigh_over(networks, items, leaders, clock)
         if is_new_epoch or self._tables.is_dirty[0]:
             self._tables.sort_leaders()
 
@@ -180,8 +181,8 @@ class Trend:
         return True
 
     def learn(
-        self, events: trend_kernels.Events, shown: trend_kernels.Shown, item_names: Any
-    ) -> tuple[NDArray[np.int8], trend_kernels.Units]:
+        self, events: trend_columns.Events, shown: trend_columns.Shown, item_names: Any
+    ) -> tuple[NDArray[np.int8], trend_columns.Units]:
         """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
 
         Returns int8 (n, 4): the place of each event's item in the lists for its actor, `PLACES` + 1 where it is
@@ -193,7 +194,7 @@ class Trend:
         ranks = np.zeros((n, 4), np.int8)
         first_events = np.empty(n, np.int32)
         n_items = len(self.items)
-        units = trend_kernels.Units(np.zeros(n, np.int8), np.empty(n, np.int32), np.empty(n, np.int64))
+        units = trend_columns.Units(np.zeros(n, np.int8), np.empty(n, np.int32), np.empty(n, np.int64))
         trend_kernels.fold_packed(tuple(events), self._tables.packed, tuple(shown), ranks, first_events, tuple(units))
         if len(self.items) > n_items:
             self._tables.names += [item_names[event] for event in first_events[: len(self.items) - n_items]]
@@ -293,7 +294,7 @@ class Trend:
         if item not in self.names:
             return np.empty(0, np.int64)
         key = self.items.keys[self.names.index(item)]
-        return np.sort(trend_kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
+        return np.sort(count_kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
 
     def sizes(self, depth: int) -> dict[str, Sizes]:
         """What actors add to the counts of the best items, by size (see `place_prices.fewest_clickers`).
@@ -305,7 +306,7 @@ class Trend:
         wanted.reserve(len(rows))
         wanted.keys[: len(rows)] = self.items.keys[rows]
         hashing.fill_slots(wanted.slots, wanted.keys, len(rows))
-        found = trend_kernels.sizes_of(
+        found = count_kernels.sizes_of(
             self._tables.views[0], self._tables.views[5], wanted.slots, wanted.keys, len(rows)
         )
         answer = {}
@@ -350,7 +351,7 @@ class Trend:
         """The most that one more prefix full of actors never seen before, one an address, can add to a score now;
         with several shards to the sum of their scores, its actors being spread over them."""
         crowd = PREFIX_ACTORS * self.fresh(now_ms) // n_shards + 1
-        capacity = crowd - trend_kernels.excess_of(crowd, int(self._tables.knee[0]))
+        capacity = crowd - count_kernels.excess_of(crowd, int(self._tables.knee[0]))
         return n_shards * (capacity + (capacity >> 20) + 2)  # more than roundings come to
 
     # -- state ---------------------------------------------------------------------------------------------------

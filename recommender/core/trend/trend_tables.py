@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 from recommender.core.tables import Table, decay, hashing
 from recommender.core.tables.decay import N_EPOCHS
 from recommender.core.tables.table import strongest
-from recommender.core.trend import trend_kernels
-from recommender.core.trend.trend_kernels import LIST_DEPTH
+from recommender.core.trend import count_kernels, trend_columns
+from recommender.core.trend.trend_columns import LIST_DEPTH
 from recommender.core.trust import TrustRules
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
 Views = tuple[
-    trend_kernels.Pairs,
-    trend_kernels.Actors,
-    trend_kernels.Items,
-    trend_kernels.Regions,
-    trend_kernels.Networks,
-    trend_kernels.Clock,
+    trend_columns.Pairs,
+    trend_columns.Actors,
+    trend_columns.Items,
+    trend_columns.Regions,
+    trend_columns.Networks,
+    trend_columns.Clock,
     TrustRules,
-    trend_kernels.Leaders,
+    trend_columns.Leaders,
 ]
 
 
@@ -41,7 +41,7 @@ class TrendTables:
     """clock: its epochs are moved by the trend. trust: of the actors. bounds: rows at most, by the table's name, of
     all five."""
 
-    def __init__(self, clock: trend_kernels.Clock, trust: TrustRules, bounds: dict[str, int]) -> None:
+    def __init__(self, clock: trend_columns.Clock, trust: TrustRules, bounds: dict[str, int]) -> None:
         self._clock, self._trust, self._max = clock, trust, bounds
         counts = (np.int64, (len(clock.half_ms), N_EPOCHS))
         self.items = Table(
@@ -158,14 +158,14 @@ class TrendTables:
         items = _arrays(self.items)
         score, place = items.pop("score"), items.pop("place")
         self.views: Views = (
-            trend_kernels.Pairs(**_arrays(self.pairs)),
-            trend_kernels.Actors(**_arrays(self.actors)),
-            trend_kernels.Items(**items),
-            trend_kernels.Regions(**_arrays(self.regions)),
-            trend_kernels.Networks(**_arrays(self.networks), n_over=self.n_over, knee=self.knee),
+            trend_columns.Pairs(**_arrays(self.pairs)),
+            trend_columns.Actors(**_arrays(self.actors)),
+            trend_columns.Items(**items),
+            trend_columns.Regions(**_arrays(self.regions)),
+            trend_columns.Networks(**_arrays(self.networks), n_over=self.n_over, knee=self.knee),
             self._clock,
             self._trust,
-            trend_kernels.Leaders(self.leaders, self.n_leaders, score, place, self.is_dirty),
+            trend_columns.Leaders(self.leaders, self.n_leaders, score, place, self.is_dirty),
         )
         self.packed = tuple(tuple(view) for view in self.views)
 
@@ -174,7 +174,7 @@ class TrendTables:
     def weigh_all(self) -> None:
         """Make what networks have in excess anew: O(networks + items)."""
         _, _, items, _, networks, clock, _, _ = self.views
-        trend_kernels.weigh_all(networks, items, clock)
+        count_kernels.weigh_all(networks, items, clock)
 
     def sort_leaders(self) -> None:
         """Make the scores and the sorted list of leaders anew: O(items)."""

@@ -6,7 +6,7 @@ number of actors behind a pair, every account alike. Weights of steps, half-life
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config
-from recommender.core.trend.trend_kernels import LIST_DEPTH
+from recommender.core.trend.trend_columns import LIST_DEPTH
 from recommender.core.vocabulary import HOUR_MS, Kind
 from recommender.lab.attack.defences.defences import Judged, Raw
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recommender.core.ranking.bypass import MODES, Contest, ContestConfig
-from recommender.core.trend.trend_kernels import PLACES
+from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 
 MISS = PLACES + 1

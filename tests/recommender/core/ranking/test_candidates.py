@@ -12,7 +12,7 @@ from recommender.core.ranking.bypass import MODES, Contest
 from recommender.core.ranking.candidates import FEATURES, FROM_NEIGHBOURS, FROM_TREND, RankingConfig
 from recommender.core.ranking.training_lists import learned
 from recommender.core.screen.screen import admitted
-from recommender.core.trend.trend_kernels import PLACES
+from recommender.core.trend.trend_columns import PLACES
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, MINUTE, SMALL, T0, TRUSTING, Stream, fold, readers
 from tests.recommender.core.affinity.test_affinity import journeys

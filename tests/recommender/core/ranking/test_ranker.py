@@ -14,7 +14,7 @@ from recommender.core.ranking.bypass import MODES, ContestConfig
 from recommender.core.ranking.click_model import sigmoid
 from recommender.core.ranking.list_scores import CLIP, HUGE, CandidateLists
 from recommender.core.ranking.ranker import RankerConfig
-from recommender.core.trend.trend_kernels import PLACES
+from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import HOUR_MS
 from tests.help.streams import MINUTE, T0

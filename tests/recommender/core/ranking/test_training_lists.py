@@ -10,7 +10,7 @@ from recommender.core.ranking.bypass import MODES, ContestConfig
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.ranking.training_lists import NAMES, columns, weigh_lessons
 from recommender.core.tables.decay import log2
-from recommender.core.trend.trend_kernels import PLACES
+from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from tests.help.streams import SMALL, TRUSTING, fold, readers
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recommender.core.events import country_code, group_of, network_of
 from recommender.core.pipeline import KIND_WEIGHTS, Pipeline
 from recommender.core.tables import decay
-from recommender.core.trend import trend_kernels
+from recommender.core.trend import count_kernels
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, AddressedStream, fold, score
 
@@ -241,7 +241,7 @@ def test_the_excess_never_falls_as_the_amount_grows_and_never_grows_faster():
     rng = np.random.default_rng(1)
     for knee in (1 << 30, 5 << 38, 40 << 37):
         amounts = np.sort(rng.integers(knee // 2, knee << 14, 2000))
-        excess = [trend_kernels.excess_of(int(amount), knee) for amount in amounts]
+        excess = [count_kernels.excess_of(int(amount), knee) for amount in amounts]
         assert (np.diff(excess) >= 0).all()
         assert (np.diff(excess) <= np.diff(amounts)).all()
 

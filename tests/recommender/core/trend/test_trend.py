@@ -13,7 +13,7 @@ from recommender.core.events import country_code
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
 from recommender.core.tables import decay
 from recommender.core.tables.table import strongest
-from recommender.core.trend import trend_kernels
+from recommender.core.trend import trend_columns
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, MINUTE, SMALL, T0, Stream, fold, readers, score, stream_of
 
@@ -82,14 +82,14 @@ def test_the_sorted_leaders_are_what_a_full_sort_gives(rows):
     counts, keys = trend.counts(), trend.items.keys[: len(trend.items)]
     rows = np.flatnonzero(counts > 0)
     rows = rows[np.lexsort((keys[rows], -counts[rows]))]
-    np.testing.assert_array_equal(trend.leaders(), keys[rows][: trend_kernels.LIST_DEPTH])
+    np.testing.assert_array_equal(trend.leaders(), keys[rows][: trend_columns.LIST_DEPTH])
 
 
 def test_with_more_items_than_places_the_leaders_are_still_the_best():
     trend = fold(readers(n_events=4000, n_items=400, n_actors=900), every=64).trend
     counts, keys = trend.counts(), trend.items.keys[: len(trend.items)]
-    best = np.lexsort((keys, -counts))[: trend_kernels.LIST_DEPTH]
-    assert len(trend.items) > trend_kernels.LIST_DEPTH
+    best = np.lexsort((keys, -counts))[: trend_columns.LIST_DEPTH]
+    assert len(trend.items) > trend_columns.LIST_DEPTH
     np.testing.assert_array_equal(trend.leaders(), keys[best])
 
 
