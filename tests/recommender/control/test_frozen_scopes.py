@@ -1,5 +1,7 @@
 """One list stands still while the others go on, and says so."""
 
+import time
+
 import pytest
 
 from recommender.control import learning_switch
@@ -70,9 +72,10 @@ def test_a_frozen_list_stands_still_and_the_others_go_on(site, learned):
 def test_its_age_is_its_own(site, learned):
     frozen = learning_switch.freeze_scope("category:sports")
     FrozenScope.objects.update(as_of=frozen.as_of - 60)
+    began_at = time.time()
     learned(RUSH)
     assert get(site).json["age_ms"] >= 60_000
-    assert get(site, "").json["age_ms"] < 60_000
+    assert get(site, "").json["age_ms"] <= 1000 * (time.time() - began_at)
     assert get(site).json["as_of"] < get(site, "").json["as_of"]
 
 
