@@ -18,6 +18,8 @@ from django.core.checks import Error
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
+from recommender.process_state import remembered
+
 logger = logging.getLogger(__name__)
 
 
@@ -148,3 +150,6 @@ def _find(path: str) -> OverviewPanel | str:
     problem = f"OVERVIEW_PANELS names {path!r}, which is no panel of the overview ({missing})."
     logger.error("%s The pages do without it.", problem)
     return problem
+
+
+remembered(_find.cache_clear)

@@ -84,7 +84,6 @@ def test_without_a_panel_there_is_none(look, play, settings):
 @pytest.mark.parametrize("path", ["recommender.lab.gone.PANEL", f"{HERE}.gone", f"{HERE}.no_panel", "PANEL"])
 def test_a_path_that_leads_to_no_panel_stops_the_start_and_no_page(path, look, play, settings, caplog):
     settings.OVERVIEW_PANELS = [path, "recommender.lab.demo.panel.PANEL"]
-    panels._find.cache_clear()
     play(STORY, None)
     with caplog.at_level(logging.ERROR, "monitoring.console.panels"):
         assert "The demo plays" in look("operator")

@@ -233,7 +233,6 @@ def test_a_monitor_that_fails_does_not_stop_learning(settings, monkeypatch):
         raise RuntimeError("the monitor is broken")
 
     monkeypatch.setattr(enforcement, "after_step", fail)
-    quality_log.forget()
     assert learned(clicks(20)) == 20
     assert Learner.objects.get().state == "learning"
 
