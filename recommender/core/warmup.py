@@ -73,10 +73,10 @@ def _one_at_a_time() -> None:
     machine code made for other arguments. The parts have 14 of 94 loops in common, 4 of them for different arguments.
 
     Numba has no other way in than its method that saves. A cache locator, which is public, is told before a loop is
-    saved and not after, so it cannot let go of a lock. A cache for each process would have to be merged by the form of
-    Numba's index, which is private too. The common loops compiled first, by one process, would be safe until
-    somebody adds one and forgets the list: nothing would tell. And parts that share loops, in one process, leave cores
-    idle. Only the processes of the pool are patched, and they end with it."""
+    saved and not after, so it cannot let go of a lock. A cache for each process would have to be merged by the form
+    of Numba's index, which is private too. The common loops compiled first, by one process, would be safe until
+    somebody adds one and forgets the list: nothing would tell. And parts that share loops, in one process, leave
+    cores idle. Only the processes of the pool are patched, and they end with it."""
     os.nice(5)  # whatever starts beside this goes first
     from numba.core.caching import IndexDataCacheFile  # noqa: PLC0415 - see above
 
