@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
             name='Exclusion',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('rule', models.JSONField(help_text='As recommender.core.decisions.Exclusion.state() gives it.')),
+                ('rule', models.JSONField(help_text='As recommender.core.decisions.ExclusionRule.state() gives it.')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
         ),

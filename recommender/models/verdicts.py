@@ -73,7 +73,7 @@ class Decision(models.Model):
 class Exclusion(models.Model):
     """A rule for events that a history leaves out; see recommender.core.decisions. It names keys, never ids."""
 
-    rule = models.JSONField(help_text="As recommender.core.decisions.Exclusion.state() gives it.")
+    rule = models.JSONField(help_text="As recommender.core.decisions.ExclusionRule.state() gives it.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
