@@ -129,7 +129,7 @@ SHADOW = env.bool("SHADOW", default=False)
 
 # -- when quality falls ------------------------------------------------------------------------------------------
 # What is asked after every step, as a dotted path; empty: nothing.
-AFTER_STEP = env.str("AFTER_STEP", default="monitoring.policy.enforcement.after_step")
+AFTER_STEP = env.str("AFTER_STEP", default="monitoring.policy.after_step")
 # Seconds between two rows of figures, at least; never more than a fiftieth of the time goes into them.
 WATCH_EVERY_S = env.float("WATCH_EVERY_S", default=5.0, validate=Range(min=0.0))
 # Whether learning is frozen without a person when two independent signals agree.

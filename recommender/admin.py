@@ -1,4 +1,5 @@
-"""The recommender's pages in the console: items, keys. Rules stand in services; these forms call them."""
+"""The recommender's pages in the console: items, keys. The rules are in `intake.items` and `api.api_keys`; these
+forms call them."""
 
 from typing import TYPE_CHECKING, Any, cast
 

@@ -81,5 +81,5 @@ def test_every_room_is_on_the_page():
 
 
 def test_every_invariant_names_a_test():
-    rows = re.findall(r"^\| (\d+) \| [^|]+ \| `(tests/[\w/.]+)` \|", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| `(tests/[\w/.]+)`[^|]* \|", PAGE, re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 16))

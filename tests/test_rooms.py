@@ -1,6 +1,8 @@
 """The rooms: no folder is crowded, tests stand where the code stands, and a wrong import is refused in every room."""
 
+import ast
 import tomllib
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -114,3 +116,14 @@ def test_only_batch_rehearsals_and_commands_use_the_laboratory(graph):
     assert kept()
     for room in ("monitoring.console", "recommender.api", "recommender.learning", "config.urls"):
         assert not with_import(graph, room, "recommender.lab.demo.stage", kept)
+
+
+def test_no_two_classes_have_one_name():
+    homes = defaultdict(list)
+    for folder in product_folders():
+        for file in folder.glob("*.py"):
+            for node in ast.parse(file.read_text()).body:
+                if isinstance(node, ast.ClassDef) and node.name != "Command":  # Django's name for each command
+                    homes[node.name].append(file.relative_to(ROOT).as_posix())
+    assert len(homes) > 300
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}

@@ -5,7 +5,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring.api import shadow_board
+from monitoring import shadow_board
 from monitoring.api.views import AdminView
 from recommender import errors
 from recommender.api import openapi as docs

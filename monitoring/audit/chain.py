@@ -21,7 +21,7 @@ from django.core import signing
 
 GENESIS = "0" * 64
 MAX_SUBJECT_BYTES = 4096
-_SALT = "monitoring.chain.Head"
+_SALT = "monitoring.chain.Head"  # kept, though the module moved: heads signed before stay valid
 
 
 class Entry(NamedTuple):
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChainHead:
-    """The newest row of a chain. `Head(0, GENESIS)` is that of an empty one."""
+    """The newest row of a chain. `ChainHead(0, GENESIS)` is that of an empty one."""
 
     id: int
     hash: str

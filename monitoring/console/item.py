@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from monitoring import roles
-from monitoring.console.data import item_data as reading
+from monitoring.console.data import item_data
 from monitoring.console.pages import ConsoleRequest, form, in_a_sentence, page, render
 from monitoring.operations import hide_item
 from recommender.errors import ApiError, NotFound
@@ -19,8 +19,8 @@ def search(request: HttpRequest) -> HttpResponse:
     if "id" in request.GET:
         return _answer(request, request.GET["id"])
     text = request.GET.get("q", "").strip()[:MAX_ID]
-    found = reading.search(text=text) if text else []
-    best = [] if text else reading.list_best()
+    found = item_data.search(text=text) if text else []
+    best = [] if text else item_data.list_best()
     return render(request, "console/items.html", "Items", q=text, found=found, best=best)
 
 
@@ -44,17 +44,17 @@ def hide(request: ConsoleRequest) -> str:
 def _answer(request: HttpRequest, id: str, failed: dict[str, Any] | None = None) -> HttpResponse:
     if not 1 <= len(id) <= MAX_ID:
         raise NotFound(f"An item's id has 1 to {MAX_ID} characters.")
-    item = reading.describe(id)
+    item = item_data.describe(id)
     return render(
         request,
         "console/item.html",
         (item.title if item else "") or id,
         id=id,
         item=item,
-        where=reading.get_standing(item_id=id, item=item),
-        bars=reading.get_bars(item_id=id, shards=settings.SHARDS),
-        findings=reading.list_findings(item_id=id),
-        hidings=reading.list_hidings(item_id=id),
+        where=item_data.get_standing(item_id=id, item=item),
+        bars=item_data.get_bars(item_id=id, shards=settings.SHARDS),
+        findings=item_data.list_findings(item_id=id),
+        hidings=item_data.list_hidings(item_id=id),
         failed=failed,
         is_web=bool(item and item.url.startswith(("http://", "https://"))),
     )

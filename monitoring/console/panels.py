@@ -76,7 +76,7 @@ class PanelContent(Protocol):
 
 @runtime_checkable
 class OverviewPanel(Protocol):
-    """A part of the overview. `name`: of its addresses and in the stylesheet; `actions`: all it ever offers."""
+    """A part of the overview. `name`: of its addresses and its heading; `actions`: all it ever offers."""
 
     @property
     def name(self) -> str: ...
@@ -127,8 +127,17 @@ def list_shown(user: Any) -> list[ShownPanel]:
             ],
         )
         for panel in get_panels()
-        if (content := panel.read()) is not None
+        if (content := _read(panel)) is not None
     ]
+
+
+def _read(panel: OverviewPanel) -> PanelContent | None:
+    """What a panel shows; nothing where it fails, so that the page stands without it."""
+    try:
+        return panel.read()
+    except Exception:  # a panel is another package's code
+        logger.exception("the panel %s cannot be read; the overview does without it", panel.name)
+        return None
 
 
 def check_panels(**_: Any) -> list[Error]:

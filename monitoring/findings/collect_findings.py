@@ -37,7 +37,7 @@ from monitoring.findings import refresh_findings
 from monitoring.findings.wording import NO_FINDING
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem
 from recommender import locks
-from recommender.core.vocabulary import ADMIT, MINUTE_MS
+from recommender.core.vocabulary import ADMIT, MINUTE_MS, Reason
 from recommender.learning import verdict_counts
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -145,8 +145,8 @@ def _gather_shard(shard: int) -> int:
             verdict_id=rows[-1].id if rows else cursor.verdict_id,
             step=learner.step,
             n_reverts=learner.n_reverts,
-            n_automated=F("n_automated") + sum(bool(row.reasons & 4) for row in rows),
-            n_unjudged=F("n_unjudged") + sum(bool(row.reasons & 4096) for row in rows),
+            n_automated=F("n_automated") + sum(bool(row.reasons & Reason.AUTOMATED) for row in rows),
+            n_unjudged=F("n_unjudged") + sum(bool(row.reasons & Reason.UNJUDGED) for row in rows),
         )
     return len(rows)
 

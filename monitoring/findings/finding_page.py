@@ -1,10 +1,11 @@
-"""Everything a reviewer sees of one finding: reads, bounded, the same number of them whatever the finding holds.
+"""Everything a reviewer sees of one finding: reads, bounded whatever the finding holds.
 
     its events, by place in the log, with what is said of them ──┬─> the newest LOOKED_AT, read in the log
                                                                  ├─> who did them (actor_history)
-                                                                 ├─> how they move, beside the site (likeness)
-                                                                 ├─> what a decision would do (weights, previews)
-                                                                 └─> what else happened on the item (log.lookups)
+                                                                 ├─> how they move, beside the site (actor_likeness)
+                                                                 ├─> what a decision would do (act_weights,
+                                                                 decision_previews) └─> what else happened on the item
+                                                                 (log.lookups)
 
 Actors stand here by id; whoever may not know them is shown `actor_history.pseudonym` (see console.finding).
 """

@@ -9,7 +9,7 @@ of the tenth place: from 1 on they would have been enough for a list of ten. It 
 that are new (no decay, no sharing of networks), and a lower one for accounts that are trusted.
 
 Each finding is one short transaction of its own, after which it is not stale any more; whoever dies before has
-changed nothing. Called by `findings.gather`, which sees to it that nobody else does the same.
+changed nothing. Called by `collect_findings.gather`, which sees to it that nobody else does the same.
 """
 
 import time
@@ -70,7 +70,9 @@ def refresh(*, ends_at: float) -> int:
 
 
 def take(finding: Finding, looks: Looks) -> None:
-    """Count one finding again, and merge it where it belongs to another. 10 ms, and 20 us an event."""
+    """Count one finding again, and merge it where it belongs to another. 10 ms, and 20 us an event.
+
+    Memory: 24 bytes an event of the finding, all of whose places are read at once."""
     places = finding_places.read_newest(finding.pk)
     who = _look(finding, places)
     _count(finding, who, places)

@@ -26,7 +26,7 @@ from recommender.core.parquet_log import LogFileStep
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.evaluation import LISTS, Quality
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS, SECOND_MS
-from recommender.lab.attack.defences import batch_columns
+from recommender.lab.attack import batch_columns
 
 STEP_MS = SECOND_MS
 NOTED_DEPTH, SERVED = 20, 10  # first places that are noted; those a reader is shown

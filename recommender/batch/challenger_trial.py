@@ -9,7 +9,8 @@ split on. A challenger wins where the hit rate of the list that readers get is h
 error of the difference, while the attacks get no more out of it than out of the champion, by the margin either.
 
 Memory: `n_bytes` decides how many Pipelines go over the log at once; with little the log is read several times, and
-every candidate's tables are cut to what one of them and its attacked copy may take (`bounds`), which the report says.
+every candidate's tables are cut to what one of them and its attacked copy may take (`memory_bounds`), which the
+report says.
 """
 
 import time

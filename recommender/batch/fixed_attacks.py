@@ -1,6 +1,6 @@
 """The fixed attacks that every candidate has to stand: the same accounts, acts and times against each.
 
-    a log up to a time ──> world.see ──> plans of CODES, sized by what an undefended list would ask ──> Assault
+    a log up to a time ──> known_site.see ──> plans of CODES, sized by what an undefended list would ask ──> Assault
 
 A plan is made once, from the log alone, before any candidate is looked at: so candidates are compared by what the
 same accounts get out of them. New accounts stand for whoever can make them (A4), old ones taken over for whoever can
@@ -15,9 +15,9 @@ import polars as pl
 
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
+from recommender.lab.attack import batch_columns
 from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.catalogue.known_site import KNOWN_S, as_text, see
-from recommender.lab.attack.defences import batch_columns
 
 CODES = ("A4", "A9")
 N_STARTS = 4

@@ -1,6 +1,6 @@
 """Settings swept over a log: how fast a list follows, and how hard it is to move.
 
-    Journal ──> candidate_pass.run: an Entrant a value ──> Point: adaptivity, inertia ──> table, picture, advice
+    Journal ──> candidate_pass.run: an Entrant a value ──> SweepPoint: adaptivity, inertia ──> table, picture, advice
 
 A high learning rate, which for a count is a short half-life, adapts fast and forgets fast; a low one has inertia and
 resists noise. Neither end is right: what is right depends on the site, so it is measured on the site's own log.

@@ -22,7 +22,7 @@ from django.db import IntegrityError, connection, transaction
 
 from recommender import ids, locks, wake_workers
 from recommender.control import job_progress
-from recommender.control.shard_erasure import Unlearning, bases, traces_of
+from recommender.control.shard_erasure import ShardErasure, bases, traces_of
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
@@ -86,7 +86,7 @@ def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:
     """Try the bases in turn. Raises LogIncomplete where the log suffices for none."""
     missing = LogIncomplete("no checkpoint is left that the log reaches back to")
     for base in bases(row, erasure.actor):
-        way = Unlearning.on(base, row, erasure)
+        way = ShardErasure.on(base, row, erasure)
         try:
             return _carry_out(way, erasure)
         except LogIncomplete as error:
@@ -94,7 +94,7 @@ def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:
     raise missing
 
 
-def _carry_out(way: Unlearning, erasure: Erasure) -> dict[str, Any]:
+def _carry_out(way: ShardErasure, erasure: Erasure) -> dict[str, Any]:
     say = job_progress.begin(erasure, way.n_left(way.row.step))
     way.advance(way.row.step, say)
     while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:

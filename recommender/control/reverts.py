@@ -1,6 +1,6 @@
 """Reverts: worked out in the background on a copy, then switched to in one transaction; reads go on meanwhile.
 
-    ask_for_revert ──> Revert row ──task──> run: a Way a shard, from its checkpoint over the steps since
+    ask_for_revert ──> Revert row ──task──> run: a ShardRevert a shard, from its checkpoint over the steps since
         live steps are taken meanwhile ──> folded too, until next to none is left
         preview: the outcome is noted, nothing changed
         else:    Learner rows locked ──> the last steps folded ──> Steps, verdicts, Learner rows written ──> commit

@@ -54,8 +54,8 @@ class Base:
 
 
 @dataclass(slots=True)
-class Unlearning(ShardRevert):
-    """A Way over the learner's own history; see the module. The caller holds the lock on histories."""
+class ShardErasure(ShardRevert):
+    """A ShardRevert over the learner's own history; see the module. The caller holds the lock on histories."""
 
     erasure: Erasure = field(kw_only=True)
     row: Learner = field(kw_only=True)
@@ -64,7 +64,7 @@ class Unlearning(ShardRevert):
     staged: set[int] = field(default_factory=set, kw_only=True)
 
     @classmethod
-    def on(cls, base: Base, row: Learner, erasure: Erasure) -> "Unlearning":
+    def on(cls, base: Base, row: Learner, erasure: Erasure) -> "ShardErasure":
         """At the base; what earlier tries left behind is dropped."""
         ErasedState.objects.filter(erasure=erasure).delete()
         way = cls(

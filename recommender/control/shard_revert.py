@@ -1,8 +1,8 @@
 """One shard's way back: a checkpoint's Pipeline, the steps recorded since folded into it, and what to write then.
 
-    Way.retrace ──> where the checkpoint is of a history given up: from where that left the present one, to it
-    Way.advance ──> refold ──> figures by step, verdicts by event
-    Way.switch  ──> Steps, EventVerdicts and the Learner row, in the caller's transaction
+    ShardRevert.retrace ──> where the checkpoint is of a history given up: from where that left the present one, to it
+    ShardRevert.advance ──> refold ──> figures by step, verdicts by event
+    ShardRevert.switch  ──> Steps, EventVerdicts and the Learner row, in the caller's transaction
 
 Nothing is written before `switch`, so whoever is killed on the way has changed nothing.
 """

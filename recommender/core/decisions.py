@@ -1,7 +1,7 @@
 """What people decide about events, and which events a history leaves out. Both belong to the fold.
 
-    Decision   release | confirm | withhold some events; takes effect in one recorded step, in front of its batch
-    Exclusion  a filter on the log: a fold under it is the fold of a log that never held what it excludes
+    DecidedEvents  release | confirm | withhold some events; takes effect in one recorded step, in front of its batch
+    ExclusionRule  a filter on the log: a fold under it is the fold of a log that never held what it excludes
 
 Decisions name acts by (actor, item), as units do: whatever of a pair is held is released or condemned together. They
 bring the events with them, because the Pipeline does not remember what it quarantined.

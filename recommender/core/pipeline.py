@@ -53,7 +53,15 @@ from recommender.core.screen.holding_queue import Holding, as_events
 from recommender.core.screen.pressure import Pressure
 from recommender.core.screen.screen import CONFIRMED, CondemnedCrowd, Verdicts, admitted
 from recommender.core.step_kernels import survey, weigh
-from recommender.core.step_result import NO_STEP, NONE_TAKEN_BACK, Revised, Settled, StepResult, TakenBack, joined
+from recommender.core.step_result import (
+    NO_STEP,
+    NONE_TAKEN_BACK,
+    Revised,
+    Settled,
+    StepResult,
+    UnitsTakenBack,
+    joined,
+)
 from recommender.core.trend import Board, Trend
 from recommender.core.trend.trend_columns import PLACES, Events
 from recommender.core.trust import WEIGHT_ONE
@@ -234,7 +242,7 @@ class Pipeline:
         """Count the places, and tell whether the lists get worse."""
         return self.evaluation.learn(ranks, personal, ranked), self.drift.learn(ranks, self.stream_ms)
 
-    def _take_back(self, n_exposed: int, crowds: Sequence[CondemnedCrowd], first_ms: int) -> TakenBack:
+    def _take_back(self, n_exposed: int, crowds: Sequence[CondemnedCrowd], first_ms: int) -> UnitsTakenBack:
         """Take back out what the cohorts exposed and the crowds condemned in this step did before."""
         if not n_exposed and not crowds:
             return NONE_TAKEN_BACK
@@ -246,7 +254,7 @@ class Pipeline:
             since_ms = self.stream_ms - self._taken_back_ms
             rows = self.screen.features.take_crowd(crowd.item, since_ms, crowd.from_nth)
             n_retracted += self._retract(rows, crowd.reason, revised)
-        return TakenBack(revised, n_retracted)
+        return UnitsTakenBack(revised, n_retracted)
 
     def _rank(self, events: Events) -> NDArray[np.int8]:
         """Let the ranker order, and then learn, the lists of a few of the acts. Returns the places of what they were

@@ -3,7 +3,7 @@
     batch ──> weights of kinds ──> Trend without trust and networks ──> the list an attacker hopes for
 
 Around it stand `learning.shadow_learner`, which keeps one beside a shard's learner; the scope SHADOW of the published
-view, which has its list; `monitoring.api.shadow_board`, which sets that list beside the one that is served.
+view, which has its list; `monitoring.shadow_board`, which sets that list beside the one that is served.
 
 Every actor counts in full from its first act on; nothing is held, judged or discounted by network. Units and budgets
 stay: they are how counting works, and without them one loop in a script is the whole attack. Only the served

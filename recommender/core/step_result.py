@@ -70,14 +70,14 @@ class Settled(NamedTuple):
     crowds: Sequence[CondemnedCrowd] = ()
 
 
-class TakenBack(NamedTuple):
+class UnitsTakenBack(NamedTuple):
     """What a step takes back out, and how many units that were."""
 
     revised: Sequence[Revised]
     n_retracted: int
 
 
-NONE_TAKEN_BACK = TakenBack((), 0)
+NONE_TAKEN_BACK = UnitsTakenBack((), 0)
 NO_STEP = StepResult(0, 0, NOTHING, admitted(0))
 
 

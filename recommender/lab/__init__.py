@@ -1,1 +1,1 @@
-"""What tries the product: attacks, benches, a demo, clients. The product never imports it."""
+"""What tries the product: attacks, benches, a demo, clients. Only batch, rehearsals and commands import it."""

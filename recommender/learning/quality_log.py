@@ -1,8 +1,8 @@
 """What is written down of how good the list is, and who is asked about it: in the transaction of every step.
 
     StepResult ──figures──> columns of the Step
-    Pipeline ──core.health_figures, every WATCH_EVERY_S──> Watched ──┐
-    Learner, Step, StepResult ──────────────────────────────┴──> AFTER_STEP: may freeze, in the same transaction
+    Pipeline ──health_figures, every WATCH_EVERY_S──> Watched ──┐
+    Learner, Step, StepResult ──────────────────────────────────┴──> AFTER_STEP: may freeze, in the same transaction
 
 Who decides is named by a setting, so that this package knows nothing of the people's side. A monitor must not stop
 what it watches: whatever it raises is rolled back to a savepoint and logged, and the step is committed.

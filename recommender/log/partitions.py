@@ -1,7 +1,7 @@
 """The partitions of the event log, one a day (UTC) of `received_at`: made ahead, dropped whole past retention.
 
     housekeeping ──> ensure_partitions ──> yesterday ... today ... a week from now   (append: where none was made)
-                 ──> drop_before, or batch.archive and then drop_partition ──> their event keys are forgotten
+                 ──> drop_before, or batch.collect.archive and then drop_partition ──> their event keys are forgotten
 
 Dropping a day costs the same whatever it holds, where a DELETE would leave as many dead rows. The keys of event ids
 are in a table of their own, by day, not partitioned: they are forgotten in pieces.

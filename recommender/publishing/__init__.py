@@ -1,1 +1,1 @@
-"""From the state to what web processes read: boards, links and the catalogue, in Valkey."""
+"""From the state to what web processes read: boards and excerpts in Valkey, and the catalogue they are made with."""

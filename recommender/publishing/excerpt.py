@@ -1,6 +1,6 @@
 """The excerpt: what a web process needs of the model to make a list for one actor, as one message in the store.
 
-    learner ──excerpt_writer──> store: groundswell:excerpts, a field a shard ──> Reader ──> Excerpt, as arrays
+    learner ──excerpt_writer──> store: groundswell:excerpts, a field a shard ──> ExcerptReader ──> Excerpt, as arrays
 
 Boards say what is best for all; a list for one actor needs the items beside those it acted on, how all of these do
 in the trend, and the learned weights. Items go by row here: `names` gives a row its id. Each web process keeps the

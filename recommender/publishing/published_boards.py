@@ -1,6 +1,6 @@
 """The published view: what readers are served, outside the database and the learner.
 
-    learner ──> publisher ──> store (Valkey): head, one board a scope ──> Reader.board ──> answers
+    learner ──> publisher ──> store (Valkey): head, one board a scope ──> ViewReader.board ──> answers
 
 Scopes are "" (all), "category:NAME" and "country:XX". The head is rewritten at every wake of a learner and says up to
 when the log is learned; boards are replaced all at once when they changed. A web process keeps its last good copy of

@@ -57,3 +57,11 @@ def test_a_setting_that_cannot_be_stops_the_start_and_is_named(wrong, said):
     )
     assert done.returncode != 0
     assert said in done.stderr
+
+
+def test_what_is_asked_after_a_step_is_found_by_the_path_that_deployments_have():
+    from django.conf import settings
+    from django.utils.module_loading import import_string
+
+    assert settings.AFTER_STEP in ("", "monitoring.policy.after_step")
+    assert callable(import_string("monitoring.policy.after_step"))

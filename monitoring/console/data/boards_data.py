@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from monitoring.api import shadow_board
+from monitoring import shadow_board
 from recommender.core.trend.place_prices import margins
 from recommender.errors import NoView
 from recommender.models import Item

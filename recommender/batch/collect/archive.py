@@ -1,6 +1,6 @@
 """Partitions that leave retention, kept as Parquet: what is learned need not stay in the database.
 
-    recommender_event_20260105 ──rows.LogRows──> events-20260105.parquet.part ──fsync, read back──> renamed
+    recommender_event_20260105 ──event_sources.LogRows──> events-20260105.parquet.part ──fsync, read back──> renamed
                                                                               ──same rows?──> partition dropped
 
 A partition is dropped in a transaction that has it locked, and only where the archive on disk holds exactly the rows

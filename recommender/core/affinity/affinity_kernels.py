@@ -304,7 +304,7 @@ def learn(
     forgotten_ms: int,
     tables: tuple[Any, ...],
 ) -> None:
-    """Take in what became of units (`trend_kernels.Units`), in log order. A weight below 0 is a unit lost."""
+    """Take in what became of units (`trend_columns.Units`), in log order. A weight below 0 is a unit lost."""
     histories, links, sources, rhythm = (
         Histories(*tables[0]),
         Links(*tables[1]),

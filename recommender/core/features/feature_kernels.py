@@ -12,8 +12,8 @@ costs a third of the loop.
 State is integers; features are divisions and square roots of them, exact in IEEE arithmetic: the same history has
 the same verdicts on every machine. One event costs four to eight probes of hash tables.
 
-Numba's cache on disk notices a change of this file, not of the files that are called from here: after one run
-`core.warmup`, which compiles all of the core anew.
+Numba's cache on disk notices a change of this file, not of the files that are called from here: after such a change
+run `core.warmup`, which compiles all of the core anew.
 """
 
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ from recommender.core.vocabulary import DAY_MS, EXPOSURE, HOUR_MS, UNDO
 HELD_ONE_IN = 4  # of newcomers to an item whose newcomers read on; a power of two
 
 
-class Act(NamedTuple):
+class ActNovelty(NamedTuple):
     """What an act is to its actor.
 
     is_first: on the item; is_novel: its very first; is_green: a first one within an hour of that; is_young: such a
@@ -183,7 +183,7 @@ def _enter_actor(c: Int64s, row: int, now_ms: int, is_new: bool) -> int:
 
 
 @njit(inline="always")
-def _enter_act(a: Int64s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool) -> Act:
+def _enter_act(a: Int64s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool) -> ActNovelty:
     """Count an act of an actor, whose row `a` is, on an item."""
     session = np.int64(of_session)
     if gap >= SESSION_MS or (session != 0 and session != a[A_SESSION]):
@@ -205,11 +205,11 @@ def _enter_act(a: Int64s, item: Key, of_session: Key, now_ms: int, gap: int, is_
         a[A_TOP], a[A_TOP_N] = np.int64(item), ONE
     else:
         a[A_TOP_N] -= ONE // 2
-    return Act(is_first, is_novel, is_green, is_young, is_hasty)
+    return ActNovelty(is_first, is_novel, is_green, is_young, is_hasty)
 
 
 @njit(inline="always")
-def _enter_window(w: Int64s, s: Int64s, act: Act, newness: int, silent_ms: int, referrer: Key) -> None:
+def _enter_window(w: Int64s, s: Int64s, act: ActNovelty, newness: int, silent_ms: int, referrer: Key) -> None:
     """Count a first act in the windows of its item and of the site. silent_ms: since the item's act before."""
     if silent_ms > 0:
         arrival = min(silent_ms, HOUR_MS)
@@ -274,7 +274,7 @@ def _describe_window(x: Float64s, w: Int64s, s: Int64s) -> tuple[float, float]:
 
 
 @njit(inline="always")
-def _find_crowd(act: Act, w: Int64s, s: Int64s, is_sudden: bool, limits: Limits) -> int:
+def _find_crowd(act: ActNovelty, w: Int64s, s: Int64s, is_sudden: bool, limits: Limits) -> int:
     """Flag a newcomer that is one of a crowd: at its first item, at any pace.
 
     In a burst it is one also where it looked elsewhere first."""

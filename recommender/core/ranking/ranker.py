@@ -1,6 +1,6 @@
 """The ranker: how likely is it that this actor clicks this candidate? River's logistic regression learns it online.
 
-    acts, before they are learned ──choose──> a few of them ──candidates as they stand──> Lists ──learn──>
+    acts, before they are learned ──choose──> a few of them ──candidates as they stand──> CandidateLists ──learn──>
         places by trend, by blend, by the weights so far ──> contest: which order is served?
         of each list the clicked candidate and some that were not ──> River, one example after the other
                                                                  └──> Weights, for whoever serves (`list_scores`)

@@ -187,7 +187,7 @@ class Trend:
 
         Returns int8 (n, 4): the place of each event's item in the lists for its actor, `PLACES` + 1 where it is
         not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item); and
-        who acted, `trend_kernels.ORDINARY`, `TRUSTED` or `CANARY`. And what became of each event's unit.
+        who acted, `trend_columns.ORDINARY`, `TRUSTED` or `CANARY`. And what became of each event's unit.
         """
         n = len(events.item)
         self._tables.take(n, 2 * n if events.prefix.any() else 0)
@@ -239,7 +239,7 @@ class Trend:
 
     @property
     def trusted(self) -> tuple[Any, ...]:
-        """What actors have earned, the fields of `trend_kernels.Actors`; good until something is learned."""
+        """What actors have earned, the fields of `trend_columns.Actors`; good until something is learned."""
         return self._tables.packed[1]
 
     @property

@@ -67,7 +67,7 @@ class Rig:
         paths: Sequence[str] = (),
         rate: float | None = None,
     ) -> LoadPlan:
-        """A plan against this server, under ids that no plan had before. See `lab.bench.load.LoadPlan`."""
+        """A plan against this server, under ids that no plan had before. See `lab.bench.http_load.LoadPlan`."""
         self._n_plans += 1
         parts = urlsplit(self.url)
         return LoadPlan(

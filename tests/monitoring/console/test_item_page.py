@@ -5,7 +5,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from monitoring.console.data import item_data as reading
+from monitoring.console.data import item_data
 from monitoring.findings import collect_findings
 from monitoring.models import Finding
 from monitoring.templatetags.console import item_url
@@ -51,7 +51,7 @@ def board(places=PLACES, *, unit=1000, fresh=50, **more):
 
 def test_a_listed_items_price_is_the_margin_of_the_api():
     sizes = [(3, 2400, 900), (50, 2300, 60)]
-    told = reading.price("story-3", "", board(network=11_000, sizes={"story-3": sizes}))
+    told = item_data.price("story-3", "", board(network=11_000, sizes={"story-3": sizes}))
     (actors,), (trust,) = margins([4800], 4000, 1000, 50)
     assert (told.place, told.score, told.rival) == (3, 4.8, "story-11")
     assert (told.actors, told.trust, told.networks) == (actors, trust, 1)
@@ -59,7 +59,7 @@ def test_a_listed_items_price_is_the_margin_of_the_api():
 
 
 def test_an_item_outside_needs_what_lifts_it_past_the_tenth_place():
-    told = reading.price("story-20", "", board())
+    told = item_data.price("story-20", "", board())
     gap = 4100 - 3100
     assert (told.actors, told.trust, told.rival) == (gap // 50 + 1, gap / 1000, "story-10")
     # as many new acts more, and no fewer, are more than the tenth place has
@@ -67,26 +67,26 @@ def test_an_item_outside_needs_what_lifts_it_past_the_tenth_place():
 
 
 def test_of_an_item_that_is_not_published_the_least_it_can_take_is_told():
-    short = reading.price("unheard of", "", board())
+    short = item_data.price("unheard of", "", board())
     assert (short.is_exact, short.actors) == (True, 4100 // 50 + 1)
     full = board([(f"item-{place}", 10_000 - place) for place in range(published_boards.BOARD_DEPTH)])
-    beyond = reading.price("unheard of", "", full)
+    beyond = item_data.price("unheard of", "", full)
     assert not beyond.is_exact
     assert beyond.actors == (full.counts[9] - full.counts[-1]) // 50 + 1
 
 
 def test_a_list_with_places_to_spare_costs_nothing():
-    told = reading.price("unheard of", "", board(PLACES[:4]))
+    told = item_data.price("unheard of", "", board(PLACES[:4]))
     assert told.is_open
     assert told.actors == 1
 
 
 def test_contributions_become_bands_of_what_they_weigh():
-    told = reading.bands([(2, 1600, 900), (10, 2500, 260), (100, 900, 20)], 1000)
+    told = item_data.bands([(2, 1600, 900), (10, 2500, 260), (100, 900, 20)], 1000)
     assert [each.n for each in told] == [2, 10, 100]
     assert [each.share for each in told] == [0.32, 0.5, 0.18]
-    assert reading.bands([(2, 1600, 900), (0, 500, 1000), (10, 2500, 260), (100, 900, 20)], 1000) == told
-    assert reading.bands([], 1000) == []
+    assert item_data.bands([(2, 1600, 900), (0, 500, 1000), (10, 2500, 260), (100, 900, 20)], 1000) == told
+    assert item_data.bands([], 1000) == []
 
 
 @pytest.mark.django_db
@@ -231,7 +231,7 @@ class TestLearned:
         write(push(site(), "target", 100, at_ms=T0 + 2 * HOUR - 120_000))
         learn_all()
         collect_findings.gather()
-        bars = reading.get_bars(item_id="target", shards=1)
+        bars = item_data.get_bars(item_id="target", shards=1)
         n_on_it = event_log.fetch("SELECT count(*) FROM recommender_event WHERE item = 'target'", [])[0]
         assert bars.n["held"] + bars.n["out"] >= 90
         assert sum(bars.n.values()) == n_on_it
@@ -239,25 +239,25 @@ class TestLearned:
         text = page(client, reverse("console:item", args=["target"]))
         assert "item-events-data" in text
         assert f"Finding {Finding.objects.get(item='target').pk}</a>" in text
-        assert reading.get_bars(item_id="unheard of", shards=1).chart is None
+        assert item_data.get_bars(item_id="unheard of", shards=1).chart is None
 
     def test_events_that_wait_are_not_told_as_admitted(self):
         event_log.append(clicks(5))
         learner.learn(0)
         event_log.append(clicks(7, start=50))
-        assert reading.get_bars(item_id="story", shards=1).n == {"admitted": 5, "held": 0, "out": 0, "waiting": 7}
+        assert item_data.get_bars(item_id="story", shards=1).n == {"admitted": 5, "held": 0, "out": 0, "waiting": 7}
 
     def test_no_more_of_the_log_than_declared_is_looked_at(self, monkeypatch):
-        monkeypatch.setattr(reading, "LOOKED_AT", 10)
+        monkeypatch.setattr(item_data, "LOOKED_AT", 10)
         event_log.append(clicks(30))
         event_log.append(clicks(4, start=50, item="other"))
-        assert sum(reading.get_bars(item_id="story", shards=1).n.values()) == 6
+        assert sum(item_data.get_bars(item_id="story", shards=1).n.values()) == 6
 
     def test_the_half_lives_that_are_not_served_are_told(self, client):
         event_log.append(events(["ana", "ben", "cleo"], ["story", "story", "other"]))
         learner.learn(0)
         trend, now_ms = warm().trend, warm().stream_ms
-        told = reading.get_standing(item_id="story", item=None).memories
+        told = item_data.get_standing(item_id="story", item=None).memories
         assert [each.half_life_s for each in told] == [3600, 21_600]
         for half, each in enumerate(told, start=1):
             score = trend.counts(half)[trend.names.index("story")] / trend.unit(now_ms, half)

@@ -91,3 +91,13 @@ def test_a_path_that_leads_to_no_panel_stops_the_start_and_no_page(path, look, p
     with pytest.raises(SystemCheckError, match=rf"(?s)OVERVIEW_PANELS names '{path}', which is no panel") as stopped:
         call_command("check")
     assert str(stopped.value).count("console.E001") == 1
+
+
+@pytest.mark.django_db
+def test_a_panel_that_fails_is_missed_by_no_page(look, monkeypatch, caplog):
+    def fail():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(demo_panel.stage, "read_playing", fail)
+    assert "The live board" in look("operator")
+    assert "the panel demo cannot be read" in caplog.text

@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _asked_after_every_step(settings, fresh_process):
-    settings.AFTER_STEP = "monitoring.policy.enforcement.after_step"
+    settings.AFTER_STEP = "monitoring.policy.after_step"
     settings.WATCH_EVERY_S = 0.0
 
 

@@ -21,7 +21,7 @@ from recommender.batch.collect import open_logs
 from recommender.batch.fixed_attacks import Assault
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trust import TrustConfig
-from recommender.lab.attack.defences import batch_columns
+from recommender.lab.attack import batch_columns
 from tests.help.log_files import HOUR_S, T0_S, site, written
 from tests.help.streams import SMALL
 

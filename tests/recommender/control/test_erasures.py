@@ -202,13 +202,13 @@ def test_an_actor_the_log_never_had_changes_nothing():
 
 def test_events_that_came_meanwhile_are_kept(monkeypatch):
     learned(clicks(20), mixed(7))
-    scrub = shard_erasure.Unlearning.scrub_others
+    scrub = shard_erasure.ShardErasure.scrub_others
 
     def scrub_late(way):
         learned(mixed(8), clicks(10))
         return scrub(way)
 
-    monkeypatch.setattr(shard_erasure.Unlearning, "scrub_others", scrub_late)
+    monkeypatch.setattr(shard_erasure.ShardErasure, "scrub_others", scrub_late)
     erase()
     assert Step.objects.count() == 4
     assert warm().digest() == never_received()
@@ -224,7 +224,7 @@ def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_agai
     n_events = event_log.count_of(MAL)
     erasures.ask_for(actor_id=MAL)
     with monkeypatch.context() as broken:
-        broken.setattr(shard_erasure.Unlearning, stage, lambda *args, **more: 1 / 0)
+        broken.setattr(shard_erasure.ShardErasure, stage, lambda *args, **more: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             erasures.run_next()
     restart()

@@ -1,6 +1,6 @@
 """What a defence costs those who did nothing: a log without an attack, folded once, list by list.
 
-    Warm.fold(on_step=Diary.note) ──> Pages: the first places every five seconds, verdicts by group, whether the item
+    WarmStates.fold(on_step=Diary.note) ──> Pages: first places every five seconds, verdicts by group, whether an item
                                       of each event stood in the list ──> spikes delayed, events held, hit rate kept
 
 A spike is an item-hour with ten times the item's hourly average of the day before, and at least MIN_SPIKE acts. It is
@@ -70,7 +70,7 @@ class Diary:
         return Pages(np.array(self._at_ms, np.int64), tops, self._numbers, self.summary())
 
     def note(self, at_ms: int, defence: Defence, judged: Judged) -> None:
-        """After each step; see `arena.OnStep`."""
+        """After each step; see `single_run.OnStep`."""
         n = len(judged.verdicts.verdict)
         rows = slice(self._row, self._row + n)
         self._row = rows.stop

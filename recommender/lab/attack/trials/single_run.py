@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.vocabulary import HOUR_MS, SECOND_MS
+from recommender.lab.attack import batch_columns
 from recommender.lab.attack.catalogue.attacks_by_code import MACHINES
 from recommender.lab.attack.catalogue.known_site import World, as_text, see
-from recommender.lab.attack.defences import batch_columns, defence_kinds
+from recommender.lab.attack.defences import defence_kinds
 from recommender.lab.attack.defences.defences import Defence, Judged, Product
 from recommender.lab.attack.delivery.campaign import Campaign
 from recommender.lab.attack.trials.event_fates import AUTOMATA, INJECTED, Ledger

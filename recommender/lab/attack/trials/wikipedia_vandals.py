@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.vocabulary import MINUTE_MS
+from recommender.lab.attack import batch_columns
 from recommender.lab.attack.catalogue.known_site import as_text
-from recommender.lab.attack.defences import batch_columns, defence_kinds
+from recommender.lab.attack.defences import defence_kinds
 from recommender.lab.attack.defences.defences import Product
 from recommender.lab.attack.trials.run_metrics import auc, average_precision
 

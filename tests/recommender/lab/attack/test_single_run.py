@@ -11,9 +11,10 @@ from django.core.management import call_command
 from pyod.models.iforest import IForest
 
 from recommender.core.pipeline import Pipeline
+from recommender.lab.attack import batch_columns
 from recommender.lab.attack.catalogue.attacks_by_code import attack
 from recommender.lab.attack.catalogue.invented_site import Town
-from recommender.lab.attack.defences import batch_columns, defence_kinds
+from recommender.lab.attack.defences import defence_kinds
 from recommender.lab.attack.defences.forest_defence import _Trees
 from recommender.lab.attack.delivery.campaign import Campaign
 from recommender.lab.attack.report.full_tables import of_log
