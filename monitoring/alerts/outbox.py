@@ -31,7 +31,7 @@ from django.utils import timezone
 
 from monitoring.alerts import webhook
 from monitoring.audit import reviews
-from monitoring.audit.chain import storable
+from monitoring.audit.hash_chain import storable
 from monitoring.models import Notification, Review
 from recommender import locks
 from recommender.database_outage import Pause

@@ -15,8 +15,8 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
-from monitoring.audit.chain import Entry
 from monitoring.audit.csv_cells import cell
+from monitoring.audit.hash_chain import Entry
 from monitoring.models import Review
 from monitoring.text_search import having_words
 

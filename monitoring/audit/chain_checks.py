@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from monitoring.audit import reviews
-from monitoring.audit.chain import ChainHead
+from monitoring.audit.hash_chain import ChainHead
 from monitoring.audit.reviews import EMPTY, By
 from monitoring.models import ChainCheck
 

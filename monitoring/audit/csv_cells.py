@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from monitoring.audit.chain import canonical
+from monitoring.audit.hash_chain import canonical
 
 
 def cell(value: Any) -> Any:

@@ -5,9 +5,9 @@
         reviews.record(by=, action=, note=, subject=)          last: it takes the chain's lock until the commit
 
 The mechanism knows no Review; who calls it writes one in the same transaction, so that neither stands without the
-other. Writers queue at one lock, so ids have no gaps and the chain no forks (`monitoring.audit.chain` says what the
-hashes find). Recording comes last so that the lock is short, and always taken after the locks of the mechanism: taken
-the other way round by two callers, they would deadlock.
+other. Writers queue at one lock, so ids have no gaps and the chain no forks (`monitoring.audit.hash_chain` says what
+the hashes find). Recording comes last so that the lock is short, and always taken after the locks of the mechanism:
+taken the other way round by two callers, they would deadlock.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connection, transaction
 
-from monitoring.audit.chain import GENESIS, MAX_SUBJECT_BYTES, ChainHead, Entry, storable
+from monitoring.audit.hash_chain import GENESIS, MAX_SUBJECT_BYTES, ChainHead, Entry, storable
 from monitoring.models import Review
 from recommender.errors import Invalid
 

@@ -38,7 +38,7 @@ from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
 from recommender.core.vocabulary import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from recommender.lab.attack import batch_columns
-from recommender.lab.attack.catalogue.attacks_by_code import attack
+from recommender.lab.attack.catalogue.all_attacks import attack
 from recommender.lab.attack.catalogue.known_site import as_text, see
 from recommender.lab.attack.delivery import inject_into_log
 

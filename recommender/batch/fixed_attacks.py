@@ -16,7 +16,7 @@ import polars as pl
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
 from recommender.lab.attack import batch_columns
-from recommender.lab.attack.catalogue.attacks_by_code import attack
+from recommender.lab.attack.catalogue.all_attacks import attack
 from recommender.lab.attack.catalogue.known_site import KNOWN_S, as_text, see
 
 CODES = ("A4", "A9")

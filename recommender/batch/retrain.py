@@ -33,7 +33,7 @@ from recommender.batch.collect.merge_logs import Journal, mute
 from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
-from recommender.learning import learner
+from recommender.learning import checkpoint_writer, learner
 from recommender.learning.refold import LogIncomplete, get_exclusion, refold
 from recommender.log.event_log import Position
 from recommender.log.partitions import partitions
@@ -150,7 +150,7 @@ def ready(config: Config) -> list[Checkpoint]:
             pipeline, recipe = _fold(config, row)
             position = Position(row.xid, row.seq)
             with transaction.atomic():
-                stored = learner.store_checkpoint(pipeline, row.shard, row.step, position, recipe, None)
+                stored = checkpoint_writer.store_checkpoint(pipeline, row.shard, row.step, position, recipe, None)
                 Checkpoint.objects.filter(pk=stored.pk).update(is_pinned=True)
             kept.append(stored)
     if not kept:

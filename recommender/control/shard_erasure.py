@@ -30,7 +30,7 @@ from recommender.control.shard_revert import ShardRevert
 from recommender.core import actor_traces
 from recommender.core.pipeline import Config, Pipeline
 from recommender.learning import checkpoint_thinning
-from recommender.learning.learner import bytes_and_figures
+from recommender.learning.checkpoint_writer import bytes_and_figures
 from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position

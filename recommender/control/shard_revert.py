@@ -20,7 +20,7 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
 from recommender.core.step_result import Revised, joined
-from recommender.learning import learner, quality_log, verdict_writer
+from recommender.learning import checkpoint_writer, quality_log, verdict_writer
 from recommender.learning.refold import Folded, LogIncomplete, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -134,7 +134,7 @@ class ShardRevert:
         last = Step.objects.filter(shard=self.shard, number=self.at_step).first()
         if last:
             position = Position(last.to_xid, last.to_seq)
-        return learner.store_checkpoint(
+        return checkpoint_writer.store_checkpoint(
             self.pipeline, self.shard, self.at_step, position, self.recipe(self.at_step), self.checkpoint.pk
         )
 

@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -26,13 +25,13 @@ from django.db.models.functions import Now
 
 from recommender import history, ids, locks
 from recommender.core.affinity.affinity import AffinityConfig
-from recommender.core.checkpoint import digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.shadow_trend import Shadow
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
 from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer
+from recommender.learning.checkpoint_writer import store_checkpoint
 from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
@@ -41,10 +40,8 @@ from recommender.process_state import clock, remembered
 from recommender.publishing.publisher import Publisher
 
 DECISIONS_A_STEP = 100
-QUALITY_HOURS = 2  # of stream time, that a checkpoint's quality is of
 CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
 PUBLISH_SHARE = 0.25  # of the time, at most, goes into publishing after steps that are not full
-
 logger = logging.getLogger(__name__)
 
 
@@ -338,38 +335,3 @@ def take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: S
     if is_stopped:
         learner.refresh_from_db(fields=["state", "frozen_at"])
     return learner
-
-
-def store_checkpoint(
-    pipeline: Pipeline, shard: int, step: int, position: Position, recipe: Recipe, parent_id: int | None
-) -> Checkpoint:
-    """Keep a Pipeline's state; one that is kept already is left as it is."""
-    kept = bytes_and_figures(pipeline)
-    checkpoint, _ = Checkpoint.objects.get_or_create(
-        shard=shard,
-        step=step,
-        digest=kept.pop("digest"),
-        defaults={
-            "xid": position.xid,
-            "seq": position.seq,
-            "parent_id": parent_id,
-            "recipe": history.closed(recipe, step),
-            **kept,
-        },
-    )
-    return checkpoint
-
-
-def bytes_and_figures(pipeline: Pipeline) -> dict[str, Any]:
-    """What is stored of a state, by column."""
-    data = pipeline.to_bytes()
-    quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
-    return {
-        "digest": digest(data),
-        "n_bytes": len(data),
-        "data": data,
-        "stream_ms": pipeline.stream_ms,
-        "n_events": pipeline.n_events,
-        "n_predicted": quality.n,
-        "hr20": quality.hit_rate,
-    }

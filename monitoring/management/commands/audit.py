@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 
 from monitoring.audit import reviews
-from monitoring.audit.chain import ChainHead, Entry
 from monitoring.audit.csv_cells import cell
+from monitoring.audit.hash_chain import ChainHead, Entry
 from monitoring.models import Review
 
 

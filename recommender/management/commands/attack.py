@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from recommender.core.parquet_log import LogFileError
+from recommender.lab.attack.catalogue.all_attacks import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
-from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.invented_site import Town
 from recommender.lab.attack.catalogue.known_site import as_text, see
 from recommender.lab.attack.delivery import inject_into_log

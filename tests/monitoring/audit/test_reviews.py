@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from monitoring.audit import reviews
-from monitoring.audit.chain import GENESIS, MAX_SUBJECT_BYTES, ChainHead, Entry
+from monitoring.audit.hash_chain import GENESIS, MAX_SUBJECT_BYTES, ChainHead, Entry
 from monitoring.models import Review
 from recommender.errors import Invalid
 from tests.monitoring.conftest import unguarded

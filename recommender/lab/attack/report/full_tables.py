@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from recommender.lab.attack.catalogue.attacks_by_code import CATALOGUE
+from recommender.lab.attack.catalogue.all_attacks import CATALOGUE
 from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.report.markdown import delay, header, median, number, over_starts, quantile, row, share
 from recommender.lab.attack.trials.benchmark import STOLEN

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE
+from recommender.lab.attack.catalogue.all_attacks import ATTACKS, CATALOGUE
 from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.report.markdown import header, row
 from recommender.lab.attack.trials.honest_cost import LATE_S

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recommender.lab.attack.catalogue.all_attacks import ATTACKS, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES, Attack, Plan
-from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, LOOK_ALIKES, attack
 from recommender.lab.attack.defences.defences import Defence, Product
 from recommender.lab.attack.delivery.campaign import Campaign, Variant
 from recommender.lab.attack.trials import pair_trials, run_metrics

@@ -22,7 +22,7 @@ from recommender.core.events import EventBatch
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.vocabulary import HOUR_MS, SECOND_MS
 from recommender.lab.attack import batch_columns
-from recommender.lab.attack.catalogue.attacks_by_code import MACHINES
+from recommender.lab.attack.catalogue.all_attacks import MACHINES
 from recommender.lab.attack.catalogue.known_site import World, as_text, see
 from recommender.lab.attack.defences import defence_kinds
 from recommender.lab.attack.defences.defences import Defence, Judged, Product

@@ -6,7 +6,7 @@ import threading
 import pytest
 from django.core.management import CommandError, call_command
 
-from recommender.lab.attack.catalogue.attacks_by_code import attack
+from recommender.lab.attack.catalogue.all_attacks import attack
 from recommender.lab.attack.delivery.attack_live_server import MAX_EVENTS, Live
 from recommender.lab.client import Receipt
 from recommender.lab.loopback import NotHere, require_loopback

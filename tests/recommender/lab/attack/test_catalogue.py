@@ -6,8 +6,8 @@ import pytest
 from django.conf import settings
 
 from recommender.core.vocabulary import Kind
+from recommender.lab.attack.catalogue.all_attacks import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES
-from recommender.lab.attack.catalogue.attacks_by_code import ATTACKS, CATALOGUE, LOOK_ALIKES, attack
 from recommender.lab.attack.catalogue.attacks_on_machinery import hashed
 from tests.help import small_town
 

@@ -7,7 +7,7 @@ from polars.testing import assert_frame_equal
 
 from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config
-from recommender.lab.attack.catalogue.attacks_by_code import attack
+from recommender.lab.attack.catalogue.all_attacks import attack
 from recommender.lab.attack.delivery import inject_into_log
 from recommender.lab.replay import replay
 from tests.help import small_town

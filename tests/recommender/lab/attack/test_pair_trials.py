@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from recommender.core.vocabulary import Kind
-from recommender.lab.attack.catalogue.attacks_by_code import attack
+from recommender.lab.attack.catalogue.all_attacks import attack
 from recommender.lab.attack.defences.defence_kinds import make
 from recommender.lab.attack.defences.raw_links import RawLinks
 from recommender.lab.attack.report import pair_tables

@@ -12,7 +12,7 @@ from pyod.models.iforest import IForest
 
 from recommender.core.pipeline import Pipeline
 from recommender.lab.attack import batch_columns
-from recommender.lab.attack.catalogue.attacks_by_code import attack
+from recommender.lab.attack.catalogue.all_attacks import attack
 from recommender.lab.attack.catalogue.invented_site import Town
 from recommender.lab.attack.defences import defence_kinds
 from recommender.lab.attack.defences.forest_defence import _Trees
