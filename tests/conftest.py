@@ -26,7 +26,7 @@ SLOW = (
     "tests/test_journey.py",
     "tests/test_stop_switch.py",
     "tests/config/test_supervisor.py",
-    "tests/recommender/lab/attack/test_single_run.py",
+    "tests/recommender/lab/attack/trials/test_single_run.py",
     "tests/recommender/core/screen/test_crowds.py",
     "tests/recommender/core/screen/test_screen.py",
     "tests/browser/test_console.py",
