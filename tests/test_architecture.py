@@ -1,13 +1,11 @@
 """docs/architecture.md says what the tree is: its files exist, its ways are walked, its floors are the contracts'."""
 
 import re
-import tomllib
-from pathlib import Path
 
-import grimp
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.help.import_contracts import LAYERED, ROOT, floors, import_graph
+
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 WAYS = ("event", "read", "decision")
 # Reached without an import: a task gathers findings, a person opens the console.
@@ -28,7 +26,7 @@ def modules_of(room, graph):
 
 @pytest.fixture(scope="module")
 def graph():
-    return grimp.build_graph("config", "monitoring", "recommender", cache_dir=None)
+    return import_graph()
 
 
 def test_every_path_named_exists():
@@ -64,13 +62,11 @@ def test_each_room_of_a_way_is_called_from_one_before_it(name, graph):
 
 
 def test_the_floors_are_those_of_the_contracts():
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    layered = {each["name"]: each["layers"] for each in contracts if "containers" in each}
-    assert len(layered) == 3
-    for name, layers in layered.items():
-        section = PAGE.split(f"### {name}\n")[1].split("\n#")[0]
+    assert len(LAYERED) == 3
+    for contract in LAYERED:
+        section = PAGE.split(f"### {contract['name']}\n")[1].split("\n#")[0]
         told = [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d+\. (.*)", section, re.MULTILINE)]
-        assert told == [[each.strip() for each in layer.split("|")] for layer in layers]
+        assert told == floors(contract)
 
 
 def test_every_room_is_on_the_page():

@@ -1,22 +1,17 @@
 """The rooms: no folder is crowded, tests stand where the code stands, and a wrong import is refused in every room."""
 
 import ast
-import tomllib
 from collections import defaultdict
 from itertools import pairwise
-from pathlib import Path
 
-import grimp
 import pytest
 from importlinter.contracts.layers import LayersContract
 from importlinter.contracts.protected import ProtectedContract
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("config", "monitoring", "recommender")
+from tests.help.import_contracts import CONTRACTS, LAYERED, PACKAGES, ROOT, floors, import_graph
+
 LOOSE = {"recommender": 12, "monitoring": 12, "recommender/core": 15}
 MOST = 20  # files a folder, __init__ not counted
-CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-LAYERED = [contract for contract in CONTRACTS if contract["type"] == "layers" and "containers" in contract]
 (LAB,) = [contract for contract in CONTRACTS if contract["type"] == "protected"]
 
 
@@ -28,15 +23,15 @@ def product_folders():
                 yield folder
 
 
-def floors(contract):
-    """The layers of a contract, top floor first, each as the modules that stand on it."""
+def modules_by_floor(contract):
+    """The modules of a contract, floor by floor, the top one first."""
     (container,) = contract["containers"]
-    return [[f"{container}.{each.strip()}" for each in layer.split("|")] for layer in contract["layers"]]
+    return [[f"{container}.{room}" for room in floor] for floor in floors(contract)]
 
 
 @pytest.fixture(scope="module")
 def graph():
-    return grimp.build_graph(*PACKAGES, cache_dir=None)
+    return import_graph()
 
 
 def is_kept(contract_class, options, graph):
@@ -85,7 +80,7 @@ def test_a_wrong_import_is_refused_in_every_room(contract, graph):
         return is_kept(LayersContract, contract, graph)
 
     assert kept()
-    for upper, lower in pairwise(floors(contract)):
+    for upper, lower in pairwise(modules_by_floor(contract)):
         for room in lower:
             wrong = room, upper[0]
             assert not graph.direct_import_exists(importer=wrong[0], imported=wrong[1])
@@ -94,7 +89,7 @@ def test_a_wrong_import_is_refused_in_every_room(contract, graph):
 
 @pytest.mark.parametrize("contract", LAYERED, ids=lambda contract: contract["name"])
 def test_neighbours_on_a_floor_do_not_import_each_other(contract, graph):
-    for floor in floors(contract):
+    for floor in modules_by_floor(contract):
         for one, other in pairwise(floor):
             assert not with_import(graph, one, other, lambda: is_kept(LayersContract, contract, graph))
 

@@ -160,13 +160,15 @@ class HasScope(BasePermission):
         return True
 
 
-def list_keys() -> list[ApiKey]:
-    """All keys, newest first."""
-    return list(ApiKey.objects.all()[:1000])
-
+# -- keys listed, made and revoked --------------------------------------------------------------------------------
 
 KEY_PREFIX = "gsw_"
 SCOPES = frozenset(ApiKey.Scope.values)
+
+
+def list_keys() -> list[ApiKey]:
+    """All keys, newest first."""
+    return list(ApiKey.objects.all()[:1000])
 
 
 def make_key(

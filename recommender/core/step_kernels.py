@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from recommender.core.trust import WEIGHT_BITS
 from recommender.core.vocabulary import ADMIT, HOLD, UNDO
 
-Bools = NDArray[np.bool_]
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from recommender.ids import MAX_ROW_ID
 from recommender.log import event_log
 
 PART = 50_000  # revised verdicts in one statement
@@ -69,7 +70,6 @@ SELECT coalesce(array_agg(xid), '{}'), coalesce(array_agg(seq), '{}'), (SELECT r
        (SELECT id FROM last)
 FROM part
 """
-_LAST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def sum_up(*, shards: list[int], xids: list[int], seqs: list[int]) -> VerdictSum
 def list_revised(*, shard: int, after_step: int, to_step: int) -> Iterator[tuple[list[int], list[int]]]:
     """List where the events stand whose last word was spoken after one step and not after another, as xids and seqs,
     in parts of at most PART. By the index (shard, revised_in)."""
-    after, is_more = [after_step, _LAST_ID], True
+    after, is_more = [after_step, MAX_ROW_ID], True
     while is_more:
         xids, seqs, *after = event_log.fetch(_REVISED, [shard, *after, to_step, PART])
         if xids:

@@ -2,13 +2,12 @@
 
 import pytest
 
+from recommender.core.vocabulary import MINUTE_MS
 from recommender.learning import step_figures
 from recommender.learning.step_figures import QualityPoint
 from recommender.models import Step, Watched
 
 pytestmark = pytest.mark.django_db
-
-MINUTE_MS = 60_000
 NOTHING = dict.fromkeys(
     ("drift", "top_share", "gini", "low_trust_share", "least_trust", "held_share", "quarantine_share", "pressure"),
     0.0,

@@ -5,15 +5,12 @@ import re
 import pytest
 from django.db import connection
 
-from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE
+from recommender.core.vocabulary import ADMIT, HOLD, MINUTE_MS, QUARANTINE
 from recommender.learning import verdict_counts
 from recommender.learning.verdict_counts import StoppedCount, VerdictSums
 from recommender.models import EventVerdict, Step
 
 pytestmark = pytest.mark.django_db
-
-
-MINUTE_MS = 60_000
 
 
 def verdict(ordinal, said=QUARANTINE, *, shard=0, step=1, reasons=8, was_held=False, revised_in=None):
