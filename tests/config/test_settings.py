@@ -14,7 +14,7 @@ READ = re.compile(r'env\.\w+\(\s*"(\w+)"')
 
 def test_every_setting_is_documented():
     settings = set(READ.findall((BASE_DIR / "config/settings.py").read_text()))
-    documented = set(re.findall(r"^\| `(\w+)`", (BASE_DIR / "docs/settings.md").read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `(\w+)`", (BASE_DIR / "docs/reference/settings.md").read_text(), re.MULTILINE))
     of_first_run = {"PORT", "DEMO", "SPEED", "GROUNDSWELL_HOME", "PG_BIN_DIR", "VALKEY_BIN"}
     assert len(settings) > 20
     assert documented - of_first_run == settings

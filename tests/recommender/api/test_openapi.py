@@ -16,7 +16,7 @@ from recommender.intake.item_rows import ITEM_REJECTIONS
 from recommender.serving.list_ids import SOURCES
 
 LIST_ROW = r"^\| `GET (/api/v1/(?:trending|recommendations|items/\{id\}/similar))` \|(.*)"
-DOCS = (Path(__file__).resolve().parents[3] / "docs" / "api.md").read_text()
+DOCS = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "api.md").read_text()
 
 
 @pytest.fixture(scope="module")
