@@ -1,4 +1,4 @@
-"""Links between items that the same actors act on, capped and decayed like the trend."""
+"""Links between items that the same actors act on, capped and decayed like counts."""
 
 from recommender.core.affinity.affinity import Affinity
 

@@ -1,37 +1,42 @@
-"""Affinity: which item actors go on to from which, as forward-decayed, capped counts of ordered pairs.
+"""Affinity: which items actors open after which.
+
+Links are forward-decayed, capped counts of ordered pairs of items.
 
     units of an actor (Trend.learn) ──> its history, the last HISTORY of them by their own times
                                               └──> links source -> target, the nearer in the history the more
     links of a source, strongest first ──> its neighbours ──> shown from enough actors and enough weight on
 
-**A link** says that an actor came from `source` to `target` within `window_s`, its next act (a step of one) or the
-second or third after (`reach`: what a step weighs). It counts at the time of the target's unit, at the lesser of the
-two units' weights, so at the kind's weight times the trust that the trend gave the actor. Learned is what the trend
-learns, when it learns it, and nothing else: no held event, no canary, no unit past a budget.
+**A link** records that an actor came from `source` to `target` within `window_s`. The target is its next act (one
+step) or the second or third after it. `reach` holds the weight of each number of steps. The link counts at the time
+of the target's unit. It counts with the lesser of the two units' weights, which is the kind's weight times the trust
+that the trend gave the actor. Affinity learns exactly the units that the trend learns, when the trend learns them.
+Held events, canaries and units past a budget add nothing.
 
-**The cap.** A unit is had once a horizon, and in a history an item stands once: so an actor adds at most one unit to
-a link and horizon, whatever it sends. All its links together hold at most `sum(reach)` times its budget (`Trend`),
-since they decay at least as fast as the budget does.
+**The cap.** An actor gets one unit per item and horizon, and an item appears once in a history. So an actor adds at
+most one unit to a link in a horizon, however many events it sends. All its links together hold at most `sum(reach)`
+times its budget (`Trend`), since links decay at least as fast as the budget does.
 
-**Linear, and order-free.** What an actor's units say of links is a function of its history, and a history is the set
-of its units in order of their own times. A unit that comes late, moves, is undone or retracted changes the links to
-what that function gives of the history with or without it: taken out, it is as if it had never been, and the act
-before it is then followed by the one after. Counts are integers (see `core.tables.decay`), so neither order nor cut
-nor the sum over shards changes a bit.
+**Linear, and independent of order.** The links of an actor are a function of its history. Its history is the set of
+its units in order of their own times. When a unit comes late, moves, is undone or is retracted, the links become
+those of the history with or without it. A removed unit leaves no trace: the act before it is then followed by the
+act after it. Counts are integers (see `core.tables.decay`). So the order of events, the cuts between steps and the
+sum over shards do not change a single bit.
 
-**What a history has forgotten** (all but the last HISTORY units; an actor's all, when the table was full) stays in
-the counts and fades, half of it every half-life: it can be taken out no more. And no unit at or before the time of
-what was forgotten is taken in, so that nothing is counted twice: an event that comes back later than that has no
-part in links.
+**Forgotten units.** A history forgets all but its last HISTORY units, and all units of an actor when the table was
+full. Their links stay in the counts and fade by half every half-life, and can no longer be removed. A history
+accepts no unit at or before the time of a unit it has forgotten, so that nothing is counted twice. An event that
+comes back later than that has no part in links.
 
-**Support.** How many actors stand behind a link is counted with it, by epoch, over the two to three epochs counts are
-kept for (8 to 12 hours at half an hour): exactly how many if the horizon is longer than that, else some are counted
-more than once and the rule asks for as many more. A link is *shown* from `min_actors` and `min_weight` units on. What
-it would take to put an item beside another is exact arithmetic then (`place_prices.link_margins`).
+**Support.** Each link also counts its actors, by epoch, over the two to three epochs that counts are kept for (8 to
+12 hours at a half-life of half an hour). If the horizon is longer than that, the number is exact. Otherwise some
+actors are counted more than once, and the rule asks for proportionally more. A link is *shown* from `min_actors`
+actors and `min_weight` units on. The cost of placing an item next to another is then exact arithmetic
+(`place_prices.link_margins`).
 
-**Bounds.** At most `max_links` links and `max_sources` sources (the weakest go first), `max_histories` histories (of
-those who acted longest ago). Of a source N_NEIGHBOURS links are listed, always its strongest: the list is a function
-of the counts and no part of the state. 2 us an event of an actor known, 100 bytes a link, 190 bytes an actor.
+**Bounds.** There are at most `max_links` links and `max_sources` sources, and the weakest are evicted first. There
+are at most `max_histories` histories, and those whose last act is oldest are evicted first. A source lists
+N_NEIGHBOURS links, always its strongest. This list is a function of the counts and no part of the state. A link
+takes about 100 bytes, an actor about 190 bytes.
 """
 
 from dataclasses import dataclass
@@ -51,15 +56,19 @@ from recommender.core.trend.trend_columns import CHANGED, Units
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE
 
 KEPT_AT_EVICTION = 7 / 8
-SPAN_HALF_LIVES = N_EPOCHS * EPOCH_OCTAVES  # after so many a unit is forgotten at the latest
+SPAN_HALF_LIVES = N_EPOCHS * EPOCH_OCTAVES  # a unit is forgotten after this many at the latest
 _NOBODY = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
 class AffinityConfig:
-    """half_life_s (at most the trend's longest), window_s: seconds, see the module. reach: what a link of one step,
-    of two and so on weighs, in (0, 1]. min_actors, min_weight: from how many actors and units on a link is shown.
-    Raises ValueError."""
+    """Settings of affinity, explained in the module. Raises ValueError.
+
+    half_life_s: seconds, at most the trend's longest half-life.
+    window_s: seconds, the longest gap between two acts that links them.
+    reach: the weight of a link of one step, of two steps and so on, in (0, 1].
+    min_actors, min_weight: the actors and units from which a link is shown.
+    """
 
     half_life_s: int = 1800
     window_s: int = 86_400
@@ -72,16 +81,21 @@ class AffinityConfig:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.reach) < HISTORY or not all(1 / WEIGHT_ONE <= each <= 1 for each in self.reach):
-            raise ValueError(f"the reach of a link must be 1 to {HISTORY - 1} weights above 0 and up to 1")
+            raise ValueError(f"reach must hold 1 to {HISTORY - 1} weights, each above 0 and at most 1")
         if min(self.half_life_s, self.window_s, self.min_actors) <= 0 or not 1 / WEIGHT_ONE <= self.min_weight <= 1e6:
-            raise ValueError("half-life, window and what a link is shown from must be positive")
+            raise ValueError("half_life_s, window_s, min_actors and min_weight must be positive")
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """What is shown beside an item, strongest first. keys: of items, uint64 (n,); counts: int64 (n,) on the scale on
-    which an act made now adds `unit`; n_actors: int64 (n,), who stands behind each. margin_actors, margin_trust: what
-    taking each place would take, see `place_prices.link_margins`; `entry`: new actors for one place more."""
+    """Items shown next to an item, strongest first.
+
+    keys: of the items, uint64 (n,).
+    counts: int64 (n,), on the scale on which an act made now adds `unit`.
+    n_actors: int64 (n,), the actors behind each.
+    margin_actors, margin_trust: the price of each place (see `place_prices.link_margins`).
+    entry: new actors needed for one more place.
+    """
 
     keys: NDArray[np.uint64]
     counts: NDArray[np.int64]
@@ -93,19 +107,23 @@ class Neighbours:
 
 
 class Affinity:
-    """horizon_s, longest_half_life_s: of the trend. floor: the weight of an actor never seen, in WEIGHT_ONE."""
+    """Links between items, learned from the units of actors.
+
+    horizon_s, longest_half_life_s: of the trend.
+    floor: the weight of an actor never seen before, in WEIGHT_ONE.
+    """
 
     def __init__(
         self, config: AffinityConfig, *, horizon_s: int, longest_half_life_s: int, floor: int = WEIGHT_ONE
     ) -> None:
-        # links fade at least as fast as the budget of actors, which bounds what one adds to them
+        # Links fade at least as fast as the budget of actors. This bounds the sum that one actor adds to them.
         half_life_s = min(config.half_life_s, longest_half_life_s)
         self.config = config
         self._half_ms = 1000 * half_life_s
         self._floor = floor
         self._epoch = np.zeros(1, np.int64)
         self._reach = np.array([round(each * WEIGHT_ONE) for each in config.reach], np.int32)
-        # within the span of the counts one actor may stand behind a link so often
+        # One actor may be counted this often behind a link within the span of the counts.
         self.min_actors = config.min_actors * (1 + SPAN_HALF_LIVES * half_life_s // horizon_s)
         self._min_weight = round(config.min_weight * WEIGHT_ONE)
         self.histories = Table(
@@ -147,7 +165,7 @@ class Affinity:
     # -- learning ------------------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int) -> None:
-        """Move to stream time `now_ms`: counts of epochs gone by are dropped, and links that have none left."""
+        """Move to stream time `now_ms` and drop counts of past epochs and empty links."""
         epoch = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
         if epoch <= self._epoch[0]:
             return
@@ -162,7 +180,10 @@ class Affinity:
         self._derive()
 
     def learn(self, actors: NDArray[np.uint64], items: NDArray[np.uint64], units: Units) -> None:
-        """Take in what a batch did to units (see `Trend.learn`), after `advance` to its stream time."""
+        """Learn a batch's changes to units (see `Trend.learn`).
+
+        Call `advance` to the batch's stream time first.
+        """
         n, n_links = len(items), len(items) * 3 * len(self._reach)
         grown = [self.histories.reserve(n), self.links.reserve(n_links), self.sources.reserve(n_links + n)]
         if any(grown):
@@ -171,27 +192,33 @@ class Affinity:
         self._evict()
 
     def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
-        """Let these units have no part in links, as if they had never been. 1 us a pair."""
+        """Remove these units from the links, as if they had never been."""
         n = len(items)
         lost = Units(np.full(n, CHANGED, np.int8), np.full(n, -1, np.int32), np.zeros(n, np.int64))
         self.learn(actors, items, lost)
 
     def forget(self, actor: np.uint64) -> None:
-        """Take out all that is still known to be an actor's, and the history with it."""
+        """Remove an actor's history and all links that it still accounts for."""
         compiled.take_out_all(actor, self._packed)
         self.histories.keep(np.flatnonzero(self.histories.keys[: len(self.histories)] != actor))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     def recent(self, actor: int) -> NDArray[np.uint64]:
-        """Keys of the last items of an actor, newest first, at most HISTORY; none of a stranger."""
+        """Return the keys of an actor's last items, newest first, at most HISTORY.
+
+        The array is empty for an unknown actor.
+        """
         row = find(self.histories.slots, self.histories.keys, np.uint64(actor))
         if row < 0:
             return _NOBODY
         return self.histories["item"][row, : self.histories["length"][row]][::-1].copy()
 
     def neighbours(self, item: int, now_ms: int, depth: int = N_NEIGHBOURS) -> Neighbours:
-        """What is shown beside an item, at most `depth` places. O(links of the item); changes nothing."""
+        """Return the items shown next to an item, in at most `depth` places.
+
+        O(links of the item). It changes nothing.
+        """
         unit, least = self.unit(now_ms), self.least(now_ms)
         row = find(self.sources.slots, self.sources.keys, np.uint64(item))
         if row < 0:
@@ -220,7 +247,7 @@ class Affinity:
         )
 
     def link(self, source: int, target: int) -> tuple[int, int]:
-        """The count of one link and how many actors stand behind it; nothing where there is none."""
+        """Return a link's count and its number of actors, or (0, 0) without a link."""
         key = np.uint64(mix(np.uint64(source), np.uint64(target)))
         row = find(self.links.slots, self.links.keys, key)
         if row < 0:
@@ -229,32 +256,34 @@ class Affinity:
         return int(count), int(compiled.behind(self.links["actors"], row))
 
     def unit(self, now_ms: int) -> int:
-        """A full-weight act made now, on the scale of the counts."""
+        """Return the weight of a full-weight act made now, on the scale of the counts."""
         tick = now_ms * TICKS // self._half_ms
         octave = (tick >> TICK_BITS) - int(self._epoch[0]) * EPOCH_OCTAVES
         return WEIGHT_ONE * int(POW[tick & (TICKS - 1)]) << octave
 
     def fresh(self, now_ms: int) -> int:
-        """The most that an actor never seen before can add to a link now, on the same scale."""
+        """Return the most that a newcomer can add to a link now, as a count."""
         return self.unit(now_ms) * self._floor >> WEIGHT_BITS
 
     def least(self, now_ms: int) -> int:
-        """The count from which on a link is shown, on the same scale."""
+        """Return the count from which a link is shown, on the scale of the counts."""
         return self.unit(now_ms) * self._min_weight >> WEIGHT_BITS
 
     def counts(self) -> NDArray[np.int64]:
-        """Counts of all links, by row."""
+        """Return the counts of all links, by row."""
         return combine_all(self.links.data["counts"], len(self.links), 0, int(self._epoch[0]))
 
     @property
     def packed(self) -> tuple[tuple[Any, ...], ...]:
-        """The fields of Histories, Links, Sources and Rhythm, for kernels that read; good until something is
-        learned."""
+        """Return the fields of all tables and of Rhythm, for kernels that read.
+
+        They are valid until the next write.
+        """
         return self._packed
 
     @property
     def epoch(self) -> int:
-        """The epoch whose scale the counts are on."""
+        """Return the epoch that sets the scale of the counts."""
         return int(self._epoch[0])
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -269,7 +298,7 @@ class Affinity:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave. Raises ValueError where it does not fit."""
+        """Restore the result of `state()`. Raises ValueError if it does not fit."""
         self._epoch[0], self._forgotten_ms = state["epoch"], state["forgotten_ms"]
         for name in ("histories", "links", "sources"):
             getattr(self, name).restore(state[name])
@@ -291,14 +320,14 @@ class Affinity:
         compiled.derive(self._views[1], self._views[2], int(self._epoch[0]))
 
     def _keep_sources(self) -> None:
-        """Drop sources that nothing is known of."""
+        """Drop sources that have neither links nor counts."""
         rows = compiled.rows_of_sources(self._views[1], self._views[2])
         has_links = np.zeros(len(self.sources), np.bool_)
         has_links[rows] = True
         self.sources.keep(np.flatnonzero(has_links | self.sources["counts"].any(axis=(1, 2))))
 
     def _evict(self) -> None:
-        """Bring every table that has passed its bound back to seven eighths of it."""
+        """Cut every table that has passed its bound back to seven eighths of it."""
         histories, links, sources = self.histories, self.links, self.sources
         if len(histories) > self.config.max_histories:
             places = np.maximum(histories["length"].astype(np.int64) - 1, 0)

@@ -1,10 +1,10 @@
-"""The compiled loops of affinity: units of actors to links between items, and links to lists of neighbours.
+"""Compiled loops of affinity: from units to links, from links to neighbours.
 
-    learn:  a unit an actor gains, moves or loses ──> its history before and after ──> what these say of links, less
-            and more ──> counts of links, and of their sources ──> neighbours, the strongest links of a source
+    learn:  a unit an actor gains, moves or loses ──> its history before and after ──> the links of both, subtracted
+            and added ──> counts of links, and of their sources ──> neighbours, the strongest links of a source
 
-What a history says of links is a function of the history alone (`_say`), so that what was added can be taken out
-again. See recommender.core.affinity.affinity for the rules, `core.tables.decay` for the counting.
+The links of a history are a function of the history alone (`_add_links`), so that everything that was added can be
+removed again. See recommender.core.affinity.affinity for the rules, `core.tables.decay` for the counting.
 """
 
 from typing import Any, NamedTuple
@@ -17,13 +17,19 @@ from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, Key, 
 from recommender.core.trend.trend_columns import GAINED, UNCHANGED
 from recommender.core.trust import WEIGHT_BITS
 
-HISTORY = 8  # units an actor is known by
-N_NEIGHBOURS = 32  # links listed of a source
+HISTORY = 8  # units kept per actor
+N_NEIGHBOURS = 32  # links listed per source
 
 
 class Histories(NamedTuple):
-    """By actor, its last units, oldest first, in the order of their own times (ties by item): items, own times,
-    weights (0: of the canary panel) and how many. since_ms: nothing up to there is taken in any more."""
+    """The last units of each actor, oldest first.
+
+    They are in order of their own times, ties by item.
+
+    item, at_ms, weight: the item of each unit, its own time and its weight (0 on the canary panel).
+    length: number of units.
+    since_ms: units at or before this time are no longer accepted.
+    """
 
     slots: Int32s
     keys: UInt64s
@@ -36,8 +42,13 @@ class Histories(NamedTuple):
 
 
 class Links(NamedTuple):
-    """By (source, target): the decayed count, shape (rows, 1, N_EPOCHS), and how many actors stand behind it by
-    epoch. Derived: the next link of the source, or -1; its place in the source's list, or -1."""
+    """Links by (source, target). The last two columns are derived.
+
+    counts: the decayed count, shape (rows, 1, N_EPOCHS).
+    actors: the number of actors behind the link, by epoch.
+    following: the next link of the same source, or -1.
+    place: its place in the source's list, or -1.
+    """
 
     slots: Int32s
     keys: UInt64s
@@ -51,8 +62,14 @@ class Links(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """By item: how often it was followed by another, decayed. Derived: its first link and how many it has; of its
-    N_NEIGHBOURS strongest, in no order, the rows, targets, counts (on the scale of the epoch) and actors."""
+    """Sources of links, by item. All columns except `counts` are derived.
+
+    counts: how often another item followed this one, decayed.
+    first, n_links: the first link of the source, and how many it has.
+    length: the number of links listed, at most N_NEIGHBOURS.
+    link, target, amount, actors: rows, targets, counts (on the scale of the epoch) and numbers of actors of the
+    strongest links, in no order.
+    """
 
     slots: Int32s
     keys: UInt64s
@@ -68,8 +85,13 @@ class Sources(NamedTuple):
 
 
 class Rhythm(NamedTuple):
-    """The half-life in ms, the epoch (an array of one), the longest gap between two acts that still links them, what
-    a link weighs by the number of steps between the two."""
+    """Times and weights that all links share.
+
+    half_ms: the half-life in ms.
+    epoch: the current epoch, an array of one.
+    window_ms: the longest gap between two acts that still links them, in ms.
+    reach: the weight of a link by the number of steps between the two acts.
+    """
 
     half_ms: int
     epoch: Int64s
@@ -79,7 +101,7 @@ class Rhythm(NamedTuple):
 
 @njit(cache=True)
 def behind(actors: Int32s, link: int) -> int:
-    """How many actors stand behind a link."""
+    """Return the number of actors behind a link."""
     n = 0
     for epoch in range(N_EPOCHS):
         n += actors[link, epoch]
@@ -88,7 +110,7 @@ def behind(actors: Int32s, link: int) -> int:
 
 @njit(cache=True)
 def is_stronger(count: int, key: Key, other_count: int, other_key: Key) -> bool:
-    """The order of neighbours: by count, ties by key."""
+    """Return True if a link comes before another: by count, ties by key."""
     if count != other_count:
         return count > other_count
     return bool(key < other_key)
@@ -105,7 +127,10 @@ def _list_link(links: Links, sources: Sources, row: int, link: int, count: int, 
 
 @njit(cache=True)
 def _enter(links: Links, sources: Sources, row: int, link: int, count: int) -> None:
-    """Enter a link that is not listed into its source's list, if it is strong enough. O(N_NEIGHBOURS)."""
+    """Add an unlisted link to its source's list if it is strong enough.
+
+    O(N_NEIGHBOURS).
+    """
     n = sources.length[row]
     if n < N_NEIGHBOURS:
         sources.length[row] = n + 1
@@ -128,7 +153,7 @@ def _enter(links: Links, sources: Sources, row: int, link: int, count: int) -> N
 
 @njit(cache=True)
 def _list_anew(links: Links, sources: Sources, row: int, epoch: int) -> None:
-    """Make a source's list from all its links: O(links of it)."""
+    """Rebuild a source's list from all its links, in O(links of the source)."""
     sources.length[row] = 0
     link = sources.first[row]
     while link >= 0:
@@ -139,7 +164,7 @@ def _list_anew(links: Links, sources: Sources, row: int, epoch: int) -> None:
 
 @njit(cache=True)
 def derive(links: Links, sources: Sources, epoch: int) -> None:
-    """Make everything derived anew. Every link's source must have a row."""
+    """Recompute every derived column. Every link's source must have a row."""
     for row in range(sources.size[0]):
         sources.first[row] = -1
         sources.n_links[row] = 0
@@ -156,8 +181,10 @@ def derive(links: Links, sources: Sources, epoch: int) -> None:
 def _credit(
     links: Links, sources: Sources, rhythm: Rhythm, source: Key, target: Key, weight: int, is_next: bool, at_ms: int
 ) -> None:
-    """Add a weight to a link (negative: take it out) at its own time, if that is still known, and let one more (or
-    less) actor stand behind it."""
+    """Add a weight and one actor to a link, at the link's own time.
+
+    A negative weight removes them. If the counts do not cover that time, do nothing.
+    """
     tick = at_ms * TICKS // rhythm.half_ms
     octave = tick >> TICK_BITS
     epoch, now = octave // EPOCH_OCTAVES, rhythm.epoch[0]
@@ -168,7 +195,7 @@ def _credit(
     key = mix(source, target)
     link = find(links.slots, links.keys, key)
     if weight < 0 and (row < 0 or link < 0):
-        return  # evicted since: there is nothing to take out
+        return  # evicted since: there is nothing to remove
     if row < 0:
         row = add(sources.slots, sources.keys, sources.size, source)
         sources.counts[row] = 0
@@ -199,11 +226,14 @@ def _credit(
 
 
 @njit(cache=True)
-def _say(
+def _add_links(
     histories: Histories, row: int, first: int, sign: int, links: Links, sources: Sources, rhythm: Rhythm
 ) -> None:
-    """Add (or take out) what a history says of links whose target is its unit `first` or a later one: each unit
-    follows those before it, the nearer the more, at its own time and the lesser of the two weights."""
+    """Add the links of a history whose target is unit `first` or a later one.
+
+    With sign -1 they are removed. Each unit is linked with those before it, the nearer the more. A link counts at its
+    target's own time, with the lesser of the two weights.
+    """
     for place in range(max(first, 1), histories.length[row]):
         at_ms, weight = histories.at_ms[row, place], histories.weight[row, place]
         for steps in range(1, min(place, rhythm.reach.size) + 1):
@@ -227,7 +257,7 @@ def _say(
 
 @njit(cache=True)
 def _drop_oldest(histories: Histories, row: int, n: int) -> None:
-    """Forget the first n units; what was said of them stays."""
+    """Forget the first n units, but keep their links."""
     length = histories.length[row]
     histories.since_ms[row] = histories.at_ms[row, n - 1]
     for place in range(n, length):
@@ -252,12 +282,12 @@ def _place_of(histories: Histories, row: int, item: Key) -> int:
 
 @njit(cache=True)
 def _take_out(histories: Histories, row: int, place: int, links: Links, sources: Sources, rhythm: Rhythm) -> None:
-    """Let a history, and the links, be as if a unit had never been in it."""
-    _say(histories, row, place, -1, links, sources, rhythm)
+    """Remove a unit from a history, and from the links, as if it had never been there."""
+    _add_links(histories, row, place, -1, links, sources, rhythm)
     for later in range(place + 1, histories.length[row]):
         _copy(histories, row, later, later - 1)
     histories.length[row] -= 1
-    _say(histories, row, place, 1, links, sources, rhythm)
+    _add_links(histories, row, place, 1, links, sources, rhythm)
 
 
 @njit(cache=True)
@@ -271,8 +301,10 @@ def _put_in(
     sources: Sources,
     rhythm: Rhythm,
 ) -> None:
-    """Let a history, and the links, be as if a unit had come at its own time. What is older than what a history has
-    forgotten says nothing."""
+    """Insert a unit into a history, and into the links, at its own time.
+
+    A unit at or before `since_ms`, the time of the newest forgotten unit, is ignored.
+    """
     if at_ms <= histories.since_ms[row]:
         return
     place = histories.length[row]
@@ -281,15 +313,15 @@ def _put_in(
         or (histories.at_ms[row, place - 1] == at_ms and histories.item[row, place - 1] > item)
     ):
         place -= 1
-    # the arrays have a place more than a history keeps, for the time between
-    _say(histories, row, place, -1, links, sources, rhythm)
+    # The arrays have one place more than a history keeps, so there is room until the oldest unit is dropped.
+    _add_links(histories, row, place, -1, links, sources, rhythm)
     for later in range(histories.length[row], place, -1):
         _copy(histories, row, later - 1, later)
     histories.item[row, place] = item
     histories.at_ms[row, place] = at_ms
     histories.weight[row, place] = weight
     histories.length[row] += 1
-    _say(histories, row, place, 1, links, sources, rhythm)
+    _add_links(histories, row, place, 1, links, sources, rhythm)
     if histories.length[row] > HISTORY:
         _drop_oldest(histories, row, 1)
 
@@ -304,7 +336,10 @@ def learn(
     forgotten_ms: int,
     tables: tuple[Any, ...],
 ) -> None:
-    """Take in what became of units (`trend_columns.Units`), in log order. A weight below 0 is a unit lost."""
+    """Apply the changes of units (`trend_columns.Units`), in log order.
+
+    A weight below 0 means that the unit is lost.
+    """
     histories, links, sources, rhythm = (
         Histories(*tables[0]),
         Links(*tables[1]),
@@ -323,7 +358,7 @@ def learn(
             histories.since_ms[row] = forgotten_ms
         place = _place_of(histories, row, item[i])
         if place >= 0:
-            if change[i] == GAINED:  # of an earlier horizon: it stands, and so does what came before it
+            if change[i] == GAINED:  # a unit of an earlier horizon: it keeps its links, and so do those before it
                 _drop_oldest(histories, row, place + 1)
             else:
                 _take_out(histories, row, place, links, sources, rhythm)
@@ -333,7 +368,7 @@ def learn(
 
 @njit(cache=True)
 def take_out_all(actor: Key, tables: tuple[Any, ...]) -> None:
-    """Take out everything an actor's history says of links, and empty it."""
+    """Remove all links of an actor's history, and empty the history."""
     histories, links, sources, rhythm = (
         Histories(*tables[0]),
         Links(*tables[1]),
@@ -342,13 +377,16 @@ def take_out_all(actor: Key, tables: tuple[Any, ...]) -> None:
     )
     row = find(histories.slots, histories.keys, actor)
     if row >= 0:
-        _say(histories, row, 0, -1, links, sources, rhythm)
+        _add_links(histories, row, 0, -1, links, sources, rhythm)
         histories.length[row] = 0
 
 
 @njit(cache=True)
 def outsiders(links: Links, sources: Sources, row: int, epoch: int, is_shown: Int8s) -> tuple[Int64s, Int64s]:
-    """Counts and actors of a source's links that are not shown: is_shown int8 (N_NEIGHBOURS,), by place."""
+    """Return counts and actors of a source's links that are not shown.
+
+    is_shown: int8 (N_NEIGHBOURS,), by place.
+    """
     counts, actors = np.empty(sources.n_links[row], np.int64), np.empty(sources.n_links[row], np.int64)
     n = 0
     link = sources.first[row]
@@ -363,7 +401,7 @@ def outsiders(links: Links, sources: Sources, row: int, epoch: int, is_shown: In
 
 @njit(cache=True)
 def rows_of_sources(links: Links, sources: Sources) -> Int64s:
-    """The row of each link's source, (links,); -1 where it has none."""
+    """Return the row of each link's source, (links,), or -1 where it has none."""
     rows = np.empty(links.size[0], np.int64)
     for link in range(links.size[0]):
         rows[link] = find(sources.slots, sources.keys, links.source[link])

@@ -1,9 +1,9 @@
-"""Everything that is shown beside items, in one pass over the links: for who publishes it.
+"""All links shown next to items, for the publisher, in one pass over the links.
 
     links by source ──> those shown, strongest first ──> item rows, strengths, actors behind, prices
 
-A price is a lower bound of `place_prices.link_margins`, O(1) a link: it takes the highest count and the most actors
-of all links not shown as if one link had both. Sources and targets that the trend has evicted are left out.
+A price is a lower bound of `place_prices.link_margins` at O(1) per link. It combines the highest count and the most
+actors of all links not shown, as if one link had both. Sources and targets that the trend has evicted are skipped.
 """
 
 from typing import Any, NamedTuple
@@ -20,9 +20,15 @@ from recommender.core.trend import Trend
 
 
 class PublishedLinks(NamedTuple):
-    """s sources, l links. sources: int32 (s,), rows of Trend.names; ends: int64 (s,), up to where their links stand;
-    targets: int32 (l,), rows; strengths: float32 (l,), as `candidates` scores them; actors: int32 (l,), behind each;
-    prices: int32 (l,), new actors that take its place, at least."""
+    """All shown links: s sources, l links.
+
+    sources: int32 (s,), rows of Trend.names.
+    ends: int64 (s,), the position after the last link of each source.
+    targets: int32 (l,), rows of Trend.names.
+    strengths: float32 (l,), as `candidates` scores them.
+    actors: int32 (l,), the actors behind each link.
+    prices: int32 (l,), a lower bound on the new actors that take its place.
+    """
 
     sources: NDArray[np.int32]
     ends: NDArray[np.int64]
@@ -33,7 +39,7 @@ class PublishedLinks(NamedTuple):
 
 
 def published_links(affinity: Affinity, trend: Trend, now_ms: int, smoothing: float) -> PublishedLinks:
-    """Changes nothing. 30 ns a link, shown or not."""
+    """Return all shown links, with strengths and prices. It changes nothing."""
     _, links, sources, _ = affinity.packed
     unit, least, fresh = affinity.unit(now_ms), affinity.least(now_ms), affinity.fresh(now_ms)
     return PublishedLinks(
@@ -63,7 +69,7 @@ def _shown(
     from_rows, ends = np.empty(sources.size[0], np.int32), np.empty(sources.size[0], np.int64)
     targets, actors, prices = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
     strengths, counts = np.empty(most, np.float32), np.empty(most, np.int64)
-    ranks = np.empty(N_NEIGHBOURS, np.uint64)  # keys of links, ties
+    ranks = np.empty(N_NEIGHBOURS, np.uint64)  # keys of links, for ties
     n = n_sources = 0
     for row in range(sources.size[0]):
         source = find(slots, keys, sources.keys[row])

@@ -1,5 +1,7 @@
-"""Links: exact against a reference, capped whatever is sent, the same however the stream is cut, shown only from
-enough different actors on, and gone without a trace where a unit is."""
+"""Test affinity: links equal a reference, are capped, and do not depend on cuts.
+
+They are shown only from enough different actors on, and a removed unit leaves no trace in them.
+"""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -20,13 +22,13 @@ from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, Stre
 
 TOLERANCE = 4e-4  # as in test_trend
 REACH = AffinityConfig().reach
-# A horizon longer than counts are kept for: nobody stands behind a link twice.
+# The horizon is longer than counts are kept for, so no actor is counted twice behind a link.
 LONG = replace(SMALL, horizon_s=86_400)
 EVERYTHING = replace(LONG, affinity=AffinityConfig(min_actors=1, min_weight=1e-4))  # no link is hidden
 
 
 def links(pipeline: Pipeline) -> dict[tuple[str, str], float]:
-    """What every link counts, in units; those that count nothing left out."""
+    """Return every link's count that is not zero, in units."""
     names = dict(zip(pipeline.trend.items.keys.tolist(), pipeline.trend.names, strict=False))
     table, unit = pipeline.affinity.links, pipeline.affinity.unit(pipeline.stream_ms)
     rows = zip(table["source"].tolist(), table["target"].tolist(), pipeline.affinity.counts().tolist(), strict=True)
@@ -34,7 +36,7 @@ def links(pipeline: Pipeline) -> dict[tuple[str, str], float]:
 
 
 def exact(pipeline: Pipeline) -> dict[tuple[int, int], tuple[list[int], list[int]]]:
-    """The same as the integers kept, with the actors behind them, by keys."""
+    """Return the stored integers of every link, and its actors by epoch, by keys."""
     table = pipeline.affinity.links
     rows = zip(table["source"].tolist(), table["target"].tolist(), table["counts"], table["actors"], strict=True)
     kept = {(source, target): (count[0].tolist(), actors.tolist()) for source, target, count, actors in rows}
@@ -42,7 +44,7 @@ def exact(pipeline: Pipeline) -> dict[tuple[int, int], tuple[list[int], list[int
 
 
 def reference(stream: Stream, now_ms: int, config: Config) -> dict[tuple[str, str], float]:
-    """The rules in ten lines, for clicks on different items that come at their own times."""
+    """Apply the rules in ten lines to clicks on different items at their own times."""
     histories, counts = defaultdict(list), defaultdict(float)
     for _, at, actor, item, _, _ in stream.rows:
         for reach, (before, before_ms) in zip(REACH, reversed(histories[actor]), strict=False):
@@ -59,7 +61,7 @@ def names_beside(pipeline: Pipeline, item: str) -> list[str]:
 
 
 def journeys(n_actors=30, n_items=12, seed=1, length=5, gap_ms=MINUTE) -> Stream:
-    """Actors who each read some different items, one after the other."""
+    """Build a stream of actors who each read some items, one after the other."""
     rng = np.random.default_rng(seed)
     stream = Stream()
     for actor in range(n_actors):
@@ -79,7 +81,7 @@ def test_links_equal_the_reference(seed, length, gap_ms):
     expected = reference(stream, pipeline.stream_ms, config)
     found = links(pipeline)
     for link, count in expected.items():
-        if count > 1e-2:  # what is older than three epochs is dropped
+        if count > 1e-2:  # older counts are dropped after three epochs
             assert found[link] == pytest.approx(count, rel=TOLERANCE, abs=1e-4)
     assert set(found) <= set(expected)
 
@@ -87,7 +89,7 @@ def test_links_equal_the_reference(seed, length, gap_ms):
 acts = st.lists(
     st.tuples(
         st.integers(0, HOUR),
-        st.integers(-MINUTE, 2 * HOUR),  # how late it is; negative: from the future
+        st.integers(-MINUTE, 2 * HOUR),  # how late it is; negative: its time is in the future
         st.sampled_from("abc"),
         st.sampled_from("uvwxyz"),
         st.sampled_from([Kind.VIEW, Kind.CLICK, Kind.CLICK, Kind.UNDO, Kind.PURCHASE, Kind.EXPOSURE]),
