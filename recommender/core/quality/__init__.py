@@ -1,4 +1,4 @@
-"""How good the lists are: every act is predicted before it is learned, and drift raises an alarm."""
+"""Measure the lists: predict every act before learning it, raise alarms on drift."""
 
 from recommender.core.quality.drift import Drift
 from recommender.core.quality.evaluation import Evaluation

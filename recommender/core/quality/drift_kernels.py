@@ -1,7 +1,8 @@
-"""The compiled loops of the drift detectors; see `drift` for what they are told and why.
+"""Compiled loops of the drift detectors. `drift` has their input and the reasons.
 
-State stands in two small arrays, so that it can be stored and restored bit by bit. All is integers but HDDM_A, which
-keeps the running means of its paper; these take additions, divisions and square roots alone, which IEEE 754 fixes.
+State is two small arrays, so that it can be stored and restored bit by bit. All of it is integers except HDDM_A,
+which keeps the running means of its paper. These use only additions, divisions and square roots, which IEEE 754
+fixes.
 
 No loop here calls one of another file, and none of another file calls one of these.
 """
@@ -19,31 +20,38 @@ Int64s = NDArray[np.int64]
 Float64s = NDArray[np.float64]
 
 ONE = 1 << 16  # a probability of 1, and a unit of log-likelihood
-BASE_BITS = 16  # the base is kept so much finer
+BASE_BITS = 16  # extra bits of precision of the base
 LLR_BITS = 10  # cells of the table of log-likelihood ratios
-MISS = PLACES + 1  # the place of what was in none
+MISS = PLACES + 1  # the place of an item that was not listed
 NONE, ALERT, STOP = 0, 1, 2
 
-# what the integers are: predictions seen in all, and since the last start; the base, CUSUM and its last zero (ms, by
-# the step before); whether an alert was raised since; when HDDM_A and CUSUM last spoke (by predictions seen); the
-# same of trusted actors; their share; the last zero when last something was raised
+# Places of the integers.
+# I_SEEN, I_N: predictions in all, and since the last start.
+# I_BASE, I_SUM: the base, and the CUSUM.
+# I_ZERO: the last zero of the CUSUM (ms, the end of the step before).
+# I_ALERTED: 1 if an alert was raised since that zero.
+# I_HDDM, I_CUSUM: I_SEEN when HDDM_A and CUSUM last fired.
+# I_TRUSTED_N, I_TRUSTED_BASE, I_TRUSTED_SUM: the same of trusted actors.
+# I_SHARE: the share of predictions for trusted actors.
+# I_CHANGED: I_ZERO at the last alarm.
 (I_SEEN, I_N, I_BASE, I_SUM, I_ZERO, I_ALERTED, I_HDDM, I_CUSUM, I_TRUSTED_N, I_TRUSTED_BASE, I_TRUSTED_SUM, I_SHARE,
  I_CHANGED, N_INTS) = range(14)  # fmt: skip
-# HDDM_A: n and mean of all since the start, n and mean at the cut, whether it has just found a drift
+# HDDM_A: n and mean of all since the start, n and mean at the cut, whether it has just found a drift.
 F_N, F_MEAN, F_CUT_N, F_CUT_MEAN, F_FOUND, N_FLOATS = range(6)
-# what the rules are; see DriftConfig
+# Places of the rules, see DriftConfig.
 R_ALERT, R_STOP, R_WINDOW, R_WARM, R_MEMORY, R_TRUSTED_SUM, R_TRUSTED_SHARE, R_STEADY, N_RULES = range(9)
-LEAST, MOST = ONE // 50, ONE * 9 // 10  # a base nearer to 0 or 1 leaves no room for a rise
+LEAST, MOST = ONE // 50, ONE * 9 // 10  # an expected miss rate nearer to 0 or 1 leaves no room for a rise
 NEVER = -(1 << 60)
 
 
 @njit(cache=True)
 def hddm_a(state: Float64s, value: float, log_cut: float, log_drift: float) -> bool:
-    """Take one value; True where the mean has risen since the cut.
+    """Add one value and return True if the mean has risen since the cut.
 
-    HDDM_A, one-sided: Frias-Blanco et al., *Online and Non-Parametric Drift Detection Methods Based on Hoeffding's
-    Bounds* (IEEE TKDE 27(3), 2015). Values must lie in an interval of length 1 each; not the same one for all. Step
-    by step the arithmetic of River's `HDDMA`. log_cut = ln(1/confidence), log_drift = ln(2/confidence).
+    This is HDDM_A, one-sided: Frias-Blanco et al., *Online and Non-Parametric Drift Detection Methods Based on
+    Hoeffding's Bounds* (IEEE TKDE 27(3), 2015). Each value must lie in an interval of length 1, which may differ from
+    value to value. Step by step this is the arithmetic of River's `HDDMA`.
+    log_cut = ln(1/confidence), log_drift = ln(2/confidence).
     """
     if state[F_FOUND]:
         state[:] = 0.0
@@ -64,7 +72,7 @@ def hddm_a(state: Float64s, value: float, log_cut: float, log_drift: float) -> b
 
 @njit(cache=True)
 def hddm_a_alarms(values: Float64s, log_cut: float, log_drift: float) -> Int64s:
-    """Where HDDM_A finds a drift in a whole stream, starting anew each time."""
+    """Return the positions where HDDM_A finds a drift, starting again after each."""
     state, found, n = np.zeros(N_FLOATS), np.empty(values.size, np.int64), 0
     for i in range(values.size):
         if hddm_a(state, values[i], log_cut, log_drift):
@@ -90,10 +98,14 @@ def watch(
     log_cut: float,
     log_drift: float,
 ) -> int:
-    """Take the predictions of a step, ranks (n, 4) as of `trend_kernels.fold`.
+    """Learn the predictions of a step and return the level raised.
 
-    expected: what part of a miss the board makes expected for all of them, in ONE; before_ms: stream time when the
-    step before ended. Returns the level raised; at STOP the detectors start anew with the next prediction."""
+    After a STOP the detectors start again with the next prediction.
+
+    ranks: (n, 4), as of `trend_kernels.fold`.
+    expected: the part of a miss that the board makes expected for all of them, in ONE.
+    before_ms: stream time when the step before ended.
+    """
     raised = NONE
     for i in range(ranks.shape[0]):
         if ranks[i, 0] == 0:
@@ -143,7 +155,7 @@ def watch(
 
 @njit(cache=True)
 def restart(ints: Int64s, floats: Float64s) -> None:
-    """Forget what was found, and learn the base anew: what is now is normal."""
+    """Clear all findings and learn the base again, so that the level now is normal."""
     floats[:] = 0.0
     ints[I_N] = ints[I_SUM] = ints[I_ALERTED] = ints[I_TRUSTED_N] = ints[I_TRUSTED_SUM] = 0
     ints[I_HDDM] = ints[I_CUSUM] = NEVER

@@ -1,4 +1,4 @@
-"""Counts of answers by list and place, compiled."""
+"""Compiled counts of answers by list and place."""
 
 import numpy as np
 from numba import njit
@@ -10,8 +10,11 @@ Int64s = NDArray[np.int64]
 
 @njit(cache=True)
 def tally(ranks: Int8s, total: Int64s, window: Int64s, counts: Int64s) -> None:
-    """Count answers, int8 (n, lists + 1), by list and place into all three, int64 (populations, lists, places): for
-    all, and for the population the last column names, if any. 0 was no question."""
+    """Add answers, int8 (n, lists + 1), to all three counts by list and place.
+
+    The counts are int64 (populations, lists, places). Each answer counts for all actors. It also counts for the
+    population that the last column names, if any. An answer of 0 means that nothing was asked, and it is not counted.
+    """
     who = ranks.shape[1] - 1
     for i in range(ranks.shape[0]):
         population = ranks[i, who]

@@ -1,4 +1,4 @@
-"""Drift: the paper's detector, no alarm where nothing changed, one soon where something did, restarts between."""
+"""Test drift: the paper's detector, quick alarms on change only, restarts."""
 
 from dataclasses import replace
 from math import log
@@ -15,13 +15,16 @@ from tests.help.streams import SMALL, T0, Stream, fold, readers
 
 HIT, MISS = 1, 21
 ORDINARY, TRUSTED = 0, 1
-PLAIN = DriftConfig(few=0.0)  # these boards have no small counts that promise too much
+PLAIN = DriftConfig(few=0.0)  # without the term for small counts, which these boards do not have
 EVERY = 50  # predictions a step, one second each
-FULL = 1 << 16  # a board that promises to hit always, so that the base alone is what is expected
+FULL = 1 << 16  # this board promises to hit always, so only the base is expected
 
 
 def predictions(rates, *, seed, trusted=0.0, steady=None):
-    """Answers, int8 (n, 4), for miss rates; the steady list never misses, unless given."""
+    """Return answers, int8 (n, 4), with these miss rates.
+
+    The steady list never misses unless `steady` is given.
+    """
     rng = np.random.default_rng(seed)
     ranks = np.full((len(rates), 4), HIT, np.int8)
     ranks[rng.random(len(rates)) < rates, 0] = MISS
@@ -32,7 +35,7 @@ def predictions(rates, *, seed, trusted=0.0, steady=None):
 
 
 def run(ranks, drift=None, *, promise=FULL, start=0):
-    """Alarms, as (number of the prediction after the step, alarm)."""
+    """Return the alarms, as (number of the prediction after the step, alarm)."""
     drift = drift or Drift(PLAIN, 300)
     alarms = []
     for first in range(start, len(ranks), EVERY):
@@ -113,7 +116,7 @@ def test_that_a_list_that_gets_better_raises_nothing():
 
 
 def test_that_misses_the_board_expects_are_no_drift():
-    """The news is suddenly many stories: the list misses more, and says so."""
+    """Misses rise because the news is suddenly many stories, and the board expects it."""
     rates = np.full(30_000, 0.3)
     rates[20_000:] = 0.4
     ranks = predictions(rates, seed=3)
@@ -132,7 +135,10 @@ def test_that_misses_of_the_slower_list_too_are_taken_off():
 
 
 def flood(seed):
-    """A quarter of all predictions are suddenly noise, none of it from actors of earned trust."""
+    """Return predictions of which a quarter suddenly are noise from fresh actors.
+
+    None of the noise comes from actors of earned trust.
+    """
     before = predictions(np.full(20_000, 0.3), seed=seed, trusted=0.3)
     during = predictions(np.full(1500, 0.3), seed=seed + 100, trusted=0.3)
     noise = predictions(np.ones(500), seed=seed + 200)
@@ -140,7 +146,10 @@ def flood(seed):
 
 
 def test_that_noise_from_fresh_actors_seldom_stops_where_the_trusted_see_none():
-    """A17: seldom, not never; the CUSUM of the trusted is above its height now and then without any cause."""
+    """Attack A17 seldom forces a stop, but it sometimes can.
+
+    Now and then the CUSUM of the trusted is above its height without any cause.
+    """
     forced = [bool(stops(run(flood(seed)))) for seed in range(12)]
     unguarded = [bool(stops(run(flood(seed), Drift(replace(PLAIN, trusted_share=2.0), 300)))) for seed in range(12)]
     assert all(unguarded)
@@ -171,7 +180,7 @@ def test_that_the_cut_into_steps_changes_no_statistic():
     one, many = Drift(DriftConfig(), 300), Drift(DriftConfig(), 300)
     one.learn(ranks, T0)
     for first in range(0, len(ranks), 100):
-        many._volume = 0  # how many came before is told to the whole step at once
+        many._volume = 0  # the number of predictions before a step is fixed for the whole step
         many.learn(ranks[first : first + 100], T0)
     assert one.statistic == many.statistic
     assert one.base == many.base
@@ -189,14 +198,14 @@ def test_that_what_cannot_be_is_refused():
 
 
 def test_that_the_table_of_ratios_is_fair_to_what_is_expected():
-    """Where nothing has risen the sum falls: the expected ratio is minus a divergence."""
+    """Without a rise the sum falls, since the expected ratio is minus a divergence."""
     ratios = log_likelihood_ratios(0.08) / dk.ONE
     p = (np.arange(100, 900) + 0.5) / 1024
     assert ((1 - p) * ratios[100:900, 0] + p * ratios[100:900, 1] < 0).all()
 
 
 def test_that_a_pipelines_alarms_survive_a_checkpoint_in_mid_stream():
-    """An hour of readers, then the same readers click on what nobody knows."""
+    """Readers act as usual for an hour, then late ones click on unknown items."""
     stream = readers(n_events=6000, n_actors=3000, seconds=3600)
     rng = np.random.default_rng(1)
     config = Pipeline(SMALL).config

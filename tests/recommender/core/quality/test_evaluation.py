@@ -1,4 +1,4 @@
-"""Prequential evaluation: predicted before learned, seen items left out, yesterday's list as the yardstick."""
+"""Test prequential evaluation: predict first, skip seen items, daily yardstick."""
 
 from collections import Counter
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_items_the_actor_has_seen_are_left_out_of_the_list():
         stream.add(T0, f"reader-{reader}", "second")
     pipeline = fold(stream.add(T0, "ana", "first"))
     quality = step(pipeline, Stream().add(T0 + 1, "ana", "second"))
-    assert quality.reciprocal_ranks == 1.0  # the first place of what is new to her
+    assert quality.reciprocal_ranks == 1.0  # first among the items that are new to her
     quality = step(pipeline, Stream().add(T0 + 2, "ben", "second"))
     assert quality.reciprocal_ranks == 0.5
 
@@ -110,7 +110,7 @@ rows = st.tuples(
 
 
 def learned(acts, without_canaries):
-    """Acts in steps of ten, each ended by something that only moves the time."""
+    """Learn acts in steps of ten, each ended by an event that only moves the time."""
     pipeline = Pipeline(PANEL)
     for first in range(0, len(acts), 10):
         stream = Stream()
@@ -215,7 +215,7 @@ def test_that_the_steady_list_is_of_the_longer_half_life_and_made_anew_from_time
         stream.add(T0, f"early-{reader}", "story")
     pipeline = fold(stream, every=1000)
     later = T0 + 50 * 60_000
-    for number in range(25):  # twenty-one items of the last minutes are ahead of an old story in the served list
+    for number in range(25):  # 21 new items are ahead of an old story in the served list
         batch = Stream().add(later, f"late-{number}", f"new-{number}").add(later, f"also-{number}", f"new-{number}")
         pipeline.step(batch.batch(pipeline))
     pipeline.step(Stream().add(later + STEADY_MS, "ana", "story").batch(pipeline))
