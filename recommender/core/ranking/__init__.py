@@ -1,4 +1,4 @@
-"""Lists for one actor: candidates, the learned order, and the simple orders that it must beat."""
+"""Order one actor's candidates, by the learned order or by a simple one."""
 
 from recommender.core.ranking.candidates import Ranking
 from recommender.core.ranking.ranker import Ranker

@@ -1,9 +1,9 @@
-"""The compiled loops of candidates: what an actor's last items lead to, and where an item would have stood.
+"""Compiled loops of candidates: neighbours of last items, and places of items.
 
     last items ──> neighbours of each, that are shown ──> affinity by item row ┐
                                             trend: share of the board's mass   ├──> score ──> place among the unseen
 
-Floats, but only sums, products and quotients in a fixed order: the same on every machine.
+These are floats, but only sums, products and quotients in a fixed order. So they are the same on every machine.
 """
 
 from typing import Any, NamedTuple
@@ -20,12 +20,17 @@ from recommender.core.tables.decay import combined, log2  # fmt: skip
 
 Float64s = NDArray[np.float64]
 FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS = 1, 2, 4  # bits of a candidate's origins
-ASKED = np.uint64(0xA5CED0F1457B2000)  # mixed with an actor's key; what comes out low is asked
+ASKED = np.uint64(0xA5CED0F1457B2000)  # mixed with an actor's key; low results are asked
 
 
 class Recipe(NamedTuple):
-    """How candidates are scored. unit, least, min_actors, epoch: of affinity now. recall: what the last item, the one
-    before ... counts for; smoothing: units; blend: of affinity, beside the trend's share."""
+    """Settings and times by which candidates are scored.
+
+    unit, least, min_actors, epoch: of affinity now.
+    recall: the factor of the last item, of the one before and so on.
+    smoothing: units.
+    blend: the factor of affinity, added to the trend's share.
+    """
 
     unit: int
     least: int
@@ -37,7 +42,11 @@ class Recipe(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """By item row: affinity, 0 but within a call; and the rows that have some."""
+    """Memory of one call, by item row.
+
+    affinity: 0 except within a call.
+    rows: the rows whose affinity is not 0.
+    """
 
     affinity: Float64s
     rows: Int32s
@@ -45,8 +54,10 @@ class Scratch(NamedTuple):
 
 @njit(cache=True)
 def strength(count: int, out: int, recipe: Recipe) -> float:
-    """What a link says: the share of those who went on from its source, both in units; smoothed, or it would say most
-    where least is known."""
+    """Return the smoothed share of a source's actors who followed this link.
+
+    Both numbers are in units. Without smoothing a link would be strongest where the least is known.
+    """
     return count / recipe.unit / (max(out, 0) / recipe.unit + recipe.smoothing)
 
 
@@ -54,8 +65,11 @@ def strength(count: int, out: int, recipe: Recipe) -> float:
 def add_neighbours(
     sources: Sources, row: int, factor: float, items: Items, recipe: Recipe, scratch: Scratch, n: int
 ) -> int:
-    """Add what is shown beside a source, by its row, to the affinities, times a factor. n items had some before;
-    returns how many have now."""
+    """Add the items shown next to a source to the affinities, times a factor.
+
+    row: the source's row.
+    n: items that had an affinity before. Returns how many have one now.
+    """
     out = combined(sources.counts, row, 0, recipe.epoch)
     for place in range(sources.length[row]):
         count = sources.amount[row, place]
@@ -73,7 +87,7 @@ def add_neighbours(
 
 @njit(cache=True)
 def _is_beside(behind: Int32s, n: int, sources: Sources, item: Key, recipe: Recipe) -> bool:
-    """Is an item shown beside one of the first n sources of `behind`?"""
+    """Return True if an item is shown next to one of the first n sources of `behind`."""
     for row in behind[:n]:
         for place in range(sources.length[row] if row >= 0 else 0):
             if (
@@ -87,7 +101,7 @@ def _is_beside(behind: Int32s, n: int, sources: Sources, item: Key, recipe: Reci
 
 @njit(cache=True)
 def board_mass(leaders: Leaders) -> float:
-    """What the items of the board count together, at least 1."""
+    """Return the sum of the board's scores, at least 1."""
     mass = 1
     for place in range(leaders.size[0]):
         mass += leaders.score[leaders.rows[place]]
@@ -102,7 +116,10 @@ def _is_unseen(actor: Key, item: Key, pairs: Pairs, batch_slots: Int32s, events:
 
 @njit(cache=True)
 def _find_event(slots: Int32s, key: Key, actor: Key, item: Key, events: Events) -> int:
-    """The batch's event of an actor and an item (0: on any) that was entered under a key, or -1."""
+    """Return the batch's event of an actor and an item, entered under a key, or -1.
+
+    An item of 0 matches any item.
+    """
     mask = np.uint64(slots.size - 1)
     slot = key & mask
     while slots[slot] >= 0:
@@ -136,10 +153,12 @@ def _place(
     seen: Int32s,
     events: Events,
 ) -> int:
-    """The place (1..PLACES) of a candidate among those the actor has not seen; PLACES + 1 where it has none.
+    """Return a candidate's place (1..PLACES) among items the actor has not seen.
 
-    Looks at the board only down to where it has less than the candidate; at what has affinity, wherever it stands,
-    after that. Whether something ahead was seen is asked last: of all this it costs the most."""
+    PLACES + 1 means that it is further down. The board is read only down to the first score below the candidate's.
+    Items with affinity come after that, at any score. Whether the actor has seen an item is checked last, because
+    this costs the most.
+    """
     affinity = scratch.affinity
     score = leaders.score[row] / mass + recipe.blend * affinity[row]
     key = items.keys[row]
@@ -167,8 +186,11 @@ def _place(
 def _last_sources(
     events: Events, i: int, before: Int32s, at: int, history: Histories, source: Sources, behind: Int32s
 ) -> int:
-    """Write the rows, as sources, of the last items of an event's actor, newest first: of this batch from event `at`
-    on, then of its history; -1 for one that nothing is known of. Returns how many."""
+    """Write the source rows of the last items of an event's actor, newest first.
+
+    Items of this batch come first, from event `at` on, then those of the actor's history. The row is -1 for an item
+    that is no source. Returns how many were written.
+    """
     n_recent = 0
     while at >= 0 and n_recent < behind.size:
         if events.own_ms[at] <= events.own_ms[i]:
@@ -187,8 +209,11 @@ def _last_sources(
 
 @njit(cache=True)
 def first_acts(packed_events: tuple[Any, ...], rows: Int64s, tables: tuple[Any, ...]) -> Int8s:
-    """Which events are first acts of their actor on their item, int8 (n,); told of these rows, 0 of all others. To be
-    asked before the batch is learned, and of few: O(batch) each."""
+    """Return which of these rows are first acts of their actor on their item.
+
+    int8 (n,), 0 for all other events. Call it before the batch is learned, and for few rows, since each costs
+    O(batch).
+    """
     events, pairs = Events(*packed_events), Pairs(*tables[0])
     is_first = np.zeros(events.item.size, np.int8)
     for row in rows:
@@ -213,9 +238,12 @@ def predict(
     asked: Key,
     places: Int8s,
 ) -> None:
-    """At which place each event's item stood for its actor, if it is the actor's first act on it (0: it is not, or
-    the actor's key, mixed with ASKED, is above `asked`), by the counts before the batch and by what the actor did
-    until then, in this batch too. Must see first acts as `trend_kernels.fold` does."""
+    """Write the place that each event's item had for its actor, 1 to PLACES + 1.
+
+    The place follows from the counts before the batch and from the acts of the actor until then, in this batch too.
+    It is 0 if the event is not the actor's first act on the item, or if the actor's key, mixed with ASKED, is above
+    `asked`. First acts must be the same as in `trend_kernels.fold`.
+    """
     events, history, source = Events(*packed_events), Histories(*histories), Sources(*sources)
     pairs, items, leaders = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7])
     recipe, scratch = Recipe(*recipe_values), Scratch(*scratch_arrays)
@@ -224,8 +252,8 @@ def predict(
     while size < 2 * n_events:
         size *= 2
     seen, last = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
-    before = np.full(n_events, -1, np.int32)  # the actor's act before, in this batch
-    newest = np.full(n_events, -1, np.int32)  # of an actor, under its first act of this batch
+    before = np.full(n_events, -1, np.int32)  # the actor's previous act in this batch
+    newest = np.full(n_events, -1, np.int32)  # an actor's newest act, stored at its first act of this batch
     behind = np.empty(recipe.recall.size, np.int32)  # rows of the actor's last items, as sources
     mass = board_mass(leaders)
     for i in range(n_events):
@@ -259,7 +287,10 @@ def predict(
 
 @njit(cache=True)
 def _row_in(known: Int32s, rows: Int32s, row: int, n: int) -> tuple[int, int]:
-    """Where an item's row stands among the n rows gathered, entered if it is new; and how many there are now."""
+    """Return an item's position among the n gathered rows, and the new n.
+
+    A row that is not among them is added.
+    """
     mask = known.size - 1
     slot = (row * 40503) & mask
     while known[slot] >= 0:
@@ -285,8 +316,12 @@ def gather(
     origins: Int8s,
     scores: Float64s,
 ) -> int:
-    """Write the candidates for an actor with these last items, newest first; returns how many. See
-    recommender.core.ranking.candidates for the columns; `slow`: the half-life of the second."""
+    """Write the candidates for an actor and return how many there are.
+
+    recent: keys of the actor's last items, newest first.
+    slow: the number of the half-life of the second column.
+    See recommender.core.ranking.candidates for the columns.
+    """
     sources, recipe = Sources(*source_arrays), Recipe(*recipe_values)
     pairs, items, leaders, epochs = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7]), tables[5][2]
     known = np.full(2 * rows.size, -1, np.int32)

@@ -1,22 +1,26 @@
-"""Candidates: what an actor might act on next, each with what speaks for it. Reads only; learns nothing.
+"""Candidates: items an actor might act on next, each with its features.
+
+This module reads only and learns nothing.
 
     the actor's last items ──> their neighbours (affinity) ─┐
-    leaders of the trend ───────────────────────────────────┼──> without what it has seen ──> features, a score
+    leaders of the trend ───────────────────────────────────┼──> without items it has seen ──> features, a score
     the steady list ────────────────────────────────────────┘
 
-**The score**, where no ranker has learned a better one, is a blend of shares:
+**The score** is used where no ranker has learned a better one. It is a blend of shares:
 
     score = S / (sum of S over the board) + blend * sum over the last items, newest first, of recall * strength
     strength = c / (out + smoothing)
 
-S is the trend's, c the count of the link from that item, out how often that item was followed by any, both in units:
-the trend's share says what anybody reads next, the strength what those read who read that item. The smoothing keeps
-a link quiet where little is known. A stranger has no last items, and gets the trend.
+S is the trend's score. c is the count of the link from that item, and out is how often any item followed it, both in
+units. The trend's share shows what all actors read next, and the strength what the readers of that item read next.
+Smoothing keeps a link weak where little is known. A newcomer has no last items, and gets the trend.
 
-An item on which an actor acted a moment ago counts at once: in `predict` (evaluation) what it did earlier in the same
-step, in `gather` what the caller passes as `recent`. Only its own next candidates change by that, no count.
+An item on which an actor acted a moment ago counts at once. In `predict` (evaluation) these are the actor's earlier
+acts of the same step, in `gather` the caller passes them as `recent`. They change only the actor's own next
+candidates, and no count.
 
-Measured on the first million clicks of the news log (see docs/recommendations.md for what each part adds).
+The settings were chosen on the first million clicks of the news log (see docs/recommendations.md for the effect of
+each part).
 """
 
 from dataclasses import dataclass
@@ -37,22 +41,27 @@ __all__ = ["FEATURES", "FROM_NEIGHBOURS", "FROM_STEADY", "FROM_TREND", "Candidat
 FEATURES = (
     "trend",  # log2 of the score of the served half-life over the highest among the candidates, from -20 to 0
     "slow_trend",  # the same by the next half-life
-    "long_trend",  # the same by the last
+    "long_trend",  # the same by the last half-life
     "affinity_last",  # strength of the link from the actor's last item, 0 without one
-    "affinity_earlier",  # sum of the strengths from those before
-    "affinity",  # all of them, each times `recall`
+    "affinity_earlier",  # sum of the strengths from the items before
+    "affinity",  # sum of all of them, each times `recall`
     "support",  # log2(1 + actors behind the best supported of these links)
     "is_neighbour",  # 0 or 1
     "is_leader",  # 0 or 1: on the board
 )
-_MOST = 1 << (2 * LIST_DEPTH + HISTORY * N_NEIGHBOURS - 1).bit_length()  # a power of two, of candidates at most
+# a power of two, at least the number of candidates
+_MOST = 1 << (2 * LIST_DEPTH + HISTORY * N_NEIGHBOURS - 1).bit_length()
 _NOTHING = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
 class RankingConfig:
-    """recall: what the last item counts for, the one before ..., at most HISTORY of them; smoothing: units; blend: of
-    affinity beside the trend's share. See the module. Raises ValueError."""
+    """Settings of the blend, explained in the module. Raises ValueError.
+
+    recall: the factor of the last item, of the one before and so on, at most HISTORY of them.
+    smoothing: units.
+    blend: the factor of affinity, added to the trend's share.
+    """
 
     recall: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03)
     smoothing: float = 0.5
@@ -60,16 +69,21 @@ class RankingConfig:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.recall) <= HISTORY or not all(0 < each <= 1 for each in self.recall):
-            raise ValueError(f"recall must be 1 to {HISTORY} weights above 0 and up to 1")
+            raise ValueError(f"recall must hold 1 to {HISTORY} weights, each above 0 and at most 1")
         if not 0 < self.smoothing <= 1e6 or not 0 <= self.blend <= 1e6:
-            raise ValueError("smoothing must be positive, the blend not negative, both at most a million")
+            raise ValueError("smoothing must be above 0, blend at least 0, and both at most 1000000")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """n candidates, best first. keys: of items, uint64 (n,); rows: theirs in Trend.names, int32 (n,); features:
-    float64 (n, len(FEATURES)); origins: int8 (n,), bits FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS; scores: float64
-    (n,), the blend, by which they are ordered unless somebody did otherwise."""
+    """Candidates for one actor, n of them, best first.
+
+    keys: of items, uint64 (n,).
+    rows: of the items in Trend.names, int32 (n,).
+    features: float64 (n, len(FEATURES)).
+    origins: int8 (n,), bits FROM_TREND, FROM_STEADY, FROM_NEIGHBOURS.
+    scores: float64 (n,), the blend. Candidates are in this order unless `ordered` changed it.
+    """
 
     keys: NDArray[np.uint64]
     rows: NDArray[np.int32]
@@ -81,19 +95,22 @@ class Candidates:
         return len(self.keys)
 
     def ordered(self, scores: NDArray[np.float64]) -> "Candidates":
-        """The same by other scores, (n,), larger first; of one score as they stood."""
+        """Return the candidates in the order of other scores, (n,), larger first.
+
+        Candidates with equal scores keep their order.
+        """
         by = np.argsort(-scores, kind="stable")
         return Candidates(self.keys[by], self.rows[by], self.features[by], self.origins[by], self.scores[by])
 
 
 class Ranking:
-    """Reads a trend and an affinity; has no state of its own but room to compute in."""
+    """Candidates from a trend and an affinity. It has no state, only scratch memory."""
 
     def __init__(
         self, config: RankingConfig, trend: Trend, affinity: Affinity, *, personal_share: float = 1.0
     ) -> None:
         if not 0 <= personal_share <= 1:
-            raise ValueError("the share of actors whose own list is asked is from 0 to 1")
+            raise ValueError("personal_share must be from 0 to 1")
         self.config = config
         self._asked = np.uint64(min(int(personal_share * 2**64), 2**64 - 1))
         self._trend, self._affinity = trend, affinity
@@ -101,9 +118,11 @@ class Ranking:
         self._scratch = compiled.Scratch(np.zeros(0), np.zeros(0, np.int32))
 
     def predict(self, events: Events, now_ms: int) -> NDArray[np.int8]:
-        """The place (1..PLACES, or PLACES + 1) that each event's item had for its actor before the batch; 0 where it
-        is not the actor's first act on it, or its actor is not among those asked. To be asked before the batch is
-        learned. 6 us an event of those asked."""
+        """Return the place (1..PLACES + 1) that each event's item had for its actor.
+
+        It is 0 if the event is not the actor's first act on the item, or if the actor is not among those asked. Call
+        this before the batch is learned.
+        """
         places = np.zeros(len(events.item), np.int8)
         if len(self._scratch.rows) < len(self._trend.items.keys):
             n = len(self._trend.items.keys)
@@ -121,8 +140,10 @@ class Ranking:
         return places
 
     def first_acts(self, events: Events, rows: NDArray[np.int64]) -> NDArray[np.int8]:
-        """Which of the events in `rows` are their actors' first on their items, int8 (events,), 0 for all others. To
-        be asked before the batch is learned. 1 us a row."""
+        """Return which events in `rows` are their actors' first acts on their items.
+
+        int8 (events,), 0 for all others. Call this before the batch is learned.
+        """
         return compiled.first_acts(tuple(events), rows, self._trend.packed)
 
     def gather(
@@ -133,8 +154,11 @@ class Ranking:
         recent: NDArray[np.uint64] = _NOTHING,
         steady: NDArray[np.uint64] = _NOTHING,
     ) -> Candidates:
-        """Candidates for an actor, known or not. recent: keys of items it acted on that are not learned yet, newest
-        first. steady: keys of a further list. 30 us."""
+        """Return candidates for an actor, known or not.
+
+        recent: keys of items it acted on that are not learned yet, newest first.
+        steady: keys of a further list.
+        """
         history = self._affinity.recent(actor)
         last = np.concatenate([recent, history[~np.isin(history, recent)]])
         features = np.zeros((_MOST, len(FEATURES)))

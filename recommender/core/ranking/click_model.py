@@ -1,15 +1,17 @@
-"""The click model: River's StandardScaler | LogisticRegression, with three things made exact. Imports River, which
-takes seconds and 100 MB: only `ranker` imports this module, and only once there is something to learn.
+"""The click model: River's StandardScaler | LogisticRegression, made exact.
+
+Importing River takes seconds and 100 MB. So only `ranker` imports this module, and only once there is something to
+learn.
 
     x ──> WeightedScaler ──> LogisticRegression(optimiser, ExactLog) ──> P(click)
 
-Exact, since a state must be the same on every machine: the exponential of the loss is made of sums and products,
-which IEEE 754 rounds everywhere alike, not of the C library's `exp`; the standard deviation is a `sqrt`, not a power.
-Dicts of features are made in one order, which is the order of River's sums.
+It is exact, since a state must be the same on every machine. The exponential of the loss is made of sums and
+products, which IEEE 754 rounds everywhere alike, instead of the C library's `exp`. The standard deviation is a `sqrt`
+instead of a power. Dicts of features are built in one order, which is the order of River's sums.
 
-Weighted, since a crowd of fresh accounts must move what is normal no further than its trust: River's scaler counts
-examples, this one counts their weights (D. West, *Updating mean and variance estimates*, CACM 22, 1979). It forgets:
-past `memory` the mean is an exponentially weighted one.
+It is weighted, since a crowd of fresh accounts must not move the scale by more than its trust. River's scaler counts
+examples, and this one counts their weights (D. West, *Updating mean and variance estimates*, CACM 22, 1979). It
+forgets: past `memory` the mean is an exponentially weighted one.
 """
 
 from math import ldexp, sqrt
@@ -20,7 +22,7 @@ from river import compose, linear_model, optim, preprocessing
 
 from recommender.core.ranking.list_scores import CLIP
 
-# What an optimiser keeps by feature, besides the number of its steps.
+# Columns that an optimiser keeps by feature, apart from the number of its steps.
 OPTIMISERS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "sgd": (optim.SGD, ()),
     "adagrad": (optim.AdaGrad, ("g2",)),
@@ -28,16 +30,19 @@ OPTIMISERS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
 _TAYLOR = [1 / np.prod(np.arange(1.0, n + 1)) for n in range(13, -1, -1)]
 TAYLOR = [float(each) for each in _TAYLOR]
-FAR = 40.0  # a logit past which a probability is 0 or 1 to a double
+FAR = 40.0  # beyond this logit a probability is 0 or 1 in double precision
 
 
 class WeightedScaler(preprocessing.StandardScaler):
-    """A StandardScaler whose examples weigh, whose output is within CLIP, and whose reads keep nothing."""
+    """A StandardScaler whose examples have weights and whose output is within CLIP.
+
+    Reading it does not add features to it.
+    """
 
     def __init__(self, memory: float = 1e6) -> None:
         super().__init__()
         self.memory = memory
-        self.mass = 0.0  # of all examples; each has all features
+        self.mass = 0.0  # weight of all examples; each example has all features
 
     def learn_one(self, x: dict[Any, Any], w: float = 1.0) -> None:
         if w <= 0:
@@ -63,7 +68,7 @@ class WeightedScaler(preprocessing.StandardScaler):
 
 
 class ExactLog(optim.losses.Log):
-    """The log loss, of one example at a time, by a sigmoid that is the same everywhere."""
+    """The log loss of single examples, with a sigmoid that is the same everywhere."""
 
     def gradient(self, y_true: Any, y_pred: Any) -> Any:
         return sigmoid(y_pred) - y_true
@@ -73,7 +78,9 @@ class ExactLog(optim.losses.Log):
 
 
 def sigmoid(z: float) -> float:
-    """1 / (1 + exp(-z)) to 2e-16, by operations that every machine rounds alike.
+    """Return 1 / (1 + exp(-z)) to 2e-16, the same on every machine.
+
+    Every machine rounds these operations alike.
 
     >>> sigmoid(0.0), round(sigmoid(1.0), 15)
     (0.5, 0.731058578630005)
@@ -91,7 +98,7 @@ def sigmoid(z: float) -> float:
 def build(
     names: tuple[str, ...], *, optimiser: str, learning_rate: float, l2: float, memory: float, state: dict[str, Any]
 ) -> compose.Pipeline:
-    """The model that `read` was taken of; 0.1 ms."""
+    """Return the model from which `read` took this state."""
     kind, slots = OPTIMISERS[optimiser]
     optimizer = kind(learning_rate)
     regression = linear_model.LogisticRegression(
@@ -109,7 +116,10 @@ def build(
 
 
 def read(model: compose.Pipeline, names: tuple[str, ...]) -> dict[str, Any]:
-    """All that the future of a model depends on, as float64 (features,) in the order of the names, and numbers."""
+    """Return everything that determines a model's future.
+
+    It holds numbers, and float64 (features,) arrays in the order of the names.
+    """
     scaler, regression = model["scaler"], model["regression"]
     optimizer, weights = regression.optimizer, regression.weights
     slots = next(slots for kind, slots in OPTIMISERS.values() if type(optimizer) is kind)

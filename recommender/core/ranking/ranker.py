@@ -1,39 +1,44 @@
-"""The ranker: how likely is it that this actor clicks this candidate? River's logistic regression learns it online.
+"""The ranker: learn online how likely an actor is to click a candidate.
 
-    acts, before they are learned ──choose──> a few of them ──candidates as they stand──> CandidateLists ──learn──>
+The model is River's logistic regression.
+
+    acts, before they are learned ──choose──> a few of them ──candidates as they are──> CandidateLists ──learn──>
         places by trend, by blend, by the weights so far ──> contest: which order is served?
         of each list the clicked candidate and some that were not ──> River, one example after the other
-                                                                 └──> Weights, for whoever serves (`list_scores`)
+                                                                 └──> Weights, for the web processes (`list_scores`)
 
-Each list is a question before it is a lesson. The model starts as the blend: the blend's column has the coefficient
-1, all others 0, and from there it learns what a site's readers do differently.
+Each list is judged before it is learned. The model starts as the blend: the coefficient of the blend's column is 1
+and all others are 0. From there it learns how the readers of a site differ.
 
-**What is learned from is little, and costs little.** One act in `1 / share`, by a keyed hash of (actor, item): nobody
-can know which. While fewer than `eager` lists were learned, one in `1 / eager_share`; later as many more than `1 /
-share` as make `calm_lists` of a step, so what others do moves the share between these two, no further. One list an
-actor in `spacing_s`; in all, lists of `trust_per_h` of full trust an hour, and `lists_per_step`, the most trusted
-first. A list gives 1 + `n_others` examples; it costs 0.4 ms with the rest of `learn` (River alone: 21 us an example),
-so 6 ms a small step, and 4 to 5 us an act of a large one.
+**Few acts are learned, at little cost.** A keyed hash of (actor, item) chooses the acts, so no one can know which.
+One act in `1 / share` is chosen, with two exceptions. While fewer than `eager` lists were learned, it is one in
+`1 / eager_share`. Later, in a small step, the share is raised until about `calm_lists` acts are chosen, up to
+`eager_share`. So other actors' acts move the share only between `share` and `eager_share`. An actor teaches one list
+per `spacing_s`. All actors together teach lists of `trust_per_h` of full trust an hour, and at most `lists_per_step`
+a step, the most trusted first. A list gives 1 + `n_others` examples. It costs about 0.4 ms, so `calm_lists` keep a
+small step at about 6 ms.
 
-**What a crowd can do.** By plain gradient descent an example moves the model by at most learning_rate * weight *
-reach, reach = sqrt(1 + features * CLIP**2). So in an hour actors of trust W, whoever and however many they are, move
-it by at most
+**The reach of a crowd.** By plain gradient descent an example moves the model by at most learning_rate * weight *
+reach, with reach = sqrt(1 + features * CLIP**2). So in an hour actors of trust W, however many they are, move it by
+at most
 
     move_bound(W) = learning_rate * (1 + n_others) * reach * min(W * slots, trust_per_h * 5/4)
 
-(slots: of `spacing_s`, that an hour can touch), and what others teach meanwhile does not add to that: a step down a
-convex loss brings two models no further apart (Hardt, Recht & Singer, *Train faster, generalize better*, ICML 2016,
-lemma 3.7) if the learning rate is at most 8 / reach**2, which the constructor demands. That is for one scaling; the
-scaler's mean moves by W of all the trust it has seen, at most `memory`. Nor are the others' lists crowded out: of
-what is saved, the fresh cannot spend the last half. The bound is of the worst that can be made up, every click on a
-candidate at one end of all features and the rest at the other; what a crowd does to readers the contest sees, and
-then the ranker is not served.
+Here `slots` is the number of slots of `spacing_s` that an hour can touch. The lessons of others meanwhile do not add
+to the bound. A step down a convex loss brings two models no further apart (Hardt, Recht & Singer, *Train faster,
+generalize better*, ICML 2016, lemma 3.7) if the learning rate is at most 8 / reach**2. The constructor demands that.
 
-AdaGrad divides by the gradients before, so that a first crowd's examples count in full however little it weighs: no
-bound holds. It is there to compare with.
+The bound holds for one scaling. The scaler's mean moves by W out of all the trust it has seen, at most `memory`. A
+crowd does not displace the lists of others either: fresh actors cannot spend the last half of the saved trust. The
+bound covers the worst lists that can be made up, with every click on a candidate at one end of all features and the
+rest at the other. If a crowd makes the lists worse for readers, the contest notices, and then the ranker is not
+served.
 
-Floats, unlike the rest of the core, but only sums, products and roots in one order (`click_model`), so bit for bit
-the same on every machine.
+AdaGrad divides by the previous gradients, so a first crowd's examples count in full however small their weight is.
+No bound holds for it. It is there for comparison.
+
+Unlike the rest of the core, the ranker uses floats, but only sums, products and roots in one order (`click_model`).
+So it is the same on every machine, bit for bit.
 """
 
 from dataclasses import dataclass
@@ -51,15 +56,18 @@ from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 
 UInt64s = NDArray[np.uint64]
-BURST_MS = 15 * MINUTE_MS  # as long, trust that is not spent is saved up
-OPTIMISERS = {"sgd": 0, "adagrad": 1}  # and how many numbers it keeps by feature, besides the coefficient
-CHOICE = np.uint64(0x0FFE2ED70B1A5E54)  # mixed with an act's number; what comes out low is chosen
+BURST_MS = 15 * MINUTE_MS  # unspent trust is saved up for this long
+OPTIMISERS = {"sgd": 0, "adagrad": 1}  # the numbers that each keeps by feature, apart from the coefficient
+CHOICE = np.uint64(0x0FFE2ED70B1A5E54)  # mixed with an act's number; low results are chosen
 _NOBODY = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
 class RankerConfig:
-    """See the module. Raises ValueError for what cannot be."""
+    """Settings of the ranker, explained in the module.
+
+    Raises ValueError for impossible values.
+    """
 
     optimiser: str = "sgd"
     learning_rate: float = 0.02
@@ -72,43 +80,52 @@ class RankerConfig:
     lists_per_step: int = 64
     spacing_s: int = 600
     trust_per_h: float = 60.0
-    memory: float = 20_000.0  # examples of full trust, past which the scaler forgets
+    memory: float = 20_000.0  # examples of full trust, beyond which the scaler forgets
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"the optimiser of the ranker is one of {', '.join(OPTIMISERS)}")
+            raise ValueError(f"the optimiser of the ranker must be one of {', '.join(OPTIMISERS)}")
         if not 0 <= self.share <= self.eager_share <= 1:
-            raise ValueError("the ranker learns from a share of acts, and from as large a one while it is eager")
+            raise ValueError("the ranker needs 0 <= share <= eager_share <= 1")
         if not 0 < self.learning_rate <= 1 or not 0 <= self.l2 < 1:
-            raise ValueError("the learning rate is from 0 to 1, not 0; l2 from 0 to less than 1")
+            raise ValueError("learning_rate must be above 0 and at most 1, l2 at least 0 and below 1")
         if (
             min(self.n_others, self.lists_per_step, self.spacing_s) < 1
             or min(self.eager, self.calm_lists, self.trust_per_h) < 0
         ):
-            raise ValueError("a list needs a candidate beside the clicked, a step a list, and time a length")
+            raise ValueError(
+                "n_others, lists_per_step and spacing_s must be at least 1, "
+                "and eager, calm_lists and trust_per_h at least 0"
+            )
         if self.memory < 1:
-            raise ValueError("the scaler must remember an example")
+            raise ValueError("memory must be at least 1, so that the scaler remembers an example")
 
 
 class Ranker:
-    """`learn` writes. names: the features, in the order of their columns; trend, blend: the names of the columns by
-    which the simple orders go, larger first. Memory: some numbers a feature, and 8 bytes an actor of this slot."""
+    """A ranker that learns from lists. `learn` writes.
+
+    names: the features, in the order of their columns.
+    trend, blend: the names of the columns of the simple orders, larger first.
+
+    Memory is some numbers per feature, and 8 bytes per actor of the current slot.
+    """
 
     def __init__(
         self, config: RankerConfig, contest: ContestConfig, names: tuple[str, ...], *, trend: str, blend: str
     ) -> None:
-        self._reach = sqrt(1 + len(names) * CLIP**2)  # the largest norm of an example, the intercept's 1 with it
+        self._reach = sqrt(1 + len(names) * CLIP**2)  # the largest norm of an example, with the intercept's 1
         most = 8 / self._reach**2
         if config.learning_rate > most:
             raise ValueError(f"with {len(names)} features the learning rate is at most {most:.4f}")
         self.config, self.names = config, names
         self.contest = Contest(contest)
         self._columns = {TREND: names.index(trend), BLEND: names.index(blend)}
-        self._rate = round(config.trust_per_h * WEIGHT_ONE)  # trust to spend a ms; a list costs its weight * HOUR_MS
+        # trust per ms, on the scale on which a list costs its weight * HOUR_MS
+        self._rate = round(config.trust_per_h * WEIGHT_ONE)
         self._saved = BURST_MS * self._rate
         self._now_ms = 0
-        self._slot = 0  # of `spacing_s`
-        self._taught = _NOBODY  # actors of this slot, ascending
+        self._slot = 0  # number of the slot of `spacing_s`
+        self._taught = _NOBODY  # actors who taught in this slot, ascending
         self.n_lists = 0
         zeros = np.zeros(len(names))
         self._arrays: dict[str, Any] = {
@@ -120,27 +137,29 @@ class Ranker:
             "intercept": 0.0,
             "n_examples": 0,
         }
-        self._model: Any = None  # River's; `_arrays` is what it says, as long as they agree
+        self._model: Any = None  # River's model; `_arrays` is its content whenever it is not learning
         self._weights = _exported(self._arrays)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     @property
     def mode(self) -> str:
-        """Which order is served: ranker, blend or trend; see `ranking.bypass`."""
+        """Return the order that is served: ranker, blend or trend (see `ranking.bypass`)."""
         return self.contest.mode
 
     @property
     def mode_number(self) -> int:
-        """The same as a place in MODES."""
+        """Return the position of `mode` in MODES."""
         return MODES.index(self.contest.mode)
 
     def export(self) -> Weights:
-        """The weights as they are now."""
+        """Return the current weights."""
         return self._weights
 
     def move_bound(self, trust: float) -> float:
-        """The most by which actors of that trust together can move a coefficient within an hour, by `sgd`.
+        """Return the most by which actors of that trust can move the model in an hour.
+
+        The bound is for all of them together, and for `sgd`.
 
         >>> names = ("trend", "blend")
         >>> ranker = Ranker(RankerConfig(), ContestConfig(), names, trend="trend", blend="blend")
@@ -152,7 +171,7 @@ class Ranker:
         return config.learning_rate * (1 + config.n_others) * self._reach * most
 
     def orders(self, features: Float64s) -> Float64s:
-        """What candidates are ordered by, float64 (n, 3), a column for each of MODES; larger first."""
+        """Return the scores of candidates by each of MODES, float64 (n, 3), larger first."""
         scores = np.empty((len(features), len(MODES)))
         for mode, column in self._columns.items():
             scores[:, mode] = features[:, column]
@@ -160,18 +179,24 @@ class Ranker:
         return scores
 
     def scores(self, features: Float64s) -> Float64s:
-        """What candidates are to be ordered by now, (n,)."""
+        """Return the scores of candidates, (n,), by the order that is served."""
         column = self._columns.get(MODES.index(self.mode))
         return self._weights.logits(features) if column is None else np.asarray(features[:, column], np.float64)
 
     def draw(self, actor: UInt64s, item: UInt64s, n_acts: int) -> Int64s:
-        """Rows of the events from which `choose` takes its own, whoever made them, ascending. n_acts: how many of
-        them are acts. 5 ns an event."""
+        """Return the rows from which `choose` takes its own, by any actor, ascending.
+
+        n_acts: how many of the events are acts.
+        """
         return draw(actor, item, self._below(n_acts), np.empty(len(actor), np.uint64))
 
     def choose(self, actor: UInt64s, item: UInt64s, weight: Int64s, n_acts: int, now_ms: int) -> Int64s:
-        """Which of the events to learn from at stream time, ascending rows. actor, item: keys; weight in WEIGHT_ONE,
-        0 for what is not learned; n_acts: as told `draw`. 10 ns an event."""
+        """Return the rows of the events to learn from at stream time, ascending.
+
+        actor, item: keys.
+        weight: in WEIGHT_ONE, 0 for events that are not learned.
+        n_acts: as for `draw`.
+        """
         config = self.config
         taught = self._taught if now_ms // (1000 * config.spacing_s) == self._slot else _NOBODY
         number = np.empty(len(actor), np.uint64)
@@ -190,10 +215,10 @@ class Ranker:
     # -- learning ------------------------------------------------------------------------------------------------
 
     def learn(self, lists: CandidateLists, now_ms: int) -> NDArray[np.int8]:
-        """Judge the orders by lists of chosen acts, then learn the lists. Returns the places of the clicked
-        candidates, int8 (n, 3) in the order of MODES, PLACES + 1 for none in the list.
+        """Judge the orders by lists of chosen acts, then learn the lists.
 
-        Raises ValueError, with the state unchanged, for features of another number.
+        Returns the places of the clicked candidates, int8 (n, 3) in the order of MODES, PLACES + 1 for none in the
+        list. Raises ValueError, with the state unchanged, for another number of features.
         """
         if lists.features.shape[1] != len(self.names):
             raise ValueError(f"the ranker has {len(self.names)} features, not {lists.features.shape[1]}")
@@ -204,15 +229,21 @@ class Ranker:
         return places
 
     def prepare(self) -> None:
-        """Import River now, that no step has to wait for it: 2 s in a fresh process, once."""
+        """Import River now, so that no step waits for it.
+
+        This takes about 2 s, once per process.
+        """
         self._river()
 
     def forget(self, actor: int) -> None:
-        """Drop an actor's key, and with it that it taught in this slot. What it taught stays, and fades."""
+        """Drop an actor's key, and with it the record that it taught in this slot.
+
+        The effect of its lessons stays, and fades.
+        """
         self._taught = self._taught[self._taught != np.uint64(actor)]
 
     def _below(self, n: int) -> np.uint64:
-        """What the number of an act, one of n, must be below to be chosen."""
+        """Return the bound below which the number of an act, one of n, is chosen."""
         config = self.config
         share = config.eager_share
         if self.n_lists >= config.eager:
@@ -220,7 +251,7 @@ class Ranker:
         return np.uint64(min(int(share * 2**64), 2**64 - 1))
 
     def _credit(self, now_ms: int) -> int:
-        """Trust that can be spent at stream time, times HOUR_MS."""
+        """Return the trust that can be spent at stream time, times HOUR_MS."""
         return min(self._saved + max(now_ms - self._now_ms, 0) * self._rate, BURST_MS * self._rate)
 
     def _spend(self, lists: CandidateLists, now_ms: int) -> None:
@@ -245,9 +276,10 @@ class Ranker:
         self._read()
 
     def _river(self) -> Any:
-        """River's model, made when there is something to learn."""
+        """Return River's model, built when there is something to learn."""
         if self._model is None:
-            # imported here: 2 s and 100 MB, which no process should pay for that never learns (`prepare`)
+            # Imported here, since it takes 2 s and 100 MB. A process that never learns does not pay for it (see
+            # `prepare`).
             from recommender.core.ranking.click_model import build  # noqa: PLC0415
 
             config = self.config
@@ -262,7 +294,7 @@ class Ranker:
         return self._model
 
     def _read(self) -> None:
-        """Let arrays and weights say what River's model says."""
+        """Copy the content of River's model into the arrays and the weights."""
         from recommender.core.ranking.click_model import read  # noqa: PLC0415  River, as above; imported already
 
         self._arrays = read(self._model, self.names)
@@ -282,12 +314,15 @@ class Ranker:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave. Raises ValueError, with the state unchanged, where it is of another version."""
+        """Restore the result of `state()`.
+
+        Raises ValueError, with the state unchanged, if another version made it.
+        """
         model = state["model"]
         if model.keys() != self._arrays.keys() or any(
             np.shape(model[name]) != np.shape(value) for name, value in self._arrays.items()
         ):
-            raise ValueError("the state is of a ranker with other features or another optimiser")
+            raise ValueError("this state was made by a ranker with other features or another optimiser")
         self.contest.restore(state["contest"])
         self.n_lists, self._now_ms = state["n_lists"], state["now_ms"]
         self._slot, self._saved, self._taught = state["slot"], state["saved"], state["taught"].copy()
@@ -304,7 +339,7 @@ def _exported(arrays: dict[str, Any]) -> Weights:
 
 
 def _is_among(keys: UInt64s, some: UInt64s) -> NDArray[np.bool_]:
-    """Which keys are some of these, which are ascending, (n,)."""
+    """Return which keys are among `some`, (n,). `some` is ascending."""
     if not len(some):
         return np.zeros(len(keys), np.bool_)
     return np.asarray(some[np.minimum(np.searchsorted(some, keys), len(some) - 1)] == keys)
@@ -312,7 +347,10 @@ def _is_among(keys: UInt64s, some: UInt64s) -> NDArray[np.bool_]:
 
 @njit(cache=True)
 def draw(actor: UInt64s, item: UInt64s, below: np.uint64, number: UInt64s) -> Int64s:
-    """The acts whose number, of (actor, item), is below that; the numbers of all into `number`."""
+    """Return the rows whose number, a hash of (actor, item), is below a bound.
+
+    The numbers of all rows are written into `number`.
+    """
     rows = np.empty(actor.size, np.int64)
     n = 0
     for i in range(actor.size):
@@ -327,8 +365,11 @@ def draw(actor: UInt64s, item: UInt64s, below: np.uint64, number: UInt64s) -> In
 def find_examples(
     offsets: Int64s, clicked: Int64s, actor: UInt64s, weight: Int64s, n_others: int, slot: int
 ) -> tuple[Int64s, NDArray[np.bool_], Float64s]:
-    """Rows to learn, whether they were clicked, and what they weigh in [0, 1]: of each list that holds its click the
-    clicked and n others, evenly spread from a start that depends on the actor and the slot."""
+    """Return the rows to learn, whether they were clicked, and their weights.
+
+    Weights are in [0, 1]. Of each list that holds its click these are the clicked candidate and n others. The others
+    are evenly spread from a start that depends on the actor and the slot.
+    """
     n_rows = clicked.size * (1 + n_others)
     rows, is_clicked, weights = np.empty(n_rows, np.int64), np.zeros(n_rows, np.bool_), np.empty(n_rows)
     n = 0
@@ -341,7 +382,7 @@ def find_examples(
         for k in range(-1, n_taken):
             place = clicked[i] if k < 0 else (start + k * (size - 1) // n_taken) % size
             if k >= 0 and place == clicked[i]:
-                place = (start + size - 1) % size  # the one place that no k stands for
+                place = (start + size - 1) % size  # the one place that no k maps to
             rows[n], is_clicked[n], weights[n] = first + place, k < 0, weight[i] / WEIGHT_ONE
             n += 1
     return rows[:n], is_clicked[:n], weights[:n]

@@ -1,22 +1,23 @@
-"""Lessons: what the ranker sees of a candidate, and the lists that it learns from.
+"""Lessons: the ranker's features of a candidate, and the lists it learns from.
 
     acts, before they are learned ──Ranker.choose──> a few ──Ranking.gather, for each──> candidates ──> Lists
 
-A fixed blend adds two shares; where one is much larger than the other it alone decides, and what they should weigh
-differs by site. So the ranker sees logarithms, which a logistic regression weighs as powers: of the blend, and of
-what else there is as ratios, most of them to the blend. What it learns of how likely a click is as the blend grows
-then goes into the blend's coefficient, which changes no order, and not into all that grows with it.
+A fixed blend adds two shares. Where one share is much larger than the other, it alone decides, and the right weights
+differ by site. So the ranker sees logarithms, which a logistic regression weighs as powers. It sees the logarithm of
+the blend, and the other features as ratios, most of them to the blend. A click is likelier the larger the blend is.
+The model then puts this effect into the blend's coefficient, which changes no order. It does not go into the
+coefficients of all features that grow with the blend.
 
-What it is good for, by site: HR@20 and MRR@20 of the trend, the blend and the ranker, on the lists that it learned
-from, each a question before it was a lesson, without the first quarter of them:
+The gain by site is HR@20 and MRR@20 of the trend, the blend and the ranker. They are measured on the lists that the
+ranker learned from, each before it was learned, without the first quarter:
 
     article portal, 7,132 lists                  0.660 0.258    0.659 0.253    0.740 0.306
     news, first 400,000 clicks, 24,233 lists     0.764 0.344    0.787 0.364    0.786 0.362
     baskets, first 250,000 rows, 5,828 lists     0.089 0.022    0.132 0.052    0.133 0.051
 
-On the news log the blend's shares were set by that log, and the contest serves the blend. Pairs of clicked and not
-clicked, in place of clicks, came to less. Of those not clicked an even sample teaches more than the first places,
-which never show what the first places are good for.
+The blend's shares were tuned on the news log, and on that log the contest serves the blend. Learning from pairs of a
+clicked and an unclicked candidate gave less than learning from clicks. Of the unclicked candidates, an even sample
+teaches more than the first places. The first places alone never show how good the first places are.
 """
 
 import numpy as np
@@ -32,22 +33,22 @@ from recommender.core.trend.trend_columns import PANEL, Events
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
 from recommender.core.vocabulary import UNDO
 
-# The columns of `learned`, float64; logarithms to the base 2:
+# The columns of `learned`, float64. Logarithms are to the base 2.
 NAMES = (
     "trend",  # the share of the board's mass
     "slow_trend",  # the score of the next half-life, as a part of the highest, over that share
-    "long_trend",  # the same of the last
+    "long_trend",  # the same by the last half-life
     "affinity",
     "affinity_last",  # of the last item alone, over that of all
-    "blend",  # the fixed blend: what is served without a ranker
-    "blend_low",  # with a fifth of its affinity, over the blend
-    "blend_high",  # with five times
-    "blend_last",  # with the affinity of the last item alone
-    "support",  # of actors behind the best supported link
+    "blend",  # the fixed blend, which is served without a ranker
+    "blend_low",  # the blend with a fifth of its affinity, over the blend
+    "blend_high",  # the blend with five times its affinity, over the blend
+    "blend_last",  # the blend with the affinity of the last item alone, over the blend
+    "support",  # actors behind the best supported link
     "is_neighbour",
 )
 TREND, BLEND = "trend", "blend"
-LEAST = 1e-3  # a share as good as none
+LEAST = 1e-3  # a share this small counts as none
 LEAST_LINK = 1e-2
 _LAST, _AFFINITY = FEATURES.index("affinity_last"), FEATURES.index("affinity")
 _SLOW, _LONG = FEATURES.index("slow_trend"), FEATURES.index("long_trend")
@@ -55,13 +56,16 @@ _SUPPORT, _IS_NEIGHBOUR = FEATURES.index("support"), FEATURES.index("is_neighbou
 
 
 def learned(candidates: Candidates, blend: float) -> Float64s:
-    """What the ranker sees of candidates, float64 (n, len(NAMES)); blend: of `RankingConfig`. 10 us for 150."""
+    """Return the ranker's features of candidates, float64 (n, len(NAMES)).
+
+    blend: of `RankingConfig`.
+    """
     return columns(candidates.features, candidates.scores, blend)
 
 
 @njit(cache=True)
 def columns(features: Float64s, scores: Float64s, blend: float) -> Float64s:
-    """See `learned`."""
+    """Compute the result of `learned`."""
     out = np.empty((features.shape[0], 11))
     for i in range(features.shape[0]):
         affinity, last = features[i, _AFFINITY], features[i, _LAST]
@@ -85,8 +89,11 @@ def columns(features: Float64s, scores: Float64s, blend: float) -> Float64s:
 def weigh_lessons(
     events: Events, personal: NDArray[np.int8], trend: Trend, rules: TrustRules, panel: UInt64s
 ) -> Int64s:
-    """What may be learned of each act, by what its actor has earned before, in WEIGHT_ONE, int64 (n,). Nothing but of
-    first acts on an item (those have a place, however bad), and nothing of canaries. 20 ns an act."""
+    """Return the weight with which each act may be learned, in WEIGHT_ONE, int64 (n,).
+
+    It follows from the trust that its actor has earned before. It is 0 unless the act is a first act on an item
+    (those have a place, however bad), and 0 for canaries.
+    """
     earned = trend.actors.data["earned"]
     slots, keys = trend.actors.slots, trend.actors.keys
     return _weigh(events.actor, events.weight, personal, slots, keys, earned, rules.floor, rules.full, panel)
@@ -116,8 +123,10 @@ def _weigh(
 def lists_of(
     ranking: Ranking, events: Events, rows: Int64s, weight: Int64s, steady: UInt64s, now_ms: int
 ) -> CandidateLists:
-    """What actors would have been shown when they acted: of the acts in `rows`, before the batch is learned. What an
-    actor did earlier in the same batch is known. 60 us a list."""
+    """Return the lists that actors would have been shown when they acted.
+
+    rows: the acts. Call this before the batch is learned. An actor's earlier acts of the same batch are known.
+    """
     features, sizes, clicked = [np.empty((0, len(NAMES)))], [], []
     for row in rows.tolist():
         actor, item = events.actor[row], events.item[row]

@@ -1,4 +1,4 @@
-"""The contest of orders: means by trust, cold start, bypass and return with hysteresis."""
+"""Test the contest: means by trust, cold start, bypass, return with hysteresis."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SMALL = ContestConfig(memory=50, warm=10, slack=0.05)
 
 
 def judge(contest, trend, blend, ranker, *, n=1, weight=WEIGHT_ONE):
-    """Let n lists have their clicks at these places."""
+    """Judge n lists whose clicks are at these places."""
     places = np.tile(np.array([trend, blend, ranker], np.int8), (n, 1))
     contest.learn(places, np.full(n, weight, np.int64))
     return contest

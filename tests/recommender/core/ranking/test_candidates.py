@@ -1,4 +1,7 @@
-"""Candidates: read only, never what an actor has seen, at once after a click, and as the evaluation puts them."""
+"""Test candidates: read only, unseen items only, at once after a click.
+
+They are the same candidates that the evaluation predicts with.
+"""
 
 from dataclasses import replace
 
@@ -21,7 +24,10 @@ SHOWN = replace(SMALL, affinity=AffinityConfig(min_actors=2))
 
 
 def two_worlds() -> Stream:
-    """Who reads a-0 goes on to a-1 and a-2, who reads b-0 to b-1 and b-2; and many read c only."""
+    """Build a stream of readers of two worlds, and of many who read only c.
+
+    Readers of a-0 go on to a-1 and a-2, readers of b-0 to b-1 and b-2.
+    """
     stream = Stream()
     for number in range(10):
         for world in "ab":
@@ -126,7 +132,7 @@ def test_an_item_is_predicted_at_the_place_its_candidates_give_it(config):
     n_hits = 0
     for row in stream.rows[900:1000]:
         listed = items(pipeline, pipeline.candidates(row[2]))
-        # the steady list has no part in what is predicted: at these sizes it holds the same as the board
+        # The steady list has no part in the prediction. At these sizes it holds the same items as the board.
         place = min(listed.index(row[3]) + 1, PLACES + 1) if row[3] in listed else PLACES + 1
         quality = pipeline.step(Stream([row]).batch(pipeline)).personalised
         assert quality.n == 1
@@ -140,7 +146,7 @@ def test_what_an_actor_did_in_the_same_step_is_known_and_counts_nowhere_else():
     pipeline = fold(two_worlds(), config)
     together = Stream().add(T0 + MINUTE, "ana", "a-0").add(T0 + MINUTE + 1, "ana", "a-1")
     result = pipeline.step(together.batch(pipeline))
-    assert result.personalised.places[1] == 1  # a-1, for she had just read a-0
+    assert result.personalised.places[1] == 1  # a-1, since she had just read a-0
     one = fold(two_worlds(), config)
     one.step(Stream().add(T0 + MINUTE, "ana", "a-0").batch(one))
     alone = one.step(Stream().add(T0 + MINUTE + 1, "ben", "a-1").batch(one))
@@ -195,7 +201,7 @@ def test_lessons_do_not_depend_on_who_is_asked():
 def test_first_acts_are_those_that_predict_answers():
     stream = journeys(n_actors=200, n_items=50, length=6)
     pipeline = fold(Stream(stream.rows[:900]), SHOWN, every=50)
-    again = Stream(stream.rows[890:960] + stream.rows[940:1000])  # acts of before, and acts twice in the batch
+    again = Stream(stream.rows[890:960] + stream.rows[940:1000])  # earlier acts, and acts that are twice in the batch
     again.rows.sort(key=lambda row: row[0])
     rows = again.batch(pipeline)
     events, *_ = pipeline._weigh(rows, admitted(len(rows)))

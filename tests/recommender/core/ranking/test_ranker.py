@@ -1,4 +1,4 @@
-"""The ranker: what it learns and what not, by whom, how far, and that it is the same everywhere."""
+"""Test the ranker: its lessons, who teaches it, how far, the same everywhere."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from recommender.core.vocabulary import HOUR_MS
 from tests.help.streams import MINUTE, T0
 
 NAMES = ("trend", "blend", "good", "bad", "noise")
-TASTES = (0.0, 0.5, 2.0, -2.0, 0.0)  # what readers go by
+TASTES = (0.0, 0.5, 2.0, -2.0, 0.0)  # readers click by these weights of the features
 CONFIG = RankerConfig(learning_rate=0.02, trust_per_h=1e6)
 CONTEST = ContestConfig(memory=100, warm=20)
 FRESH = WEIGHT_ONE // 20
@@ -32,7 +32,7 @@ def new(config=CONFIG):
 
 
 def lists(n, *, seed, tastes=TASTES, weight=WEIGHT_ONE, first_actor=0, size=N_CANDIDATES):
-    """What n actors, all different, were shown, and what they clicked by their tastes."""
+    """Return the lists shown to n different actors, who clicked by their tastes."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n * size, len(NAMES)))
     wishes = features @ np.array(tastes) + rng.gumbel(size=n * size)
@@ -55,7 +55,7 @@ def coefficients(ranker):
     return dict(zip(NAMES, ranker.export().coefficients.tolist(), strict=True))
 
 
-# -- what it learns ----------------------------------------------------------------------------------------------
+# -- lessons -----------------------------------------------------------------------------------------------------
 
 
 def test_that_it_learns_which_features_readers_go_by():
@@ -112,7 +112,7 @@ def test_that_a_higher_learning_rate_adapts_faster():
 def test_that_it_is_served_when_it_is_better_bypassed_when_it_is_worse_and_served_again():
     ranker = teach(new())
     assert ranker.mode == "ranker"
-    turned = (0.0, 3.0, -2.0, 2.0, 0.0)  # readers want the opposite, and the blend knows
+    turned = (0.0, 3.0, -2.0, 2.0, 0.0)  # readers want the opposite, and the blend knows it
     ranker.learn(lists(200, seed=77, tastes=turned), T0 + HOUR_MS)
     assert ranker.mode == "blend"
     assert ranker.contest.means["ranker"] < ranker.contest.means["blend"]
@@ -120,7 +120,7 @@ def test_that_it_is_served_when_it_is_better_bypassed_when_it_is_worse_and_serve
     assert ranker.mode == "ranker"
 
 
-# -- by whom, and how far ----------------------------------------------------------------------------------------
+# -- teachers, and their reach -----------------------------------------------------------------------------------
 
 
 def acts(n, *, seed=1, n_actors=None):
@@ -145,7 +145,8 @@ def test_that_in_small_steps_more_of_the_acts_are_chosen():
     steps = np.split(np.arange(20_000), 200)
     chosen = [ranker.choose(actor[step], item[step], weight, 100, T0) for step in steps]
     assert np.mean([len(rows) for rows in chosen]) == pytest.approx(16, rel=0.1)
-    chosen = [ranker.choose(actor[step], item[step], weight, 10, T0) for step in steps]  # the others are no acts
+    # only 10 of them count as acts
+    chosen = [ranker.choose(actor[step], item[step], weight, 10, T0) for step in steps]
     assert np.mean([len(rows) for rows in chosen]) == pytest.approx(25, rel=0.1)
 
 
@@ -211,7 +212,10 @@ def test_that_a_lesson_moves_the_model_in_proportion_to_trust():
 
 
 def contrary(n, *, weight, first_actor):
-    """Lists as bad as can be made up: the clicked candidate at one end of every feature, all others at the other."""
+    """Return the worst lists that can be made up.
+
+    The clicked candidate is at one end of every feature, and all others are at the other.
+    """
     features = np.full((n, N_CANDIDATES, len(NAMES)), 50.0)
     features[:, 7] = -50.0
     actors = np.arange(first_actor, first_actor + n)
@@ -221,7 +225,7 @@ def contrary(n, *, weight, first_actor):
 @pytest.mark.parametrize("n_crowd", [1, 20, 200])
 def test_that_no_crowd_moves_the_model_further_than_the_bound_whatever_others_teach_meanwhile(n_crowd):
     config = replace(CONFIG, memory=1e9)
-    settled = new(config).state()  # a scaler that has seen so much that nothing moves it
+    settled = new(config).state()  # the scaler has seen so much that nothing moves it
     settled["model"] |= {"mass": 1e9, "variance": np.ones(len(NAMES))}
     with_them, without = new(config), new(config)
     for ranker in (with_them, without):
@@ -273,7 +277,7 @@ def test_that_features_that_are_no_numbers_are_refused_with_the_state_unchanged(
         ({"weight": [-1, 1]}, "outside 0 to 1"),
         ({"sizes": [N_CANDIDATES, 1]}, "do not add up"),
         ({"sizes": [2 * N_CANDIDATES + 1, -1]}, "do not add up"),
-        ({"actor": [1]}, "as many"),
+        ({"actor": [1]}, "one size, click, actor and weight per list"),
     ],
 )
 def test_that_lists_that_cannot_be_are_refused(wrong, message):

@@ -1,4 +1,4 @@
-"""Lessons in the step: what the ranker is taught of acts, by whom, and that all of it belongs to the fold."""
+"""Test lessons: the ranker's lists of acts, by whom, as part of the fold."""
 
 from dataclasses import replace
 
