@@ -1,4 +1,4 @@
-"""Verdicts on events: rules and forests, why, and the queue of what is on hold."""
+"""Verdicts on events by rules and forests, their reasons, and the held events."""
 
 from recommender.core.screen.screen import Screen, ScreenConfig
 

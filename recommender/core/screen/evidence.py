@@ -1,11 +1,14 @@
-"""The evidence behind a verdict: where an event stands among cleared traffic, feature by feature, for its reviewer.
+"""Evidence behind a verdict: an event compared with cleared traffic.
 
-    features of what is not admitted ──> percentiles: the share of cleared rows (Reservoir) below each value
-                                    └──> p-values of the forests that were asked, and the threshold then in force
+It is shown to reviewers.
 
-Cleared are rows of active windows that no rule spoke against: an event is compared with others in a crowd, not with
-the quiet rest of the site. Nothing is computed for what is admitted, and nothing of it is state: the reservoir and
-the forests are. What is admitted and taken back out later has none, since its features are not kept.
+    features of events not admitted ──> percentiles: the share of cleared rows (Reservoir) below each value
+                                   └──> p-values of the forests that were asked, and the threshold then in force
+
+Cleared rows come from active windows, and no rule spoke against them. So an event is compared with others in a crowd,
+not with the quiet rest of the site. No evidence is computed for admitted events. Evidence is no part of the state,
+while the reservoir and the forests are. An event that was admitted and retracted later has none, since its features
+are not kept.
 """
 
 from dataclasses import dataclass
@@ -19,16 +22,20 @@ from recommender.core.features import feature_columns as fk
 from recommender.core.screen.forest_refits import ENTITIES, Forests
 
 UNKNOWN = 255
-MANY = 64  # rows, from which on it pays to sort the cleared ones
-MIN_CLEARED = 100  # rows, below which a percentile says nothing
+MANY = 64  # from this many rows on it pays to sort the cleared ones
+MIN_CLEARED = 100  # with fewer cleared rows a percentile means nothing
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Of m events of a batch. rows: their places in it, int64 (m,), ascending. percentiles: uint8 (m, N_FEATURES),
-    0 to 100 in the order of `feature_columns.FEATURES`, or UNKNOWN. p_values: float32 (m, 3) by the forests of actor,
-    item and network, NaN where one was not asked. alpha: the p-value at which a forest flags."""
+    """Evidence of m events of a batch.
+
+    rows: their places in the batch, int64 (m,), ascending.
+    percentiles: uint8 (m, N_FEATURES), 0 to 100 in the order of `feature_columns.FEATURES`, or UNKNOWN.
+    p_values: float32 (m, 3) by the forests of actor, item and network, NaN where one was not asked.
+    alpha: the p-value at which a forest flags.
+    """
 
     rows: NDArray[np.int64]
     percentiles: NDArray[np.uint8]
@@ -44,7 +51,7 @@ NO_EVIDENCE = Evidence(
 def gather(
     batch: EventBatch, rows: NDArray[np.int64], features: Floats, flags: NDArray[np.int32], forests: Forests
 ) -> Evidence:
-    """The evidence behind the verdicts on those rows of a batch. 0.1 ms, and 30 us a row asked about."""
+    """Return the evidence behind the verdicts on those rows of a batch."""
     chosen = features[rows]
     percentiles = percentiles_of(forests.reservoir.filled(), chosen)
     percentiles[np.ix_(batch.prefix[rows] == 0, (fk.PREFIX, fk.NEW_PREFIX))] = UNKNOWN
@@ -57,9 +64,10 @@ def gather(
 
 
 def percentiles_of(cleared: NDArray[np.float32], rows: Floats) -> NDArray[np.uint8]:
-    """The percent of cleared values below each value, rounded down, uint8 (m, d); 100 only where all are below.
+    """Return the percent of cleared values below each value, uint8 (m, d).
 
-    Values are rounded as the cleared ones were. 15 us a row, or 1 ms and 1 us a row, whichever is less."""
+    It is rounded down, and 100 only if all cleared values are below. Values are rounded as the cleared ones were.
+    """
     n = len(cleared)
     if n < MIN_CLEARED:
         return np.full(rows.shape, UNKNOWN, np.uint8)
@@ -74,7 +82,7 @@ def percentiles_of(cleared: NDArray[np.float32], rows: Floats) -> NDArray[np.uin
 
 @njit(cache=True)
 def count_below(cleared: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """How many cleared values are below each value, (m, d)."""
+    """Return the number of cleared values below each value, (m, d)."""
     below = np.zeros(values.shape, np.int64)
     for i in range(values.shape[0]):
         for k in range(cleared.shape[0]):

@@ -1,17 +1,21 @@
-"""The forests of the screen: three entities, a frozen reference and a recent one each, and when they are fitted.
+"""The forests of the screen, and the times when they are fitted.
+
+Each of the three entities has a frozen reference forest and a recent one.
 
     cleared rows of active windows ──> Reservoir ──at fixed times──> pending ──later──> recent (the first: frozen)
 
-An event is flagged if the reference *or* the recent forest flags it. That is the measured answer to a stream that is
-poisoned a little more every day: what the reference knew to be strange stays so, however the recent one was boiled.
+An event is flagged if the reference *or* the recent forest flags it. This is the measured answer to a stream that is
+poisoned a little more every day. A row that was strange to the reference stays strange, however far the recent forest
+was moved.
 
-A fit is due every `fit_every_s` of stream time, once there are `fit_rows` rows, and counts from `fit_after_s` later
-on. Its rows are set aside when it is due, and a thread works on them; whoever needs the trees waits for it: the step
-from which they count, and `state()`. So it makes no difference to any state when the thread is done.
+A fit is due every `fit_every_s` of stream time, once there are `fit_rows` rows. It takes effect `fit_after_s` later.
+Its rows are set aside when it is due, and a thread works on them. Two callers wait for the trees if they are not
+ready: the step from which they count, and `state()`. So no state depends on when the thread is done.
 
-Not here, since it does not help: a forest's path, or River's HalfSpaceTrees, as the score of an actor. On half of the
-actors of an encyclopaedia (AUC by the mean of their events): forests 0.42 on the actor's columns and 0.62 on the
-item's, HalfSpaceTrees 0.41 to 0.47 at 200 us an event; the product in core.screen.suspicion 0.75.
+Two scores of an actor were tried and left out, since they do not help: a forest's path, and River's HalfSpaceTrees.
+On half of the actors of an encyclopaedia (AUC by the mean of their events), forests reached 0.42 on the actor's
+columns and 0.62 on the item's. HalfSpaceTrees reached 0.41 to 0.47 at 200 us an event. The product in
+core.screen.suspicion reaches 0.75.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,7 +48,7 @@ ByEntity = dict[str, Forest]
 
 
 class Forests:
-    """`learn` and `advance` write, `flag` reads."""
+    """Forests by age and entity. `learn` and `advance` write, `flag` reads."""
 
     def __init__(self, fit_every_s: int, fit_after_s: int, fit_rows: int, alpha: float) -> None:
         self._every_ms, self._after_ms = 1000 * fit_every_s, 1000 * fit_after_s
@@ -52,8 +56,8 @@ class Forests:
         self.alpha = alpha
         self.reservoir = Reservoir(fk.N_FEATURES, seed=1)
         self._forests: dict[str, ByEntity] = {age: {} for age in AGES}
-        self._fitting: Future[ByEntity] | None = None  # what will be pending
-        self._packed: list[tuple[str, Forest]] = []  # what counts now ...
+        self._fitting: Future[ByEntity] | None = None  # becomes `pending` when it is done
+        self._packed: list[tuple[str, Forest]] = []  # the forests that count now ...
         self._pack: Pack | None = None  # ... and the same for the kernels
         self.n_fits = 0
         self.due_ms = 0
@@ -61,14 +65,14 @@ class Forests:
 
     @property
     def forests(self) -> dict[str, ByEntity]:
-        """By age and entity; waits for a fit that is under way."""
+        """Return the forests by age and entity, after waiting for a running fit."""
         if self._fitting is not None:
             fitting, self._fitting = self._fitting, None
             self._forests["pending"] = fitting.result()
         return self._forests
 
     def advance(self, now_ms: int) -> None:
-        """Begin to fit, and put into effect, what is due at stream time."""
+        """Start the fit that is due at stream time, and put a finished one into effect."""
         if now_ms >= self.effective_ms and (self._fitting is not None or self._forests["pending"]):
             forests = self.forests
             forests["recent"] = forests["pending"]
@@ -78,29 +82,31 @@ class Forests:
             self._see()
         if now_ms < self.due_ms or self.reservoir.n < self._fit_rows:
             return
-        forests = self.forests  # of a fit that is not in effect yet the entities without a new one stay
+        forests = self.forests  # An entity that gets no new forest keeps the pending one.
         self.due_ms = (now_ms // self._every_ms + 1) * self._every_ms
         self.effective_ms = now_ms + self._after_ms
         self.n_fits += 1
         rows, holdout = self.reservoir.split()
-        thread = ThreadPoolExecutor(1, "fit")  # of its own: one kept would be lost in a process that forks
+        thread = ThreadPoolExecutor(1, "fit")  # a new one each time, since a kept one is lost in a process that forks
         self._fitting = thread.submit(_fitted, rows, holdout, self.n_fits, forests["pending"])
         thread.shutdown(wait=False)
 
     def flag(self, features: NDArray[np.float64], flags: NDArray[np.int32], asked: int) -> NDArray[np.uint8]:
         """Find the rows with the flag `asked` that are stranger than cleared traffic.
 
-        Returns by which forests, as bits of `screen_rules.BY_*`; the actor's only where one of the others finds the
-        window strange."""
+        Returns which forests flagged them, as bits of `screen_rules.BY_*`. The actor's forest counts only where
+        another one finds the window strange.
+        """
         strange = np.zeros(len(features), np.uint8)
         if self._pack is not None:
             find_strange(features, flags, asked, *self._pack, strange)  # type: ignore[call-arg]  # `Pack` has no fixed length
         return strange
 
     def p_values(self, features: NDArray[np.float64]) -> Float32s:
-        """Of rows that were asked, float32 (n, 3) by ENTITIES: the smaller p-value of the reference and the recent
-        forest; NaN without one, and of the actor's where the window was not strange. To explain, not to
-        decide.
+        """Return the p-values of rows that were asked, float32 (n, 3) by ENTITIES.
+
+        Each is the smaller one of the reference and the recent forest. It is NaN without a forest. The actor's is
+        also NaN where the window was not strange. They serve to explain a verdict, not to decide it.
         """
         answer = np.full((len(features), len(ENTITIES)), np.nan, np.float32)
         if self._pack is not None:
@@ -114,7 +120,7 @@ class Forests:
         return answer
 
     def learn(self, features: NDArray[np.float64], is_cleared: NDArray[np.uint8]) -> None:
-        """Take the rows that are cleared."""
+        """Add the cleared rows to the reservoir."""
         self.reservoir.add(features, is_cleared)
 
     def state(self) -> dict[str, Any]:
@@ -136,7 +142,7 @@ class Forests:
         self._see()
 
     def _see(self) -> None:
-        """What `flag` works on; good until other forests count."""
+        """Pack the forests that count for `flag`, until others do."""
         self._packed = []
         for entity in ("item", "network", "actor"):
             frozen, recent = (self._forests[age].get(entity) for age in ("frozen", "recent"))
@@ -148,7 +154,10 @@ class Forests:
 
 
 def _fitted(rows: Float32s, holdout: Float32s, seed: int, before: ByEntity) -> ByEntity:
-    """A forest an entity of which the rows differ; of the others nothing is known, and all is neutral."""
+    """Return a new forest for each entity whose rows differ.
+
+    The other entities keep the forest in `before`, if any. Nothing is known of them, and all their rows are neutral.
+    """
     return before | {
         entity: fit(rows[:, columns], holdout[:, columns], seed=seed)
         for entity, columns in ENTITIES.items()

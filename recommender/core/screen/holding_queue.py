@@ -1,10 +1,12 @@
-"""The holding queue: events that wait, for at most the time of a hold, for what their crowd does next.
+"""The holding queue: events that wait for their crowd's next acts.
 
-    held events, and what their actors do about the same items meanwhile
+An event waits for at most the time of a hold.
+
+    held events, and the acts of their actors on the same items meanwhile
           └──> Holding ──due──> released: learned at their own time, as if never held
-                           └──> condemned: quarantined, on what came to light meanwhile
+                           └──> condemned: quarantined, on evidence that came up meanwhile
 
-Bounded: past MAX_HELD the oldest are due at once.
+The queue is bounded. Beyond MAX_HELD events the oldest are due at once.
 """
 
 from dataclasses import replace
@@ -38,7 +40,10 @@ Columns = dict[str, NDArray[Any]]
 
 
 class Holding:
-    """Rows in the order in which they came. `names`: their items' ids."""
+    """Held events as rows, in the order in which they came.
+
+    `names` has the ids of their items.
+    """
 
     def __init__(self) -> None:
         self.columns: Columns = {name: np.empty(0, dtype) for name, dtype in COLUMNS.items()}
@@ -53,17 +58,20 @@ class Holding:
         self.names += names
 
     def is_due(self, now_ms: int) -> bool:
-        """Is anything to be decided? The rows stand in order of their time, but for a clock that ran back."""
+        """Return True if any event is due.
+
+        Rows are in order of time unless a clock ran back, so the earliest time is looked for.
+        """
         return len(self.names) > MAX_HELD or (bool(self.names) and int(self.columns["due_ms"].min()) <= now_ms)
 
     def due(self, now_ms: int) -> NDArray[np.bool_]:
-        """Which rows are due."""
+        """Return which rows are due."""
         is_due = self.columns["due_ms"] <= now_ms
         is_due[: max(0, len(self.names) - MAX_HELD)] = True
         return np.asarray(is_due)
 
     def take(self, rows: NDArray[np.bool_]) -> tuple[Columns, list[str]]:
-        """Take rows out."""
+        """Remove rows and return them, with the names of their items."""
         taken = {name: column[rows] for name, column in self.columns.items()}
         names = [self.names[row] for row in np.flatnonzero(rows)]
         self.columns = {name: column[~rows] for name, column in self.columns.items()}
@@ -71,10 +79,14 @@ class Holding:
         return taken, names
 
     def hold_more(self, batch: EventBatch, verdicts: Verdicts, weight: NDArray[np.int32]) -> Verdicts:
-        """What an actor does about an item on which its act is being held (weight: of the batch's acts, 0 for what is
-        no act): an undo waits with it, or it would find
-        nothing, and the act count after all; so does a stronger act. Any other would only count in its place; it adds
-        nothing to the held one, if that is released."""
+        """Hold further acts of an actor on an item while its first act there is held.
+
+        An undo waits too. Otherwise it would find nothing to undo, and the act would count after its release. A
+        stronger act waits too. Any other act is admitted but learned at no weight. Otherwise it would count in place
+        of the held act, and after a release it adds nothing to it.
+
+        weight: of the batch's acts, 0 for an event that is no act.
+        """
         is_held = verdicts.verdict == HOLD
         if not len(self) and not is_held.any():
             return verdicts
@@ -96,18 +108,18 @@ class Holding:
         return {"names": list(self.names), **{name: column.copy() for name, column in self.columns.items()}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave. Raises ValueError where columns differ in length."""
+        """Restore the result of `state()`. Raises ValueError if columns differ in length."""
         if any(len(state[name]) != len(state["names"]) for name in COLUMNS):
-            raise ValueError("the holding queue's columns are of different lengths")
+            raise ValueError("the columns of the holding queue differ in length")
         self.columns = {name: state[name].copy() for name in COLUMNS}
         self.names = list(state["names"])
 
 
 def as_events(held: Columns) -> Events:
-    """Rows of the queue as what is learned."""
+    """Return rows of the queue as events to be learned."""
     return Events(**{name: held[name] for name in Events._fields})
 
 
 def _pairs(actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A number for each pair of keys."""
+    """Return a number for each pair of keys."""
     return np.asarray(actors * np.uint64(0x9E3779B97F4A7C15) + items)

@@ -1,15 +1,16 @@
-"""Isolation forests: how easily a row of features is told apart from cleared traffic.
+"""Isolation forests: measure how easily a row is told apart from cleared traffic.
 
     cleared rows ──> Reservoir ──> at fixed stream times: fit() by PyOD ──> flattened trees, holdout scores
                                                                rows ──> Forest.p_values(rows)
 
-One small forest an entity (actor, item window, network). PyOD fits; scoring walks the flattened trees in a compiled
-loop (1 us a row, where `decision_function` costs 10 ms a call) and is proven equal to it by a test. Thresholds are
-conformal: p = (1 + cleared rows of the holdout at least as strange) / (n + 1), which bounds the share of honest rows
-flagged at p <= alpha by alpha, if they are like the holdout. `contamination` and `predict` are never used.
+Each entity (actor, item window, network) has one small forest. PyOD fits it. Scoring walks the flattened trees in a
+compiled loop, at 1 us a row where `decision_function` costs 10 ms a call. A test proves the two equal.
 
-Path lengths are compared, not the scores made of them: they are sums of numbers stored with the trees, in one order,
-so that a verdict does not depend on a machine's exp2.
+Thresholds are conformal: p = (1 + cleared rows of the holdout at least as strange) / (n + 1). If honest rows are like
+the holdout, at most a share alpha of them is flagged at p <= alpha. `contamination` and `predict` are never used.
+
+Path lengths are compared, not the scores made of them. They are sums of numbers stored with the trees, in one order,
+so a verdict does not depend on a machine's exp2.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from numpy.typing import NDArray
 
 N_TREES = 50
 N_SAMPLES = 256
-N_FIT = 2048  # rows of the reservoir a forest is fitted on ...
-STRIDE = 1237  # between the places of the first rows; coprime to all rows there are
-N_HOLDOUT = 1024  # ... and rows its threshold is taken from
+N_FIT = 2048  # rows of the reservoir that a forest is fitted on ...
+STRIDE = 1237  # between the places of the first rows; coprime to the number of all rows
+N_HOLDOUT = 1024  # ... and rows that its threshold is taken from
 
 Float64s = NDArray[np.float64]
 Float32s = NDArray[np.float32]
@@ -35,7 +36,10 @@ Int64s = NDArray[np.int64]
 def path_lengths(
     rows: Float32s, roots: Int32s, feature: Int32s, threshold: Float64s, children: Int32s, length: Float64s
 ) -> Float64s:
-    """The sum over the trees of a row's path length, float64 (n,). Short = strange."""
+    """Return the sum of a row's path lengths over the trees, float64 (n,).
+
+    A short path is strange.
+    """
     sums = np.zeros(rows.shape[0])
     for i in range(rows.shape[0]):
         total = 0.0
@@ -61,11 +65,14 @@ def find_strange(
     nodes: Float64s,
     strange: NDArray[np.uint8],
 ) -> None:
-    """Of rows with the flag `asked`: which have a path shorter than the limit in one of the forests of a `packed`;
-    into strange, (n,), the entities' bits. Entity 1 is asked only where another has answered yes.
+    """Find rows with the flag `asked` whose path is shorter than a forest's limit.
 
-    Lengths only add up, so that most rows are done with at half of the trees. Rows are rounded, and lengths added,
-    as `path_lengths` does it: the answer is the same."""
+    The forests are those of a `packed`. The bits of the entities whose forest flagged a row are written into
+    `strange`, (n,). Entity 1 is asked only where another has flagged the row.
+
+    Lengths only add up, so most rows are done after half of the trees. Rows are rounded and lengths added as in
+    `path_lengths`, so the answer is the same.
+    """
     for i in range(features.shape[0]):
         if not flags[i] & asked:
             continue
@@ -89,8 +96,10 @@ def find_strange(
 def find_paths(
     features: Float64s, first_column: Int64s, first_tree: Int64s, roots: Int32s, nodes: Float64s
 ) -> Float64s:
-    """What `path_lengths` finds in each of the forests of a `packed`, (n, forests); 25 us a row and six forests, tree
-    by tree, so that a tree stays in the cache for all rows."""
+    """Return the result of `path_lengths` in each forest of a `packed`, (n, forests).
+
+    It goes tree by tree, so that a tree stays in the cache for all rows.
+    """
     sums = np.zeros((features.shape[0], first_column.size))
     for k in range(first_column.size):
         for root in roots[first_tree[k] : first_tree[k + 1]]:
@@ -105,8 +114,13 @@ def find_paths(
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Flattened trees. roots: (trees,); by node: feature (-1 = leaf), threshold, children (.., 2), length = the path
-    to it and the expected rest; holdout: path lengths of cleared rows it was not fitted on, ascending."""
+    """Flattened trees.
+
+    roots: (trees,).
+    feature, threshold, children: by node, feature -1 for a leaf, children (.., 2).
+    length: by node, the path to it and the expected rest.
+    holdout: path lengths of cleared rows that it was not fitted on, ascending.
+    """
 
     roots: Int32s
     feature: Int32s
@@ -116,20 +130,23 @@ class Forest:
     holdout: Float64s
 
     def paths(self, rows: Float32s) -> Float64s:
-        """Sums of path lengths, (n,)."""
+        """Return the sums of path lengths, (n,)."""
         return path_lengths(rows, self.roots, self.feature, self.threshold, self.children, self.length)
 
     def p_values(self, rows: Float32s) -> Float64s:
-        """The share of cleared rows at least as strange, in (0, 1], (n,)."""
+        """Return the share of cleared rows at least as strange, in (0, 1], (n,)."""
         return self.p_values_of(self.paths(rows))
 
     def p_values_of(self, paths: Float64s) -> Float64s:
-        """The same of rows whose paths are known."""
+        """Return the p-values of rows whose paths are known."""
         at_least = np.searchsorted(self.holdout, paths, side="right")
         return np.asarray((1 + at_least) / (len(self.holdout) + 1))
 
     def limit(self, alpha: float) -> float:
-        """The path length below which exactly the rows stand whose p-value is at most alpha."""
+        """Return the path length that separates the flagged rows from the rest.
+
+        Exactly the rows below it have a p-value of at most alpha.
+        """
         p_values = np.arange(1, len(self.holdout) + 2) / (len(self.holdout) + 1)
         n_allowed = int(np.count_nonzero(p_values <= alpha)) - 1  # rows of the holdout at least as strange
         if n_allowed < 0:
@@ -148,10 +165,13 @@ Pack = tuple[NDArray[Any], ...]  # the arguments of `find_strange` between asked
 
 
 def packed(forests: list[tuple[int, int, Forest]], alpha: float) -> Pack:
-    """Forests, each with its entity's bit and the first column it looks at, in the order in which they are asked, and
-    the limits of a share of flags.
+    """Pack forests for `find_strange`, with the limits that flag a share alpha.
 
-    A node is one row, so that it costs one line of the cache: feature, threshold, children; or -1, length."""
+    forests: each with its entity's bit and its first column, in the order in which they are asked.
+
+    A node is one row, so that it costs one line of the cache. The row is (feature, threshold, children), or (-1,
+    length) for a leaf.
+    """
     nodes, roots, n_nodes = [], [], 0
     for *_, forest in forests:
         is_leaf = forest.feature < 0
@@ -170,8 +190,11 @@ def packed(forests: list[tuple[int, int, Forest]], alpha: float) -> Pack:
 
 
 def fit(rows: Float32s, holdout: Float32s, seed: int) -> Forest:
-    """A forest of cleared rows, float32 (n, d); 0.1 s for 2,048 rows. The same rows and seed give the same forest."""
-    # imported here: 2 s and 190 MB, which no process should pay for that never fits
+    """Fit a forest on cleared rows, float32 (n, d).
+
+    The same rows and seed give the same forest.
+    """
+    # Imported here, since it takes 2 s and 190 MB. A process that never fits does not pay for it.
     from pyod.models.iforest import IForest  # noqa: PLC0415
 
     model = IForest(n_estimators=N_TREES, max_samples=min(N_SAMPLES, len(rows)), random_state=seed, n_jobs=1)
@@ -179,14 +202,14 @@ def fit(rows: Float32s, holdout: Float32s, seed: int) -> Forest:
 
 
 def flattened(model: Any, holdout: Float32s) -> Forest:
-    """The trees of a fitted `pyod.models.iforest.IForest` as arrays."""
+    """Return the trees of a fitted `pyod.models.iforest.IForest` as arrays."""
     parts: dict[str, list[NDArray[Any]]] = {"feature": [], "threshold": [], "children": [], "length": []}
     roots, n_nodes = [], 0
     for estimator in model.detector_.estimators_:
         tree = estimator.tree_
         children = np.stack([tree.children_left, tree.children_right], axis=1)
         depth = np.zeros(tree.node_count)
-        for node in range(tree.node_count):  # a parent stands before its children
+        for node in range(tree.node_count):  # a parent comes before its children
             if children[node, 0] >= 0:
                 depth[children[node]] = depth[node] + 1
         parts["feature"].append(np.where(children[:, 0] < 0, -1, tree.feature))
@@ -207,7 +230,10 @@ def flattened(model: Any, holdout: Float32s) -> Forest:
 
 
 def expected_path(n_samples: NDArray[Any]) -> Float64s:
-    """The mean path length of an unsuccessful search among n (Liu et al., *Isolation Forest*, ICDM 2008, eq. 1)."""
+    """Return the mean path length of an unsuccessful search among n.
+
+    See Liu et al., *Isolation Forest*, ICDM 2008, eq. 1.
+    """
     n = np.asarray(n_samples, np.float64)
     large = np.maximum(n, 3)
     mean = 2 * (np.log(large - 1) + np.euler_gamma) - 2 * (large - 1) / large
@@ -216,7 +242,10 @@ def expected_path(n_samples: NDArray[Any]) -> Float64s:
 
 @njit(cache=True)
 def enter(reservoir: Float32s, n_before: int, seed: int, rows: Float64s, is_chosen: NDArray[np.uint8]) -> int:
-    """Put the chosen rows in their places, in order: of two for one place the later stays. Returns the new number."""
+    """Put the chosen rows in their places, in order.
+
+    Of two rows for one place the later one stays. Returns the new number of rows.
+    """
     size, n = reservoir.shape[0], n_before
     for i in range(rows.shape[0]):
         if not is_chosen[i]:
@@ -235,9 +264,12 @@ def enter(reservoir: Float32s, n_before: int, seed: int, rows: Float64s, is_chos
 
 
 class Reservoir:
-    """The last few thousand cleared rows, one in place of another chosen by a keyed hash of its number (Aggarwal's
-    biased reservoir, VLDB 2006): rows fade out of it as new ones come. The first N_FIT places are fitted on, the rest
-    held out: no row is ever in both."""
+    """The last few thousand cleared rows.
+
+    A new row replaces one that a keyed hash of its number chooses (Aggarwal's biased reservoir, VLDB 2006). So rows
+    fade as new ones come. Forests are fitted on the first N_FIT places, and the rest is held out. No row is ever in
+    both.
+    """
 
     def __init__(self, n_features: int, seed: int) -> None:
         self.rows = np.zeros((N_FIT + N_HOLDOUT, n_features), np.float32)
@@ -245,15 +277,18 @@ class Reservoir:
         self._seed = seed
 
     def add(self, rows: NDArray[Any], is_cleared: NDArray[np.uint8]) -> None:
-        """Take the rows, (n, d), that are cleared, (n,)."""
+        """Add those rows, (n, d), that are cleared, (n,)."""
         self.n = enter(self.rows, self.n, self._seed, rows, is_cleared)
 
     def filled(self) -> Float32s:
-        """All cleared rows there are, at most N_FIT + N_HOLDOUT; not a copy where it is full."""
+        """Return all cleared rows, at most N_FIT + N_HOLDOUT.
+
+        If the reservoir is full, this is no copy.
+        """
         return self.rows if self.n >= len(self.rows) else np.concatenate(self.split())
 
     def split(self) -> tuple[Float32s, Float32s]:
-        """Rows to fit on, rows held out, as far as they are filled."""
+        """Return the rows to fit on and the rows held out, as far as they are filled."""
         is_filled = np.zeros(len(self.rows), np.bool_)
         is_filled[_shuffled(np.arange(min(self.n, len(self.rows)), dtype=np.uint64), len(self.rows))] = True
         return self.rows[:N_FIT][is_filled[:N_FIT]], self.rows[N_FIT:][is_filled[N_FIT:]]
@@ -268,5 +303,5 @@ class Reservoir:
 
 
 def _shuffled(numbers: NDArray[np.uint64], size: int) -> NDArray[np.int64]:
-    """Distinct places for the first rows, fit and holdout filled alike."""
+    """Return distinct places for the first rows, so that both parts fill evenly."""
     return ((numbers * np.uint64(STRIDE)) % np.uint64(size)).astype(np.int64)

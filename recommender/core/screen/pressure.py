@@ -1,12 +1,14 @@
-"""Pressure on the screen: how much it stops, and how much comes to stand just below what it stops.
+"""Pressure on the screen: how much it stops, and how much it nearly stops.
 
     verdicts of a step ──> counts of events, held, quarantined, near; decayed by an hour, and by thirty days
 
-Whoever probes a filter from outside sends what it nearly stops, and then a little more after every refit (the boiling
-frog). So the share of admitted events whose score is from 0.9 to 1.0 of the least at which events are stopped,
-beside its own mean of thirty days, says that somebody is at it. No single event can be blamed for it.
+An attacker who probes a filter from outside sends events that are nearly stopped, and a few more after every refit
+(the boiling frog). So the screen counts admitted events whose score is from 0.9 to 1.0 of the least score that is
+stopped. If their share is high compared with its own mean of thirty days, someone is probing. No single event can be
+blamed for it.
 
-Integers, decayed by whole ticks; the same in any cut into steps but for roundings below 2**-16 of an event.
+Counts are integers, decayed by whole ticks. They are the same in any cut into steps, up to roundings below 2**-16 of
+an event.
 """
 
 from typing import Any
@@ -17,8 +19,8 @@ from recommender.core.screen.screen import Verdicts
 from recommender.core.tables.decay import TICKS, decayed
 from recommender.core.vocabulary import DAY_MS, HOLD, HOUR_MS, QUARANTINE
 
-STOPPED_FROM = 0.25  # the score adds a quarter for a hold: nothing that is stopped scores less
-NEAR = 0.9  # of it
+STOPPED_FROM = 0.25  # a hold adds a quarter to the score, so no stopped event scores less
+NEAR = 0.9  # share of STOPPED_FROM
 HALF_LIVES_MS = (HOUR_MS, 30 * DAY_MS)
 SCALE_BITS = 16
 EVENTS, HELD, QUARANTINED, NEARLY = range(4)
@@ -26,14 +28,17 @@ _NEAR_FROM, _STOPPED_FROM = np.float32(NEAR * STOPPED_FROM), np.float32(STOPPED_
 
 
 class Pressure:
-    """`learn` writes. Shares are over about the last hour, or thirty days."""
+    """Counts of stopped and nearly stopped events. `learn` writes.
+
+    Shares are over about the last hour, or the last thirty days.
+    """
 
     def __init__(self) -> None:
         self._counts = [[0, 0, 0, 0] for _ in HALF_LIVES_MS]
         self._ticks = [0 for _ in HALF_LIVES_MS]
 
     def learn(self, verdicts: Verdicts, now_ms: int) -> None:
-        """Take a step's verdicts, at stream time. 4 us."""
+        """Count a step's verdicts at stream time."""
         score, held, quarantined = verdicts.score, 0, 0
         nearly = int(np.count_nonzero(score >= _NEAR_FROM)) - int(np.count_nonzero(score >= _STOPPED_FROM))
         if verdicts.verdict.any():
@@ -50,24 +55,29 @@ class Pressure:
             counts[NEARLY] += nearly << SCALE_BITS
 
     def share(self, of: int, *, is_long: bool = False) -> float:
-        """The share of events HELD, QUARANTINED or NEARLY stopped; 0 without events."""
+        """Return the share of events HELD, QUARANTINED or NEARLY stopped.
+
+        It is 0 without events.
+        """
         counts = self._counts[int(is_long)]
         return float(counts[of] / counts[EVENTS]) if counts[EVENTS] else 0.0
 
     @property
     def ratio(self) -> float:
-        """The share nearly stopped in the last hour over that of thirty days, each with one event more: 1.0 where
-        nothing is known or nothing is unusual."""
+        """Return the share nearly stopped in the last hour over that of thirty days.
+
+        Each has one event more. The ratio is 1.0 if nothing is known or nothing is unusual.
+        """
         hour, month = (np.array(counts) / (1 << SCALE_BITS) for counts in self._counts)
         usual = (month[NEARLY] + 1) / (month[EVENTS] + 1)
-        # one usual event's worth on both sides, so that a quiet hour says nothing
+        # One usual event is added on both sides, so that a quiet hour does not change the ratio.
         return float((hour[NEARLY] + 1) / (hour[EVENTS] * usual + 1))
 
     def state(self) -> dict[str, Any]:
         return {"counts": np.array(self._counts, np.int64), "ticks": np.array(self._ticks, np.int64)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave. Raises ValueError where it is of another version."""
+        """Restore the result of `state()`. Raises ValueError if another version made it."""
         if state["counts"].shape != (len(HALF_LIVES_MS), 4) or state["ticks"].shape != (len(HALF_LIVES_MS),):
-            raise ValueError("the state is of another version of the pressure")
+            raise ValueError("this state was made by another version of the pressure")
         self._counts, self._ticks = state["counts"].tolist(), state["ticks"].tolist()

@@ -1,24 +1,32 @@
-"""The screen in front of the model: a verdict on every event before anything is learned from it.
+"""The screen in front of the model: judge every event before it is learned.
 
     batch ──> Features.observe ──> rules (flags) ──┐
                               └──> forests, on active windows only ──┴──> admit | hold | quarantine, score, reasons
 
 - **quarantine** needs evidence against the actor or its cohort *and* an anomalous window of the item. It falls on
-  events, never on an item: a rival cannot be silenced by clicking on it badly.
-- **hold** is for newcomers in an anomalous window. It ends after `hold_s` at the latest: the event counts at its own
-  time as if it had never been held. Unless its crowd gave itself away meanwhile: of honest newcomers a known share
-  (the site's own, measured all the time) goes on to a second item within that time. Where nearly nobody of a large
-  crowd did, the crowd came for one item and for nothing else. A crowd that does go on gives itself away otherwise: it
-  is new almost to the last one, also those who came from another item, and all the newcomers of these minutes came
-  to that item (where many went elsewhere only, it is a campus); or clicks the same again; or leaves within seconds;
-  or takes back what it did. Whatever else its accounts do on that item adds nothing, while held and after.
-  Of a crowd that does go on, a sample is held from then on, one in four, for as long as it does: enough to see the
-  crowd change, and what is found is taken back of those who did not wait, too.
+  events, never on an item. So a rival cannot be silenced by bad clicks on its item.
+- **hold** is for newcomers in an anomalous window. It ends after `hold_s` at the latest. Then the event counts at its
+  own time, as if it had never been held, unless its crowd gave itself away meanwhile.
 - **cold** (fewer than `cold_events` seen): everything is admitted at the floor of trust, reason `unjudged`.
 - **broken** (an exception): everything is held, reason `unjudged`, and counted.
 
-Rules decide; forests add windows and actors the rules have no name for. Under both stands trust: what passes here
-from a fresh actor weighs a twentieth.
+**How a crowd gives itself away.** A known share of honest newcomers goes on to a second item within the time of a
+hold. This is the site's own share, measured all the time. If almost none of a large crowd did, the crowd came for one
+item only. A crowd that does go on can give itself away in four other ways:
+
+- It is new almost to the last one, even those who came from another item, and all newcomers of these minutes came to
+  that item. (If many newcomers went only elsewhere, it is a campus.)
+- It clicks the same item again.
+- It leaves within seconds.
+- It takes back its acts.
+
+Any further act of its accounts on that item adds nothing, during the hold and after it.
+
+**Samples.** If a crowd was seen to go on, only a sample of one in four is held from then on, as long as it goes on.
+This is enough to see the crowd change. A crowd that is then condemned also loses the acts of those who did not wait.
+
+Rules decide. Forests add windows and actors that no rule describes. Trust is the base under both: an event of a fresh
+actor that passes here weighs a twentieth.
 """
 
 from dataclasses import dataclass
@@ -54,7 +62,7 @@ _REASONS = {
     BY_NETWORK << 32: Reason.FOREST_NETWORK,
     fk.IS_SHUNNED: Reason.SHUNNED,
 }
-# what a crowd gives away: the reason, and of which item on its newcomers are meant
+# Evidence of a crowd: its reason, and the first of a newcomer's items (1, 2, ...) that it concerns.
 _EVIDENCE = {
     fk.CAMOUFLAGED: (int(Reason.CAMOUFLAGE), 2),
     fk.INSISTENT: (int(Reason.INSISTENT), 1),
@@ -63,40 +71,42 @@ _EVIDENCE = {
 }
 _NAMES = np.array([_REASONS.get(1 << bit, 0) for bit in range(64)], np.int32)
 
-_NEVER = 1 << 60  # more clickers than there are
+_NEVER = 1 << 60  # more clickers than any item has
 
 
 @dataclass(frozen=True, slots=True)
 class ScreenConfig:
-    """Thresholds, each with its reason."""
+    """Thresholds of the screen, each with its reason."""
 
     is_on: bool = True
-    hold_s: int = 60  # no genuine story is to wait for longer
+    hold_s: int = 60  # a genuine story must not wait for longer
     cold_events: int = 1000  # below this the site's own shares are noise
-    burst_n: int = 8  # clickers in a minute, below which nothing is a burst
+    burst_n: int = 8  # fewer clickers in a minute are no burst
     burst_z: float = 4.0  # standard deviations above the item's own past
-    crowd_n: int = 8  # clickers of a window, below which no share means anything
-    crowd_share: float = 0.6  # of the way from the site's share of newcomers to all
+    crowd_n: int = 8  # with fewer clickers in a window no share means anything
+    crowd_share: float = 0.6  # of the way from the site's share of newcomers to 1
     crowd_z: float = 5.0
     is_lockstep_on: bool = True
     lockstep_n: int = 6  # clickers who share an earlier burst
     lockstep_share: float = 0.5  # of a burst's clickers
-    lockstep_cover: float = 0.4  # of the earlier burst's
+    lockstep_cover: float = 0.4  # of the earlier burst's clickers
     cohort_days: int = 14  # recorded attackers came back over 13 days
     flood_n: int = 20  # clicks of an actor on an item within a day
-    pure_n: int = 16  # clickers of a crowd, below which it cannot give itself away
-    pure_share: float = 0.85  # of the way from the site's share to all; the news log's furthest window was at 0.66
-    return_ratio: float = 0.15  # a crowd that goes on less than this part as often as newcomers do
-    return_expected: float = 8.0  # returns that must have been expected: chance of so few by luck < 1 %
-    believed_ratio: float = 0.3  # a crowd that goes on at least this part as often as newcomers do is held in part
+    pure_n: int = 16  # a crowd of fewer clickers cannot give itself away
+    # of the way from the site's share to 1. The furthest window of the news log was at 0.66.
+    pure_share: float = 0.85
+    return_ratio: float = 0.15  # a crowd is condemned if it goes on less than this part as often as newcomers do
+    return_expected: float = 8.0  # returns that must have been expected. The chance of so few by luck is below 1 %.
+    # a crowd is held only in part if it goes on at least this part as often as newcomers do
+    believed_ratio: float = 0.3
     believed_expected: float = 4.0  # returns that must have been expected
-    alpha: float = 0.001  # share of cleared traffic a forest may flag
+    alpha: float = 0.001  # share of cleared traffic that a forest may flag
     fit_every_s: int = 21_600
-    fit_after_s: int = 600  # a forest counts from so much later on
+    fit_after_s: int = 600  # a forest takes effect this much later
     fit_rows: int = 1500
 
     def limits(self) -> fk.Limits:
-        """What the loop needs of it."""
+        """Return the thresholds as the compiled loop takes them."""
         return fk.Limits(
             burst_n=self.burst_n,
             burst_z=self.burst_z,
@@ -116,9 +126,15 @@ class ScreenConfig:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """verdict: int8 (n,), a `Verdict`. score: float32 (n,), in [0, 1], high = suspicious. reason: int32 (n,), of
-    `Reason`s. cap: int32 (n,), the part of its weight an event may have, or None. evidence: of what the
-    screen itself did not admit."""
+    """Verdicts on a batch.
+
+    verdict: int8 (n,), a `Verdict`.
+    score: float32 (n,), in [0, 1], high = suspicious.
+    reason: int32 (n,), of `Reason`s.
+    cap: int32 (n,), the part of its weight that an event may have, or None.
+    n_exposed: number of events that show lockstep.
+    evidence: of the events that the screen itself did not admit.
+    """
 
     verdict: NDArray[np.int8]
     score: NDArray[np.float32]
@@ -133,7 +149,10 @@ class Verdicts:
 
 
 class CondemnedCrowd(NamedTuple):
-    """A crowd that gave itself away: its item, why, and of which item on its newcomers are meant."""
+    """A crowd that gave itself away.
+
+    from_nth: newcomers are condemned if the item was this one of their items, or a later one.
+    """
 
     item: np.uint64
     reason: int
@@ -141,19 +160,22 @@ class CondemnedCrowd(NamedTuple):
 
 
 class Condemned(NamedTuple):
-    """What came of a look at what is held. reason: int32 (n,), of `Reason`s, 0 for what is not condemned."""
+    """Result of a look at the held events.
+
+    reason: int32 (n,), of `Reason`s, 0 for an event that is not condemned.
+    """
 
     reason: NDArray[np.int32]
     crowds: list[CondemnedCrowd]
 
 
 def admitted(n: int) -> Verdicts:
-    """Every event admitted at score 0."""
+    """Return verdicts that admit n events at score 0."""
     return Verdicts(np.zeros(n, np.int8), np.zeros(n, np.float32), np.zeros(n, np.int32))
 
 
 class Screen:
-    """`judge`, `condemned` and `pardon` write; see the module."""
+    """The screen. `judge`, `condemned` and `pardon` write."""
 
     def __init__(self, config: ScreenConfig, rules: TrustRules, features: Features) -> None:
         self.config = config
@@ -166,13 +188,16 @@ class Screen:
         self._packed = tuple(rules), tuple(self._limits)
 
     def judge(self, batch: EventBatch, trusted: tuple[Any, ...], ordinal: int, now_ms: int) -> Verdicts:
-        """Verdicts on a batch whose first event has that number. Never raises: what breaks is held, `unjudged`."""
+        """Return verdicts on a batch whose first event has number `ordinal`.
+
+        It never raises. If judging fails, all events are held as `unjudged`.
+        """
         n = len(batch)
         if not self.config.is_on or not n:
             return admitted(n)
         try:
             return self._judge(batch, trusted, ordinal, now_ms)
-        except Exception:  # fail closed: nothing unjudged is learned before its hold is over
+        except Exception:  # Fail closed: an unjudged event is not learned before its hold is over.
             self.n_broken += 1
             reason = np.full(n, UNJUDGED, np.int32)
             return Verdicts(np.full(n, HOLD, np.int8), np.full(n, 0.5, np.float32), reason)
@@ -203,9 +228,10 @@ class Screen:
         return Verdicts(verdict, scores(features, verdict), reason, cap, n_exposed, evidence)
 
     def condemned(self, held: dict[str, NDArray[Any]], is_due: NDArray[np.bool_], now_ms: int) -> Condemned:
-        """Condemn held events whose crowd came for one item alone, or gave itself away otherwise.
+        """Condemn held events whose crowd came for one item only, or gave itself away.
 
-        Looks at the items of those due."""
+        It looks at the items of the events that are due.
+        """
         reason, crowds = np.zeros(len(is_due), np.int32), []
         in_crowd = held["reason"] & CROWD != 0
         has_returned = self.features.items_of(held["actor"]) > held["first_items"]
@@ -217,7 +243,8 @@ class Screen:
             if row < 0:
                 continue
             crowd = in_crowd & (held["item"] == item)
-            # those of the last day whose hold is over, and those who wait now for as long as they have
+            # Events of the last day whose hold is over, and events that wait now, by the part of their hold that has
+            # passed.
             expected = windows[row, fk.I_EXPECTED24H] / fk.ONE + float(likely[crowd].sum())
             came = windows[row, fk.I_CAME24H] / fk.ONE + np.count_nonzero(crowd & has_returned)
             is_lonely = expected >= self.config.return_expected and came <= self.config.return_ratio * expected
@@ -243,19 +270,25 @@ class Screen:
         return Condemned(reason, crowds)
 
     def _reads_on(self, likely: NDArray[np.float64], has_returned: NDArray[np.bool_]) -> bool:
-        """Did of those who wait now about as many go on as newcomers do?"""
+        """Return True if about as many of the waiting crowd go on as newcomers do."""
         expected = float(likely.sum())
         came = int(np.count_nonzero(has_returned))
         return expected >= self.config.believed_expected and came >= self.config.believed_ratio * expected
 
     def pardon(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
-        """A reviewer found these acts honest: what stood against their actors and items is forgotten."""
+        """Forget the evidence against acts that a reviewer found honest.
+
+        This clears their actors and their items.
+        """
         self.features.forget_acts(actors, items)
         rows = self.features.item_rows(np.unique(items))
         self.features.windows[rows[rows >= 0], fk.I_CONDEMNED] = 0
 
     def _floor(self, newness: NDArray[np.float64]) -> NDArray[np.int32]:
-        """What is left of a weight so that, times the actor's trust, it is the floor; in WEIGHT_ONE."""
+        """Return the part of a weight that, times the actor's trust, is the floor.
+
+        It is in WEIGHT_ONE.
+        """
         floor = self._rules.floor / WEIGHT_ONE
         return np.floor(WEIGHT_ONE * floor / (floor + (1 - floor) * (1 - newness))).astype(np.int32)
 
@@ -268,7 +301,7 @@ class Screen:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave. Raises ValueError where it does not fit."""
+        """Restore the result of `state()`. Raises ValueError if it does not fit."""
         self.n_seen, self.n_broken = state["n_seen"], state["n_broken"]
         self.features.restore(state["features"])
         self.forests.restore(state["forests"])

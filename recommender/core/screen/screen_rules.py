@@ -1,12 +1,13 @@
-"""The rules of the screen: from what was found of an event to its verdict, its reasons, and whether it is cleared.
+"""Rules of the screen: from flags to verdicts, reasons and cleared events.
 
-    flags (feature_kernels) ──┐
-    what forests find strange ┴──> admit | hold | quarantine; reasons; cleared = forests may learn from it
+    flags (feature_kernels) ─────┐
+    windows that forests flag ───┴──> admit | hold | quarantine; reasons; cleared = forests may learn from it
 
-An event that is exposed (lockstep, cohort, flood, shunned) is quarantined whatever its window; any other needs an
-anomalous window, and is quarantined on evidence against the actor, held as a newcomer, admitted else. Where only a
-forest finds the window anomalous, a newcomer is held if the window leans to newcomers, or to a network, by more than
-an honest story does. Of a crowd that has been seen to read on only a sample is held.
+An exposed event (lockstep, cohort, flood, shunned) is quarantined in any window. Any other event needs an anomalous
+window. It is then quarantined on evidence against the actor, held if the actor is a newcomer, and admitted otherwise.
+If only a forest finds the window anomalous, a newcomer is held on one more condition. The window must lean to
+newcomers, or to a network, by more than an honest story does. If a crowd has been seen to read on, only a sample of
+it is held.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from recommender.core.features import feature_columns as fk
 from recommender.core.vocabulary import HOLD, QUARANTINE
 
-BY_ACTOR, BY_ITEM, BY_NETWORK = 1, 2, 4  # which forests find an event strange
+BY_ACTOR, BY_ITEM, BY_NETWORK = 1, 2, 4  # bits of the forests that find an event strange
 EXPOSED = fk.IS_LOCKSTEP | fk.IS_COHORT | fk.IS_FLOOD | fk.IS_SHUNNED
 CROWDED = fk.IS_CROWD | fk.IS_NETWORK
 
@@ -30,9 +31,13 @@ def decide(
     reason: NDArray[np.int32],
     is_cleared: NDArray[np.uint8],
 ) -> int:
-    """Write verdicts, reasons and who is cleared of the events with a flag of TO_DECIDE. How many show lockstep.
+    """Write verdicts, reasons and cleared rows of the events with a TO_DECIDE flag.
 
-    strange: of BY_*; names: int32 (64,), the reason that goes with the flag, or (from 32) BY_*, of that bit."""
+    Returns the number of events that show lockstep.
+
+    strange: bits of BY_*.
+    names: int32 (64,), the reason of each flag by its bit, or of each BY_* by 32 + its bit.
+    """
     n_exposed = 0
     for i in range(flags.size):
         flag = flags[i]

@@ -1,13 +1,16 @@
-"""The score of an event: one number in [0, 1] to sort a list by, high = suspicious. Verdicts do not depend on it.
+"""The score of an event: one number in [0, 1] to sort lists by.
+
+High is suspicious. Verdicts do not depend on it.
 
     score = 1/2 * (the worst of the actor) * (the worst of the window or network) + 1/4 a degree of the verdict
 
-As with the rules, either alone says little: newcomers are most of any site, and a busy item is what news looks like.
-Left out is what the busiest honest have most of: repetition, concentration, short sessions, arrivals like a
-metronome, all of which alone rank worse than chance on 5,822 actors of an encyclopaedia, half of them blocked later;
-and the freshness of an item's readers, which says again what newness does. By the mean of an actor's events, an even
-mix of all features ranks these actors at AUC 0.43, newness alone at 0.71, this product at 0.75. (`manage.py attack
-vandals` has the figures of actors that were not looked at for it.)
+As with the rules, either factor alone means little. Newcomers are most of any site, and a busy item is how news
+looks. Features that the busiest honest actors have most of are left out: repetition, concentration, short sessions,
+and regular arrivals. Each of them alone ranks worse than chance on 5,822 actors of an encyclopaedia, half of whom
+were blocked later. The freshness of an item's readers is left out too, since it repeats newness.
+
+By the mean of an actor's events, an even mix of all features ranks these actors at AUC 0.43, newness alone at 0.71,
+and this product at 0.75. (`manage.py attack vandals` has the figures of actors that were not used for this choice.)
 """
 
 import numpy as np
@@ -22,7 +25,7 @@ CROWD = np.array([fk.BURST, fk.RISE, fk.NOVEL, fk.DIRECT, fk.OVERLAP, fk.PREFIX,
 
 @njit(cache=True)
 def scores(features: NDArray[np.float64], verdict: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Of features (n, N_FEATURES) and verdicts (n,), float32 (n,)."""
+    """Return the scores, float32 (n,), of features (n, N_FEATURES) and verdicts (n,)."""
     out = np.empty(features.shape[0], np.float32)
     for i in range(features.shape[0]):
         own = crowd = 0.0

@@ -1,4 +1,4 @@
-"""Crowds that give themselves away, each beside the honest crowd that looks most like it."""
+"""Test crowds that give themselves away, each with its honest look-alike."""
 
 from dataclasses import replace
 
@@ -48,7 +48,10 @@ def test_a_story_that_newcomers_and_regulars_reach_from_elsewhere_passes():
 
 
 def lecture(share):
-    """A lecture ends: newcomers read three popular things each, and a share of them comes to one item among them."""
+    """Run the end of a lecture, when newcomers read three popular items each.
+
+    A share of them reads "text" in place of the second or third.
+    """
     stream, rng = site(), np.random.default_rng(9)
     for student, at_ms in enumerate(among(rng, 400, 240)):
         visits = rng.permutation(20)[:3]
@@ -77,7 +80,10 @@ def test_newcomers_who_look_around_and_all_come_to_one_item_are_condemned_and_no
 
 
 def followers(first, second):
-    """Newcomers to one story in two waves a minute apart, of whom so large shares read on."""
+    """Run newcomers who come to one story in two waves, 90 s apart.
+
+    Each wave reads on with its own probability.
+    """
     stream, rng = site(), np.random.default_rng(10)
     for wave, share in enumerate((first, second)):
         for number in range(80):
@@ -148,7 +154,10 @@ def test_a_crowd_that_reads_before_it_goes_on_passes():
 
 
 def takers_back(share):
-    """Known readers, whom no share of newcomers gives away, on one item, an undo, and all of them on the next."""
+    """Run known readers who click one item, partly take it back, then click another.
+
+    No share of newcomers gives known readers away.
+    """
     stream, rng = site(), np.random.default_rng(6)
     for reader in range(40):
         at_ms = PUSH_AT + int(rng.integers(0, 40_000))
@@ -163,7 +172,7 @@ def takers_back(share):
 def test_who_took_back_a_burst_together_is_known_at_the_next_one():
     run = takers_back(1.0)
     two = run.of("two")
-    assert (run.first[two] == QUARANTINE).mean() > 0.9  # but the first few, before it is a burst
+    assert (run.first[two] == QUARANTINE).mean() > 0.9  # all except the first few, before it is a burst
     assert "cohort" in reasons(run, two)
 
 
@@ -199,7 +208,7 @@ def test_another_act_on_what_is_held_adds_nothing_before_and_nothing_after():
     stream = push(site(), "target", 80)
     for bot in range(80):  # seconds later, while all are held
         stream.add(PUSH_AT + 60_000, f"mal-{bot}", "target")
-        stream.add(PUSH_AT + 240_000, f"mal-{bot}", "target")  # long after all are condemned
+        stream.add(PUSH_AT + 240_000, f"mal-{bot}", "target")  # long after all were condemned
     run = Run(stream)
     assert score(run.pipeline, "target") == 0
     assert "shunned" in reasons(run, run.of("target"))
@@ -210,7 +219,7 @@ def test_who_reads_again_while_held_counts_once_as_if_never_held():
     for guest, at_ms in enumerate(among(rng, 60, 60)):
         stream.add(at_ms, f"guest-{guest}", "story", Kind.VIEW)
         if guest % 2:
-            stream.add(at_ms + 20_000, f"guest-{guest}", "story")  # a click: the stronger act
+            stream.add(at_ms + 20_000, f"guest-{guest}", "story")  # a click is the stronger act
         stream.add(at_ms + 30_000, f"guest-{guest}", f"item-{rng.integers(0, 300)}")
     run, free = Run(stream, NEVER_LONELY), Run(stream, replace(SCREENED, screen=ScreenConfig(is_on=False)))
     story = run.of("story")

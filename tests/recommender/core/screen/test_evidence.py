@@ -1,4 +1,4 @@
-"""Evidence: percentiles say what a count would, nothing is computed for what is admitted."""
+"""Test evidence: percentiles equal counts, and admitted events have none."""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""Forests: the compiled walk equals PyOD's, the threshold keeps its promise, the reservoir keeps its sides apart."""
+"""Test forests: the compiled walk equals PyOD's, the threshold holds its promise.
+
+The two parts of the reservoir stay apart.
+"""
 
 from dataclasses import replace
 from threading import Event, Timer

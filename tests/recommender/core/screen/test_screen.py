@@ -1,4 +1,7 @@
-"""The screen: honest readers pass, a crowd that goes nowhere does not, and what is held comes back whole."""
+"""Test the screen: honest readers pass, and a crowd that goes nowhere does not.
+
+Held events come back whole.
+"""
 
 from dataclasses import replace
 
@@ -50,7 +53,7 @@ def test_a_crowd_that_goes_on_to_read_is_released_within_the_minute_and_counts_a
 
 def test_the_same_accounts_together_again_are_quarantined_and_their_earlier_acts_taken_out():
     stream = push(push(site(), "one", 40), "two", 40, start_ms=PUSH_AT + 20 * MINUTE)
-    # a site on which newcomers never go on: only lockstep can tell
+    # Newcomers of this site never go on, so only lockstep can show the crowd.
     screen = replace(SCREENED.screen, return_expected=1e9, is_lockstep_on=True)
     run = Run(stream, replace(SCREENED, screen=screen))
     second = run.of("two")

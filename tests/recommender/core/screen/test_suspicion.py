@@ -1,4 +1,4 @@
-"""The score: bounded, one-sided, and nothing without both an actor and a crowd against it."""
+"""Test the score: bounded, one-sided, 0 without both an actor and a crowd."""
 
 import numpy as np
 from hypothesis import given
