@@ -1,1 +1,1 @@
-"""From the state to what web processes read: boards and excerpts in Valkey, and the catalogue they are made with."""
+"""Publish the state as boards and excerpts in Valkey, with the item catalogue."""

@@ -1,11 +1,13 @@
-"""The excerpt: what a web process needs of the model to make a list for one actor, as one message in the store.
+"""The excerpt: the part of the model needed for the list of one actor.
+
+It is one message in the store, for the web processes.
 
     learner ──excerpt_writer──> store: groundswell:excerpts, a field a shard ──> ExcerptReader ──> Excerpt, as arrays
 
-Boards say what is best for all; a list for one actor needs the items beside those it acted on, how all of these do
-in the trend, and the learned weights. Items go by row here: `names` gives a row its id. Each web process keeps the
-newest copy and asks for another at most every POLL_EVERY_S, so a request costs no round trip to the store, and with
-the store down there is still the last copy.
+Boards hold the best for all actors. A list for one actor also needs the items next to those it acted on, their scores
+in the trend, and the learned weights. Items go by row here, and `names` gives the id of a row. Each web process keeps
+the newest copy and asks for another at most every POLL_EVERY_S. So a request costs no round trip to the store, and if
+the store is down there is still the last copy.
 
 Scores are computed by the core's own kernels, so that a list is in the order that the learner judges.
 """
@@ -29,21 +31,31 @@ from recommender.publishing.published_boards import BOARD_DEPTH, connect
 EXCERPTS, VERSIONS = "groundswell:excerpts", "groundswell:excerpts:versions"
 POLL_EVERY_S = 0.5
 MAY_BE_LISTED = 1  # a bit of Message.flags
-MAX_KEPT_LINKS = 2_000  # items whose links are kept as lists; 4 KB each at most
+MAX_KEPT_LINKS = 2_000  # items whose links are kept as lists, at most 4 KB each
 
 logger = logging.getLogger(__name__)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """As it is stored. Arrays are little-endian bytes; n items, s sources, l links.
+    """The excerpt of one shard, as it is stored.
 
-    names: ids, by row. flags: uint8 (n,). published_s: float64 (n,), unix seconds, 0 unknown. categories: their
-    names; category_ends: uint32 (n,), category_of: uint16, the categories of an item up to its end. trend: float32
-    (n, halves), scores in units by each of half_lives_s, the served one first. sources: uint32 (s,), rows; ends:
-    uint32 (s,); targets: uint32 (l,), strengths: float32 (l,), actors: uint32 (l,), strongest first; prices: uint32
-    (l,), how many new actors take the place.
-    mode: which order does best (`recommender.core.ranking.bypass`): trend, blend or ranker. weights: mean, scale and
-    coefficients of the ranker, float64 (d,) one after the other, and its intercept.
+    Arrays are little-endian bytes, for n items, s sources and l links.
+
+    names: ids, by row.
+    flags: uint8 (n,).
+    published_s: float64 (n,), unix seconds, 0 if unknown.
+    categories: the names of the categories.
+    category_ends: uint32 (n,), the end of each item's categories in category_of.
+    category_of: uint16, the numbers of the categories, item by item.
+    trend: float32 (n, halves), scores in units by each of half_lives_s, the served one first.
+    sources: uint32 (s,), rows.
+    ends: uint32 (s,), the end of each source's links.
+    targets: uint32 (l,), rows, strongest first.
+    strengths: float32 (l,).
+    actors: uint32 (l,), the actors behind each link.
+    prices: uint32 (l,), how many new actors take the place.
+    mode: the order that does best, trend, blend or ranker (`recommender.core.ranking.bypass`).
+    weights: mean, scale and coefficients of the ranker, float64 (d,) one after the other, and its intercept.
     """
 
     version: int
@@ -69,7 +81,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Excerpt:
-    """A message as arrays; see there for what they hold."""
+    """A message as arrays. `Message` describes them."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -91,56 +103,67 @@ class Excerpt:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """The row of an item, by id."""
+        """Return the row of each item, by id."""
         return {name: row for row, name in enumerate(self.names)}
 
     @cached_property
     def best(self) -> NDArray[np.int64]:
-        """Rows that may be listed, best by the served half-life first, at most BOARD_DEPTH."""
+        """Return rows that may be listed, best by the served half-life first.
+
+        There are at most BOARD_DEPTH.
+        """
         return self._best_by(0)
 
     @cached_property
     def steady(self) -> NDArray[np.int64]:
-        """The same by the next half-life."""
+        """Return rows that may be listed, best by the next half-life first."""
         return self._best_by(min(1, self.trend.shape[1] - 1))
 
     @cached_property
     def mass(self) -> NDArray[np.float64]:
-        """float64 (halves,): of all there is, by half-life, 1 where there is nothing."""
+        """Return the sum of all scores by half-life, float64 (halves,).
+
+        A sum is 1 if there are no scores.
+        """
         sums = self.trend.sum(axis=0, dtype=np.float64)
         return np.asarray(np.where(sums > 0, sums, 1.0))
 
     @cached_property
     def weights(self) -> Weights:
-        """The ranker's."""
+        """Return the ranker's weights."""
         *parts, intercept = np.frombuffer(self.message.weights, np.float64)
         mean, scale, coefficients = np.array(parts).reshape(3, -1)
         return Weights(mean, scale, coefficients, float(intercept))
 
     def fresh(self, within_s: float, below: float) -> NDArray[np.int64]:
-        """Rows that may be listed, published within so many seconds, with less than `below` units by the longest
-        half-life; newest first."""
+        """Return rows of new items that may be listed, newest first.
+
+        They were published in the last `within_s` seconds and have less than `below` units by the longest half-life.
+        """
         since = self.message.as_of - within_s
         is_fresh = (self.published_s > since) & (self.flags & MAY_BE_LISTED > 0) & (self.trend[:, -1] < below)
         rows = np.flatnonzero(is_fresh)
         return rows[np.argsort(-self.published_s[rows], kind="stable")]
 
     def neighbours(self, row: int) -> slice:
-        """Where the links of an item stand in `targets`, `strengths`, `actors`, `prices`."""
+        """Return the slice of an item's links in targets, strengths, actors and prices."""
         place = int(self._place_of[row])
         if place < 0:
             return slice(0, 0)
         return slice(int(self.ends[place - 1]) if place else 0, int(self.ends[place]))
 
     def links(self, item: str) -> list[tuple[str, float, int, int]]:
-        """What an item leads to and may be listed, strongest first: id, strength, actors behind it, price of its
-        place. Kept for the items asked for last, since these are few."""
+        """Return an item's links to items that may be listed, strongest first.
+
+        Each is (id, strength, actors behind it, price of its place). The links of the items asked for last are kept,
+        since these are few.
+        """
         known = self._links.get(item)
         if known is not None:
             return known
         row = self.rows.get(item)
         if row is None:
-            return []  # and not kept: clients may ask for any id
+            return []  # not kept, since clients may ask for any id
         if len(self._links) >= MAX_KEPT_LINKS:
             self._links = {}
         place = self.neighbours(row)
@@ -153,12 +176,12 @@ class Excerpt:
         return found
 
     def categories(self, row: int) -> list[str]:
-        """Of an item, in the site's order."""
+        """Return an item's categories, in the site's order."""
         began = int(self.category_ends[row - 1]) if row else 0
         return [self.message.categories[each] for each in self.category_of[began : int(self.category_ends[row])]]
 
     def is_in(self, category: str) -> NDArray[np.bool_]:
-        """By row, whether an item is in a category."""
+        """Return, by row, whether an item is in a category."""
         known = self.message.categories
         is_in = np.zeros(len(self.names), np.bool_)
         if category in known:
@@ -175,7 +198,10 @@ class Excerpt:
 
 
 class ExcerptReader:
-    """One process's copy, one excerpt a shard. Threads share it; one of them asks while the others go on."""
+    """The excerpts that one process knows, one per shard.
+
+    Threads share it. One of them asks the store while the others go on.
+    """
 
     def __init__(self, store: Any, now: Clock = clock) -> None:
         self.now = now
@@ -186,7 +212,7 @@ class ExcerptReader:
         self._asking = threading.Lock()
 
     def excerpts(self) -> list[Excerpt]:
-        """The newest known, by shard; empty where there never was one."""
+        """Return the newest known excerpts, by shard, or none if there never was one."""
         if self.now() >= self._ask_at and self._asking.acquire(blocking=not self._known):
             try:
                 if self.now() >= self._ask_at:
@@ -209,7 +235,7 @@ class ExcerptReader:
             ]
             packed = dict(zip(changed, self._store.hmget(EXCERPTS, changed), strict=True)) if changed else {}
         except redis.RedisError as error:
-            logger.warning("the store of the view does not answer (%s); recommending from the last copy", error)
+            logger.warning("the view store does not answer (%s), recommending from the last copy", error)
             self._pause.after(self.now() - began_at)
             return
         known = {shard: each for shard, each in self._known.items() if shard in versions}
@@ -224,16 +250,22 @@ def make_reader() -> ExcerptReader:
 
 
 def _unpack(packed: bytes) -> Excerpt | None:
-    """None for what an earlier release left; its learner writes another soon."""
+    """Return an excerpt, or None for one that an earlier release wrote.
+
+    The learner of that shard soon writes another.
+    """
     try:
         return Excerpt(msgspec.msgpack.decode(packed, type=Message))
     except msgspec.DecodeError as error:
-        logger.warning("an excerpt in the store cannot be read: %s", error)
+        logger.warning("an excerpt in the store cannot be read, waiting for the next one: %s", error)
         return None
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """What a half-life says of an item: its place among all that may be listed, None without one; its score."""
+    """An item's standing by one half-life.
+
+    place: among all items that may be listed, None without one.
+    """
 
     half_life_s: int
     place: int | None
@@ -241,8 +273,11 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 def read_remembered(item: str) -> list[Remembered]:
-    """By half-life, the served one first, the shards' scores added up; as stored now, past the reader. Empty where
-    nothing is stored, or the store does not answer. 1 us an item of the site and shard."""
+    """Return an item's place and score by each half-life, the served one first.
+
+    Scores of all shards are added up. This reads the store itself, not the reader's copy. The result is empty if
+    nothing is stored or the store does not answer. O(items of the site).
+    """
     try:
         with connect() as store:
             stored = store.hvals(EXCERPTS)
@@ -253,7 +288,7 @@ def read_remembered(item: str) -> list[Remembered]:
         return []
     half_lives_s = excerpts[0].message.half_lives_s
     index: dict[str, int] = {}
-    alike = [each for each in excerpts if each.message.half_lives_s == half_lives_s]  # all, but during a rebuild
+    alike = [each for each in excerpts if each.message.half_lives_s == half_lives_s]  # all, except during a rebuild
     rows = [np.array([index.setdefault(name, len(index)) for name in each.names], np.int64) for each in alike]
     scores, may_be_listed = np.zeros((len(index), len(half_lives_s))), np.zeros(len(index), np.bool_)
     for each, row in zip(alike, rows, strict=True):

@@ -1,12 +1,12 @@
-"""The learner's side of the excerpt: what it says of items and links, written into the store.
+"""Write the excerpt of items and links into the store, for the learner.
 
     trend: scores by half-life ─┐
     affinity: links shown ──────┼──> Message (see `recommender.publishing.excerpt`) ──> store, the field of this shard
-    catalogue: what may be listed, categories, when published ─┘
-    ranker: which order does best, its weights ─┘
+    catalogue: items that may be listed, categories, when published ─┘
+    ranker: the order that does best, its weights ─┘
 
-Written whole, at most every WRITE_EVERY_S, and so that no more than WRITE_SHARE of the time goes into it: 2 us an
-item and 30 ns a link. A frozen learner writes nothing; what it wrote stays.
+The excerpt is written whole, at most every WRITE_EVERY_S, and so that it takes no more than WRITE_SHARE of the time.
+A frozen learner writes nothing, and its last excerpt stays.
 """
 
 import time
@@ -30,7 +30,7 @@ _UNKNOWN = Listing(False, 0.0, ())
 
 
 class ExcerptWriter:
-    """Writes one shard's."""
+    """The writer of one shard's excerpt."""
 
     def __init__(self, shard: int, store: Any) -> None:
         self.shard = shard
@@ -39,7 +39,10 @@ class ExcerptWriter:
         self._step = -1
 
     def write(self, pipeline: Pipeline, step: int, as_of: float, listings: dict[str, Listing]) -> None:
-        """Where it is due and something was learned, or the store lost it. Raises what the store raises."""
+        """Write the excerpt if it is due, and if it is new or the store lost it.
+
+        It is new if something was learned. Raises the errors of the store.
+        """
         began_at = clock()
         if began_at < self._due_at:
             return
@@ -55,7 +58,7 @@ class ExcerptWriter:
 
 
 def make_message(pipeline: Pipeline, version: int, as_of: float, listings: dict[str, Listing]) -> Message:
-    """What the pipeline says now, of every item that the trend knows."""
+    """Return the pipeline's current excerpt, of every item that the trend knows."""
     trend, now_ms, ranking = pipeline.trend, pipeline.stream_ms, pipeline.config.ranking
     names = list(trend.names)
     told = [listings.get(name, _UNKNOWN) for name in names]
@@ -92,7 +95,7 @@ def _packed(weights: Weights) -> bytes:
 
 
 def _scores(pipeline: Pipeline) -> np.ndarray:
-    """float32 (items, halves): in units of each half-life."""
+    """Return the scores in units of each half-life, float32 (items, halves)."""
     trend, now_ms = pipeline.trend, pipeline.stream_ms
     halves = range(len(pipeline.config.half_lives_s))
     return np.column_stack([trend.counts(half) / trend.unit(now_ms, half) for half in halves]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the site says of its items, as the learner's process knows it: kept up to date for boards and excerpts."""
+"""The site's description of its items, kept up to date for boards and excerpts."""
 
 import time
 from math import inf
@@ -9,20 +9,22 @@ from django.db import connection
 from recommender.models import Item
 from recommender.process_state import clock
 
-RELOAD_EVERY_S = 60.0  # rows deleted by hand are not seen by reading what changed
+RELOAD_EVERY_S = 60.0  # a read of changes does not see rows that were deleted by hand
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """What the site says of an item."""
+    """The site's description of an item."""
 
     is_hidden: bool
-    published_at: float  # unix seconds; 0 = always
+    published_at: float  # unix seconds, 0 = always
     categories: tuple[str, ...]
 
 
 class Catalogue:
-    """What is known of items, kept up to date by reading what changed (see `recommender.log.event_log` for why by
-    xid)."""
+    """Descriptions of items in the learner's process, kept up to date.
+
+    Changes are found by xid. `recommender.log.event_log` explains why.
+    """
 
     def __init__(self) -> None:
         self.listings: dict[str, Listing] = {}
@@ -31,7 +33,7 @@ class Catalogue:
         self._next_publication = inf
 
     def refresh(self) -> bool:
-        """Read what changed; True where a board could look different."""
+        """Read the changes and return True if a board could look different."""
         now = clock()
         if now >= self._reload_at:
             before, self.listings = self.listings, {}

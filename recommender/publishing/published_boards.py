@@ -1,12 +1,13 @@
-"""The published view: what readers are served, outside the database and the learner.
+"""The published view: the boards that readers see, outside database and learner.
 
     learner ──> publisher ──> store (Valkey): head, one board a scope ──> ViewReader.board ──> answers
 
-Scopes are "" (all), "category:NAME" and "country:XX". The head is rewritten at every wake of a learner and says up to
-when the log is learned; boards are replaced all at once when they changed. A web process keeps its last good copy of
-what it served, so with the store, the learner or the database down there is still an answer, with its age stated.
+Scopes are "" (all), "category:NAME" and "country:XX". The head is rewritten every time a learner wakes. It holds the
+time up to which the log is learned. When boards change, all of them are replaced at once. A web process keeps its
+last good copy of the boards it served. So if the store, the learner or the database is down, there is still an
+answer, and the answer reports its age.
 
-Web processes import this module: nothing of the numerical core, which takes seconds to load, may be needed here.
+Web processes import this module. So it must not import the numerical core, which takes seconds to load.
 """
 
 import logging
@@ -24,16 +25,20 @@ from recommender.errors import NoView
 from recommender.process_state import Clock, clock, remembered
 
 HEAD, BOARDS = "groundswell:head", "groundswell:boards"
-SHADOW = "shadow"  # the scope of the shadow model's list; no list a client can ask for is called so
+SHADOW = "shadow"  # the scope of the shadow model's list. No list that a client can ask for has this name.
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
 BOARD_DEPTH = 500  # places of a board
-N_CACHED_SCOPES = 1000  # scopes are named by clients
+N_CACHED_SCOPES = 1000  # bounded, since clients choose the names of scopes
 logger = logging.getLogger(__name__)
 
 
 class Head(msgspec.Struct, frozen=True):
-    """`as_of`: everything received up to this unix time is in the boards. `version` changes with the boards."""
+    """The state of the published view.
+
+    as_of: all events received up to this unix time are in the boards.
+    version: changes with the boards.
+    """
 
     version: int
     as_of: float
@@ -43,12 +48,15 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class PublishedBoard(msgspec.Struct, frozen=True):
-    """Items best first. `counts` are integers on the scale on which an act at `as_of` adds `unit` at full trust,
-    `fresh` from an actor never seen before, who can add `budget` to all items together; `network` is what one more
-    prefix of such actors adds at most. `sizes`: of what actors add to the best items
-    (`place_prices.fewest_clickers`). `frozen_as_of`: of a scope that stands still, the unix time up to which events
-    are in it. `stream_ms`: stream time as of which an act adds `unit`, ms since 1970; 0 where whoever published did
-    not say.
+    """A board, best items first.
+
+    counts: integers on the scale on which an act at `as_of` adds `unit` at full trust.
+    fresh: the most that an act of a newcomer adds, on the same scale.
+    network: the most that one more prefix of newcomers adds.
+    budget: the most that a newcomer adds to all items together.
+    sizes: contributions of actors to the best items (`place_prices.fewest_clickers`).
+    frozen_as_of: for a frozen scope, the unix time up to which events are in it.
+    stream_ms: stream time at which an act adds `unit`, ms since 1970, or 0 if the publisher did not report it.
     """
 
     version: int
@@ -63,14 +71,14 @@ class PublishedBoard(msgspec.Struct, frozen=True):
     stream_ms: int = 0
 
     def score(self, place: int) -> float:
-        """In units: one act at full trust made now = 1.0."""
+        """Return the score of a place in units, where an act at full trust now is 1.0."""
         return self.counts[place] / self.unit
 
 
 class ViewReader:
-    """One process's eyes on the view: asks the store at most every 50 ms, remembers what it got.
+    """The view as one process knows it. It asks the store at most every 50 ms.
 
-    Threads share it. One of them asks, the others answer from what is known; they wait only while nothing is.
+    Threads share it. One of them asks, and the others answer from the last copy. They wait only while there is none.
     """
 
     def __init__(self, store: Any, now: Clock = clock) -> None:
@@ -83,7 +91,7 @@ class ViewReader:
         self._asking = threading.Lock()
 
     def head(self) -> Head | None:
-        """The newest head known; None where there never was one."""
+        """Return the newest known head, or None if there never was one."""
         if self.now() >= self._ask_at and self._asking.acquire(blocking=self._head is None):
             try:
                 if self.now() >= self._ask_at:
@@ -96,8 +104,10 @@ class ViewReader:
         return self._head
 
     def board(self, scope: str) -> PublishedBoard | None:
-        """A scope's newest board, empty where the scope has none. None where nothing is known of it and the store is
-        down, or was never filled."""
+        """Return a scope's newest board, which is empty for a scope without one.
+
+        It is None if no board of the scope is known and the store is down or was never filled.
+        """
         head = self.head()
         known = self._boards.get(scope)
         if head is None or self._is_down or (known and known.version >= head.version):
@@ -120,7 +130,7 @@ class ViewReader:
             answer: bytes | None = command(*arguments)
         except redis.RedisError as error:
             if not self._is_down:
-                logger.warning("the store of the view does not answer (%s); serving the last copy", error)
+                logger.warning("the view store does not answer (%s), serving the last copy", error)
             self._is_down = True
             return None
         self._is_down = False
@@ -128,18 +138,24 @@ class ViewReader:
 
 
 def connect() -> Any:
-    """A client of the store that gives up quickly. (redis-py types its answers as text or bytes; here: bytes.)"""
+    """Return a client of the store that gives up quickly.
+
+    redis-py types its answers as text or bytes. Here they are bytes.
+    """
     return redis.Redis.from_url(settings.VIEW_URL, socket_timeout=0.5, socket_connect_timeout=0.5)
 
 
 def read_board(scope: str) -> tuple[PublishedBoard | None, float]:
-    """A scope's board as it is in the store now, and up to when events are in it; None where there is none, or
-    nothing on it. Past the reader, whose copy may be old. Raises NoView."""
+    """Return a scope's board in the store now, and the time up to which it has events.
+
+    The board is None if there is none or it is empty. This does not use the reader, whose copy may be old. Raises
+    NoView.
+    """
     try:
         with connect() as store, store.pipeline() as both:
             packed_head, packed = both.get(HEAD).hget(BOARDS, scope).execute()
     except redis.RedisError as error:
-        raise NoView("The store of the view does not answer; nothing was changed. Try again.") from error
+        raise NoView("The view store does not answer, so nothing was changed. Try again.") from error
     if not packed_head:
         raise NoView
     board = msgspec.msgpack.decode(packed, type=PublishedBoard) if packed else None
@@ -147,12 +163,12 @@ def read_board(scope: str) -> tuple[PublishedBoard | None, float]:
 
 
 def read_boards(scopes: Sequence[str]) -> dict[str, PublishedBoard]:
-    """Boards as they are in the store now, by scope, those there are. Raises NoView."""
+    """Return the boards of these scopes that are in the store now. Raises NoView."""
     try:
         with connect() as store:
             packed = store.hmget(BOARDS, list(scopes)) if scopes else []
     except redis.RedisError as error:
-        raise NoView("The store of the view does not answer. Try again.") from error
+        raise NoView("The view store does not answer. Try again.") from error
     return {
         scope: msgspec.msgpack.decode(each, type=PublishedBoard)
         for scope, each in zip(scopes, packed, strict=True)
@@ -161,18 +177,18 @@ def read_boards(scopes: Sequence[str]) -> dict[str, PublishedBoard]:
 
 
 def read_scopes() -> list[str]:
-    """The lists of categories and countries that there are, by name. Raises NoView."""
+    """Return the sorted names of all category and country lists. Raises NoView."""
     try:
         with connect() as store:
             fields = store.hkeys(BOARDS)
     except redis.RedisError as error:
-        raise NoView("The store of the view does not answer. Try again.") from error
+        raise NoView("The view store does not answer. Try again.") from error
     return sorted(name for field in fields if ":" in (name := field.decode("utf-8", "replace")))
 
 
 @cache
 def reader() -> ViewReader:
-    """The process's reader."""
+    """Return the reader of this process."""
     return ViewReader(connect())
 
 

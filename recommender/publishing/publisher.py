@@ -1,14 +1,16 @@
-"""The learner's side of the published view: counts and what the site says of its items become boards.
+"""Publish the view: make boards from the learner's counts and the item catalogue.
 
-    trend counts ──> Tally (a shard's best items, by scope) ──> summed over shards ──> minus what may not be listed
+    trend counts ──> Tally (a shard's best items, by scope) ──> summed over shards ──> minus items not to be listed
                      ──> boards by scope: all, category, country ──> store        (excerpts: excerpt_writer)
 
-Categories and visibility belong to the view, not to the state: changing them takes effect on all of an item's past,
-and no replay depends on them. With several shards every learner leaves its tally in the store and publishes the sum;
-counts are integers on the scale of an epoch, so tallies of different epochs are shifted onto one scale first. What is
-summed are scores: each shard has applied phi to what it saw of a network, so a network spread over n shards counts up
-to sqrt(n) times what it would in one (`trend`). Actors do not choose their shard. How many of an item's clickers may
-be fake is told by a single shard only.
+Categories and visibility belong to the view, not to the state. A change of them affects all of an item's past, and no
+replay depends on them.
+
+With several shards, every learner leaves its tally in the store and publishes the sum. Counts are integers on the
+scale of an epoch, so tallies of different epochs are first shifted onto one scale. The sums are of scores: each shard
+has applied phi to its own part of a network. So a network spread over n shards counts up to sqrt(n) times its count
+in one (`trend`). Actors do not choose their shard. Only a single shard can report how many of an item's clickers may
+be fake.
 
 The board of a frozen scope is published as it was when it was frozen, at the version of the others.
 """
@@ -37,8 +39,8 @@ from recommender.publishing.excerpt_writer import ExcerptWriter
 from recommender.publishing.item_catalogue import Catalogue, Listing
 from recommender.publishing.published_boards import BOARD_DEPTH, BOARDS, HEAD, SHADOW, Head, PublishedBoard, connect
 
-SIZES_DEPTH = 50  # items whose clickers are told by size
-SIZES_SHARE = 0.02  # of the time, at most, goes into taking these anew; in between they are bounds
+SIZES_DEPTH = 50  # items for which the sizes of contributions are published
+SIZES_SHARE = 0.02  # of the time, at most, goes into new sizes. In between they are bounds.
 TALLY_DEPTH = 20_000  # items of a shard that can reach a board
 TALLIES, SHADOW_TALLIES = "groundswell:tallies", "groundswell:tallies:shadow"
 
@@ -59,14 +61,14 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class FrozenBoards:
-    """The boards that stand still (`FrozenScope`), kept up to date by looking which there are, 0.2 ms."""
+    """The boards of frozen scopes (`FrozenScope`)."""
 
     def __init__(self) -> None:
         self.boards: dict[str, PublishedBoard] = {}
         self._known: dict[str, datetime] = {}
 
     def refresh(self) -> bool:
-        """True where one was frozen or thawed."""
+        """Read which scopes are frozen and return True if one was frozen or thawed."""
         known = dict(FrozenScope.objects.order_by("scope").values_list("scope", "frozen_at"))
         if known == self._known:
             return False
@@ -80,7 +82,7 @@ class FrozenBoards:
         return True
 
     def as_of(self, version: int, listings: dict[str, Listing]) -> dict[str, PublishedBoard]:
-        """By scope, as they are published now: with everything that was on them and may still be listed."""
+        """Return the frozen boards by scope, without the items that are hidden now."""
         hidden = {item for item, listing in listings.items() if listing.is_hidden} if self.boards else set()
         boards = {}
         for scope, board in self.boards.items():
@@ -95,7 +97,7 @@ class FrozenBoards:
 
 
 class Publisher:
-    """Publishes one shard's learner. Cost: 1 us an item with a count, 0.3 ms at least."""
+    """The publisher of one shard's learner."""
 
     def __init__(self, shard: int, store: Any = None) -> None:
         self.shard = shard
@@ -109,13 +111,15 @@ class Publisher:
         self._is_down = False
 
     def publish(self, pipeline: Pipeline, learner: Learner, as_of: float, shadow: Shadow | None = None) -> None:
-        """Rewrite the head, and the boards where they changed or are gone. A store that does not answer is left:
-        learning goes on, readers have their last copy."""
+        """Rewrite the head, and the boards if they changed or are gone.
+
+        If the store does not answer, learning goes on, and readers have their last copy.
+        """
         try:
             self._publish(pipeline, learner, as_of, shadow)
         except redis.RedisError as error:
             if not self._is_down:
-                logger.warning("the store of the view does not answer: %s", error)
+                logger.warning("the view store does not answer, readers keep their last copy: %s", error)
             self._is_down = True
         else:
             self._is_down = False
@@ -137,7 +141,7 @@ class Publisher:
         else:
             version, fields = head.version, {}
         head = Head(version, as_of, learner.state, learner.checkpoint_id, sorted(self._frozen.boards))
-        with self._store.pipeline() as changes:  # one transaction: nobody sees half of it
+        with self._store.pipeline() as changes:  # one transaction, so no one sees half of it
             if fields:
                 changes.delete(BOARDS)
                 changes.hset(BOARDS, mapping=fields)
@@ -165,7 +169,7 @@ class Publisher:
 
 
 def add_tallies(tallies: list[Tally]) -> Tally:
-    """The sum over shards, on the scale of the newest."""
+    """Return the sum over shards, on the scale of the newest tally."""
     newest = max(tallies, key=lambda tally: tally.stream_ms)
     sums: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for tally in tallies:
@@ -181,7 +185,10 @@ def add_tallies(tallies: list[Tally]) -> Tally:
 
 
 def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> dict[str, PublishedBoard]:
-    """Boards by scope, of what may be listed now; items the site never described are listed in no category."""
+    """Return the boards by scope, of the items that may be listed now.
+
+    Items that the site never described are in no category.
+    """
     now = datetime.now(UTC).timestamp()
     ranked: dict[str, tuple[list[str], list[int]]] = defaultdict(lambda: ([], []))
     ranked[""] = ([], [])
@@ -215,7 +222,7 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
 
 
 def tally(pipeline: Pipeline | Shadow, sizes: dict[str, Sizes]) -> Tally:
-    """The best items of a pipeline, by scope."""
+    """Return the best items of a pipeline, by scope."""
     trend = pipeline.trend
 
     def ranked(rows: np.ndarray, counts: np.ndarray, depth: int) -> tuple[list[str], list[int]]:

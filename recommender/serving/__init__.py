@@ -1,1 +1,1 @@
-"""From the published view to answers: trending and recommendations. No database is needed here."""
+"""Answer requests for lists from the published view, without a database."""

@@ -1,13 +1,16 @@
-"""Which source of candidates earned a click: ids of served lists that say so themselves and cannot be forged.
+"""Ids of served lists, by which clicks are credited to sources of candidates.
+
+An id holds its own content and cannot be forged.
 
     GET  recommendations ──> issue(actor, sources) ──> the answer's `recommendation`
     POST events: click with `recommendation` and `position` ──> credit ──> one click for the source of that place
 
-Nothing is kept of what was served. An id holds when it was served, the source of each place in two bits, and a MAC
-over both and the actor, keyed from SECRET_KEY: 24 characters for ten places, 86 for two hundred. A click is credited
-where the id is whole, of that actor and not older than an hour; any other is a click like every click, and only
-counted here as not credited. Credits are figures to watch: nothing is learned from them, so a client that sends its
-own click twice lies to a chart and no more.
+Groundswell keeps no record of served lists. An id holds the time of serving, the source of each place in two bits,
+and a MAC over both and the actor, keyed from SECRET_KEY. It has 24 characters for ten places, 86 for two hundred.
+
+A click is credited if its id is whole, belongs to that actor and is at most an hour old. Any other click is still
+learned like every click, and is only counted here as not credited. Credits are figures to watch, and nothing is
+learned from them. So a client that sends its own click twice falsifies a chart and nothing else.
 """
 
 import base64
@@ -26,8 +29,13 @@ from recommender.log.event_log import NewEvents
 from recommender.process_state import remembered
 
 SOURCES = ("similar", "trending", "fresh", "steady")
-"""Where a place's item came from: it goes with what the actor acted on, it trends in the scope, it is new and being
-tried, it has been read for hours."""
+"""Sources of a place's item.
+
+similar: it goes with items the actor acted on.
+trending: it trends in the scope.
+fresh: it is new and being tried.
+steady: it has been read for hours.
+"""
 MAX_AGE_S = 3600
 MAX_PLACES = 200
 
@@ -36,14 +44,19 @@ _TIME, _MAC = 4, 8  # bytes
 
 
 def issue(*, actor: str, sources: Sequence[int], now_s: float) -> str:
-    """The id of a list: `sources` are numbers of SOURCES, best place first, at most MAX_PLACES."""
+    """Return the id of a list.
+
+    sources: numbers of SOURCES, best place first, at most MAX_PLACES.
+    """
     payload = int(now_s).to_bytes(_TIME, "big") + _pack(sources)
     return base64.urlsafe_b64encode(payload + _mac(payload, actor)).decode().rstrip("=")
 
 
 def source_of(*, recommendation: str, actor: str, position: int, now_s: float) -> str | None:
-    """The source of a place (from 0) of a list served to an actor; None where the id is not ours, not this actor's,
-    too old, or has no such place."""
+    """Return the source of a place (from 0) of a list served to an actor.
+
+    It is None if the id is not ours, not this actor's, too old, or has no such place.
+    """
     try:
         whole = base64.urlsafe_b64decode(recommendation + "=" * (-len(recommendation) % 4))
     except (binascii.Error, ValueError):
@@ -58,13 +71,13 @@ def source_of(*, recommendation: str, actor: str, position: int, now_s: float) -
 
 
 def shown(sources: Sequence[int]) -> None:
-    """Count what a list shows, by source."""
+    """Count the places of a list, by source."""
     for number in set(sources):
         counters.RECOMMENDED.labels(SOURCES[number]).inc(sources.count(number))
 
 
 def credit(events: NewEvents) -> None:
-    """Count clicks on recommended items, by source. 3 us an event that names a recommendation."""
+    """Count clicks on recommended items, by source."""
     if not any(events.recommendation):
         return
     now_s = time.time()
@@ -82,7 +95,7 @@ def credit(events: NewEvents) -> None:
 
 
 def _pack(sources: Sequence[int]) -> bytes:
-    """How many, then four a byte.
+    """Return the number of sources, then the sources, four to a byte.
 
     >>> _pack([0, 1, 2, 3, 1]).hex()
     '05e401'

@@ -1,21 +1,23 @@
-"""A list for one actor, and what goes with an item: from the published view and what the actor did a moment ago.
+"""Lists for one actor, and items that go with an item.
 
-    the log: what the actor did ──> its last items ──> their neighbours (excerpt) ─┐
-    board of the scope: what trends ───────────────────────────────────────────────┼──> without what it has seen,
-    items just published (a share of the places) ──────────────────────────────────┘     hidden or excluded
+They come from the published view and the actor's latest acts.
+
+    the log: the actor's acts ──> its last items ──> their neighbours (excerpt) ───┐
+    board of the scope: leaders of the trend ──────────────────────────────────────┼──> without items it has seen,
+    items just published (a share of the places) ──────────────────────────────────┘     hidden or excluded items
               ──> scored: the ranker's weights, else the blend ──> not too many of one category ──> items with reasons
 
-Scores are those of `recommender.core.ranking.candidates`, which the learner judges itself by: share of the board's
-mass plus `blend` times what the last items say; or the ranker's, while it does better; or the share alone, while that
-does. The first shard's word is taken. What is shown here only and in no figure of the learner's: the places given to
-new items, and the cap on categories.
+Scores are those of `recommender.core.ranking.candidates`, by which the learner judges itself. A score is the share of
+the board's mass plus `blend` times the affinity of the last items. While the ranker does better, it is the ranker's
+score, and while the share alone does better, it is the share. The first shard decides which. Two things are applied
+only here and are in no figure of the learner: the places given to new items, and the cap on categories.
 
 **New items.** `EXPLORE_SHARE` of the places, the last of a page first, go to items that the site published within
-EXPLORE_S and few have acted on: drawn anew for every request, the newer the likelier. Only what the site itself
-described and dated takes part, so no client can put anything there.
+EXPLORE_S and on which few have acted. They are drawn again for every request, and newer items are likelier. Only
+items that the site itself described and dated take part. So no client can put an item there.
 
-**Strangers**, and everybody while the database is away, get the trend. A place in such a list has no price of its
-own: what it takes to put an item beside another stands in `similar`, what it takes to make it trend in `trending`.
+**Newcomers** get the trend, and so do all actors while the database is away. A place in such a list has no price of
+its own. `similar` reports the cost of placing an item next to another, `trending` the cost of making an item trend.
 """
 
 import random
@@ -42,9 +44,9 @@ from recommender.serving.list_ids import SOURCES
 from recommender.serving.scope_lists import N_HALVES, Shelf
 
 MAX_OFFSET = 800
-LEADERS = 200  # of the board that the ranker ranks, at least
-MAX_SHELVES = 100  # scopes kept
-CATEGORY_SHARE = 0.5  # of a list, at most, where the rest can be filled with others
+LEADERS = 200  # leaders of the board that the ranker ranks, at least
+MAX_SHELVES = 100  # scopes kept in memory
+CATEGORY_SHARE = 0.5  # of a list, at most, if others can fill the rest
 SIMILAR, TRENDING, FRESH, STEADY = range(len(SOURCES))
 
 Scored = tuple[str, float]
@@ -52,7 +54,12 @@ Scored = tuple[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Validated. scope: of the board. category: empty for all. item: what the actor looks at, empty for nothing."""
+    """A validated request for a list.
+
+    scope: of the board.
+    category: empty for all.
+    item: the item that the actor looks at, empty for none.
+    """
 
     actor: str
     limit: int
@@ -65,9 +72,13 @@ class Query:
 
 @dataclass(slots=True)
 class Pull:
-    """What the actor's last items say for a candidate. last, earlier: strengths of the links from the last item and
-    from those before; actors: behind the best supported. because: how much the link says that says most, and from
-    which item."""
+    """The links from an actor's last items to one candidate.
+
+    last, earlier: strengths of the links from the last item and from the items before.
+    affinity: the sum of all strengths, each times its recall.
+    actors: the actors behind the best supported link.
+    because: the recall times the strength of the strongest link, and the item it comes from.
+    """
 
     last: float = 0.0
     earlier: float = 0.0
@@ -77,7 +88,7 @@ class Pull:
 
 
 class Recommender:
-    """One process's. Reads; keeps nothing of actors."""
+    """Lists of one process. It only reads, and keeps nothing of actors."""
 
     def __init__(
         self, boards: published_boards.ViewReader, excerpts: excerpt.ExcerptReader, seed: int | None = None
@@ -87,7 +98,7 @@ class Recommender:
         self._random = random.Random(seed)  # noqa: S311 (which new item is tried)
 
     def recommend(self, query: Query, recent: Recent) -> dict[str, Any]:
-        """The answer for an actor. Raises NoView."""
+        """Return the answer for an actor. Raises NoView."""
         head, shelf = self._boards.head(), self._shelf(query)
         if head is None or shelf is None:
             raise NoView
@@ -119,7 +130,10 @@ class Recommender:
         }
 
     def similar(self, item: str, limit: int, exclude: Collection[str] = ()) -> dict[str, Any]:
-        """What goes with an item, strongest first; empty where too few actors went on from it. Raises NoView."""
+        """Return the items that go with an item, strongest first. Raises NoView.
+
+        The list is empty if too few actors went on from the item.
+        """
         head = self._boards.head()
         if head is None:
             raise NoView
@@ -139,13 +153,13 @@ class Recommender:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _shelf(self, query: Query) -> Shelf | None:
-        """What lists of this scope have in common now; None where nothing is known."""
+        """Return the shelf that lists of this scope share, or None if nothing is known."""
         board, known = self._boards.board(query.scope), self._excerpts.excerpts()
         if board is None:
             return None
         shelf = self._shelves.get(query.scope)
         if shelf is None or not shelf.is_of(board, known):
-            if len(self._shelves) >= MAX_SHELVES:  # scopes are named by clients
+            if len(self._shelves) >= MAX_SHELVES:  # bounded, since clients choose the names of scopes
                 self._shelves = {}
             shelf = self._shelves[query.scope] = Shelf(board, known, query.scope)
         return shelf
@@ -153,12 +167,12 @@ class Recommender:
     def _explore(
         self, shelf: Shelf, left_out: Collection[str], names: list[str], scores: list[float], sources: list[int]
     ) -> None:
-        """Give some of a page's places, the last first, to new items."""
+        """Give some places of a page to new items, the last place first."""
         wanted = settings.EXPLORE_SHARE * len(names)
         n = int(wanted) + (self._random.random() < wanted % 1)
         shown = set(names)
         for fresh in shelf.fresh:
-            for _ in range(min(4 * n, 20) if fresh else 0):  # draws; what cannot be shown is drawn in vain
+            for _ in range(min(4 * n, 20) if fresh else 0):  # an item that cannot be shown uses up a draw
                 name = fresh[int(len(fresh) * self._random.random() ** 2)]
                 if name in left_out or name in shown:
                     continue
@@ -171,7 +185,10 @@ class Recommender:
 
 
 def affinities_of(shelf: Shelf, last_items: Sequence[str]) -> dict[str, float]:
-    """What an actor's last items, newest first, say for what they lead to: each strength times its recall."""
+    """Return the affinities of an actor's last items, newest first, to other items.
+
+    An affinity is the sum of the link strengths, each times the recall of its source.
+    """
     found: dict[str, float] = {}
     for item, recall in zip(last_items, _recall(shelf), strict=False):
         for name, strength, _, _ in shelf.links(item):
@@ -180,7 +197,7 @@ def affinities_of(shelf: Shelf, last_items: Sequence[str]) -> dict[str, float]:
 
 
 def pulls_of(shelf: Shelf, last_items: Sequence[str], names: Collection[str]) -> dict[str, Pull]:
-    """The same of some items only, in full."""
+    """Return the links of an actor's last items to some items only, in full."""
     found: dict[str, Pull] = {}
     if not names:
         return found
@@ -202,8 +219,10 @@ def pulls_of(shelf: Shelf, last_items: Sequence[str], names: Collection[str]) ->
 
 
 def features_of(shelf: Shelf, names: Sequence[str], pulls: dict[str, Pull]) -> NDArray[np.float64]:
-    """The matrix of `recommender.core.ranking.candidates.FEATURES`, float64 (n, d), of candidates as they are served.
-    Leaders come first, in their order."""
+    """Return the features of served candidates, float64 (n, d).
+
+    The columns are `recommender.core.ranking.candidates.FEATURES`. Leaders must come first in `names`.
+    """
     features = np.zeros((len(names), len(FEATURES)))
     n_leading = next((i for i, name in enumerate(names) if name not in shelf.shares), len(names))
     places = {name: place for place, name in enumerate(shelf.shares)} if n_leading else {}
@@ -224,13 +243,13 @@ def features_of(shelf: Shelf, names: Sequence[str], pulls: dict[str, Pull]) -> N
 
 
 def parse_query(query_string: str) -> Query:
-    """What a request asks for. Raises Invalid, naming each parameter that is wrong."""
+    """Read a request for a list. Raises Invalid, naming each wrong parameter."""
     listed = trending.parse_query(query_string)
     sent = QueryDict(query_string, encoding="utf-8")
     actor, item, offset = sent.get("actor", ""), sent.get("item", ""), sent.get("offset", "0")
     wrong = {}
     if not is_id(actor):
-        wrong["actor"] = f"actor must be the id that events name: 1 to {MAX_ID} printable characters."
+        wrong["actor"] = f"actor must be the id that your events use, 1 to {MAX_ID} printable characters."
     if item and not is_id(item):
         wrong["item"] = f"item must be an id of 1 to {MAX_ID} printable characters."
     if not (offset.isascii() and offset.isdecimal() and len(offset) <= 4 and int(offset) <= MAX_OFFSET):
@@ -242,7 +261,7 @@ def parse_query(query_string: str) -> Query:
 
 
 def _last_items(query: Query, recent: Recent) -> list[str]:
-    """Newest first: what the actor looks at, then what it acted on."""
+    """Return the item the actor looks at, then those it acted on, newest first."""
     items = [item for item, _ in recent.acted_on if item != query.item]
     return [query.item, *items] if query.item else items
 
@@ -252,7 +271,10 @@ def _recall(shelf: Shelf) -> Sequence[float]:
 
 
 def _by_trend(shelf: Shelf, query: Query, affinities: dict[str, float]) -> Iterator[Scored]:
-    """Leaders first; behind them, at no score of their own, what the last items lead to."""
+    """Yield the leaders first, then the items linked from the last items.
+
+    The latter have no score here.
+    """
     yield from shelf.leaders
     beside = sorted((-affinity, name) for name, affinity in affinities.items() if name not in shelf.shares)
     yield from ((name, 0.0) for _, name in beside)
@@ -260,8 +282,11 @@ def _by_trend(shelf: Shelf, query: Query, affinities: dict[str, float]) -> Itera
 
 
 def _by_blend(shelf: Shelf, query: Query, affinities: dict[str, float]) -> Iterator[Scored]:
-    """By share and affinity together. Leaders stand in order already, so those that the last items speak for are put
-    among them, as far as the list is asked for."""
+    """Yield items by share and affinity together.
+
+    Leaders are in order already. So only items with an affinity are inserted among them, as far down as the list is
+    read.
+    """
     shares, blend = shelf.shares, shelf.blend
     pulled = sorted((-shares.get(name, 0.0) - blend * affinity, name) for name, affinity in affinities.items())
     at = 0
@@ -278,7 +303,10 @@ def _by_blend(shelf: Shelf, query: Query, affinities: dict[str, float]) -> Itera
 def _by_ranker(
     shelf: Shelf, query: Query, affinities: dict[str, float], last_items: Sequence[str], left_out: Collection[str]
 ) -> Iterator[Scored]:
-    """By the ranker's weights, of as many leaders as the list may need, and all that the last items lead to."""
+    """Return items by the ranker's weights.
+
+    They are as many leaders as the list may need, and all items linked from the last items.
+    """
     n_leaders = max(LEADERS, 2 * (query.offset + query.limit) + len(left_out))
     names = [name for name, _ in shelf.leaders[:n_leaders] if name not in left_out]
     beyond = dict.fromkeys([*affinities, *shelf.steady(query.limit)])
@@ -294,8 +322,11 @@ def _by_ranker(
 
 
 def _diverse(ranked: Iterable[Scored], query: Query, shelf: Shelf) -> list[Scored]:
-    """The best as far as the page reaches, at most CATEGORY_SHARE of one category among them; those passed over come
-    behind where there are not enough others."""
+    """Return the best items down to the end of the page, with a cap on categories.
+
+    At most CATEGORY_SHARE of a page is of one category. Items above the cap come last, if there are not enough
+    others.
+    """
     n = query.offset + query.limit
     if query.category:
         return list(islice(ranked, n))
@@ -305,7 +336,7 @@ def _diverse(ranked: Iterable[Scored], query: Query, shelf: Shelf) -> list[Score
     for each in ranked:
         category = shelf.category_of(each[0])
         if len(chosen) % query.limit == 0:
-            counted.clear()  # a page each
+            counted.clear()  # each page has its own cap
         if category and counted.get(category, 0) >= most:
             passed_over.append(each)
             continue
@@ -324,7 +355,7 @@ def _source(shelf: Shelf, name: str, affinities: dict[str, float]) -> int:
 
 
 def _reason(name: str, source: int, shelf: Shelf, pulls: dict[str, Pull]) -> dict[str, Any]:
-    """Why an item is listed, in words and in data."""
+    """Return why an item is listed, in words and in data."""
     if source == FRESH:
         return {"source": SOURCES[FRESH], "text": "new here"}
     if source == SIMILAR:

@@ -1,11 +1,12 @@
-"""What lists for actors of one scope have in common, worked out once until its board or an excerpt is new.
+"""Shelves: the part that all lists of one scope have in common.
 
     board of the scope ────┐
-    excerpts of all shards ┴──> Shelf: leaders in order with their shares, the steady, the new; and of any item its
-                                category, whether it rises, how it does in the trend
+    excerpts of all shards ┴──> Shelf: leaders in order with their shares, steady and new items; of any item its
+                                category, whether it rises, its scores in the trend
 
-A request then only adds what the actor's last items lead to. Nothing here knows an actor. A shelf takes 0.3 ms to
-make; what is asked of single items is worked out when it is asked for the first time, and kept with the shelf.
+A shelf is made once and serves until the board or an excerpt is new. A request then only adds the items linked from
+the actor's last items. A shelf knows nothing of actors. Facts of single items are computed at the first request for
+them, and kept with the shelf.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,15 +19,19 @@ from recommender.publishing.excerpt import Excerpt
 from recommender.publishing.published_boards import PublishedBoard
 
 EXPLORE_S = 6 * 3600
-EXPLORE_BELOW = 3.0  # units by the longest half-life; what has more is known
+EXPLORE_BELOW = 3.0  # units by the longest half-life. An item with more is known.
 CATEGORY = "category:"
-RISING = 1.5  # times its share by the next half-life
-N_HALVES = 3  # that the features of a candidate hold
+RISING = 1.5  # times an item's share by the next half-life
+N_HALVES = 3  # half-lives among the features of a candidate
 
 
 class Shelf:
-    """shares: of the board's mass, by item, best first. mode: the order that does best, see `Message.mode`; the first
-    shard's word is taken. blend: of affinity beside the share."""
+    """The common part of lists of one scope.
+
+    shares: of the board's mass, by item, best first.
+    mode: the order that does best (see `Message.mode`), as the first shard reports it.
+    blend: the factor of affinity, added to the share.
+    """
 
     def __init__(self, board: PublishedBoard, excerpts: Sequence[Excerpt], scope: str = "") -> None:
         self.board, self.excerpts, self._scope = board, excerpts, scope
@@ -41,12 +46,15 @@ class Shelf:
         self._rising: dict[str, bool] = {}
 
     def is_of(self, board: PublishedBoard, excerpts: Sequence[Excerpt]) -> bool:
-        """Whether these are what the shelf was made of."""
+        """Return True if the shelf was made of this board and these excerpts."""
         is_same = len(excerpts) == len(self.excerpts)
         return board is self.board and is_same and all(map(_is, excerpts, self.excerpts))
 
     def links(self, item: str) -> Iterable[tuple[str, float, int, int]]:
-        """What an item leads to in this scope, shard by shard: id, strength, actors behind it, price of its place."""
+        """Yield an item's links within this scope, shard by shard.
+
+        Each is (id, strength, actors behind it, price of its place).
+        """
         for number, each in enumerate(self.excerpts):
             if not self._is_in:
                 yield from each.links(item)
@@ -55,8 +63,10 @@ class Shelf:
             yield from (link for link in each.links(item) if is_in[rows[link[0]]])
 
     def steady(self, limit: int) -> list[str]:
-        """What of the first so many places of the steady list is not on the board, best first; only where the list is
-        that of all."""
+        """Return steady items that are not on the board, best first.
+
+        They are from the first `limit` places of the steady list. Only the list of all items has any.
+        """
         return [name for place, name in self._steady if place < limit]
 
     @cached_property
@@ -71,7 +81,7 @@ class Shelf:
 
     @cached_property
     def fresh(self) -> list[list[str]]:
-        """By shard: what is new and hardly known, newest first."""
+        """Return, by shard, the new items that few know, newest first."""
         found = []
         for number, each in enumerate(self.excerpts):
             rows = each.fresh(EXPLORE_S, EXPLORE_BELOW)
@@ -81,11 +91,11 @@ class Shelf:
 
     @cached_property
     def trends(self) -> NDArray[np.float64]:
-        """`trends_of` the leaders."""
+        """Return `trends_of` the leaders."""
         return self.trends_of(list(self.shares))
 
     def trends_of(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """Scores by half-life, float64 (n, N_HALVES)."""
+        """Return the scores by half-life, float64 (n, N_HALVES)."""
         sums = np.zeros((len(names), N_HALVES))
         for each in self.excerpts:
             known = each.rows
@@ -96,14 +106,14 @@ class Shelf:
         return sums
 
     def category_of(self, name: str) -> str:
-        """The first the site says of an item, empty where it says none."""
+        """Return the first category that the site gives an item, or an empty text."""
         known = self._categories.get(name)
         if known is None:
             known = self._categories[name] = self._find_category(name)
         return known
 
     def is_rising(self, name: str) -> bool:
-        """Whether its share is larger now than by the next half-life."""
+        """Return True if an item's share is RISING times its share by the next half-life."""
         known = self._rising.get(name)
         if known is None:
             known = self._rising[name] = self._find_rising(name)

@@ -1,10 +1,10 @@
-"""Boards to answers: which places of a board a request gets, and their bytes.
+"""Answers from boards: the places a request gets, as bytes.
 
     QUERY_STRING ──> this process's cache ──miss──> parse ──> board ──> items, scores, margins ──> bytes
                                           └──────────────> bytes + as_of, state, checkpoint, age_ms of now
 
-The list of an answer changes only with the board, so its bytes are kept for each raw query string; what is about
-the moment (`age_ms`) is written behind it each time. Nothing here asks the database.
+The list of an answer changes only with the board, so its bytes are kept for each raw query string. The part that
+changes every moment (`age_ms`) is appended each time. Nothing here asks the database.
 """
 
 import time
@@ -24,14 +24,14 @@ from recommender.publishing import published_boards
 DEFAULT_LIMIT, MAX_LIMIT = 10, 200
 MAX_EXCLUDED = 200
 MAX_NAME = 100  # of a category
-MAX_CACHED_QUERY = 1_000  # characters; a longer one is answered without the cache
+MAX_CACHED_QUERY = 1_000  # characters; a longer query is answered without the cache
 MAX_CACHED_BYTES = 16 * 2**20
 CERTAIN_AGAINST = (10, 100, 1000)  # new actors
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What a request asks for, validated."""
+    """A validated request for a list."""
 
     scope: str
     limit: int
@@ -40,7 +40,10 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`tag` names what the answer says apart from its age: a client that has it needs no second copy."""
+    """The body of an answer and its tag.
+
+    tag: names the content apart from the age. A client that has this tag needs no second copy.
+    """
 
     body: bytes
     tag: str
@@ -56,17 +59,23 @@ class _Kept:
 
 
 class Lists:
-    """Answers of one process, remembered until their board changes. Memory at most about MAX_CACHED_BYTES."""
+    """Answers of one process, kept until their board changes.
+
+    Memory is at most about MAX_CACHED_BYTES.
+    """
 
     def __init__(self, reader: published_boards.ViewReader, now_s: Clock = time.time) -> None:
-        """`now_s`: unix seconds, against which an answer's age is told."""
+        """Start without answers.
+
+        now_s: unix seconds, from which an answer's age is computed.
+        """
         self._reader, self._now_s = reader, now_s
         self._kept: dict[str, _Kept] = {}
         self._n_bytes = 0
         self._end: tuple[published_boards.Head | None, bytes] = (None, b"")
 
     def answer(self, query_string: str) -> Answer:
-        """Raises Invalid, NoView."""
+        """Return the answer to a query string. Raises Invalid, NoView."""
         kept = self._kept.get(query_string)
         board = self._reader.board(kept.scope) if kept is not None else None
         if kept is None or board is None or board.version != kept.version:
@@ -107,7 +116,7 @@ class Lists:
 
 
 def parse_query(query_string: str) -> ListQuery:
-    """Raises Invalid, naming each parameter that is wrong."""
+    """Read a request for a list. Raises Invalid, naming each wrong parameter."""
     wrong: dict[str, str] = {}
     try:
         query = QueryDict(query_string, encoding="utf-8")
@@ -132,14 +141,17 @@ def parse_query(query_string: str) -> ListQuery:
     excluded = {item for text in sent for item in text.split(",") if item}
     if len(excluded) > MAX_EXCLUDED:
         wrong["exclude"] = f"exclude takes at most {MAX_EXCLUDED} ids."
-    excluded.update(sent)  # an id may hold a comma itself
+    excluded.update(sent)  # an id may itself contain a comma
     if wrong or limit is None:
         raise Invalid(fields=wrong)
     return ListQuery(scope, limit, frozenset(excluded))
 
 
 def parse_scope(text: str) -> str:
-    """The name of a list other than that of all: "category:sports" or "country:DE". Raises Invalid."""
+    """Return the name of a list other than that of all items. Raises Invalid.
+
+    It is "category:sports" or "country:DE", for example.
+    """
     kind, _, name = text.partition(":")
     if kind not in ("category", "country"):
         raise Invalid(fields={"scope": "A scope is category:NAME or country:XX."})
@@ -158,8 +170,12 @@ def _limit(text: str | None) -> int | None:
 
 
 def _write_items(board: published_boards.PublishedBoard, query: ListQuery) -> bytes:
-    """The places asked for; the best item left out sets the margins, the best as many left out how many places are
-    certain. Of items beyond the end of a full board no more is known than that they count no more than its last."""
+    """Write the places of a list, their margins and the number of certain places.
+
+    The best item outside the list sets the margins. The best `limit` items outside set how many places are certain.
+    Items beyond the end of a full board are only known to count no more than its last item, so they count as much as
+    that.
+    """
     reach = 2 * query.limit + len(query.exclude) + 1
     places = [place for place, item in enumerate(board.items[:reach]) if item not in query.exclude]
     listed, rest = places[: query.limit], places[query.limit :]
@@ -193,8 +209,11 @@ def _write_items(board: published_boards.PublishedBoard, query: ListQuery) -> by
 
 
 def _frozen_answer(kept: _Kept, now_s: float) -> Answer:
-    """Of a scope that stands still: its own time; no checkpoint, none was kept of just then. What is on it changes
-    only by hiding, which changes the bytes."""
+    """Return the answer of a frozen scope, with its own time and no checkpoint.
+
+    No checkpoint was kept of exactly that moment. The items of the scope change only by hiding, which changes the
+    bytes.
+    """
     as_of = kept.frozen_as_of or 0.0
     age_ms = max(0, int((now_s - as_of) * 1000))
     body = b"%b%b%d}" % (kept.start, _end(as_of, "frozen", None), age_ms)

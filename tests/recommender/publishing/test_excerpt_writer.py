@@ -1,4 +1,4 @@
-"""What the learner publishes for lists of one actor says the same as the learner itself."""
+"""Test that the published excerpt gives the same lists as the learner itself."""
 
 import msgspec
 import numpy as np
@@ -31,7 +31,7 @@ N_ACTORS, N_ITEMS = 400, 30
 
 @pytest.fixture(scope="module")
 def learned():
-    """Actors who go through a site item by item: from n mostly to n + 1."""
+    """Learn actors who go through a site item by item, mostly from n to n + 1."""
     rng = np.random.default_rng(5)
     pipeline = Pipeline(Config(secret="ab" * 16, trust=TrustConfig(floor=1.0), canary_share=0.0))
     rows = []
@@ -133,7 +133,7 @@ def _name(pipeline, key):
 
 
 class TestRemembered:
-    """What the half-lives say of one item."""
+    """Places and scores of one item by half-life."""
 
     def test_scores_of_several_shards_are_added_up(self, view_store):
         store_excerpt(view_store, by_hand({"a": (9, 2), "b": (1, 1)}))

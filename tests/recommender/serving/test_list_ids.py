@@ -1,4 +1,4 @@
-"""Clicks on what was recommended are credited to the source it came from; ids that were tampered with are not."""
+"""Test that clicks are credited to their source, and forged ids are not."""
 
 import time
 
@@ -17,7 +17,7 @@ NOW_S = 1_800_000_000.5
 def test_every_place_of_a_list_says_its_source(sources, actor):
     actor = actor.encode("utf-8", "replace").decode()
     recommendation = issue(actor=actor, sources=sources, now_s=NOW_S)
-    assert len(recommendation) <= 128  # what an event may carry
+    assert len(recommendation) <= 128  # the most that an event may carry
     told = [
         source_of(recommendation=recommendation, actor=actor, position=place, now_s=NOW_S)
         for place in range(len(sources))
@@ -46,7 +46,7 @@ def test_an_id_is_good_for_its_actor_its_hour_and_its_places_only():
 
 def test_an_id_with_any_bit_changed_is_not_ours():
     recommendation = issue(actor="ana", sources=[0, 1, 2], now_s=NOW_S)
-    for place, letter in enumerate(recommendation[:-1]):  # the last letter has bits that stand for nothing
+    for place, letter in enumerate(recommendation[:-1]):  # the last letter has unused bits
         other = "A" if letter != "A" else "B"
         changed = recommendation[:place] + other + recommendation[place + 1 :]
         assert source_of(recommendation=changed, actor="ana", position=0, now_s=NOW_S) is None

@@ -1,4 +1,4 @@
-"""GET /api/v1/recommendations and /api/v1/items/{id}/similar: what is listed for whom, and why."""
+"""Test GET /api/v1/recommendations and /api/v1/items/{id}/similar."""
 
 import time
 
@@ -22,7 +22,7 @@ LINKS = {
 
 @pytest.fixture
 def site(empty_log, api, publish, view_store, settings):
-    """Stories trend; matches are what readers of matches open next."""
+    """Publish stories that trend, and matches that readers of matches open next."""
     settings.EXPLORE_SHARE = 0.0
     publish({"": BOARD, "category:sports": BOARD[:3]})
     store_excerpt(view_store, make_message(ITEMS, LINKS, categories={"match-2": ["sports"]}))
@@ -115,7 +115,7 @@ def test_the_order_that_does_best_is_served(site, view_store, mode, best):
     answer = get(site, "actor=ana&limit=30")
     assert answer.json["ranked_by"] == mode
     assert listed(answer)[0] == best
-    if mode == "ranker":  # which knows nothing but how many stand behind a link
+    if mode == "ranker":  # this ranker knows only the number of actors behind a link
         assert listed(answer)[:3] == ["match-1", "match-2", "match-3"]
         assert all(0 < each["score"] < 1 for each in answer.json["items"])
 

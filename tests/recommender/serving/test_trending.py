@@ -1,4 +1,4 @@
-"""GET /api/v1/trending: what is listed, what an answer says of itself, and that it needs no database."""
+"""Test GET /api/v1/trending, its figures, and that it needs no database."""
 
 import json
 import time
@@ -88,7 +88,7 @@ def test_what_a_full_board_does_not_show_counts_as_its_last_place(api, publish):
     publish({"": PLACES}, fresh=1, budget=10**9)
     excluded = ",".join(item for item, _ in PLACES[:200])
     certain = get(api, f"limit=200&exclude={excluded}").json["certain_places"]
-    # places 201 to 400 against 401 to 500 and a hundred no worse than the 500th: gaps of 10 and more
+    # Places 201 to 400 compete with 401 to 500 and a hundred that count as the 500th, with gaps of 10 and more.
     counts = [count for _, count in PLACES[200:]] + [PLACES[-1][1]] * 100
     assert certain == [{"actors": n, "places": certain_places(counts, 200, n, 1, 10**9)} for n in (10, 100, 1000)]
 
