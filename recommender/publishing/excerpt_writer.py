@@ -1,9 +1,9 @@
 """Write the excerpt of items and links into the store, for the learner.
 
-    trend: scores by half-life ─┐
-    affinity: links shown ──────┼──> Message (see `recommender.publishing.excerpt`) ──> store, the field of this shard
-    catalogue: items that may be listed, categories, when published ─┘
-    ranker: the order that does best, its weights ─┘
+    trend: scores by half-life ─────────────────────────────┐
+    affinity: links shown ──────────────────────────────────┼──> `excerpt.Message` ──> store: a field a shard
+    catalogue: items that may be listed, categories, times ─┤
+    ranker: the order that does best, its weights ──────────┘
 
 The excerpt is written whole, at most every WRITE_EVERY_S, and so that it takes no more than WRITE_SHARE of the time.
 A frozen learner writes nothing, and its last excerpt stays.
