@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Groundswell's command line: `manage.py help` lists the commands."""
+"""Groundswell's command line.
+
+`manage.py help` lists the commands.
+"""
 
 import os
 import sys

@@ -1,12 +1,15 @@
-"""Makes the virtual environment `.venv`, installs what the lock files name: the first step of every `make`.
+"""Makes the virtual environment `.venv` and installs the locked packages.
 
-Run by the system's Python from a bare checkout: standard library only, and readable by a Python that is too
-old, which is told so. `requirements-dev.txt` holds everything of `requirements.txt` and the tools; `--dev`
-asks for it. A stamp in `.venv` holds the digests of the installed lock files, so that a start with nothing to
-do takes no time. Every package is checked against its hash.
+Every `make` target runs this file first, with the system's Python, from a bare checkout. It uses the standard library
+only. Its syntax also parses on a Python that is too old, so that such a Python can print why it is refused.
 
-uv installs in seconds where pip takes a minute. It is used if it is there or can be had (pinned by hash too,
-config/installer.txt); what uv cannot do here, such as reach an index only pip is configured for, pip does.
+`requirements-dev.txt` holds everything of `requirements.txt` and the development tools. `--dev` asks for it. A stamp
+in `.venv` holds the digests of the installed lock files, so a start with nothing to install takes no time. Every
+package is checked against its hash.
+
+uv installs in seconds where pip takes a minute. This file uses uv if the machine has it or if pip can install it
+(config/installer.txt pins it by hash too). If uv fails, pip installs the packages. For example, uv cannot reach a
+package index that only pip is configured for.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ SPACE_NEEDED = 1500 * 2**20
 
 
 class CannotSetUp(Exception):
-    """The message says what went wrong and what to do."""
+    """Error whose message explains the problem and the way out."""
 
 
 def main(arguments: list[str]) -> None:
@@ -42,7 +45,7 @@ def main(arguments: list[str]) -> None:
     if not set(wanted) <= set(read_stamp()):
         leave_to_a_suitable_python(arguments)
         with one_at_a_time():
-            if not set(wanted) <= set(read_stamp()):  # another one may have done it while we waited
+            if not set(wanted) <= set(read_stamp()):  # another run may have installed them while this one waited
                 set_up(locks[-1], wanted)
 
 
@@ -51,10 +54,10 @@ def set_up(lock: str, wanted: list[str]) -> None:
     free = shutil.disk_usage(BASE_DIR).free
     if free < SPACE_NEEDED:
         raise CannotSetUp(
-            f"The packages need {SPACE_NEEDED // 2**20} MB of disk, {BASE_DIR} has {free // 2**20} MB free. "
-            "Make room, then run this again."
+            f"The packages need {SPACE_NEEDED // 2**20} MB of disk, but {BASE_DIR} has only {free // 2**20} MB free. "
+            "Free some space, then run this again."
         )
-    say(f"Setting up .venv from {lock} (the first time takes a minute) ...")
+    say(f"Setting up .venv from {lock}. The first time takes about a minute ...")
     forget_stamp()
     uv = find_uv()
     if not is_usable(PYTHON):
@@ -65,10 +68,10 @@ def set_up(lock: str, wanted: list[str]) -> None:
     with open(STAMP + ".new", "w") as file:
         file.write("\n".join([*wanted, ""]))
     os.replace(STAMP + ".new", STAMP)
-    say(f"Ready after {time.monotonic() - started:.0f} s.")
+    say(f"The environment is ready after {time.monotonic() - started:.0f} s.")
 
 
-# -- what is there -----------------------------------------------------------------------------------------
+# -- the present state -------------------------------------------------------------------------------------
 
 
 def digest_of(name: str) -> str:
@@ -77,7 +80,10 @@ def digest_of(name: str) -> str:
 
 
 def read_stamp() -> list[str]:
-    """The lock files that are installed; none when the environment's Python is gone or closed to us."""
+    """Return the installed lock files with their digests.
+
+    The list is empty if the environment's Python is missing or if this user may not run it.
+    """
     if not os.access(PYTHON, os.X_OK):
         return []
     try:
@@ -88,19 +94,19 @@ def read_stamp() -> list[str]:
 
 
 def forget_stamp() -> None:
-    """From here on the environment is half done, until the new stamp is written."""
+    """Remove the stamp: the environment is incomplete until the new stamp is written."""
     with contextlib.suppress(FileNotFoundError):
         os.remove(STAMP)
 
 
 def is_usable(python: str) -> bool:
-    """Whether it runs and is of a version we support."""
+    """Return whether this Python runs and has a supported version."""
     code = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
     return succeeds([python, "-c", code])
 
 
 def leave_to_a_suitable_python(arguments: list[str]) -> None:
-    """Goes on in another Python of this machine when this one is too old or too new."""
+    """Continue in another Python of this machine if this one is too old or too new."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
@@ -108,9 +114,9 @@ def leave_to_a_suitable_python(arguments: list[str]) -> None:
         if other and is_usable(other):
             os.execv(other, [other, os.path.abspath(__file__), *list(arguments)])  # noqa: S606
     raise CannotSetUp(
-        f"Groundswell needs Python {dotted(OLDEST)} to {dotted(NEWEST)}; {sys.executable} is "
-        f"{dotted(sys.version_info[:2])} and no other was found on PATH. Install one (Debian 12: "
-        "apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.11 run."
+        f"Groundswell needs Python {dotted(OLDEST)} to {dotted(NEWEST)}, but {sys.executable} is "
+        f"{dotted(sys.version_info[:2])}. No other Python was found on PATH. Install one (Debian 12: "
+        "apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python3.11 run"
     )
 
 
@@ -122,7 +128,7 @@ def dotted(version: tuple[int, ...]) -> str:
 
 
 def find_uv() -> list[str] | None:
-    """The command that starts a uv of this machine, or None."""
+    """Return the command that starts a uv of this machine, or None."""
     found = shutil.which("uv")
     for command in (
         [found] if found else None,
@@ -135,9 +141,13 @@ def find_uv() -> list[str] | None:
 
 
 def make_environment(uv: list[str] | None) -> None:
-    """With venv; without it (Debian splits it off) with uv, virtualenv, or the system's pip from outside."""
+    """Make the environment with uv or venv, or else with virtualenv.
+
+    Debian packages venv separately, so it may be missing. The last resort is a venv without pip. The system's pip
+    then installs into it from outside.
+    """
     if os.path.isdir(VENV):
-        say("The environment in .venv cannot be used (made by another Python or user?); making it anew.")
+        say("The Python in .venv cannot be used. Perhaps another Python or user made it. Making a new .venv.")
         shutil.rmtree(VENV, onerror=explain_rmtree)
     tries = [[sys.executable, "-m", "venv", VENV]]
     if uv:
@@ -150,9 +160,8 @@ def make_environment(uv: list[str] | None) -> None:
             return
         shutil.rmtree(VENV, ignore_errors=True)
     raise CannotSetUp(
-        f"{sys.executable} cannot make a virtual environment. On Debian and Ubuntu, as root:\n"
-        "    apt-get install python3-venv\nand run this again. Any installed uv or virtualenv will do "
-        "too."
+        f"{sys.executable} cannot make a virtual environment. On Debian and Ubuntu, run as root:\n"
+        "    apt-get install python3-venv\nThen run this again. An installed uv or virtualenv will do too."
     )
 
 
@@ -164,7 +173,7 @@ def explain_rmtree(_function: Any, path: str, error: Any) -> None:
 
 
 def pip() -> list[str] | None:
-    """The environment's pip, or the system's working on the environment."""
+    """Return the environment's pip, or the system's pip working on the environment."""
     if succeeds([PYTHON, "-m", "pip", "--version"]):
         return [PYTHON, "-m", "pip"]
     if succeeds([sys.executable, "-m", "pip", "--python", PYTHON, "--version"]):
@@ -175,7 +184,7 @@ def pip() -> list[str] | None:
 
 
 def install_uv() -> list[str] | None:
-    """Four seconds that save forty."""
+    """Install uv into the environment. This takes four seconds and saves forty."""
     command = pip()
     if command is None:
         return None
@@ -185,16 +194,17 @@ def install_uv() -> list[str] | None:
 
 
 def install_with_uv(uv: list[str], lock: str) -> bool:
-    # Compiled once here, as pip does: where PYTHONDONTWRITEBYTECODE is set every process would compile for itself.
+    # uv compiles bytecode once here, as pip does. Otherwise, with PYTHONDONTWRITEBYTECODE set, every process would
+    # compile for itself.
     options = ["--python", PYTHON, "--compile-bytecode", "--require-hashes", "--no-deps"]
     options += ["-r", os.path.join(BASE_DIR, lock)]
-    # In a terminal it shows its progress; elsewhere its list of packages is only long.
+    # In a terminal uv shows its progress. Elsewhere it only prints a long list of packages.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    # As pip does, believe the certificates this machine believes (newer and older name of the same option).
+    # Trust the certificates that this machine trusts, as pip does. The option has a newer and an older name.
     env = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ}
     done = subprocess.call([*uv, "pip", "install", *quiet, *options], cwd=BASE_DIR, env=env)  # noqa: S603
     if done != 0:
-        say("uv could not install the packages; trying pip.")
+        say("uv could not install the packages. Trying pip.")
     return done == 0
 
 
@@ -202,7 +212,8 @@ def install_with_pip(lock: str) -> None:
     command = pip()
     if command is None:
         raise CannotSetUp(
-            "There is no pip for .venv. On Debian and Ubuntu: apt-get install python3-venv python3-pip."
+            "There is no pip for .venv. On Debian and Ubuntu, run as root:\n"
+            "    apt-get install python3-venv python3-pip\nThen run this again."
         )
     command += ["install", "--disable-pip-version-check", "--progress-bar", "off", "--no-input"]
     command += ["--require-hashes", "--no-deps", "-r", os.path.join(BASE_DIR, lock)]
@@ -219,9 +230,9 @@ def install_with_pip(lock: str) -> None:
             say("  unpacking ...")
     if process.wait() != 0:
         raise CannotSetUp(
-            "The packages could not be installed; the lines above say why. Without a connection to a\n"
-            "package index nothing can be downloaded: check the network, and behind a proxy set HTTPS_PROXY\n"
-            "(an index of your own: PIP_INDEX_URL, UV_INDEX_URL). Then run this again: it goes on from here."
+            "The packages could not be installed. The lines above show the reason. If the package index cannot\n"
+            "be reached, check the network. Behind a proxy, set HTTPS_PROXY. For your own index, set\n"
+            "PIP_INDEX_URL and UV_INDEX_URL. Then run this again. It continues from here."
         )
 
 
@@ -230,16 +241,19 @@ def install_with_pip(lock: str) -> None:
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Two runs in one checkout: the second waits for the first, then finds nothing to do."""
+    """Let only one run at a time set up this checkout.
+
+    A second run waits for the first and then finds nothing to do.
+    """
     folder = os.open(BASE_DIR, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another run is setting up .venv; waiting for it ...")
+            say("Another run is setting up .venv. Waiting for it ...")
             fcntl.flock(folder, fcntl.LOCK_EX)
-        except OSError:  # a network file system without locks
-            say("This file system has no locks: let nothing else set up .venv now.")
+        except OSError:  # a network file system may have no locks
+            say("This file system has no locks, so let no other run set up .venv now.")
         yield
     finally:
         os.close(folder)
@@ -272,8 +286,8 @@ if __name__ == "__main__":
         sys.exit(f"\n{problem}")
     except PermissionError as problem:
         sys.exit(
-            f"\n{problem.filename} is closed to this user. Run as the user who made {BASE_DIR}, "
-            "or clone into a folder of your own."
+            f"\n{problem.filename} is closed to this user. Run this as the user who made {BASE_DIR}, "
+            "or clone Groundswell into a folder of your own."
         )
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted; the next run goes on from here.")
+        sys.exit("\nInterrupted. The next run continues from here.")

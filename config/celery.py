@@ -1,7 +1,8 @@
-"""The Celery app: its queues and its clock. Tasks carry no events; they say "wake up and read the log".
+"""The Celery app with its queues and its schedule.
 
-One queue a shard, so that one worker process owns a shard and keeps its Pipeline warm; `maintenance` for the rest.
-A wake expires before the next but one is due, so a stopped worker finds no pile of them.
+Tasks carry no events. They only wake a worker, which then reads the log. Each shard has its own queue, so that one
+worker process owns a shard and keeps its Pipeline warm. The queue `maintenance` takes all other tasks. A wake expires
+before the next wake but one is due, so a worker that was stopped finds no backlog of wakes.
 """
 
 import os
@@ -42,7 +43,7 @@ app.conf.update(
             }
             for shard, name in enumerate(LEARN)
         },
-        # in the shard's own worker, where no revert is in the way
+        # The shard's own worker follows up, because a revert never blocks it.
         **{
             f"follow-up-{shard}": {
                 "task": "monitoring.follow_up",
@@ -52,7 +53,7 @@ app.conf.update(
             }
             for shard, name in enumerate(LEARN)
         },
-        # of a worker that was killed; those asked for are woken at once
+        # These two pick up work of a worker that was killed. New requests wake a worker at once.
         "revert": {"task": "recommender.revert", "schedule": 10.0, "options": {"expires": 10.0}},
         "erase": {"task": "recommender.erase", "schedule": 10.0, "options": {"expires": 10.0}},
         "keep-house": {"task": "recommender.keep_house", "schedule": crontab(minute=7)},

@@ -1,8 +1,8 @@
-"""A Chromium for the console's tests and pictures: the one that is here, or Debian's where this account may install.
+"""Find a Chromium for the console's tests and pictures, or install Debian's.
 
-`python config/chromium.py` is a step of `make test`, run by any Python: standard library only. Playwright's own
-browsers are never downloaded. Where there is none in the end, it says how to get one and goes on: the browser's tests
-then skip, and say so.
+`python config/chromium.py` is a step of `make test`. Any Python can run it, because it uses the standard library
+only. It installs Chromium only if this account may do so. It never downloads Playwright's own browsers. If there is
+still no browser afterwards, it prints how to get one and goes on. The browser tests then skip and say why.
 """
 
 from __future__ import annotations
@@ -17,36 +17,39 @@ FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
-    "--disable-dev-shm-usage",  # a container's is often 64 MB
+    "--disable-dev-shm-usage",  # a container often has only 64 MB there
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
 )
-ADVICE = "Install one (Debian: apt-get install chromium), or name one: CHROMIUM=/path/to/chromium make test."
+ADVICE = "Install one (Debian: apt-get install chromium), or name one: CHROMIUM=/path/to/chromium make test"
 _APT_S = 600
 
 
 def find() -> str | None:
-    """The path of the browser to use: $CHROMIUM, or the first known one on the PATH; None where there is none."""
+    """Return the path of the browser to use, or None if there is none.
+
+    $CHROMIUM comes first, then the first known name on the PATH.
+    """
     if named := os.environ.get("CHROMIUM"):
         return shutil.which(named)
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
 def why_not_installed() -> str:
-    """Why it is not this program that installs a browser here; empty where it may."""
+    """Return why this program does not install a browser here, or "" if it may."""
     if os.environ.get("CHROMIUM"):
-        return f"CHROMIUM={os.environ['CHROMIUM']} is no program."
+        return f"CHROMIUM={os.environ['CHROMIUM']} is not a program."
     if not shutil.which("apt-get"):
-        return "There is no Chromium here, and no apt-get to install one with."
+        return "There is no Chromium here, and no apt-get to install one."
     if os.geteuid() != 0:
         return "There is no Chromium here, and only root may install one."
     return ""
 
 
 def install() -> bool:
-    """By apt-get. Whether there is a browser afterwards."""
+    """Install Chromium with apt-get and return whether there is a browser now."""
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     fetch = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"]
     for command in (["apt-get", "update", "-qq"], fetch):
@@ -76,7 +79,7 @@ def main() -> None:
         print("Installing Chromium for the console's tests ...", flush=True)
         problem = "" if install() else "Chromium could not be installed."
     if problem:
-        print(f"{problem} The tests in a browser will be skipped. {ADVICE}")
+        print(f"{problem} The browser tests will be skipped. {ADVICE}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The children of a supervisor as a group: started in order, kept alive, stopped in reverse.
+"""The supervisor's children as a group.
 
-A child that dies is started again, at once the first time and then with growing pauses; one that lasts a
-minute is forgiven. The servers are stopped only after everything that uses them.
+The crew starts them in order, keeps them alive and stops them in reverse. A child that dies is started again: almost
+at once the first time, then after growing pauses. After a child has run for a minute, its earlier failures no longer
+count. The servers stop last, after everything that uses them.
 """
 
 import contextlib
@@ -18,12 +19,15 @@ from config.processes import Child, shorten
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 LOOK_EVERY_S = 0.2
 FORGIVEN_AFTER_S = 60.0
-MOST_FAILURES = 5  # of a child that the others can do without
+MOST_FAILURES = 5  # of a child that the others do not need
 _SHORTEN_EVERY_S = 60.0
 
 
 class StopSign:
-    """The signals that end us: the first one stops everything in order, the second one at once."""
+    """The signals that end the supervisor.
+
+    The first signal stops everything in order. The second one stops everything at once.
+    """
 
     def __init__(self) -> None:
         self.n_received = 0
@@ -62,13 +66,16 @@ class Crew:
         self._shortened_at = time.monotonic()
 
     def start(self, child: Child, *, within_s: float = 120.0, is_server: bool = False, may_end: bool = False) -> None:
-        """Starts it, waits until it is ready. `may_end`: ending without an error is the end of its work."""
+        """Start a child and wait until it is ready.
+
+        may_end: the child may finish. If it exits without an error, its work is done.
+        """
         self._members.append(_Member(child, is_server, may_end, time.monotonic()))
         shorten(child.log)
         child.start_and_wait(within_s=within_s, interrupted=self._stop_sign.is_up)
 
     def run_to_end(self, child: Child) -> int:
-        """A child that is one step of the start: returns its exit code."""
+        """Run a child that is one step of the start, and return its exit code."""
         self._members.append(member := _Member(child, is_server=False, may_end=True, started_at=time.monotonic()))
         child.start()
         while not child.has_ended() and not self._stop_sign.is_up():
@@ -79,7 +86,7 @@ class Crew:
         return child.process.returncode
 
     def watch(self) -> None:
-        """One look at everybody: who died is started again when its pause is over."""
+        """Look at every child once, and restart dead ones whose pause is over."""
         now = time.monotonic()
         for member in self._members:
             if member.is_finished:
@@ -96,7 +103,7 @@ class Crew:
                 shorten(member.child.log)
 
     def watch_until(self, condition: Callable[[], bool], *, within_s: float = math.inf) -> None:
-        """Watches everybody until the condition holds, we are told to stop, or the time is over."""
+        """Watch every child until the condition holds, a stop signal comes, or time is up."""
         deadline = time.monotonic() + within_s
         while not condition() and not self._stop_sign.is_up() and time.monotonic() < deadline:
             self.watch()
@@ -106,19 +113,23 @@ class Crew:
         child = member.child
         if member.may_end and child.process and child.process.returncode == 0:
             member.is_finished = True
-            self.say(f"{child.name} has done its work")
+            self.say(f"{child.name} has done its work.")
             return
         member.n_failures = 1 if now - member.started_at > FORGIVEN_AFTER_S else member.n_failures + 1
         if member.may_end and member.n_failures > MOST_FAILURES:
             member.is_finished = True
-            self.say(f"{child.name} keeps failing and is left out. See {child.log}")
+            self.say(f"{child.name} keeps failing and will not be started again. The reason is in {child.log}")
             return
         member.pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (member.n_failures - 1))
         member.due_at = now + member.pause_s
-        self.say(f"{child.name} ended ({child.how_it_ended()}); again in {member.pause_s:.1f} s. See {child.log}")
+        how, pause = child.how_it_ended(), f"{member.pause_s:.1f} s"
+        self.say(f"{child.name} ended ({how}). It starts again in {pause}. The reason is in {child.log}")
 
     def stop(self) -> None:
-        """In reverse; those that use the servers together, then the servers one by one."""
+        """Stop all children in reverse order.
+
+        All children that use the servers stop together. Then the servers stop one by one.
+        """
         for is_server in (False, True):
             members = [m for m in reversed(self._members) if m.is_server is is_server and not m.is_finished]
             for member in members:
@@ -126,12 +137,12 @@ class Crew:
                     member.child.ask_to_stop()
             for member in members:
                 if not member.child.stop(at_once=self._stop_sign.is_urgent):
-                    self.say(f"{member.child.name} did not stop by itself and was ended")
+                    self.say(f"{member.child.name} did not stop when asked, so it was killed.")
         self._members.clear()
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal, who may have closed it."""
+    """Print a line for the person at the terminal, who may have closed it."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.write(f"{text}{os.linesep}")
         sys.stdout.flush()

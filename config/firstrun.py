@@ -1,9 +1,11 @@
-"""The steps of a start that need Django: a check of the settings, the database's tables, and on a first run who may
-come in.
+"""The steps of a start that need Django.
 
-`python -m config.firstrun` is run by the supervisor at every start, as a process of its own so that the
-supervisor stays small. The operator's password is set only when the account is made: one changed later stays
-changed. Against servers that somebody named, nobody gets an account or a key unasked.
+It checks the settings and migrates the database. On a first run it also makes the operator's account and the API
+keys.
+
+The supervisor runs `python -m config.firstrun` at every start. It is a process of its own, so the supervisor stays
+small. The operator's password is set only when the account is made, so a later change is kept. If you name your own
+database server, no account and no key is made for you.
 """
 
 import os
@@ -19,7 +21,7 @@ from config.home import Home
 
 
 def make_accounts() -> None:
-    # These read the models, which exist only after django.setup().
+    # These modules read the models, which exist only after django.setup().
     from django.contrib.auth import get_user_model  # noqa: PLC0415
 
     from recommender.api import api_keys  # noqa: PLC0415

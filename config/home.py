@@ -1,13 +1,13 @@
-"""Where a first run keeps its data, and the addresses that follow from it.
+"""The home: the folder where a first run keeps its data, and the addresses in it.
 
-Everything is computed from the project's path (or `GROUNDSWELL_HOME`), so that `manage.py` in a second
-terminal finds the same private servers as the supervisor that started them, without either telling the
-other. Settings import this: standard library only, and nothing is written before it is asked for.
+All paths follow from the project's path (or from `GROUNDSWELL_HOME`). `manage.py` in a second terminal therefore
+finds the private servers that the supervisor started, although neither process informs the other. Settings import
+this module, so it uses the standard library only. It writes nothing until a caller asks for it.
 
-Who may come in: the home is closed to other users. Run as root, PostgreSQL and Valkey belong to `nobody`,
-because PostgreSQL refuses to run as root; the home itself can then be walked through, but not listed, and
-the folders below it are closed. The sockets lie in a folder of their own with a short, plain path: the
-address of a unix socket ends at 107 bytes.
+The home is closed to other users. If Groundswell runs as root, PostgreSQL and Valkey run as the user `nobody`,
+because PostgreSQL refuses to run as root. Other users may then pass through the home but not list it, and the folders
+in it are closed to them. The sockets are in a separate folder with a short, plain path, because the address of a unix
+socket has at most 107 bytes.
 """
 
 import contextlib
@@ -33,27 +33,27 @@ _PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 class CannotStart(Exception):
-    """The private servers cannot run here; the message says why and what to do."""
+    """Error that explains why Groundswell cannot start here and what to do."""
 
 
 @dataclass(frozen=True)
 class ServiceAccount:
-    """The unprivileged user that the private servers run as when we are root."""
+    """The unprivileged user of the private servers when Groundswell runs as root."""
 
     uid: int
     gid: int
 
     @classmethod
     def of_services(cls) -> "ServiceAccount | None":
-        """`nobody` for root, None (ourselves) for everybody else."""
+        """Return the account `nobody` for root, and None (no change of user) for others."""
         if os.geteuid() != 0:
             return None
         try:
             entry = pwd.getpwnam("nobody")
         except KeyError:
             raise CannotStart(
-                "PostgreSQL does not run as root and this machine has no user `nobody`. "
-                "Run as an ordinary user, or set DATABASE_URL, BROKER_URL and VIEW_URL."
+                "PostgreSQL does not run as root, and this machine has no user `nobody` to run it. "
+                "Run Groundswell as an ordinary user, or set DATABASE_URL, BROKER_URL and VIEW_URL."
             ) from None
         return cls(entry.pw_uid, entry.pw_gid)
 
@@ -64,7 +64,11 @@ class Home:
 
     @classmethod
     def of_project(cls, base_dir: Path) -> "Home":
-        """`GROUNDSWELL_HOME`, else `.groundswell` in the project; for root in a closed folder, /var/tmp."""
+        """Return the home of this project.
+
+        `GROUNDSWELL_HOME` wins. The default is `.groundswell` in the project. If root runs Groundswell in a folder
+        that other users cannot reach, the home is in /var/tmp.
+        """
         if override := os.environ.get("GROUNDSWELL_HOME"):
             return cls(Path(override).expanduser().absolute())
         base_dir = base_dir.resolve()
@@ -75,7 +79,10 @@ class Home:
     @classmethod
     @contextlib.contextmanager
     def temporary(cls) -> Iterator["Home"]:
-        """A home that is gone afterwards. In /tmp, whatever TMPDIR says: short, and open to walk through."""
+        """Yield a home that is deleted afterwards.
+
+        It is in /tmp, even if TMPDIR names another folder. Paths there are short, and every user can pass through.
+        """
         path = Path(tempfile.mkdtemp(prefix="groundswell-", dir="/tmp"))
         home = cls(path)
         try:
@@ -120,11 +127,17 @@ class Home:
 
     # -- secrets --------------------------------------------------------------------------------------------
     def secret_key(self) -> str:
-        """Signs sessions and keys the hashes; made on first use, readable by its owner only, kept."""
+        """Return the key that signs sessions and keys the hashes.
+
+        It is made on first use and kept in a file that only its owner can read.
+        """
         return self._keep("secret_key", lambda: secrets.token_urlsafe(48))
 
     def credentials(self) -> dict[str, Any]:
-        """`{"operator", "password", "keys": {scope: key}}` of a first run; made on first use, kept."""
+        """Return `{"operator", "password", "keys": {scope: key}}` of a first run.
+
+        They are made on first use and kept.
+        """
 
         def make() -> str:
             keys = {scope: f"gs_{secrets.token_urlsafe(24)}" for scope in SCOPES}
@@ -140,13 +153,13 @@ class Home:
             return file.read_text()
         self.make()
         with self._explaining():
-            descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=self.path)  # its owner's only
+            descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=self.path)  # only the owner can read it
             with open(descriptor, "w") as out:
                 out.write(make())
                 out.flush()
                 os.fsync(out.fileno())
             try:
-                os.link(draft, file)  # whoever is first wins; the other reads that one
+                os.link(draft, file)  # the first process wins, and any other reads that file
             except FileExistsError:
                 pass
             finally:
@@ -155,21 +168,24 @@ class Home:
 
     # -- the folder -----------------------------------------------------------------------------------------
     def make(self) -> None:
-        """The home and the folders in it that are ours. Refuses a home of somebody else."""
+        """Make the home and our folders in it, but refuse a home of another user."""
         with self._explaining():
             _make_dir(self.path, 0o711 if os.geteuid() == 0 else 0o700)
             for path in (self.logs, self.metrics):
                 _make_dir(path, 0o700)
 
     def make_for(self, account: ServiceAccount | None, path: Path) -> Path:
-        """A closed folder of the user that the servers run as."""
+        """Make a closed folder for the user that the servers run as."""
         with self._explaining():
             _make_dir(path, 0o700, account)
         return path
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Held by the one supervisor of this home; the system lets go of it when the holder dies."""
+        """Hold the lock that only one supervisor of this home can have.
+
+        The system releases the lock when its holder dies.
+        """
         self.make()
         with self._explaining():
             file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -194,8 +210,8 @@ class Home:
             yield
         except PermissionError as error:
             raise CannotStart(
-                f"{error.filename} is closed to this user ({_name_of(os.geteuid())}). Run as who made "
-                f"{self.path}, delete it to start afresh, or set GROUNDSWELL_HOME to a folder of your own."
+                f"{error.filename} is closed to this user ({_name_of(os.geteuid())}). Run Groundswell as the user "
+                f"who made {self.path}, delete it to start afresh, or set GROUNDSWELL_HOME to a folder of your own."
             ) from error
         except OSError as error:
             if isinstance(error, FileNotFoundError):
@@ -204,7 +220,10 @@ class Home:
 
 
 def _make_dir(path: Path, mode: int, account: ServiceAccount | None = None) -> None:
-    """Makes it, or sees that we made it: in /tmp somebody else may have been there first."""
+    """Make a folder, or check that an existing one is ours.
+
+    In /tmp another user may have made the folder first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -219,7 +238,10 @@ def _make_dir(path: Path, mode: int, account: ServiceAccount | None = None) -> N
 
 
 def _can_be_walked_through(path: Path) -> bool:
-    """Whether any user can reach what is inside: every folder up to the root has x for others."""
+    """Return whether any user can reach the contents of this folder.
+
+    Every folder up to the root must have the x permission for others.
+    """
     return all(os.stat(folder).st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 

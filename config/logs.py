@@ -1,10 +1,13 @@
-"""What does not go into the log."""
+"""Filters of the log."""
 
 import logging
 
 
 class WithoutProbes(logging.Filter):
-    """A server that is not ready says so to whoever asks, several times a second: to the log it need not as well."""
+    """Drop log records of /health/ready.
+
+    Probes ask several times a second and get the answer "not ready" directly. The log need not repeat it.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         return getattr(getattr(record, "request", None), "path", "") != "/health/ready"

@@ -1,10 +1,12 @@
-"""A child process of the supervisor: how it is started, watched and ended, and how a lost one is found
-again.
+"""A child process of the supervisor.
 
-Every child is a foreground process in a session of its own (Ctrl-C in the terminal reaches the supervisor
-only), writes to a log file, and is tied to the supervisor: on Linux the kernel sends it `death_signal` when
-the supervisor dies, however it dies. Should that fail, the next start finds what is left by a mark in its
-environment that names the home, and ends it; a process without that mark is never touched.
+This module starts, watches and ends a child, and it finds children of an earlier supervisor.
+
+Every child is a foreground process in its own session, so Ctrl-C in the terminal reaches only the supervisor. It
+writes to a log file. It is also tied to the supervisor: on Linux the kernel sends it `death_signal` when the
+supervisor dies for any reason. If that fails, the next start finds the child by a mark in its environment that names
+the home, and ends it. A process without the mark is never touched, unless it is one of the two servers running in the
+home.
 """
 
 import contextlib
@@ -29,7 +31,7 @@ _LOG_BYTES = 32 * 2**20
 
 @dataclass(kw_only=True)
 class Child:
-    """One process, started again and again under the same name."""
+    """One process, which may be started again and again under the same name."""
 
     name: str
     argv: Sequence[str | Path]
@@ -53,7 +55,10 @@ class Child:
         )
 
     def start_and_wait(self, *, within_s: float, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Returns when it is ready; raises CannotStart, with the end of its log, when it will not be."""
+        """Start the process and return when it is ready.
+
+        Raises CannotStart, with the end of its log, if it ends or does not become ready in time.
+        """
         self.start()
         deadline = time.monotonic() + within_s
         while not self.is_ready(self):
@@ -66,7 +71,10 @@ class Child:
             time.sleep(0.02)
 
     def has_ended(self) -> bool:
-        """Whether it is gone. What it left behind in its process group is ended before its id is let go."""
+        """Return whether the process has ended.
+
+        When it has, the rest of its process group is killed before the process id is released.
+        """
         if self.process is None:
             return True
         if self.process.returncode is not None:
@@ -95,7 +103,10 @@ class Child:
             self.process.send_signal(self.stop_signal)
 
     def stop(self, *, at_once: Callable[[], bool] = lambda: False) -> bool:
-        """Asks, waits, ends by force. True when asking was enough."""
+        """Ask the process to stop, wait, then kill it.
+
+        Return True if asking was enough.
+        """
         self.ask_to_stop()
         deadline = time.monotonic() + self.stop_within_s
         while not self.has_ended():
@@ -122,11 +133,14 @@ def spawn(
     account: ServiceAccount | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
-    """Starts a process that dies with us. From the main thread: the kernel watches the starting thread."""
+    """Start a process that dies with us.
+
+    Call it from the main thread, because the kernel ties the process to the thread that started it.
+    """
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
-    def tie_to_parent() -> None:  # runs after the change of user, which would undo it
+    def tie_to_parent() -> None:  # runs after the change of user, which would undo the tie
         if prctl is not None:
             prctl(_PR_SET_PDEATHSIG, int(death_signal))
             if os.getppid() != parent:
@@ -151,11 +165,11 @@ def spawn(
 
 
 def find_orphans(home: Path) -> list[int]:
-    """Processes an earlier supervisor of this home left behind.
+    """Return the processes that an earlier supervisor of this home left behind.
 
-    They carry the mark, or they are one of the two servers at work in the home: these write their titles
-    over their environment. Only Linux shows this; elsewhere nothing is found, and PostgreSQL itself refuses
-    a second server on its data.
+    They carry the mark, or they are one of the two servers working in the home. The servers overwrite their
+    environment with their titles, so the mark is lost. Only Linux shows this information. On other systems the list
+    is empty, and PostgreSQL itself refuses a second server on its data.
     """
     mark = f"{MARK}={home}".encode()
     found = []
@@ -173,23 +187,29 @@ def _is_server_of(home: Path, entry: Path) -> bool:
 
 
 def end_orphans(home: Path, *, within_s: float = 10.0) -> int:
-    """Ends them: first by asking (SIGINT: PostgreSQL's fast stop, Ctrl-C for the others), then by force."""
+    """End the orphans and return how many there were.
+
+    They are asked first (SIGINT: PostgreSQL's fast shutdown, Ctrl-C for the others), then killed.
+    """
     orphans = left = find_orphans(home)
     for number, patience_s in ((signal.SIGINT, within_s), (signal.SIGKILL, 5.0)):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-                os.kill(pid, signal.SIGCONT)  # one that is paused hears nothing else but SIGKILL
+                os.kill(pid, signal.SIGCONT)  # a paused process receives only SIGKILL until it continues
         deadline = time.monotonic() + patience_s
         while (left := find_orphans(home)) and time.monotonic() < deadline:
             time.sleep(0.05)
     if left:
-        raise CannotStart(f"An earlier run left processes that cannot be ended: {left}. End them, then try again.")
+        raise CannotStart(f"An earlier run left processes that cannot be ended: {left}. Kill them, then try again.")
     return len(orphans)
 
 
 def _is_alive(pid: int) -> bool:
-    """False for a zombie too: in a container nobody may ever reap it."""
+    """Return whether the process is alive, which a zombie is not.
+
+    In a container there may be no process that ever reaps a zombie.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -204,7 +224,10 @@ def tail(log: Path, lines: int = 12) -> list[str]:
 
 
 def shorten(log: Path) -> None:
-    """Keeps a log from filling the disk: past 32 MiB its end moves to `.1` and it begins anew."""
+    """Keep a log from filling the disk.
+
+    Past 32 MiB, the last 16 MiB move to `.1` and the log starts empty.
+    """
     with contextlib.suppress(OSError):
         if log.stat().st_size > _LOG_BYTES:
             with open(log, "rb+") as file:

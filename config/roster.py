@@ -1,5 +1,7 @@
-"""What `make run` starts besides the two servers: each child's command, and the lines printed when all are
-up."""
+"""The children that `make run` starts after the two servers.
+
+This module has each child's command. It also writes the lines that are printed when all children run.
+"""
 
 import contextlib
 import errno
@@ -31,7 +33,7 @@ def _child(home: Home, name: str, *argv: str, **more: Any) -> Child:
         MARK: str(home.path),
         **more.pop("env", {}),
     }
-    # By module, not by script: in a checkout that was moved the scripts' first line leads nowhere.
+    # Start modules, not scripts: after a checkout is moved, a script's first line names a path that is gone.
     argv = (sys.executable, "-m", *argv)
     return Child(name=name, argv=argv, env=env, log=home.logs / f"{name}.log", cwd=BASE_DIR, **more)
 
@@ -45,7 +47,8 @@ def compiler(home: Home) -> Child:
 
 
 def web(home: Home, port: int) -> Child:
-    # Four threads a worker: with one, a read waits behind every batch of events (`manage.py bench` measures both).
+    # Each worker has four threads. With one, a read waits behind every batch of events (`manage.py bench` measures
+    # both).
     return _child(
         home,
         "web",
@@ -66,8 +69,13 @@ def web(home: Home, port: int) -> Child:
 
 
 def workers(home: Home, *, has_shadow: bool = False) -> list[Child]:
-    """One process a shard, because a shard's Pipeline lives in the process that learns it; and one that keeps house,
-    because a revert takes minutes in which learning goes on. `has_shadow`: unless SHADOW says otherwise."""
+    """Return one worker per shard and the keeper.
+
+    A shard's Pipeline lives in the process that learns it. The keeper does the maintenance, because learning goes on
+    during a revert, which takes minutes.
+
+    has_shadow: learn the undefended list too, unless SHADOW is set to another value.
+    """
     env = {"SHADOW": os.environ.get("SHADOW", "true")} if has_shadow else {}
     shards = range(int(os.environ.get("SHARDS", "1")))
     queues = {"worker" if len(shards) == 1 else f"worker-{shard}": f"learn-{shard}" for shard in shards}
@@ -95,13 +103,16 @@ def beat(home: Home) -> Child:
 
 
 def demo(home: Home, port: int, keys: dict[str, str], pace: float) -> Child:
-    """The keys go by the environment: other users can read a command line."""
+    """Return the demo.
+
+    The keys are passed in the environment, because other users can read a command line.
+    """
     argv = ("django", "demo", "--url", f"http://{HOST}:{port}", "--pace", f"{pace:g}")
     return _child(home, "demo", *argv, env={"GROUNDSWELL_KEY": keys["ingest"], "GROUNDSWELL_READ_KEY": keys["read"]})
 
 
 def demo_pace() -> float | None:
-    """SPEED, 1 where it is not set; None where DEMO=0 says that there is no demo."""
+    """Return SPEED, by default 1, or None if DEMO=0 switches the demo off."""
     if os.environ.get("DEMO", "1") == "0":
         return None
     named = os.environ.get("SPEED", "1")
@@ -110,12 +121,12 @@ def demo_pace() -> float | None:
     except ValueError:
         pace = 0.0
     if not 0 < pace <= _MAX_PACE:
-        raise CannotStart(f"SPEED={named} is not a pace of the demo: give a number above 0, at most {_MAX_PACE}.")
+        raise CannotStart(f"SPEED={named} is not a speed of the demo. Set a number above 0 and at most {_MAX_PACE}.")
     return pace
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether the web server answers 200."""
+    """Return whether the web server answers this path with status 200."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection = http.client.HTTPConnection(HOST, port, timeout=5)
         try:
@@ -127,26 +138,34 @@ def answers(port: int, path: str) -> bool:
 
 
 def claim_port(*, say: Callable[[str], None]) -> socket.socket:
-    """PORT, which must be free; without it the first free one from 8000 up. Claimed until the socket is closed: the
-    web server shares it and listens only seconds later, and whoever starts in between must not share it too."""
+    """Claim the port of PORT, or the first free one from 8000 up.
+
+    A port that PORT names must be free. The claim lasts until the returned socket is closed. It is needed because the
+    web server starts to listen only seconds later. The web server shares the port with the claim. Another Groundswell
+    that starts in the meantime must not share it too.
+    """
     named = os.environ.get("PORT")
     if named:
         if not named.isdecimal() or not 0 < int(named) < 65_536:
-            raise CannotStart(f"PORT={named} is not a port: give a number from 1 to 65535.")
+            raise CannotStart(f"PORT={named} is not a port. Set a number from 1 to 65535.")
         if problem := _problem_with(int(named)):
-            raise CannotStart(f"Port {named} {problem}. Choose another: PORT=8001 make run.")
+            raise CannotStart(f"Port {named} {problem}. Choose another port, for example: PORT=8001 make run")
         return _claim(int(named))
     for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
         problem = _problem_with(port)
         if not problem:
             return _claim(port)
-        say(f"port {port} {problem}; trying {port + 1}")
-    raise CannotStart(f"No free port from {DEFAULT_PORT} on. Choose one: PORT=9000 make run.")
+        say(f"Port {port} {problem}. Trying {port + 1}.")
+    last = DEFAULT_PORT + _PORTS_TRIED - 1
+    raise CannotStart(f"No port from {DEFAULT_PORT} to {last} is free. Choose another: PORT=9000 make run")
 
 
 def _claim(port: int) -> socket.socket:
-    """Bound and never listening, so no connection comes here. Granian's workers share a port among themselves by
-    SO_REUSEPORT, and so with us; without SO_REUSEADDR no `_problem_with` of another supervisor can bind it."""
+    """Bind a port without listening, so that no connection arrives here.
+
+    Granian's workers share a port by SO_REUSEPORT, and so they also share it with us. Without SO_REUSEADDR here, the
+    `_problem_with` of another supervisor cannot bind the port.
+    """
     claim = socket.socket()
     claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     claim.bind((HOST, port))
@@ -155,7 +174,7 @@ def _claim(port: int) -> socket.socket:
 
 def _problem_with(port: int) -> str:
     with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection's rest is no problem
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection in TIME_WAIT is no problem
         try:
             trial.bind((HOST, port))
             trial.listen(1)
@@ -166,26 +185,33 @@ def _problem_with(port: int) -> str:
 
 
 def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: float | None) -> str:
-    """What is where, and what to look at. pace: of the demo; None where there is none."""
+    """Return the lines that show the addresses, the credentials and the demo.
+
+    pace: of the demo, or None without a demo.
+    """
     url = f"http://{HOST}:{port}"
     lines = [
         "",
-        "Groundswell is running.",
+        "Groundswell is running. Open these pages in your browser:",
         "",
         f"  Trending   {url}/",
         f"  Console    {url}/admin/console/",
         f"  API docs   {url}/api/docs/",
-        f"  Health     {url}/health/ready   Metrics  {url}/metrics",
-        f"  Logs       {home.logs}",
+        f"  Health     {url}/health/ready",
+        f"  Metrics    {url}/metrics",
+        "",
+        f"  The logs are in {home.logs}",
     ]
     if credentials:
         keys = credentials["keys"]
         lines += [
             "",
-            f"  Operator   {credentials['operator']} / {credentials['password']}   (as first made)",
-            *(f"  Key        {scope:7} {key}" for scope, key in keys.items()),
+            "  Sign in to the console with this first password, unless you have changed it:",
+            f"    user {credentials['operator']}   password {credentials['password']}",
+            "  Your programs use these API keys, one per scope:",
+            *(f"    {scope:8} {key}" for scope, key in keys.items()),
             "",
-            "  What is trending, and a click:",
+            "  Read the trending list, then send a click:",
             f"    curl -H 'Authorization: Bearer {keys['read']}' '{url}/api/v1/trending?limit=5'",
             f"    curl -H 'Authorization: Bearer {keys['ingest']}' -H 'Content-Type: application/json' \\",
             f"""      -d '{{"actor": "ana", "item": "story-1"}}' {url}/api/v1/events""",
@@ -193,29 +219,32 @@ def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: f
     else:
         lines += [
             "",
-            "  Nobody has an account here yet unless you made one:",
+            "  Groundswell makes no account and no key on your own database. Make yours, unless you have them:",
             "    .venv/bin/python manage.py createsuperuser",
             "    .venv/bin/python manage.py keys make NAME --scope read",
         ]
     if pace:
         lines += _what_plays(pace)
     if "GROUNDSWELL_HOME" in os.environ:
-        lines += ["", f"  For manage.py in another terminal: export GROUNDSWELL_HOME={home.path}"]
+        lines += ["", f"  Before you use manage.py in another terminal: export GROUNDSWELL_HOME={home.path}"]
     return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])
 
 
 def _what_plays(pace: float) -> list[str]:
-    """The demo's timetable; recommender.lab.demo plays it, a minute later where the screen knows the site no
-    sooner."""
+    """Return the demo's timetable.
+
+    recommender.lab.demo plays it. It plays a minute later if the screen needs that long to know the site.
+    """
     story_s, attack_s = 120 / pace, max(90.0, 240 / pace)
     found_s, every_min = attack_s + 90, max(240.0, 600 / pace) / 60
     now = time.time()
     story, attack, found = (time.strftime("%H:%M", time.localtime(now + s)) for s in (story_s, attack_s, found_s))
     return [
         "",
-        "  Invented readers are on the site (DEMO=0 make run goes without them). Open the console and watch:",
-        f"    {story}  a story breaks: new readers come from everywhere, and it rises to the top",
-        f"    {attack}  a botnet pushes an article: it is held, and stands on the shadow board only",
-        f"    {found}  the finding says what gave it away; release or confirm it",
-        f"  The botnet comes every {every_min:.0f} minutes; sooner with SPEED=4 make run, or the console's button.",
+        "  A demo is playing: invented readers click on the site. Open the console and watch:",
+        f"    {story}  A story breaks. New readers come from everywhere, and the story rises to the top.",
+        f"    {attack}  A botnet pushes an article. Its clicks are held, so only the shadow board shows the article.",
+        f"    {found}  A finding shows why the botnet was noticed. You decide: release or confirm it.",
+        f"  The botnet comes back every {every_min:.0f} minutes. A button in the console starts it at once.",
+        "  To play the demo four times as fast: SPEED=4 make run. To run without it: DEMO=0 make run.",
     ]

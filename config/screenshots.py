@@ -1,10 +1,11 @@
-"""Pictures of the console for docs/console.md: `python -m config.screenshots`, which is `make screenshots`.
+"""Pictures of the console for docs/console.md.
 
+    python -m config.screenshots, which is `make screenshots`:
     a Groundswell of its own, with the demo at SPEED ──> an attack is in the queue ──> every page ──> docs/screenshots
     --url URL --account NAME --password WORD          ──> the same of one that runs
 
-By a command rather than by hand, so that pictures are made anew when pages change. Names stay; each is a PNG of few
-colours. Nothing is decided on and nothing changed; of the server it is given it only looks at pages.
+A command takes them, so you can take all pictures again after the pages change. File names stay the same. Each
+picture is a PNG with few colours. The command only looks at pages. It decides and changes nothing on the server.
 """
 
 import argparse
@@ -32,10 +33,10 @@ COLOURS = 128
 MOST_BYTES = 150_000
 TALLEST = 1800
 ATTACK_WITHIN_S = 900.0
-PATIENCE_MS = 120_000  # with a page: the machine may be busy with the demo
+PATIENCE_MS = 120_000  # per page: the demo may keep the machine busy
 SPEED = "8"
 CONSOLE = "/admin/console/"
-# name -> (path, width); what is in braces is looked up on the queue's first row
+# name -> (path, width). Names in braces are looked up on the queue's first row.
 SHOTS = {
     "public": ("/", 1280),
     "overview": (CONSOLE, 1280),
@@ -53,14 +54,17 @@ SHOTS = {
 
 
 class CannotLook(Exception):
-    """The message says what is missing."""
+    """Error whose message explains why no pictures can be taken."""
 
 
 def take(url: str, account: str, password: str, *, out: Path) -> Iterator[str]:
-    """Sign in, wait for an attack in the queue, and write a picture of every page. Yields a line for each."""
+    """Sign in, wait for an attack in the queue, and take a picture of every page.
+
+    Yields a line of text for each picture.
+    """
     path = chromium.find()
     if not path:
-        raise CannotLook(f"There is no Chromium to look with. {chromium.ADVICE}")
+        raise CannotLook(f"There is no Chromium to take them with. {chromium.ADVICE}")
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(chromium.FLAGS))
@@ -72,7 +76,7 @@ def take(url: str, account: str, password: str, *, out: Path) -> Iterator[str]:
             for name, (template, width) in SHOTS.items():
                 wanted = re.findall(r"\{(\w+)\}", template)
                 if any(each not in known for each in wanted):
-                    yield f"{name}: left out, the finding names no {', '.join(wanted)}"
+                    yield f"{name}: left out, because the finding has no link for {' and '.join(wanted)}"
                     continue
                 page = _window(browser, url, width, storage_state=state)
                 page.goto(template.format(**known))
@@ -81,7 +85,7 @@ def take(url: str, account: str, password: str, *, out: Path) -> Iterator[str]:
                 page.context.close()
                 yield f"{name}: {n_bytes // 1024} KiB"
         except Error as error:
-            raise CannotLook(f"The browser could not: {error.message}") from None
+            raise CannotLook(f"The browser failed: {error.message}") from None
         finally:
             browser.close()
 
@@ -107,11 +111,11 @@ def _sign_in(page: Page, account: str, password: str) -> None:
     try:
         page.wait_for_url(f"**{CONSOLE}")
     except Error:
-        raise CannotLook(f"{account} could not sign in.") from None
+        raise CannotLook(f"{account} could not sign in. Check --account and --password.") from None
 
 
 def _look_up(page: Page) -> dict[str, str]:
-    """The first serious finding of the queue, with its item and an actor."""
+    """Return the ids of the queue's first serious finding, its item and an actor."""
     deadline = time.monotonic() + ATTACK_WITHIN_S
     severe = page.get_by_role("listitem").filter(has_text=re.compile(r"▲\s*high"))
     while True:
@@ -119,7 +123,7 @@ def _look_up(page: Page) -> dict[str, str]:
         if severe.count():
             break
         if time.monotonic() > deadline:
-            raise CannotLook(f"No attack came into the queue within {ATTACK_WITHIN_S:.0f} s.")
+            raise CannotLook(f"No attack reached the queue within {ATTACK_WITHIN_S:.0f} s. Is the demo running?")
         page.wait_for_timeout(3000)
     severe.first.get_by_role("link", name=re.compile("account")).first.click()
     page.wait_for_url("**/findings/*/")
@@ -135,7 +139,10 @@ def _look_up(page: Page) -> dict[str, str]:
 
 
 def _write(page: Page, path: Path, width: int) -> int:
-    """A picture of the page's top, in as many colours as fit; returns its size."""
+    """Write a picture of the page's top and return its size.
+
+    It has as many colours as fit.
+    """
     height = min(TALLEST, max(900, page.evaluate("document.documentElement.scrollHeight")))
     page.set_viewport_size({"width": width, "height": height})
     page.wait_for_timeout(500)  # charts are drawn again for the new size
@@ -149,7 +156,10 @@ def _write(page: Page, path: Path, width: int) -> int:
 
 @contextlib.contextmanager
 def own_server() -> Iterator[tuple[str, str, str]]:
-    """Everything that `make run` starts, on a home thrown away afterwards; its address and the operator's account."""
+    """Run everything that `make run` starts, on a home that is deleted afterwards.
+
+    Yields its URL and the operator's name and password.
+    """
     with tempfile.TemporaryDirectory(prefix="gs-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)  # noqa: S103 - the servers' account walks through it
         home = Path(folder) / "home"
@@ -169,7 +179,7 @@ def own_server() -> Iterator[tuple[str, str, str]]:
 
 
 def _address(process: subprocess.Popen[str]) -> str:
-    """Of the console, from what the supervisor prints when all is up."""
+    """Return the console's URL, read from the lines that the supervisor prints."""
     assert process.stdout
     url = ""
     for line in process.stdout:
@@ -177,16 +187,18 @@ def _address(process: subprocess.Popen[str]) -> str:
             url = found[1]
         if "Ctrl-C stops everything" in line:
             return url
-    raise CannotLook("Groundswell did not start; `make run` says why.")
+    raise CannotLook("Groundswell did not start. Run `make run` to see why.")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make screenshots", description="Pictures of the console's pages.")
-    parser.add_argument("--out", type=Path, default=OUT, help="The folder they go to (docs/screenshots).")
-    parser.add_argument("--url", default="", help="Of a server that runs. Default: one of its own, with the demo.")
-    parser.add_argument("--account", default="operator", help="Who looks (operator).")
+    parser = argparse.ArgumentParser(prog="make screenshots", description="Take pictures of the console's pages.")
+    parser.add_argument("--out", type=Path, default=OUT, help="Folder for the pictures (default: docs/screenshots).")
+    parser.add_argument("--url", default="", help="URL of a running server (default: start one, with the demo).")
+    parser.add_argument("--account", default="operator", help="Account to sign in with (default: operator).")
     parser.add_argument(
-        "--password", default=os.environ.get("GROUNDSWELL_PASSWORD", ""), help="$GROUNDSWELL_PASSWORD"
+        "--password",
+        default=os.environ.get("GROUNDSWELL_PASSWORD", ""),
+        help="Its password (default: $GROUNDSWELL_PASSWORD).",
     )
     options = parser.parse_args()
     try:

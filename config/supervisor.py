@@ -1,14 +1,15 @@
-"""Starts Groundswell on this machine and keeps it running: `python -m config.supervisor run` is `make run`.
+"""Starts Groundswell on this machine and keeps it running.
 
-    run            private PostgreSQL and Valkey (config.embedded), migrations, first accounts, web, worker,
-                   beat and the demo stream; prints the addresses; Ctrl-C stops all, a second one at once;
-                   in a new checkout what learns is compiled first, beside all that need not wait for it
-    exec -- CMD    the two private servers on a throw-away home, CMD with their addresses in its environment
-    hold [HOME]    the same for a program that starts us: prints the addresses as a line of JSON, stops when
-                   our standard input closes, so also when that program is killed; a HOME named is kept
+    run            is `make run`: private PostgreSQL and Valkey (config.embedded), migrations, first accounts, web,
+                   worker, beat and the demo stream; prints the URLs; Ctrl-C stops all, a second Ctrl-C at once;
+                   in a new checkout it also compiles the learning code, and the workers start after that
+    exec -- CMD    the two private servers on a throw-away home, and CMD with their addresses in its environment
+    hold [HOME]    the two servers for a program that starts us: prints the addresses as a line of JSON; stops when
+                   our standard input closes, so also when that program is killed; a HOME that is named is kept
 
-A server named by DATABASE_URL, BROKER_URL or VIEW_URL is used instead of the private one. PORT, DEMO=0 and
-SPEED change what `run` does. One thread, standard library only: it must outlive everything it starts.
+A server named by DATABASE_URL, BROKER_URL or VIEW_URL replaces the private one. PORT, DEMO=0 and SPEED change how
+`run` works. The supervisor has one thread and uses the standard library only, because it must outlive everything it
+starts.
 """
 
 import argparse
@@ -30,18 +31,19 @@ from config.processes import end_orphans
 from recommender.core import warmup
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-_LEARNS_WITHIN_S = 20.0  # more when it has much to catch up with, which need not be waited for
+_LEARNS_WITHIN_S = 20.0  # The learner takes longer if many events wait, but `run` does not wait for that.
 
 
 @contextlib.contextmanager
 def private_servers(home: Home, crew: Crew, *, durable: bool = True) -> Iterator[dict[str, str]]:
-    """Holds the home, ends what an earlier supervisor left, starts the servers nobody named; yields where.
+    """Start the private servers that no variable replaces and yield their addresses.
 
-    Everything in `crew` is stopped on the way out, however that is.
+    It first locks the home and ends the processes that an earlier supervisor left behind. On the way out it always
+    stops everything in `crew`.
     """
     with home.lock():
         if n_ended := end_orphans(home.path):
-            crew.say(f"Ended {n_ended} processes that an earlier run had left behind")
+            crew.say(f"Ended {n_ended} processes that an earlier run had left behind.")
         account = ServiceAccount.of_services()
         addresses = {}
         try:
@@ -64,20 +66,20 @@ def run() -> None:
     is_first_run = "DATABASE_URL" not in os.environ
     if not is_first_run and len(os.environ.get("SECRET_KEY", "")) < 32:
         raise CannotStart(
-            "With DATABASE_URL set, SECRET_KEY must be set to at least 32 random characters and kept:\n"
+            "You have set DATABASE_URL, so SECRET_KEY must be set too: at least 32 random characters. Keep the key:\n"
             "    export SECRET_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
         )
 
     def progress(text: str) -> None:
         say(f"{time.monotonic() - started_at:6.1f} s  {text}")
 
-    say(f"Starting Groundswell. Data and logs: {home.path}")
+    say(f"Starting Groundswell. Its data and logs are in {home.path}")
     pace = roster.demo_pace()
     with roster.claim_port(say=progress) as claim, private_servers(home, crew) as addresses:
         _, port = claim.getsockname()
         names = {"DATABASE_URL": "PostgreSQL", "BROKER_URL": "Valkey"}
         if ready := [name for variable, name in names.items() if variable in addresses]:
-            progress(f"{' and '.join(ready)} ready")
+            progress(f"Ready: {' and '.join(ready)}.")
         for file in home.metrics.glob("*.db"):
             file.unlink()
         if stop_sign.is_up():
@@ -85,37 +87,38 @@ def run() -> None:
         compiler = None if warmup.is_warm() else roster.compiler(home)
         if compiler:
             crew.start(compiler, may_end=True)
-            progress(f"compiling what learns, once in this checkout: about {warmup.ABOUT_S} s on two cores")
+            progress(f"Compiling the learning code, once per checkout. It takes {warmup.ABOUT_S} s on two cores.")
         code = crew.run_to_end(migrate := roster.migrate(home))
         if stop_sign.is_up():
             return
         if code != 0:
-            raise CannotStart(f"The start could not be prepared.\n{migrate.explain()}")
-        progress("database up to date")
+            raise CannotStart(f"The settings or the database are not in order.\n{migrate.explain()}")
+        progress("The database is up to date.")
         credentials = home.credentials() if is_first_run else None
         has_demo = credentials is not None and pace is not None
         workers = roster.workers(home, has_shadow=has_demo)
-        for child in (*(() if compiler else workers), roster.beat(home)):  # they come up beside the web
+        for child in (*(() if compiler else workers), roster.beat(home)):  # they start while the web server starts
             crew.start(child)
         crew.start(roster.web(home, port))
-        progress("web answers")
+        progress("The web server answers.")
         if compiler:
             crew.watch_until(compiler.has_ended)
             for child in workers:
                 crew.start(child)
         crew.watch_until(lambda: roster.answers(port, "/health/ready"), within_s=_LEARNS_WITHIN_S)
-        progress("worker learns" if roster.answers(port, "/health/ready") else "the worker takes its time")
+        is_ready = roster.answers(port, "/health/ready")
+        progress("The learner is ready." if is_ready else "The learner needs more time. You can go on meanwhile.")
         if credentials and pace:
             crew.start(roster.demo(home, port, credentials["keys"], pace), may_end=True)
         if not stop_sign.is_up():
             say(roster.banner(home, port, credentials, pace=pace if credentials else None))
         crew.watch_until(stop_sign.is_up)
-        say("\nStopping (Ctrl-C again: at once)")
-    say("Stopped. `make run` continues from the same data.")
+        say("\nStopping. Press Ctrl-C again to stop at once.")
+    say("Stopped. The next `make run` continues with the same data.")
 
 
 def exec_command(command: list[str]) -> int:
-    """Runs a command against throw-away servers; returns its exit code."""
+    """Run a command with throw-away servers and return its exit code."""
     stop_sign = StopSign()
     crew = Crew(say=say, stop_sign=stop_sign)
     with Home.temporary() as home, private_servers(home, crew, durable=False) as addresses:
@@ -135,7 +138,7 @@ def exec_command(command: list[str]) -> int:
 
 
 def hold(kept: Path | None) -> int:
-    """Keeps servers for the program at the other end of our standard input."""
+    """Keep servers running for the program at the other end of our standard input."""
     stop_sign = StopSign()
     crew = Crew(say=_say_aside, stop_sign=stop_sign)
     with (
@@ -156,17 +159,17 @@ def _say_aside(text: str) -> None:
 
 
 def _test_env(home: Home, addresses: dict[str, str]) -> dict[str, str]:
-    """The addresses, and the secret key that settings ask for beside a named server."""
+    """Return the addresses, and the secret key that the settings need with them."""
     return {"SECRET_KEY": os.environ.get("SECRET_KEY") or home.secret_key(), **addresses}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m config.supervisor", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="everything, until Ctrl-C")
-    hold_parser = commands.add_parser("hold", help="servers until standard input closes")
-    hold_parser.add_argument("home", nargs="?", type=Path, metavar="HOME", help="default: one that is thrown away")
-    exec_parser = commands.add_parser("exec", help="a command beside throw-away servers")
+    commands.add_parser("run", help="run everything until Ctrl-C")
+    hold_parser = commands.add_parser("hold", help="run the two servers until standard input closes")
+    hold_parser.add_argument("home", nargs="?", type=Path, metavar="HOME", help="default: a throw-away folder")
+    exec_parser = commands.add_parser("exec", help="run a command with throw-away servers")
     exec_parser.add_argument("argv", nargs="+", metavar="CMD")
     options = parser.parse_args()
     try:

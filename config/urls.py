@@ -1,6 +1,6 @@
-"""Every address of the site: a table of contents.
+"""The URLs of the site.
 
-What begins with /api/v1/, /health/ or /metrics runs without middleware (config/wsgi.py).
+Paths under /api/v1/, /health/ and /metrics run without middleware (config/wsgi.py).
 """
 
 from django.contrib import admin
@@ -14,11 +14,11 @@ from monitoring.console import public
 from recommender.api import urls as recommender
 
 urlpatterns = [
-    # /api/v1/..., /health/..., /metrics: machines
+    # /api/v1/..., /health/..., /metrics: for programs
     *recommender.urlpatterns,
-    # /api/v1/model, /api/v1/findings: machines that decide
+    # /api/v1/model, /api/v1/findings: for programs that make decisions
     *monitoring.urlpatterns,
-    # people
+    # for people
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path(
         "api/docs/",

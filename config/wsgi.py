@@ -1,7 +1,7 @@
 """The WSGI application: two handlers over one project.
 
-Machines call /api/, /health/ and /metrics thousands of times a second and send no cookies, so these run without
-middleware; sessions, CSRF and the rest stand in front of the pages only.
+Programs call /api/, /health/ and /metrics thousands of times a second and send no cookies. These paths therefore run
+without middleware. Only the pages have sessions, CSRF protection and the other middleware.
 """
 
 import os
@@ -26,7 +26,7 @@ MACHINE_PATHS = ("/api/v1/", "/health/", "/metrics")
 class _BareHandler(WSGIHandler):
     """Django's handler with an empty middleware chain."""
 
-    _get_response: Callable[[HttpRequest], HttpResponseBase]  # Django's, which its types leave out
+    _get_response: Callable[[HttpRequest], HttpResponseBase]  # Django has it, but its types leave it out
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 (Django's signature)
         self._view_middleware: list[Any] = []
@@ -36,7 +36,7 @@ class _BareHandler(WSGIHandler):
 
 
 django.setup(set_prefix=False)
-# Static files come from the packages themselves until somebody runs collectstatic.
+# Static files come from the packages themselves until you run collectstatic.
 warnings.filterwarnings("ignore", "No directory at", UserWarning)
 _machines, _pages = _BareHandler(), WSGIHandler()
 

@@ -75,7 +75,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(checkout):
         python.symlink_to("/nowhere/python")
     code, said = set_up(checkout)
     assert code == 0
-    assert "making it anew" in said
+    assert "Making a new .venv" in said
     assert set_up(checkout) == (0, "")
 
 

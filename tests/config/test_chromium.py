@@ -30,7 +30,7 @@ def test_the_one_named_wins_and_one_that_is_none_is_told(nothing_installed, monk
     assert chromium.find() == named
     monkeypatch.setenv("CHROMIUM", "/no/such/browser")
     assert chromium.find() is None
-    assert "/no/such/browser is no program" in chromium.why_not_installed()
+    assert "/no/such/browser is not a program" in chromium.why_not_installed()
 
 
 def test_the_first_known_one_on_the_path_is_used(nothing_installed):
