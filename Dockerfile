@@ -1,4 +1,4 @@
-# One image for web, worker, beat and migrations; docker-compose.yml says which is which.
+# One image for web, worker, beat and migrations. docker-compose.yml has the command of each.
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/groundswell
@@ -15,8 +15,9 @@ COPY manage.py pyproject.toml ./
 COPY config config
 COPY recommender recommender
 COPY monitoring monitoring
-# Loops are compiled for the processor they run on, so not here: by the service `compile`, into a volume on that folder.
-# Collecting reads no database and signs nothing: these two values never leave this line.
+# The learning code is compiled for the processor it runs on, so not here. The service `compile` of docker-compose.yml
+# compiles it into a volume on /var/cache/groundswell.
+# collectstatic reads no database and signs nothing. It only demands these two values, which never leave this line.
 RUN DATABASE_URL=postgres://nowhere/none SECRET_KEY=collectstatic-needs-a-value-and-does-not-use-it \
     python manage.py collectstatic --noinput && \
     python -m compileall -q config recommender monitoring && \

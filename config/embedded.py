@@ -248,7 +248,7 @@ def _run(argv: Sequence[str | Path], account: ServiceAccount | None, *, stdin: s
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise CannotStart(
-            f"Cannot run {argv[0]}{' as user nobody' if account else ''}: {error}. "
+            f"Cannot run {argv[0]}{' as user `nobody`' if account else ''}: {error}. "
             "Set GROUNDSWELL_HOME to a folder that other users can pass through (chmod o+x on every folder "
             "above it), or run Groundswell as an ordinary user."
         ) from error
