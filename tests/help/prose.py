@@ -2,10 +2,14 @@
 
     file ──> units (a docstring, a comment, a message, a paragraph) ──> sentences ──> findings
 
-Docstrings, comments and longer texts come out of Python; text and titles out of templates; paragraphs, cells and list
-items out of Markdown; comments and texts out of scripts; comments out of everything else. Code, drawings, formulas,
-doctests and SQL are left out. `python -m tests.help.prose [PATH ...]` prints each finding with its place, and the
-counts per 10,000 words.
+    .py         docstrings, comments, string literals of three words or more
+    .html .txt  templates: text, attributes that are shown, texts in template tags
+    .md         paragraphs, list items, table cells
+    .js .css    comments, strings of three words or more
+    others      comments that begin with #
+
+Code, drawings, formulas, doctests, regular expressions and SQL are left out. `python -m tests.help.prose [PATH ...]`
+prints each finding with its place, then the counts.
 """
 
 import ast
@@ -21,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LONG_WORDS = 30  # a sentence above this must be read twice
-SUMMARY_CHARACTERS = 80  # of the first line of a docstring
-# Words that this repository replaced with the everyday word for the same thing.
+LONG_WORDS = 30  # a longer sentence must be read twice
+SUMMARY_CHARACTERS = 80  # at most, in the first line of a docstring
+# Words that are not used here, each with the everyday word for the same thing.
 STRUCK = {
     "stands": "is",
     "stand": "are",
@@ -49,13 +53,20 @@ STRUCK = {
 }
 _STRUCK = re.compile(rf"\b({'|'.join(sorted(STRUCK, key=len, reverse=True))})\b", re.IGNORECASE)
 _WEAK = re.compile(r"(What|Of|Whether|Who|Whose|Where|How|Which|When|As|From|That|Those|These)\b")
-_WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*")
+_WORD = re.compile(r"[A-Za-z][A-Za-z'\u2019-]*")
+_PLAIN_WORD = re.compile(r"(?:^|(?<=[\s\"'(]))[A-Za-z][a-z'\u2019-]+(?=[\s.,;:!?)\"']|$)")
+_MESSAGE_WORDS = 3
 _END = re.compile(r"(?<=[.!?])[)\"'”]*\s+(?=[A-Z0-9\"'“`(*])")
-_DRAWN = re.compile(r"[─│┌┐└┘├┤┬┴┼▼▲►◄═║]|--+>|<--+|->.*->")
-_SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP|COPY|SET|LOCK|TRUNCATE|REVOKE|GRANT|FROM|WHERE"
-                  r"|JOIN|AND|ORDER|GROUP|VALUES|ON|BEGIN|DO|FOR|UNION|LEFT)\b")  # fmt: skip
+_DRAWN = re.compile(r"[─│┌┐└┘├┤┬┴┼▼▲►◄═║]|--+>|<--+|->.*->|^-- ")
+_SQL = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP|COPY|SET|LOCK|TRUNCATE|REVOKE|GRANT|FROM|WHERE|JOIN|AND"
+    r"|ORDER|GROUP|VALUES|ON|BEGIN|DO|FOR|UNION|LEFT)\b"
+)
+_BREAK = "\f"  # ends a paragraph of a template, and adds no line
+_REGEX = re.compile(r"\\[bdswBDSW]|\(\?")
 _TOOL_COMMENT = re.compile(r"#\s*(noqa|type:|pragma|!|ruff:|fmt:|mypy:)")
-_NO_PROSE = {".png", ".pem", ".npz", ".json", ".gz", ".parquet", ".lock", ".svg", ".ico", ".bin", ".zst", ".jsonl"}
+_SHOWN = "title|alt|placeholder|aria-label|label|value|content|data-label|data-confirm|data-text"
+_NO_PROSE = {".png", ".pem", ".json", ".gz", ".xz", ".parquet", ".lock", ".svg", ".ico", ".bin", ".zst", ".jsonl"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +110,13 @@ class Counts:
 
 
 def read_units(path: Path, name: str) -> Iterator[Unit]:
-    """Yield the prose of one file, by its kind of file."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    """Yield the prose of one file."""
+    yield from units_of(name, path.read_text(encoding="utf-8"))
+
+
+def units_of(name: str, text: str) -> Iterator[Unit]:
+    """Yield the prose of a text, read as the kind of file that its name shows."""
+    path = Path(name)
     readers = {
         ".py": _python,
         ".html": _template,
@@ -123,7 +139,7 @@ def measure(units: Iterator[Unit]) -> Counts:
 
 
 def tracked_files(*paths: str) -> list[str]:
-    """Return the files under version control that hold prose, as paths from the root."""
+    """Return the tracked files that hold prose, as paths from the root."""
     listed = subprocess.run(["git", "ls-files", *paths], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     names = [name for name in listed.splitlines() if Path(name).suffix not in _NO_PROSE]
     return [name for name in names if name != "LICENSE" and not name.startswith("requirements")]
@@ -157,7 +173,10 @@ def _measure_one(unit: Unit, counts: Counts) -> None:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    """Yield runs of prose lines with the offset of their first line; leave drawings, formulas and doctests out."""
+    """Yield runs of prose lines, each with the offset of its first line.
+
+    Drawings, formulas and doctests are left out.
+    """
     run: list[str] = []
     start, in_doctest = 0, False
     for offset, line in enumerate([*text.split("\n"), ""]):
@@ -185,7 +204,7 @@ def _python(name: str, text: str) -> Iterator[Unit]:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             found = ast.get_docstring(node)
             if found:
-                docstrings.add(id(node.body[0].value))  # type: ignore[attr-defined]
+                docstrings.add(id(node.body[0].value))
                 yield Unit(name, node.body[0].lineno, "docstring", found)
     yield from _python_comments(name, text)
     yield from _messages(name, tree, docstrings)
@@ -209,12 +228,10 @@ def _python_comments(name: str, text: str) -> Iterator[Unit]:
 
 
 def _messages(name: str, tree: ast.Module, docstrings: set[int]) -> Iterator[Unit]:
-    """Yield the string literals that read as sentences."""
-    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)} - {
-        id(node) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
-    }
+    """Yield the string literals that read as prose."""
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
-        if id(node) in docstrings or id(node) in inside:
+        if id(node) in docstrings or (id(node) in parts and isinstance(node, ast.Constant)):
             continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             said = node.value
@@ -222,42 +239,65 @@ def _messages(name: str, tree: ast.Module, docstrings: set[int]) -> Iterator[Uni
             said = "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
         else:
             continue
-        if len(re.findall(r"(?<![\w.{])[a-z][a-z'-]+(?![\w=(\[])", said)) >= 4 and not _SQL.match(said):  # noqa: PLR2004
+        if _is_prose(said) and not _SQL.match(said) and not _is_python(said):
             yield Unit(name, node.lineno, "message", "\n".join(line.strip() for line in said.split("\n")))
 
 
+def _is_prose(text: str) -> bool:
+    return len(_PLAIN_WORD.findall(text)) >= _MESSAGE_WORDS and not _REGEX.search(text)
+
+
+def _is_python(text: str) -> bool:
+    if not re.search(r"[=(;]|\bimport\b", text):
+        return False
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
 def _template(name: str, text: str) -> Iterator[Unit]:
-    keep_lines = lambda found: "\n" * found.group().count("\n")  # noqa: E731
-    text = re.sub(r"(?s)<(script|style)\b.*?</\1>", keep_lines, text)
-    spoken = r"""\b(?:title|alt|placeholder|aria-label|data-confirm|data-text)=("[^"]*"|'[^']*')"""
-    for found in re.finditer(spoken, text):
+    text = re.sub(r"(?s)<(script|style)\b.*?</\1>", _keep_lines, text)
+    for found in re.finditer(rf"""(?<![\w-])(?:{_SHOWN})=("[^"]*"|'[^']*')""", text):
         yield from _lines(name, text.count("\n", 0, found.start()), _without_tags(found.group(1)[1:-1]), "text")
+    for tag in re.finditer(r"(?s)\{%.*?%\}", text):
+        for said in re.findall(r'"([^"]*)"', tag.group()):
+            if _is_prose(said):
+                yield Unit(name, text.count("\n", 0, tag.start()) + 1, "text", said)
     text = re.sub(r"(?s)\{%\s*comment.*?%\}|\{%\s*endcomment\s*%\}|\{#|#\}", " ", text)
-    text = re.sub(r"(?s)</?(?:a|b|i|em|strong|code|span|abbr|time|small|kbd|mark)\b(?:[^<>]|<[^<>]*>)*?>", "", text)
-    text = re.sub(r"(?s)<[^<>]*>", lambda found: "\n\n" + keep_lines(found), text)
+    inline = r"(?s)</?(?:a|b|i|em|strong|code|span|abbr|time|small|kbd|mark)\b(?:[^<>]|<[^<>]*>)*?>"
+    text = re.sub(inline, _keep_lines, text)
+    text = re.sub(r"(?s)<[^<>]*>", lambda found: _BREAK + _keep_lines(found), text)
     yield from _lines(name, 0, _without_tags(text), "text")
+
+
+def _keep_lines(found: re.Match[str]) -> str:
+    return "\n" * found.group().count("\n")
 
 
 def _without_tags(text: str) -> str:
     text = re.sub(r"(?s)\{\{.*?\}\}", "X", text)
     text = re.sub(r"(?s)\{%\s*(?:blocktranslate|url|now|include)\b.*?%\}", "X", text)
-    text = re.sub(r"(?s)\{%\s*(?:else|elif|empty|if|endif|for|endfor).*?%\}", "\n\n", text)
+    text = re.sub(r"(?s)\{%\s*(?:else|elif|empty|if|endif|for|endfor).*?%\}", _BREAK, text)
     return html.unescape(re.sub(r"(?s)\{%.*?%\}", "", text))
 
 
 def _lines(name: str, start: int, text: str, kind: str) -> Iterator[Unit]:
-    for paragraph in re.split(r"\n\s*\n", text):
+    number = start + 1
+    for paragraph in re.split(rf"({_BREAK}|\n\s*\n)", text):
         if _WORD.search(paragraph):
-            yield Unit(name, start + 1, kind, "\n".join(line.strip() for line in paragraph.split("\n")))
+            before = paragraph[: len(paragraph) - len(paragraph.lstrip())].count("\n")
+            yield Unit(name, number + before, kind, "\n".join(line.strip() for line in paragraph.strip().split("\n")))
+        number += paragraph.count("\n")
 
 
 def _markdown(name: str, text: str) -> Iterator[Unit]:
-    keep_lines = lambda found: "\n" * found.group().count("\n")  # noqa: E731
-    text = re.sub(r"(?ms)^```.*?^```$", keep_lines, text)
-    text = re.sub(r"(?s)<!--.*?-->", keep_lines, text)
+    text = re.sub(r"(?ms)^ *```.*?^ *```$", _keep_lines, text)
+    text = re.sub(r"(?s)<!--.*?-->", _keep_lines, text)
     for number, line in enumerate(text.split("\n"), 1):
         if line.startswith("|"):
-            for cell in line.strip("|").split("|"):
+            for cell in _plain(line).strip("|").split("|"):
                 yield Unit(name, number, "text", cell.strip())
     prose = [
         ("" if line.startswith("|") else re.sub(r"^(#+|\s{2,}(?=\S))\s*", "", line)) for line in text.split("\n")
@@ -273,14 +313,15 @@ def _markdown(name: str, text: str) -> Iterator[Unit]:
 
 
 def _script(name: str, text: str) -> Iterator[Unit]:
-    for found in re.finditer(r"(?s)/\*(.*?)\*/|(?m:(?<![:\w])//(.*)$)", text):
-        body = found.group(1) or found.group(2) or ""
-        lines = "\n".join(line.strip(" *") for line in body.split("\n"))
-        yield Unit(name, text.count("\n", 0, found.start()) + 1, "comment", lines)
-    for found in re.finditer(r'"([^"\n]*)"|`([^`\n]*)`', text):
-        said = found.group(1) or found.group(2) or ""
-        if len(re.findall(r"(?<![\w.$-])[a-z]{2,}(?![\w=(\[-])", said)) >= 4:  # noqa: PLR2004
-            yield Unit(name, text.count("\n", 0, found.start()) + 1, "message", re.sub(r"\$\{.*?\}", "X", said))
+    # Strings and comments are found in one pass, because each may hold the marks of the other.
+    strings = r""""([^"\n]*)"|'([^'\n]*)'|`([^`]*)`"""
+    for found in re.finditer(rf"(/\*[\s\S]*?\*/|(?<![:\w])//.*(?:\n *//.*)*)|{strings}", text):
+        comment, *said = (group or "" for group in found.groups())
+        number = text.count("\n", 0, found.start()) + 1
+        if comment:
+            yield Unit(name, number, "comment", "\n".join(line.strip(" */") for line in comment.split("\n")))
+        elif _is_prose(message := re.sub(r"\$\{.*?\}", "X", "".join(said))):
+            yield Unit(name, number, "message", message)
 
 
 def _hash_comments(name: str, text: str) -> Iterator[Unit]:
