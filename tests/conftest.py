@@ -1,4 +1,7 @@
-"""Fixtures that every test may use; the servers behind them are started by tests/help/private_servers.py."""
+"""Fixtures that every test may use.
+
+tests/help/private_servers.py starts the servers behind them.
+"""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -17,11 +20,11 @@ from recommender.process_state import forget_all
 from tests.help.held_clock import HeldClock
 from tests.help.private_servers import PRIVATE
 
-# No test asserts a time, and an example that compiles a loop or meets a busy machine takes seconds.
+# No test asserts a time. An example that compiles a loop, or runs on a busy machine, takes seconds.
 hypothesis_settings.register_profile("groundswell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("groundswell")
 
-# Minutes each: begun last, one of them would keep a worker busy alone at the end. Longest first.
+# Each takes minutes. If one began last, it would keep one worker busy alone at the end. Longest first.
 SLOW = (
     "tests/test_journey.py",
     "tests/test_stop_switch.py",
@@ -39,13 +42,16 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items):
-    """Slow files first; with `--no-loadscope-reorder` pytest-xdist hands the files out in this order."""
+    """Put slow files first.
+
+    With `--no-loadscope-reorder`, pytest-xdist hands the files out in this order.
+    """
     items.sort(key=lambda item: SLOW.index(name) if (name := item.nodeid.split("::")[0]) in SLOW else len(SLOW))
 
 
 @pytest.fixture(autouse=True)
 def _a_process_that_remembers_nothing():
-    """Each test begins as a process does, whatever the one before it left."""
+    """Empty the process's memory, so that each test begins as a new process does."""
     forget_all()
     yield
     forget_all()
@@ -53,7 +59,10 @@ def _a_process_that_remembers_nothing():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The process's clock, which stands still: `clock.forward(10)` lets ten seconds pass."""
+    """Stop the process's clock until the test moves it.
+
+    `clock.forward(10)` lets ten seconds pass.
+    """
     held = HeldClock()
     monkeypatch.setattr(process_clock, "read", held)
     return held
@@ -61,17 +70,17 @@ def clock(monkeypatch):
 
 @pytest.fixture(scope="session")
 def _view_store_may_be_emptied():
-    """A store that somebody named is not emptied when it holds something."""
+    """Fail if a store that VIEW_URL names holds data, because tests empty it."""
     if "VIEW_URL" in os.environ.get(PRIVATE, "").split():
         return
     with redis.Redis.from_url(settings.VIEW_URL) as client:
         if client.dbsize():
-            pytest.fail(f"The tests empty VIEW_URL, and {settings.VIEW_URL} holds data: name an empty one.")
+            pytest.fail(f"The tests empty VIEW_URL, and {settings.VIEW_URL} holds data. Name an empty store.")
 
 
 @pytest.fixture
 def view_store(_view_store_may_be_emptied):
-    """A client of the store of the published view, which is empty."""
+    """Yield a client of the store of the published boards, which is empty."""
     with redis.Redis.from_url(settings.VIEW_URL) as client:
         client.flushdb()
         yield client
@@ -80,7 +89,10 @@ def view_store(_view_store_may_be_emptied):
 
 @pytest.fixture(autouse=True)
 def _decisions_end_with_their_test(request):
-    """Decisions refuse to be deleted, so Django's flush after a test that commits leaves them alone."""
+    """Empty the decisions after a test that commits.
+
+    Decisions refuse to be deleted, so Django's flush leaves them alone.
+    """
     marker = request.node.get_closest_marker("django_db")
     commits = {"transactional_db", "live_server"} & set(request.fixturenames)
     if not commits and not (marker and marker.kwargs.get("transaction")):
@@ -98,7 +110,10 @@ def _decisions_end_with_their_test(request):
 
 @pytest.fixture
 def empty_log(transactional_db):
-    """The event log with today's partitions and nothing in it: Django's own flush does not know unmanaged tables."""
+    """Empty the event log and make today's partitions.
+
+    Django's own flush does not know unmanaged tables.
+    """
     drop_before(datetime.now(UTC).date() - timedelta(days=1))
     ensure_partitions()
     with connection.cursor() as cursor:
@@ -107,6 +122,9 @@ def empty_log(transactional_db):
 
 @pytest.fixture
 def server_env(transactional_db):
-    """The environment for programs a test starts: this worker's database (committed data only), broker and view."""
+    """Return the environment for programs that a test starts.
+
+    It has this worker's database (committed data only), the broker and the view store.
+    """
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
     return os.environ | {"DATABASE_URL": url.geturl(), "SECRET_KEY": settings.SECRET_KEY}

@@ -1,4 +1,7 @@
-"""docs/architecture.md says what the tree is: its files exist, its ways are walked, its floors are the contracts'."""
+"""Tests that docs/architecture.md matches the tree.
+
+Its files exist, the calls follow its ways, and its floors are those of the contracts.
+"""
 
 import re
 
@@ -8,12 +11,12 @@ from tests.help.import_contracts import LAYERED, ROOT, floors, import_graph
 
 PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
 WAYS = ("event", "read", "decision")
-# Reached without an import: a task gathers findings, a person opens the console.
+# These are reached without an import: a task gathers findings, and a person opens the console.
 HANDED_OVER = {("decision", "monitoring/findings"), ("decision", "monitoring/console")}
 
 
 def way(name):
-    """The rows of a way: (room, [paths of its files])."""
+    """Return the rows of a way: (room, [paths of its files])."""
     section = PAGE.split(f"<!-- way: {name} -->")[1].split("\n\n")[0]
     rows = re.findall(r"^\| \d+ \| `([\w/]+)` \| ([^|]*) \|", section, re.MULTILINE)
     return [(room, [f"{room}/{file}" for file in re.findall(r"`([\w.]+)`", files)]) for room, files in rows]

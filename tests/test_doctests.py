@@ -1,4 +1,7 @@
-"""Every example in a docstring gives what it says; none asks a server, and a test without the mark may not."""
+"""Tests that every example in a docstring gives the result it shows.
+
+No example uses a server: a test without the database mark may not.
+"""
 
 import doctest
 from importlib import import_module

@@ -1,7 +1,8 @@
-"""The whole way of a click, through every process, on private servers and on the ones of a machine that has some.
+"""Tests of the whole way of a click, through every process.
 
-And the same while the processes are killed one after the other: what was acknowledged is in the log once, learned
-once, and a fresh fold of the log arrives at the digest of the checkpoint.
+They run on private servers and on the machine's own servers, if it has some. One test also kills the processes one
+after the other. Every acknowledged event must then be in the log once and be learned once. A fresh fold of the log
+must arrive at the digest of the checkpoint.
 """
 
 import json
@@ -29,7 +30,7 @@ BROKERS = {"rabbitmq": "amqp://guest:guest@127.0.0.1:5672//", "redis": "redis://
 
 
 def call(running, path, *, key, body=None, method=None):
-    """Status and JSON of an answer; 0 and the reason where nobody answers."""
+    """Return the status and JSON of an answer, or 0 and the reason if none comes."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {running.keys[key]}", "Content-Type": "application/json"}
     request = urllib.request.Request(running.url + path, data, headers, method=method)
@@ -53,7 +54,7 @@ def events(actors, item, **more):
 
 
 def manage(running, *arguments):
-    """What a command of manage.py says, on the servers of a running supervisor."""
+    """Return the output of a command of manage.py, run on a supervisor's servers."""
     env = {
         name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "BROKER_URL", "VIEW_URL")
     }
@@ -65,7 +66,10 @@ def manage(running, *arguments):
 
 
 class RunningOnServers(Running):
-    """On servers that were there before, where no key exists until somebody makes one."""
+    """A Groundswell on servers that existed before.
+
+    It has no key until a test makes one.
+    """
 
     def __init__(self, home, servers):
         super().__init__(home, **servers)
@@ -86,7 +90,7 @@ def home():
 
 
 def walk(running):
-    """From clicks to lists, as a site would."""
+    """Go from clicks to lists, as a site does."""
     readers = [f"reader-{number}" for number in range(30)]
     story = events(readers, "dam-gives-way", context={"country": "DE"})
     assert call(running, "/api/v1/events", key="ingest", body=story) == (
@@ -101,7 +105,7 @@ def walk(running):
     status, answer = call(running, "/api/v1/trending?limit=1", key="read")
     (first,) = answer["items"]
     assert (status, answer["state"]) == (200, "learning")
-    assert first["score"] == pytest.approx(30 * 0.05, rel=0.1)  # nobody here has earned trust yet
+    assert first["score"] == pytest.approx(30 * 0.05, rel=0.1)  # no actor here has earned trust yet
     assert first["margin"]["actors"] == pytest.approx(20, abs=3)
 
     described = {"items": [{"id": "dam-gives-way", "categories": ["local"]}, {"id": "ad", "is_hidden": True}]}
@@ -125,7 +129,7 @@ def test_a_click_goes_its_way_on_private_servers(home):
 
 @pytest.fixture(params=list(BROKERS))
 def servers(request, home):
-    """Addresses of the machine's own servers, and a database of our own in them."""
+    """Yield addresses of the machine's own servers, with a new database in them."""
     name = f"groundswell_journey_{uuid.uuid4().hex[:12]}"
     try:
         with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=2) as admin:
@@ -133,7 +137,7 @@ def servers(request, home):
             with Connection(BROKERS[request.param], connect_timeout=2) as broker:
                 broker.connect()
             admin.execute(f"CREATE DATABASE {name}")
-            # the names of queues are the project's: two of these at once would take each other's wakes
+            # The queue names are fixed, so two such tests at once would take each other's wakes.
             admin.execute("SELECT pg_advisory_lock(7215)")
             yield {
                 "DATABASE_URL": POSTGRES.rpartition("/")[0] + f"/{name}",
@@ -144,7 +148,7 @@ def servers(request, home):
             redis.Redis.from_url(VIEW).flushdb()
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     except (psycopg.OperationalError, redis.RedisError, OSError) as error:
-        pytest.skip(f"no servers to make the journey on ({error})")
+        pytest.skip(f"no servers for this journey ({error})")
 
 
 def test_a_click_goes_its_way_on_the_machines_servers(home, servers):
@@ -153,7 +157,10 @@ def test_a_click_goes_its_way_on_the_machines_servers(home, servers):
 
 
 class Feeder(threading.Thread):
-    """Sends clicks until told to stop; repeats each batch, with its ids, until it is acknowledged."""
+    """Sends clicks until it is stopped.
+
+    It repeats each batch, with its ids, until the batch is acknowledged.
+    """
 
     def __init__(self, running):
         super().__init__()
@@ -198,13 +205,16 @@ def test_whatever_is_killed_every_acknowledged_event_counts_once(home):
             (feeder.n_acknowledged, feeder.n_acknowledged)
         ]
         assert feeder.n_retries > 0  # the kills were felt
-        wait_for(lambda: trending(running))  # published a moment after it is learned
+        wait_for(lambda: trending(running))  # lists are published a moment after they are learned
         verified = wait_for(lambda: _verified(running))
         assert "the same digest" in verified
 
 
 def _verified(running):
-    """What `checkpoint verify` says, once the newest step is in a checkpoint."""
+    """Return the output of `checkpoint verify`.
+
+    Return None while the newest step is in no checkpoint.
+    """
     (behind,) = running.execute(
         "SELECT l.step - c.step FROM recommender_learner l JOIN recommender_checkpoint c ON c.id = l.checkpoint_id"
     )[0]

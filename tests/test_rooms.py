@@ -1,4 +1,7 @@
-"""The rooms: no folder is crowded, tests stand where the code stands, and a wrong import is refused in every room."""
+"""Tests of the rooms.
+
+No folder is crowded, the tests mirror the code, and every room refuses a wrong import.
+"""
 
 import ast
 from collections import defaultdict
@@ -11,12 +14,15 @@ from importlinter.contracts.protected import ProtectedContract
 from tests.help.import_contracts import CONTRACTS, LAYERED, PACKAGES, ROOT, floors, import_graph
 
 LOOSE = {"recommender": 12, "monitoring": 12, "recommender/core": 15}
-MOST = 20  # files a folder, __init__ not counted
+MOST = 20  # files per folder, __init__ not counted
 (LAB,) = [contract for contract in CONTRACTS if contract["type"] == "protected"]
 
 
 def product_folders():
-    """Every folder of the three packages that holds Python files, migrations left out."""
+    """Yield every folder of the three packages that holds Python files.
+
+    Migrations are left out.
+    """
     for package in PACKAGES:
         for folder in (ROOT / package, *(ROOT / package).rglob("*/")):
             if folder.name not in ("migrations", "__pycache__") and any(folder.glob("*.py")):
@@ -24,7 +30,7 @@ def product_folders():
 
 
 def modules_by_floor(contract):
-    """The modules of a contract, floor by floor, the top one first."""
+    """Return the modules of a contract, floor by floor, the top one first."""
     (container,) = contract["containers"]
     return [[f"{container}.{room}" for room in floor] for floor in floors(contract)]
 

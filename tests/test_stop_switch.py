@@ -1,8 +1,10 @@
-"""The stop switch under fire: whoever is killed at whatever moment, a learner's history is the old or the new, whole.
+"""Tests of the stop switch under fire.
 
 appending thread ──> log        learner process, killed and started again       reader thread: a board, every time
 revert process ──SIGKILL at a chosen call──> what is stored ──> the next worker ──> the digest of a fold that
                                                                                      never had what is excluded
+
+Any process may be killed at any moment. A learner's history is then either the old one or the new one, and complete.
 """
 
 import os
@@ -32,7 +34,7 @@ from tests.help.supervised import BASE_DIR, wait_for
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
 
 CRAWLER = "Googlebot/2.1 (+http://www.google.com/bot.html)"
-BEFORE, SINCE = 4, 12  # batches learned before the checkpoint, and after
+BEFORE, SINCE = 4, 12  # batches learned before the checkpoint, and after it
 MAL = [f"mal-{number}" for number in range(30)]
 REVERT_OF_A_SHARD = "recommender.control.shard_revert:ShardRevert"
 
@@ -48,7 +50,7 @@ while True:
     time.sleep(0.02)
 """
 )
-# Runs what is asked for and dies as by kill -9 at the n-th call of a function, before or after it, or stands still.
+# Runs the revert. At the n-th call of a function, before or after it, the process dies as by kill -9, or it pauses.
 REVERT = (
     _DJANGO
     + """
@@ -80,7 +82,7 @@ reverts.run_next()
 
 
 def batch(number):
-    """Readers, a crawler, and Mal's accounts, who push one item."""
+    """Make clicks of readers, a crawler, and Mal's accounts, who push one item."""
     actors = [f"reader-{(17 * number + each) % 300}" for each in range(170)] + MAL
     items = [f"item-{(number + each) % 23}" for each in range(170)] + ["push"] * len(MAL)
     agents = [CRAWLER if each % 40 == 0 else "Mozilla/5.0" for each in range(200)]
@@ -88,7 +90,7 @@ def batch(number):
 
 
 class Stream(threading.Thread):
-    """Appends batches until told to stop; a batch that fails is tried again."""
+    """Appends batches until it is stopped, and tries a failed batch again."""
 
     def __init__(self, first):
         super().__init__()
@@ -112,7 +114,7 @@ class Stream(threading.Thread):
 
 
 class Readers(threading.Thread):
-    """Reads the list as a web process does, and counts what is not a whole one."""
+    """Reads the list as a web process does, and counts lists that are not complete."""
 
     def __init__(self):
         super().__init__()
@@ -142,7 +144,7 @@ def start(code, env, *arguments):
 
 
 def restarted(working, env):
-    """A learner in place of one that is killed."""
+    """Replace a learner with a new one after killing it."""
     working.kill()
     working.communicate()
     learning = start(LEARN, env)
@@ -151,15 +153,17 @@ def restarted(working, env):
 
 
 def stored():
-    """What a revert changes, as it stands in the database."""
+    """Return the rows in the database that a revert changes."""
     row = Learner.objects.values("recipe", "checkpoint_id", "n_reverts", "xid", "seq", "step").get()
     steps = list(Step.objects.order_by("number").values_list("number", "first_ordinal", "excluded", "n_admitted"))
     return row, steps, list(EventVerdict.objects.order_by("ordinal").values_list("ordinal", "seq", "verdict"))
 
 
 def clean_fold(after_step):
-    """Of a pipeline that was never sent what Mal did after a step, in the same steps: the digest, the number of each
-    step's first event, the events that are not admitted."""
+    """Fold the same steps without Mal's acts after a step.
+
+    Returns the digest, {step: number of its first event}, and {event: verdict} for the events that are not admitted.
+    """
     pipeline, ordinals, verdicts = Pipeline(learner.configured()), {}, {}
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
@@ -174,7 +178,7 @@ def clean_fold(after_step):
 
 
 def assert_is_the_history_of(row, after_step):
-    """Learner, steps and verdicts say what a clean fold of the same log does."""
+    """Check that learner, steps and verdicts agree with a clean fold of the same log."""
     digest, ordinals, verdicts = clean_fold(after_step)
     assert learner.restore(row).pipeline.digest() == digest
     assert dict(Step.objects.values_list("number", "first_ordinal")) == ordinals
@@ -184,7 +188,7 @@ def assert_is_the_history_of(row, after_step):
 
 @pytest.fixture
 def town(settings, clock):
-    """Learned batches, a checkpoint after the first of them."""
+    """Learn some batches, and pin a checkpoint after the first of them."""
     settings.STEP_EVENTS, settings.PUBLISH_EVERY_S, settings.CHECKPOINT_EVERY_S = 400, 0.0, 0.0
     for number in range(BEFORE + SINCE):
         event_log.append(batch(number))
@@ -201,7 +205,7 @@ def ask(checkpoint):
 
 
 def finish(asked):
-    wait_for(reverts.run_next)  # the server lets go of a killed worker's lock within moments
+    wait_for(reverts.run_next)  # the server releases a killed worker's lock within moments
     asked.refresh_from_db()
     assert asked.state == Revert.State.DONE, asked.error
 
@@ -209,8 +213,8 @@ def finish(asked):
 @pytest.mark.parametrize(
     ("call", "when", "nth", "is_switched"),
     [
-        (f"{REVERT_OF_A_SHARD}._note", "before", 5, False),  # folding
-        (f"{REVERT_OF_A_SHARD}.store", "after", 1, False),  # a checkpoint that nobody asked for is left
+        (f"{REVERT_OF_A_SHARD}._note", "before", 5, False),  # while it folds
+        (f"{REVERT_OF_A_SHARD}.store", "after", 1, False),  # leaves an unused checkpoint
         ("recommender.learning.verdict_writer:forget_since", "after", 1, False),
         (f"{REVERT_OF_A_SHARD}.switch", "after", 1, False),  # all written, nothing committed
         ("recommender.control.job_progress:finish", "after", 1, False),  # the last statement before the commit
@@ -236,7 +240,7 @@ def test_a_killed_revert_has_changed_nothing_or_everything(town, server_env, cal
 
 def test_a_server_that_crashes_in_the_middle_of_a_switch_has_the_old_history(town, server_env):
     if "DATABASE_URL" not in os.environ.get(PRIVATE, "").split():
-        pytest.skip("somebody named the server; only our own is killed")
+        pytest.skip("DATABASE_URL names the server, and this test kills only a private one")
     before, asked = stored(), ask(town)
     paused = start(
         REVERT, server_env, "recommender.control.job_progress:finish", "pause", "1"
@@ -305,7 +309,10 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
 
 
 def assert_switched_while_learning(n_events):
-    """One revert, at whatever step, and every event learned once but those of Mal's between checkpoint and switch."""
+    """Check that there was one revert, at any step.
+
+    Every event must be learned once, except Mal's events between checkpoint and switch.
+    """
     row = Learner.objects.get()
     assert (row.n_reverts, row.n_events) == (1, n_events)
     assert sum(Step.objects.values_list("n_events", flat=True)) == n_events

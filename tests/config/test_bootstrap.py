@@ -1,4 +1,7 @@
-"""Setting up from a bare checkout, with lock files that name no package: everything real but the downloads."""
+"""Tests of the set-up from a bare checkout.
+
+The lock files name no package, so everything is real except the downloads.
+"""
 
 import importlib.util
 import os

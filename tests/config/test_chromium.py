@@ -1,4 +1,4 @@
-"""Which browser the tests use, and what is said where there is none."""
+"""Tests of the browser choice, and of the advice if there is no browser."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The content security policy, and the other headers of the pages."""
+"""Tests of the content security policy and of the other headers of the pages."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def test_our_templates_have_no_script_or_style_in_them():
 
 
 def test_the_theme_s_colours_are_all_in_our_file():
-    """An update of the theme that adds a colour must add it there."""
+    """Compare our colours with the theme's: if an update adds one, add it to our file."""
     with open(finders.find("console/theme.css")) as file:
         ours = set(re.findall(r"--color-([\w-]+):", file.read()))
     assert ours == {f"{name}-{weight}" for name, weights in CONFIG_DEFAULTS["COLORS"].items() for weight in weights}

@@ -1,4 +1,4 @@
-"""Where a first run keeps its things, and who may see them."""
+"""Tests of the home of a first run: its place, its secrets and its permissions."""
 
 import os
 import stat

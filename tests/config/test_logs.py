@@ -1,4 +1,4 @@
-"""The log: one line for what somebody should look at, none for a probe."""
+"""Tests of the log filter: probes leave no line."""
 
 import logging
 

@@ -1,4 +1,7 @@
-"""The life of the private PostgreSQL and Valkey: started, stopped, killed, found again."""
+"""Tests of the private PostgreSQL and Valkey.
+
+They are started, stopped, killed and found again.
+"""
 
 import os
 import pwd
@@ -57,7 +60,7 @@ def test_a_killed_server_is_started_again_with_its_data(home, program):
         def answer():
             try:
                 return held.execute("SELECT answer FROM kept")[0][0], int(view.get("kept"))
-            except Exception:  # whatever a client sees while its server is away
+            except Exception:  # any error that a client meets while its server is away
                 return None
 
         assert wait_for(answer) == (42, 42)
@@ -77,7 +80,7 @@ def test_servers_left_by_an_earlier_run_are_ended_at_the_next_start(home):
     with Held(home) as held:
         held.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         left = [held.pid_of("postgres"), held.pid_of("valkey-server")]
-        for pid in left:  # stopped, they do not notice the end of their supervisor
+        for pid in left:  # stopped processes do not notice the end of their supervisor
             os.kill(pid, signal.SIGSTOP)
         held.kill()
         assert set(left) <= set(find_orphans(home.path))

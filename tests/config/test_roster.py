@@ -1,4 +1,7 @@
-"""The port is ours from the moment it was chosen, though the web server listens seconds later."""
+"""Tests of the claimed port.
+
+It is ours from the moment it was chosen, although the web server listens seconds later.
+"""
 
 import socket
 
@@ -28,7 +31,7 @@ def test_a_claimed_port_is_in_use_before_anybody_listens(port):
 
 def test_the_web_server_listens_on_the_claimed_port_and_gets_every_connection(port):
     with claim(), socket.socket() as web:
-        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # as granian has it
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # granian sets both
             web.setsockopt(socket.SOL_SOCKET, option, 1)
         web.bind(("127.0.0.1", port))
         web.listen()

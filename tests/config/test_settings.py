@@ -1,4 +1,7 @@
-"""Settings and their page say the same; values that cannot be right stop the start."""
+"""Tests of the settings.
+
+The settings and their page agree, and a value that cannot be right stops the start.
+"""
 
 import os
 import re

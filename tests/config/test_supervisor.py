@@ -1,4 +1,7 @@
-"""`make run` as a person meets it: everything started, watched, stopped; and what it says when it cannot."""
+"""Tests of `make run` as you meet it.
+
+Everything is started, watched and stopped. If it cannot start, it explains why.
+"""
 
 import contextlib
 import json
@@ -21,7 +24,7 @@ def home():
 
 
 def call(running, path, *, key=None, body=None):
-    """The JSON of an answer, or None while nobody answers."""
+    """Return the JSON of an answer, or None if no server answers."""
     request = urllib.request.Request(running.url + path, data=body and json.dumps(body).encode())
     request.add_header("Content-Type", "application/json")
     if key:
@@ -37,7 +40,10 @@ def trending(running):
 
 
 def clicks(item):
-    """Of several: one in a hundred is on the secret panel (CANARY_SHARE), and lists nothing."""
+    """Make several clicks, because one actor in a hundred counts for no list.
+
+    Such an actor is on the secret panel (CANARY_SHARE).
+    """
     return {"events": [{"actor": actor, "item": item} for actor in ("ana", "ben", "eva")]}
 
 
@@ -62,7 +68,8 @@ def test_killed_children_are_replaced_and_a_killed_supervisor_leaves_nobody(home
         for program in ("granian", "worker", "beat", "valkey-server", "postgres"):
             os.kill(wait_for(lambda program=program: running.pid_of(program)), signal.SIGKILL)
         wait_for(lambda: call(running, "/api/v1/events", key="ingest", body=clicks("story-2")))
-        assert wait_for(lambda: trending(running), within_s=120) == ["story-2"]  # who failed often pauses long
+        # after many failures the pauses are long
+        assert wait_for(lambda: trending(running), within_s=120) == ["story-2"]
         running.kill()
         wait_for(lambda: not find_orphans(home.path))
         with pytest.raises(urllib.error.URLError):

@@ -1,1 +1,1 @@
-"""What tests share: invented sites and logs, servers, and what a person does."""
+"""Helpers that tests share: invented sites and logs, servers, acts of people."""

@@ -1,4 +1,7 @@
-"""An attack through the real learner: a site's morning in the log, a push at its end, folded in small steps."""
+"""An attack through the real learner.
+
+The log holds a site's morning with a push at its end. The learner folds it in small steps.
+"""
 
 import time
 
@@ -15,7 +18,10 @@ N = 6_000
 
 
 def site(*, seed=1, seconds=2 * 3600) -> Stream:
-    """Readers who mostly have been here before; newcomers go on to a second item half the time."""
+    """Make readers who mostly have been here before, and newcomers.
+
+    Half of the newcomers go on to a second item.
+    """
     stream = readers(n_events=N, n_actors=400, n_items=100, seconds=seconds, seed=seed)
     rng = np.random.default_rng(seed)
     for newcomer in range(800):
@@ -27,7 +33,7 @@ def site(*, seed=1, seconds=2 * 3600) -> Stream:
 
 
 def push(stream: Stream, item: str, n: int, *, name="mal", at_ms=T0 + HOUR, seconds=60) -> Stream:
-    """Fresh accounts, all on one item and nowhere else."""
+    """Add fresh accounts that all click on one item and on nothing else."""
     rng = np.random.default_rng(n)
     for bot in range(n):
         stream.add(at_ms + int(rng.integers(0, seconds * 1000)), f"{name}-{bot}", item)
@@ -35,7 +41,7 @@ def push(stream: Stream, item: str, n: int, *, name="mal", at_ms=T0 + HOUR, seco
 
 
 def flash_crowd(stream: Stream, item: str, n: int, *, at_ms=T0 + HOUR) -> Stream:
-    """Guests who come for one story and stay for another."""
+    """Add guests who come for one story and stay for another."""
     rng = np.random.default_rng(n)
     for guest in range(n):
         came_ms = at_ms + int(rng.integers(0, 30_000))
@@ -45,7 +51,7 @@ def flash_crowd(stream: Stream, item: str, n: int, *, at_ms=T0 + HOUR) -> Stream
 
 
 def write(stream: Stream) -> None:
-    """Put a stream into the log as received at its own times, moved so that it ends now."""
+    """Put a stream into the log, received at its own times but ending now."""
     ensure_partitions()
     stream.rows.sort(key=lambda row: row[0])
     shift_ms = int(time.time() * 1000) - stream.rows[-1][0]
@@ -54,7 +60,10 @@ def write(stream: Stream) -> None:
 
 
 def learn_all(*, per_step=60, between=lambda: None) -> int:
-    """Drain the log in steps of so many events; `between` them something else may happen. Returns the steps."""
+    """Drain the log in steps of `per_step` events, and return the number of steps.
+
+    between: called after each step and at the end.
+    """
     n_steps = 0
     while _step(per_step):
         n_steps += 1

@@ -1,4 +1,4 @@
-"""What the console's tests share: somebody signed in, and a model that has learned something."""
+"""Helpers of the console's tests: a signed-in user, and a model that has learned."""
 
 from django.test import Client
 
@@ -16,14 +16,17 @@ def signed_in(user) -> Client:
 
 
 def page(client, address, status=200) -> str:
-    """What a page says, where it answers as expected."""
+    """Return the text of a page, and check its status."""
     answer = client.get(address)
     assert answer.status_code == status, answer.content[-2000:]
     return answer.content.decode()
 
 
 def learn_twice() -> Checkpoint:
-    """Twenty readers of a story, then twenty of mal's item. Returns the checkpoint between the two."""
+    """Learn twenty readers of a story, then twenty of mal's item.
+
+    Returns the checkpoint between the two.
+    """
     for batch in (clicks(20), clicks(20, start=20, item="mal's")):
         event_log.append(batch)
         learner.learn(0)
@@ -31,5 +34,8 @@ def learn_twice() -> Checkpoint:
 
 
 def decided() -> list[Review]:
-    """What was decided, oldest first, but for the roles that the accounts were given."""
+    """Return the decisions, oldest first.
+
+    Decisions that gave accounts their roles are left out.
+    """
     return list(Review.objects.exclude(action=Review.Action.SETTINGS).order_by("id"))

@@ -1,9 +1,9 @@
-"""An honest site and what a test lets happen there, folded second by second.
+"""An honest site and the acts that a test adds, folded second by second.
 
     site() ──> push() and the like add rows ──> Run: verdicts of every row, the Pipeline afterwards
 
-The hours before the crowd comes are the same in every test, so they are folded once a config, up to the last of a few
-cuts before which a test adds nothing; from there a Run continues from a checkpoint, as any learner does.
+The hours before the crowd comes are the same in every test, so they are folded once per config. Each test has a last
+cut before which it adds nothing. From there a Run continues from a checkpoint, as any learner does.
 """
 
 import bisect
@@ -25,7 +25,10 @@ _known: dict[tuple[str, int], tuple[bytes, list[StepResult]]] = {}
 
 
 def site(seed=1) -> Stream:
-    """Readers who mostly have been here before; newcomers go on to a second item half the time, within the minute."""
+    """Make readers who mostly have been here before, and newcomers.
+
+    Half of the newcomers go on to a second item within the minute.
+    """
     stream = readers(**SITE, seed=seed)
     rng = np.random.default_rng(seed)
     for newcomer in range(1500):
@@ -37,7 +40,7 @@ def site(seed=1) -> Stream:
 
 
 def push(stream, item, n=80, name="mal", start_ms=PUSH_AT, seconds=60):
-    """Accounts that all come to one item within so many seconds."""
+    """Add accounts that all come to one item within so many seconds."""
     rng = np.random.default_rng(n)
     for bot in range(n):
         stream.add(start_ms + int(rng.integers(0, seconds * 1000)), f"{name}-{bot}", item)
@@ -45,7 +48,7 @@ def push(stream, item, n=80, name="mal", start_ms=PUSH_AT, seconds=60):
 
 
 class Run:
-    """A stream folded second by second; the last verdict on every row."""
+    """A stream folded second by second, with the last verdict on every row."""
 
     def __init__(self, stream: Stream, config: Config = SCREENED) -> None:
         stream.rows.sort(key=_received)
@@ -86,7 +89,7 @@ def _n_before(stream: Stream, cut: int) -> int:
 
 
 def _last_cut_alike(stream: Stream) -> int:
-    """The last cut before which the stream is the honest site's, row by row."""
+    """Return the last cut before which the stream is the honest site's, row by row."""
     honest = _honest()
     return max(
         cut
@@ -96,7 +99,10 @@ def _last_cut_alike(stream: Stream) -> int:
 
 
 def _until(config: Config, cut: int) -> tuple[int, bytes, list[StepResult]]:
-    """The honest site folded up to a cut: how many rows that are, the checkpoint, what the steps found."""
+    """Fold the honest site up to a cut.
+
+    Returns the number of rows up to there, the checkpoint, and the results of the steps.
+    """
     honest = _honest()
     end, key = _n_before(honest, cut), (repr(config), cut)
     if key not in _known and cut == 0:

@@ -1,4 +1,7 @@
-"""Forests fitted once: many tests fold one history again and again, and the same rows give the same forest."""
+"""Forests that are fitted only once.
+
+Many tests fold one history again and again. The same rows give the same forest.
+"""
 
 from contextlib import contextmanager
 
@@ -9,10 +12,10 @@ from recommender.core.screen import forest_refits
 
 @contextmanager
 def fitted_once():
-    """Remember every fit, for the time of the block. A row that differs in one bit is fitted anew.
+    """Remember every fit for the time of the block.
 
-    That the same rows and seed give the same forest is in test_isolation_forest.py, which calls
-    `isolation_forest.fit` itself.
+    A row that differs in one bit is fitted again. test_isolation_forest.py checks that the same rows and seed give
+    the same forest. It calls `isolation_forest.fit` itself.
     """
     fit, known = forest_refits.fit, {}
 

@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml, and the graph of imports that they are held against."""
+"""The import contracts of pyproject.toml, and the graph of imports to check."""
 
 import tomllib
 from functools import cache
@@ -13,11 +13,14 @@ LAYERED = [contract for contract in CONTRACTS if contract["type"] == "layers" an
 
 
 def floors(contract):
-    """The layers of a contract, top floor first, each as the names of its rooms."""
+    """Return the layers of a contract, top floor first, as names of rooms."""
     return [[each.strip() for each in layer.split("|")] for layer in contract["layers"]]
 
 
 @cache
 def import_graph():
-    """Build the graph once a process. A test that adds an import to it takes it back out."""
+    """Build the graph once per process.
+
+    A test that adds an import to it removes the import again.
+    """
     return grimp.build_graph(*PACKAGES, cache_dir=None)

@@ -6,12 +6,12 @@ from recommender.learning.learner import WarmPipeline
 
 
 def restart():
-    """What is in memory is gone."""
+    """Forget the Pipeline in memory, as a restart does."""
     learner.forget()
 
 
 def keep(warm_pipeline: WarmPipeline) -> None:
-    """It is in memory: what a test did to it by itself, the learner goes on from."""
+    """Put a Pipeline into memory, so that the learner goes on from a test's changes."""
     learner._in_memory[0] = warm_pipeline
 
 

@@ -10,7 +10,10 @@ HOUR_S = 3600.0
 
 
 def site(hours=30, n_events=4000, n_actors=300, n_items=60, seed=1, story=True) -> pl.DataFrame:
-    """Readers who come back, items in unequal measure, and, where asked for, a story that breaks in hour 26."""
+    """Make readers who come back, and items of unequal popularity.
+
+    story: add a story that breaks in hour 26.
+    """
     rng = np.random.default_rng(seed)
     at = np.sort(rng.random(n_events)) * hours * HOUR_S
     pull = 1 / np.arange(1, n_items + 1)
@@ -37,7 +40,7 @@ def site(hours=30, n_events=4000, n_actors=300, n_items=60, seed=1, story=True) 
 
 
 def written(frame: pl.DataFrame, path: Path) -> Path:
-    """A frame as a file of the kind its name says."""
+    """Write a frame to a file of the kind that its name shows."""
     if path.suffix == ".csv":
         frame.write_csv(path)
     else:

@@ -1,4 +1,4 @@
-"""Events for the log, made short."""
+"""Short ways to make events for the log."""
 
 from dataclasses import fields
 
@@ -7,12 +7,15 @@ from recommender.log.event_log import NewEvents
 
 
 def events(actors, items, **columns) -> NewEvents:
-    """So many clicks; other columns by name, nothing where they are not given."""
+    """Make a click for each actor and item.
+
+    Other columns are given by name. They are empty if they are not given.
+    """
     n = len(actors)
     given = {"actor": list(actors), "item": list(items), "kind": [int(Kind.CLICK)] * n} | columns
     return NewEvents(**{field.name: given.get(field.name, [None] * n) for field in fields(NewEvents)})
 
 
 def clicks(n, *, start=0, item="story") -> NewEvents:
-    """Clicks on one item by n actors of their own."""
+    """Make n clicks on one item, each by an actor of its own."""
     return events([f"actor-{number}" for number in range(start, start + n)], [item] * n)

@@ -1,4 +1,4 @@
-"""Excerpts made by hand: what a learner would have published of a small site."""
+"""Excerpts made by hand, as a learner would have published them of a small site."""
 
 import time
 
@@ -12,7 +12,11 @@ D = len(NAMES)
 
 
 def make_message(items, links=(), *, hidden=(), categories=None, published=None, mode="blend", version=1, as_of=None):
-    """items: {id: (score by each half-life)}; links: {source: [(target, strength, actors, price), ...]}."""
+    """Make the message of an excerpt.
+
+    items: {id: (score by each half-life)}.
+    links: {source: [(target, strength, actors, price), ...]}.
+    """
     links, categories, published = dict(links), categories or {}, published or {}
     names = list(items)
     rows = {name: row for row, name in enumerate(names)}
@@ -50,6 +54,6 @@ def make_excerpt(*arguments, **more):
 
 
 def store_excerpt(store, message, shard=0):
-    """As the learner of a shard puts it into the view."""
+    """Store a message as the learner of a shard does."""
     store.hset(EXCERPTS, str(shard), msgspec.msgpack.encode(message))
     store.hset(VERSIONS, str(shard), str(message.version))

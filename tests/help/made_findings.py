@@ -8,7 +8,7 @@ _ms = count(1_700_000_000_000, 60_000)
 
 
 def make_finding(**more) -> Finding:
-    """An open campaign that nobody has to count again."""
+    """Make an open campaign that need not be counted again."""
     at_ms = next(_ms)
     row = {
         "kind": Finding.Kind.CAMPAIGN,
@@ -31,5 +31,5 @@ def make_finding(**more) -> Finding:
 
 
 def alarm(**more) -> Finding:
-    """An alarm has no events, so deciding on it needs no log."""
+    """Make an alarm. It has no events, so a decision on it needs no log."""
     return make_finding(kind=Finding.Kind.DRIFT, title="Predictions fell.", item="", n_events=0, **more)

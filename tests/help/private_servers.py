@@ -1,12 +1,14 @@
-"""The servers of the test session: a private PostgreSQL and Valkey, unless DATABASE_URL and the like name others.
+"""The servers of the test session.
 
-A pytest plugin rather than part of conftest.py, because the addresses must be in the environment before Django's
-settings are imported, and pytest-django imports them before any conftest.py (pyproject.toml: `-p`).
+They are a private PostgreSQL and Valkey, unless DATABASE_URL, BROKER_URL and VIEW_URL name others.
 
-Each worker of pytest-xdist has servers of its own, not a database each on one server: the log is read below the
-oldest transaction that still writes anywhere on the server (recommender/log/event_log.py), so the transaction around
-one worker's test would hold up the learner in another's. The servers end when their standard input closes, so also
-when the process that wanted them is killed.
+This is a pytest plugin and not a part of conftest.py. The addresses must be in the environment before Django's
+settings are imported. pytest-django imports the settings before any conftest.py (pyproject.toml: `-p`).
+
+Each worker of pytest-xdist has servers of its own. Separate databases on one server would not do. The learner reads
+the log only below the oldest transaction that still writes anywhere on the server (recommender/log/event_log.py). So
+the transaction around one worker's test would hold up the learner in another worker's test. The servers end when
+their standard input closes, so also when the process that started them is killed.
 """
 
 import atexit
@@ -19,7 +21,7 @@ from pathlib import Path
 import pytest
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-# Set beside the addresses of servers that are thrown away afterwards: tests may empty them unasked.
+# Lists the variables whose servers are thrown away afterwards. Tests may empty those servers without asking.
 PRIVATE = "GROUNDSWELL_TEST_SERVERS_ARE_PRIVATE"
 _ADDRESSES = {"DATABASE_URL", "BROKER_URL", "VIEW_URL"}
 
@@ -34,8 +36,8 @@ def pytest_load_initial_conftests(early_config):
         _start_servers()
     elif named:
         raise pytest.UsageError(
-            f"{' and '.join(named)} named: workers side by side would disturb each other there. "
-            'Run the tests in one process: make test ARGS="-n 0"'
+            f"Several test workers would disturb each other on the servers named by {' and '.join(named)}. "
+            'Unset these variables, or run the tests in one process: make test ARGS="-n 0"'
         )
     return (yield)
 
@@ -63,13 +65,13 @@ def _start_servers() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # Ctrl-C is for pytest, which stops them at its end
+        start_new_session=True,  # Ctrl-C is for pytest, which stops the servers at its end
     )
     atexit.register(_stop_servers)
     line = _holder.stdout.readline() if _holder.stdout else ""
     if not line:
         _stop_servers()
-        raise pytest.UsageError("The private PostgreSQL and Valkey did not start; the lines above say why.")
+        raise pytest.UsageError("The private PostgreSQL and Valkey did not start. The lines above show the reason.")
     addresses = json.loads(line)
     os.environ.update(addresses)
     os.environ[PRIVATE] = " ".join(sorted(_ADDRESSES & addresses.keys()))

@@ -1,4 +1,4 @@
-"""An HTTP server on a port of its own that does to each request what its script says."""
+"""An HTTP server on its own port that answers each request as a script demands."""
 
 import json
 import socket
@@ -9,7 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Script:
-    """What the server does with each POST in turn (the last for ever), what it got, and whether it takes GETs."""
+    """The acts of the server.
+
+    acts: one for each POST in turn. The last one repeats.
+    got: the requests received.
+    reads: whether GETs are accepted.
+    """
 
     def __init__(self, *acts, reads=False):
         self.acts, self.reads = list(acts), reads
@@ -44,7 +49,10 @@ def accept_and_close(handler):
 
 @contextmanager
 def serving(script, *, tls=None):
-    """`tls`: an ssl.SSLContext."""
+    """Run the server and yield its URL.
+
+    tls: an ssl.SSLContext.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -78,7 +86,10 @@ def serving(script, *, tls=None):
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request, client_address):
-            """A client may hang up, or refuse our certificate, when nobody reads any more what is said of it."""
+            """Ignore a client that hangs up or refuses our certificate.
+
+            No one reads the error message any more.
+            """
             if not isinstance(sys.exc_info()[1], OSError):
                 super().handle_error(request, client_address)
 
@@ -98,7 +109,7 @@ def serving(script, *, tls=None):
 
 
 def closed_port():
-    """A port on which nobody listens."""
+    """Return a port on which no program listens."""
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         return trial.getsockname()[1]

@@ -1,4 +1,7 @@
-"""A small town to attack, made once: an hour and a quarter, steady, with a list of forty items."""
+"""A small town to attack, made once.
+
+Its log is steady, lasts an hour and a quarter, and has a list of forty items.
+"""
 
 from functools import cache
 

@@ -1,4 +1,7 @@
-"""Seeded worlds with known answers. Times are unix milliseconds; T0 is midnight, 2026-01-05."""
+"""Seeded worlds with known answers.
+
+Times are unix milliseconds. T0 is midnight, 2026-01-05.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +16,7 @@ from recommender.core.vocabulary import Kind
 T0 = 1_767_571_200_000
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-# Everybody weighs the same, nobody is on the canary panel: what is tested is the counting.
+# Every actor weighs the same and no one is on the canary panel, because these tests are about the counting.
 SMALL = Config(
     half_lives_s=(300, 3600),
     horizon_s=6 * 3600,
@@ -29,12 +32,12 @@ TRUSTING = replace(SMALL, trust=TrustConfig())
 
 @dataclass
 class Stream:
-    """Rows of events; `batch` turns them into columns for a Pipeline."""
+    """Rows of events that `batch` turns into columns for a Pipeline."""
 
     rows: list[tuple[int, int, str, str, Kind, int]] = field(default_factory=list)
 
     def add(self, at_ms, actor, item, kind=Kind.CLICK, *, received_ms=None, country=0):
-        """An act at `at_ms`, received then unless said otherwise."""
+        """Add an act at `at_ms`, received at the same time unless `received_ms` is given."""
         self.rows.append((received_ms if received_ms is not None else at_ms, at_ms, actor, item, kind, country))
         return self
 
@@ -46,7 +49,10 @@ class Stream:
 
 
 def stream_of(rows) -> Stream:
-    """Of rows (gap to the act before, how late it is, actor, item, kind), as hypothesis draws them."""
+    """Make a stream of rows as hypothesis draws them.
+
+    A row is (gap to the act before, delay, actor, item, kind).
+    """
     stream, now = Stream(), T0
     for gap, late, actor, item, kind in rows:
         now += gap // 20
@@ -55,7 +61,10 @@ def stream_of(rows) -> Stream:
 
 
 def readers(n_events=2000, n_actors=200, n_items=60, seconds=7200, seed=1) -> Stream:
-    """Honest readers of a small site: popular items are popular, everybody comes back."""
+    """Make honest readers of a small site.
+
+    Popular items are popular, and every reader comes back.
+    """
     rng = np.random.default_rng(seed)
     at = np.sort(rng.integers(0, seconds * 1000, n_events))
     popularity = 1 / np.arange(1, n_items + 1)
@@ -68,7 +77,10 @@ def readers(n_events=2000, n_actors=200, n_items=60, seconds=7200, seed=1) -> St
 
 
 def pushes(n_bots=40, items=("push-0", "push-1"), seed=1, start_s=4000, apart_s=900, **honest) -> Stream:
-    """The readers, and Mal's fresh accounts: all of them on each of his items in turn, within 60 s."""
+    """Make the readers, and Mal's fresh accounts.
+
+    All of the accounts click on each of Mal's items in turn, within 60 s.
+    """
     rng = np.random.default_rng(seed)
     stream = readers(**{"n_events": 3000, "n_actors": 1500, "seed": seed} | honest)
     for number, item in enumerate(items):
@@ -80,7 +92,7 @@ def pushes(n_bots=40, items=("push-0", "push-1"), seed=1, start_s=4000, apart_s=
 
 
 def fold(stream: Stream, config: Config = SMALL, *, every: int = 100) -> Pipeline:
-    """A Pipeline that learned the stream in steps of so many rows."""
+    """Return a Pipeline that learned the stream in steps of `every` rows."""
     pipeline = Pipeline(config)
     for start in range(0, len(stream.rows), every):
         pipeline.step(stream.batch(pipeline, start, start + every))
@@ -88,7 +100,7 @@ def fold(stream: Stream, config: Config = SMALL, *, every: int = 100) -> Pipelin
 
 
 def score(pipeline: Pipeline, item: str, half: int = 0) -> float:
-    """An item's score in units, 0.0 where it has none."""
+    """Return an item's score in units, or 0.0 if it has none."""
     trend = pipeline.trend
     if item not in trend.names:
         return 0.0
@@ -96,7 +108,7 @@ def score(pipeline: Pipeline, item: str, half: int = 0) -> float:
 
 
 class AddressedStream(Stream):
-    """The same with an address a row, None where it is unknown."""
+    """A stream with an address per row, or None if it is unknown."""
 
     def add(self, at_ms, actor, item, kind=Kind.CLICK, *, received_ms=None, country=0, ip=None):
         received_ms = received_ms if received_ms is not None else at_ms
@@ -117,5 +129,5 @@ class AddressedStream(Stream):
 
 
 def addressed(stream: Stream, ip_of) -> AddressedStream:
-    """A stream whose actors have the addresses `ip_of(actor)`."""
+    """Return a stream whose actors have the addresses `ip_of(actor)`."""
     return AddressedStream([(*row, ip_of(row[2])) for row in stream.rows])

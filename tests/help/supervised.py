@@ -1,6 +1,7 @@
-"""Supervisors run by tests: the two servers alone (`Held`), or everything that `make run` starts (`Running`).
+"""Supervisors that tests run.
 
-Each is a process like a person's, on a home of its own, so that it can be interrupted, killed and started again.
+`Held` runs only the two servers. `Running` runs everything that `make run` starts. Each is a process like a person's,
+on a home of its own, so a test can interrupt, kill and restart it.
 """
 
 import contextlib
@@ -27,7 +28,10 @@ _OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HO
 
 @contextlib.contextmanager
 def fresh_home() -> Iterator[Home]:
-    """A home that is not made yet, in a folder with a short name that everybody can walk through."""
+    """Yield a home that is not made yet.
+
+    It is in a folder with a short name that every user can pass through.
+    """
     folder = Path(tempfile.mkdtemp(prefix="gs-", dir="/tmp"))
     folder.chmod(0o755)
     try:
@@ -37,16 +41,19 @@ def fresh_home() -> Iterator[Home]:
 
 
 def wait_for(condition, *, within_s: float = 30.0):
-    """The condition's first true answer; fails when there is none."""
+    """Return the condition's first true answer, or fail if none comes in time."""
     deadline = time.monotonic() + within_s
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"nothing came of {condition} in {within_s} s"
+        assert time.monotonic() < deadline, f"{condition} was not true within {within_s} s"
         time.sleep(0.05)
     return answer
 
 
 def start_supervisor(*arguments: str, **env: str) -> subprocess.Popen[str]:
-    """With nothing of this session's servers in its environment; its standard error goes with its output."""
+    """Start a supervisor that does not know this session's servers.
+
+    Its standard error goes to its output.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "config.supervisor", *arguments],
         cwd=BASE_DIR,
@@ -69,14 +76,14 @@ class _Supervised:
         self.stop()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> str:
-        """Asks it to stop and returns what it still said."""
+        """Ask the supervisor to stop, and return the rest of its output."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         said, _ = self.process.communicate(timeout=60)
         return said
 
     def kill(self) -> None:
-        """What a person's kill -9 does: no chance to stop anything."""
+        """Kill the supervisor as kill -9 does, so that it cannot stop anything."""
         self.process.kill()
         self.process.communicate(timeout=10)
 
@@ -86,7 +93,7 @@ class _Supervised:
             return cursor.fetchall() if cursor.description else []
 
     def pid_of(self, program: str) -> int | None:
-        """The oldest living process of this home that runs this program."""
+        """Return the oldest living process of this home that runs this program."""
         found = []
         for pid in find_orphans(self.home.path):
             with contextlib.suppress(OSError):
@@ -112,7 +119,7 @@ class Held(_Supervised):
 
 
 class Running(_Supervised):
-    """`make run`, without the demo: everything."""
+    """All of `make run` except the demo."""
 
     def __init__(self, home: Home, **env: str) -> None:
         super().__init__(home)

@@ -1,4 +1,4 @@
-"""What operators do at once, and the decision that is written down of it."""
+"""Acts that operators do at once, and the decision recorded of them."""
 
 import threading
 
@@ -15,7 +15,10 @@ def only_review():
 
 
 def at_once(*calls):
-    """Run calls in threads of their own, with real transactions; what each gave or raised."""
+    """Run calls in threads of their own, with real transactions.
+
+    Returns the result or the exception of each call.
+    """
     barrier, outcomes = threading.Barrier(len(calls)), []
 
     def run(call):
