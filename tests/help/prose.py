@@ -150,6 +150,17 @@ def measure_files(*paths: str) -> Counts:
     return measure(unit for name in tracked_files(*paths) for unit in read_units(ROOT / name, name))
 
 
+def find(pattern: str, *paths: str) -> list[Finding]:
+    """Return the paragraphs under these paths that a regular expression matches."""
+    return [
+        Finding(name, line, pattern, plain)
+        for name in tracked_files(*paths)
+        for unit in read_units(ROOT / name, name)
+        for line, plain in _paragraphs(unit)
+        if re.search(pattern, plain, re.IGNORECASE)
+    ]
+
+
 def _measure_one(unit: Unit, counts: Counts) -> None:
     if unit.kind == "docstring":
         counts.docstrings += 1
@@ -157,8 +168,7 @@ def _measure_one(unit: Unit, counts: Counts) -> None:
             counts.findings.append(Finding(unit.path, unit.line, "opening", unit.text.split("\n")[0]))
         if len(unit.text.split("\n")[0]) > SUMMARY_CHARACTERS:
             counts.findings.append(Finding(unit.path, unit.line, "summary", unit.text.split("\n")[0]))
-    for offset, paragraph in _paragraphs(unit.text):
-        plain = _plain(paragraph)
+    for line, plain in _paragraphs(unit):
         words = _WORD.findall(plain)
         counts.words += len(words)
         counts.by_word.update(word.lower() for word in words)
@@ -167,27 +177,27 @@ def _measure_one(unit: Unit, counts: Counts) -> None:
             n_words = len(_WORD.findall(sentence))
             counts.sentences += n_words > 0
             if n_words > LONG_WORDS:
-                counts.findings.append(Finding(unit.path, unit.line + offset, "long", f"{n_words} words: {sentence}"))
+                counts.findings.append(Finding(unit.path, line, "long", f"{n_words} words: {sentence}"))
         for found in _STRUCK.findall(plain):
-            counts.findings.append(Finding(unit.path, unit.line + offset, "struck", f"{found}: {plain}"))
+            counts.findings.append(Finding(unit.path, line, "struck", f"{found}: {plain}"))
 
 
-def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    """Yield runs of prose lines, each with the offset of its first line.
+def _paragraphs(unit: Unit) -> Iterator[tuple[int, str]]:
+    """Yield the number of the first line, and the plain text, of each paragraph.
 
     Drawings, formulas and doctests are left out.
     """
     run: list[str] = []
     start, in_doctest = 0, False
-    for offset, line in enumerate([*text.split("\n"), ""]):
+    for number, line in enumerate([*unit.text.split("\n"), ""], unit.line):
         in_doctest = line.lstrip().startswith(">>>") or (in_doctest and bool(line.strip()))
         skipped = not line.strip() or line.startswith("    ") or in_doctest or bool(_DRAWN.search(line))
         begins = re.match(r"\s*([-*] |\d+\. |[\w*`, ]{1,40}: )", line)
         if run and (skipped or begins):
-            yield start, " ".join(run)
+            yield start, _plain(" ".join(run))
             run = []
         if not skipped:
-            start = start if run else offset
+            start = start if run else number
             run.append(re.sub(r"^\s*([-*]|\d+\.) ", "", line).strip())
 
 
