@@ -1,4 +1,4 @@
-"""Tests that the prose here is easy to read, and that its counter sees every kind of text."""
+"""Tests that the prose is easy to read, and that its counter sees every text."""
 
 from functools import cache
 
@@ -112,7 +112,11 @@ def test_every_kind_of_text_is_seen(name, text, line):
         pytest.param("a.py", f'"""Do it.\n\n    >>> {WORD} + 1\n    2\n"""', id="doctest"),
         pytest.param("a.py", f'"""Do it.\n\n    a ──> {WORD} ──> b\n"""', id="drawing"),
         pytest.param("a.py", f'SQL = "SELECT {WORD} FROM the log WHERE it is so"', id="SQL"),
-        pytest.param("a.py", f'CODE = "import {WORD}\\nfor each in the_list: say(each) or wait in line"', id="Python in a string"),
+        pytest.param(
+            "a.py",
+            f'CODE = "import {WORD}\\nfor each in the_list: say(each) or wait in line"',
+            id="Python in a string",
+        ),
         pytest.param("a.py", f'PATH = "the/path/of/{WORD}/in/folders"', id="path"),
         pytest.param("a.py", f'PATTERN = r"\\b(the|list|of) {WORD} and so\\s+on"', id="regular expression"),
         pytest.param("a.py", f"def {WORD}(): ...", id="name"),
