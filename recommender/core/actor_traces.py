@@ -1,8 +1,9 @@
-"""Where an actor stands in a state: under its key, and under keys mixed of its and an item's.
+"""Search a state for the keys of one actor.
 
     Pipeline.state() ──> every array of 64-bit integers ──> how often the actor's keys occur
 
-An actor's pairs are found from the items the state knows, since a mixed key does not tell what it was mixed of.
+A state holds an actor under its own key, and under keys mixed from its key and an item's. A mixed key does not reveal
+its two parts. So the keys of the actor's pairs are made anew from the items that the state knows.
 """
 
 from collections.abc import Iterator
@@ -15,8 +16,12 @@ from recommender.core.tables.hashing import pair_keys
 
 
 def count(state: dict[str, Any], actor: int) -> int:
-    """Occurrences of an actor in the arrays of a state, as `Pipeline.state()` gives it; columns and tables of items
-    left out, so that an item of the same id is no trace. 10 ns an entry."""
+    """Count how often an actor occurs in the arrays of a state.
+
+    state: as `Pipeline.state()` returns it.
+
+    Columns and tables of items are left out, so that an item with the same id is no trace. 10 ns an entry.
+    """
     items = [array.view(np.uint64).ravel() for path, array in _arrays(state) if _is_of_items(path)]
     known = np.unique(np.concatenate(items)) if items else np.empty(0, np.uint64)
     wanted = np.unique(np.append(pair_keys(np.uint64(actor), known), np.uint64(actor)))
@@ -30,7 +35,7 @@ def count(state: dict[str, Any], actor: int) -> int:
 
 
 def _arrays(state: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], NDArray[Any]]]:
-    """Arrays of 64-bit integers, with their names from the outside in."""
+    """Yield the arrays of 64-bit integers, each with its names from the outside in."""
     for name, value in state.items():
         if isinstance(value, dict):
             yield from _arrays(value, (*path, name))

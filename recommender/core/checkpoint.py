@@ -1,9 +1,10 @@
-"""Checkpoints: a Pipeline's state as bytes, without pickle: loading one runs no code of the file's.
+"""Write a Pipeline's state to bytes and read it back, without pickle.
 
     magic 8 | length of the header 8 | header (JSON: the state, arrays replaced by their place, type and shape)
     | the arrays, little-endian, one after the other | BLAKE2b-256 of all before
 
-The bytes of equal states are equal, so the digest at the end names the state. 1 GB/s each way.
+Loading a checkpoint runs no code from the file. Equal states give equal bytes, so the digest at the end identifies
+the state. 1 GB/s each way.
 """
 
 import json
@@ -13,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAGIC = b"GSWCKP02"  # another number where what the arrays mean has changed
+MAGIC = b"GSWCKP02"  # change the number whenever the meaning of the arrays changes
 DIGEST_BYTES = 32
 ARRAY, TEXTS = "__array__", "__texts__"
 TYPES = {"<u8", "<i8", "<i4", "<i2", "|i1", "|u1", "<f8", "<f4"}
 
 
 class CheckpointCorrupt(ValueError):
-    """The bytes are not a whole checkpoint of this version, as it was written."""
+    """The bytes are not a complete, unchanged checkpoint of this version."""
 
 
 def dump(state: dict[str, Any]) -> bytes:
-    """Bytes of nested dicts of arrays, scalars and lists of texts."""
+    """Return the bytes of nested dicts of arrays, scalars and lists of texts."""
     chunks: list[bytes] = []
     offset = 0
 
@@ -53,13 +54,16 @@ def dump(state: dict[str, Any]) -> bytes:
 
 
 def load(data: bytes) -> dict[str, Any]:
-    """The state again; its arrays are copies. Raises CheckpointCorrupt where a byte differs from what was written."""
+    """Return the state that `dump` wrote.
+
+    Its arrays are copies. Raises CheckpointCorrupt if any byte differs from the bytes written.
+    """
     view = memoryview(data)
     if len(view) < len(MAGIC) + 8 + DIGEST_BYTES or view[: len(MAGIC)] != MAGIC:
-        raise CheckpointCorrupt("not a checkpoint of this version")
+        raise CheckpointCorrupt("the bytes are not a checkpoint of this version")
     body = view[:-DIGEST_BYTES]
     if blake2b(body, digest_size=DIGEST_BYTES).digest() != view[-DIGEST_BYTES:]:
-        raise CheckpointCorrupt("the checkpoint is damaged: its digest does not fit its content")
+        raise CheckpointCorrupt("the checkpoint is damaged: its digest does not match its content")
     start = len(MAGIC) + 8
     end = start + int.from_bytes(view[len(MAGIC) : start], "little")
     arrays = body[end:]
@@ -67,7 +71,7 @@ def load(data: bytes) -> dict[str, Any]:
     def array(place: dict[str, Any]) -> NDArray[Any]:
         offset, dtype, shape = place[ARRAY]
         if dtype not in TYPES:
-            raise CheckpointCorrupt(f"the checkpoint holds an array of type {dtype}")
+            raise CheckpointCorrupt(f"the checkpoint holds an array of the unknown type {dtype}")
         n = int(np.prod(shape))
         return np.frombuffer(arrays, dtype, n, offset).reshape(shape).copy()
 
@@ -85,10 +89,10 @@ def load(data: bytes) -> dict[str, Any]:
         return {key: unpacked(item) for key, item in value.items()} if isinstance(value, dict) else value
 
     state = unpacked(json.loads(bytes(body[start:end])))
-    assert isinstance(state, dict)  # the digest holds, so this is what `dump` wrote
+    assert isinstance(state, dict)  # the digest is right, so `dump` wrote this
     return state
 
 
 def digest(data: bytes) -> str:
-    """The digest a checkpoint ends with, as 64 hex digits."""
+    """Return the digest at the end of a checkpoint, as 64 hex digits."""
     return data[-DIGEST_BYTES:].hex()

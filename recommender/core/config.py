@@ -1,4 +1,7 @@
-"""What a Pipeline is made with. It travels in every checkpoint: nothing of it is read from anywhere else later."""
+"""Configuration of a Pipeline.
+
+Every checkpoint contains it. The Pipeline reads no setting from anywhere else.
+"""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -12,14 +15,17 @@ from recommender.core.screen import ScreenConfig
 from recommender.core.trust import TrustConfig
 from recommender.core.vocabulary import Kind
 
-# A view says little, a click is the act that is counted, nothing says more: a unit is the most an actor can add.
-# An exposure is no act. An undo needs a weight only to be heard.
+# A click has the full weight, and no kind weighs more, because a unit is the most an actor can add. A view is
+# weak evidence of interest. An exposure is no act. An undo needs a weight only to be processed at all.
 KIND_WEIGHTS = {kind.name.lower(): 1.0 for kind in Kind} | {"view": 0.25, "exposure": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a Pipeline depends on besides its events. Times in seconds, weights in [0, 1]; bounds in rows."""
+    """All settings of a Pipeline.
+
+    Its state depends on these and on its events only. Times in seconds, weights in [0, 1], bounds in rows.
+    """
 
     half_lives_s: tuple[int, ...] = (300, 3600, 21_600)
     horizon_s: int = 86_400
@@ -33,15 +39,16 @@ class Config:
     ranking: RankingConfig = field(default_factory=RankingConfig)
     ranker: RankerConfig = field(default_factory=RankerConfig)
     contest: ContestConfig = field(default_factory=ContestConfig)
-    # Up to here a network counts in full: a hundred fresh accounts, or five known readers, behind one /24 at a time;
-    # eight such networks of one operator. Homes and offices stay below, campuses count less and less, never nothing.
+    # A network counts in full up to this many units. That is a hundred fresh actors or five known readers behind one
+    # /24 at a time. A group counts in full up to eight such networks of one operator. Homes and offices stay below
+    # the knee. Beyond it each further act counts less, as on a campus, but never zero.
     network_knee: float = 5.0
     group_knee: float = 40.0
-    secret: str = ""  # hex; keys the hashes of ids
-    canary_share: float = 0.01  # of actors: predicted, never learned from (core.quality.evaluation)
-    personal_share: float = (
-        1.0  # of actors: asked what their own list would have said (core.ranking.candidates.predict)
-    )
+    secret: str = ""  # hex, the key of the hashes of ids
+    # The share of actors on the canary panel. Their acts are predicted but train nothing (core.quality.evaluation).
+    canary_share: float = 0.01
+    # The share of actors whose next acts are predicted from their own lists (core.ranking.candidates.predict).
+    personal_share: float = 1.0
     max_items: int = 200_000
     max_regions: int = 400_000
     max_networks: int = 500_000
@@ -54,10 +61,15 @@ class Config:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Take what `asdict` gave. Raises ValueError for a field this version does not know, or lacks."""
+        """Rebuild a Config from the dict that `asdict` returned.
+
+        Raises ValueError for a field that this version lacks, or that the state lacks.
+        """
         known = {each.name for each in fields(cls)}
         if known != set(state):
-            raise ValueError(f"the configuration differs in: {', '.join(sorted(known ^ set(state)))}")
+            raise ValueError(
+                f"the configuration is of another version; it differs in: {', '.join(sorted(known ^ set(state)))}"
+            )
         kinds = {
             "trust": TrustConfig,
             "screen": ScreenConfig,
@@ -70,15 +82,18 @@ class Config:
         parts: dict[str, Any] = {}
         for name, kind in kinds.items():
             if wrong := {each.name for each in fields(kind)} ^ set(state[name]):
-                raise ValueError(f"the configuration of {name} differs in: {', '.join(sorted(wrong))}")
+                raise ValueError(
+                    f"the configuration of {name} is of another version; it differs in: {', '.join(sorted(wrong))}"
+                )
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in state[name].items()}
             parts[name] = kind(**values)
         return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
 
 
 def small_config(**changes: Any) -> Config:
-    """For a device: bounds for 20,000 actors and 5,000 items at a time, the rest as it is. docs/recommendations.md
-    says what that takes.
+    """Return a Config for a device, with room for 20,000 actors and 5,000 items.
+
+    All other settings keep their defaults. docs/recommendations.md gives the memory this needs.
 
     >>> small_config().max_actors
     20000

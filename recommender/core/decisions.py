@@ -1,10 +1,11 @@
-"""What people decide about events, and which events a history leaves out. Both belong to the fold.
+"""Decisions of people about events, and rules that leave events out of a fold.
 
-    DecidedEvents  release | confirm | withhold some events; takes effect in one recorded step, in front of its batch
-    ExclusionRule  a filter on the log: a fold under it is the fold of a log that never held what it excludes
+    DecidedEvents  release | confirm | withhold some events. It takes effect in one recorded step, before its batch
+    ExclusionRule  a filter on the log: a fold under it is the fold of a log that never held the excluded events
 
-Decisions name acts by (actor, item), as units do: whatever of a pair is held is released or condemned together. They
-bring the events with them, because the Pipeline does not remember what it quarantined.
+Both are part of the fold. A decision names acts by (actor, item), as units do. So all held events of a pair are
+released or condemned together. A decision brings its events with it, because the Pipeline does not remember the
+events it quarantined.
 """
 
 from dataclasses import dataclass, field
@@ -27,13 +28,13 @@ class DecidedEvents:
     events: EventBatch
 
     def pairs(self) -> list[tuple[int, int]]:
-        """The (actor, item) of each event."""
+        """Return the (actor, item) of each event."""
         return list(zip(self.events.actor.tolist(), self.events.item.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Acts on an item (0: on any) received from `from_ms` on and before `to_ms`."""
+    """Acts on one item (0: on any) received from `from_ms` on and before `to_ms`."""
 
     item: int
     from_ms: int
@@ -42,15 +43,22 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class ExclusionRule:
-    """Which events a fold leaves out: those of `actors`, those from network `prefixes`, those in `windows`.
-    actors, prefixes: keys of the Pipeline's encoder, uint64."""
+    """A rule that leaves events out of a fold.
+
+    It excludes the events of `actors`, those from network `prefixes`, and those in `windows`.
+
+    actors, prefixes: keys of the Pipeline's encoder, uint64.
+    """
 
     actors: NDArray[np.uint64] = field(default_factory=_NOBODY.copy)
     prefixes: NDArray[np.uint64] = field(default_factory=_NOBODY.copy)
     windows: tuple[Window, ...] = ()
 
     def kept(self, batch: EventBatch) -> NDArray[np.bool_]:
-        """Which events stay, (n,). 50 ns an event, plus 5 ns a window."""
+        """Mark the events that stay, (n,).
+
+        50 ns an event, plus 5 ns a window.
+        """
         is_kept = ~_is_among(batch.actor, self.actors)
         if len(self.prefixes):
             is_kept &= ~_is_among(batch.prefix, self.prefixes)
@@ -60,12 +68,12 @@ class ExclusionRule:
         return is_kept
 
     def apply(self, batch: EventBatch) -> EventBatch:
-        """The batch without what is excluded; the same object where nothing is."""
+        """Return the batch without the excluded events, or the same object if all stay."""
         is_kept = self.kept(batch)
         return batch if is_kept.all() else batch.take(np.flatnonzero(is_kept))
 
     def state(self) -> dict[str, Any]:
-        """As JSON has it: lists of integers."""
+        """Return the rule as lists of integers, ready for JSON."""
         return {
             "actors": self.actors.tolist(),
             "prefixes": self.prefixes.tolist(),
@@ -74,7 +82,7 @@ class ExclusionRule:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """What `state()` was taken of."""
+        """Return the rule that `state()` was taken of."""
         return cls(
             np.array(state["actors"], np.uint64),
             np.array(state["prefixes"], np.uint64),
@@ -83,7 +91,10 @@ class ExclusionRule:
 
 
 def _is_among(keys: NDArray[np.uint64], some: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which keys are some of these, (n,); 20 times as fast as np.isin for few among many."""
+    """Mark the keys that are among some others, (n,).
+
+    20 times as fast as np.isin for few among many.
+    """
     if not len(some):
         return np.zeros(len(keys), np.bool_)
     ranked = np.sort(some)

@@ -1,9 +1,10 @@
-"""Events as columns: the only form in which the core sees them.
-
-Ids come in as text and leave as 64-bit keyed hashes (BLAKE2b with the deployment's secret, so nobody outside can
-choose ids that collide). The names of items are kept, because lists are made of them; the names of actors are not.
+"""Events as columns, the only form in which the core sees them.
 
     texts and times ──> Encoder.encode ──> EventBatch (NumPy columns, one row an event, in log order)
+
+Ids come in as text and leave as 64-bit keyed hashes. The hash is BLAKE2b with the deployment's secret, so no one
+outside can choose ids that collide. The encoder keeps the names of items, because lists are made of them. It does not
+keep the names of actors.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ import numpy as np
 from crawleruseragents import is_crawler
 from numpy.typing import NDArray
 
-N_CACHED = 200_000  # names whose hash is remembered; about 30 MB
-DIRECT = 1  # the key of a referrer known to be none
+N_CACHED = 200_000  # names whose hash is cached, about 30 MB
+DIRECT = 1  # the key for an event that is known to have no referrer
 PREFETCH = ("prefetch", "prerender")  # words of a purpose header that a client puts before its user agent
 Texts = Sequence[str | None]
 
@@ -39,16 +40,17 @@ def _nothing_automated() -> NDArray[np.bool_]:
 class EventBatch:
     """Columns of n events in log order.
 
-    received_ms, occurred_ms : int64, ms since 1970 UTC; ours, and the client's claim (equal where it made none).
+    received_ms, occurred_ms : int64, ms since 1970 UTC: the server's time, and the client's claim (if it made
+                               none, the server's time).
     actor, item              : uint64, keyed hashes.
     kind                     : int8, a `Kind`.
-    country                  : int16, see `country_code`; 0 = unknown.
+    country                  : int16, see `country_code`, 0 = unknown.
     item_names               : the items' ids as text, one an event.
 
-    What is known of how the event came, 0 where nothing is (which is held against nobody):
-    session, agent, referrer : uint64, keyed hashes; a referrer that is known to be none is `DIRECT`.
-    prefix                   : uint64, key of the address's /24, or /48; its upper half is that of the /16, or /32.
-    is_automated             : a declared crawler, or a page fetched ahead of its reader.
+    The other columns describe how the event came. 0 means unknown, and is held against no one:
+    session, agent, referrer : uint64, keyed hashes. An event known to have no referrer has `DIRECT`.
+    prefix                   : uint64, key of the address's /24, or /48. Its upper half is that of the /16, or /32.
+    is_automated             : a declared crawler, or a page fetched before its reader asked for it.
     """
 
     received_ms: NDArray[np.int64]
@@ -67,10 +69,10 @@ class EventBatch:
     def __post_init__(self) -> None:
         n = len(self.received_ms)
         for name in CONTEXT:
-            if not len(getattr(self, name)) and n:  # not given
+            if not len(getattr(self, name)) and n:  # column not given
                 object.__setattr__(self, name, np.zeros(n, np.bool_ if name == "is_automated" else np.uint64))
         if any(len(getattr(self, each)) != n for each in COLUMNS):
-            raise ValueError("the columns of a batch must be of one length")
+            raise ValueError("all columns of a batch must have the same length")
 
     def __len__(self) -> int:
         return len(self.received_ms)
@@ -79,7 +81,7 @@ class EventBatch:
         return EventBatch(*(getattr(self, name)[rows] for name in COLUMNS))
 
     def take(self, rows: NDArray[np.int64]) -> "EventBatch":
-        """The events of these rows, in the order given."""
+        """Return the events of these rows, in the order given."""
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in COLUMNS if name != "item_names"}
         return EventBatch(**columns, item_names=[self.item_names[row] for row in rows.tolist()])
 
@@ -89,7 +91,7 @@ CONTEXT = COLUMNS[7:]
 
 
 def joined(batches: Sequence[EventBatch]) -> EventBatch:
-    """Batches one after the other, as one."""
+    """Join batches into one, in their order."""
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(batch, name) for batch in batches]) for name in COLUMNS if name != "item_names"
     }
@@ -97,7 +99,7 @@ def joined(batches: Sequence[EventBatch]) -> EventBatch:
 
 
 class Encoder:
-    """Turns ids into keys; remembers the last names seen.
+    """Encoder that turns ids into keys and caches the keys of recent names.
 
     >>> Encoder(b"secret").key("ana") == Encoder(b"secret").key("ana") != Encoder(b"other").key("ana")
     True
@@ -105,17 +107,20 @@ class Encoder:
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) > blake2b.MAX_KEY_SIZE:
-            raise ValueError(f"the secret may have at most {blake2b.MAX_KEY_SIZE} bytes")
+            raise ValueError(f"the secret must have at most {blake2b.MAX_KEY_SIZE} bytes")
         self._secret = secret
         self._known: dict[str, int] = {}
         self._networks: dict[str, int] = {}
         self._addresses: dict[str | None, int] = {}
 
     def key(self, name: str) -> int:
-        """The key of one id, in [0, 2**64); 0.8 us when it is new."""
+        """Return the key of one id, in [0, 2**64).
+
+        0.8 us for a new id.
+        """
         key = self._known.get(name)
         if key is None:
-            # surrogatepass: a file may hold what no API lets in
+            # surrogatepass: a file may hold characters that no API accepts
             raw = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self._secret).digest()
             key = int.from_bytes(raw, "little")
             if len(self._known) >= N_CACHED:
@@ -124,8 +129,10 @@ class Encoder:
         return key
 
     def network_key(self, network: str) -> int:
-        """The key of a /24 or /48: 32 bits of the hash of the /16 or /32 it stands in, the group, then 32 of its own.
-        So a group needs no column of its own, and prefixes are as far apart as before within one.
+        """Return the key of a /24 or /48 network.
+
+         The upper 32 bits are from the hash of its group (the /16 or /32 around it), the lower 32 from its own hash.
+        So a group needs no column of its own. Within a group, prefixes still differ in 32 bits.
 
         >>> one, other = (Encoder(b"").network_key(f"192.0.{third}.0/24") for third in (2, 3))
         >>> one != other, one >> 32 == other >> 32
@@ -140,7 +147,7 @@ class Encoder:
         return key
 
     def keys(self, names: Sequence[str]) -> NDArray[np.uint64]:
-        """The keys of many ids, shape (n,)."""
+        """Return the keys of many ids, shape (n,)."""
         known = self._known
         return np.fromiter(
             (known[name] if name in known else self.key(name) for name in names), np.uint64, count=len(names)
@@ -161,8 +168,11 @@ class Encoder:
         referrers: Texts | None = None,
         is_automated: NDArray[np.bool_] | None = None,
     ) -> EventBatch:
-        """Columns with ids as text to a batch. A None, or a column that is not given, is unknown; an empty referrer
-        is known to be none. `is_automated` adds to what the user agents declare."""
+        """Make a batch of columns whose ids are text.
+
+         A None, or a column that is not given, is unknown. An empty referrer means that there is none. `is_automated`
+        adds events to those whose user agent declares it.
+        """
         n = len(received_ms)
         declared = np.zeros(n, np.bool_) if is_automated is None else np.asarray(is_automated, np.bool_)
         if user_agents is not None:
@@ -200,7 +210,7 @@ class Encoder:
     def _context_keys(self, texts: Texts | None, n: int, empty: int = 0) -> NDArray[np.uint64]:
         if texts is None:
             return np.zeros(n, np.uint64)
-        known: dict[str | None, int] = {None: 0, "": empty}  # of this batch: sessions, agents repeat
+        known: dict[str | None, int] = {None: 0, "": empty}  # of this batch, since sessions and agents repeat
         for text in set(texts).difference(known):
             known[text] = self.key(text or "")
         return np.fromiter((known[text] for text in texts), np.uint64, count=n)
@@ -208,8 +218,9 @@ class Encoder:
 
 @lru_cache(maxsize=65_536)
 def is_declared(user_agent: str | None) -> bool:
-    """Does a user agent say itself that nobody is reading? By the list of the package crawler-user-agents; 0.2 ms
-    when it is new.
+    """Return True if a user agent declares that no person is reading.
+
+    It uses the list of the package crawler-user-agents. 0.2 ms for a new user agent.
 
     >>> is_declared("Googlebot/2.1 (+http://www.google.com/bot.html)"), is_declared("Mozilla/5.0"), is_declared(None)
     (True, False, False)
@@ -221,7 +232,7 @@ def is_declared(user_agent: str | None) -> bool:
 
 @lru_cache(maxsize=65_536)
 def network_of(ip: str | None) -> str | None:
-    """The network an address stands in, /24 or /48; None for what is no address.
+    """Return the /24 or /48 network of an address, or None if it is no address.
 
     >>> network_of("192.0.2.77"), network_of("2001:db8:1:2::3"), network_of("unknown")
     ('192.0.2.0/24', '2001:db8:1::/48', None)
@@ -236,7 +247,9 @@ def network_of(ip: str | None) -> str | None:
 
 
 def group_of(network: str) -> str:
-    """The group of networks a /24 or /48 stands in, as far as an address alone can tell one operator's: /16 or /32.
+    """Return the /16 or /32 around a /24 or /48 network.
+
+    An address alone reveals no more about which networks belong to one operator.
 
     >>> group_of("192.0.2.0/24"), group_of("2001:db8:1::/48")
     ('192.0.0.0/16', '2001:db8::/32')
@@ -246,7 +259,7 @@ def group_of(network: str) -> str:
 
 
 def country_code(country: str) -> int:
-    """A two-letter country as a small number; 0 for anything else.
+    """Return a two-letter country as a small number, or 0 for anything else.
 
     >>> country_code("DE"), country_name(country_code("DE")), country_code("Mars")
     (113, 'DE', 0)
@@ -257,5 +270,5 @@ def country_code(country: str) -> int:
 
 
 def country_name(code: int) -> str:
-    """The two letters of a country's number."""
+    """Return the two letters of a country's number."""
     return chr(code // 27 + 64) + chr(code % 27 + 64)

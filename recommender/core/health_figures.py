@@ -1,11 +1,13 @@
-"""Figures of health: what a Pipeline knows about how good it is, and how near to trouble, as one row of figures.
+"""Figures of health, which show how good and how safe a Pipeline's lists are.
 
-    Pipeline ──watch()──> quality by population, drift, concentration and margins of the board, who stands behind it,
-                          what the screen stops
+    Pipeline ──watch()──> quality by population, drift, concentration and margins of the board, the trust behind it,
+                          shares of events that the screen stops
 
-Pure: nothing is changed, nothing remembered; what takes memory is kept by the parts themselves. Policy, thresholds
-and people are elsewhere. 0.15 ms and 0.4 ns a pair: 0.6 ms with a million (the last MAX_PAIRS rows are
-looked at, the newest), so call it every few seconds, not every step.
+The functions change nothing and remember nothing. The Pipeline's parts keep the figures that need memory. Policy,
+thresholds and people are in other modules.
+
+0.15 ms, and 0.4 ns a pair. With a million pairs that is 0.6 ms. Only the newest MAX_PAIRS rows are read. So call it
+every few seconds, not every step.
 """
 
 from dataclasses import dataclass
@@ -21,21 +23,25 @@ from recommender.core.trend.place_prices import margins
 from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 
-SERVED = 10  # places whose margins are watched
-LOW_WEIGHT = WEIGHT_ONE // 5  # a unit below 0.2: of an actor who has earned little, or a view of a middling one
+SERVED = 10  # places whose margins are reported
+# a unit below 0.2: of an actor who has earned little, or a view by one who has earned a fair part
+LOW_WEIGHT = WEIGHT_ONE // 5
 MAX_PAIRS = 1 << 20
-REACH = 12  # half-lives after which a unit is forgotten here: 2**-12 of what it was
+REACH = 12  # half-lives after which a unit is ignored here, since 2**-12 of it is left
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Rates and shares in [0, 1]; times as stream time in ms.
+    """Rates and shares in [0, 1], times as stream time in ms.
 
-    hit_rate, by population: of the last hour, with the predictions it stands on. drift: the CUSUM in nats, beside
-    the heights of DriftConfig; the level it has now. top_share: of the first place in the mass of the first 20; gini:
-    of their counts, 0 = all alike. low_trust_share: of that mass, from units below 0.2. least_actors, least_trust:
-    the cheapest place among the first 10, m* and W*; 0 without a board. held_share, quarantine_share: of the last
-    hour's events. pressure: see core.screen.pressure, 1.0 = as always.
+    hit_rate: of the last hour, for each population, with the number of predictions it is based on.
+    drift: the CUSUM in nats, to compare with the heights of DriftConfig. level: the alarm level now.
+    top_share: the first place's share of the mass of the first 20.
+    gini: of the counts of the first 20, 0 = all equal.
+    low_trust_share: the share of that mass that comes from units below 0.2.
+    least_actors, least_trust: the price of the cheapest place among the first 10, m* and W*, or 0 without a board.
+    held_share, quarantine_share: of the last hour's events.
+    pressure: see core.screen.pressure, 1.0 = as usual.
     """
 
     stream_ms: int
@@ -59,7 +65,7 @@ class Watch:
 
 
 def watch(pipeline: Pipeline) -> Watch:
-    """The figures as of the last step."""
+    """Return the figures as of the last step."""
     evaluation, board = pipeline.evaluation, pipeline.board(PLACES + 1)
     everybody, trusted, canary = (
         evaluation.recent("trending", 1, population) for population in ("all", "trusted", "canary")
@@ -91,7 +97,9 @@ def watch(pipeline: Pipeline) -> Watch:
 
 
 def gini(counts: NDArray[np.float64]) -> float:
-    """The Gini coefficient of a list's counts, 0 where all are equal or there are none.
+    """Return the Gini coefficient of a list's counts.
+
+    It is 0 if all counts are equal or there are none.
 
     >>> gini(np.array([3.0, 3.0, 3.0])), round(gini(np.array([9.0, 0.0, 0.0])), 3)
     (0.0, 0.667)
@@ -104,7 +112,7 @@ def gini(counts: NDArray[np.float64]) -> float:
 
 
 def low_trust_share(pipeline: Pipeline) -> float:
-    """Of the mass of the first 20 items, the share of units that weigh less than 0.2."""
+    """Return the share of the first 20 items' mass from units below 0.2."""
     pairs, half_ms = pipeline.trend.pairs, 1000 * pipeline.config.half_lives_s[0]
     first = max(0, len(pairs) - MAX_PAIRS)
     listed = np.sort(pipeline.trend.leaders()[:PLACES])
@@ -123,7 +131,10 @@ def _masses(
     now_ms: int,
     half_ms: int,
 ) -> tuple[float, float]:
-    """What units below LOW_WEIGHT, and all, add to the listed items now; listed: keys, ascending."""
+    """Return the mass that units add to the listed items now.
+
+    First the mass of units below LOW_WEIGHT, then the mass of all units. listed: keys, ascending.
+    """
     low = total = 0.0
     oldest_ms = now_ms - REACH * half_ms
     for pair in range(item.size):

@@ -1,11 +1,14 @@
-"""Event logs in Parquet files: read in chunks, cut into steps by stream time.
+"""Read event logs from Parquet files, and cut them into steps by stream time.
 
-    file ──> chunks of rows (columns as they stand) ──> EventBatch ──> steps: all events of one bucket of stream time
+    file ──> chunks of rows (columns unchanged) ──> EventBatch ──> steps: all events of one bucket of stream time
 
-Columns: `ts` (unix seconds), `actor`, `item`; optional `kind` (a name; default click), `occurred_at` (unix seconds),
-`country` (two letters), `session`, `ip`, `user_agent`, `referrer` (text or number; an empty referrer:
-known to be none). Rows must be sorted by `ts`. Steps are cut by time only, never by count, so that leaving rows
-out moves no boundary: a replay without some actors is the replay of a log they never were in, bit for bit.
+Required columns: `ts` (unix seconds), `actor`, `item`.
+Optional columns: `kind` (a name, default click), `occurred_at` (unix seconds), `country` (two letters), `session`,
+`ip`, `user_agent`, `referrer` (text or number).
+An empty referrer means that there is none.
+
+Rows must be sorted by `ts`. Steps are cut by time only, never by count, so leaving rows out moves no boundary. A
+replay without some actors therefore equals, bit for bit, the replay of a log that never held them.
 """
 
 from collections.abc import Iterator
@@ -26,20 +29,27 @@ OPTIONAL = ("kind", "occurred_at", "country", "session", "ip", "user_agent", "re
 
 
 class LogFileError(ValueError):
-    """The file is not a log this can read; the message says why."""
+    """The file is not a readable log, for the reason in the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogFileStep:
-    """Events of one bucket of stream time. rows: their numbers in the file, int64 (n,)."""
+    """Events of one bucket of stream time.
+
+    rows: their numbers in the file, int64 (n,).
+    """
 
     batch: EventBatch
     rows: NDArray[np.int64]
 
 
 class LogFile:
-    """`limit`: rows read at most. `without`: actors left out, as if the file did not have them. `chunk_rows`: held in
-    memory at once."""
+    """An event log in one Parquet file.
+
+    limit: the number of rows read at most.
+    without: actors left out, as if the file did not contain them.
+    chunk_rows: rows held in memory at once.
+    """
 
     def __init__(
         self,
@@ -58,17 +68,20 @@ class LogFile:
             raise LogFileError(f"{self.path} cannot be read as Parquet: {error}") from error
         missing = [name for name in REQUIRED if name not in self._types]
         if missing:
-            raise LogFileError(f"{self.path} has no column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
+            raise LogFileError(f"{self.path} has no column {', '.join(missing)}. It needs {', '.join(REQUIRED)}.")
         self.n_rows = min(n_rows, limit) if limit is not None else n_rows
         self._without = without
         self._chunk_rows = chunk_rows
         self._last_ms = 0
-        self.unknown_kinds: set[str] = set()  # met so far, and taken for clicks
+        self.unknown_kinds: set[str] = set()  # met so far, and read as clicks
 
     def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[LogFileStep]:
-        """The whole file, step by step. Memory: one chunk and one step. Raises LogFileError for rows out of order,
-        without a time, an actor or an item."""
-        held: list[LogFileStep] = []  # of a bucket that may go on in the next chunk
+        """Yield the whole file, step by step.
+
+         One chunk and one step are in memory at a time. Raises LogFileError for rows that are out of order, or that
+        have no time, actor or item.
+        """
+        held: list[LogFileStep] = []  # of a bucket that may continue in the next chunk
         for start in range(0, self.n_rows, self._chunk_rows):
             chunk = self._chunk(encoder, start, min(self._chunk_rows, self.n_rows - start))
             buckets = chunk.batch.received_ms // bucket_ms
@@ -87,7 +100,7 @@ class LogFile:
     def _chunk(self, encoder: Encoder, start: int, n: int) -> LogFileStep:
         names = [*REQUIRED, *(name for name in OPTIONAL if name in self._types)]
         if "country" in names and self._types["country"] not in (pl.String, pl.Categorical):
-            names.remove("country")  # a code of its own, not a country we know
+            names.remove("country")  # a code of the file's own, not one of our country codes
         frame = self._frame.select(names).slice(start, n).with_columns(pl.col("actor", "item").cast(pl.String))
         rows = frame.collect().with_row_index("row", offset=start)
         if self._without:
@@ -96,7 +109,7 @@ class LogFile:
         for name in REQUIRED:
             if columns[name].null_count():
                 row = int(rows["row"][int(columns[name].is_null().arg_max() or 0)])
-                raise LogFileError(f"{self.path}, row {row}: no {name}")
+                raise LogFileError(f"{self.path}, row {row} has no {name}")
         received_ms = self._times(columns["ts"], rows)
         occurred_ms = received_ms
         if "occurred_at" in columns:
@@ -118,12 +131,12 @@ class LogFile:
     def _times(self, ts: pl.Series, rows: pl.DataFrame) -> NDArray[np.int64]:
         seconds = ts.cast(pl.Float64).to_numpy()
         if not np.isfinite(seconds).all() or (len(seconds) and (seconds.min() < 0 or seconds.max() > 1e11)):
-            raise LogFileError(f"{self.path}: ts must be unix seconds from 0 to 1e11; it is milliseconds, perhaps?")
+            raise LogFileError(f"{self.path}: ts must be unix seconds from 0 to 1e11. Is it in milliseconds?")
         received_ms = _to_ms(ts)
         falls = np.flatnonzero(np.diff(received_ms, prepend=self._last_ms) < 0)
         if len(falls):
             raise LogFileError(
-                f"{self.path}, row {rows['row'][int(falls[0])]}: earlier than the row before; sort by ts"
+                f"{self.path}, row {rows['row'][int(falls[0])]}: earlier than the row before. Sort the file by ts."
             )
         if len(received_ms):
             self._last_ms = int(received_ms[-1])

@@ -81,8 +81,8 @@ def test_a_limit_and_actors_left_out(tmp_path):
         ({"ts": [1.0, float("inf"), 3.0, 4.0]}, "unix seconds"),
         ({"ts": [-1.0, 1.0, 3.0, 4.0]}, "unix seconds"),
         ({"ts": [1.7e12, 1.7e12, 1.7e12, 1.7e12]}, "milliseconds"),
-        ({"ts": [1.0, None, 3.0, 4.0]}, "row 1: no ts"),
-        ({"actor": ["a", "b", None, "c"]}, "row 2: no actor"),
+        ({"ts": [1.0, None, 3.0, 4.0]}, "row 1 has no ts"),
+        ({"actor": ["a", "b", None, "c"]}, "row 2 has no actor"),
         ({"item": None}, "no column item"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_batch_no_log_can_hold_is_refused_and_learned_in_no_part(column):
 
 
 def test_columns_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="the same length"):
         Pipeline(SMALL).encode(received_ms=[T0, T0], actors=["a"], items=["x", "y"])
 
 
