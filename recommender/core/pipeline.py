@@ -1,25 +1,27 @@
-"""The Pipeline: the whole numerical state, and the only thing that learns. READ THIS FIRST.
+"""The Pipeline: all numerical state, and the only thing that learns.
+
+READ THIS FIRST.
 
     Pipeline.step(batch):   _screen     every event is judged ──> verdicts: admit | hold | quarantine
                             _settle     held and due: released at its own time, or condemned with its crowd
-                            _learn      the lists as they stand are asked about each event admitted or released, and
-                                        then count it, at its actor's trust (trend, affinity); of a few acts the
-                                        ranker learns in which order it should have put the candidates
+                            _learn      each admitted or released event is first predicted from the current lists,
+                                        then counted at its actor's trust (trend, affinity). A few acts teach the
+                                        ranker in which order it should have put the candidates
                             _evaluate   how good were the lists? (evaluation) do they get worse? (drift)
-                            _take_back  what turns out to be a cohort's is taken back out (trend.retract)
+                            _take_back  acts that turn out to be a cohort's or a crowd's are removed (trend.retract)
 
-State is a fold: `Pipeline = fold(checkpoint, log range, decisions)`. No clock, no settings, no random numbers: time
-comes from the events, everything else from the `Config` it was made with, which travels in its checkpoints. From this
-one property come crash recovery, revert, release and "the same without the attackers".
+State is a fold: `Pipeline = fold(checkpoint, log range, decisions)`. It uses no clock, no settings and no random
+numbers. Time comes from the events. Everything else comes from the `Config` it was made with, which every checkpoint
+contains. This one property gives crash recovery, revert, release and "the same without the attackers".
 
-Stream time is the largest `received_ms` seen: it never runs back. An event's own time is the client's claim, kept
-between its arrival less the lateness allowed and its arrival.
+Stream time is the largest `received_ms` seen, so it never runs back. An event's own time is the time its client
+claims. It is never after the event's arrival, and never earlier than the arrival less the lateness allowed.
 
-What a step comes back to later is in its `revised`: events by their number in the fold (0 is the first ever taken),
-so that whoever stores verdicts can store the new ones. The cut into steps decides when that happens, to a step, and
-when forests are fitted: steps are part of the history.
+A step can give new verdicts on earlier events. They are in its `revised`, which names events by their number in the
+fold (0 is the first ever taken). So the caller that stores verdicts can store the new ones. A new verdict falls on
+the end of a step, and so does the fitting of forests. The cut into steps is therefore part of the history.
 
-A list is judged as it stood before the step, since that is what readers were shown while the step's events happened.
+A list is judged as it was before the step, because readers were shown that list while the step's events happened.
 
 >>> pipeline = Pipeline(Config())
 >>> pipeline.step(pipeline.encode(received_ms=[1000], actors=["ana"], items=["story"])).n_admitted
@@ -71,13 +73,16 @@ __all__ = ["KIND_WEIGHTS", "Config", "Pipeline"]
 
 _UNCAPPED = np.empty(0, np.int32)
 COHORT = int(Reason.COHORT)
-# How far back a condemned crowd's acts are taken out. What is older counts for less than a sixteenth, and would be
-# mostly of honest newcomers who read this one item and left.
+# How far back the acts of a condemned crowd are removed. Older acts count for less than a sixteenth. Most of them
+# would be by honest newcomers who read this one item and left.
 TAKEN_BACK_HALF_LIVES = 4
 
 
 class Pipeline:
-    """See the module. Methods that read never change state; `step` is the one that writes."""
+    """The whole learned state of one shard, see the module.
+
+    Reading methods never change state. `step` writes, and so does `forget`.
+    """
 
     def __init__(self, config: Config) -> None:
         unknown = set(config.kind_weights) ^ set(KIND_WEIGHTS)
@@ -136,11 +141,13 @@ class Pipeline:
         *,
         unasked: NDArray[np.bool_] | None = None,
     ) -> StepResult:
-        """Screen, evaluate and learn one mini-batch in log order, after what was decided.
+        """Carry out decisions, then screen, evaluate and learn one mini-batch.
 
-        Without either nothing changes. unasked: (n,), the events that are learned and count in no quality; a trial
-        marks an attack's own with it. Raises ValueError, with the state unchanged, for kinds or times that no log
-        can hold.
+        The batch is in log order. Without a batch and decisions nothing changes. Raises ValueError for kinds or times
+        that no log can hold, and then leaves the state unchanged.
+
+        unasked: (n,), events that are learned but not counted in any quality. A trial marks its attack's events with
+        it.
         """
         if not decisions:
             return self._step(batch, unasked) if len(batch) else NO_STEP
@@ -156,9 +163,12 @@ class Pipeline:
         )
 
     def forget(self, actor: int) -> None:
-        """Take an actor's units out and drop every row kept under its key, where no log is left to fold again without
-        it. What it added to sums that do not tell actors apart (windows, the site's shares, forests, quality) stays
-        and fades, so this is no fold that never received it. O(rows)."""
+        """Remove an actor's units, and drop every row kept under its key.
+
+        Use it where no log is left to fold again without the actor. Some sums do not tell actors apart (windows, the
+        site's shares, forests, quality). The actor's part in them stays and fades. So the result differs from a fold
+        that never received the actor. O(rows).
+        """
         key = np.uint64(actor)
         held = self.holding.columns
         items = np.concatenate([held["item"][held["actor"] == key], self.trend.forget(key)])
@@ -168,10 +178,13 @@ class Pipeline:
         self.screen.features.forget(key, items)
 
     def _survey(self, batch: EventBatch) -> tuple[int, int, int]:
-        """When its first and its last event came, and how many undos it has. Raises ValueError."""
+        """Return a batch's first and last arrival and its number of undos.
+
+        Raises ValueError for events that no log can hold.
+        """
         is_valid, first_ms, last_ms, n_undos = survey(batch.kind, batch.received_ms, len(self._weights) - 1)
         if not is_valid:
-            raise ValueError("a batch holds an unknown kind or a time before 1970")
+            raise ValueError("a batch holds an unknown kind of act or a time before 1970")
         return first_ms, last_ms, n_undos
 
     def _step(self, batch: EventBatch, unasked: NDArray[np.bool_] | None = None) -> StepResult:
@@ -182,7 +195,7 @@ class Pipeline:
         ranks, personal, ranked = self._learn(settled.events, settled.names)
         if unasked is not None:
             for places in (ranks, personal, ranked):
-                places[-len(batch) :][unasked] = 0  # before them stands what was released
+                places[-len(batch) :][unasked] = 0  # released events come before the batch's
         answers, alarm = self._evaluate(ranks, personal, ranked)
         taken_back = self._take_back(verdicts.n_exposed, settled.crowds, first_ms)
         self.n_events += len(batch)
@@ -203,13 +216,19 @@ class Pipeline:
         )
 
     def _screen(self, batch: EventBatch) -> Verdicts:
-        """Judge a batch; what acts on what its own actor has waiting waits too, or adds nothing."""
+        """Judge a batch.
+
+        If an actor acts on an item on which it has a held act, the new act is held too, or it adds nothing.
+        """
         verdicts = self.screen.judge(batch, self.trend.trusted, self.n_events, self.stream_ms)
         self.pressure.learn(verdicts, self.stream_ms)
         return self.holding.hold_more(batch, verdicts, self._weights[batch.kind])
 
     def _settle(self, batch: EventBatch, verdicts: Verdicts) -> Settled:
-        """Weigh what is admitted, put before it what is due and released, and hold what is to wait."""
+        """Weigh the admitted events, end the holds that are due, and hold new events.
+
+        The released events come before the admitted ones.
+        """
         events, n_admitted, n_held = self._weigh(batch, verdicts)
         settled = Settled(events, batch.item_names, n_admitted)
         if self.holding.is_due(self.stream_ms):
@@ -221,10 +240,11 @@ class Pipeline:
     def _learn(
         self, events: Events, names: Sequence[str]
     ) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
-        """Put every event to the lists as they stand, then count it at its actor's trust.
+        """Predict every event from the current lists, then count it at its actor's trust.
 
-        Returns the places of what was acted on: in the lists for all, (n, 4) as of `Trend.learn`; in the actor's own
-        candidates, (n,); and in these as the ranker orders them, (n,)."""
+        Returns the places of the items acted on, in three kinds of lists. First in the lists for all, (n, 4), see
+        `Trend.learn`. Second in the actor's own candidates, (n,). Third in these as the ranker orders them, (n,).
+        """
         self.trend.advance(self.stream_ms)
         self.affinity.advance(self.stream_ms)
         self.evaluation.advance(self.stream_ms)
@@ -239,11 +259,14 @@ class Pipeline:
     def _evaluate(
         self, ranks: NDArray[np.int8], personal: NDArray[np.int8], ranked: NDArray[np.int8]
     ) -> tuple[Answers, Alarm]:
-        """Count the places, and tell whether the lists get worse."""
+        """Count the places, and check whether the lists get worse."""
         return self.evaluation.learn(ranks, personal, ranked), self.drift.learn(ranks, self.stream_ms)
 
     def _take_back(self, n_exposed: int, crowds: Sequence[CondemnedCrowd], first_ms: int) -> UnitsTakenBack:
-        """Take back out what the cohorts exposed and the crowds condemned in this step did before."""
+        """Remove earlier acts of cohorts and crowds.
+
+        The cohorts are those exposed in this step, the crowds those condemned in it.
+        """
         if not n_exposed and not crowds:
             return NONE_TAKEN_BACK
         revised: list[Revised] = []
@@ -257,8 +280,10 @@ class Pipeline:
         return UnitsTakenBack(revised, n_retracted)
 
     def _rank(self, events: Events) -> NDArray[np.int8]:
-        """Let the ranker order, and then learn, the lists of a few of the acts. Returns the places of what they were
-        acts on in the order that is served, int8 (n,), 0 for all others."""
+        """Let the ranker order, and then learn, the candidate lists of a few of the acts.
+
+        Returns the places of the items acted on in the order that is served, int8 (n,), 0 for all other events.
+        """
         ranked = np.zeros(len(events.item), np.int8)
         n_acts = int(np.count_nonzero(events.weight > 0))
         is_first = self.ranking.first_acts(events, self.ranker.draw(events.actor, events.item, n_acts))
@@ -271,14 +296,14 @@ class Pipeline:
         return ranked
 
     def _look(self) -> None:
-        """Tell evaluation and drift, from time to time, what takes a pass over all items."""
+        """Give evaluation and drift, now and then, figures that take a pass over all items."""
         if self.evaluation.is_steady_due(self.stream_ms):
             self.evaluation.put_steady(self.trend.best(min(1, len(self.config.half_lives_s) - 1)), self.stream_ms)
         if self.drift.is_due(self.stream_ms):
             self.drift.look(self.trend.promise(PLACES), self.stream_ms)
 
     def _decide(self, decision: DecidedEvents) -> StepResult:
-        """Carry out a decision at stream time; see `Ruling`."""
+        """Carry out a decision at stream time, see `Ruling`."""
         events, pairs = decision.events, set(decision.pairs())
         held = self.holding.columns
         is_held = np.fromiter(
@@ -307,7 +332,10 @@ class Pipeline:
         return replace(NO_STEP, revised=revised, n_released=len(late.item))
 
     def _end_holds(self, admitted: Settled) -> Settled:
-        """Decide what is due: release it before what is admitted, or condemn it with its crowd."""
+        """Release the held events that are due, or condemn them with their crowd.
+
+        Released events come before the admitted ones.
+        """
         held, is_due = self.holding.columns, self.holding.due(self.stream_ms)
         reason, crowds = self.screen.condemned(held, is_due, self.stream_ms)
         is_over = is_due | (reason != 0)
@@ -355,12 +383,15 @@ class Pipeline:
         return self._take_out(np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1]))
 
     def _take_out(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
-        """Let these acts count no more, as if they had never been; returns how many units there were."""
+        """Remove the units of these acts as if they had never been.
+
+        Returns how many units there were.
+        """
         self.affinity.retract(actors, items)
         return self.trend.retract(actors, items)
 
     def _weigh(self, batch: EventBatch, verdicts: Verdicts) -> tuple[Events, int, int]:
-        """A batch as it is learned, how many of its events are admitted, and how many held."""
+        """Return a batch as it is learned, with its numbers of admitted and held events."""
         own_ms, weight = np.empty(len(batch), np.int64), np.empty(len(batch), np.int32)
         n_admitted, n_held = weigh(
             batch.kind,
@@ -394,8 +425,10 @@ class Pipeline:
         user_agents: Texts | None = None,
         referrers: Texts | None = None,
     ) -> EventBatch:
-        """A batch of columns as they come; kinds default to click, `occurred_ms` to `received_ms`, the rest to
-        unknown."""
+        """Make a batch of plain columns.
+
+        Kinds default to click, `occurred_ms` to `received_ms`, all others to unknown.
+        """
         received = np.asarray(received_ms, np.int64)
         n = len(received)
         return self.encoder.encode(
@@ -412,26 +445,38 @@ class Pipeline:
         )
 
     def board(self, depth: int) -> Board:
-        """The best items of the served half-life at stream time, at most `LIST_DEPTH`."""
+        """Return the best items of the served half-life at stream time.
+
+        At most `LIST_DEPTH` of them.
+        """
         return self.trend.board(depth, self.stream_ms)
 
     def candidates(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
-        """What an actor might act on next, by the blend (`core.ranking.candidates`); recent: items of its last acts
-        that are not learned yet, newest first."""
+        """Return items an actor might act on next, by the blend.
+
+        See `core.ranking.candidates`.
+        recent: items of the actor's last acts that are not learned yet, newest first.
+        """
         last = self.encoder.keys(recent)
         steady = self.evaluation.steady
         return self.ranking.gather(self.encoder.key(actor), self.stream_ms, recent=last, steady=steady)
 
     def recommend(self, actor: str, recent: Sequence[str] = ()) -> Candidates:
-        """The candidates in the order that is served, by the ranker unless it is bypassed; what the server does to a
-        list besides (a cap on categories, new items) is not done. 0.1 ms."""
+        """Return an actor's candidates in the order that is served.
+
+        The ranker orders them unless it is bypassed. The server does more to a list, which is not done here: it caps
+        categories and adds new items. 0.1 ms.
+        """
         found = self.candidates(actor, recent)
         return found.ordered(self.ranker.scores(learned(found, self.config.ranking.blend)))
 
     # -- state ---------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything the future depends on, as nested dicts of arrays and scalars; copies."""
+        """Return everything the future depends on, as nested dicts of arrays and scalars.
+
+        Arrays are copies.
+        """
         return {
             "config": asdict(self.config),
             "stream_ms": self.stream_ms,
@@ -448,7 +493,10 @@ class Pipeline:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """The Pipeline that `state()` was taken of. Raises ValueError where it does not fit this version."""
+        """Return the Pipeline whose `state()` this is.
+
+        Raises ValueError if the state does not fit this version.
+        """
         pipeline = cls(Config.from_state(state["config"]))
         pipeline.stream_ms, pipeline.n_events = state["stream_ms"], state["n_events"]
         pipeline.trend.restore(state["trend"], pipeline.stream_ms)
@@ -462,16 +510,19 @@ class Pipeline:
         return pipeline
 
     def to_bytes(self) -> bytes:
-        """A checkpoint (see `recommender.core.checkpoint`)."""
+        """Return a checkpoint (see `recommender.core.checkpoint`)."""
         return checkpoint.dump(self.state())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Raises CheckpointCorrupt where a byte differs."""
+        """Return the Pipeline that a checkpoint holds.
+
+        Raises CheckpointCorrupt if a byte differs.
+        """
         return cls.from_state(checkpoint.load(data))
 
     def digest(self) -> str:
-        """64 hex digits; equal exactly where the states are equal."""
+        """Return 64 hex digits that are equal exactly if the states are equal."""
         return checkpoint.digest(self.to_bytes())
 
 

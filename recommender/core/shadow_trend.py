@@ -1,16 +1,17 @@
-"""The shadow model: what the list would be without a defence, learned beside the Pipeline from the same batches.
+"""The shadow model, which learns the list there would be without a defence.
 
     batch ──> weights of kinds ──> Trend without trust and networks ──> the list an attacker hopes for
 
-Around it stand `learning.shadow_learner`, which keeps one beside a shard's learner; the scope SHADOW of the published
-view, which has its list; `monitoring.shadow_board`, which sets that list beside the one that is served.
+It learns next to the Pipeline, from the same batches. `learning.shadow_learner` keeps one next to a shard's learner.
+The scope SHADOW of the published boards holds its list. `monitoring.shadow_board` compares that list with the served
+one.
 
-Every actor counts in full from its first act on; nothing is held, judged or discounted by network. Units and budgets
-stay: they are how counting works, and without them one loop in a script is the whole attack. Only the served
-half-life, no countries, no evaluation.
+Every actor counts in full from its first act on. Nothing is held, judged or discounted by network. Units and budgets
+stay, because counting works with them, and without them one loop in a script is the whole attack. It has the served
+half-life only, no countries and no evaluation.
 
-It is no part of the state: no fold, no digest and no checkpoint has it, and whoever keeps one makes it anew from the
-last half-lives of the log. Bounded by its own tables, an eighth of the Pipeline's at the default bounds.
+It is no part of the state. No fold, digest or checkpoint contains it. The process that keeps one makes it anew from
+the last half-lives of the log. Its own tables bound it, at an eighth of the Pipeline's for the default bounds.
 """
 
 from dataclasses import replace
@@ -27,15 +28,17 @@ from recommender.core.trend.trend_columns import Events
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import Kind
 
-NO_KNEE = 1e6  # units: nothing is past it
+NO_KNEE = 1e6  # units, so that no network is over its knee
 MAX_ITEMS, MAX_PAIRS, MAX_ACTORS = 50_000, 500_000, 250_000
-WARM_HALF_LIVES = 6  # after which 2 % is left of what was
+WARM_HALF_LIVES = 6  # after which 2 % of a count is left
 _NO_CAP = np.empty(0, np.int32)
 
 
 class Shadow:
-    """`config` is the defended Pipeline's. It has a Pipeline's `trend`, `stream_ms` and `config`, to be read
-    alike."""
+    """A trend without a defence.
+
+    config: the defended Pipeline's. `trend`, `stream_ms` and `config` are read as a Pipeline's are.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = replace(config, trust=replace(config.trust, floor=1.0), half_lives_s=config.half_lives_s[:1])
@@ -53,14 +56,14 @@ class Shadow:
             max_pairs=min(MAX_PAIRS, config.max_pairs),
             max_actors=min(MAX_ACTORS, config.max_actors),
         )
-        self._reads = Evaluation(max_items=MAX_ITEMS)  # what `Trend.learn` is asked to predict: nothing
+        self._reads = Evaluation(max_items=MAX_ITEMS)  # `Trend.learn` predicts from these lists, which stay empty
         self._weights = np.zeros(len(Kind) + 1, np.int32)
         for kind in Kind:
             self._weights[kind] = round(config.kind_weights[kind.name.lower()] * WEIGHT_ONE)
 
     @property
     def memory_ms(self) -> int:
-        """How far back what it was made of still matters."""
+        """Return how far back past events still matter."""
         return 1000 * WARM_HALF_LIVES * self.config.half_lives_s[0]
 
     def learn(self, batch: EventBatch) -> None:

@@ -1,8 +1,8 @@
-"""The small loops around a step, each in place of four to eight NumPy calls.
+"""Small compiled loops around a step, each in place of four to eight NumPy calls.
 
-A step of a quiet second holds a handful of events, and there a NumPy call costs 1 us whatever its size: at 50,000
-events/s and two events a step there is room for forty of them. A compiled call costs 0.2 us and as much an array; so
-arguments are arrays and numbers, never named tuples, which cost as much again a field.
+A step of a quiet second holds a handful of events, and a NumPy call costs 1 us even for so few. At 50,000 events/s
+and two events a step, only forty such calls fit into a step. A compiled call costs 0.2 us, and 0.2 us more for each
+array. So arguments are arrays and numbers. A named tuple would cost that for each of its fields.
 """
 
 import numpy as np
@@ -19,8 +19,10 @@ Int64s = NDArray[np.int64]
 
 @njit(cache=True)
 def survey(kind: Int8s, received_ms: Int64s, n_kinds: int) -> tuple[bool, int, int, int]:
-    """Can a log hold these events? The earliest and the latest time of a batch that is not empty, and how many undos
-    it has."""
+    """Check that a log can hold these events, and find their times and undos.
+
+    Returns whether it can, the earliest and the latest arrival, and the number of undos. The batch must not be empty.
+    """
     is_valid, n_undos = True, 0
     first_ms = last_ms = received_ms[0]
     for i in range(kind.size):
@@ -42,10 +44,13 @@ def weigh(
     own_ms: Int64s,
     weight: Int32s,
 ) -> tuple[int, int]:
-    """Write the events' own times (not after they came, not before them by more than the lateness) and weights (of
-    their kinds, within `cap` where that is not empty; 0 for what is not admitted).
+    """Write the own times and the weights of a batch's events.
 
-    Returns how many are admitted, and how many held."""
+    own_ms: the claimed time, never after the arrival, never before it by more than the lateness.
+    weight: the weight of the kind, within `cap` unless that is empty, 0 for events that are not admitted.
+
+    Returns how many events are admitted, and how many held.
+    """
     n_admitted = n_held = 0
     for i in range(kind.size):
         own_ms[i] = min(max(occurred_ms[i], received_ms[i] - lateness_ms, 0), received_ms[i])

@@ -1,4 +1,4 @@
-"""What a step says it did, and what it says now of events of earlier steps."""
+"""Results of a step, and its new verdicts on events of earlier steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,12 @@ from recommender.core.trend.trend_columns import Events
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """New verdicts on events of earlier steps. ordinal: their numbers in the fold, int64 (n,), 0 the first ever
-    taken; verdict: int8, `admit` = released, `quarantine` = condemned or retracted; reason: int32, what is added."""
+    """New verdicts on events of earlier steps.
+
+    ordinal: their numbers in the fold, int64 (n,), 0 is the first event ever taken.
+    verdict: int8, `admit` = released, `quarantine` = condemned or retracted.
+    reason: int32, the reasons to add.
+    """
 
     ordinal: NDArray[np.int64]
     verdict: NDArray[np.int8]
@@ -27,7 +31,7 @@ class Revised:
 
     @classmethod
     def all(cls, ordinal: NDArray[np.int64], verdict: int, reason: int) -> Self:
-        """The same verdict, for the same reason, on all."""
+        """Give all these events the same verdict for the same reason."""
         return cls(ordinal, np.full(len(ordinal), verdict, np.int8), np.full(len(ordinal), reason, np.int32))
 
 
@@ -37,11 +41,17 @@ UNREVISED = Revised(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did. n_events taken, n_admitted of them learned, the quality of the list they were shown (and the
-    same of the predictions for `trusted` actors and for the `canary` panel); n_released from earlier holds and
-    learned, n_condemned instead, n_retracted units taken back out; `alarm`: raised in this step, about the list;
-    `personalised`: the quality of the lists made for each actor; `ranks`: int8 (m, 4) as of `Trend.learn`, where the
-    lists showed what was released (first) and the batch's own."""
+    """Counts, qualities and verdicts of one step.
+
+    n_events, n_admitted: events taken, and events of this batch that were learned.
+    quality: of the list these readers were shown.
+    trusted, canary: the same, for the predictions of trusted actors and of the canary panel.
+    n_released, n_condemned: events from earlier holds, learned or condemned.
+    n_retracted: units that were removed again.
+    alarm: raised in this step, about the list.
+    personalised: the quality of the lists made for each actor.
+    ranks: int8 (m, 4), see `Trend.learn`, the places in the lists. Released events come first, then the batch's own.
+    """
 
     n_events: int
     n_admitted: int
@@ -59,7 +69,7 @@ class StepResult:
 
 
 class Settled(NamedTuple):
-    """What a step has to learn, with the items' ids, and what became of what was held."""
+    """Events a step has to learn, with the items' ids, and the outcome of ended holds."""
 
     events: Events
     names: Sequence[str]
@@ -71,7 +81,7 @@ class Settled(NamedTuple):
 
 
 class UnitsTakenBack(NamedTuple):
-    """What a step takes back out, and how many units that were."""
+    """New verdicts on removed acts, and the number of their units."""
 
     revised: Sequence[Revised]
     n_retracted: int
@@ -82,7 +92,7 @@ NO_STEP = StepResult(0, 0, NOTHING, admitted(0))
 
 
 def joined(revisions: Sequence[Revised]) -> Revised:
-    """All of them as one, in their order."""
+    """Join revisions into one, in their order."""
     if not revisions:
         return UNREVISED
     return Revised(*(np.concatenate([getattr(each, name) for each in revisions]) for name in Revised.__slots__))

@@ -1,9 +1,9 @@
-"""What everybody calls the same: kinds of acts, verdicts, rulings, reasons, units of time.
+"""Shared vocabulary: kinds of acts, verdicts, rulings, reasons and units of time.
 
-The numbers are stored in logs, checkpoints and rows: a number stands for one thing for ever. Every other module takes
-them from here. The standard library alone is needed, so a web process may know a verdict without the learner.
+Every other module takes these numbers from here. Logs, checkpoints and rows store them, so the meaning of a number
+never changes. The module needs the standard library alone, so a web process can name a verdict without the learner.
 
-Compiled loops take plain integers: a member of an enum costs 1 us each time it is looked up.
+Compiled loops take plain integers, because each look-up of an enum's member costs 1 us.
 """
 
 from enum import IntEnum, IntFlag
@@ -15,7 +15,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Kind(IntEnum):
-    """Say what an actor did with an item. Never reuse a number."""
+    """Kinds of acts: the ways an actor can act on an item. Never reuse a number."""
 
     VIEW = 1
     CLICK = 2
@@ -29,7 +29,7 @@ class Kind(IntEnum):
 
 
 class Verdict(IntEnum):
-    """Say what becomes of an event. Never reuse a number."""
+    """Verdicts of the screen on an event. Never reuse a number."""
 
     ADMIT = 0
     HOLD = 1
@@ -37,38 +37,39 @@ class Verdict(IntEnum):
 
 
 class Ruling(IntEnum):
-    """Say what a reviewer decided about events. Never reuse a number."""
+    """Rulings of a reviewer on events. Never reuse a number."""
 
     RELEASE = 1  # honest: counts at its own time, as if it had never been held
-    CONFIRM = 2  # manipulation: counts no more, and those who did it are known
-    WITHHOLD = 3  # nothing: counts no more until somebody rules on it, and nobody is known by it
+    CONFIRM = 2  # manipulation: counts no more, and its actors are known as a cohort
+    WITHHOLD = 3  # undecided: counts no more until someone rules on it, and its actors are not known by it
 
 
 class Reason(IntFlag):
-    """Say why, a bit a reason. Never reuse a number."""
+    """Reasons of a verdict, one bit each. Never reuse a number."""
 
     NONE = 0
     REPEAT = 1  # the same item again and again, fast or like a metronome
-    REGULAR = 2  # an actor whose gaps are all alike
-    AUTOMATED = 4  # declares itself a crawler, or was fetched ahead of a reader
-    BURST = 8  # the item's window rises far above its own past
+    REGULAR = 2  # an actor whose gaps between acts are all alike
+    AUTOMATED = 4  # declares itself a crawler, or was fetched before a reader asked for it
+    BURST = 8  # clicks in the item's window rise far above its own past
     FRESH_CROWD = 16  # its clickers are newcomers, far beyond the site's share
     NETWORK = 32  # newcomers from one network crowd the item
     LOCKSTEP = 64  # most clickers of this burst were together in an earlier one
-    COHORT = 128  # an actor exposed by that before
-    NO_RETURN = 256  # a crowd of newcomers of whom nearly nobody went on to another item
+    COHORT = 128  # an actor of a group that LOCKSTEP exposed before
+    NO_RETURN = 256  # a crowd of newcomers of whom almost none went on to another item
     FOREST_ACTOR = 512
     FOREST_ITEM = 1024
     FOREST_NETWORK = 2048
-    UNJUDGED = 4096  # too little is known yet, or the screen broke
-    UNDO = 8192  # takes back what is being held
-    CONFIRMED = 16_384  # a reviewer says that it is manipulation
-    CAMOUFLAGE = 32_768  # a crowd that looked elsewhere first: whoever came to the item from another was new here
-    INSISTENT = 65_536  # a crowd of newcomers of whom nearly all came back to the same item
-    HASTY = 131_072  # a crowd of newcomers of whom nearly all left within seconds
-    TAKEN_BACK = 262_144  # a crowd that took back what it did
-    HELD_TOO = 524_288  # where the same actor's act on the same item is being held: adds nothing to it, or waits too
-    SHUNNED = 1_048_576  # another act of an actor on an item where its first was condemned
+    UNJUDGED = 4096  # too little is known yet, or the screen failed
+    UNDO = 8192  # undoes an act that is being held
+    CONFIRMED = 16_384  # a reviewer ruled that it is manipulation
+    # a crowd that looked elsewhere first: almost everyone who came to the item from another one was new here
+    CAMOUFLAGE = 32_768
+    INSISTENT = 65_536  # a crowd of newcomers of whom almost all came back to the same item
+    HASTY = 131_072  # a crowd of newcomers of whom almost all left within seconds
+    TAKEN_BACK = 262_144  # a crowd that undid its own acts
+    HELD_TOO = 524_288  # the actor has a held act on the same item: this one is held too, or adds nothing to it
+    SHUNNED = 1_048_576  # another act of an actor on an item where its first act was condemned
 
 
 EXPOSURE, UNDO = int(Kind.EXPOSURE), int(Kind.UNDO)

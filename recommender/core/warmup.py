@@ -1,14 +1,17 @@
-"""Compiles the core's loops ahead: `python -m recommender.core.warmup`, once a checkout.
+"""Compile the core's loops ahead, once a checkout.
 
+    python -m recommender.core.warmup
     is_warm? ──no──> a process a core: the parts (core.warmup_parts), then the rest ──> Numba's cache, a stamp
 
-Compiling takes 100 s of one core, and whoever needs a loop first waits for it: the learner's first step, every
-process of the tests. What is compiled depends on the sources, the versions and the processor, and so does the stamp,
-which lies beside the cache: with it this is over in a tenth of a second. A stamp that is lost, or that outlives the
-cache, costs time only: Numba looks for itself and compiles what is missing. Without one all is compiled again, since
-Numba does not notice where a loop calls one of another file that has changed.
+Compiling takes 100 s of one core. Without it, the first process that needs a loop waits for it: the learner in its
+first step, or a process of the tests.
 
-Nothing of this is imported before it is needed, so that the supervisor may ask `is_warm`.
+The compiled code depends on the sources, the versions and the processor, and so does the stamp. The stamp is a file
+next to the cache. If it is there, this module is done in a tenth of a second. A stamp that is lost, or that outlives
+the cache, costs time only, because Numba looks for itself and compiles the missing loops. Without a stamp everything
+is compiled again. Numba does not notice when a loop calls one of another file that has changed.
+
+The module imports its larger needs late, so that the supervisor can ask `is_warm` cheaply.
 """
 
 import fcntl
@@ -27,12 +30,12 @@ ABOUT_S = 60  # on two cores
 
 
 def is_warm() -> bool:
-    """Is everything compiled, as far as is known?"""
+    """Return True if everything is compiled, as far as the stamps show."""
     return any((folder / _stamp()).exists() for folder in _folders())
 
 
 def warm_up() -> None:
-    """Compile what is not compiled yet, on all cores."""
+    """Compile all missing loops, on all cores."""
     # slow to import, and needed only here
     import multiprocessing  # noqa: PLC0415
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
@@ -50,17 +53,21 @@ def warm_up() -> None:
 
 
 def _drop_what_is_stale() -> None:
-    """Numba looks at a loop's own file only: of a loop that calls one which has changed it would load the old one."""
+    """Delete the caches, since Numba would load stale loops.
+
+    Numba checks a loop's own file only. If another file that the loop calls has changed, Numba would load the old
+    loop.
+    """
     for folder in (*_own_folders(), *CORE.glob("*/__pycache__")):
         for pattern in ("**/*.nbi", "**/*.nbc", "warm-*"):
             for file in folder.glob(pattern):
-                with suppress(OSError):  # another process was first, or only others may write here
+                with suppress(OSError):  # another process was first, or this user may not write here
                     file.unlink()
 
 
 def _leave_stamp() -> None:
     for folder in _folders():
-        with suppress(OSError):  # a checkout that only others may write
+        with suppress(OSError):  # a checkout that this user may not write
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _stamp()).touch()
             return
@@ -69,15 +76,20 @@ def _leave_stamp() -> None:
 def _one_at_a_time() -> None:
     """Let one process at a time enter a loop into Numba's index.
 
-    Two that enter the same loop for different arguments would give both the same file, and whoever loads it runs
-    machine code made for other arguments. The parts have 14 of 94 loops in common, 4 of them for different arguments.
+    Without a lock, two processes that enter the same loop for different arguments would name the same file for both.
+    A process that loads it then runs machine code made for other arguments. The parts have 14 of 94 loops in common,
+    4 of them for different arguments.
 
-    Numba has no other way in than its method that saves. A cache locator, which is public, is told before a loop is
-    saved and not after, so it cannot let go of a lock. A cache for each process would have to be merged by the form
-    of Numba's index, which is private too. The common loops compiled first, by one process, would be safe until
-    somebody adds one and forgets the list: nothing would tell. And parts that share loops, in one process, leave
-    cores idle. Only the processes of the pool are patched, and they end with it."""
-    os.nice(5)  # whatever starts beside this goes first
+    Numba's saving method is the only place for the lock. Three other ways fail:
+
+    - A cache locator is public, but it is called before a loop is saved and not after, so it cannot release a lock.
+    - A cache for each process would have to be merged by the form of Numba's index, which is private too.
+    - One process could compile the common loops first. That is safe until someone adds a loop and forgets the list,
+      and nothing would show it. Parts that share loops, in one process, leave cores idle.
+
+    Only the processes of the pool are patched, and the patch ends with them.
+    """
+    os.nice(5)  # processes that start meanwhile go first
     from numba.core.caching import IndexDataCacheFile  # noqa: PLC0415 - see above
 
     save: Any = IndexDataCacheFile.save
@@ -95,13 +107,16 @@ def _one_at_a_time() -> None:
 
 
 def _folders() -> Iterator[Path]:
-    """Where the stamp may lie: with Numba's cache, in the order in which Numba looks for a place it may write."""
+    """Yield the folders for the stamp, where Numba may keep its cache.
+
+    They come in the order in which Numba looks for a place it may write.
+    """
     yield from _own_folders()
     yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "numba"
 
 
 def _own_folders() -> Iterator[Path]:
-    """Those of them in which nothing lies but this checkout's."""
+    """Yield the folders that hold nothing but this checkout's files."""
     if named := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(named)
     yield CORE / "__pycache__"
@@ -120,7 +135,10 @@ def _stamp() -> str:
 
 
 def _processor() -> str:
-    """What LLVM compiles for; unknown where there is no /proc, as if there were but one kind."""
+    """Return the features LLVM compiles for.
+
+    Without /proc they are unknown, and all processors of a machine type count as one.
+    """
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return " ".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
@@ -131,12 +149,14 @@ def main() -> None:
     if is_warm():
         return
     began = time.monotonic()
-    sys.stdout.write(f"Compiling the learner's loops, once in this checkout: about {ABOUT_S} s on two cores.\n")
+    sys.stdout.write(
+        f"Groundswell compiles its learning code, once per checkout. This takes about {ABOUT_S} s on two cores.\n"
+    )
     sys.stdout.flush()
     try:
         warm_up()
-    except Exception as error:  # whoever needs a loop compiles it then
-        sys.stdout.write(f"Not compiled ahead ({error!r}): the first step takes a minute or two.\n")
+    except Exception as error:  # a process that needs a loop compiles it then
+        sys.stdout.write(f"Not compiled ahead ({error!r}). The first step will take a minute or two.\n")
         return
     sys.stdout.write(f"Compiled in {time.monotonic() - began:.0f} s.\n")
 

@@ -1,10 +1,10 @@
-"""What `core.warmup` compiles: the Pipeline's parts one by one, on a few events, so that processes can share them.
+"""Parts of the Pipeline that `core.warmup` compiles in several processes.
 
-    PARTS   have nearly no loop in common; the slowest first
-    REST    call the loops of all of them, and some more: after them
+    PARTS   have almost no loop in common, the slowest first
+    REST    call the loops of all of them and some more, so they come after them
 
-Numba compiles a loop when it is called, for the arguments it is called with. So the parts are called as the Pipeline
-calls them; what they find is thrown away.
+Numba compiles a loop when it is called, for the arguments it is called with. So each part runs as the Pipeline runs
+it, on a few events, and its results are thrown away.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,10 @@ _CONFIG = small_config(
 
 
 def _site(pipeline: Pipeline) -> EventBatch:
-    """Readers of two hours, each with an address; two pushes by the same new accounts."""
+    """Return two hours of readers, and two pushes by the same new accounts.
+
+    Each reader has an address.
+    """
     rng = np.random.default_rng(1)
     at = rng.integers(0, 7200, _N)
     actors = [f"reader-{number}" for number in rng.integers(0, 300, _N)]
@@ -70,13 +73,13 @@ def _start() -> tuple[Pipeline, EventBatch, Events]:
 
 
 def compile_screen() -> None:
-    """Features, rules, forests."""
+    """Compile features, rules and forests."""
     pipeline, batch, _ = _start()
     pipeline.screen.judge(batch, pipeline.trend.trusted, 0, _T0)
 
 
 def compile_trend() -> None:
-    """The counts, and what takes them out again; evaluation and drift."""
+    """Compile the counts, their removal, evaluation and drift."""
     pipeline, batch, events = _start()
     trend = pipeline.trend
     trend.advance(_T0)
@@ -88,7 +91,7 @@ def compile_trend() -> None:
 
 
 def compile_affinity() -> None:
-    """The links between items."""
+    """Compile the links between items."""
     pipeline, batch, _ = _start()
     n = len(batch)
     pipeline.affinity.advance(_T0)
@@ -98,7 +101,7 @@ def compile_affinity() -> None:
 
 
 def compile_ranking() -> None:
-    """Candidates for an actor, and their order."""
+    """Compile the candidates for an actor, and their order."""
     pipeline, _, events = _start()
     pipeline.affinity.advance(_T0)
     pipeline.ranking.predict(events, _T0)
@@ -108,7 +111,7 @@ def compile_ranking() -> None:
 
 
 def compile_forests() -> None:
-    """Fitting, and walking the trees."""
+    """Compile fitting and walking the trees."""
     forests = Pipeline(_CONFIG).screen.forests
     rows = np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1]))
     forests.learn(rows, np.ones(100, np.uint8))
@@ -119,7 +122,7 @@ def compile_forests() -> None:
 
 
 def compile_attacked() -> None:
-    """A small whole: all that a worker's steps call, decisions included."""
+    """Compile a small whole: all loops of a worker's steps, decisions included."""
     pipeline = Pipeline(_CONFIG)
     site = _site(pipeline)
     for start in range(0, len(site), 100):
@@ -129,7 +132,7 @@ def compile_attacked() -> None:
 
 
 def compile_reading() -> None:
-    """What publishers, previews and an erasure call."""
+    """Compile the loops that publishers, previews and an erasure call."""
     learned = Pipeline(replace(_CONFIG, screen=ScreenConfig(is_on=False)))
     learned.step(_site(learned)[:300])
     pipeline = Pipeline.from_bytes(learned.to_bytes())

@@ -76,7 +76,7 @@ def test_a_batch_no_log_can_hold_is_refused_and_learned_in_no_part(column):
     pipeline = fold(readers())
     before = pipeline.digest()
     batch = pipeline.encode(**({"received_ms": [T0], "actors": ["mal"], "items": ["x"]} | column))
-    with pytest.raises(ValueError, match="unknown kind or a time before 1970"):
+    with pytest.raises(ValueError, match="unknown kind of act or a time before 1970"):
         pipeline.step(batch)
     assert pipeline.digest() == before
 
