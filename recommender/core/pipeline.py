@@ -296,7 +296,7 @@ class Pipeline:
         return ranked
 
     def _look(self) -> None:
-        """Give evaluation and drift, now and then, figures that take a pass over all items."""
+        """Give evaluation and drift, now and then, figures from a pass over all items."""
         if self.evaluation.is_steady_due(self.stream_ms):
             self.evaluation.put_steady(self.trend.best(min(1, len(self.config.half_lives_s) - 1)), self.stream_ms)
         if self.drift.is_due(self.stream_ms):

@@ -52,7 +52,8 @@ class TrustRules(NamedTuple):
 class TrustConfig:
     """Settings of trust.
 
-    floor: weight in (0, 1], and 1 switches trust off. Points: see the module. Raises ValueError for impossible values.
+    floor: weight in (0, 1], and 1 switches trust off. The others: see the module. Raises ValueError for impossible
+    values.
     """
 
     floor: float = 0.05

@@ -1,4 +1,4 @@
-"""What the screen looks at: features of actors, items, networks and sessions, kept event by event."""
+"""Features for the screen, of actors, items, networks and sessions."""
 
 from recommender.core.features.features import Features
 

@@ -1,6 +1,7 @@
-"""What the features are, and the tables they are made of: names of columns, of flags, of thresholds. No code.
+"""Names of the features, of their tables' columns, flags and thresholds. No code.
 
-Every table is one int64 matrix, a row a key; counts are in ONE = 2**16. `FeatureRows` is how the kernels see a Table.
+Every table is one int64 matrix with a row for each key. Counts are in ONE = 2**16. The kernels see a Table as
+`FeatureRows`.
 """
 
 from typing import NamedTuple
@@ -16,14 +17,14 @@ Int8s = NDArray[np.int8]
 UInt64s = NDArray[np.uint64]
 
 ONE = 1 << 16
-SESSION_MS = 30 * MINUTE_MS  # an actor silent for longer begins a new session
-IMPUTED_GAP_MS = 30 * SECOND_MS  # logs stamp the last click of a session exactly so long after the one before
+SESSION_MS = 30 * MINUTE_MS  # an actor that is silent for longer begins a new session
+IMPUTED_GAP_MS = 30 * SECOND_MS  # some logs set the last click of a session exactly this long after the one before
 
 FEATURES = (
     *("repeat", "concentration", "newness", "regular", "undo", "shallow"),  # of the actor
     *("burst", "rise", "novel", "fresh", "direct", "metronome", "overlap"),  # of the item's window
     *("prefix", "new_prefix", "agent"),  # of the network the event came from
-    "duplicate",  # of the item's window again; for reviewers: no rule, forest or score reads it
+    "duplicate",  # of the item's window too, but only for reviewers: no rule, forest or score reads it
 )
 REPEAT, CONCENTRATION, NEWNESS, REGULAR, UNDONE, SHALLOW = range(6)
 BURST, RISE, NOVEL, FRESH, DIRECT, METRONOME, OVERLAP, PREFIX, NEW_PREFIX, AGENT = range(6, 16)
@@ -35,25 +36,24 @@ A_LAST, A_FIRST, A_N, A_UNDOS, A_TOP, A_TOP_N, A_GAPS, A_GAP, A_GAP2 = range(9)
 A_SESSION, A_IN_SESSION, A_ITEMS, A_COHORT, A_COHORT_MS, A_LAST_ITEM, A_NEXT_BURST, A_BURSTS = range(9, 17)
 N_BURSTS = 6  # the last bursts an actor took part in
 A_MINIMA = A_BURSTS + N_BURSTS
-N_MINIMA = 6  # of its first items' hashes, while it is young: core.features.near_duplicates
+N_MINIMA = 6  # of the hashes of its first items, while it is young (core.features.near_duplicates)
 N_ACTOR = A_MINIMA + N_MINIMA
-# of the items', the site's too
+# columns of the items' matrix, and of the site's
 I_LAST, I_N1M, I_N1H, I_N24H, I_NOVEL1M, I_NOVEL1H, I_FRESH1H, I_DIRECT1H, I_REFERRED1H = range(9)
 I_ARRIVALS, I_GAP, I_GAP2, I_PREFIXED1H, I_NEWPREFIX1H, I_AGENTS1H, I_BEGUN24H, I_RETURNED24H = range(9, 17)
-I_CONDEMNED = 17  # until when newcomers who go nowhere else are not believed
-I_EXPECTED24H, I_CAME24H = 18, 19  # held newcomers expected to go on, those who did
+I_CONDEMNED = 17  # until this time, newcomers who go nowhere else are not believed
+I_EXPECTED24H, I_CAME24H = 18, 19  # held newcomers expected to go on, and those who did
 I_YOUNG1M, I_YOUNG1H, I_YOUNG24H, I_WENTON24H = range(20, 24)
-I_AGAIN1H, I_HASTY1H, I_UNDONE1H = 24, 25, 26  # newcomers who came back to it; who left it within seconds; undos
-I_UNDONE_MS = 27  # when its clickers were found to take back what they did
+# newcomers who came back to it, newcomers who left it within seconds, undos
+I_AGAIN1H, I_HASTY1H, I_UNDONE1H = 24, 25, 26
+I_UNDONE_MS = 27  # when its clickers were found to undo their acts
 I_GREEN1M, I_GREEN1H = 28, 29  # who came from another item, within an hour of their first act on the site
-S_MEETINGS, S_MEET, S_MEET2 = (
-    30,
-    31,
-    32,
-)  # of the site: bursts looked at, mean share that met before, its square
-I_BELIEVED = 33  # until when most newcomers are not held: those who were went on to read
-I_BANDED1H, I_SHARED1H = 34, 35  # young clickers of whom three items are known; whose band was met here before
-I_BANDS_MS = 36  # when the counters below were halved
+# of the site: bursts looked at, mean share that met before, its square
+S_MEETINGS, S_MEET, S_MEET2 = 30, 31, 32
+I_BELIEVED = 33  # until this time, most newcomers are not held, because earlier held ones read on
+# young clickers with three known items, and those of them whose band was met here before
+I_BANDED1H, I_SHARED1H = 34, 35
+I_BANDS_MS = 36  # when the counters below were last halved
 N_BAND_COUNTERS = 8
 I_BANDS = 37
 I_BAND_COUNTS = I_BANDS + N_BAND_COUNTERS
@@ -63,31 +63,32 @@ BY_HOUR = (
     *(I_AGAIN1H, I_HASTY1H, I_UNDONE1H, I_GREEN1H, I_BANDED1H, I_SHARED1H),
 )
 BY_DAY = (I_N24H, I_BEGUN24H, I_RETURNED24H, I_EXPECTED24H, I_CAME24H, I_YOUNG24H, I_WENTON24H)
-# of what links an item to a prefix or an agent, a prefix or an agent to the site, an actor to an item
+# columns of links: an item with a prefix or agent, the site with a prefix or agent, an actor with an item
 L_LAST, L_N, L_FIRST = range(3)
 N_LINK = 3
-L_UNDONE, L_SHUNNED = -1, -2  # in the place of L_FIRST, of an actor and an item: taken back; condemned
-# of bursts going on, by item: a count for each earlier burst its clickers have in common
+L_UNDONE, L_SHUNNED = -1, -2  # stored as L_FIRST of an actor and an item: the act was undone, or condemned
+# columns of current bursts, by item, with a count for each earlier burst that its clickers have in common
 V_ID, V_START, V_N, V_LAST, V_EXPOSED, V_MET, V_ROOTS = range(7)
 N_ROOTS = 16
 V_COUNTS = V_ROOTS + N_ROOTS
 N_LIVE = V_COUNTS + N_ROOTS
-# of bursts past and going on: the cohort, when it began (a cohort's: when it last met), the item, clickers
+# columns of past and current bursts: the cohort, when it began (a cohort's: when it last met), the item, clickers
 B_PARENT, B_START, B_ITEM, B_N = range(4)
 N_BURST = 4
-# of the ring of recent first acts
-# R_NTH: which of its items it is to an actor in its first hour, else 0
+# columns of the ring of recent first acts
+# R_NTH: the number of this item among the actor's, if it is in its first hour, else 0
 R_ACTOR, R_ITEM, R_ORDINAL, R_IN_BURST, R_AT, R_NTH = range(6)
 N_RING = 6
 LOOK_BACK = 4096
-HASTY_MS = 15 * SECOND_MS  # who opens the next item so soon has not read this one
-UNDO_MS = 10 * MINUTE_MS  # an undo within so long of the act says something about the act
-YOUNG_ITEMS = 3  # an actor is a newcomer on its first so many items ...
-YOUNG_MS = HOUR_MS  # ... within so long of its first act
+HASTY_MS = 15 * SECOND_MS  # an actor that opens the next item so soon has not read this one
+UNDO_MS = 10 * MINUTE_MS  # an undo this soon after the act is evidence about the act
+YOUNG_ITEMS = 3  # an actor is a newcomer on its first items, up to this many ...
+YOUNG_MS = HOUR_MS  # ... within this time after its first act
 
 IS_ACTIVE, IS_BURST, IS_NOVEL, IS_CROWD, IS_LOCKSTEP, IS_COHORT, IS_FLOOD, IS_REGULAR = (1 << bit for bit in range(8))
 IS_NETWORK, IS_ASKED, IS_SHUNNED, IS_LEANING, IS_BELIEVED = (1 << bit for bit in range(8, 13))
-CAMOUFLAGED, INSISTENT, HASTY, TAKEN_BACK = (1 << bit for bit in range(4))  # of a crowd: `evidence_of`
+# evidence about a crowd, see `evidence_of`
+CAMOUFLAGED, INSISTENT, HASTY, TAKEN_BACK = (1 << bit for bit in range(4))
 TO_DECIDE = IS_CROWD | IS_LOCKSTEP | IS_COHORT | IS_FLOOD | IS_NETWORK | IS_ASKED | IS_SHUNNED
 
 
@@ -101,7 +102,10 @@ class FeatureRows(NamedTuple):
 
 
 class Acts(NamedTuple):
-    """The columns of a batch that the features look at. `is_seen`: 0 = leave this event out."""
+    """Columns of a batch that the features are made of.
+
+    `is_seen`: 0 = leave this event out.
+    """
 
     received_ms: Int64s
     actor: UInt64s
@@ -115,7 +119,7 @@ class Acts(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """The thresholds of core.screen.screen.ScreenConfig that the loop needs."""
+    """Thresholds of core.screen.screen.ScreenConfig that the loop needs."""
 
     burst_n: int
     burst_z: float

@@ -1,19 +1,19 @@
-"""The compiled loop of the features: one pass over a batch in log order, every event met by what came before it.
+"""The compiled loop of the features, one pass over a batch in log order.
 
     event ──> actor ──┐
          └──> item ───┼──> FEATURES in [0, 1], 0 = nothing against it ──> out (n, N_FEATURES)
          └──> prefix ─┘
          └──> burst of a rare item ──> who was here before, together? ──> lockstep, cohort
 
-The parts of an event's way are functions that Numba writes into the loop (`inline="always"`). They take numbers and
-single rows: a table's arrays, handed on for every event, are counted as in use and no more, ten times over, which
-costs a third of the loop.
+Every event is compared with the events before it. Each part of the loop is a function that Numba writes into it
+(`inline="always"`). These functions take numbers and single rows. If they took a table's arrays, Numba would count
+references to them ten times an event, which costs a third of the loop.
 
-State is integers; features are divisions and square roots of them, exact in IEEE arithmetic: the same history has
-the same verdicts on every machine. One event costs four to eight probes of hash tables.
+State is integers. Features are divisions and square roots of them, which are exact in IEEE arithmetic. So the same
+history has the same verdicts on every machine. One event costs four to eight probes of hash tables.
 
-Numba's cache on disk notices a change of this file, not of the files that are called from here: after such a change
-run `core.warmup`, which compiles all of the core anew.
+Numba's cache on disk notices a change of this file, but not of the files it calls. After such a change run
+`core.warmup`, which compiles all of the core anew.
 """
 
 from typing import Any, NamedTuple
@@ -43,14 +43,18 @@ from recommender.core.features.lockstep import meet
 from recommender.core.features.near_duplicates import duplicate, enter_band, sketch
 from recommender.core.vocabulary import DAY_MS, EXPOSURE, HOUR_MS, UNDO
 
-HELD_ONE_IN = 4  # of newcomers to an item whose newcomers read on; a power of two
+HELD_ONE_IN = 4  # newcomers, on an item whose newcomers read on (a power of two)
 
 
 class ActNovelty(NamedTuple):
-    """What an act is to its actor.
+    """Properties of an act, seen from its actor.
 
-    is_first: on the item; is_novel: its very first; is_green: a first one within an hour of that; is_young: such a
-    one among its first few items; is_hasty: the actor left its last item within seconds for it."""
+    is_first: its first act on this item.
+    is_novel: its very first act.
+    is_green: a first act on an item, within an hour of its very first act.
+    is_young: a green act among its first few items.
+    is_hasty: it left its last item within seconds for this one.
+    """
 
     is_first: bool
     is_novel: bool
@@ -60,7 +64,7 @@ class ActNovelty(NamedTuple):
 
 
 @njit(cache=True)
-def observe(  # noqa: PLR0912, PLR0915 - what an event's tables say meets here
+def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
     acts: Acts,
     actors: FeatureRows,
     pairs: FeatureRows,
@@ -78,8 +82,10 @@ def observe(  # noqa: PLR0912, PLR0915 - what an event's tables say meets here
     out: Float64s,
     flags: Int32s,
 ) -> int:
-    """Enter a batch; features into `out`, what was found into `flags`. Returns how many events have a flag of
-    TO_DECIDE: for all others the verdict is clear."""
+    """Enter a batch, and write its features into `out` and its findings into `flags`.
+
+    Returns how many events have a flag of TO_DECIDE. For all others the verdict is clear.
+    """
     n_flagged = 0
     for i in range(acts.item.size):
         kind = acts.kind[i]
@@ -134,7 +140,7 @@ def observe(  # noqa: PLR0912, PLR0915 - what an event's tables say meets here
         if act.is_first and (acts.prefix[i] or acts.agent[i]):
             flag |= _enter_network(acts, i, links, w, s, now_ms, limits, act.is_young, x)
 
-        # a rare item's: at least a quarter of the last hour's clickers came in the last minute
+        # burst of a rare item: at least a quarter of the last hour's clickers came in the last minute
         is_burst = w[I_N1M] >= 3 * ONE and burst >= 2.0 and w[I_N1H] <= 4 * w[I_N1M] + 8 * ONE
         if is_sudden:
             flag |= IS_BURST | IS_ACTIVE
@@ -149,7 +155,7 @@ def observe(  # noqa: PLR0912, PLR0915 - what an event's tables say meets here
             if known >= 0 and live.c[known, V_N]:
                 x[OVERLAP] = live.c[known, V_MET] / live.c[known, V_N]
         flag |= _find_machine(x, a, clicks, limits)
-        # only where the answer could matter: of newcomers, and of actors odd in themselves
+        # ask only if the answer could matter, for newcomers and for actors that are odd in themselves
         if flag & IS_ACTIVE and (act.is_young or x[REGULAR] >= 0.75 or x[UNDONE] >= 0.25) and is_odd(x):
             flag |= IS_ASKED | (IS_LEANING if is_leaning(x) else 0)
         if act.is_first:
@@ -162,7 +168,7 @@ def observe(  # noqa: PLR0912, PLR0915 - what an event's tables say meets here
 
 @njit(inline="always")
 def _enter_actor(c: Int64s, row: int, now_ms: int, is_new: bool) -> int:
-    """Count an act of an actor, and return for how long it had been silent."""
+    """Count an act of an actor, and return for how long it was silent before."""
     a = c[row]
     if is_new:
         a[A_FIRST] = a[A_LAST] = now_ms
@@ -184,7 +190,7 @@ def _enter_actor(c: Int64s, row: int, now_ms: int, is_new: bool) -> int:
 
 @njit(inline="always")
 def _enter_act(a: Int64s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool) -> ActNovelty:
-    """Count an act of an actor, whose row `a` is, on an item."""
+    """Count an act on an item in its actor's row `a`."""
     session = np.int64(of_session)
     if gap >= SESSION_MS or (session != 0 and session != a[A_SESSION]):
         a[A_IN_SESSION] = 0
@@ -210,7 +216,10 @@ def _enter_act(a: Int64s, item: Key, of_session: Key, now_ms: int, gap: int, is_
 
 @njit(inline="always")
 def _enter_window(w: Int64s, s: Int64s, act: ActNovelty, newness: int, silent_ms: int, referrer: Key) -> None:
-    """Count a first act in the windows of its item and of the site. silent_ms: since the item's act before."""
+    """Count a first act in the windows of its item and of the site.
+
+    silent_ms: time since the item's last act.
+    """
     if silent_ms > 0:
         arrival = min(silent_ms, HOUR_MS)
         if w[I_ARRIVALS] == 0:
@@ -243,7 +252,10 @@ def _enter_window(w: Int64s, s: Int64s, act: ActNovelty, newness: int, silent_ms
 
 @njit(inline="always")
 def _describe_actor(x: Float64s, a: Int64s, clicks: float, newness: int) -> None:
-    """Write what is said of an actor into its event's features; clicks: on this item."""
+    """Write an actor's features into its event's row.
+
+    clicks: the actor's clicks on this item.
+    """
     n = a[A_N] / ONE
     x[REPEAT] = 1.0 - 1.0 / clicks if clicks > 1.0 else 0.0
     if n > 1.0:
@@ -256,9 +268,11 @@ def _describe_actor(x: Float64s, a: Int64s, clicks: float, newness: int) -> None
 
 @njit(inline="always")
 def _describe_window(x: Float64s, w: Int64s, s: Int64s) -> tuple[float, float]:
-    """Write what is said of an item's window, beside the site's, into an event's features.
+    """Write the features of an item's window into an event's row.
 
-    Returns how far its last minute rises above its last hour, and this above its last day."""
+    They compare the window with the site's.
+    Returns how far its last minute rises above its last hour, and this hour above its last day.
+    """
     expected = max(w[I_N1H] - w[I_N1M], 0) / ONE / 60.0
     busy = max(1.0, s[I_N1M] * 60.0 / (s[I_N1H] + ONE)) if s[I_N1H] > w[I_N1H] else 1.0
     burst = surprise(w[I_N1M], expected * min(busy, 10.0))
@@ -275,9 +289,11 @@ def _describe_window(x: Float64s, w: Int64s, s: Int64s) -> tuple[float, float]:
 
 @njit(inline="always")
 def _find_crowd(act: ActNovelty, w: Int64s, s: Int64s, is_sudden: bool, limits: Limits) -> int:
-    """Flag a newcomer that is one of a crowd: at its first item, at any pace.
+    """Flag a newcomer that is one of a crowd.
 
-    In a burst it is one also where it looked elsewhere first."""
+    A newcomer at its first item is flagged at any pace of the crowd. In a burst it is flagged even if it looked at
+    other items first.
+    """
     flag = IS_NOVEL if act.is_young else 0
     if act.is_novel and (
         is_crowd(w[I_NOVEL1M], w[I_N1M], s[I_NOVEL1H], s[I_N1H], limits)
@@ -328,7 +344,10 @@ def observe_packed(
     out: Float64s,
     flags: Int32s,
 ) -> int:
-    """`observe` for a caller from Python: a named tuple costs twice a plain one on its way in."""
+    """Call `observe` with plain tuples.
+
+    A named tuple from Python costs twice as much as a plain one.
+    """
     actors, pairs, items, links, live, bursts, site, ring, ring_size = memory
     return observe(
         Acts(*acts),
@@ -363,14 +382,16 @@ def _take_back(
     ring_size: Int64s,
     limits: Limits,
 ) -> None:
-    """Count an undo soon after the act. Where most of an item's clickers take back what they did, they are a cohort,
-    and known from then on."""
+    """Count an undo soon after the act.
+
+    If most of an item's clickers undo their acts, they are a cohort, and known as one from then on.
+    """
     now_ms, item = acts.received_ms[i], acts.item[i]
     pair = find(pairs.slots, pairs.keys, mix(acts.actor[i], item))
     at = find(items.slots, items.keys, item)
     if pair < 0 or at < 0 or pairs.c[pair, L_FIRST] < 0 or now_ms - pairs.c[pair, L_LAST] > UNDO_MS:
         return
-    pairs.c[pair, L_FIRST] = L_UNDONE  # and counted, once
+    pairs.c[pair, L_FIRST] = L_UNDONE  # so that it is counted once
     fade_window(items.c, at, now_ms)
     fade_window(site, 0, now_ms)
     w, s = items.c[at], site[0]
@@ -401,7 +422,10 @@ def _enter_network(
     is_novel: bool,
     x: Float64s,
 ) -> int:
-    """Count where a first act on an item came from; IS_NETWORK where a novel actor's prefix crowds the item."""
+    """Count the network and agent of a first act on an item.
+
+    Returns IS_NETWORK if the prefix of a novel actor crowds the item.
+    """
     item, prefix, agent = acts.item[i], acts.prefix[i], acts.agent[i]
     flag = 0
     if prefix:

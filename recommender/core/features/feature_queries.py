@@ -1,5 +1,7 @@
-"""What the Pipeline asks of the features' memory between steps, and marks in it: whose recent acts to take back, how
-many items an actor has seen, whose acts were condemned or pardoned. Compiled; nothing compiled calls it.
+"""Queries and marks by the Pipeline on the features' memory between steps.
+
+They find the recent acts to remove, count the items an actor has seen, and mark condemned or pardoned acts. All are
+compiled, and nothing compiled calls them.
 """
 
 import numpy as np
@@ -26,14 +28,17 @@ from recommender.core.features.feature_columns import (
 from recommender.core.vocabulary import MINUTE_MS
 from recommender.core.tables.hashing import Key, find, mix
 
-MINUTES = 60  # how far back a surge of newcomers is looked at
-LEAST_MINUTES = 10  # below which its usual number is unknown
-WIDE = 1.5  # newcomers to each who came to the item: more than as many again, half, went elsewhere only
+MINUTES = 60  # the past in which a surge of newcomers is sought
+LEAST_MINUTES = 10  # with fewer known minutes, the usual number is unknown
+WIDE = 1.5  # newcomers of a surge for each one of the crowd: at least a third of the surge never came to the item
 
 
 @njit(cache=True)
 def exposed_in(ring: Int64s, n: int, actors: FeatureRows, cohort_after_ms: int) -> Int64s:
-    """Places in the ring of acts in bursts whose actors are known as a cohort since then."""
+    """Return places in the ring of acts in bursts by exposed cohorts.
+
+    A cohort counts if it was seen at `cohort_after_ms` or later.
+    """
     found = np.empty(n, np.int64)
     size = 0
     for k in range(n):
@@ -48,8 +53,11 @@ def exposed_in(ring: Int64s, n: int, actors: FeatureRows, cohort_after_ms: int) 
 
 @njit(cache=True)
 def lonely_in(ring: Int64s, n: int, actors: FeatureRows, item: Key, since_ms: int, from_nth: int) -> Int64s:
-    """Places in the ring of acts on an item since then by newcomers who have not acted after; those whose item of
-    that number (0: none's) or a later one it was, whatever they did after."""
+    """Return places in the ring of recent acts on an item by newcomers.
+
+    With `from_nth` 0 these are the newcomers who have not acted since. Otherwise these are all newcomers for whom
+    this was their item of that number or a later one, no matter how they acted since.
+    """
     found = np.empty(n, np.int64)
     size = 0
     for k in range(n):
@@ -68,13 +76,16 @@ def lonely_in(ring: Int64s, n: int, actors: FeatureRows, item: Key, since_ms: in
 
 @njit(cache=True)
 def is_wide(ring: Int64s, n: int, actors: FeatureRows, item: Key, now_ms: int) -> bool:
-    """Did the surge of newcomers that a crowd came with go elsewhere as well, without ever coming to its item?
+    """Return True if a crowd belongs to a surge of newcomers that went elsewhere too.
 
-    By the minutes in which the item's newcomers first acted on the site: of all who did so then, those beyond the
-    usual (the median minute of the last hour, and two deviations of it) are the surge, and of the item's own those
-    beyond what it has at any time (the lower quartile) the crowd. A crowd sent to one item is its own surge, however
-    many other items its accounts visit besides; a campus is larger than any item's part of it. Unknown, and so
-    False, where the ring does not reach back far enough. A pass over the ring, 0.1 ms."""
+    Newcomers are counted by the minute of their first act on the site. The surge is their number beyond the usual:
+    the median minute of the last hour, plus two deviations. The crowd is the item's part of them beyond its usual
+    part, the lower quartile. If enough of the surge never came to the item, the surge is wide.
+
+    A crowd that was sent to one item is its own surge, however many other items its accounts visit. A campus is
+    larger than any one item's part of it. If the ring does not reach back far enough, the answer is unknown, and so
+    False. One pass over the ring, 0.1 ms.
+    """
     began, came = np.zeros(MINUTES, np.int64), np.zeros(MINUTES, np.int64)
     oldest_ms = now_ms
     for k in range(n):
@@ -106,8 +117,10 @@ def is_wide(ring: Int64s, n: int, actors: FeatureRows, item: Key, now_ms: int) -
 
 @njit(cache=True)
 def mark_pairs(pairs: FeatureRows, acting: UInt64s, acted_on: UInt64s, mark: int) -> None:
-    """Put a mark on what these actors did on these items: L_SHUNNED (whatever they do there again is condemned), or a
-    time, which takes the mark away."""
+    """Mark the acts of these actors on these items.
+
+    L_SHUNNED condemns every later act there. A time removes the mark.
+    """
     for i in range(acting.size):
         pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))
         if pair >= 0:
@@ -116,7 +129,7 @@ def mark_pairs(pairs: FeatureRows, acting: UInt64s, acted_on: UInt64s, mark: int
 
 @njit(cache=True)
 def items_of(actors: FeatureRows, wanted: UInt64s) -> Int64s:
-    """How many different items each of these actors has acted on, int64 (n,); 0 for one unknown."""
+    """Count the different items each actor has acted on, int64 (n,), 0 if unknown."""
     counts = np.zeros(wanted.size, np.int64)
     for i in range(wanted.size):
         row = find(actors.slots, actors.keys, wanted[i])
@@ -127,7 +140,7 @@ def items_of(actors: FeatureRows, wanted: UInt64s) -> Int64s:
 
 @njit(cache=True)
 def forget_acts(acting: UInt64s, acted_on: UInt64s, actors: FeatureRows, ring: Int64s, n: int) -> None:
-    """Take acts of these pairs out of the ring, and these actors out of their cohorts."""
+    """Remove acts of these pairs from the ring, and these actors from their cohorts."""
     for i in range(acting.size):
         row = find(actors.slots, actors.keys, acting[i])
         if row >= 0:

@@ -1,11 +1,11 @@
-"""Windows, shares and surprises: the arithmetic of the features, compiled. Called by the loops of feature_kernels and
-lockstep.
+"""Arithmetic of the features: windows, shares and surprises, compiled.
 
     counts of an item's window ──┐
-    counts of the whole site ────┴──> a share beside the rest of the site's ──> in excess? by how much, how surely?
+    counts of the whole site ────┴──> a share compared with the rest of the site's ──> in excess? by how much, how surely?
 
-Numba's cache on disk notices a change of the file a function stands in, not of the files that it calls into: after a
-change here or in feature_columns run `core.warmup`, which compiles all of the core anew.
+The loops of feature_kernels and lockstep call it. Numba's cache on disk notices a change of a function's own file,
+but not of the files it calls. After a change here or in feature_columns run `core.warmup`, which compiles all of the
+core anew.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def fade(c: Int64s, row: int, column: int, elapsed_ms: int, half_ms: int) -> Non
 
 @njit(cache=True)
 def fade_window(c: Int64s, row: int, now_ms: int) -> None:
-    """Bring an item's (or the site's) counts to now."""
+    """Decay the counts of an item (or of the site) to now."""
     elapsed = now_ms - c[row, I_LAST]
     if elapsed <= 0:
         return
@@ -46,8 +46,11 @@ def fade_window(c: Int64s, row: int, now_ms: int) -> None:
 
 @njit(cache=True)
 def excess(part: int, whole: int, site_part: int, site_whole: int) -> float:
-    """By how much a share passes the rest of the site's, shrunk for few: in [0, 1]. Without a site to compare with,
-    the site's share is taken for 1, and nothing is in excess."""
+    """Return by how much a share exceeds the share of the rest of the site, in [0, 1].
+
+    Small windows are shrunk towards 0. Without a site to compare with, the site's share is taken as 1, and nothing is
+    in excess.
+    """
     rest = site_whole - whole
     share = (max(site_part - part, 0) + 8.0 * ONE) / (max(rest, 0) + 8.0 * ONE)
     share = min(share, 1.0)
@@ -56,19 +59,27 @@ def excess(part: int, whole: int, site_part: int, site_whole: int) -> float:
 
 @njit(cache=True)
 def is_crowd(part: int, whole: int, site_part: int, site_whole: int, limits: Limits) -> bool:
-    """Are far more of a window's clickers of one sort than the site's would let expect?"""
+    """Return True if a window has far more clickers of one sort than the site's share."""
     return exceeds(part, whole, site_part, site_whole, limits.crowd_n, limits.crowd_share, limits.crowd_z)
 
 
 @njit(cache=True)
 def is_pure(part: int, whole: int, site_part: int, site_whole: int, limits: Limits) -> bool:
-    """The same of a larger window, and so much beyond the site's share that nobody honest was ever seen there."""
+    """Return True like `is_crowd`, but for larger windows and a larger share.
+
+    No honest crowd was ever seen that far beyond the site's share.
+    """
     return exceeds(part, whole, site_part, site_whole, limits.pure_n, limits.pure_share, limits.crowd_z)
 
 
 @njit(cache=True)
 def exceeds(part: int, whole: int, site_part: int, site_whole: int, at_least: int, way: float, z: float) -> bool:
-    """Of at least so many: is the share that far on the way from the rest of the site's to all, by z deviations?"""
+    """Return True if a share is far on the way from the rest of the site's share to 1.
+
+    at_least: clickers of the window, below which it is False.
+    way: the least part of that way, in [0, 1].
+    z: the least distance from the site's share, in standard deviations.
+    """
     if whole < at_least * ONE:
         return False
     share = (max(site_part - part, 0) + 8.0 * ONE) / (max(site_whole - whole, 0) + 8.0 * ONE)
@@ -81,7 +92,10 @@ def exceeds(part: int, whole: int, site_part: int, site_whole: int, at_least: in
 
 @njit(cache=True)
 def is_arrival_crowd(w: Int64s, s: Int64s, limits: Limits) -> bool:
-    """Of those who came to an item from another one, are far more newcomers than elsewhere?"""
+    """Return True if far more of an item's arrivals are newcomers than elsewhere.
+
+    Arrivals are clickers who came to the item from another one.
+    """
     site_whole = s[I_N1H] - s[I_NOVEL1H]
     return is_crowd(w[I_GREEN1H], w[I_N1H] - w[I_NOVEL1H], s[I_GREEN1H], site_whole, limits) or is_crowd(
         w[I_GREEN1M], w[I_N1M] - w[I_NOVEL1M], s[I_GREEN1H], site_whole, limits
@@ -90,9 +104,15 @@ def is_arrival_crowd(w: Int64s, s: Int64s, limits: Limits) -> bool:
 
 @njit(cache=True)
 def evidence_of(w: Int64s, s: Int64s, limits: Limits) -> int:
-    """What a crowd of newcomers gives away, beside what the site's newcomers do: nearly all who came from another
-    item were new (CAMOUFLAGED), nearly all came back for more of the same (INSISTENT), left it within seconds for
-    another (HASTY), or took it back (TAKEN_BACK)."""
+    """Return the evidence against a crowd of newcomers.
+
+    Each sign compares the crowd with the site's newcomers.
+
+    CAMOUFLAGED: almost all who came from another item were new.
+    INSISTENT: almost all came back for more of the same.
+    HASTY: almost all left it within seconds for another item.
+    TAKEN_BACK: almost all undid their acts.
+    """
     found = 0
     site_whole = s[I_N1H] - s[I_NOVEL1H]
     if is_pure(w[I_GREEN1H], w[I_N1H] - w[I_NOVEL1H], s[I_GREEN1H], site_whole, limits) or is_pure(
@@ -112,7 +132,10 @@ def evidence_of(w: Int64s, s: Int64s, limits: Limits) -> int:
 
 @njit(cache=True)
 def regularity(gap: int, gap2: int, n: int, at_least: int) -> float:
-    """1 - (squared coefficient of variation of the gaps), not below 0; 0 with too few of them. Random arrivals: 0."""
+    """Return 1 - (squared coefficient of variation of the gaps), but at least 0.
+
+    Random arrivals give 0, and so do too few gaps.
+    """
     if n < at_least or gap <= 0:
         return 0.0
     mean = gap / 256.0
@@ -121,13 +144,16 @@ def regularity(gap: int, gap2: int, n: int, at_least: int) -> float:
 
 @njit(cache=True)
 def surprise(n: int, expected: float) -> float:
-    """How many standard deviations a count passes what was expected."""
+    """Return by how many standard deviations a count exceeds the expected one."""
     return max(0.0, (n / ONE - expected) / np.sqrt(expected + 1.0))
 
 
 @njit(cache=True)
 def is_odd(x: Float64s) -> bool:
-    """Does a window differ from the rest of the site in anything but its rise? Only then a forest is asked."""
+    """Return True if a window differs from the rest of the site in more than its rise.
+
+    Only then is a forest asked.
+    """
     return (
         max(x[NOVEL], x[FRESH], x[PREFIX]) >= 0.15
         or max(x[DIRECT], x[OVERLAP], x[NEW_PREFIX], x[AGENT]) >= 0.25
@@ -137,13 +163,19 @@ def is_odd(x: Float64s) -> bool:
 
 @njit(cache=True)
 def is_leaning(x: Float64s) -> bool:
-    """Does it differ by enough to hold newcomers on a forest's word? A story that newcomers like is odd by less."""
+    """Return True if a forest's opinion is enough to hold newcomers of a window.
+
+    A story that newcomers like differs from the rest of the site by less.
+    """
     return max(x[NOVEL], x[FRESH], x[PREFIX], x[DIRECT], x[NEW_PREFIX], x[AGENT]) >= 0.25 or x[METRONOME] >= 0.5
 
 
 @njit(cache=True)
 def newness_of(trusted: Actors, rules: TrustRules, actor: Key, now_ms: int) -> int:
-    """1 - what the actor has earned of full trust, in ONE; as `trend_kernels._trust` finds it, without a change."""
+    """Return 1 - (the part of full trust that an actor has earned), in ONE.
+
+    `trend_kernels._trust` finds the same, but also changes the actor's row.
+    """
     row = find(trusted.slots, trusted.keys, actor)
     if row < 0:
         return ONE
@@ -157,7 +189,7 @@ def newness_of(trusted: Actors, rules: TrustRules, actor: Key, now_ms: int) -> i
 
 @njit(cache=True)
 def row_of(rows: FeatureRows, key: Key) -> int:
-    """The row of a key, made empty where it has none."""
+    """Return the row of a key, made empty if it has none."""
     row = find(rows.slots, rows.keys, key)
     if row < 0:
         row = add(rows.slots, rows.keys, rows.size, key)
@@ -167,7 +199,7 @@ def row_of(rows: FeatureRows, key: Key) -> int:
 
 @njit(cache=True)
 def count(rows: FeatureRows, key: Key, now_ms: int, half_ms: int) -> int:
-    """Count a link once more; its row."""
+    """Count a link once more, and return its row."""
     row = row_of(rows, key)
     if rows.c[row, L_FIRST] == 0:
         rows.c[row, L_FIRST] = now_ms

@@ -1,23 +1,24 @@
-"""Features: what every event looks like beside what came before it, as numbers in [0, 1] (0 = nothing against it).
+"""Features: each event compared with the events before it, as numbers in [0, 1].
 
     batch ──> feature_kernels.observe ──> matrix (n, N_FEATURES) and flags (n,), one row an event
                     │
                     └── actors, (actor, item), items, links (item or site x prefix or agent), bursts, a ring of acts
 
-Unknown is neutral: without session, address, user agent or referrer their features stay 0. A share is compared with
-the rest of the site's, so a site of newcomers, or one behind a single proxy, is no anomaly.
+0 means nothing against the event. Unknown is neutral: without session, address, user agent or referrer, their
+features stay 0. A share is compared with the rest of the site's. So a site of newcomers, or one behind a single
+proxy, is no anomaly.
 
-**Crowds.** A newcomer is an actor on its first three items, within an hour of its first act. What a crowd of them
-gives away stands in feature_windows.evidence_of: each sign is a share of the window's clickers beside the same share
-of the rest of the site's, beyond it by a margin and by five deviations.
+**Crowds.** A newcomer is an actor on its first three items, within an hour of its first act. The evidence against a
+crowd of newcomers is in feature_windows.evidence_of. Each sign is a share of the window's clickers, compared with the
+same share of the rest of the site's. It must exceed that share by a margin and by five deviations.
 
-**Lockstep.** In recorded attacks the live signal is not that accounts are busy but that they turn up together again;
-see the module lockstep. It costs O(1) an event for groups of any size; a memory of pairs, kept for 32 co-clickers a
-minute, sees a fifth of the pairs of 300 accounts, and less the larger the group.
+**Lockstep.** In recorded attacks the signal is not busy accounts, but accounts that appear together again (see
+the module lockstep). It costs O(1) an event for groups of any size. A memory of pairs, kept for 32 co-clickers a minute,
+would see a fifth of the pairs of 300 accounts, and less of larger groups.
 
-**Bounds.** Rows by table: `max_actors`, `max_pairs`, `max_items`, `max_links`, MAX_LIVE, MAX_BURSTS; the longest
-silent go first, an eighth at a time. The last `max_recent` first acts are remembered, to be taken back when a cohort
-is exposed.
+**Bounds.** Rows by table: `max_actors`, `max_pairs`, `max_items`, `max_links`, MAX_LIVE, MAX_BURSTS. The rows longest
+silent go first, an eighth at a time. The last `max_recent` first acts are remembered, so that they can be removed
+when a cohort is exposed.
 """
 
 from typing import Any
@@ -44,7 +45,10 @@ _STAMPS |= {"bursts": fk.B_START}
 
 
 class Features:
-    """See the module. `observe` is the one method that writes."""
+    """The features' memory, see the module.
+
+    `observe` enters events. A few other methods mark or remove acts.
+    """
 
     def __init__(self, *, max_actors: int, max_pairs: int, max_items: int, max_links: int, max_recent: int) -> None:
         self._max = {"actors": max_actors, "pairs": max_pairs, "items": max_items, "links": max_links}
@@ -55,15 +59,17 @@ class Features:
         self.site = np.zeros((1, fk.N_ITEM), np.int64)
         self.ring = np.zeros((max_recent, fk.N_RING), np.int64)
         self._ring_size = np.zeros(1, np.int64)
-        self._room = 0  # events that can be taken before a table has to grow, or to be cut
+        self._room = 0  # events that fit before a table must grow or be cut
         self._see_tables()
 
     def observe(
         self, acts: Plain, trusted: Plain, rules: Plain, limits: Plain, ordinal: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int32], int]:
-        """Enter a batch, whose first event has that number. Returns features, flags, and how many events have one.
+        """Enter a batch, and return features, flags, and the number of events to decide.
 
-        `acts`, `trusted`, `rules` and `limits` are the fields of fk.Acts, Actors, TrustRules and fk.Limits."""
+        ordinal: the number of the batch's first event in the fold.
+        acts, trusted, rules, limits: the fields of fk.Acts, Actors, TrustRules and fk.Limits.
+        """
         n = len(acts[0])
         if n > self._room:
             self._make_room(n)
@@ -75,37 +81,60 @@ class Features:
         return out, flags, n_flagged
 
     def take_exposed(self, since_ms: int) -> NDArray[np.int64]:
-        """Recent acts in bursts by actors whose cohort was seen since: rows of the ring, which forgets them."""
+        """Return the recent acts in bursts by cohorts seen since a time.
+
+        They are rows of the ring, which forgets them.
+        """
         n = min(int(self._ring_size[0]), len(self.ring))
         return self._taken(queries.exposed_in(self.ring, n, self._views[0], since_ms))
 
     def take_crowd(self, item: np.uint64, since_ms: int, from_nth: int) -> NDArray[np.int64]:
-        """Recent acts on an item since then by newcomers, whose item of that number (1: their first) or a later one
-        it was; with 0 by those who went nowhere after. Rows of the ring, which forgets them."""
+        """Return the recent acts of newcomers on an item since a time.
+
+        from_nth: only where the item was their item of that number or a later one (1: their first). 0: only acts of
+        those who went nowhere after.
+
+        They are rows of the ring, which forgets them.
+        """
         n = min(int(self._ring_size[0]), len(self.ring))
         return self._taken(queries.lonely_in(self.ring, n, self._views[0], item, since_ms, from_nth))
 
     def evidence(self, row: int, limits: fk.Limits) -> int:
-        """What the crowd of the item in that row of `windows` gives away; see feature_windows.evidence_of."""
+        """Return the evidence about the crowd of the item in that row of `windows`.
+
+        See feature_windows.evidence_of.
+        """
         return int(evidence_of(self.windows[row], self.site[0], limits))
 
     def is_wide(self, item: np.uint64, now_ms: int) -> bool:
-        """Is an item's crowd part of a surge of newcomers that went elsewhere too? See feature_queries.is_wide."""
+        """Return True if an item's crowd belongs to a surge that went elsewhere too.
+
+        See feature_queries.is_wide.
+        """
         n = min(int(self._ring_size[0]), len(self.ring))
         return bool(queries.is_wide(self.ring, n, self._views[0], item, now_ms))
 
     def shun(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
-        """These actors' acts on these items were condemned; more of them are `IS_SHUNNED`."""
+        """Mark that these actors' acts on these items were condemned.
+
+        More acts of theirs there are `IS_SHUNNED`.
+        """
         queries.mark_pairs(self._views[1], actors, items, fk.L_SHUNNED)
 
     def forget_acts(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
-        """Let no later evidence take these acts back: they leave the ring, their actors leave their cohorts."""
+        """Let no later evidence remove these acts.
+
+        They leave the ring, and their actors leave their cohorts.
+        """
         queries.forget_acts(actors, items, self._views[0], self.ring, min(int(self._ring_size[0]), len(self.ring)))
         queries.mark_pairs(self._views[1], actors, items, 1)
 
     def forget(self, actor: np.uint64, items: NDArray[np.uint64]) -> None:
-        """Drop every row of an actor: its own, those of it with any of these items or any known here, its acts in
-        the ring. What it added to the windows of items and links fades there."""
+        """Drop every row of an actor.
+
+        These are its own row, its rows with any of these items or any known here, and its acts in the ring. Its part
+        in the windows of items and in links fades there.
+        """
         pairs, actors = self.tables["pairs"], self.tables["actors"]
         known = np.union1d(items, self.tables["items"].keys[: len(self.tables["items"])])
         pairs.keep(np.flatnonzero(~np.isin(pairs.keys[: len(pairs)], pair_keys(actor, known))))
@@ -115,7 +144,7 @@ class Features:
         self.ring[theirs, fk.R_ORDINAL] = -1
 
     def expose(self, actors: NDArray[np.uint64], now_ms: int) -> None:
-        """Mark actors as a cohort seen at stream time; those not known any more are left."""
+        """Mark actors as a cohort seen at stream time, as far as they are still known."""
         rows = find_all(self._views[0].slots, self._views[0].keys, np.unique(actors))
         known = self._views[0].c
         rows = rows[rows >= 0]
@@ -123,22 +152,24 @@ class Features:
             known[rows, fk.A_COHORT] = known[rows, fk.A_COHORT_MS] = now_ms
 
     def item_rows(self, items: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The rows of items in `windows`, int64 (n,), -1 where they are forgotten."""
+        """Return the rows of items in `windows`, int64 (n,), -1 for forgotten items."""
         views = self._views[2]
         return np.asarray(find_all(views.slots, views.keys, items))
 
     @property
     def windows(self) -> NDArray[np.int64]:
-        """What is known of items, (rows, N_ITEM), by the columns of feature_kernels."""
+        """Return the counts of items, (rows, N_ITEM), by the columns of feature_columns."""
         return np.asarray(self._views[2].c)
 
     def items_of(self, actors: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """How many different items each of these actors has acted on."""
+        """Count the different items each of these actors has acted on."""
         return queries.items_of(self._views[0], actors)
 
     def return_rates(self) -> tuple[float, float]:
-        """The shares of the site's newcomers that went on to another item within the time of a hold: of those
-        at their first item, and of all."""
+        """Return the shares of newcomers that went on to another item within a hold.
+
+        The first is of those at their first item, the second of all the site's newcomers.
+        """
         site = self.site[0]
         first = site[fk.I_RETURNED24H] / max(1, int(site[fk.I_BEGUN24H]))
         return min(1.0, float(first)), min(1.0, float(site[fk.I_WENTON24H] / max(1, int(site[fk.I_YOUNG24H]))))
@@ -153,10 +184,13 @@ class Features:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave. Raises ValueError where it does not fit."""
+        """Take the state that `state()` returned.
+
+        Raises ValueError if it does not fit.
+        """
         n = len(state["ring"])
         if state["site"].shape != self.site.shape or n != min(state["ring_size"], len(self.ring)):
-            raise ValueError("the state is of another version of the features")
+            raise ValueError("the state is from another version of the features")
         for name, table in self.tables.items():
             table.restore(state[name])
         self.site[:] = state["site"]
@@ -176,7 +210,7 @@ class Features:
         for table, most in self._in_order:
             if len(table) > most:
                 self._evict()
-            rows = 4 if table is self.tables["links"] else 1  # of an event, at most
+            rows = 4 if table is self.tables["links"] else 1  # rows of an event, at most
             is_new |= table.reserve(rows * n)
             room = min(room, (min(len(table.keys), most) - len(table)) // rows)
         if is_new:
@@ -191,15 +225,15 @@ class Features:
                 table.keep(strongest(stamps, table.keys[: len(table)], kept))
 
     def _see_tables(self) -> None:
-        """What the kernels work on; good until a table grows."""
+        """Make the views that the kernels work on. They are valid until a table grows."""
         self._packed = tuple((t.slots, t.keys, t.size, t.data["c"]) for t in self.tables.values())
         self._views: Any = tuple(
             fk.FeatureRows(*each) for each in self._packed
-        )  # to NumPy's types a kernel takes anything
+        )  # for a kernel, NumPy's types accept anything
 
 
 def acts_of(batch: EventBatch) -> Plain:
-    """The columns of a batch that features are made of, in the order of fk.Acts."""
+    """Return the columns that features are made of, in the order of fk.Acts."""
     return (
         batch.received_ms,
         batch.actor,

@@ -1,4 +1,4 @@
-"""Lockstep: the same accounts together again, on another item. Compiled; called by feature_kernels.observe.
+"""Lockstep: the same accounts together again, on another item.
 
     burst of a rare item ──> each clicker's last bursts ──> which earlier one do these have in common?
                                                              │ at least half of this burst, and much of that one,
@@ -6,16 +6,19 @@
                                                              v
                                        one cohort (union-find), its members known for days
 
-**What is chance, what is habit.** On a small site everybody meets again: whoever reads a story goes on to the next,
-and so a burst shares half of its readers with the story before. But the story's readers scatter: only a few of *them*
-come along. A group under one command is the same group both times. So a meeting counts where it covers a share of the
-earlier burst too, `lockstep_cover` of it (half of that where the two are more than half an hour apart, in different
-visits). Popular bursts cover themselves that way: a thousand readers of one story never come to a rare item together.
+Compiled, and called by feature_kernels.observe.
 
-**The site's own baseline.** The share of a burst that met before, measured when bursts have 8, 16, 32 ... clickers,
-has an exponentially weighted mean and variance. What passes is beyond `lockstep_share`, and beyond four deviations
-above that mean. With fewer than MEETINGS of them known, and whatever the baseline says, TOP_SHARE is enough, so that
-nobody can teach the site to find it normal.
+**Chance and habit.** On a small site everybody meets again. Readers of one story go on to the next, so a burst shares
+half of its readers with the story before. But the story's readers scatter, and only a few of *them* come along. A
+group under one command is the same group both times. So a meeting counts only if it also covers a share of the
+earlier burst, `lockstep_cover` of it. Half of that is enough if the two are more than half an hour apart, in
+different visits. This
+keeps popular bursts safe: a thousand readers of one story never come to a rare item together.
+
+**The site's own baseline.** The share of a burst that met before is measured when the burst has 8, 16, 32 ...
+clickers. The site keeps its exponentially weighted mean and variance. A share counts if it is beyond `lockstep_share`
+and more than four deviations above that mean. TOP_SHARE is always enough, and the only limit while fewer than
+MEETINGS shares are known. So no one can teach the site to find lockstep normal.
 """
 
 import numpy as np
@@ -37,7 +40,10 @@ APART_MS = 30 * MINUTE_MS
 
 @njit(cache=True)
 def root_of(bursts: FeatureRows, burst: int) -> int:
-    """The cohort a burst belongs to (union-find with path halving); a forgotten burst is its own."""
+    """Return the cohort a burst belongs to (union-find with path halving).
+
+    A forgotten burst is its own cohort.
+    """
     row = find(bursts.slots, bursts.keys, np.uint64(burst))
     while row >= 0:
         parent = bursts.c[row, B_PARENT]
@@ -53,7 +59,10 @@ def root_of(bursts: FeatureRows, burst: int) -> int:
 
 @njit(cache=True)
 def least_share(s: Int64s, limits: Limits) -> float:
-    """The share of a burst that must have met before, by the site's own meetings."""
+    """Return the least share of a burst that must have met before.
+
+    It follows from the site's own meetings.
+    """
     if s[S_MEETINGS] < MEETINGS:
         return TOP_SHARE
     mean = s[S_MEET] / ONE
@@ -63,7 +72,7 @@ def least_share(s: Int64s, limits: Limits) -> float:
 
 @njit(cache=True)
 def _covers(bursts: FeatureRows, root: int, n: int, now_ms: int, limits: Limits) -> bool:
-    """Are so many a fair part of an earlier burst?"""
+    """Return True if n clickers are a fair part of an earlier burst."""
     row = find(bursts.slots, bursts.keys, np.uint64(root))
     if row < 0:
         return False
@@ -73,7 +82,10 @@ def _covers(bursts: FeatureRows, root: int, n: int, now_ms: int, limits: Limits)
 
 @njit(cache=True)
 def _note_meeting(c: Int64s, bursts: FeatureRows, s: Int64s, now_ms: int, limits: Limits) -> None:
-    """Enter a burst's share of meetings into the site's. Clipped: one burst moves it by little."""
+    """Enter a burst's share of meetings into the site's.
+
+    The share is clipped, so that one burst moves the site's by little.
+    """
     best = 0
     for j in range(N_ROOTS):
         if c[V_COUNTS + j] > best and _covers(bursts, c[V_ROOTS + j], c[V_COUNTS + j], now_ms, limits):
@@ -92,11 +104,14 @@ def _note_meeting(c: Int64s, bursts: FeatureRows, s: Int64s, now_ms: int, limits
 def _join(
     a: Int64s, c: Int64s, bursts: FeatureRows, s: Int64s, item: Key, now_ms: int, limits: Limits
 ) -> tuple[int, int]:
-    """Enter an actor (its row) into a burst (its row); the largest group it shares an earlier burst of another item
-    with, of those that cover that one, and which.
+    """Enter an actor (its row) into a burst (its row).
 
-    Each actor remembers its last N_BURSTS bursts; a burst counts, for each earlier one (joined by cohort), how many
-    of its clickers were there too (Misra-Gries, N_ROOTS counters, never too high). O(N_BURSTS * N_ROOTS)."""
+    Returns the size of the largest group that the actor shares an earlier burst of another item with, and its cohort.
+    Only a group that covers its earlier burst counts.
+
+    Each actor remembers its last N_BURSTS bursts. A burst counts, for each earlier one (joined by cohort), how many
+    of its clickers were there too (Misra-Gries, N_ROOTS counters, never too high). O(N_BURSTS * N_ROOTS).
+    """
     c[V_N] += 1
     own = find(bursts.slots, bursts.keys, np.uint64(c[V_ID]))
     if own >= 0:
@@ -155,9 +170,11 @@ def meet(
     now_ms: int,
     limits: Limits,
 ) -> int:
-    """An actor takes part in an item's burst: were those here together before? 0, or IS_LOCKSTEP.
+    """Enter an actor into an item's burst, and check for lockstep.
 
-    The first finds the burst; who came to the item in the minute before joins it then, from the ring's last acts."""
+    Returns IS_LOCKSTEP if these clickers were together before, otherwise 0. The first actor founds the burst. Actors
+    who came to the item in the minute before join it then, from the ring's last acts.
+    """
     c = live.c[row_of(live, item)]
     if c[V_START] == 0 or now_ms - c[V_START] > 2 * MINUTE_MS:
         c[:] = 0
@@ -195,7 +212,7 @@ def meet(
 
 @njit(cache=True)
 def _unite(bursts: FeatureRows, own: int, root: int) -> None:
-    """Two bursts are one cohort's: it is as large as the larger, and met now."""
+    """Join two bursts into one cohort, as large as the larger, that met now."""
     if own == root:
         return
     mine, theirs = find(bursts.slots, bursts.keys, np.uint64(own)), find(bursts.slots, bursts.keys, np.uint64(root))
@@ -208,7 +225,10 @@ def _unite(bursts: FeatureRows, own: int, root: int) -> None:
 
 @njit(cache=True)
 def _was_in(a: Int64s, bursts: FeatureRows, root: int, but: int) -> bool:
-    """Has an actor taken part in a burst of a cohort, other than this one?"""
+    """Return True if an actor took part in another burst of a cohort.
+
+    but: the burst that does not count.
+    """
     for k in range(N_BURSTS):
         burst = a[A_BURSTS + k]
         if burst not in (0, but) and root_of(bursts, burst) == root:

@@ -1,5 +1,4 @@
-"""Near-duplicate sessions: do an item's young clickers read what others of them read, one for one? Compiled; called
-by feature_kernels.observe.
+"""Near-duplicate sessions: young clickers of an item who read the same items.
 
     first five items of a young actor ──> six minima (MinHash, in its row) ──three items──> one band of all six
                                                                                               │ each time it comes
@@ -7,32 +6,39 @@ by feature_kernels.observe.
     the item's last bands, eight counters (Misra-Gries) ── met before? ──> I_SHARED1H of I_BANDED1H
                                            the same of the rest of the site ──> in excess? ──> `duplicate` in [0, 1]
 
-A replayed visit has human pauses, human order and new accounts; what it cannot change without changing what it is, is
-which items it holds (MinHash: Broder, SEQUENCES 1997). Two sets of which a share J of all their items is common have
-the band in common with probability J**6: 1 for the same items in any order, 0.09 for four of five and another, so
-replacing one item is the price of passing. Two bands of three minima would ask for two (0.51, 0.16), but find what
-honest newcomers do: on the first 300,000 rows of a news log 13.7 % of events met a window beyond 0.25, and one in a
-hundred a window beyond 0.60. One band of six: 3.6 % and 0.34, at most 0.44, of the first 200,000 rows; from five
-items on instead of three at most 0.13. The hashes are of items' keys, which are keyed with the deployment's secret:
-nobody outside can make sets that collide.
+Compiled, and called by feature_kernels.observe.
 
-**Known.** A young actor is within an hour of its first act. Below three items it has no band: it is not entered, and
-speaks neither for nor against its item. So a target spliced in first or second is not seen from that session; at its
-third to fifth item the band is of the items so far, the target's among them, from the sixth on that of the first
-five. Fewer than LEAST entries in a window, and its `duplicate` is 0.
+A replayed visit has human pauses, human order and new accounts. The one thing it cannot change without becoming
+another visit is its set of items (MinHash: Broder, SEQUENCES 1997). Two sets that share a part J of all their items
+have the band in common with probability J**6. That is 1 for the same items in any order, and 0.09 for four of five
+items and another. So an attacker passes by replacing one item.
 
-**Bounded.** Six numbers an actor, nineteen an item. Counters are halved once an hour, so what came once is forgotten
-within that; when all are taken, an unknown band takes one off each. A band of more than a ninth of the entries stays,
-and what is counted is never too high but by a collision of six minima. O(6) at each of the first five items, O(14)
-at a young actor's third item and later, O(1) for any other act.
+Two bands of three minima would make it replace two (0.51 after one, 0.16 after two), but they also find the habits of honest newcomers.
+On the first 300,000 rows of a news log, 13.7 % of events met a window beyond 0.25, and one in a hundred a window
+beyond 0.60. With one band of six the figures are 3.6 % and 0.34, and at most 0.44 on the first 200,000 rows. From
+five items on, instead of three, it is at most 0.13. The hashes are of items' keys, which are keyed with the
+deployment's secret. So no one outside can make sets that collide.
 
-**It decides nothing.** No rule, no forest and no score reads it: it is a percentile beside the others for reviewers.
-A rule on it would need, first, its distribution over honest windows of several sites, by size of the window: where a
-front page offers five stories, newcomers read the same five, which the comparison with the rest of the site takes
-back only in part (0.44, above). Attackers can lift the site's share with windows nobody looks at, so that would have
-to be learned from actors that have earned trust, or frozen, as a forest's reference is. It would need a second sign
-about the same window (a crowd, a burst), and to fall on those whose own band was met, who are not remembered one by
-one today. And it would need the honest look-alikes of the benchmark at an unchanged price.
+**Known limits.** A young actor is within an hour of its first act. Below three items it has no band. It is then not
+entered, and is no evidence for or against its item. So a target that is spliced in first or second is not seen in
+that session. At its third to fifth item the actor's band is of the items so far, with the target's among them. From
+the sixth item on it is of the first five. With fewer than LEAST entries in a window, its `duplicate` is 0.
+
+**Bounds.** Six numbers an actor, nineteen an item. Counters are halved once an hour, so a band that came once is
+forgotten within that time. When all counters are in use, an unknown band lowers each by one. A band of more than a
+ninth of the entries stays. A count is too high only after a collision of six minima. O(6) at each of the first five
+items, O(14) at a young actor's third item and later, O(1) for any other act.
+
+**It decides nothing.** No rule, no forest and no score reads it. Reviewers see it as a percentile next to the others.
+A rule on it would need four things:
+
+- Its distribution over honest windows of several sites, by size of the window. If a front page offers five stories,
+  newcomers read the same five. Comparing with the rest of the site removes this only in part (0.44, above). Attackers
+  can raise the site's share with windows no one looks at. So the distribution must be learned from actors that have
+  earned trust, or frozen, as a forest's reference is.
+- A second sign about the same window (a crowd, a burst).
+- Memory of the actors whose own band was met, since the rule must fall on these. Today they are not remembered.
+- The honest look-alikes of the benchmark at an unchanged price.
 """
 
 import numpy as np
@@ -55,9 +61,9 @@ from recommender.core.features.feature_windows import excess
 from recommender.core.tables.hashing import Key, mix
 from recommender.core.vocabulary import HOUR_MS
 
-SKETCHED = 5  # items of an actor
-SKETCHED_FROM = 3  # items, below which a sketch says nothing
-LEAST = 8  # entries of a window
+SKETCHED = 5  # items of an actor that enter its sketch
+SKETCHED_FROM = 3  # items, below which a sketch is no evidence
+LEAST = 8  # entries of a window, below which its `duplicate` is 0
 
 
 @njit(cache=True)
@@ -74,7 +80,10 @@ def sketch(a: Int64s, item: Key) -> None:
 
 @njit(cache=True)
 def enter_band(a: Int64s, w: Int64s, s: Int64s, now_ms: int) -> None:
-    """Enter a young actor's band into the item it came to; both windows' counts are of now."""
+    """Enter a young actor's band into the item it came to.
+
+    Both windows' counts are decayed to now.
+    """
     if a[A_ITEMS] < SKETCHED_FROM:
         return
     hours = (now_ms - w[I_BANDS_MS]) // HOUR_MS
@@ -93,7 +102,7 @@ def enter_band(a: Int64s, w: Int64s, s: Int64s, now_ms: int) -> None:
 
 @njit(cache=True)
 def _meet_band(w: Int64s, band: int) -> bool:
-    """Count a band in an item's counters; was it there?"""
+    """Count a band in an item's counters, and return True if it was there."""
     free = -1
     for j in range(N_BAND_COUNTERS):
         if w[I_BAND_COUNTS + j] == 0:
@@ -111,7 +120,10 @@ def _meet_band(w: Int64s, band: int) -> bool:
 
 @njit(cache=True)
 def duplicate(w: Int64s, s: Int64s) -> float:
-    """Of an item's entries the share whose band was met there before, beyond the rest of the site's, in [0, 1]."""
+    """Return the share of an item's entries whose band was met there before.
+
+    It is the part beyond the rest of the site's share, in [0, 1].
+    """
     if w[I_BANDED1H] < LEAST * ONE:
         return 0.0
     return excess(w[I_SHARED1H], w[I_BANDED1H], s[I_SHARED1H], s[I_BANDED1H])

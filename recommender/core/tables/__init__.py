@@ -1,4 +1,4 @@
-"""Hash tables with dense rows, and decay by a table of powers of two: what the other rooms are built on."""
+"""Hash tables with dense rows, and integer decay: the base of the other rooms."""
 
 from recommender.core.tables.table import Table
 

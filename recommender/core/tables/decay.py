@@ -1,7 +1,9 @@
-"""Decayed counts in integers: a unit made at tick t weighs 2**(t/4096), from a table made by integer arithmetic.
+"""Decayed counts in integers.
 
-A sum of integers does not depend on the order of its terms, can be subtracted again exactly, and is the same on every
-machine. Time is counted in ticks of 1/4096 of a half-life. Eight half-lives make an epoch; counts are kept for three.
+A unit made at tick t weighs 2**(t/4096), from a table made by integer arithmetic. A sum of integers does not depend
+on the order of its terms. A term can be subtracted again exactly, and the sum is the same on every machine.
+
+Time is counted in ticks of 1/4096 of a half-life. Eight half-lives make an epoch. Counts are kept for three epochs.
 """
 
 from math import frexp, isqrt
@@ -17,11 +19,14 @@ POW_BITS = 16  # a unit's weight at the start of a half-life is 2**16 ...
 EPOCH_OCTAVES = 8  # ... and 2**24 at the end of an epoch
 N_EPOCHS = 3
 _ROOT_HALF, _TWO_OVER_LN2, _LOG_TERMS = 0.7071067811865476, 2.8853900817779268, 8
-MAX_DECAY_OCTAVES = 40  # past this nothing is left of a budget's spending
+MAX_DECAY_OCTAVES = 40  # beyond this nothing is left of a budget's spending
 
 
 def _powers_of_two() -> Int64s:
-    """round(2**(POW_BITS + i/TICKS)) for i in 0..TICKS, by integer arithmetic alone."""
+    """Return round(2**(POW_BITS + i/TICKS)) for i in 0..TICKS.
+
+    It uses integer arithmetic alone.
+    """
     bits = 200
     step = 2 << bits
     for _ in range(TICK_BITS):
@@ -38,8 +43,10 @@ POW = _powers_of_two()
 
 @njit(cache=True)
 def log2(x: float) -> float:
-    """The logarithm of a positive number to the base 2, to 1e-13: by sums, products and quotients alone, so that it
-    is the same on every machine, which the C library's is not."""
+    """Return the logarithm to the base 2 of a positive number, to 1e-13.
+
+    It uses sums, products and quotients alone, so it is the same on every machine. The C library's logarithm is not.
+    """
     mantissa, exponent = frexp(x)
     if mantissa < _ROOT_HALF:
         mantissa, exponent = 2.0 * mantissa, exponent - 1
@@ -52,7 +59,10 @@ def log2(x: float) -> float:
 
 @njit(cache=True)
 def combined(counts: Int64s, row: int, half: int, epoch: int) -> int:
-    """A row's count on the scale of the current epoch; older epochs shifted down."""
+    """Return a row's count on the scale of the current epoch.
+
+    Counts of older epochs are shifted down.
+    """
     return (
         counts[row, half, epoch % N_EPOCHS]
         + (counts[row, half, (epoch - 1) % N_EPOCHS] >> EPOCH_OCTAVES)
@@ -62,7 +72,7 @@ def combined(counts: Int64s, row: int, half: int, epoch: int) -> int:
 
 @njit(cache=True)
 def combine_all(counts: Int64s, n: int, half: int, epoch: int) -> Int64s:
-    """`combined` of the first n rows, int64 (n,)."""
+    """Return `combined` of the first n rows, int64 (n,)."""
     scores = np.empty(n, np.int64)
     for row in range(n):
         scores[row] = combined(counts, row, half, epoch)
@@ -71,7 +81,7 @@ def combine_all(counts: Int64s, n: int, half: int, epoch: int) -> Int64s:
 
 @njit(cache=True)
 def decayed(amount: int, ticks: int) -> int:
-    """An amount after so many ticks of its half-life, rounded down."""
+    """Return an amount after so many ticks of its half-life, rounded down."""
     octaves = ticks >> TICK_BITS
     if octaves > MAX_DECAY_OCTAVES:
         return 0

@@ -1,6 +1,6 @@
-"""Open-addressed hash tables, compiled: `slots` maps a key to its dense row, or -1.
+"""Open-addressed hash tables, compiled.
 
-Keys are keyed hashes, uniform already, so a key is its own slot.
+`slots` maps a key to its dense row, or -1. Keys are keyed hashes and so already uniform. A key is its own slot.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ Key = np.uint64
 
 @njit(cache=True)
 def mix(a: Key, b: Key) -> Key:
-    """One key of two (splitmix64's finaliser)."""
+    """Return one key for two (splitmix64's finaliser)."""
     x = np.uint64(a) + np.uint64(0x9E3779B97F4A7C15) * (np.uint64(b) | np.uint64(1))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -26,7 +26,7 @@ def mix(a: Key, b: Key) -> Key:
 
 @njit(cache=True)
 def find(slots: Int32s, keys: UInt64s, key: Key) -> int:
-    """The row of a key, or -1."""
+    """Return the row of a key, or -1."""
     mask = np.uint64(slots.size - 1)
     slot = key & mask
     while True:
@@ -38,7 +38,7 @@ def find(slots: Int32s, keys: UInt64s, key: Key) -> int:
 
 @njit(cache=True)
 def find_all(slots: Int32s, keys: UInt64s, wanted: UInt64s) -> Int64s:
-    """The rows of many keys, int64 (n,), -1 where there is none."""
+    """Return the rows of many keys, int64 (n,), -1 for a key without a row."""
     rows = np.empty(wanted.size, np.int64)
     for i in range(wanted.size):
         rows[i] = find(slots, keys, wanted[i])
@@ -47,7 +47,10 @@ def find_all(slots: Int32s, keys: UInt64s, wanted: UInt64s) -> Int64s:
 
 @njit(cache=True)
 def add(slots: Int32s, keys: UInt64s, size: Int64s, key: Key) -> int:
-    """A new row for a key that has none; the caller has made room."""
+    """Add a row for a key that has none, and return it.
+
+    The caller has made room.
+    """
     mask = np.uint64(slots.size - 1)
     slot = key & mask
     while slots[slot] >= 0:
@@ -72,7 +75,7 @@ def fill_slots(slots: Int32s, keys: UInt64s, n: int) -> None:
 
 @njit(cache=True)
 def pair_keys(actor: Key, items: UInt64s) -> UInt64s:
-    """The keys of the pairs of an actor with each of these items, (n,)."""
+    """Return the keys of an actor's pairs with each of these items, (n,)."""
     keys = np.empty(items.size, np.uint64)
     for i in range(items.size):
         keys[i] = mix(actor, items[i])

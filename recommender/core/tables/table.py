@@ -1,7 +1,8 @@
-"""Rows keyed by 64-bit hashes: a dense array a column, and slots from key to row that the kernels probe.
+"""Rows keyed by 64-bit hashes.
 
-Rows are appended in the order in which keys first come, and keep it through a checkpoint; the slots are derived and
-never stored. Rows are only removed all at once, by `keep`.
+A table has a dense array for each column, and slots that the kernels probe to find a key's row. Rows are appended in
+the order in which keys first come, and a checkpoint keeps this order. The slots are derived and never stored. Only
+`keep` removes rows, all at once.
 """
 
 from typing import Any
@@ -15,8 +16,10 @@ Columns = dict[str, NDArray[Any]]
 
 
 class Table:
-    """`columns` gives each column's type and the shape of one row's entry: {"at_ms": (np.int64, ())}.
-    Columns named in `derived` are not part of the state; their owner makes them anew.
+    """A table of rows with typed columns.
+
+    columns: each column's type and the shape of one row's entry: {"at_ms": (np.int64, ())}.
+    derived: names of columns that are not part of the state. Their owner makes them anew.
 
     >>> table = Table({"spent": (np.int64, ())})
     >>> table.reserve(10), len(table)
@@ -34,11 +37,14 @@ class Table:
         return int(self.size[0])
 
     def __getitem__(self, column: str) -> NDArray[Any]:
-        """The rows of a column, a view."""
+        """Return the rows of a column, as a view."""
         return self.data[column][: len(self)]
 
     def reserve(self, n_more: int) -> bool:
-        """Make room for n more rows; doubling, so amortised O(1) a row. True where the arrays are new ones."""
+        """Make room for n more rows, and return True if the arrays are new ones.
+
+        The room doubles, so the amortised cost is O(1) a row.
+        """
         needed = len(self) + n_more
         if needed <= len(self.keys):
             return False
@@ -50,7 +56,7 @@ class Table:
         return True
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Drop all but these rows (ascending)."""
+        """Drop all rows except these (ascending)."""
         n = len(rows)
         self.keys[:n] = self.keys[rows]
         for column in self.data.values():
@@ -60,14 +66,17 @@ class Table:
         fill_slots(self.slots, self.keys, n)
 
     def state(self) -> Columns:
-        """The rows, as copies."""
+        """Return the rows, as copies."""
         return {"keys": self.keys[: len(self)].copy()} | {name: self[name].copy() for name in self._stored}
 
     def restore(self, state: Columns) -> None:
-        """Take the rows of `state()`. Raises ValueError where columns do not fit."""
+        """Take the rows of `state()`.
+
+        Raises ValueError if columns do not fit.
+        """
         n = len(state["keys"])
         if len(np.unique(state["keys"])) != n:
-            raise ValueError("a key stands twice")
+            raise ValueError("the state holds a key twice")
         self.size[0] = 0
         self.reserve(n)
         self.keys[:n] = state["keys"]
@@ -81,10 +90,13 @@ class Table:
 
 
 def strongest(values: NDArray[np.int64], keys: NDArray[np.uint64], n: int) -> NDArray[np.int64]:
-    """The rows of the n largest values, ties to the smaller key; ascending rows."""
+    """Return the rows of the n largest values, in ascending order.
+
+    Ties go to the smaller key.
+    """
     if len(values) <= n:
         return np.arange(len(values))
-    # values that tie with the n-th are sorted by key, the rest need no order
+    # values that tie with the n-th are sorted by key, and the others need no order
     threshold = np.partition(values, len(values) - n)[len(values) - n]
     above = np.flatnonzero(values > threshold)
     ties = np.flatnonzero(values == threshold)
