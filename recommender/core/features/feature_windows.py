@@ -1,7 +1,7 @@
 """Arithmetic of the features: windows, shares and surprises, compiled.
 
     counts of an item's window ──┐
-    counts of the whole site ────┴──> a share compared with the rest of the site's ──> in excess? by how much, how surely?
+    counts of the whole site ────┴──> a share compared with the rest of the site's ──> in excess? how far, how surely?
 
 The loops of feature_kernels and lockstep call it. Numba's cache on disk notices a change of a function's own file,
 but not of the files it calls. After a change here or in feature_columns run `core.warmup`, which compiles all of the

@@ -12,8 +12,8 @@ proxy, is no anomaly.
 crowd of newcomers is in feature_windows.evidence_of. Each sign is a share of the window's clickers, compared with the
 same share of the rest of the site's. It must exceed that share by a margin and by five deviations.
 
-**Lockstep.** In recorded attacks the signal is not busy accounts, but accounts that appear together again (see
-the module lockstep). It costs O(1) an event for groups of any size. A memory of pairs, kept for 32 co-clickers a minute,
+**Lockstep.** In recorded attacks the signal is not busy accounts, but accounts that appear together again (see the
+module lockstep). It costs O(1) an event for groups of any size. A memory of pairs, kept for 32 co-clickers a minute,
 would see a fifth of the pairs of 300 accounts, and less of larger groups.
 
 **Bounds.** Rows by table: `max_actors`, `max_pairs`, `max_items`, `max_links`, MAX_LIVE, MAX_BURSTS. The rows longest

@@ -16,8 +16,8 @@ different visits. This
 keeps popular bursts safe: a thousand readers of one story never come to a rare item together.
 
 **The site's own baseline.** The share of a burst that met before is measured when the burst has 8, 16, 32 ...
-clickers. The site keeps its exponentially weighted mean and variance. A share counts if it is beyond `lockstep_share`
-and more than four deviations above that mean. TOP_SHARE is always enough, and the only limit while fewer than
+clickers. The site keeps its exponentially weighted mean and variance. A share counts if it reaches `lockstep_share`
+and that mean plus four deviations. TOP_SHARE is always enough, and the only limit while fewer than
 MEETINGS shares are known. So no one can teach the site to find lockstep normal.
 """
 

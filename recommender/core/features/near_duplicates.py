@@ -13,16 +13,16 @@ another visit is its set of items (MinHash: Broder, SEQUENCES 1997). Two sets th
 have the band in common with probability J**6. That is 1 for the same items in any order, and 0.09 for four of five
 items and another. So an attacker passes by replacing one item.
 
-Two bands of three minima would make it replace two (0.51 after one, 0.16 after two), but they also find the habits of honest newcomers.
-On the first 300,000 rows of a news log, 13.7 % of events met a window beyond 0.25, and one in a hundred a window
-beyond 0.60. With one band of six the figures are 3.6 % and 0.34, and at most 0.44 on the first 200,000 rows. From
-five items on, instead of three, it is at most 0.13. The hashes are of items' keys, which are keyed with the
-deployment's secret. So no one outside can make sets that collide.
+Two bands of three minima would make it replace two (0.51 after one, 0.16 after two), but they also find the habits of
+honest newcomers. On the first 300,000 rows of a news log, 13.7 % of events met a window beyond 0.25, and one in a
+hundred a window beyond 0.60. With one band of six the figures are 3.6 % and 0.34, and at most 0.44 on the first
+200,000 rows. From five items on, instead of three, it is at most 0.13. The hashes are of items' keys, which are keyed
+with the deployment's secret. So no one outside can make sets that collide.
 
 **Known limits.** A young actor is within an hour of its first act. Below three items it has no band. It is then not
 entered, and is no evidence for or against its item. So a target that is spliced in first or second is not seen in
-that session. At its third to fifth item the actor's band is of the items so far, with the target's among them. From
-the sixth item on it is of the first five. With fewer than LEAST entries in a window, its `duplicate` is 0.
+that session. If the target is its third to fifth item, the band is of the items so far, the target included. From
+the sixth item on, the band is of the first five. With fewer than LEAST entries in a window, its `duplicate` is 0.
 
 **Bounds.** Six numbers an actor, nineteen an item. Counters are halved once an hour, so a band that came once is
 forgotten within that time. When all counters are in use, an unknown band lowers each by one. A band of more than a
