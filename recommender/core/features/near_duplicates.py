@@ -21,7 +21,7 @@ with the deployment's secret. So no one outside can make sets that collide.
 
 **Known limits.** A young actor is within an hour of its first act. Below three items it has no band. It is then not
 entered, and is no evidence for or against its item. So a target that is spliced in first or second is not seen in
-that session. If the target is its third to fifth item, the band is of the items so far, the target included. From
+that session. If the target is the third to fifth item, the band is of the items so far, the target included. From
 the sixth item on, the band is of the first five. With fewer than LEAST entries in a window, its `duplicate` is 0.
 
 **Bounds.** Six numbers an actor, nineteen an item. Counters are halved once an hour, so a band that came once is

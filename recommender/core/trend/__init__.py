@@ -1,4 +1,4 @@
-"""Decayed, capped counts by item: the trend, the price of a place in it, and who stands behind an item."""
+"""Decayed, capped counts by item: the trend, its prices of places, its clickers."""
 
 from recommender.core.trend.trend import Board, Trend
 

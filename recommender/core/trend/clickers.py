@@ -1,12 +1,15 @@
-"""Clickers by size: what r_j (`place_prices.fewest_clickers`) needs, without a pass over all pairs every time.
+"""Clickers by size, as r_j needs them, without a pass over all pairs every time.
 
-    trend.sizes ──refresh──> as they were then, with the item's count and all that was ever taken out of it
-                             + what came since, whoever it came from ──> sizes that add up to no less
+    trend.sizes ──refresh──> the sizes at that time, with each item's count and all that was ever removed from it
+                             + the growth since, whoever it came from ──> sizes that add up to no less
 
-What came since an item's sizes were taken is its count now, less its count then, plus what was taken out meanwhile.
-Any r actors add at most r full-weight acts made now, and at most what came since on top of what the largest r of them
-added then. Sizes are told whose largest r make up the lesser of the two: r_j is a lower bound, the tightest right
-after a refresh. Nothing of this belongs to the state; it is forgotten whenever the scale of the counts changes.
+`place_prices.fewest_clickers` computes r_j from these sizes. An item's growth is its count now, less its count at the
+refresh, plus the amount removed meanwhile. Any r actors together are limited in two ways. They add at most r
+full-weight acts made now. They also add at most the growth, on top of the amount that the largest r added at the
+refresh. The largest r of the sizes returned add up to the lesser of the two. So r_j is a lower bound, and it is
+tightest right after a refresh.
+
+Nothing of this belongs to the state. It is forgotten whenever the scale of the counts changes.
 """
 
 import numpy as np
@@ -15,26 +18,32 @@ from recommender.core.trend.trend import Sizes, Trend
 
 
 class Clickers:
-    """Of the best `depth` items. `refresh` passes over all pairs, `sizes` over the items."""
+    """Sizes of the clickers of the best `depth` items.
+
+    `refresh` passes over all pairs, `sizes` over the items.
+    """
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
         self._trend: Trend | None = None
         self._epoch = 0
-        self._then: dict[str, tuple[Sizes, int]] = {}  # and count plus what was taken out
+        self._then: dict[str, tuple[Sizes, int]] = {}  # with the count plus the amount removed
 
     def is_of(self, trend: Trend) -> bool:
-        """Is what is remembered of this trend, on its present scale?"""
+        """Return True if the sizes held are of this trend, on its present scale."""
         return self._trend is trend and self._epoch == trend.epoch()
 
     def refresh(self, trend: Trend) -> None:
-        """Take the sizes as they are."""
+        """Read the sizes anew from the trend."""
         taken = trend.sizes(self._depth)
         self._then = {item: (taken[item], added) for item, added in self._added(trend).items()}
         self._trend, self._epoch = trend, trend.epoch()
 
     def sizes(self, trend: Trend) -> dict[str, Sizes]:
-        """By item: at least what actors add now; refresh first where it is not `is_of`."""
+        """Return, by item, at least as much as actors add now.
+
+        Refresh first if `is_of` is False.
+        """
         unit = trend.unit(trend.now_ms)
         answer = {}
         for item, added in self._added(trend).items():
@@ -44,15 +53,20 @@ class Clickers:
         return answer
 
     def _added(self, trend: Trend) -> dict[str, int]:
-        """By item: its count, before networks, plus all that was ever taken out of it since the trend was made."""
+        """Return, by item, its count before networks plus all amounts removed from it.
+
+        The removed amounts are those since the trend was made.
+        """
         rows = trend.leading_rows(self._depth)
         added = trend.items["score"][rows] + trend.items["excess"][rows] + trend.items["removed"][rows]
         return dict(zip([trend.names[row] for row in rows], added.astype(np.int64).tolist(), strict=True))
 
 
 def grown(sizes: Sizes, since: int, unit: int) -> Sizes:
-    """Sizes after `since` more, when nobody's contribution is above `unit`: the largest r make up at least what they
-    can by then. O(classes).
+    """Return sizes that are enough after growth of `since`.
+
+    No contribution is above `unit`. Within that limit, the largest r add up to at least as much as they can by then.
+    O(classes).
 
     >>> grown([(2, 50, 30)], 15, unit=40)  # at most 40, 65, 65 from one, two, three
     [(1, 40, 40), (0, 5, 40), (1, 20, 30)]
@@ -64,7 +78,7 @@ def grown(sizes: Sizes, since: int, unit: int) -> Sizes:
             if largest < unit:
                 n_full = min(n_full, (total - n_before * largest) // (unit - largest))
             part = min(amount, (n_full - n_before) * largest)
-            more = total + part - n_full * unit  # nobody's in particular
+            more = total + part - n_full * unit  # of no actor in particular
             rest = (n_before + n - n_full, amount - part, largest)
             return [(n_full, n_full * unit, unit), (0, more, unit), rest, *sizes[at + 1 :]]
         n_before, total = n_before + n, total + amount

@@ -1,6 +1,7 @@
-"""The compiled loops on counts: credit a unit, weigh networks concavely, keep the leaders sorted, tell sizes.
+"""Compiled loops on counts.
 
-Integer sums only, see `core.tables.decay`. The loops over events are in `trend_kernels`.
+They credit a unit, weigh networks concavely, keep the leaders sorted, and find sizes. Integer sums only, see
+`core.tables.decay`. The loops over events are in `trend_kernels`.
 """
 
 from math import frexp, sqrt
@@ -20,12 +21,15 @@ from recommender.core.tables.hashing import Int32s, Int64s, Key, UInt64s, add, f
 from recommender.core.trend.trend_columns import Clock, Items, Leaders, Networks, Pairs, Regions
 
 GROUP_BITS = 32  # the upper half of a prefix's key is its group's (core.events.Encoder.network_key)
-SIZE_CLASSES = 128  # of contributions, two an octave
+SIZE_CLASSES = 128  # of contributions, two classes an octave
 
 
 @njit(cache=True)
 def credit(table: Items | Regions | Networks, row: int, clock: Clock, weight: int, at_ms: int) -> None:
-    """Add a unit's weight (negative: take it out) at its own time, to every half-life that still knows that time."""
+    """Add a unit's weight at its own time to every half-life.
+
+    A half-life whose epochs do not reach that time is skipped. A negative weight removes it.
+    """
     for half in range(table.counts.shape[1]):
         tick = at_ms * TICKS // clock.half_ms[half]
         octave = tick >> TICK_BITS
@@ -37,7 +41,7 @@ def credit(table: Items | Regions | Networks, row: int, clock: Clock, weight: in
 
 @njit(cache=True)
 def contributions(pairs: Pairs, clock: Clock, half: int, item: Key) -> Int64s:
-    """What every actor adds to an item's count of a half-life now; in no order."""
+    """Return the amounts that actors add to an item's count now, in no order."""
     found = np.empty(pairs.size[0], np.int64)
     n = 0
     for pair in range(pairs.size[0]):
@@ -54,10 +58,14 @@ def contributions(pairs: Pairs, clock: Clock, half: int, item: Key) -> Int64s:
 
 @njit(cache=True)
 def sizes_of(pairs: Pairs, clock: Clock, slots: Int32s, keys: UInt64s, n_items: int) -> Int64s:
-    """What actors add to the counts of some items of the served half-life, by size, in one pass over all pairs.
+    """Return, by size, the amounts that actors add to the counts of some items.
 
-    slots, keys: the items wanted, as an index from key to place. Returns int64 (n_items, SIZE_CLASSES, 3): of each
-    class (two an octave) how many contributions, their sum, and the largest. 1 ns a pair, 15 ns one that counts.
+    One pass over all pairs, for the served half-life.
+
+    slots, keys: the items wanted, as an index from key to place.
+
+    Returns int64 (n_items, SIZE_CLASSES, 3). Each class (two an octave) has the number of contributions, their sum
+    and the largest. 1 ns a pair, 15 ns for one that counts.
     """
     found = np.zeros((n_items, SIZE_CLASSES, 3), np.int64)
     half_ms, epoch = clock.half_ms[0], clock.epoch[0]
@@ -85,11 +93,13 @@ def sizes_of(pairs: Pairs, clock: Clock, slots: Int32s, keys: UInt64s, n_items: 
 
 @njit(cache=True)
 def excess_of(amount: int, knee: int) -> int:
-    """What a network's sum is above what it counts for: amount - phi(amount), where phi(x) = x up to the knee C and
-    2 sqrt(C x) - C beyond, so (sqrt(x) - sqrt(C))**2. At most amount - knee.
+    """Return a network's sum less the amount it counts for: amount - phi(amount).
 
-    A root, a difference and a product of doubles, each rounded as IEEE 754 says and none fused with another: the same
-    on every machine, and never falling as the amount grows.
+    Here phi(x) = x up to the knee C and 2 sqrt(C x) - C beyond, so the result is (sqrt(x) - sqrt(C))**2. It is at
+    most amount - knee.
+
+    It takes a root, a difference and a product of doubles, each rounded by IEEE 754 and none fused with another. So
+    it is the same on every machine, and it never falls as the amount grows.
     """
     if amount <= knee:
         return 0
@@ -107,7 +117,10 @@ def _list_over(networks: Networks, row: int) -> None:
 
 @njit(cache=True)
 def _weigh(networks: Networks, row: int, items: Items, item_row: int, clock: Clock) -> int:
-    """Make the excess of a network's row anew, and its item's. Returns by how much it changed."""
+    """Make the excess of a network's row anew, and its item's excess with it.
+
+    Returns by how much the excess changed.
+    """
     amount = combined(networks.counts, row, 0, clock.epoch[0]) - networks.below[row]
     excess = excess_of(amount, networks.knee[0 if networks.group[row] else 1])
     change = excess - networks.excess[row]
@@ -120,7 +133,10 @@ def _weigh(networks: Networks, row: int, items: Items, item_row: int, clock: Clo
 
 @njit(cache=True)
 def _network_row(networks: Networks, key: Key, item: Key, group: Key, is_made: bool) -> int:
-    """The row of an item's prefix or group; where it has none, one is made, or the answer is -1."""
+    """Return the row of an item's prefix or group.
+
+    If there is none, make one, or return -1 if `is_made` is False.
+    """
     row = find(networks.slots, networks.keys, key)
     if row < 0 and is_made:
         row = add(networks.slots, networks.keys, networks.size, key)
@@ -137,8 +153,10 @@ def _network_row(networks: Networks, key: Key, item: Key, group: Key, is_made: b
 def credit_network(
     networks: Networks, items: Items, item_row: int, clock: Clock, prefix: Key, weight: int, at_ms: int
 ) -> None:
-    """Move a unit in the rows of its prefix and its group, and the item's excess with them. Rows evicted since have
-    nothing to take out."""
+    """Credit a unit in the rows of its prefix and its group.
+
+    The item's excess changes with them. Rows evicted since have nothing to remove.
+    """
     item = items.keys[item_row]
     group_key = mix(item, (prefix >> np.uint64(GROUP_BITS)) << np.uint64(1))  # `mix` does not see the lowest bit
     group = _network_row(networks, group_key, item, np.uint64(0), weight > 0)
@@ -154,14 +172,17 @@ def credit_network(
 
 @njit(cache=True)
 def weigh_all(networks: Networks, items: Items, clock: Clock) -> None:
-    """Make everything derived of networks anew. Every row's item, and every prefix's group, must have a row."""
+    """Make all derived columns of networks anew.
+
+    Every row's item, and every prefix's group, must have a row.
+    """
     items.excess[: items.size[0]] = 0
     n = networks.size[0]
     networks.excess[:n] = 0
     networks.below[:n] = 0
     networks.is_listed[:n] = 0
     networks.n_over[0] = 0
-    for is_group in (False, True):  # a group's excess is of what its prefixes count for
+    for is_group in (False, True):  # a group's excess is of the amounts its prefixes count for
         for row in range(n):
             if (networks.group[row] == 0) == is_group:
                 item_row = find(items.slots, items.keys, networks.item[row])
@@ -172,7 +193,10 @@ def weigh_all(networks: Networks, items: Items, clock: Clock) -> None:
 
 @njit(cache=True)
 def weigh_over(networks: Networks, items: Items, leaders: Leaders, clock: Clock) -> None:
-    """After the knees have moved: make anew what has an excess. (It only shrinks, so nothing else can get one.)"""
+    """Make all excesses anew after the knees have moved.
+
+    Excesses only shrink then, so no other row can get one.
+    """
     n_before = networks.n_over[0]
     for i in range(n_before):
         row = networks.over[i]
@@ -202,7 +226,7 @@ def weigh_over(networks: Networks, items: Items, leaders: Leaders, clock: Clock)
 
 @njit(cache=True)
 def is_ahead(leaders: Leaders, keys: UInt64s, row: int, other: int) -> bool:
-    """The order of a list: by score, ties by key."""
+    """Return True if a row is ahead of another in a list: by score, ties by key."""
     if leaders.score[row] != leaders.score[other]:
         return leaders.score[row] > leaders.score[other]
     return keys[row] < keys[other]

@@ -1,55 +1,57 @@
 """Trend: how much each item is being read now, as forward-decayed, capped counts.
 
     events ──> a unit an (actor, item) and horizon ──> counts by item, and by item and country, one a half-life
-                                                  └──> sums by item and network ──> excess over what they count for
+                                                  └──> sums by item and network ──> excess over their concave count
                      count less excess ──> score ──> the best items by the first half-life, kept sorted
 
 **The half-life is the learning rate of a count.** A unit of time t weighs 2**((t - now)/h) now. A short half-life
-adapts within minutes and forgets as fast: cheap to enter, dear to stay, and noisy where readers are few. A long one
-has inertia: noise and short pushes drown in it, and so do the first minutes of a real story. Several are kept side by
-side; the first is the one served.
+adapts within minutes and forgets as fast. A place is cheap to enter and dear to keep, and noise shows where readers
+are few. A long half-life has inertia. Noise and short pushes drown in it, and so do the first minutes of a real
+story. Several half-lives are kept, and the first is the one served.
 
-**The unit.** Whatever an actor does with an item within a horizon counts once, at the weight of the strongest act and
-the time of the earliest. Acting again does not refresh it: holding a place must cost new actors (Defence: holding).
-An undo takes the actor's own unit back out, at its own time; acting again puts it back where it was. An act older
+**The unit.** All acts of an actor on an item within a horizon count once, at the weight of the strongest act and the
+time of the earliest. Acting again does not refresh the unit: holding a place must cost new actors (Defence: holding).
+An undo removes the actor's own unit, at its own time. Acting again puts it back where it was. An act that is older
 than the unit by a horizon or more is not counted.
 
 **The weight** of a unit is the kind's, times the actor's trust when it acted (see `trust`).
 
-**The budget.** All units of one actor together, decayed by the longest half-life, stay within `actor_budget`; past it
-new units are not funded. So for every half-life kept, the sum over items of an actor's contributions is at most its
-budget times the highest trust it had.
+**The budget.** All units of one actor together, decayed by the longest half-life, stay within `actor_budget`. Beyond
+it, new units are not funded. So for every half-life kept, the sum over items of an actor's contributions has a limit.
+It is the budget times the highest trust the actor had.
 
-**Networks.** Many actors behind one network count less than as many apart, but never nothing: campuses and carriers
-put thousands behind one address. With x_g the sum of an item's units from a prefix g (/24, /48), G its group (/16,
-/32: about an operator's), and U the units that came without an address, which nobody holds against them, the served
-half-life ranks by
+**Networks.** Many actors behind one network count less than as many in separate networks, but never zero. Campuses
+and carriers put thousands behind one address. Let x_g be the sum of an item's units from a prefix g (/24, /48). Let G
+be its group (/16, /32: about an operator's). Let U be the units that came without an address, which is held against
+no one. The served half-life ranks by
 
     S = sum over G of phi2( sum over g in G of phi1(x_g) ) + U ,     phi(x) = x up to a knee C, 2 sqrt(C x) - C beyond
 
 phi is concave with slope from 1 down, and unbounded: four times the actors, twice the weight. So an act adds at most
-its weight and lowers nothing, which is all the certificates need. (One in the other, not the lesser of the two: of a
-minimum, a network can add more than phi1 gives it wherever the other sum is the lesser, and no price in networks
-would hold.) C is in units of an act at full trust made now, so on the counts' scale it moves; it is taken anew 64
-times a half-life, which makes it up to 1.1 % low in between. What is kept are the sums, which are linear: phi is
-applied in reading, so order, batches, undoing and release stay exact. Fresh bots, of trust 0.05 and all at once,
-knees 5 and 40:
+its weight and lowers nothing, which is all the certificates need. phi2 is applied to the result of phi1. The lesser
+of two separate limits would not do. If the other sum is the lesser, a network could add more than phi1 gives
+it, and no price in networks would hold.
+
+C is in units of an act at full trust made now, so it moves on the scale of the counts. It is set anew 64 times a
+half-life, and is up to 1.1 % low in between. Only the sums are kept, which are linear. phi is applied in reading, so
+order, batches, undoing and release stay exact. Fresh bots, of trust 0.05 and all at once, knees 5 and 40:
 
     bots       count   in one /24   in one /16, 256 a /24   each in a /16 of its own
     100          5         5.0             5.0                      5.0
     1,000       50        26.6            43.1                     50.0
     10,000     500        83.1           221.8                    499.9
 
-The other half-lives count linearly. With counts of several shards summed, phi is applied by each to its part: of a
-network spread over n of them the sum is up to sqrt(n) times what one would give it.
+The other half-lives count linearly. If the counts of several shards are summed, each shard applies phi to its part.
+For a network spread over n shards, the sum is up to sqrt(n) times the amount that one shard would give it.
 
-**Exactness.** Counts are integers (see `core.tables.decay`): the order of events within a horizon's rules, the split
-into batches and the sum over shards cannot change them by one bit. (Only reading rounds: epochs gone by are shifted
-onto the scale of the current one, 2**-26 of a unit at the coarsest.) Source of the scheme: Cormode, Shkapenyuk,
-Srivastava, Xu, *Forward decay* (ICDE 2009), with the landmark moved by whole epochs and time in ticks of h/4096
-(0.07 s at five minutes), so that a weight differs from the real-valued one by less than 0.02 %.
+**Exactness.** Counts are integers (see `core.tables.decay`). The order of events within a horizon's rules, the split
+into batches and the sum over shards cannot change them by one bit. Only reading rounds: past epochs are shifted onto
+the scale of the current one, by 2**-26 of a unit at the coarsest. Source of the scheme: Cormode, Shkapenyuk,
+Srivastava, Xu, *Forward decay* (ICDE 2009). Here the landmark is moved by whole epochs, and time is in ticks of
+h/4096 (0.07 s at five minutes). So a weight differs from the real-valued one by less than 0.02 %.
 
-**Bounds.** Those of the tables, and what goes first where one is full: see `trend_tables`. 150 ns an event.
+**Bounds.** See `trend_tables` for the tables' bounds, and for the rows that go first when one is full. 150 ns an
+event.
 """
 
 from dataclasses import dataclass
@@ -72,14 +74,20 @@ from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig
 PROMISE_ONE = 1 << 16
 KNEE_TICK_BITS = 6  # the knees move every 64 ticks, 4.7 s at five minutes
 PREFIX_ACTORS = 256  # addresses of a /24
-MAX_SIZES = 24  # classes of contributions told of an item; the rest, the smallest, are told as one
-Sizes = list[tuple[int, int, int]]  # of contributions: how many, their sum, the largest; large ones first
+MAX_SIZES = 24  # classes of contributions returned for an item, with the smaller ones joined into the last
+# of contributions: how many, their sum, the largest, in order of size, large first
+Sizes = list[tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A ranked list: items best first; their counts as integers on the scale on which an act made now adds `unit` at
-    full trust, `fresh` from an actor never seen before, `network` what a prefix full of these adds at most."""
+    """A ranked list.
+
+    items: best first.
+    counts: of the items, as integers. On their scale an act made now adds `unit` at full trust.
+    fresh: the most that an act adds by an actor never seen before.
+    network: the most that a prefix full of such actors adds.
+    """
 
     items: list[str]
     counts: NDArray[np.int64]
@@ -89,13 +97,19 @@ class Board:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """In units: one full-weight act made now = 1.0."""
+        """Return the counts in units: one full-weight act made now = 1.0."""
         return self.counts / self.unit
 
 
 class Trend:
-    """half_lives_s: seconds, the first is served. horizon_s: seconds. actor_budget: units. network_knee, group_knee:
-    units, of a prefix and of a group of prefixes. Bounds: see `trend_tables`."""
+    """Counts of all items by half-life.
+
+    half_lives_s: seconds, the first is served.
+    horizon_s: seconds.
+    actor_budget: units.
+    network_knee, group_knee: units, of a prefix and of a group of prefixes.
+    max_...: rows, see `trend_tables`.
+    """
 
     def __init__(
         self,
@@ -136,13 +150,16 @@ class Trend:
         self.pairs, self.actors = self._tables.pairs, self._tables.actors
         self._knee_slot = -1
         self._next_epoch_ms = 0
-        self.now_ms = 0  # stream time it was brought to
+        self.now_ms = 0  # stream time of the last `advance`
         self._move_knees(0)
 
     # -- learning ------------------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int) -> None:
-        """Move to stream time `now_ms`: counts of epochs gone by are dropped, scores are by the knees as of now."""
+        """Move to stream time `now_ms`.
+
+        Counts of past epochs are dropped. Scores are by the knees as of now.
+        """
         self.now_ms = now_ms
         is_new_epoch = now_ms >= self._next_epoch_ms and self._turn_epochs(now_ms)
         has_moved = self._move_knees(now_ms)
@@ -155,7 +172,10 @@ class Trend:
             self._tables.sort_leaders()
 
     def _turn_epochs(self, now_ms: int) -> bool:
-        """Drop the counts of epochs gone by; True where the served half-life is in a new one."""
+        """Drop the counts of past epochs.
+
+        Returns True if the served half-life is in a new epoch.
+        """
         is_served = False
         epochs = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
         for half in np.flatnonzero(epochs > self._epoch):
@@ -170,7 +190,10 @@ class Trend:
         return is_served
 
     def _move_knees(self, now_ms: int) -> bool:
-        """Bring the knees onto the scale of the counts now; False where they stand there."""
+        """Bring the knees onto the scale of the counts now.
+
+        Returns False if they are there already.
+        """
         slot = now_ms * TICKS // int(self._half_ms[0]) >> KNEE_TICK_BITS
         if slot == self._knee_slot:
             return False
@@ -183,11 +206,14 @@ class Trend:
     def learn(
         self, events: trend_columns.Events, shown: trend_columns.Shown, item_names: Any
     ) -> tuple[NDArray[np.int8], trend_columns.Units]:
-        """Learn a batch after `advance` to its stream time. `shown` holds the lists its events are predicted from.
+        """Learn a batch after `advance` to its stream time.
 
-        Returns int8 (n, 4): the place of each event's item in the lists for its actor, `PLACES` + 1 where it is
-        not in the first `PLACES`, 0 where the event was not predicted (not the actor's first act on the item); and
-        who acted, `trend_columns.ORDINARY`, `TRUSTED` or `CANARY`. And what became of each event's unit.
+        shown: the lists that the batch's events are predicted from.
+
+        Returns int8 (n, 4) and the outcome of each event's unit. The first three columns are the place of each
+        event's item in the lists for its actor. It is `PLACES` + 1 if the item is not in the first `PLACES`. It is 0
+        if the event was not predicted, because it is not the actor's first act on the item. The fourth column is the
+        kind of actor, `trend_columns.ORDINARY`, `TRUSTED` or `CANARY`.
         """
         n = len(events.item)
         self._tables.take(n, 2 * n if events.prefix.any() else 0)
@@ -205,11 +231,14 @@ class Trend:
         return ranks, units
 
     def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
-        """Take the units of these (actor, item) pairs back out, each at its own time, as if they had never been.
+        """Remove the units of these (actor, item) pairs, as if they had never been.
 
-        Within the horizon of them, acts of the pair count no more. Budgets are not given back.
+        Each is removed at its own time. Within its horizon, acts of the pair count no more. Budgets are not given
+        back.
 
-        actors, items: keys, uint64 (n,). Returns how many units there were. 0.5 us a pair.
+        actors, items: keys, uint64 (n,).
+
+        Returns how many units there were. 0.5 us a pair.
         """
         pairs, _, counts, regions, networks, clock, _, leaders = self._tables.views
         n_retracted = trend_kernels.retract(actors, items, pairs, counts, regions, networks, clock, leaders)
@@ -218,15 +247,21 @@ class Trend:
         return int(n_retracted)
 
     def reinstate(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> int:
-        """Undo `retract` as far as the future goes: the next act of these pairs counts again, at its own time.
+        """Undo `retract` for the future only: the next act of these pairs counts again.
 
-        actors, items: keys, uint64 (n,). Returns how many pairs were retracted.
+        It counts at its own time.
+
+        actors, items: keys, uint64 (n,).
+
+        Returns how many pairs were retracted.
         """
         return int(trend_kernels.reinstate(actors, items, self._tables.views[0]))
 
     def forget(self, actor: np.uint64) -> NDArray[np.uint64]:
-        """Take all units of an actor out, each at its own time, and everything kept of the actor with them. Returns
-        the items, keys. O(pairs)."""
+        """Remove all units of an actor, and everything kept of the actor.
+
+        Each unit is removed at its own time. Returns the keys of their items. O(pairs).
+        """
         items, keys = self.pairs["item"], self.pairs.keys[: len(self.pairs)]
         is_theirs = pair_keys(actor, items) == keys
         of_actor: NDArray[np.uint64] = items[is_theirs].copy()
@@ -239,29 +274,41 @@ class Trend:
 
     @property
     def trusted(self) -> tuple[Any, ...]:
-        """What actors have earned, the fields of `trend_columns.Actors`; good until something is learned."""
+        """Return the earnings of actors, as the fields of `trend_columns.Actors`.
+
+        They are valid until the trend learns again.
+        """
         return self._tables.packed[1]
 
     @property
     def packed(self) -> tuple[tuple[Any, ...], ...]:
-        """The fields of all that the kernels work on, for kernels that read; good until something is learned."""
+        """Return the fields of all tables, for kernels that read them.
+
+        They are valid until the trend learns again.
+        """
         return self._tables.packed
 
     @property
     def names(self) -> list[str]:
-        """Of the items, by row."""
+        """Return the items' ids, by row."""
         return self._tables.names
 
     def leaders(self) -> NDArray[np.uint64]:
-        """Keys of the best items of the served half-life, best first, at most `LIST_DEPTH`."""
+        """Return the keys of the best items of the served half-life, best first.
+
+        At most `LIST_DEPTH` of them.
+        """
         return self.items.keys[self._tables.leaders[: self._tables.n_leaders[0]]]
 
     def leading_rows(self, depth: int) -> NDArray[np.int32]:
-        """Rows of the same, at most so many."""
+        """Return the rows of the `depth` best items, best first."""
         return self._tables.leaders[: min(depth, int(self._tables.n_leaders[0]))]
 
     def best(self, half: int) -> NDArray[np.uint64]:
-        """Keys of the best items of a half-life, best first, at most `LIST_DEPTH`. O(items): 0.5 ms for 40,000."""
+        """Return the keys of the best items of a half-life, best first.
+
+        At most `LIST_DEPTH` of them. O(items): 0.5 ms for 40,000.
+        """
         scores = self.counts(half)
         rows = np.flatnonzero(scores > 0)
         keys = self.items.keys[rows]
@@ -269,37 +316,50 @@ class Trend:
         return np.asarray(keys[best[np.lexsort((keys[best], -scores[rows][best]))]])
 
     def promise(self, n: int) -> int:
-        """The share of all that the served half-life counts which stands in its first n places, in PROMISE_ONE: how
-        often a list is hit if the next clicks are like the last. 20 us for 40,000 items."""
+        """Return the first n places' share of all that the served half-life counts.
+
+        It is in PROMISE_ONE. It is how often a list is hit if the next clicks are like the last. 20 us for 40,000
+        items.
+        """
         scores = self.items["score"]
         total = int(scores.sum())
         listed = int(scores[self.leading_rows(n)].sum())
         return listed * PROMISE_ONE // total if total > 0 else 0
 
     def board(self, depth: int, now_ms: int) -> Board:
-        """The best items of the served half-life, at most `LIST_DEPTH`; no sorting, 10 us."""
+        """Return the best items of the served half-life, at most `LIST_DEPTH`.
+
+        It sorts nothing, so it takes 10 us.
+        """
         rows = self.leading_rows(depth)
         unit, fresh = self.unit(now_ms), self.fresh(now_ms)
         return Board([self.names[row] for row in rows], self.items["score"][rows], unit, fresh, self.network(now_ms))
 
     def counts(self, half: int = 0) -> NDArray[np.int64]:
-        """Counts of all items, by row (see `names`), for the half-life of that number; the scores for the served."""
+        """Return the counts of all items for the half-life of that number, by row.
+
+        See `names` for the rows. For the served half-life these are the scores.
+        """
         if half == 0:
             return self.items["score"].copy()
         return decay.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
 
     def contributions(self, item: str, half: int = 0) -> NDArray[np.int64]:
-        """What each actor adds to an item's count now, before networks, largest first; empty for an item nobody acted
-        on. 1 ns a pair of the whole table."""
+        """Return the amount each actor adds to an item's count now, largest first.
+
+        The amounts are before networks. There are none for an item on which no one acted. 1 ns a pair of the whole
+        table.
+        """
         if item not in self.names:
             return np.empty(0, np.int64)
         key = self.items.keys[self.names.index(item)]
         return np.sort(count_kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
 
     def sizes(self, depth: int) -> dict[str, Sizes]:
-        """What actors add to the counts of the best items, by size (see `place_prices.fewest_clickers`).
+        """Return, by size, the amounts that actors add to the counts of the best items.
 
-        One pass over all pairs, 1 ns each and 15 ns one of these items; at most `LIST_DEPTH` items.
+        See `place_prices.fewest_clickers`. One pass over all pairs: 1 ns each, and 15 ns each for a pair of one of
+        these items. At most `LIST_DEPTH` items.
         """
         rows = self.leading_rows(depth)
         wanted = Table({})
@@ -319,8 +379,10 @@ class Trend:
         return answer
 
     def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """By country: rows of items, and their counts there above zero, of the served half-life at most the item's
-        score. Items evicted since are left out."""
+        """Return, by country, the rows of items and their counts above zero there.
+
+        For the served half-life a count is at most the item's score. Items evicted since are left out.
+        """
         counts = decay.combine_all(self.regions.data["counts"], len(self.regions), half, self._epoch[half])
         rows = hashing.find_all(self.items.slots, self.items.keys, self.regions["item"])
         if half == 0 and len(self.items):
@@ -334,25 +396,34 @@ class Trend:
         return answer
 
     def epoch(self, half: int = 0) -> int:
-        """The epoch whose scale the counts of a half-life are on; one epoch later is 2**-EPOCH_OCTAVES of it."""
+        """Return the epoch whose scale the counts of a half-life are on.
+
+        On the scale of the next epoch a count is 2**-EPOCH_OCTAVES of that.
+        """
         return int(self._epoch[half])
 
     def unit(self, now_ms: int, half: int = 0) -> int:
-        """A full-weight act made now, on the scale of the counts of a half-life."""
+        """Return a full-weight act made now, on the scale of the counts of a half-life."""
         tick = now_ms * TICKS // int(self._half_ms[half])
         octave = (tick >> TICK_BITS) - int(self._epoch[half]) * EPOCH_OCTAVES
         return WEIGHT_ONE * int(POW[tick & (TICKS - 1)]) << octave
 
     def fresh(self, now_ms: int, half: int = 0) -> int:
-        """The most that one act of an actor never seen before can add now, on the same scale."""
+        """Return the most that one act of an actor never seen before can add now.
+
+        It is on the scale of `unit`.
+        """
         return self.unit(now_ms, half) * self._trust.floor >> WEIGHT_BITS
 
     def network(self, now_ms: int, n_shards: int = 1) -> int:
-        """The most that one more prefix full of actors never seen before, one an address, can add to a score now;
-        with several shards to the sum of their scores, its actors being spread over them."""
+        """Return the most that one more prefix of fresh actors can add to a score now.
+
+        The prefix has one actor an address. With several shards, its actors are spread over them, and the result is
+        for the sum of the shards' scores.
+        """
         crowd = PREFIX_ACTORS * self.fresh(now_ms) // n_shards + 1
         capacity = crowd - count_kernels.excess_of(crowd, int(self._tables.knee[0]))
-        return n_shards * (capacity + (capacity >> 20) + 2)  # more than roundings come to
+        return n_shards * (capacity + (capacity >> 20) + 2)  # more than the roundings add up to
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -360,10 +431,12 @@ class Trend:
         return {"epoch": self._epoch.copy(), **self._tables.state()}
 
     def restore(self, state: dict[str, Any], now_ms: int) -> None:
-        """Take what `state()` gave at stream time `now_ms`. Raises ValueError where it does not fit this
-        configuration."""
+        """Take the state that `state()` returned at stream time `now_ms`.
+
+        Raises ValueError if it does not fit this configuration.
+        """
         if state["epoch"].shape != self._epoch.shape or len(state["names"]) != len(state["items"]["keys"]):
-            raise ValueError("the state is of a trend with other half-lives, or its names are cut")
+            raise ValueError("the state is from a trend with other half-lives, or some of its names are missing")
         self._epoch[:] = state["epoch"]
         self._tables.restore(state)
         self.now_ms, self._next_epoch_ms, self._knee_slot = now_ms, 0, -1

@@ -1,4 +1,4 @@
-"""The columns of the trend's tables, and of a batch, as its compiled loops take them."""
+"""Columns of the trend's tables and of a batch, as its compiled loops take them."""
 
 from typing import NamedTuple
 
@@ -7,18 +7,23 @@ import numpy as np
 from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, UInt64s
 from recommender.core.trust import WEIGHT_ONE
 
-LIST_DEPTH = 128  # places of a list; the deeper, the more items seen already can be passed over
+LIST_DEPTH = 128  # places of a list, so that enough are left when the items already seen are skipped
 PLACES = 20  # places that count as a hit
-ORDINARY, TRUSTED, CANARY = 0, 1, 2  # who was predicted, see core.quality.evaluation
-UNCHANGED, GAINED, CHANGED = 0, 1, 2  # what became of a unit, see Units
+ORDINARY, TRUSTED, CANARY = 0, 1, 2  # kinds of predicted actors, see core.quality.evaluation
+UNCHANGED, GAINED, CHANGED = 0, 1, 2  # outcomes of a unit, see Units
 TRUSTED_WEIGHT = WEIGHT_ONE // 2
-PANEL = np.uint64(0x5EED0FCA4A127000)  # mixed with an actor's key; what comes out below `Shown.panel` is a canary
-RETRACTED = -(1 << 30)  # the weight of a unit taken out for good: within the horizon the pair counts no more
+# mixed with an actor's key: a result below `Shown.panel` makes the actor a canary
+PANEL = np.uint64(0x5EED0FCA4A127000)
+RETRACTED = -(1 << 30)  # the weight of a unit removed for good: within the horizon the pair counts no more
 
 
 class Pairs(NamedTuple):
-    """(actor, item): the item, when its unit counts (ms), the unit's weight (negative: undone or RETRACTED; 0: not
-    funded), its country, its prefix (0: unknown)."""
+    """Rows of (actor, item).
+
+    item: the item's key. at_ms: when the unit counts. weight: of the unit (negative: undone or RETRACTED, 0: not
+    funded).
+    country: of the unit. prefix: of the unit, 0 if unknown.
+    """
 
     slots: Int32s
     keys: UInt64s
@@ -31,8 +36,12 @@ class Pairs(NamedTuple):
 
 
 class Actors(NamedTuple):
-    """What an actor has spent of its budget, decayed to `tick` (of the longest half-life); what it has earned, in
-    POINTs: `earned` counts, `pending` will count from its next active day on; when its active day began (ms)."""
+    """Rows of actors.
+
+    spent: the part of its budget an actor has spent, decayed to `tick` (of the longest half-life).
+    earned: its points that count now, in POINTs. pending: those that count from its next active day on.
+    day_ms: when its active day began.
+    """
 
     slots: Int32s
     keys: UInt64s
@@ -45,9 +54,13 @@ class Actors(NamedTuple):
 
 
 class Items(NamedTuple):
-    """Decayed counts by item; `counts` has shape (rows, half-lives, N_EPOCHS). `excess`, derived: what its networks
-    have above what they count for; an item's score is its count less that. `removed`, derived: what was taken out of
-    its count of the served half-life since the row was made or restored, on the scale of the epoch it was then."""
+    """Rows of items, with decayed counts.
+
+    counts: shape (rows, half-lives, N_EPOCHS).
+    excess: derived, the sum of its networks less the amount they count for. An item's score is its count less that.
+    removed: derived, the amount removed from its count of the served half-life since the row was made or restored.
+    Each part is on the scale of the epoch at its removal.
+    """
 
     slots: Int32s
     keys: UInt64s
@@ -58,7 +71,7 @@ class Items(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """The same by item and country, for events that have one."""
+    """Rows of (item, country) with decayed counts, for events that have a country."""
 
     slots: Int32s
     keys: UInt64s
@@ -69,12 +82,19 @@ class Regions(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The same by item and prefix, and by item and group of prefixes; `counts` has shape (rows, 1, N_EPOCHS), of the
-    served half-life. `group`: the key of a prefix's row for its group, which exists as long as it does; 0 in a
-    group's own row. knee: of prefixes and of groups, as counts now.
+    """Rows of (item, prefix), and of (item, group of prefixes), with decayed counts.
 
-    Derived: what a row has in excess of what it counts for; of a group's, what its prefixes have; `over` holds the
-    rows with an excess (`is_listed`) in its first n_over[0] places."""
+    counts: of the served half-life, shape (rows, 1, N_EPOCHS).
+    group: in a prefix's row the key of its group's row, which exists as long as it does. In a group's own row 0.
+    knee: of prefixes and of groups, as counts now.
+
+    These are derived:
+
+    excess: the row's sum less the amount it counts for.
+    below: in a group's row, the excess of its prefixes.
+    is_listed, over, n_over: `over` holds the rows with an excess in its first n_over[0] places. `is_listed` marks
+    them.
+    """
 
     slots: Int32s
     keys: UInt64s
@@ -91,7 +111,11 @@ class Networks(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """Half-lives in ms, the longest, the epoch each is in, the horizon in ms, the budget (see SPENT_BITS)."""
+    """Times of the trend.
+
+    half_ms: the half-lives. longest_ms: the longest. epoch: the epoch each is in. horizon_ms: the horizon.
+    budget: of an actor, see SPENT_BITS.
+    """
 
     half_ms: Int64s
     longest_ms: int
@@ -101,8 +125,10 @@ class Clock(NamedTuple):
 
 
 class Leaders(NamedTuple):
-    """The best items by the served half-life, kept sorted while counts rise. `score` and `place` are by item row;
-    is_dirty[0] says that something fell and the list must be made anew."""
+    """The best items by the served half-life, kept sorted while counts rise.
+
+    score, place: by item row. is_dirty[0]: 1 if a score fell and the list must be made anew.
+    """
 
     rows: Int32s
     size: Int64s
@@ -112,8 +138,12 @@ class Leaders(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """The lists predictions are taken from (item keys, best first), today's reads by item, and the bound below which
-    an actor is on the canary panel (an array of one)."""
+    """Lists that predictions are taken from, and reads of today.
+
+    trending, daily, steady: item keys, best first.
+    slots, keys, size, reads: today's reads by item.
+    panel: an array of one, the bound below which an actor is on the canary panel.
+    """
 
     trending: UInt64s
     daily: UInt64s
@@ -126,7 +156,10 @@ class Shown(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The columns of a batch as the loop wants them; `weight` in WEIGHT_ONE, 0 = not learned."""
+    """Columns of a batch as the loop takes them.
+
+    weight: in WEIGHT_ONE, 0 = not learned.
+    """
 
     received_ms: Int64s
     own_ms: Int64s
@@ -139,9 +172,12 @@ class Events(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What each event of a batch did to its actor's unit on its item: a new one was GAINED, or the one there was
-    CHANGED; the weight and the time it has now (a weight below 0: it counts no more). Of a canary's act, which gives
-    no unit, the weight is 0."""
+    """Outcome of each event of a batch for its actor's unit on its item.
+
+    change: GAINED for a new unit, CHANGED for a changed one, otherwise UNCHANGED.
+    weight, at_ms: the unit's weight and time now. Below 0 it counts no more. A canary's act gives no unit, and its
+    weight is 0.
+    """
 
     change: Int8s
     weight: Int32s

@@ -1,13 +1,14 @@
-"""The compiled loops of the trend: one pass over a batch counts every act, and tells where the lists showed it.
+"""Compiled loops of the trend, which count acts and find their places in lists.
 
-    fold(batch, ...)  one pass over a batch in log order; for each event
+    fold(batch, ...)  one pass over a batch in log order, and for each event
         the pair (actor, item) ─ seen before? ─ no ──> at which place did the lists show it?   (evaluation)
                                             └───────> credit its unit, once a horizon          (trend)
         its network's sum ─ above the knee? ─ yes ──> how much less than linear the item's score is
 
-Integers only, see `core.tables.decay`; rows are found by their keys, see `core.tables.hashing`. Numba's cache on disk
-notices a change of the file a loop stands in, not of the files whose loops it calls: `core.warmup` compiles all of
-the core anew when any file of it has changed.
+Integers only, see `core.tables.decay`. Rows are found by their keys, see `core.tables.hashing`.
+
+Numba's cache on disk notices a change of a loop's own file, but not of the files whose loops it calls. `core.warmup`
+compiles all of the core anew when any file of it has changed.
 """
 
 from typing import Any
@@ -55,7 +56,7 @@ SPENT_BITS = 6  # budgets are counted in WEIGHT_ONE << 6
 
 @njit(cache=True)
 def _actor_row(actors: Actors, actor: Key, now_ms: int, clock: Clock) -> int:
-    """The row of an actor, made where it has none."""
+    """Return the row of an actor, and make one if it has none."""
     row = find(actors.slots, actors.keys, actor)
     if row < 0:
         row = add(actors.slots, actors.keys, actors.size, actor)
@@ -69,8 +70,10 @@ def _actor_row(actors: Actors, actor: Key, now_ms: int, clock: Clock) -> int:
 
 @njit(cache=True)
 def _trust(actors: Actors, row: int, now_ms: int, is_new_item: bool, rules: TrustRules) -> int:
-    """Enter an act into an actor's evidence; returns its weight, in [rules.floor, WEIGHT_ONE], by what it had earned
-    before this active day."""
+    """Enter an act into an actor's evidence, and return the act's trust.
+
+    The trust is in [rules.floor, WEIGHT_ONE]. It depends on the points earned before this active day.
+    """
     begun_ms = actors.day_ms[row]
     if begun_ms < 0 or now_ms - begun_ms >= rules.day_ms:
         earned = min(actors.earned[row] + actors.pending[row], rules.full)
@@ -87,8 +90,11 @@ def _trust(actors: Actors, row: int, now_ms: int, is_new_item: bool, rules: Trus
 
 @njit(cache=True)
 def _spend(actors: Actors, row: int, cost: int, now_ms: int, clock: Clock) -> bool:
-    """Charge an actor's budget; False, and nothing charged, where it does not reach. What was spent decays with the
-    longest half-life, rounded up, so that no count, decaying at least as fast, can hold more than the budget."""
+    """Charge an actor's budget, and return True if the budget is enough.
+
+    Otherwise nothing is charged. The spent amount decays with the longest half-life, rounded up. Every count decays
+    at least as fast, so none can hold more than the budget.
+    """
     tick = now_ms * TICKS // clock.longest_ms
     spent = actors.spent[row]
     elapsed = tick - actors.tick[row]
@@ -105,7 +111,10 @@ def _spend(actors: Actors, row: int, cost: int, now_ms: int, clock: Clock) -> bo
 
 @njit(cache=True)
 def _rank(shown: UInt64s, pairs: Pairs, actor: Key, item: Key) -> int:
-    """The place (1..PLACES) of an item in a list without what the actor has seen; PLACES + 1 where it is none."""
+    """Return the place (1..PLACES) of an item in a list.
+
+    Items that the actor has seen take no place. The result is PLACES + 1 if the item has no place.
+    """
     place = 0
     for other in shown:
         if other == item:
@@ -130,8 +139,10 @@ def _move(
     weight: int,
     at_ms: int,
 ) -> None:
-    """Credit (or, with a negative weight, take out) a unit in the item's row, in its country's and its networks'. A
-    row evicted since has nothing to take out."""
+    """Credit a unit in the item's row, and in those of its country and networks.
+
+    A negative weight removes the unit. A row evicted since has nothing to remove.
+    """
     row = find(items.slots, items.keys, item)
     if row < 0:
         if weight < 0:
@@ -178,7 +189,10 @@ def _recount(
     weight: int,
     at_ms: int,
 ) -> None:
-    """Let a pair's unit be `weight` at `at_ms` instead of what it is; a weight <= 0 counts nothing."""
+    """Replace a pair's unit by one of `weight` at `at_ms`.
+
+    A weight <= 0 counts nothing.
+    """
     country, prefix = pairs.country[pair], pairs.prefix[pair]
     held = pairs.weight[pair]
     if held > 0:
@@ -205,10 +219,16 @@ def fold(
     first_events: Int32s,
     units: Units,
 ) -> None:
-    """Fold a batch in log order. Writes ranks[i] = places in the lists (0: not predicted) and who acted (ORDINARY,
-    TRUSTED, CANARY), for every item row made the event that made it into first_events, and into units what became of
-    each event's unit. See recommender.core.trend.trend for the rules of a unit. Of a canary only the pair is
-    remembered."""
+    """Fold a batch in log order.
+
+    Writes three results:
+
+    ranks[i]: places in the lists (0: not predicted), and the kind of actor (ORDINARY, TRUSTED, CANARY).
+    first_events: for every new item row, the event that made it.
+    units: the outcome of each event's unit.
+
+    See recommender.core.trend.trend for the rules of a unit. Of a canary's act only the pair is remembered.
+    """
     n_before = items.size[0]
     for i in range(events.item.size):
         weight, kind = events.weight[i], events.kind[i]
@@ -260,13 +280,13 @@ def fold(
             pairs.item[pair] = item
             pairs.weight[pair] = 0
             pairs.at_ms[pair] = own_ms
-            pairs.country[pair] = 0  # a row may have been another's, and where no budget reaches it stays as it is
+            pairs.country[pair] = 0  # a reused row may hold old values, and they stay if the budget is spent
             pairs.prefix[pair] = 0
 
         held, gap = pairs.weight[pair], own_ms - pairs.at_ms[pair]
         if held == RETRACTED and gap < clock.horizon_ms:
             continue
-        if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stands as it is
+        if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stays as it is
             if _spend(actors, row, cost, now_ms, clock):
                 pairs.weight[pair] = 0
                 pairs.country[pair] = events.country[i]
@@ -295,7 +315,10 @@ def fold_packed(
     first_events: Int32s,
     units: tuple[Any, ...],
 ) -> None:
-    """`fold` for a caller from Python: a named tuple costs twice a plain one on its way in (10 us a call, not 4)."""
+    """Call `fold` with plain tuples.
+
+    A named tuple from Python costs twice as much as a plain one (10 us a call, not 4).
+    """
     pairs, actors, items, regions, networks, clock, rules, leaders = tables
     fold(
         Events(*events),
@@ -325,7 +348,10 @@ def retract(
     clock: Clock,
     leaders: Leaders,
 ) -> int:
-    """Take the units of (actor, item) pairs out at their own times, for good. Returns how many there were."""
+    """Remove the units of (actor, item) pairs for good, each at its own time.
+
+    Returns how many there were.
+    """
     n = 0
     for i in range(acting.size):
         pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))
@@ -337,7 +363,10 @@ def retract(
 
 @njit(cache=True)
 def reinstate(acting: UInt64s, acted_on: UInt64s, pairs: Pairs) -> int:
-    """Let pairs whose unit was retracted count again from their next act on. Returns how many there were."""
+    """Let pairs whose unit was retracted count again from their next act on.
+
+    Returns how many there were.
+    """
     n = 0
     for i in range(acting.size):
         pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))

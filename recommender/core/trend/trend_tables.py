@@ -1,15 +1,19 @@
-"""The tables of a trend: what it keeps of items, networks, pairs and actors, and which rows go when one is full.
+"""Tables of a trend: items, networks, pairs and actors, and the eviction of rows.
 
-    Trend.learn ──take──> room for a batch ──> views, packed: what the kernels work on, and add rows to
+    Trend.learn ──take──> room for a batch ──> views, packed: the kernels work on these, and add rows to them
                                  past a bound? ──evict──> seven eighths of it, the strongest
     counts ──weigh_all──> excess ──sort_leaders──> score, place, leaders    derived: made anew, never stored
 
-What counts mean, and when they are changed, is `trend`'s: here is no time but the epochs of its clock.
+`trend` defines the meaning of counts and changes them. This module knows no time except the epochs of its clock.
 
-**Bounds.** At most `items` items (the weakest by the longest half-life go first), `regions` rows by country, `pairs`
-pairs (the oldest units go first: with more than that within a horizon, the cap holds for as long as the table reaches
-back), `actors` budgets (the longest unspent go first), `networks` rows by prefix or group (the weakest go first; a
-row that comes back starts from nothing). 32 + 8 bytes a pair.
+**Bounds.** Rows of each table, and the rows that go first when it is full:
+
+- `items`: the weakest by the longest half-life.
+- `regions`, by item and country: the weakest likewise.
+- `pairs`: the oldest units. With more than that within a horizon, the cap on an actor holds for as long as the table
+  reaches back. 32 + 8 bytes a pair.
+- `actors`, their budgets: the longest unspent.
+- `networks`, by prefix or group: the weakest. A row that comes back starts at zero.
 """
 
 from typing import Any
@@ -24,7 +28,7 @@ from recommender.core.trend import count_kernels, trend_columns
 from recommender.core.trend.trend_columns import LIST_DEPTH
 from recommender.core.trust import TrustRules
 
-KEPT_AT_EVICTION = 7 / 8  # of a full table; the rest is room until the next eviction
+KEPT_AT_EVICTION = 7 / 8  # of a full table, so that there is room until the next eviction
 Views = tuple[
     trend_columns.Pairs,
     trend_columns.Actors,
@@ -38,8 +42,12 @@ Views = tuple[
 
 
 class TrendTables:
-    """clock: its epochs are moved by the trend. trust: of the actors. bounds: rows at most, by the table's name, of
-    all five."""
+    """All tables of a trend, with their bounds.
+
+    clock: the trend moves its epochs.
+    trust: the rules of the actors' trust.
+    bounds: rows at most, by the table's name, for all five.
+    """
 
     def __init__(self, clock: trend_columns.Clock, trust: TrustRules, bounds: dict[str, int]) -> None:
         self._clock, self._trust, self._max = clock, trust, bounds
@@ -88,16 +96,19 @@ class TrendTables:
         self.names: list[str] = []  # of the items, by row
         self.leaders = np.zeros(LIST_DEPTH, np.int32)  # rows of items, best first
         self.n_leaders = np.zeros(1, np.int64)
-        self.is_dirty = np.zeros(1, np.int64)  # something fell: the leaders must be made anew
+        self.is_dirty = np.zeros(1, np.int64)  # a score fell, so the leaders must be made anew
         self.n_over = np.zeros(1, np.int64)  # networks with an excess
-        self.knee = np.zeros(2, np.int64)  # now
-        self._room = self._network_room = 0  # rows that can be taken before a table has to grow, or to be cut
+        self.knee = np.zeros(2, np.int64)  # of a prefix and of a group, on the scale of the counts now
+        self._room = self._network_room = 0  # rows that fit before a table must grow or be cut
         self._see()
 
     # -- room ----------------------------------------------------------------------------------------------------
 
     def take(self, n: int, n_networks: int) -> None:
-        """Make sure of room for n rows in every table, and so many of networks, which are about to come."""
+        """Make room in every table for n rows that are about to come.
+
+        n_networks: the room in the table of networks.
+        """
         if n > self._room or n_networks > self._network_room:
             self._make_room(n, n_networks)
         self._room -= n
@@ -105,11 +116,11 @@ class TrendTables:
 
     @property
     def is_past_bounds(self) -> bool:
-        """May a table hold more rows than it is to keep?"""
+        """Return True if a table may hold more rows than its bound."""
         return self._room < 0 or self._network_room < 0
 
     def evict(self) -> None:
-        """Bring every table that has passed its bound back to seven eighths of it."""
+        """Cut every table that has passed its bound back to seven eighths of it."""
         longest, epoch = int(np.argmax(self._clock.half_ms)), self._clock.epoch
         has_lost_items = len(self.items) > self._max["items"]
         for name, by in (("items", "counts"), ("regions", "counts"), ("pairs", "at_ms"), ("actors", "tick")):
@@ -129,8 +140,10 @@ class TrendTables:
             self._evict_networks()
 
     def _evict_networks(self) -> None:
-        """The weakest rows go, those of items that went, and prefixes whose group went: a prefix's row never stands
-        without its group's, nor either without its item's."""
+        """Remove the weakest rows of networks, and those left without an item or a group.
+
+        A prefix's row never exists without its group's, and no row without its item's.
+        """
         networks, items = self.networks, self.items
         is_group = networks["group"] == 0
         worth = 2 * decay.combine_all(networks.data["counts"], len(networks), 0, self._clock.epoch[0]) + is_group
@@ -145,7 +158,10 @@ class TrendTables:
         self.is_dirty[0] = 1
 
     def _make_room(self, n: int, n_networks: int) -> None:
-        """The rooms fall below 0 where a table would then be past its bound."""
+        """Grow the tables and set the rooms anew.
+
+        A room is below 0 if its table would then be past its bound.
+        """
         tables = [(getattr(self, name), most) for name, most in self._max.items() if name != "networks"]
         grown = [*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]
         if any(grown):
@@ -154,7 +170,10 @@ class TrendTables:
         self._network_room = min(len(self.networks.keys), self._max["networks"]) - len(self.networks)
 
     def _see(self) -> None:
-        """`views` and `packed`, their fields: what the kernels work on; good until a table grows."""
+        """Make `views`, which the kernels work on, and `packed`, their fields.
+
+        They are valid until a table grows.
+        """
         items = _arrays(self.items)
         score, place = items.pop("score"), items.pop("place")
         self.views: Views = (
@@ -169,10 +188,10 @@ class TrendTables:
         )
         self.packed = tuple(tuple(view) for view in self.views)
 
-    # -- what is derived -----------------------------------------------------------------------------------------
+    # -- derived columns -----------------------------------------------------------------------------------------
 
     def weigh_all(self) -> None:
-        """Make what networks have in excess anew: O(networks + items)."""
+        """Make the excess of all networks anew: O(networks + items)."""
         _, _, items, _, networks, clock, _, _ = self.views
         count_kernels.weigh_all(networks, items, clock)
 
@@ -198,8 +217,10 @@ class TrendTables:
         return {"names": list(self.names), **{name: getattr(self, name).state() for name in self._max}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state()` gave, and then have made anew what is derived. Raises ValueError where columns do not
-        fit."""
+        """Take the state that `state()` returned.
+
+        The caller must then make the derived columns anew. Raises ValueError if columns do not fit.
+        """
         self.names = list(state["names"])
         for name in self._max:
             getattr(self, name).restore(state[name])
