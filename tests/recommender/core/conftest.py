@@ -1,4 +1,4 @@
-"""What holds for all tests of the core."""
+"""Fixtures and settings for all tests of the core."""
 
 import pytest
 

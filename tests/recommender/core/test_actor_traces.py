@@ -1,4 +1,4 @@
-"""An actor forgotten leaves no key behind, and none of the others is touched."""
+"""Test that a forgotten actor leaves no key behind and no other actor changes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from recommender.core.screen import ScreenConfig
 
 
 def learned(actors, items, *, every_ms=100, **config):
-    """One click an event, in steps of 20."""
+    """Return a Pipeline that learned these events in steps of 20."""
     pipeline = Pipeline(Config(screen=ScreenConfig(cold_events=50), **config))
     for start in range(0, len(actors), 20):
         part = slice(start, start + 20)
@@ -21,7 +21,10 @@ def learned(actors, items, *, every_ms=100, **config):
 
 @pytest.fixture
 def crowd():
-    """Mal among two hundred newcomers who all come for one story; some are held."""
+    """Return a Pipeline with mal among two hundred newcomers of one story.
+
+    Some of them are held.
+    """
     actors = [f"reader-{number}" for number in range(200)] + ["mal"] * 8
     items = ["story"] * 200 + [f"story-{number}" for number in range(7)] + ["story"]
     order = np.random.default_rng(3).permutation(len(actors)).tolist()
@@ -30,7 +33,7 @@ def crowd():
 
 def test_an_actor_leaves_traces_until_it_is_forgotten(crowd):
     mal, other = crowd.encoder.key("mal"), crowd.encoder.key("reader-7")
-    assert actor_traces.count(crowd.state(), mal) >= 8  # a pair with each item, at the least
+    assert actor_traces.count(crowd.state(), mal) >= 8  # at least a pair with each item
     before = actor_traces.count(crowd.state(), other)
     crowd.forget(mal)
     assert actor_traces.count(crowd.state(), mal) == 0

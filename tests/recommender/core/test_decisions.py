@@ -1,4 +1,7 @@
-"""What people decide takes effect as if it had been so from the beginning; what is excluded leaves no trace."""
+"""Test decisions, which work as if made at the beginning, and exclusions.
+
+Excluded events leave no trace.
+"""
 
 from dataclasses import replace
 
@@ -13,12 +16,12 @@ from recommender.core.screen.screen import CONFIRMED
 from recommender.core.vocabulary import ADMIT, QUARANTINE, Reason, Ruling
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers, score
 
-TOWN = {"n_events": 6000, "n_actors": 150}  # whose readers are known, so that strangers stand out
+TOWN = {"n_events": 6000, "n_actors": 150}  # its readers are known, so strangers are conspicuous
 UNSCREENED = replace(SCREENED, screen=replace(SCREENED.screen, is_on=False))
 
 
 def rows_of(stream, chosen):
-    """A stream of the rows an actor, item pair is chosen by."""
+    """Return a stream of the rows whose actor and item are chosen."""
     return Stream([row for row in stream.rows if chosen(row[2], row[3])])
 
 
@@ -38,7 +41,7 @@ def counts(pipeline):
 
 
 def attacked(until_s=4045):
-    """A pipeline that holds most of a push, and the stream so far."""
+    """Return a Pipeline that holds most of a push, and the stream so far."""
     stream = pushes(**TOWN)
     stream = Stream([row for row in stream.rows if row[0] < T0 + 1000 * until_s])
     return fold(stream, SCREENED, every=10), stream
@@ -55,7 +58,7 @@ def test_what_is_released_counts_as_if_it_had_never_been_held():
     result = decide(pipeline, Ruling.RELEASE, rows_of(stream, is_push))
     assert (result.revised.verdict == ADMIT).all()
     assert len(pipeline.holding) == 0 or "push-0" not in pipeline.holding.names
-    # all that is still held is somebody else's
+    # leave out items of which other events are still held
     held = set(pipeline.holding.names)
     mine, theirs = counts(pipeline), counts(never_held)
     assert {key: n for key, n in mine.items() if key[1] not in held} == {

@@ -1,4 +1,4 @@
-"""Ids become keys; countries become small numbers."""
+"""Test that ids become keys and countries become small numbers."""
 
 import pytest
 

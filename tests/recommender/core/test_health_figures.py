@@ -1,4 +1,7 @@
-"""The watch: figures by brute force, nothing changed by looking, and what an attack does to them."""
+"""Test the health figures against brute force, and during an attack.
+
+Reading them changes nothing.
+"""
 
 from dataclasses import fields, replace
 

@@ -1,6 +1,8 @@
-"""A checkpoint is all a device needs: without a network, a database or Django it serves and learns on.
+"""Test that a device needs only a checkpoint to serve and to learn on.
 
 server ──checkpoint──> file ──> device: board, recommend, learn ──> file ──> server, later: each event at its own time
+
+It needs no network, no database and no Django.
 """
 
 import json
@@ -12,7 +14,7 @@ from recommender.core.config import small_config
 from recommender.core.pipeline import Pipeline
 from tests.help.streams import HOUR, MINUTE, SMALL, T0, Stream, readers
 
-# What runs on the device: about 220 MB at its peak, most of it NumPy's and Numba's compiler.
+# The program of the device. Its peak is about 220 MB, most of it for NumPy and Numba's compiler.
 DEVICE = """
 import json, resource, sys
 
@@ -37,7 +39,7 @@ def recommended(actor, *recent):
     found = pipeline.recommend(actor, recent)
     return [pipeline.trend.names[row] for row in found.rows[:10].tolist()]
 
-asked = [["villager-1"], ["reader-7"], ["nobody", "item-3"]]
+asked = [["villager-1"], ["reader-7"], ["stranger", "item-3"]]
 recommended_before = [recommended(*each) for each in asked]
 columns = json.loads(local.read_text())
 for start in range(0, len(columns["actors"]), 50):
@@ -59,7 +61,7 @@ FOR_DEVICES = small_config()
 
 
 def village(n=400):
-    """What the device's own readers do while it is away, from AT_MS on."""
+    """Return the acts of the device's own readers while it is away, from AT_MS on."""
     stream = Stream()
     for number in range(n):
         item = "well-runs-dry" if number % 3 else f"item-{number % 9}"
@@ -82,7 +84,7 @@ def counts(pipeline):
 
 
 def device(tmp_path, pipeline, local):
-    """Runs one; what it said, and the file of what it gathered."""
+    """Run a device, and return its output and the file of events it gathered."""
     files = [tmp_path / name for name in ("checkpoint", "local.json", "gathered.json")]
     files[0].write_bytes(pipeline.to_bytes())
     files[1].write_text(json.dumps(columns_of(local)))
@@ -98,7 +100,7 @@ def recommended(pipeline, actor, *recent):
 
 
 def served():
-    """A pipeline after two hours of a small site's readers."""
+    """Return a Pipeline after two hours of a small site's readers."""
     pipeline = Pipeline(SMALL)
     pipeline.step(readers().batch(pipeline))
     return pipeline
@@ -117,12 +119,12 @@ def test_a_device_serves_and_learns_from_a_file_with_no_network_at_all(tmp_path)
     print(f"peak memory of the device: {said['peak_kb'] / 1024:.0f} MB")  # noqa: T201 - stated, not asserted
 
 
-ASKED = (["villager-1"], ["reader-7"], ["nobody", "item-3"])
+ASKED = (["villager-1"], ["reader-7"], ["stranger", "item-3"])
 
 
 def test_a_device_recommends_what_the_server_would_before_and_after_it_learned(tmp_path):
     pipeline, paths = Pipeline(FOR_DEVICES), Stream()
-    for number in range(1200):  # readers who go along a path of items
+    for number in range(1200):  # readers who follow a path of items
         for step in range(3):
             item = f"item-{(number * 7 + step) % 40}"
             paths.add(T0 + number * 5_000 + step * 1_000, f"reader-{number % 500}", item)
@@ -135,9 +137,9 @@ def test_a_device_recommends_what_the_server_would_before_and_after_it_learned(t
     assert said["recommended"]["after"] == [recommended(home, *each) for each in ASKED]
     assert said["digest"] == home.digest()
     stranger = ASKED[2]
-    assert "item-4" in recommended(pipeline, *stranger)[:3]  # where readers of item-3 went on to
+    assert "item-4" in recommended(pipeline, *stranger)[:3]  # readers of item-3 went on to it
     assert said["recommended"]["before"] != said["recommended"]["after"]
-    assert "well-runs-dry" not in said["recommended"]["after"][0]  # which the villager has read
+    assert "well-runs-dry" not in said["recommended"]["after"][0]  # the villager has read it
 
 
 def test_a_device_holds_no_more_than_its_bounds(tmp_path):
@@ -159,16 +161,16 @@ def test_a_device_holds_no_more_than_its_bounds(tmp_path):
 def test_what_a_device_gathered_counts_at_its_own_time_when_it_is_sent_later(tmp_path):
     _, gathered = device(tmp_path, served(), village())
     sent = json.loads(gathered.read_text())
-    late_ms = max(sent["occurred_ms"]) + 2 * HOUR  # within lateness_s
+    late_ms = max(sent["occurred_ms"]) + 2 * HOUR  # still within lateness_s
     late, in_time = served(), served()
     late.step(late.encode(received_ms=[late_ms] * len(sent["actors"]), **sent))
     in_time.step(village().batch(in_time))
     marker = {"received_ms": [late_ms], "actors": ["ana"], "items": ["item-1"]}
-    for pipeline in (late, in_time):  # both at one stream time
+    for pipeline in (late, in_time):  # both at the same stream time
         pipeline.step(pipeline.encode(**marker))
     assert counts(late) == counts(in_time)
     too_late = Pipeline(replace(SMALL, lateness_s=60))
     too_late.step(readers().batch(too_late))
     too_late.step(too_late.encode(received_ms=[late_ms] * len(sent["actors"]), **sent))
     too_late.step(too_late.encode(**marker))
-    assert counts(too_late) != counts(in_time)  # the claim is bounded
+    assert counts(too_late) != counts(in_time)  # the claimed time is bounded

@@ -1,6 +1,7 @@
-"""States that commit b6685f3 wrote: they are read, and learned on from, to the last bit.
+"""Test that states written by commit b6685f3 can be read and learned on from.
 
-The bytes, the operations and the digests are recorded (tests/fixtures/state_b6685f3), none of them is made here.
+Every later digest is the same to the last bit. The bytes, the operations and the digests are recorded
+(tests/fixtures/state_b6685f3). None of them is made here.
 """
 
 import pytest
@@ -17,7 +18,7 @@ of_every_state = pytest.mark.parametrize(("run", "state"), STATES, ids=[state.na
 
 
 def folded(pipeline, run, after):
-    """The digests of a Pipeline that stands after so many operations, after each of the others."""
+    """Return the digests after each operation that follows the first `after` ones."""
     found = []
     for operation in old.operations()[after:]:
         operation.apply(pipeline)
@@ -52,13 +53,13 @@ def test_an_empty_pipeline_of_the_old_configuration_learns_to_every_digest(run):
 
 @of_every_run
 def test_what_was_recorded_has_something_of_everything_in_it(run):
-    """Or the digests would say little."""
+    """Otherwise the digests would prove little."""
     held = max((Pipeline.from_bytes(state.data()) for state in run.states), key=lambda each: len(each.holding))
     assert len(held.holding) > 20
     last = Pipeline.from_bytes(run.states[-1].data()).state()
     assert (last["screen"]["forests"]["n_fits"] > 0) == (run.name == "small")
     assert len(last["screen"]["features"]["bursts"]["keys"]) > 3
-    assert last["ranker"]["contest"]["mode"] != BLEND  # past its beginnings
+    assert last["ranker"]["contest"]["mode"] != BLEND  # past its beginning
     assert {ruling for each in old.operations() for ruling, _ in each.decided} == set(old.Ruling)
     assert any(each.forgotten for each in old.operations())
     assert len(last["affinity"]["links"]["keys"]) > 100

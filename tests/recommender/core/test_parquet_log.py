@@ -1,4 +1,4 @@
-"""Logs in files: cut by time only, read in chunks, refused with a reason."""
+"""Test log files: cut by time only, read in chunks, refused with a reason."""
 
 import numpy as np
 import polars as pl

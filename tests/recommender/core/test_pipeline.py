@@ -1,4 +1,7 @@
-"""The contract of everything that learns: pure reads, one digest for one history, no damage from bad input."""
+"""Test the contract of everything that learns.
+
+Reads are pure, one history has one digest, and bad input does no damage.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The list without a defence: it follows whoever clicks, within its bounds."""
+"""Test the undefended list, which follows every click within its bounds."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from recommender.core.shadow_trend import Shadow
 
 
 def both(config, *rushes, at_ms=1_000_000):
-    """A Pipeline and its shadow after these (actors, item), one batch each."""
+    """Return a Pipeline and its shadow after these (actors, item), one batch each."""
     pipeline = Pipeline(config)
     shadow = Shadow(config)
     for number, (actors, item) in enumerate(rushes):

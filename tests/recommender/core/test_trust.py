@@ -1,4 +1,7 @@
-"""Trust is earned by coming back, not by clicking more; no schedule earns it faster than the bound."""
+"""Test that trust is earned by coming back, and not by clicking more.
+
+No schedule of visits earns it faster than the bound.
+"""
 
 from dataclasses import replace
 
@@ -17,14 +20,14 @@ CONFIG = replace(TRUSTING, actor_budget=10_000)
 
 
 def weight_of(pipeline: Pipeline, actor: str, at_ms: int) -> float:
-    """What a click of the actor would weigh at that time."""
+    """Return the weight that a click of the actor would have at that time."""
     copy = Pipeline.from_bytes(pipeline.to_bytes())
     copy.step(Stream().add(at_ms, actor, "probe").batch(copy))
     return score(copy, "probe")
 
 
 def visits(days, n_items=1, actor="ana") -> Stream:
-    """So many items a day, on each of the days."""
+    """Return visits with `n_items` items on each of these days."""
     stream = Stream()
     for day in days:
         for item in range(n_items):

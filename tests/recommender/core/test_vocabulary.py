@@ -1,4 +1,4 @@
-"""What everybody calls the same: one set of numbers, in the core and in the database."""
+"""Test that the core and the database use the same numbers."""
 
 import subprocess
 import sys

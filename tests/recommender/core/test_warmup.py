@@ -1,4 +1,7 @@
-"""Compiling ahead: every part still runs, the stamp says what was compiled, and nothing fails for want of a place."""
+"""Test that every part still compiles ahead, and that the stamp is right.
+
+Nothing fails if there is no place to write.
+"""
 
 import sys
 
@@ -17,7 +20,10 @@ def folders(tmp_path, monkeypatch):
 
 
 def compiled_loops():
-    """The core's loops that were compiled or loaded in this process, each with the types it takes."""
+    """Return the core's loops that this process compiled or loaded.
+
+    Each comes with the types it takes.
+    """
     return {
         (name, each, signature)
         for name, module in list(sys.modules.items())

@@ -1,4 +1,7 @@
-"""Near-duplicate sessions: replays show in the window of what was spliced in, habits of a whole site do not."""
+"""Test that replays show in the window of the spliced-in item.
+
+Habits of a whole site do not show.
+"""
 
 import numpy as np
 import pytest
@@ -14,20 +17,22 @@ from recommender.core.screen.suspicion import scores
 from tests.help.streams import HOUR, MINUTE, SCREENED, T0, Stream
 
 ATTACK_AT = T0 + 90 * MINUTE
-VISIT = [f"item-{n}" for n in (3, 17, 40, 58, 9)]  # what was captured, and is replayed
+VISIT = [f"item-{n}" for n in (3, 17, 40, 58, 9)]  # the visit that was captured and is replayed
 COUNTS = slice(fk.I_BAND_COUNTS, fk.I_BAND_COUNTS + fk.N_BAND_COUNTERS)
 
 
 def visit(stream, actor, items, at_ms, rng):
-    """One reading after the other, with a person's pauses."""
+    """Add one reading after the other, with a person's pauses."""
     for item in items:
         stream.add(at_ms, actor, item)
         at_ms += int(rng.lognormal(9.5, 0.7))
 
 
 def site(n_readers=600, fixed=(), *, seed=1):
-    """Visits of three to seven items by newcomers, over two hours; some items are far more read than others. Every
-    visit has the `fixed` items in it, in any order."""
+    """Return visits of three to seven items by newcomers, over two hours.
+
+    Some items are read far more than others. Every visit has the `fixed` items in it, in any order.
+    """
     stream, rng = Stream(), np.random.default_rng(seed)
     popularity = 1 / np.arange(5, 305)
     popularity /= popularity.sum()
@@ -40,7 +45,10 @@ def site(n_readers=600, fixed=(), *, seed=1):
 
 
 def replay(stream, n, spliced_at, *, is_permuted=False, items=VISIT, seed=2):
-    """Mal's new accounts, all with the same visit, the target at the place `spliced_at(rng)` of it."""
+    """Add mal's new accounts, which all make the same visit.
+
+    The target is at the place `spliced_at(rng)` of it.
+    """
     rng = np.random.default_rng(seed)
     for bot in range(n):
         visited = rng.permutation(items).tolist() if is_permuted else list(items)
@@ -50,8 +58,10 @@ def replay(stream, n, spliced_at, *, is_permuted=False, items=VISIT, seed=2):
 
 
 def observed(stream, *, batch=500, down_at=None):
-    """`duplicate` as every event of a folded stream met it, the events' items, and the Pipeline. With `down_at` that
-    is written down before that row, and made anew."""
+    """Fold a stream, and return each event's `duplicate` and item, and the Pipeline.
+
+    With `down_at`, the Pipeline is written to bytes and made anew before that row.
+    """
     stream.rows.sort(key=lambda row: row[0])
     pipeline, pieces = Pipeline(SCREENED), []
 
@@ -75,7 +85,7 @@ def observed(stream, *, batch=500, down_at=None):
 
 
 def window(pipeline, item):
-    """The row of an item's window, a copy."""
+    """Return a copy of the row of an item's window."""
     batch = Stream().add(T0, "ana", item).batch(pipeline)
     features = pipeline.screen.features
     return features.windows[features.item_rows(batch.item)[0]].copy()

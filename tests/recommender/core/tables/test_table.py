@@ -1,4 +1,4 @@
-"""A table is a dictionary of rows, whatever is added and dropped."""
+"""Test that a table is a dictionary of rows, after any adding and dropping."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from recommender.core.tables.hashing import add, find, find_all
 
 
 def add_rows(table: Table, keys) -> None:
-    """One row a new key, its value the key's low bits."""
+    """Add one row for each new key, with the key's low bits as its value."""
     table.reserve(len(keys))
     for key in keys:
         if find(table.slots, table.keys, np.uint64(key)) < 0:

@@ -1,4 +1,7 @@
-"""Clickers by size between refreshes: never more than there are, and as they are right after one."""
+"""Test the sizes of clickers between refreshes.
+
+They never give more clickers than are needed, and right after a refresh they are exact.
+"""
 
 import pytest
 from hypothesis import example, given, settings
@@ -81,7 +84,10 @@ def test_what_is_taken_out_and_what_comes_do_not_cancel(kind):
     st.booleans(),
 )
 def test_whoever_grows_by_however_much_the_fewest_clickers_are_no_fewer_than_told(grown_from, new, margin, is_exact):
-    """Of contributions that grew, none above 40, and new ones; told by size in classes of one or of several."""
+    """Test contributions that grew, none above 40, and new ones.
+
+    They are known by size, in classes of one or of several.
+    """
     old = sorted((before for before, _ in grown_from), reverse=True)
     width = 1 if is_exact else 3
     sizes = [(len(part), sum(part), part[0]) for at in range(0, len(old), width) if (part := old[at : at + width])]

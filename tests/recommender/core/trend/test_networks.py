@@ -1,4 +1,7 @@
-"""Networks: concave against a reference, exact however the stream is cut, monotone, and never a hard cap."""
+"""Test networks against a concave reference.
+
+The counts are exact for any cut of the stream, monotone, and never hard-capped.
+"""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -23,8 +26,8 @@ TOLERANCE = 4e-4
 
 rows_of_acts = st.lists(
     st.tuples(
-        st.integers(0, 40 * MINUTE),  # gap to the act before
-        st.integers(-HOUR, 8 * HOUR),  # how late it is; negative: from the future
+        st.integers(0, 40 * MINUTE),  # gap to the previous act
+        st.integers(-HOUR, 8 * HOUR),  # its lateness, negative: from the future
         st.sampled_from("abcdefghijkl"),
         st.sampled_from("xxxy"),
         st.sampled_from([Kind.VIEW, Kind.CLICK, Kind.CLICK, Kind.CLICK, Kind.UNDO, Kind.EXPOSURE]),
@@ -49,7 +52,10 @@ def phi(amount, knee):
 
 
 def reference(stream, now_ms, config, retracted=()):
-    """Units as in test_trend.reference, each with the network it came from; then the formula as it is written."""
+    """Compute the scores from units as in test_trend.reference, by the formula itself.
+
+    Each unit has the network it came from.
+    """
     units = defaultdict(list)
     for received, claimed, actor, item, kind, _, ip in stream.rows:
         at, weight = min(max(claimed, received - config.lateness_s * 1000), received), KIND_WEIGHTS[kind.name.lower()]
@@ -62,7 +68,7 @@ def reference(stream, now_ms, config, retracted=()):
             unit.update(at=min(at, unit["at"]), weight=max(weight, unit["weight"]), is_undone=False)
     half_ms = 1000 * config.half_lives_s[0]
     tick = now_ms * decay.TICKS // half_ms
-    fade = 2.0 ** (-(tick % 64) / decay.TICKS)  # the knees stand where they stood at the last of 64 ticks
+    fade = 2.0 ** (-(tick % 64) / decay.TICKS)  # the knees are those of the last of 64 ticks
     sums, without = defaultdict(float), defaultdict(float)
     for (actor, item), known in units.items():
         for unit in known:
@@ -231,7 +237,7 @@ def test_networks_stay_within_their_bound_and_rows_never_stand_alone():
 
 def test_time_alone_brings_a_networks_units_below_the_knee():
     stream = crowd(40, lambda _: "10.0.0.1")
-    stream.add(T0 + 30 * MINUTE, "ana", "y")  # six half-lives: 40 units are 0.6
+    stream.add(T0 + 30 * MINUTE, "ana", "y")  # after six half-lives, 40 units are 0.6
     pipeline = fold(stream, every=40)
     assert score(pipeline, "x") == pytest.approx(40 / 64, rel=TOLERANCE)
     assert pipeline.trend._tables.n_over[0] == 0

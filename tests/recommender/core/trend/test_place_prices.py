@@ -1,4 +1,7 @@
-"""The margin is a theorem: an attacker below it never gets in, whatever it does; at it, it does."""
+"""Test that an attacker below the margin never gets in, and one at it does.
+
+The margin is a theorem: below it, no kind of act helps.
+"""
 
 from dataclasses import replace
 
@@ -25,7 +28,7 @@ LIST = 5
 
 
 def certified(pipeline: Pipeline):
-    """The list, the price of each place, and the best item outside."""
+    """Return the list, the price of each place, and the best item outside."""
     board = pipeline.board(LIST + 1)
     counts = board.counts.tolist()
     actors, _ = margins(counts[:LIST], counts[LIST], board.unit, board.fresh)
@@ -33,7 +36,10 @@ def certified(pipeline: Pipeline):
 
 
 def attack(pipeline: Pipeline, events) -> list[str]:
-    """The list after more events, all within the millisecond after the last; from addresses where given."""
+    """Return the list after more events, all at the stream time of the last.
+
+    They come from the addresses given, if any.
+    """
     copy = Pipeline.from_bytes(pipeline.to_bytes())
     stream = AddressedStream()
     for actor, item, kind, *ip in events:
@@ -71,14 +77,17 @@ def test_as_many_actors_as_the_margin_take_the_last_place(seed, config):
     assert listed[-1] not in after
 
 
-# Knees so low that honest readers, a few of whom share each network, are over them as well.
+# The knees are so low that honest readers, a few of whom share each network, are over them as well.
 KNEELING = replace(SMALL, network_knee=1.5, group_knee=4.0)
 FRESH_KNEELING = replace(TRUSTING, network_knee=0.2, group_knee=0.6)
 kneeling = st.sampled_from([KNEELING, FRESH_KNEELING])
 
 
 def home(actor: str) -> str | None:
-    """Where a reader lives: 12 prefixes in three groups, or, of every seventh, nobody knows."""
+    """Return a reader's address, in one of 12 prefixes in three groups.
+
+    For every seventh reader it is unknown.
+    """
     number = int(actor.split("-")[1])
     return f"10.{number % 3}.{number % 4}.{number % 250}" if number % 7 else None
 
@@ -101,7 +110,7 @@ def test_fewer_actors_than_the_margin_never_take_the_place_from_networks_of_thei
         kinds_sent = data.draw(st.lists(kinds, min_size=1, max_size=4)) if number < 4 else [Kind.CLICK] * 2
         for kind in kinds_sent:
             events.append((f"mal-{number}", target, kind, ip))
-        events.append((f"mal-{number}", listed[place], Kind.VIEW, home("r-1")))  # crowding a rival's network
+        events.append((f"mal-{number}", listed[place], Kind.VIEW, home("r-1")))  # to crowd a rival's network
         events.append((f"mal-{number}", listed[place], Kind.UNDO, home("r-2")))
     if events:
         assert listed[place] in attack(pipeline, events)
@@ -124,7 +133,7 @@ def test_full_prefixes_fewer_than_the_margin_in_networks_never_take_the_place(se
     config = replace(TRUSTING, network_knee=0.05, group_knee=data.draw(st.sampled_from([0.1, 2.0])))
     stream = addressed(readers(n_events=600, seed=seed, seconds=900), home)
     where = (lambda n: f"11.0.{n}") if same_group else (lambda n: f"{11 + n}.0.0")
-    for number in range(earlier):  # they have been at it before
+    for number in range(earlier):  # they were active before
         stream.add(T0 + 880_000, f"old-{number}", "item-4", ip=f"{where(number % 3)}.{number}")
     pipeline = fold(stream, config)
     board = pipeline.board(LIST + 1)
@@ -145,7 +154,7 @@ def test_full_prefixes_fewer_than_the_margin_in_networks_never_take_the_place(se
 def test_as_many_full_prefixes_as_the_margin_in_networks_take_the_place():
     config = replace(TRUSTING, network_knee=0.05, group_knee=1000.0)
     stream = addressed(readers(n_events=3000, seconds=900), lambda _: None)
-    for number in range(300):  # the first place is worth more than one prefix
+    for number in range(300):  # so that the first place is worth more than one prefix
         stream.add(T0 + 890_000, f"fan-{number}", "item-0")
     stream.rows.sort(key=lambda row: row[0])
     pipeline = fold(stream, config)
@@ -181,7 +190,8 @@ def test_fewer_fake_clickers_than_told_never_cost_an_item_its_place(seed, place,
     fakes = clickers[: exact - 1]
     copy = Pipeline.from_bytes(data)
     copy.trend.retract(copy.encoder.keys(fakes), copy.encoder.keys([item] * len(fakes)))
-    assert copy.trend.counts()[copy.trend.names.index(item)] >= outside - len(clickers)  # rounding of epochs gone by
+    # minus the rounding of past epochs
+    assert copy.trend.counts()[copy.trend.names.index(item)] >= outside - len(clickers)
 
 
 @given(st.lists(st.integers(1, 1 << 45), max_size=60), st.integers(0, 1 << 46))
@@ -248,7 +258,7 @@ def test_an_item_stays_until_as_many_of_its_own_clickers_are_fake_as_certified(s
     board = pipeline.board(LIST + 1)
     item, outside = board.items[place], int(board.counts[LIST])
     contributions = pipeline.trend.contributions(item)
-    assert abs(contributions.sum() - board.counts[place]) <= len(contributions)  # rounding of epochs gone by
+    assert abs(contributions.sum() - board.counts[place]) <= len(contributions)  # the rounding of past epochs
     fewest = dependence(contributions.tolist(), int(board.counts[place]) - outside)
     clickers = sorted({row[2] for row in stream.rows if row[3] == item})
     data = pipeline.to_bytes()
@@ -280,20 +290,20 @@ small = st.integers(0, 12)
 def test_the_list_certificate_is_what_trying_every_attack_finds(counts, k, n_actors, unit, data):
     budget = data.draw(st.integers(unit, 3 * unit))
     counts = sorted(counts, reverse=True)
-    padded = counts + [0] * (2 * k)  # items nobody has seen can be pushed too
+    padded = counts + [0] * (2 * k)  # items that no one has seen can be pushed too
     listed, outside = [count for count in counts[:k] if count], padded[k if len(counts) >= k else len(counts) :]
     k_listed = len([count for count in counts[:k] if count])
     outside = padded[k_listed:]
     worst = 0
     for n_dropped in range(1, k_listed + 1):
         to_beat = listed[k_listed - n_dropped]
-        costs = [to_beat - count for count in outside[:n_dropped]]  # each must be exceeded, by however little
+        costs = [to_beat - count for count in outside[:n_dropped]]  # each must be exceeded, by any amount
         if all(cost < n_actors * unit for cost in costs) and sum(costs) < n_actors * budget:
             worst = n_dropped
     assert certain_places(counts, k, n_actors, unit, budget) == k_listed - worst
 
 
-# Links: "who read x also read y".
+# Lists of links: "who read x also read y".
 LINKED = replace(SMALL, affinity=AffinityConfig(min_actors=3, min_weight=2.0))
 FRESH_LINKED = replace(TRUSTING, affinity=AffinityConfig(min_actors=3, min_weight=0.15))
 
@@ -303,7 +313,10 @@ def beside(pipeline: Pipeline, item: str, depth: int = LIST):
 
 
 def inject(pipeline: Pipeline, anchor: str, target: str, n_actors: int, n_times: int = 1):
-    """What is shown beside the anchor after so many new actors went from it to the target, all at once."""
+    """Send new actors from the anchor to the target, all at once.
+
+    Returns the Pipeline and the list next to the anchor afterwards.
+    """
     copy = Pipeline.from_bytes(pipeline.to_bytes())
     stream = Stream()
     for _ in range(n_times):
@@ -341,7 +354,7 @@ def test_as_many_actors_as_the_margin_put_the_nearest_item_beside_another(seed, 
     targets = [f"item-{n}" for n in range(60) if n != hub] + ["never seen"]
     listed = set(shown.keys.tolist())
     outside = [target for target in targets if pipeline.encoder.key(target) not in listed]
-    # one more where equal counts would leave it to the keys
+    # one more than the price, because with equal counts the keys decide
     enters = [
         pipeline.encoder.key(target) in inject(pipeline, anchor, target, price + 1)[1].keys.tolist()
         for target in outside

@@ -1,4 +1,7 @@
-"""Counts: exact against a reference, capped whatever is sent, the same however the stream is cut."""
+"""Test counts against a reference.
+
+They are exact, capped for any input, and the same for any cut of the stream.
+"""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -21,7 +24,10 @@ TOLERANCE = 4e-4  # ticks of 1/4096 of a half-life: 0.017 %, and the rounding of
 
 
 def reference(stream: Stream, now_ms: int, half_life_s: int, config: Config) -> dict[str, float]:
-    """The rules of a unit in ten lines: floats, dictionaries, no budget, no bounds."""
+    """Compute units by their rules in ten lines.
+
+    It uses floats and dictionaries, and no budget or bounds.
+    """
     units = defaultdict(list)
     for received, claimed, actor, item, kind, _ in stream.rows:
         at, weight = min(max(claimed, received - config.lateness_s * 1000), received), KIND_WEIGHTS[kind.name.lower()]
@@ -43,8 +49,8 @@ def reference(stream: Stream, now_ms: int, half_life_s: int, config: Config) -> 
 
 acts = st.lists(
     st.tuples(
-        st.integers(0, 12 * HOUR),  # gap to the act before
-        st.integers(-HOUR, 8 * HOUR),  # how late it is; negative: from the future
+        st.integers(0, 12 * HOUR),  # gap to the previous act
+        st.integers(-HOUR, 8 * HOUR),  # its lateness, negative: from the future
         st.sampled_from("abc"),
         st.sampled_from("xyz"),
         st.sampled_from([Kind.VIEW, Kind.CLICK, Kind.CLICK, Kind.UNDO, Kind.PURCHASE, Kind.EXPOSURE]),
@@ -212,7 +218,7 @@ def test_a_budget_comes_back_with_time():
 def test_counts_of_shards_add_up_to_the_counts_of_one():
     stream = readers()
     shards = [Stream([row for row in stream.rows if int(row[2].split("-")[1]) % 2 == shard]) for shard in range(2)]
-    end = Stream().add(T0 + 2 * HOUR, "clock", "clock", Kind.EXPOSURE).rows  # both arrive at one stream time
+    end = Stream().add(T0 + 2 * HOUR, "clock", "clock", Kind.EXPOSURE).rows  # both arrive at the same stream time
     whole = fold(Stream(stream.rows + end))
     parts = [fold(Stream(shard.rows + end)) for shard in shards]
     for row, item in enumerate(whole.trend.names):
