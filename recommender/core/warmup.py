@@ -9,7 +9,7 @@ first step, or a process of the tests.
 The compiled code depends on the sources, the versions and the processor, and so does the stamp. The stamp is a file
 next to the cache. If it is there, this module is done in a tenth of a second. A stamp that is lost, or that outlives
 the cache, costs time only, because Numba looks for itself and compiles the missing loops. Without a stamp everything
-is compiled again. Numba does not notice when a loop calls one of another file that has changed.
+is compiled again. The reason is that Numba does not notice when a loop calls one of another file that has changed.
 
 The module imports its larger needs late, so that the supervisor can ask `is_warm` cheaply.
 """

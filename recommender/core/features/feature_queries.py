@@ -53,7 +53,7 @@ def exposed_in(ring: Int64s, n: int, actors: FeatureRows, cohort_after_ms: int) 
 
 @njit(cache=True)
 def lonely_in(ring: Int64s, n: int, actors: FeatureRows, item: Key, since_ms: int, from_nth: int) -> Int64s:
-    """Return places in the ring of recent acts on an item by newcomers.
+    """Return places in the ring of acts on an item by newcomers, since a time.
 
     With `from_nth` 0 these are the newcomers who have not acted since. Otherwise these are all newcomers for whom
     this was their item of that number or a later one, no matter how they acted since.

@@ -59,7 +59,7 @@ def excess(part: int, whole: int, site_part: int, site_whole: int) -> float:
 
 @njit(cache=True)
 def is_crowd(part: int, whole: int, site_part: int, site_whole: int, limits: Limits) -> bool:
-    """Return True if a window has far more clickers of one sort than the site's share."""
+    """Return True if one sort of clickers is far more frequent than on the site."""
     return exceeds(part, whole, site_part, site_whole, limits.crowd_n, limits.crowd_share, limits.crowd_z)
 
 

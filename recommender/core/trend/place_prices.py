@@ -148,7 +148,7 @@ def link_margins(
         c + m fresh > S ,    c + m fresh >= least ,    n + m >= min_actors
 
     m* is the least such m of all items outside, and that many simultaneous acts do it. There is one exception. If one
-    actor fewer would leave the two with equal counts, m* is one less, because ties go to the smaller key, which may
+    actor fewer would leave the two with equal counts, m* is one less. Ties go to the smaller key, which may
     be either's. The price in trust depends on the weight alone.
 
     outside: (count, actors) of every link of the item that is not listed. One never made counts as (0, 0).

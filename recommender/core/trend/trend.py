@@ -9,10 +9,10 @@ adapts within minutes and forgets as fast. A place is cheap to enter and dear to
 are few. A long half-life has inertia. Noise and short pushes drown in it, and so do the first minutes of a real
 story. Several half-lives are kept, and the first is the one served.
 
-**The unit.** All acts of an actor on an item within a horizon count once, at the weight of the strongest act and the
-time of the earliest. Acting again does not refresh the unit: holding a place must cost new actors (Defence: holding).
-An undo removes the actor's own unit, at its own time. Acting again puts it back where it was. An act that is older
-than the unit by a horizon or more is not counted.
+**The unit.** All acts of an actor on an item within a horizon count once, as one unit. It has the weight of the
+strongest act and the time of the earliest. Acting again does not refresh the unit: holding a place must cost new
+actors (Defence: holding). An undo removes the actor's own unit, at its own time. Acting again puts it back where it
+was. An act that is older than the unit by a horizon or more is not counted.
 
 **The weight** of a unit is the kind's, times the actor's trust when it acted (see `trust`).
 
@@ -45,10 +45,10 @@ The other half-lives count linearly. If the counts of several shards are summed,
 For a network spread over n shards, the sum is up to sqrt(n) times the amount that one shard would give it.
 
 **Exactness.** Counts are integers (see `core.tables.decay`). The order of events within a horizon's rules, the split
-into batches and the sum over shards cannot change them by one bit. Only reading rounds: past epochs are shifted onto
-the scale of the current one, by 2**-26 of a unit at the coarsest. Source of the scheme: Cormode, Shkapenyuk,
-Srivastava, Xu, *Forward decay* (ICDE 2009). Here the landmark is moved by whole epochs, and time is in ticks of
-h/4096 (0.07 s at five minutes). So a weight differs from the real-valued one by less than 0.02 %.
+into batches and the sum over shards cannot change them by one bit. Only reading rounds, because past epochs are
+shifted onto the scale of the current one. The coarsest step is 2**-26 of a unit. Source of the scheme: Cormode,
+Shkapenyuk, Srivastava, Xu, *Forward decay* (ICDE 2009). Here the landmark is moved by whole epochs, and time is in
+ticks of h/4096 (0.07 s at five minutes). So a weight differs from the real-valued one by less than 0.02 %.
 
 **Bounds.** See `trend_tables` for the tables' bounds, and for the rows that go first when one is full. 150 ns an
 event.
