@@ -1,5 +1,7 @@
-"""The recommender's pages in the console: items, keys. The rules are in `intake.items` and `api.api_keys`; these
-forms call them."""
+"""The recommender's pages in the console: items and API keys.
+
+The rules are in `intake.items` and `api.api_keys`. These forms call them.
+"""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +15,8 @@ from unfold.admin import ModelAdmin
 from recommender.api import api_keys
 from recommender.models import ApiKey, Item
 
-if TYPE_CHECKING:  # Unfold's class says no types; it is Django's, and neither takes its model in brackets at run time
+# Unfold's ModelAdmin has no types and is Django's. Neither takes its model in brackets at run time.
+if TYPE_CHECKING:
     ItemModelAdmin = admin.ModelAdmin[Item]
     KeyModelAdmin = admin.ModelAdmin[ApiKey]
     KeyModelForm = forms.ModelForm[ApiKey]
@@ -36,7 +39,7 @@ class ItemAdmin(ItemModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Item | None = None) -> list[str]:
         return ["id", *self.readonly_fields] if obj else self.readonly_fields
 
-    @admin.action(description="Hide: take off every list", permissions=["change"])
+    @admin.action(description="Hide: remove from every list", permissions=["change"])
     def hide(self, request: HttpRequest, items: QuerySet[Item]) -> None:
         messages.success(request, f"{items.update(is_hidden=True)} hidden.")
 
@@ -55,7 +58,10 @@ class KeyForm(KeyModelForm):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(KeyModelAdmin):
-    """A key is made and revoked, never changed or deleted: what it was allowed stays on record."""
+    """Make and revoke keys.
+
+    A key is never changed or deleted, so that there is always a record of the things it was allowed to do.
+    """
 
     form = KeyForm
     list_display = ["name", "start", "scopes", "rate_per_s", "created_at", "revoked_at"]
@@ -74,7 +80,10 @@ class ApiKeyAdmin(KeyModelAdmin):
         obj.pk, cast(Any, obj).secret = made.pk, secret
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        """The page that shows the key, once; a redirect would have to keep it somewhere."""
+        """Return the page that shows the new key once.
+
+        A redirect would have to keep the secret somewhere.
+        """
         context: dict[str, Any] = self.admin_site.each_context(request) | {
             "title": f"Key of {obj.name}",
             "secret": cast(Any, obj).secret,
@@ -85,4 +94,4 @@ class ApiKeyAdmin(KeyModelAdmin):
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> None:
         n_revoked = api_keys.revoke_keys(chosen=chosen)
-        messages.success(request, f"{n_revoked} revoked. Web processes forget a key within ten seconds.")
+        messages.success(request, f"{n_revoked} revoked. All web processes refuse them within ten seconds.")

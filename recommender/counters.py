@@ -1,6 +1,7 @@
-"""The Prometheus counters of the web processes: counted anywhere, shown at /metrics (`recommender.api.metrics`).
+"""The Prometheus counters of the web processes.
 
-They are shared through files when PROMETHEUS_MULTIPROC_DIR is set. Otherwise each process has its own.
+Any module counts in them, and /metrics shows them (`recommender.api.metrics`). The processes share their counters
+through files when PROMETHEUS_MULTIPROC_DIR is set. Otherwise each process has its own.
 """
 
 import os
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.multiprocess import MultiProcessCollector
 
-disable_created_metrics()  # a second series for each counter, which nobody asked for
+disable_created_metrics()  # a second series for each counter, which no one needs
 _IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 _own = CollectorRegistry()
 ACCEPTED = Counter("groundswell_events_accepted", "Events stored.", registry=_own)
@@ -31,7 +32,7 @@ UNLIMITED = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """Of one source of recommendations: items shown, and clicks on them."""
+    """One source of recommendations: the items it showed, and the clicks on them."""
 
     source: str
     n_shown: int
@@ -39,8 +40,11 @@ class Recommended:
 
 
 def read_recommended() -> list[Recommended]:
-    """By source, since the web processes started; `not_credited` has the clicks that named a list which was not ours,
-    or too old."""
+    """Count items shown and clicks on them by source.
+
+    The counts begin when the web processes start. The source `not_credited` has the clicks that named a list which
+    Groundswell did not make, or which was too old.
+    """
     counts = {
         (sample.name, sample.labels["source"]): int(sample.value)
         for metric in all_counters().collect()
@@ -57,7 +61,7 @@ _SHOWN, _CLICKED = "groundswell_recommended_items_total", "groundswell_recommend
 
 
 def all_counters() -> CollectorRegistry:
-    """Those of the web processes, all of them where they share theirs."""
+    """Return the registry of all web processes, or of this one if they share none."""
     if not _IS_SHARED:
         return _own
     shared = CollectorRegistry()

@@ -1,8 +1,9 @@
-"""How a process behaves while a server it needs is away: quickly, and without asking all the time.
+"""Keep a process quick while the database is away.
 
-A web process here has one thread. Where connecting fails slowly (a host that drops packets: 3 s a try), asking again
-for every request would stop the serving of lists, which needs no database at all. So after a failure the process asks
-again only when ten times as long as the failure took has passed: at most a tenth of its time goes into waiting.
+A web process here has one thread. Connecting can fail slowly: a host that drops packets costs 3 s per attempt. If the
+process tried to connect for every request, it could not even serve lists, which need no database. So after a failure
+the process waits ten times as long as the failure took before it tries again. It spends at most a tenth of its time
+on failing attempts.
 """
 
 import logging
@@ -21,7 +22,7 @@ MIN_PAUSE_S = 0.1
 
 
 class Pause:
-    """Remembers a failure for as long as is worth it."""
+    """Remember a failure for ten times as long as it took."""
 
     def __init__(self, now: Clock = clock) -> None:
         self.now = now
@@ -44,7 +45,10 @@ remembered(database_pause.end)
 
 @contextmanager
 def waits(logger: logging.Logger, consequence: str) -> Iterator[None]:
-    """Around what a task does: where the database fails, says so with the consequence, and lets the next tick try."""
+    """Run a task's work, and log a database failure instead of raising it.
+
+    The log line names the consequence. The next tick tries again.
+    """
     try:
         yield
     except DatabaseError as error:
@@ -54,9 +58,10 @@ def waits(logger: logging.Logger, consequence: str) -> Iterator[None]:
 
 @contextmanager
 def database() -> Iterator[None]:
-    """Around whatever needs PostgreSQL: raises Unavailable when it is away, at once while it is known to be.
+    """Run a block that needs PostgreSQL, and raise Unavailable if it is away.
 
-    A connection that breaks under a statement costs that one request; only a failure to connect starts a pause.
+    During a pause it raises at once, without connecting. A connection that breaks during a statement costs only that
+    request. A pause begins only after a failure to connect.
     """
     if connection.connection is None and database_pause.is_on:
         raise Unavailable

@@ -1,10 +1,10 @@
-"""Everything that can be answered instead of a result, and the one shape in which it is answered.
+"""All errors of the API, and the one shape in which they are answered.
 
     {"error": {"code": "backlog_full", "message": "what happened and what to do", "fields": {}}}
 
-Services raise a subclass of `ApiError`; `respond` turns any exception into a response, `answer` is the same for DRF's
-views, `not_found` and `server_error` for what Django itself refuses. The codes are part of the API: docs/api.md
-lists each (a test keeps the two together), and none is ever renamed.
+Services raise a subclass of `ApiError`. `respond` turns any exception into a response, and `answer` does the same for
+DRF's views. `not_found`, `bad_request` and `server_error` answer the requests that Django itself refuses.
+The codes are part of the API and are never renamed. docs/api.md lists each, and a test keeps the two together.
 """
 
 import logging
@@ -30,11 +30,16 @@ CHALLENGE = 'Bearer realm="groundswell"'
 
 
 class ApiError(Exception):
-    """Something the caller is told about. `fields` names what is wrong with which part of the request."""
+    """An error that the caller sees.
+
+    `fields` names the parts of the request that are wrong, and why.
+    """
 
     code = "internal"
     status = 500
-    message = "Something broke here; it has been logged. Try again, and tell the operator if it stays."
+    message = (
+        "Groundswell failed to answer, and the failure is logged. Try again, and tell the operator if it goes on."
+    )
     retry_after_s: int | None = None
 
     def __init__(
@@ -65,82 +70,85 @@ class ApiError(Exception):
 
 class Invalid(ApiError):
     code, status = "invalid", 400
-    message = "The request has invalid values; see fields."
+    message = "The request has invalid values. Correct those that `fields` names."
 
 
 class Unparsable(ApiError):
     code, status = "unparsable", 400
-    message = "The body is not valid JSON of the shape this address takes."
+    message = "The body is not JSON of the expected shape. See /api/docs/ for the shape that this address takes."
 
 
 class NotAuthenticated(ApiError):
     code, status = "not_authenticated", 401
-    message = "Send a key: Authorization: Bearer KEY. `manage.py keys make` makes one."
+    message = "Send an API key with `Authorization: Bearer KEY`. Make a key with `manage.py keys make`."
 
 
 class Forbidden(ApiError):
     code, status = "forbidden", 403
-    message = "This key lacks the scope for this address."
+    message = "This key does not have the scope that this address needs. Use another key."
 
 
 class NotFound(ApiError):
     code, status = "not_found", 404
-    message = "There is nothing at this address; /api/docs/ lists what there is."
+    message = "There is nothing at this address. See /api/docs/ for all addresses."
 
 
 class MethodNotAllowed(ApiError):
     code, status = "method_not_allowed", 405
-    message = "This address does not take this method; /api/docs/ lists what it takes."
+    message = "This address does not take this method. See /api/docs/ for the methods it takes."
 
 
 class NotAcceptable(ApiError):
     code, status = "not_acceptable", 406
-    message = "Answers are JSON; accept application/json."
+    message = "Groundswell answers only in JSON. Send `Accept: application/json`."
 
 
 class BodyTooLarge(ApiError):
     code, status = "body_too_large", 413
-    message = "The body is too large; send smaller batches."
+    message = "The body is too large. Send smaller batches."
 
 
 class TooManyEvents(ApiError):
     code, status = "too_many_events", 413
-    message = "One body may hold at most 10,000 events or items; send several."
+    message = "A body may hold at most 10,000 events or items. Send several smaller ones."
 
 
 class UnsupportedMediaType(ApiError):
     code, status = "unsupported_media_type", 415
-    message = "Send JSON, with Content-Type: application/json."
+    message = "The body must be JSON. Send it with `Content-Type: application/json`."
 
 
 class UnsupportedEncoding(ApiError):
     code, status = "unsupported_encoding", 415
-    message = "Send the body plain or with Content-Encoding: gzip."
+    message = "This content encoding is not known. Send the body without one, or with `Content-Encoding: gzip`."
 
 
 class Conflict(ApiError):
     code, status = "conflict", 409
-    message = "Somebody else was first; look again."
+    message = "Another change came first. Read the current state and try again."
 
 
 class RateLimited(ApiError):
     code, status, retry_after_s = "rate_limited", 429, 1
-    message = "This key is past its rate; wait and send again."
+    message = "This key has sent more than its rate allows. Wait for Retry-After seconds and send again."
 
 
 class BacklogFull(ApiError):
     code, status, retry_after_s = "backlog_full", 429, 5
-    message = "More events wait to be learned than this server allows; nothing was stored, send them again later."
+    message = "Too many events wait to be learned, so nothing was stored. Send them again after Retry-After seconds."
 
 
 class Unavailable(ApiError):
     code, status, retry_after_s = "unavailable", 503, 1
-    message = "The database does not answer; nothing was stored. Send the same request again."
+    message = "The database does not answer. Send the same request again after Retry-After seconds."
 
 
 class NoView(ApiError):
     code, status, retry_after_s = "no_view", 503, 1
-    message = "No list has been published yet: the learner has not run, or the view store is new and empty."
+    message = (
+        "No list has been published yet. Ask again after Retry-After seconds. If it goes on, start a learner: "
+        "none has run, or the view store is new and empty."
+    )
 
 
 ALL: tuple[type[ApiError], ...] = (ApiError, *ApiError.__subclasses__())
@@ -164,7 +172,10 @@ _TOLD_AS: dict[type[Exception], type[ApiError]] = {
 
 
 def of(exc: Exception) -> ApiError:
-    """What the caller is told about any exception; what nobody foresaw is logged and told as `internal`."""
+    """Return the error that the caller sees for any exception.
+
+    An unexpected exception is logged, and the caller gets `internal`.
+    """
     if isinstance(exc, ApiError):
         return exc
     if isinstance(exc, drf.ValidationError):
@@ -177,12 +188,12 @@ def of(exc: Exception) -> ApiError:
 
 
 def respond(exc: Exception) -> HttpResponse:
-    """Any exception as a response, for views that are not DRF's."""
+    """Turn any exception into a response, for views that are not DRF's."""
     return respond_with(of(exc))
 
 
 def respond_with(error: ApiError) -> HttpResponse:
-    """An error as a response."""
+    """Turn an error into a response."""
     body = orjson.dumps(error.body)
     response = HttpResponse(
         body,
@@ -194,13 +205,17 @@ def respond_with(error: ApiError) -> HttpResponse:
 
 
 def _quiet(response: T) -> T:
-    """Django logs a line for every answer of 400 and up, which lets any client fill the log; metrics count them."""
-    cast(Any, response)._has_been_logged = True  # Django's own mark, which its types leave out
+    """Keep Django from logging this response.
+
+    Django logs a line for every answer of 400 and up, so any client could fill the log. The metrics count these
+    answers.
+    """
+    cast(Any, response)._has_been_logged = True  # Django's own mark, missing from its types
     return response
 
 
 def answer(exc: Exception, context: Mapping[str, Any]) -> Response:
-    """DRF's exception handler."""
+    """Handle exceptions for DRF."""
     error = of(exc)
     headers = error.headers
     if isinstance(error, MethodNotAllowed) and (view := context.get("view")):
@@ -209,21 +224,24 @@ def answer(exc: Exception, context: Mapping[str, Any]) -> Response:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404: JSON for machines, the usual page for people."""
+    """Answer a 404 with JSON to machines, and with the usual page to people."""
     if request.path_info.startswith(MACHINE_PATHS):
         return respond_with(NotFound())
     return defaults.page_not_found(request, exception)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400, the same way."""
+    """Answer a 400 with JSON to machines, and with the usual page to people."""
     if request.path_info.startswith(MACHINE_PATHS):
         return respond_with(Invalid(str(exception) or None))
     return defaults.bad_request(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500, the same way; Django has logged the exception."""
+    """Answer a 500 with JSON to machines, and with the usual page to people.
+
+    Django has logged the exception.
+    """
     if request.path_info.startswith(MACHINE_PATHS):
         return respond_with(ApiError())
     return defaults.server_error(request)

@@ -1,15 +1,17 @@
-"""Histories: which recorded steps a state is the fold of, and under which exclusions.
+"""Histories: the steps folded into a state, and their exclusions.
 
     recipe = [[first step, last step, exclusion], ...]      the last step of the last segment is null: it goes on
 
-A learner begins with [[1, null, null]]: all steps, nothing excluded. A revert to step c, made at step n, goes on
+A learner begins with [[1, null, null]]: all steps, nothing excluded. After a revert to step c, made at step n, its
+recipe is
 
     drop     [[1, c, null], [n + 1, null, null]]
     replay   [[1, c, null], [c + 1, n, null], [n + 1, null, null]], joined to one segment again
     exclude  [[1, c, null], [c + 1, n, 7], [n + 1, null, null]]
 
-Every checkpoint carries the recipe it was made by, so it can be folded again from nothing, or from any other
-checkpoint whose recipe its own begins with, however often and wherever the learner was reverted since.
+Every checkpoint carries the recipe it was made by, so it can always be folded again from nothing. It can also be
+folded from any other checkpoint whose recipe is the beginning of its own. Later reverts of the learner change
+neither.
 """
 
 from typing import NamedTuple
@@ -18,7 +20,7 @@ Recipe = list[list[int | None]]
 
 
 class Segment(NamedTuple):
-    """Steps `first` to `last`, both included, without what the exclusion of that number excludes."""
+    """Steps `first` to `last`, both included, less the events of an exclusion."""
 
     first: int
     last: int
@@ -26,12 +28,12 @@ class Segment(NamedTuple):
 
 
 def beginning() -> Recipe:
-    """The history of a learner that was never reverted."""
+    """Return the history of a learner that was never reverted."""
     return [[1, None, None]]
 
 
 def closed(recipe: Recipe, step: int) -> Recipe:
-    """A history as it stood after a step.
+    """Return a history as it was after a step.
 
     >>> closed([[1, 5, None], [6, 9, 7], [10, None, None]], 8)
     [[1, 5, None], [6, 8, 7]]
@@ -44,7 +46,10 @@ def closed(recipe: Recipe, step: int) -> Recipe:
 
 
 def reverted(recipe: Recipe, mode: str, to_step: int, at_step: int, exclusion: int | None) -> Recipe:
-    """The history after a revert to a checkpoint (its recipe, its step), made at a step; see the module."""
+    """Return the history after a revert, as the module's docstring shows.
+
+    `recipe` and `to_step` are those of the checkpoint. The revert is made at `at_step`.
+    """
     since: Recipe = [] if mode == "drop" or at_step == to_step else [[to_step + 1, at_step, exclusion]]
     segments = [*closed(recipe, to_step), *since, [at_step + 1, None, None]]
     joined: Recipe = []
@@ -58,7 +63,7 @@ def reverted(recipe: Recipe, mode: str, to_step: int, at_step: int, exclusion: i
 
 
 def segments(recipe: Recipe, after_step: int, to_step: int) -> list[Segment]:
-    """What of a history lies after one step and not after another.
+    """Return the part of a history after one step, up to and including another.
 
     >>> segments([[1, 5, None], [8, None, 7]], 3, 9)
     [Segment(first=4, last=5, exclusion=None), Segment(first=8, last=9, exclusion=7)]
@@ -72,5 +77,5 @@ def segments(recipe: Recipe, after_step: int, to_step: int) -> list[Segment]:
 
 
 def begins_with(recipe: Recipe, other: Recipe, step: int) -> bool:
-    """Is a state by the other recipe, at that step, on the way to states by this one?"""
+    """Return whether a fold by `recipe` passes the other one's state at `step`."""
     return closed(recipe, step) == closed(other, step)

@@ -1,4 +1,4 @@
-"""What has to be done now and then: partitions made ahead, what is past retention dropped, checkpoints thinned."""
+"""Regular chores: make partitions ahead, drop old data, thin checkpoints."""
 
 import logging
 from datetime import UTC, date, datetime, timedelta
@@ -14,8 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 def keep_house() -> None:
-    """1. Make the partitions of the days ahead. 2. Drop those past retention, archived first where ARCHIVE_DIR says
-    so, with their keys, steps, verdicts and figures. 3. Thin the figures, and the checkpoints of every shard."""
+    """Make partitions, drop old data, and thin quality figures and checkpoints.
+
+    Partitions are made for the days ahead. Partitions past retention are dropped with their event keys. Where
+    ARCHIVE_DIR is set, they are archived first. Steps, verdicts and quality figures past retention are deleted.
+    """
     ensure_partitions()
     oldest = datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
     if settings.ARCHIVE_DIR:
@@ -31,12 +34,15 @@ def keep_house() -> None:
 
 
 def archive_before(day: date) -> None:
-    """Archive the partitions of days before a day, and drop those that are safe; the others stay until they are."""
+    """Archive the partitions of the days before `day`, and drop those safely archived.
+
+    The others stay until they are archived.
+    """
     from recommender.batch.collect import archive  # noqa: PLC0415  Polars: 40 MB that few learners need
 
     try:
         archive.leave(day)
     except (OSError, archive.ArchiveDiffers) as error:
-        logger.error("the log is not dropped: its archive cannot be written: %s", error)
+        logger.error("the log cannot be archived, partitions without an archive are kept: %s", error)
     kept = min(partitions(), default=day)
     forget_keys_before(min(day, kept))

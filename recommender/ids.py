@@ -1,7 +1,7 @@
-"""What an id may be, and the secret that keys the hashes of ids.
+"""The limits of an id, and the secret that keys the hashes of ids.
 
-Ids of actors and items are the site's, text of at most MAX_ID characters. Ids of rows are ours, whole numbers of at
-most MAX_ROW_ID. The secret travels in the configuration of every Pipeline made with it.
+The site gives the ids of actors and items: text of at most MAX_ID characters. Groundswell gives the ids of rows:
+whole numbers of at most MAX_ROW_ID. The secret is part of the configuration of every Pipeline made with it.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ from django.conf import settings
 from recommender.core.events import Encoder
 
 MAX_ID = 256  # characters of an actor's or an item's id
-MAX_ROW_ID = 2**63 - 1  # what a bigint holds: PostgreSQL refuses to look for more
+MAX_ROW_ID = 2**63 - 1  # the largest bigint: PostgreSQL refuses to look up a larger number
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text can be an actor's or an item's id.
+    """Return whether a text can be an actor's or an item's id.
 
     >>> is_id("story-1"), is_id(""), is_id("two\\nlines"), is_id(257 * "x")
     (True, False, False, False)
@@ -24,17 +24,20 @@ def is_id(text: str) -> bool:
 
 
 def secret() -> str:
-    """Hex, 16 bytes, made of SECRET_KEY."""
+    """Return the secret, made from SECRET_KEY: 16 bytes in hex."""
     return hashlib.blake2b(b"groundswell ids", key=settings.SECRET_KEY.encode()[:64], digest_size=16).hexdigest()
 
 
 def name_hash(actor: str) -> str:
-    """What stands for an actor where its id must not: 64 hex digits that nobody without SECRET_KEY can guess at."""
+    """Return a replacement for an actor's id where the id itself must not appear.
+
+    It is 64 hex digits that no one can guess without SECRET_KEY.
+    """
     return hashlib.blake2b(
         b"groundswell erased " + actor.encode(), key=settings.SECRET_KEY.encode()[:64], digest_size=32
     ).hexdigest()
 
 
 def encoder() -> Encoder:
-    """Ids to keys, as the learners have them."""
+    """Return the encoder that turns ids into keys as the learners do."""
     return Encoder(bytes.fromhex(secret()))

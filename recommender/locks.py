@@ -1,8 +1,10 @@
-"""Locks of a session: they say that somebody is at work, and the server lets go of them when the worker dies.
+"""Session locks: each shows that a worker is busy, and ends when it dies.
 
-a revert's own number    one worker a revert
-RETRAIN                  one trial at a time
-HISTORY                  shared by whoever folds the recorded log, alone for whoever takes rows out of it
+PostgreSQL releases the lock of a session that ends.
+
+    a revert's own number    one worker per revert
+    RETRAIN                  one trial at a time
+    HISTORY                  shared by all who fold the recorded log, exclusive for a worker that removes rows from it
 """
 
 from collections.abc import Iterator
@@ -10,15 +12,17 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-LOCK_CLASS = 0x6757  # of those here; others have their own
+LOCK_CLASS = 0x6757  # the class of these locks, different from that of other locks
 HISTORY = 0  # no row has this number
-RETRAIN = -1  # nor this
+RETRAIN = -1  # no row has this number
 
 
 @contextmanager
 def hold(number: int, *, is_shared: bool = False, lock_class: int = LOCK_CLASS) -> Iterator[bool]:
-    """The lock of that number for the time of the block, or False at once where others have it. Takes no transaction
-    id, so it holds no reader of the log up."""
+    """Hold this lock during the block, or yield False if another session has it.
+
+    It does not wait. It takes no transaction id, so it delays no reader of the log.
+    """
     kind = "_shared" if is_shared else ""
     is_ours = _ask(f"SELECT pg_try_advisory_lock{kind}(%s, %s)", lock_class, number)
     try:

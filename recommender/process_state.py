@@ -1,9 +1,9 @@
-"""What a process remembers from one request or task to the next: how it is forgotten, and by which clock it ages.
+"""The register of a process's memory, and the clock by which that memory ages.
 
-    caches, pauses, due times ──remembered(forget)──> the register <──forget_all()── whoever starts afresh
+    caches, pauses, due times ──remembered(forget)──> the register <──forget_all()── a caller that starts afresh
 
-State stays in the module that uses it, which says here how it is forgotten. What was not imported remembers nothing.
-Whatever is due or old is so by `clock`, or by another that its owner was handed.
+State stays in the module that uses it. The module registers here how to forget it. A module that was never imported
+remembers nothing. All due times and ages are read from `clock`, or from a clock that the owner was given.
 """
 
 import time
@@ -12,25 +12,31 @@ from typing import TypeVar
 
 Forget = TypeVar("Forget", bound=Callable[[], object])
 Clock = Callable[[], float]
-"""Seconds that never run backwards, from any beginning."""
+"""Return seconds since some moment. They never run backwards."""
 
 _forgets: list[Callable[[], object]] = []
 
 
 def remembered(forget: Forget) -> Forget:
-    """Enter how a piece of state is forgotten; returns it, so that it can stand above a function."""
+    """Register a function that forgets a piece of state, and return that function.
+
+    It can be used as a decorator.
+    """
     _forgets.append(forget)
     return forget
 
 
 def forget_all() -> None:
-    """Forget everything that this process remembers, as if it had begun just now."""
+    """Forget everything that this process remembers, as if it had just started."""
     for forget in _forgets:
         forget()
 
 
 class ProcessClock:
-    """The one clock of a process; `read` is where its seconds come from."""
+    """The one clock of a process.
+
+    Its seconds come from the function `read`.
+    """
 
     def __init__(self) -> None:
         self.read: Clock = time.monotonic

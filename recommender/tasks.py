@@ -1,4 +1,4 @@
-"""Celery tasks: nothing but ids in, one call each, harmless when run twice."""
+"""Celery tasks: each takes only ids, makes one call, and may run twice."""
 
 import logging
 import time
@@ -19,11 +19,14 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="recommender.learn")
 def learn(shard: int) -> None:
-    """Learn what the log holds for a shard. The next wake tries again whatever happens here."""
+    """Learn the events in the log of a shard.
+
+    If anything fails here, the next wake tries again.
+    """
     try:
         learner.learn(shard)
     except learner.LearnerMoved as error:
-        logger.info("%s; starting from there", error)
+        logger.info("%s. This worker starts from there", error)
     except DatabaseError as error:
         logger.warning("the database does not answer, learning waits: %s", str(error).strip())
         connection.close()
@@ -35,21 +38,21 @@ def learn(shard: int) -> None:
 
 @shared_task(name="recommender.revert")
 def revert() -> None:
-    """Carry out the reverts asked for that nobody is at work on."""
-    with database_outage.waits(logger, "the revert begins again later"):
+    """Carry out the requested reverts that no other worker is busy with."""
+    with database_outage.waits(logger, "the revert starts again later"):
         while reverts.run_next():
             pass
 
 
 @shared_task(name="recommender.erase")
 def erase() -> None:
-    """Carry out the erasures asked for."""
-    with database_outage.waits(logger, "the erasure begins again later"):
+    """Carry out the requested erasures."""
+    with database_outage.waits(logger, "the erasure starts again later"):
         while erasures.run_next():
             pass
 
 
 @shared_task(name="recommender.keep_house")
 def keep_house() -> None:
-    """Partitions ahead made, partitions past retention dropped, old checkpoints and steps thinned."""
+    """Make partitions ahead, drop old ones, thin old checkpoints and figures."""
     housekeeping.keep_house()

@@ -1,6 +1,6 @@
-"""Tell the workers that there is work: a learner, the erasures, the reverts.
+"""Wake the workers when there is work: learning, an erasure, a revert.
 
-A wake carries no event. One that is lost costs a moment, because beat wakes too.
+A wake carries no event. A lost wake costs only a moment, because beat wakes the workers too.
 """
 
 import logging
@@ -18,24 +18,33 @@ logger = logging.getLogger(__name__)
 
 
 def send_task(name: str, *args: int, queue: str, expires_s: float | None = None) -> bool:
-    """Ask a worker for a task; False, and a line in the log, where the broker does not answer."""
+    """Ask a worker to run a task, and return False if the broker does not answer.
+
+    A failure is also logged.
+    """
     try:
         current_app.send_task(name, args=args, queue=queue, expires=expires_s, retry=False, ignore_result=True)
-    except Exception as error:  # whatever the broker's client raises: the events are safe in the log
-        logger.warning("the broker does not answer (%s); beat will wake the worker", error)
+    except Exception as error:  # the broker's client can raise anything: the events are safe in the log
+        logger.warning("the broker does not answer (%s), beat will wake the worker", error)
         return False
     return True
 
 
 class Waker:
-    """Tells learners that there is work: at most once in PUBLISH_EVERY_S a shard, never in the way of the caller."""
+    """Wake learners, each shard at most once in PUBLISH_EVERY_S.
+
+    It never delays the caller.
+    """
 
     def __init__(self, now: Clock = clock, send: Callable[..., bool] = send_task) -> None:
         self.now, self._send = now, send
         self._next_at: dict[int, float] = {}
 
     def wake(self, shard: int) -> None:
-        """Send the task `recommender.learn`; a broker that is down is left alone for a while (beat wakes too)."""
+        """Send the task `recommender.learn`.
+
+        If the broker is down, no wake is sent for BROKER_RETRY_EVERY_S. Beat wakes the learner meanwhile.
+        """
         now = self.now()
         if now < self._next_at.get(shard, -inf):
             return
@@ -53,15 +62,15 @@ remembered(_waker.cache_clear)
 
 
 def wake(shard: int) -> None:
-    """Tell a shard's learner that there is work."""
+    """Wake a shard's learner."""
     _waker().wake(shard)
 
 
 def wake_erasures() -> None:
-    """Tell the worker that keeps house that an actor is to be erased."""
+    """Wake the maintenance worker to carry out an erasure."""
     send_task("recommender.erase", queue="maintenance")
 
 
 def wake_reverts() -> None:
-    """Tell the worker that keeps house that a revert was asked for."""
+    """Wake the maintenance worker to carry out a revert."""
     send_task("recommender.revert", queue="maintenance")

@@ -1,4 +1,7 @@
-"""The API as a client sees it: the real WSGI application, no server in between. `api` calls it with a scope's key."""
+"""Fixtures that call the API as a client does.
+
+They call the real WSGI application without a server. `api` has one key per scope.
+"""
 
 import io
 import json
@@ -30,13 +33,13 @@ class Answer:
 
     @property
     def code(self):
-        """Of an error."""
+        """Return the code of an error."""
         return self.json["error"]["code"]
 
 
 @contextmanager
 def _without_closing_connections():
-    """A request's end would close the connection under the test's transaction."""
+    """Keep the end of a request from closing the test's database connection."""
     signals = (request_started, request_finished)
     for signal in signals:
         signal.disconnect(close_old_connections)
@@ -46,7 +49,11 @@ def _without_closing_connections():
 
 
 class Api:
-    """Calls the application: `api.get(path, key="read")`, `api.post(path, {...}, key="ingest")`."""
+    """A client of the application.
+
+        api.get(path, key="read")
+        api.post(path, {...}, key="ingest")
+    """
 
     def call(self, method, path, body=None, *, key=None, secret=None, content_type="application/json", **environ):
         from config.wsgi import application
@@ -101,13 +108,13 @@ class Api:
 
 @pytest.fixture
 def anonymous(db):
-    """The API without any key made."""
+    """Return a client of the API for which no key was made."""
     return Api()
 
 
 @pytest.fixture
 def api(anonymous):
-    """The API with one key a scope."""
+    """Return a client of the API with one key per scope."""
     for scope, secret in SECRETS.items():
         api_keys.make_key(name=f"the {scope} client", scopes=[scope], secret=secret)
     return anonymous
@@ -115,13 +122,13 @@ def api(anonymous):
 
 @pytest.fixture
 def live_api(empty_log, api):
-    """The same where commits are real and the log is empty."""
+    """Return the same client where commits are real and the log is empty."""
     return api
 
 
 @pytest.fixture
 def publish(view_store, clock):
-    """Publishes boards as the learner does: publish({"": [("item", count), ...]})."""
+    """Publish boards as the learner does: publish({"": [("item", count), ...]})."""
 
     def publish(boards, *, unit=1000, fresh=None, age_s=0.0, state="learning", checkpoint=7, version=None, **more):
         version = version or time.time_ns() // 1000
@@ -144,7 +151,10 @@ def publish(view_store, clock):
 
 @pytest.fixture
 def lose_store(view_store, clock):
-    """lose_store(): from now on the store of the view refuses, and whoever has read it is due to ask again."""
+    """Yield lose_store(), which makes the view store refuse all calls.
+
+    It also moves the clock on, so that every poll of the store is due.
+    """
 
     def refuse(*arguments, **more):
         raise redis.ConnectionError("gone")
@@ -160,7 +170,10 @@ def lose_store(view_store, clock):
 
 @pytest.fixture
 def fresh_process(settings, clock):
-    """A learner that publishes and keeps a checkpoint after every step, whatever they take; no policy looks on."""
+    """Set up a learner that publishes and keeps a checkpoint after every step.
+
+    No time limits apply, and no policy is evaluated.
+    """
     settings.AFTER_STEP = ""
     settings.CANARY_SHARE = 0.0
     settings.PUBLISH_EVERY_S = 0.0

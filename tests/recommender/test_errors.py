@@ -1,4 +1,4 @@
-"""One shape for every error, whoever raises it; and no server's absence is anybody's 500."""
+"""Every error has one shape, and a server that is away never causes a 500."""
 
 import pytest
 from django.core.exceptions import PermissionDenied, RequestDataTooBig

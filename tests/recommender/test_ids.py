@@ -1,4 +1,4 @@
-"""What an id may be: one rule, for what comes in, what is kept and what is asked for."""
+"""One rule limits the ids that come in, are stored, and are looked up."""
 
 from django.db import models
 

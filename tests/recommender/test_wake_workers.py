@@ -1,4 +1,4 @@
-"""Wakes: one a while and shard, and a broker that is down is not in the way of whoever sends them."""
+"""Wakes are rare, and a broker that is down delays no one."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.help.held_clock import HeldClock
 
 
 class Broker:
-    """Takes tasks while it is up, and remembers the queues that it was asked to put them in."""
+    """Take tasks while it is up, and remember the shards it was asked to wake."""
 
     def __init__(self):
         self.is_up, self.asked = True, []
