@@ -1,1 +1,1 @@
-"""From a request's body to committed events and items."""
+"""The way of a request's body to committed events and items."""

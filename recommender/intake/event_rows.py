@@ -1,10 +1,10 @@
-"""Events as they arrive to columns as the log takes them: what is accepted, what is rejected and why.
+"""Check events as clients send them, and turn them into columns for the log.
 
     bytes ──Shape.decode──> structs ──column checks──> event_log.NewEvents + rejections
 
-Checks run over whole columns and only look at single events when a column fails: about 2 us an event. Ids must be
-printable because people will read them in the console and because PostgreSQL text takes no NUL. What an event merely
-carries along (user agent, referrer) is cut to fit and never a reason to lose a click.
+The checks run over whole columns, about 2 us an event. They look at single events only when a column fails. Ids must
+be printable for two reasons: people read them in the console, and PostgreSQL text cannot hold a NUL. User agent and
+referrer are cut to fit. They are never a reason to lose a click.
 """
 
 import ipaddress
@@ -23,28 +23,29 @@ from recommender.ids import MAX_ID
 from recommender.intake.json_rows import Rejection, Shape, are_printable
 from recommender.log.event_log import NewEvents
 
-MAX_AHEAD_S = 300.0  # clocks of clients are this wrong at most; more is a mistake or a trick
+MAX_AHEAD_S = 300.0  # clocks of honest clients are wrong by at most this much
 MAX_POSITION = 1_000_000
 MAX_USER_AGENT = 512
 MAX_REFERRER = 1024
-KEY_DOMAIN = b"groundswell:ev1"  # part of every stored key: changing it forgets which events were seen
+# part of every stored key, so changing it makes the log forget all events it has seen
+KEY_DOMAIN = b"groundswell:ev1"
 
 REJECTIONS = {
-    "not_an_object": "An event must be an object with at least `actor` and `item`.",
+    "not_an_object": "An event must be a JSON object with at least `actor` and `item`.",
     "invalid_actor": f"`actor` must be a string of 1 to {MAX_ID} printable characters.",
     "invalid_item": f"`item` must be a string of 1 to {MAX_ID} printable characters.",
-    "invalid_event_id": "`event_id` must be a string of 1 to 128 printable characters, or be left out.",
+    "invalid_event_id": "`event_id` must be a string of 1 to 128 printable characters. You may leave it out.",
     "invalid_kind": "`kind` must be one of " + ", ".join(kind.name.lower() for kind in Kind) + ".",
-    "invalid_occurred_at": "`occurred_at` must be RFC 3339 with a zone (2026-01-31T12:00:00Z) or unix seconds.",
-    "occurred_in_future": "`occurred_at` is more than 5 minutes ahead of this server; set the client's clock.",
-    "occurred_too_long_ago": "`occurred_at` is older than this server keeps events.",
+    "invalid_occurred_at": "`occurred_at` must be RFC 3339 with a time zone (2026-01-31T12:00:00Z) or unix seconds.",
+    "occurred_in_future": "`occurred_at` is more than 5 minutes ahead of this server. Set the client's clock.",
+    "occurred_too_long_ago": "`occurred_at` is older than the events this server keeps. Send only newer events.",
     "invalid_session": "`session` must be a string of at most 128 printable characters.",
     "invalid_value": "`value` must be a finite number.",
     "invalid_recommendation": "`recommendation` must be a string of at most 128 printable characters.",
     "invalid_position": "`position` must be a whole number from 0 to 1,000,000.",
-    "invalid_context": "`context` must be an object with `ip`, `user_agent`, `referrer`, `country`.",
+    "invalid_context": "`context` must be an object with any of `ip`, `user_agent`, `referrer`, `country`.",
     "invalid_ip": "`context.ip` must be an IPv4 or IPv6 address.",
-    "invalid_country": "`context.country` must be two letters (ISO 3166), as in DE.",
+    "invalid_country": "`context.country` must be two letters (ISO 3166), for example DE.",
 }
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -52,7 +53,7 @@ Label = Annotated[str, Meta(max_length=128)]
 
 
 class Context(msgspec.Struct, gc=False):
-    """Where an event came from, as the site saw it."""
+    """The origin of an event, as the site saw it."""
 
     ip: str | None = None
     user_agent: Any = None
@@ -64,7 +65,7 @@ NO_CONTEXT = Context()
 
 
 class SentEvent(msgspec.Struct, gc=False):
-    """One event as sent; fields not named here are ignored."""
+    """One event as the client sent it. Other fields are ignored."""
 
     actor: Id
     item: Id
@@ -83,7 +84,11 @@ _KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 
 
 class Parsed(NamedTuple):
-    """`events` are new to this batch; `n_duplicates` more had an event id that stands in it already."""
+    """The events, rejections and duplicates of one body.
+
+    events: each event id appears once.
+    n_duplicates: further events of this body with an event id that it already has.
+    """
 
     events: NewEvents
     rejected: list[Rejection]
@@ -95,9 +100,11 @@ class Parsed(NamedTuple):
 
 
 def parse_events(body: bytes, *, now_s: float, oldest_s: float) -> Parsed:
-    """Validate a body of events; `oldest_s` is the earliest `occurred_at` taken, in unix seconds.
+    """Validate a body of events.
 
-    Raises Unparsable and TooManyEvents; everything else is an answer for one event.
+    Raises Unparsable and TooManyEvents. Any other problem rejects a single event.
+
+    oldest_s: the earliest `occurred_at` that is accepted, in unix seconds.
     """
     rows, rejected = SHAPE.decode(body)
     events = [event for _, event in rows]
@@ -115,13 +122,18 @@ def parse_events(body: bytes, *, now_s: float, oldest_s: float) -> Parsed:
 
 
 def event_key(event_id: str) -> bytes:
-    """What is kept of a client's event id. Not keyed with a secret: a retry must be known after that was changed."""
+    """Hash a client's event id into the key that the log keeps.
+
+    The hash uses no secret, so that a retry is still recognised after the secret was changed.
+    """
     return blake2b(event_id.encode(), digest_size=16, person=KEY_DOMAIN).digest()
 
 
 @lru_cache(maxsize=65_536)
 def canonical_ip(text: str) -> str | None:
-    """One spelling for one address, IPv4 also where it comes mapped into IPv6; None if it is none.
+    """Return the one spelling of an IP address, or None if the text is no address.
+
+    An IPv4 address that is mapped into IPv6 is returned as IPv4.
 
     >>> canonical_ip("::ffff:192.0.2.1"), canonical_ip("2001:DB8::0"), canonical_ip("fe80::1%eth0")
     ('192.0.2.1', '2001:db8::', None)
@@ -144,7 +156,7 @@ def _is_country(text: str) -> bool:
 
 
 def _all_valid(events: list[SentEvent], earliest: float, latest: float) -> bool:
-    """Whether no event has a problem: the same rules as `_problem`, column by column."""
+    """Return whether no event has a problem, by the same rules as `_problem`."""
     texts = [event.actor for event in events]
     texts += [event.item for event in events]
     texts += [event.event_id for event in events if event.event_id]
@@ -153,7 +165,7 @@ def _all_valid(events: list[SentEvent], earliest: float, latest: float) -> bool:
     if not are_printable(texts):
         return False
     for event in events:
-        # `_time` gives None for None only
+        # `_time` returns None only for None
         if event.occurred_at is not None and not earliest <= _time(event.occurred_at) <= latest:  # type: ignore[operator]
             return False
         if event.value is not None and not isfinite(event.value):
@@ -167,7 +179,7 @@ def _all_valid(events: list[SentEvent], earliest: float, latest: float) -> bool:
 
 
 def _problem(event: SentEvent, earliest: float, latest: float) -> str | None:
-    """The code of the first thing wrong with one event."""
+    """Return the code of the first problem of one event, or None."""
     for name in ("actor", "item", "event_id", "session", "recommendation"):
         if not (getattr(event, name) or "").isprintable():
             return f"invalid_{name}"
@@ -195,7 +207,7 @@ def _columns(events: list[SentEvent], rejected: list[Rejection]) -> Parsed:
     sent = [key for key in keys if key is not None]
     if len(set(sent)) < len(sent):
         seen: set[bytes] = set()
-        # that `add` returns None is the point
+        # `add` returns None, so `or` also records the key
         is_first = [key is None or not (key in seen or seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
         events = [event for event, first in zip(events, is_first, strict=True) if first]
         keys = [key for key, first in zip(keys, is_first, strict=True) if first]
@@ -219,7 +231,10 @@ def _columns(events: list[SentEvent], rejected: list[Rejection]) -> Parsed:
 
 
 def _clean(values: list[Any], length: int) -> list[str | None]:
-    """Text made fit to keep: unprintable characters removed, then cut; what is no text is dropped."""
+    """Make texts fit to store.
+
+    Unprintable characters are removed, then the text is cut. A value that is no text becomes None.
+    """
     keep: Callable[[str], bool] = str.isprintable
     cleaned: list[str | None] = []
     for value in values:

@@ -1,4 +1,4 @@
-"""From a parsed body to committed events: the last thing a request does before it is acknowledged."""
+"""Commit the events of a parsed body, the last work before the acknowledgement."""
 
 from collections.abc import Collection
 from math import inf
@@ -24,7 +24,10 @@ class Ingested(NamedTuple):
 
 
 class Backlog:
-    """How far the learner is behind, asked at most every half second in a process."""
+    """The number of events the learner is behind, read at most every half second.
+
+    Each process reads it for itself.
+    """
 
     def __init__(self, now: Clock = clock) -> None:
         self.now = now
@@ -32,7 +35,7 @@ class Backlog:
         self._ask_at = -inf
 
     def check(self) -> None:
-        """Raises BacklogFull, Unavailable."""
+        """Raise BacklogFull if too many events wait, or Unavailable without a database."""
         now = self.now()
         if now >= self._ask_at:
             with database():
@@ -42,7 +45,7 @@ class Backlog:
             raise BacklogFull
 
     def forget(self) -> None:
-        """Ask at the next check."""
+        """Make the next check read the backlog again."""
         self._ask_at = -inf
 
 
@@ -51,11 +54,13 @@ remembered(backlog.forget)
 
 
 def ingest(*, parsed: Parsed) -> Ingested:
-    """Store what was accepted of a body; on return it is committed.
+    """Store the accepted events of a body.
+
+    They are committed on return.
 
     1. Refuse while the learner is too far behind.
-    2. Append; what has a known event_id is a duplicate.
-    3. Count, credit clicks on recommendations, and wake the learners whose actors are among the events.
+    2. Append the events. An event with a known event_id is a duplicate.
+    3. Count them, credit clicks on recommendations, and wake the learners of their actors.
     """
     events = parsed.events
     n_written = 0

@@ -1,7 +1,7 @@
-"""Items as they are sent and shown.
+"""Items as clients send them and as the API shows them.
 
-`ITEMS` checks what comes in, in bulk or one; `ItemSerializer` describes what goes out. The checks are msgspec's for
-the same reason as those of events: 10,000 items are one request.
+`ITEMS` checks incoming items, in bulk or one at a time. `ItemSerializer` describes outgoing ones. msgspec does the
+checks because one request can hold 10,000 items.
 """
 
 from datetime import UTC, datetime
@@ -19,18 +19,20 @@ from recommender.models import Item
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 ITEM_REJECTIONS = {
-    "not_an_object": "An item must be an object with at least `id`.",
+    "not_an_object": "An item must be a JSON object with at least `id`.",
     "invalid_id": f"`id` must be a string of 1 to {MAX_ID} printable characters.",
     "invalid_title": "`title` must be a string of at most 500 printable characters.",
-    "invalid_url": "`url` must be empty or begin with http:// or https:// and have at most 2,000 characters.",
+    "invalid_url": (
+        "`url` must have at most 2,000 printable characters and begin with http:// or https://. It may be empty."
+    ),
     "invalid_categories": "`categories` must be at most 20 strings of 1 to 100 printable characters.",
-    "invalid_published_at": "`published_at` must be RFC 3339 with a zone, in a year from 1900 to 2999, or null.",
+    "invalid_published_at": "`published_at` must be null, or RFC 3339 with a time zone in a year from 1900 to 2999.",
     "invalid_is_hidden": "`is_hidden` must be true or false.",
 }
 
 
 class ItemRow(msgspec.Struct, kw_only=True):
-    """One item as sent; fields not named here are ignored."""
+    """One item as the client sent it. Other fields are ignored."""
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
     title: Annotated[str, Meta(max_length=500)] = ""
@@ -45,7 +47,10 @@ PATCHABLE = tuple(name for name in ItemRow.__struct_fields__ if name != "id")
 
 
 def parse_items(body: bytes) -> tuple[list[ItemRow], list[Rejection]]:
-    """Raises Unparsable and TooManyEvents; everything else is an answer for one item."""
+    """Validate a body of items.
+
+    Raises Unparsable and TooManyEvents. Any other problem rejects a single item.
+    """
     decoded, rejected = ITEMS.decode(body)
     rows = []
     for index, row in decoded:
@@ -59,9 +64,12 @@ def parse_items(body: bytes) -> tuple[list[ItemRow], list[Rejection]]:
 
 
 def parse_changes(item: Item, changes: Any) -> ItemRow:
-    """An item with some fields changed, validated like a whole one. Raises Invalid."""
+    """Return an item with some fields changed, validated like a whole one.
+
+    Raises Invalid.
+    """
     if not isinstance(changes, dict) or not any(name in changes for name in PATCHABLE):
-        raise Invalid(f"Send an object with some of {', '.join(PATCHABLE)}.")
+        raise Invalid(f"Send a JSON object with at least one of {', '.join(PATCHABLE)}.")
     wrong = {}
     row = ItemRow(id=item.id, **{name: getattr(item, name) for name in PATCHABLE})
     for name in PATCHABLE:
@@ -89,7 +97,7 @@ def _problem(row: ItemRow) -> str | None:
 
 
 class ItemSerializer(serializers.ModelSerializer[Item]):
-    """An item as shown."""
+    """An item as the API shows it."""
 
     class Meta:
         model = Item

@@ -1,4 +1,7 @@
-"""What is known of items: read, written, hidden, forgotten. Each service is one transaction."""
+"""Read, write, hide and delete the descriptions of items.
+
+Each function that changes an item is one transaction.
+"""
 
 from typing import NamedTuple
 
@@ -13,16 +16,19 @@ from recommender.models import Item
 
 
 def get_item(*, item_id: str) -> Item:
-    """Raises NotFound where the site never described the item, listed or not."""
-    # an id nobody could have sent may hold a NUL, which PostgreSQL refuses to look for
+    """Return an item, or raise NotFound if the site never described it.
+
+    An item without a description may still be on a list.
+    """
+    # An unprintable id cannot have been stored. It may hold a NUL, which PostgreSQL refuses in a query.
     item = Item.objects.filter(id=item_id).first() if item_id.isprintable() else None
     if item is None:
-        raise NotFound("No item of this id was described; PUT /api/v1/items describes one.")
+        raise NotFound("No item with this id was described. Describe it with PUT /api/v1/items.")
     return item
 
 
-# Sorted by id, so that two writers wait for one another instead of deadlocking. A row that would not change is left
-# alone: the publisher reads whatever was written.
+# The rows are sorted by id, so that two writers wait for one another instead of deadlocking. A row that would not
+# change is not written, because the publisher reads every written row.
 _PUT_ITEMS = """
 INSERT INTO recommender_item (id, title, url, categories, published_at, is_hidden, changed_xid, changed_at)
 SELECT id, title, url, categories, published_at, is_hidden, 0, now()
@@ -46,7 +52,10 @@ class ItemsPut(NamedTuple):
 
 
 def put_items(*, rows: list[ItemRow]) -> ItemsPut:
-    """Write items whole, new or known; of two with one id the last counts."""
+    """Write whole items, new or known.
+
+    If two have the same id, the last one counts.
+    """
     by_id = {row.id: row for row in rows}
     fields = [{name: getattr(row, name) for name in ItemRow.__struct_fields__} for row in by_id.values()]
     with database(), connection.cursor() as cursor:
@@ -57,11 +66,11 @@ def put_items(*, rows: list[ItemRow]) -> ItemsPut:
 
 
 def update_item(*, row: ItemRow) -> Item:
-    """Write one known item. Raises NotFound."""
+    """Write one known item, or raise NotFound."""
     with transaction.atomic():
         item = Item.objects.select_for_update().filter(id=row.id).first()
         if item is None:
-            raise NotFound("This item was deleted meanwhile.")
+            raise NotFound("This item has just been deleted. Describe it again with PUT /api/v1/items.")
         for name in ItemRow.__struct_fields__:
             setattr(item, name, getattr(row, name))
         item.save()
@@ -69,21 +78,27 @@ def update_item(*, row: ItemRow) -> Item:
 
 
 def set_hidden(*, item_id: str, is_hidden: bool) -> Item:
-    """Take an item off every list, or allow it there again; one that the site never described is kept under its id
-    for this. Raises Invalid, Conflict where it is so already."""
+    """Hide an item from every list, or allow it on lists again.
+
+    An item that the site never described gets a row for this. Raises Invalid for a bad id, and Conflict if the item
+    is already in that state.
+    """
     if not is_id(item_id):
-        raise Invalid(fields={"item": f"An id has 1 to {MAX_ID} printable characters."})
+        raise Invalid(fields={"item": f"An id must have 1 to {MAX_ID} printable characters."})
     with transaction.atomic():
         Item.objects.bulk_create([Item(id=item_id)], ignore_conflicts=True)
         item = Item.objects.select_for_update().get(id=item_id)
         if item.is_hidden == is_hidden:
-            raise Conflict(f"This item is {'hidden' if is_hidden else 'not hidden'} already.")
+            raise Conflict(f"This item is already {'hidden' if is_hidden else 'shown'}. Nothing was changed.")
         item.is_hidden = is_hidden
         item.save(update_fields=["is_hidden", "changed_at"])
     return item
 
 
 def delete_item(*, item_id: str) -> None:
-    """Forget what is known of an item; its counts stay, so it may be listed under its id. Raises NotFound."""
+    """Delete the description of an item.
+
+    Its counts stay, so it may still be listed under its id. Raises NotFound.
+    """
     with transaction.atomic():
         get_item(item_id=item_id).delete()

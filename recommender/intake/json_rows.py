@@ -1,11 +1,11 @@
-"""Bytes of a request to typed rows, so that a bad row never sinks its batch.
+"""Decode a request's bytes to typed rows, so that a bad row never sinks its batch.
 
     {"events": [row, ...]} or one row ──> Shape.decode ──> [(index, row), ...] + [Rejection, ...]
 
-The fast way decodes the whole body into structs in one call, about 1 us a row. Only when that fails the slow way
-runs: Python's own JSON, which also reads what others refuse (NaN, lone surrogates, bytes that are no UTF-8), then row
-by row, so that each such value is found and named in its row. The parts of a body are counted before anything is
-built from it: 64 MB of `{}` would be gigabytes of objects.
+The fast way decodes the whole body into structs in one call, about 1 us a row. The slow way runs only when that
+fails. It uses Python's own JSON, which also reads values that other parsers refuse: NaN, lone surrogates, bytes that
+are no UTF-8. Then it converts row by row, so that each bad value is found and named in its row. Before anything is
+built, the parts of the body are counted, because 64 MB of `{}` would become gigabytes of objects.
 """
 
 import json
@@ -17,11 +17,11 @@ import msgspec
 from recommender.errors import TooManyEvents, Unparsable
 
 MAX_ROWS = 10_000
-MAX_PARTS = 50 * MAX_ROWS  # commas and brackets in one body: 50 for each of the most rows allowed
+MAX_PARTS = 50 * MAX_ROWS  # commas and brackets in one body: 50 for each allowed row
 
 
 class Rejection(TypedDict):
-    """Why one row was not taken, as the caller is told."""
+    """The reason that one row was rejected, as the caller sees it."""
 
     index: int
     code: str
@@ -41,10 +41,10 @@ class Decoded(NamedTuple, Generic[Row]):
 
 
 class Shape(Generic[Row]):
-    """One kind of row: its struct, the name of its list, and what its rejections say.
+    """One kind of row: its struct, the name of its list, and its rejection messages.
 
-    messages: by code. A field that cannot be decoded is rejected as `invalid_FIELD`, what is no object as
-    `not_an_object`; both must stand there.
+    messages: text by code. A field that cannot be decoded is rejected as `invalid_FIELD`, and a row that is no object
+    as `not_an_object`. Both codes must be in it.
     """
 
     def __init__(self, struct: type[Row], *, plural: str, messages: Mapping[str, str]) -> None:
@@ -58,7 +58,10 @@ class Shape(Generic[Row]):
         self._decode_one = msgspec.json.Decoder(struct).decode
 
     def decode(self, body: bytes) -> Decoded[Row]:
-        """Raises Unparsable and TooManyEvents."""
+        """Decode a body into rows and rejections.
+
+        Raises Unparsable and TooManyEvents.
+        """
         if len(body) > MAX_PARTS and sum(map(body.count, (b",", b"{", b"["))) > MAX_PARTS:
             raise TooManyEvents
         try:
@@ -89,11 +92,11 @@ class Shape(Generic[Row]):
             text = body.decode("utf-8", "surrogateescape")
             value = json.loads(text, parse_int=_number)
         except RecursionError:
-            raise Unparsable("The body is nested too deeply.") from None
+            raise Unparsable("The body is nested too deeply. Send flat objects as /api/docs/ shows.") from None
         except ValueError as error:
-            raise Unparsable(f"The body is not JSON: {error}.") from None
+            raise Unparsable(f"The body is not JSON: {error}. Send valid JSON.") from None
         if not isinstance(value, dict):
-            raise Unparsable(f'Send one object, or {{"{self.plural}": [...]}}.')
+            raise Unparsable(f'The body must be one object, or {{"{self.plural}": [...]}}.')
         if self.plural not in value:
             return [value]
         rows = value[self.plural]
@@ -118,7 +121,7 @@ class Shape(Generic[Row]):
         return "not_an_object"
 
     def _diagnose_inside(self, name: str, value: Any, of: Any) -> str:
-        """A struct within the row names its own field, where that has a message."""
+        """Return the code of the bad field inside a nested struct, or that of the struct."""
         inner = next((kind for kind in getattr(of, "__args__", ()) if isinstance(kind, type(msgspec.Struct))), None)
         if inner is not None and isinstance(value, dict):
             for field in msgspec.structs.fields(inner):
@@ -130,10 +133,16 @@ class Shape(Generic[Row]):
 
 
 def _number(digits: str) -> int | float:
-    """Python refuses integers of more than 4,300 digits; nobody here takes one of more than 18."""
+    """Parse an integer, as a float if it has more than 18 digits.
+
+    Python refuses integers of more than 4,300 digits, and no field here takes one of more than 18.
+    """
     return int(digits) if len(digits) <= 18 else float(digits)
 
 
 def are_printable(texts: list[str]) -> bool:
-    """Whether all are free of control characters, newlines and lone surrogates."""
+    """Return whether all texts are free of control characters and lone surrogates.
+
+    Newlines count as control characters.
+    """
     return "".join(texts).isprintable()

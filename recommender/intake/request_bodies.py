@@ -1,7 +1,8 @@
-"""Bodies of requests: read, unpacked, never more of them than the settings allow.
+"""Read and unpack request bodies within the limits of the settings.
 
-Django's own reading is passed by: to it a body without a Content-Length, sent in chunks, is none, and its bound on
-memory is one for all forms. Views get bytes from `read_body`; DRF's views get what `JSONBody` makes of them.
+Django's own reading is not used, for two reasons. It takes a chunked body, which has no Content-Length, for an empty
+one. And it has a single memory limit for all forms. Views get bytes from `read_body`. DRF's views get the objects
+that `JSONBody` parses.
 """
 
 import zlib
@@ -16,7 +17,7 @@ from recommender import errors
 
 
 class JSONBody(BaseParser):
-    """DRF's parser with the bounds of `read_body`."""
+    """DRF's JSON parser with the limits of `read_body`."""
 
     media_type = "application/json"
 
@@ -25,11 +26,11 @@ class JSONBody(BaseParser):
         try:
             return orjson.loads(read_body(request._request))
         except orjson.JSONDecodeError as error:
-            raise errors.Unparsable(f"The body is not JSON: {error}.") from None
+            raise errors.Unparsable(f"The body is not JSON: {error}. Send valid JSON.") from None
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """The body of a JSON request, unpacked, never more of it than the settings allow.
+    """Return the unpacked body of a JSON request, within the limits of the settings.
 
     Raises UnsupportedMediaType, UnsupportedEncoding, BodyTooLarge, Unparsable.
     """
@@ -44,13 +45,16 @@ def read_body(request: HttpRequest) -> bytes:
 
 
 def _receive(request: HttpRequest) -> bytes:
-    """Reads the server's stream itself: to Django a body without a Content-Length, sent in chunks, is none."""
+    """Read the body from the server's own stream.
+
+    Django takes a chunked body, which has no Content-Length, for an empty one.
+    """
     limit = settings.MAX_BODY_BYTES
     declared = request.META.get("CONTENT_LENGTH") or ""
     if declared:
         left = int(declared) if declared.isdecimal() else 0
         if left > limit:
-            raise errors.BodyTooLarge(f"A body may have at most {limit:,} bytes; send smaller batches.")
+            raise errors.BodyTooLarge(f"A body may have at most {limit:,} bytes. Send smaller batches.")
     else:
         left = limit + 1 if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower() else 0
     stream = request.META["wsgi.input"]
@@ -63,7 +67,7 @@ def _receive(request: HttpRequest) -> bytes:
         left -= len(part)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     if len(body) > limit:
-        raise errors.BodyTooLarge(f"A body may have at most {limit:,} bytes; send smaller batches.")
+        raise errors.BodyTooLarge(f"A body may have at most {limit:,} bytes. Send smaller batches.")
     return body
 
 
@@ -76,11 +80,11 @@ def _inflate(body: bytes) -> bytes:
         try:
             parts.append(stream.decompress(body, left))
         except zlib.error as error:
-            raise errors.Unparsable(f"The body is not gzip: {error}.") from None
+            raise errors.Unparsable(f"The body is not gzip: {error}. Send it plain or packed with gzip.") from None
         left -= len(parts[-1])
         if left <= 0:
-            raise errors.BodyTooLarge(f"A body may unpack to at most {limit:,} bytes; send smaller batches.")
+            raise errors.BodyTooLarge(f"A body may have at most {limit:,} bytes unpacked. Send smaller batches.")
         if not stream.eof:
-            raise errors.Unparsable("The gzip body is cut off.")
-        body = stream.unused_data  # gzip files may be several, one after the other
+            raise errors.Unparsable("The gzip body ends too early. Send the whole body.")
+        body = stream.unused_data  # a gzip body may hold several gzip files, one after the other
     return b"".join(parts)

@@ -1,1 +1,1 @@
-"""The event log in PostgreSQL: append, read in commit order, look up. The source of truth."""
+"""The event log in PostgreSQL, the source of truth: append, read, look up."""

@@ -1,20 +1,22 @@
-"""The event log: append events, read them back in commit order. All SQL about it stands here (about its partitions:
-`recommender.log.partitions`).
+"""The event log: append events, and read them back in commit order.
 
     append(events) ─INSERT─> recommender_event (a partition a day)
     read(after=position) ──> the next events below every transaction still open ──> EventBatch columns
 
-Serial numbers become visible out of order: of two writers, the one with the higher number may commit first, and a
-reader that remembers only the highest number it saw would skip the other. So the log is ordered by the writing
-transaction's id, then by number, and is read only below `pg_snapshot_xmin(pg_current_snapshot())`: every transaction
-below that has ended, so nothing can appear there any more. Rows are never updated, so each has one position for ever.
-(A transaction that has written and stays open, in any database of the server, holds the reader back as long: that is
-a lag one sees, not a loss.)
+All SQL of the log is here, except that of its partitions (`recommender.log.partitions`).
 
-Partitions are chosen by time but the position is not, so the reader tells PostgreSQL how far back to look:
+Serial numbers become visible out of order: of two writers, the one with the higher number may commit first. A reader
+that remembers only the highest number it saw would skip the other. So the log is ordered by the id of the writing
+transaction, then by number. It is read only below `pg_snapshot_xmin(pg_current_snapshot())`. Every transaction below
+that has ended, so nothing can appear there any more. Rows are never updated, so each keeps its position for ever.
+
+A transaction that has written and stays open delays the reader for as long, in any database of the server. This is a
+visible lag and loses nothing.
+
+Partitions are chosen by time but the position is not. So the reader gives PostgreSQL a bound for the search:
 `PARTITION_SLACK` before the stream time already read. A row not yet read was written by a later transaction than the
-last row read, whose statement began at most one statement_timeout (60 s, config/settings.py) before it was given its
-id; a day covers that and a clock set back by hours.
+last row read. The statement of the last row began at most one statement_timeout (60 s, config/settings.py) before its
+transaction got an id. One day covers that, and also a clock set back by hours.
 """
 
 import zlib
@@ -33,15 +35,18 @@ from recommender.core.events import country_code
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Step
 
-N_BUCKETS = 64  # actors are divided into these; shards take whole buckets
+N_BUCKETS = 64  # actors are divided into buckets, and each shard takes whole buckets
 PARTITION_SLACK = timedelta(days=1)
-POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01, where timestamptz counts from
+POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01, the zero of timestamptz
 
 _ROW = np.dtype([("xid", ">i8"), ("seq", ">i8"), ("received", ">i8"), ("occurred", ">i8"), ("kind", ">i2")])
 
 
 class Position(NamedTuple):
-    """Where in the log: after the event `seq` written by transaction `xid`. (0, 0) is the beginning."""
+    """A place in the log: after the event `seq` written by transaction `xid`.
+
+    (0, 0) is the beginning.
+    """
 
     xid: int = 0
     seq: int = 0
@@ -49,8 +54,11 @@ class Position(NamedTuple):
 
 @dataclass(slots=True)
 class NewEvents:
-    """Validated events as lists of one length, ready to append. `key` is the 16-byte hash of the client's event id,
-    or None where it sent none; no key may stand twice. `occurred_at` is in unix seconds."""
+    """Validated events as lists of equal length, ready to append.
+
+    key: the 16-byte hash of the client's event id, or None if it sent none. No key may appear twice.
+    occurred_at: unix seconds.
+    """
 
     key: list[bytes | None]
     actor: list[str]
@@ -86,7 +94,7 @@ class LogSlice:
     ips: list[str | None] | None
     user_agents: list[str | None] | None
     referrers: list[str | None] | None
-    is_end: bool  # nothing visible stood after these, and no transaction was open
+    is_end: bool  # no later event was visible, and no transaction was open
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -132,7 +140,7 @@ WITH input AS (
 SELECT count(*) FROM written
 """
 
-# The same for one event that has a key, at two thirds of the time (0.78 to 0.52 ms).
+# The same for one event that has a key, in two thirds of the time.
 _APPEND_ONE = f"""
 WITH fresh AS (
     INSERT INTO recommender_event_key (key) VALUES (%b) ON CONFLICT DO NOTHING RETURNING key
@@ -204,8 +212,10 @@ _READ_KNOWN = _READ.format(bound="(xid, seq) <= (%(to_xid)s::text::xid8, %(to_se
 
 
 def append(events: NewEvents) -> int:
-    """Write the events whose key is new, in one transaction; on return they are committed (unless a transaction of
-    the caller's is open). Returns how many were written. About 20 us an event."""
+    """Write the events whose key is new, in one transaction, and return their number.
+
+    They are committed on return, unless the caller has a transaction open. About 20 us an event.
+    """
     arrays: list[list[Any]] = [
         events.key,
         [_bucket(actor) for actor in events.actor],
@@ -230,14 +240,18 @@ def append(events: NewEvents) -> int:
     except IntegrityError as error:
         if not isinstance(error.__cause__, psycopg.errors.CheckViolation):
             raise
-        ensure_partitions()  # there was none for today: the house was not kept for a week
+        ensure_partitions()  # today had no partition, because housekeeping did not run for a week
         (written,) = fetch(query, parameters)
     return int(written)
 
 
 def append_at(events: NewEvents, received_at: Sequence[float]) -> None:
-    """The same as if they had come at other times (unix seconds, ascending), for demonstrations on a database of
-    their own; the partitions must be there. Event ids are not looked at."""
+    """Write events as if they had come at other times, for demonstrations.
+
+    Use it only on a demonstration's own database. The partitions must exist. Event ids are ignored.
+
+    received_at: unix seconds, ascending.
+    """
     texts = [events.session, events.ip, events.user_agent, events.referrer, events.country]
     columns = [list(received_at), [_bucket(actor) for actor in events.actor], events.kind, events.actor, events.item]
     fetch(_APPEND_AT, [*columns, *map(nullable, texts)])
@@ -252,10 +266,12 @@ def read(
     shard: int = 0,
     shards: int = 1,
 ) -> LogSlice:
-    """The next events after a position, oldest first, at most `limit`.
+    """Return the next events after a position, oldest first, at most `limit`.
 
-    `since_ms` is the stream time at that position (0 at the beginning). With `until`, the events up to and including
-    that position, which must have been read before. 1 us an event.
+    About 1 us an event.
+
+    since_ms: the stream time at that position, 0 at the beginning.
+    until: read up to and including this position, which must have been read before.
     """
     since = (
         datetime.fromtimestamp(since_ms / 1000, UTC) - PARTITION_SLACK
@@ -299,8 +315,12 @@ def _slice(fetched: tuple[Any, ...], limit: int) -> LogSlice:
 
 
 def read_at(positions: Sequence[Position], *, since_ms: int) -> LogSlice:
-    """The events at these positions, in the log's order, as far as they are there; none was received before
-    `since_ms`. 20 us an event and partition."""
+    """Return the events at these positions that still exist, in the log's order.
+
+    About 20 us per event and partition.
+
+    since_ms: none of these events was received before this time.
+    """
     since = datetime.fromtimestamp(since_ms / 1000, UTC)
     parameters = {
         "since": since - timedelta(seconds=1),
@@ -311,7 +331,7 @@ def read_at(positions: Sequence[Position], *, since_ms: int) -> LogSlice:
 
 
 def read_step(step: Step) -> LogSlice:
-    """The events a recorded step took."""
+    """Return the events that a recorded step took."""
     return read(
         after=Position(step.from_xid, step.from_seq),
         until=Position(step.to_xid, step.to_seq),
@@ -323,38 +343,44 @@ def read_step(step: Step) -> LogSlice:
 
 
 def actor_steps(actor: str, shard: int) -> list[tuple[Position, int]]:
-    """Where an actor's events stand, and the number of the recorded step that took each, as far as one did."""
+    """Return the positions of an actor's events, each with the number of its step.
+
+    Events that no recorded step took are left out.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_ACTOR_STEPS, {"actor": actor, "shard": shard})
         return [(Position(xid, seq), number) for xid, seq, number in cursor.fetchall()]
 
 
 def count_of(actor: str) -> int:
-    """How many events of an actor the log holds."""
+    """Return the number of events of an actor in the log."""
     return int(fetch("SELECT count(*) FROM recommender_event WHERE actor = %s", [actor])[0])
 
 
 def erase(actor: str) -> list[Position]:
-    """Take an actor's events and their keys out of the log, learned or not; where they stood. 10 us an event."""
+    """Delete an actor's events and their keys, and return their positions.
+
+    It deletes events that are not learned yet too. About 10 us an event.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_ERASE, [actor])
         return [Position(xid, seq) for xid, seq in cursor.fetchall()]
 
 
 def newest_xid() -> int:
-    """The transaction id the server will give next."""
+    """Return the transaction id that the server will give next."""
     (xid,) = fetch("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint", [])
     return int(xid)
 
 
 def last_seq() -> int:
-    """The highest number given to an event so far, committed or not."""
+    """Return the highest number given to an event so far, committed or not."""
     last, is_called = fetch("SELECT last_value, is_called FROM recommender_event_seq", [])
     return int(last) if is_called else 0
 
 
 def shard_of(actor: str, shards: int) -> int:
-    """The shard that learns from an actor."""
+    """Return the shard that learns from an actor."""
     return _bucket(actor) % shards
 
 
@@ -363,7 +389,7 @@ def _bucket(actor: str) -> int:
 
 
 def _texts(column: str | None) -> list[str | None] | None:
-    """A column of texts that may be absent, '' in the answer; None where all are."""
+    """Split a column of texts, with None for empty ones, or return None if all are."""
     if not column or not column.strip("\n"):
         return None
     return [text or None for text in column.split("\n")]
@@ -374,17 +400,23 @@ def _to_unix_ms(postgres_us: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def nullable(values: list[Any]) -> list[Any] | None:
-    """A list of nothing but None has no type to send; a null array unnests to as many nulls."""
+    """Return the values, or None if all of them are None.
+
+    A list of only None has no type to send. A null array unnests to the same number of nulls.
+    """
     return values if any(value is not None for value in values) else None
 
 
 def fetch(query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> tuple[Any, ...]:
-    """One row of a prepared statement in binary, past Django's text-only cursor."""
+    """Return one row of a prepared statement.
+
+    It is read in binary, not with Django's text-only cursor.
+    """
     return next(iter(fetch_all(query, parameters)), ())
 
 
 def fetch_all(query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """All its rows."""
+    """Return all rows of a prepared statement, read in binary."""
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(query, parameters, prepare=True, binary=True)

@@ -1,8 +1,8 @@
-"""Looks into the log for people: who an actor is, what happened on an item, what the site was like just before.
+"""Look up events of the log for people.
 
-Each is one statement by an index, with a bound of its own: a page that asks costs the same whatever the log holds.
-`recommender.log.event_log` is how the log is written and learned from; nothing of that needs this. All SQL stands
-here.
+They are the events of an actor, on an item, or just before a position. Each lookup is one statement that uses an
+index and has its own limit. So a page costs the same however large the log is. The learner and the web processes do
+not need this module: they use `recommender.log.event_log`. All SQL of these lookups is here.
 """
 
 from collections import defaultdict
@@ -17,14 +17,17 @@ from recommender.core.vocabulary import Kind
 from recommender.log.event_log import PARTITION_SLACK, Position
 from recommender.log.partitions import partitions
 
-MAX_ACTORS = 1_000  # asked about at once
-AROUND_EVENTS = 100_000  # of the log, looked through for what happened between two positions
-BESIDE_EVENTS = 20_000  # and before and after them
+MAX_ACTORS = 1_000  # in one lookup
+AROUND_EVENTS = 100_000  # events of the log between the two positions that `count_around` may read
+BESIDE_EVENTS = 20_000  # and the events it reads before and after them
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An event as it stands in the log, with what was said of it: `verdict` is None where it was simply admitted."""
+    """An event of the log with its verdict.
+
+    `verdict` is None if the event was simply admitted.
+    """
 
     actor: str
     item: str
@@ -43,7 +46,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """So many events of a verdict in the slot of time that begins at `at_ms`."""
+    """The number of events with one verdict in the time slot that begins at `at_ms`."""
 
     at_ms: int
     verdict: int
@@ -52,7 +55,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class ItemBar:
-    """Events on an item in a bar of time, by its place. out: quarantined; waiting: not learned yet."""
+    """An item's events in one bar of a time chart.
+
+    place: the number of the bar. out: quarantined. waiting: not learned yet.
+    """
 
     place: int
     admitted: int
@@ -63,7 +69,10 @@ class ItemBar:
 
 @dataclass(frozen=True, slots=True)
 class ItemBars:
-    """The newest events on an item, in bars of `width_ms` that begin at `since_ms`; bars without any are left out."""
+    """The newest events on an item, in bars of `width_ms` that begin at `since_ms`.
+
+    Bars without events are left out.
+    """
 
     since_ms: float
     width_ms: float
@@ -75,7 +84,7 @@ _ACT = """e.actor, e.item, e.kind, (extract(epoch FROM e.received_at) * 1000)::b
           e.ip, e.user_agent, e.session"""
 _SAID = "LEFT JOIN recommender_eventverdict AS v ON v.seq = e.seq AND v.xid = e.xid::text::bigint"
 
-# by the index (actor, seq) of each day, newest first
+# Uses the index (actor, seq) of each day, newest first.
 _NEWEST_OF = f"""
 SELECT {_ACT}, v.verdict, v.was_held, v.reasons
 FROM unnest(%(actors)s::text[]) AS a(actor) CROSS JOIN LATERAL (
@@ -84,14 +93,15 @@ FROM unnest(%(actors)s::text[]) AS a(actor) CROSS JOIN LATERAL (
 ORDER BY e.actor, e.seq DESC
 """
 
-# by the index (xid, seq), backwards, in the day before at most
+# Uses the index (xid, seq) backwards, over one day at most.
 _JUST_BEFORE = f"""
 SELECT {_ACT}, NULL, NULL, NULL FROM recommender_event AS e
 WHERE (e.xid, e.seq) < (%(xid)s::text::xid8, %(seq)s) AND e.received_at BETWEEN %(since)s AND %(until)s
 ORDER BY e.xid DESC, e.seq DESC LIMIT %(limit)s
 """
 
-# by the same index: the events between two positions, and so many before and after; the limits are what bounds it
+# Uses the same index. Reads the events between two positions, and a number of events before and after. The limits
+# bound its cost.
 _AROUND = f"""
 WITH inside AS MATERIALIZED (
     SELECT received_at, item, xid, seq FROM recommender_event
@@ -118,8 +128,9 @@ WHERE e.item = ANY(%(items)s::text[]) AND e.received_at BETWEEN %(from)s AND %(t
 GROUP BY 1, 2
 """
 
-# From the newest back by the index on positions, and only then by time: the other way round, a log that has been
-# quiet for hours would be read as a whole. What nobody has learned yet is behind its learner's position.
+# Reads back from the newest by the index on positions, and only then limits by time. The other way round, a log that
+# has been quiet for hours would be read as a whole. An event that no learner has taken yet is after its learner's
+# position.
 _NEWEST_ON = """
 WITH newest AS MATERIALIZED (
     SELECT * FROM (
@@ -150,8 +161,11 @@ GROUP BY 1, 2, 3 ORDER BY 3
 
 
 def newest_of(actors: Sequence[str], each: int) -> dict[str, list[Act]]:
-    """The newest events of actors, newest first, at most so many of each; those of the first MAX_ACTORS. An actor
-    the log does not know has none. 0.1 ms an actor, and 5 us an event."""
+    """Return the newest events of actors, newest first, at most `each` per actor.
+
+    Only the first MAX_ACTORS are looked up. An actor that is not in the log has no events. About 0.1 ms an actor and
+    5 us an event.
+    """
     found: dict[str, list[Act]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(_NEWEST_OF, {"actors": list(actors[:MAX_ACTORS]), "each": each})
@@ -161,7 +175,10 @@ def newest_of(actors: Sequence[str], each: int) -> dict[str, list[Act]]:
 
 
 def just_before(position: Position, *, at_ms: int, limit: int) -> list[Act]:
-    """The last events before a position, which was received at `at_ms`, newest first."""
+    """Return the last events before a position, newest first.
+
+    at_ms: the time at which the event at this position was received.
+    """
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -187,11 +204,14 @@ def count_around(
     slot_ms: int,
     at_most: int = AROUND_EVENTS,
 ) -> list[Count] | None:
-    """What happened on items from `from_ms` to `to_ms`, in slots of time, oldest first.
+    """Count the events on items in time slots, oldest first.
 
-    first, last: positions in between, of events that are about there; the log is looked through from one to the
-    other, and for BESIDE_EVENTS before and after. None where more than `at_most` events stand between them. 2 us an
-    event looked at."""
+    The slots are those from `from_ms` to `to_ms`. Return None if more than `at_most` events lie between the two
+    positions. About 2 us per event read.
+
+    first, last: positions of events from about that time. The log is read between them, and for BESIDE_EVENTS before
+    and after.
+    """
     begin, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (from_ms, to_ms))
     parameters: dict[str, Any] = {
         "items": list(items),
@@ -218,10 +238,14 @@ def count_around(
 
 
 def count_newest_on(*, item: str, looked_at: int, back_s: int, n_bars: int, shards: int) -> ItemBars | None:
-    """Count an item's events among the log's newest, `looked_at` of them at most and none older than `back_s`, in
-    bars of time. None where none is as new.
+    """Count an item's events among the newest of the log, in bars of time.
 
-    By the index (xid, seq), backwards: there is none by item. 2 us an event looked at, whatever the log holds."""
+    Return None if no event is new enough. It uses the index (xid, seq) backwards, because there is no index by item.
+    About 2 us per event read, however large the log is.
+
+    looked_at: the largest number of events to read.
+    back_s: the greatest age of an event.
+    """
     parameters: dict[str, float | str] = {
         "back": back_s,
         "limit": looked_at,
@@ -241,5 +265,5 @@ def count_newest_on(*, item: str, looked_at: int, back_s: int, n_bars: int, shar
 
 
 def oldest_day() -> date | None:
-    """The first day the log reaches back to."""
+    """Return the first day of the log, or None if it has no partition."""
     return min(partitions(), default=None)

@@ -1,10 +1,11 @@
-"""The partitions of the event log, one a day (UTC) of `received_at`: made ahead, dropped whole past retention.
+"""The daily partitions of the event log.
 
     housekeeping ──> ensure_partitions ──> yesterday ... today ... a week from now   (append: where none was made)
                  ──> drop_before, or batch.collect.archive and then drop_partition ──> their event keys are forgotten
 
-Dropping a day costs the same whatever it holds, where a DELETE would leave as many dead rows. The keys of event ids
-are in a table of their own, by day, not partitioned: they are forgotten in pieces.
+A partition holds one UTC day of `received_at`. Partitions are made ahead and dropped whole after retention. Dropping
+a day costs the same however many rows it has, while a DELETE would leave as many dead rows. The keys of event ids are
+in a separate table with their day. That table is not partitioned, so its rows are deleted in chunks.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +17,7 @@ PRUNE_CHUNK = 20_000  # event keys deleted in one statement
 
 
 def ensure_partitions(*, today: date | None = None) -> None:
-    """Create the partitions of yesterday to a week from now, where missing."""
+    """Create the missing partitions from yesterday to a week from now."""
     today = today or datetime.now(UTC).date()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_event partitions'))")
@@ -29,7 +30,7 @@ def ensure_partitions(*, today: date | None = None) -> None:
 
 
 def partitions() -> list[date]:
-    """The days that have a partition, oldest first."""
+    """Return the days that have a partition, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'recommender_event'::regclass"
@@ -39,7 +40,10 @@ def partitions() -> list[date]:
 
 
 def drop_before(day: date) -> int:
-    """Drop the partitions of days before `day` and forget their event keys. Returns the number dropped."""
+    """Drop the partitions of days before `day`, and return their number.
+
+    Their event keys are forgotten too.
+    """
     days = [known for known in partitions() if known < day]
     for old in days:
         drop_partition(old)
@@ -54,7 +58,7 @@ def drop_partition(day: date) -> None:
 
 
 def forget_keys_before(day: date) -> None:
-    """Forget the keys of events that came before a day."""
+    """Forget the keys of events received before a day."""
     with connection.cursor() as cursor:
         while True:
             cursor.execute(
@@ -67,5 +71,5 @@ def forget_keys_before(day: date) -> None:
 
 
 def partition(day: date) -> str:
-    """The name of a day's partition."""
+    """Return the name of a day's partition."""
     return f"recommender_event_{day:%Y%m%d}"

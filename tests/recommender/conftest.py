@@ -51,8 +51,8 @@ def _without_closing_connections():
 class Api:
     """A client of the application.
 
-        api.get(path, key="read")
-        api.post(path, {...}, key="ingest")
+    api.get(path, key="read")
+    api.post(path, {...}, key="ingest")
     """
 
     def call(self, method, path, body=None, *, key=None, secret=None, content_type="application/json", **environ):

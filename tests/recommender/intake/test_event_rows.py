@@ -1,4 +1,4 @@
-"""What is accepted of a body of events, what is rejected and why: no server, no clock."""
+"""Events of a body are accepted, or rejected with a code, without server or clock."""
 
 import json
 
@@ -24,7 +24,10 @@ def event(**more):
 
 
 def code_of(**more):
-    """Why one event is rejected, beside a good one that must not be; None where it is accepted."""
+    """Return why one event is rejected, or None if it is accepted.
+
+    The event is sent next to a good one, which must be accepted.
+    """
     parsed = parse({"events": [event(), event(**more)]})
     assert parsed.events.actor[0] == "ana"
     return parsed.rejected[0]["code"] if parsed.rejected else None

@@ -1,4 +1,7 @@
-"""POST /api/v1/events: what is acknowledged is in the log, once; what is refused says why and stores nothing."""
+"""POST /api/v1/events stores acknowledged events once; a refusal names its reason.
+
+A refused request stores nothing.
+"""
 
 import gzip
 import io
@@ -104,7 +107,7 @@ def test_a_gzip_bomb_is_refused_at_the_bound(live_api, settings):
 @pytest.mark.parametrize(
     "body",
     [b"not gzip", gzip.compress(b'{"actor":"ana","item":"a"}')[:-4], gzip.compress(b"")],
-    ids=["plain", "cut", "empty"],  # packed bytes hold the time, which differs between workers
+    ids=["plain", "cut", "empty"],  # a gzip body holds the time, which differs between workers
 )
 def test_a_broken_gzip_body_is_unparsable(api, body):
     answer = post(api, body, HTTP_CONTENT_ENCODING="gzip")
@@ -206,7 +209,7 @@ def test_a_broken_connection_costs_one_request_at_most(live_api):
 
 @pytest.fixture
 def stopped_database(live_api):
-    """PostgreSQL as a process sees it that is gone: the connection is lost and nobody listens."""
+    """Lose the connection to PostgreSQL, with no server listening any more."""
     post(live_api, events(1))
     port = connection.settings_dict["PORT"], connection.settings_dict["HOST"]
     connection.close()

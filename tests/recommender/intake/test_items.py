@@ -1,4 +1,4 @@
-"""What the site says of its items: in bulk, one by one, in the console."""
+"""The site describes its items in bulk, one by one, and in the console."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""The log: once each, in commit order, nothing skipped and nothing repeated, whoever writes at the same time."""
+"""The log returns each event once, in commit order, however many write at a time."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ KEY = b"0123456789abcdef"
 
 
 def read_all(limit=1000, **options):
-    """Everything visible, slice by slice."""
+    """Return all visible events, slice by slice."""
     position, found = Position(), []
     while len(part := event_log.read(after=position, since_ms=0, limit=limit, **options)):
         found.append(part)
@@ -88,7 +88,7 @@ def test_parallel_writers_one_of_them_slow_lose_nothing_and_repeat_nothing():
         for batch in range(n_batches):
             with transaction.atomic():
                 event_log.append(clicks(n_events, start=1000 * batch, item=f"writer-{writer}"))
-                if writer == 0:  # its numbers are taken, the others commit past it
+                if writer == 0:  # its numbers are taken, and the other writers commit past it
                     n = len(committed)
                     wait_for(lambda n=n: len(committed) > n or n == n_of_others)
             if writer != 0:
@@ -115,7 +115,7 @@ def test_parallel_writers_one_of_them_slow_lose_nothing_and_repeat_nothing():
     writing.join()
     assert len(seen) == n_writers * n_batches * n_events
     assert len(set(seen)) == len(seen)
-    for writer in range(n_writers):  # what one writer wrote comes in its order
+    for writer in range(n_writers):  # the events of one writer come in its order
         of_writer = [actor for item, actor in seen if item == f"writer-{writer}"]
         assert of_writer == sorted(of_writer, key=lambda actor: int(actor.split("-")[1]))
 

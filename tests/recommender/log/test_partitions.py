@@ -1,4 +1,4 @@
-"""The partitions of the log: made ahead or when they are needed, dropped whole with their keys."""
+"""Partitions are made ahead or when needed, and dropped whole with their keys."""
 
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What an actor did lately is known the moment it is acknowledged."""
+"""An actor's acts are known the moment they are acknowledged."""
 
 import pytest
 
