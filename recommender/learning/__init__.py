@@ -1,1 +1,4 @@
-"""From the log to the state: one writer a shard, its checkpoints, and what is stored of each step."""
+"""The way from the log to the state: learners, checkpoints and recorded steps.
+
+Each shard has one learner, which alone writes its state.
+"""

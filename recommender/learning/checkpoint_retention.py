@@ -1,11 +1,11 @@
-"""Which checkpoints are kept: many of the last minutes, few of the last weeks.
+"""Choose the checkpoints to keep: many of the last minutes, few of the last weeks.
 
     schedule: 5 s apart for 5 minutes, 60 s for 2 hours, ...  ──> of each aligned interval of a tier the first in it
     cap in bytes ──> the finest tier gives way first, its oldest first
 
-Choosing is stable: what a later choice keeps, every earlier one kept, so it makes no difference how often one is
-made. So long as checkpoints are written at least as often as a tier's interval, any moment within its age has a kept
-one less than an interval away.
+The choice is stable: every checkpoint that a later choice keeps was kept by all earlier ones. So it does not matter
+how often the choice is made. Suppose checkpoints are written at least as often as a tier's interval. Then every
+moment within the tier's age has a kept checkpoint less than an interval away.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,14 +14,17 @@ from typing import NamedTuple
 
 
 class Tier(NamedTuple):
-    """One checkpoint in `interval_s`, for `age_s`; both in seconds."""
+    """One checkpoint per `interval_s`, kept for `age_s`, both in seconds."""
 
     interval_s: int
     age_s: int
 
 
 class Kept(NamedTuple):
-    """What choosing needs to know of a checkpoint. `at_s`: unix time it was made at."""
+    """The facts about a checkpoint that the choice needs.
+
+    at_s: unix time at which it was made.
+    """
 
     id: int
     at_s: float
@@ -29,7 +32,9 @@ class Kept(NamedTuple):
 
 
 def parse(text: str) -> tuple[Tier, ...]:
-    """A schedule written as interval:age, in seconds, finest first. Raises ValueError.
+    """Parse a schedule written as interval:age, in seconds, finest first.
+
+    Raises ValueError.
 
     >>> parse("5:300,60:7200")
     (Tier(interval_s=5, age_s=300), Tier(interval_s=60, age_s=7200))
@@ -38,16 +43,16 @@ def parse(text: str) -> tuple[Tier, ...]:
     for part in text.split(","):
         interval, colon, age = part.strip().partition(":")
         if not (colon and all(each.isascii() and each.isdecimal() and len(each) <= 9 for each in (interval, age))):
-            raise ValueError(f"{part.strip()!r} is not interval:age in whole seconds, as in 60:7200")
+            raise ValueError(f"{part.strip()!r} is not interval:age in whole seconds; write it like 60:7200")
         tiers.append(Tier(int(interval), int(age)))
     for tier in tiers:
         if not 1 <= tier.interval_s <= tier.age_s:
             raise ValueError(
-                f"an interval is at least 1 s and at most its age, unlike {tier.interval_s}:{tier.age_s}"
+                f"the interval in {tier.interval_s}:{tier.age_s} must be at least 1 s and at most the age"
             )
     for finer, coarser in pairwise(tiers):
         if not (finer.interval_s < coarser.interval_s and finer.age_s < coarser.age_s):
-            raise ValueError("each tier must be coarser and reach further back than the one before it")
+            raise ValueError("each tier must have a longer interval and a greater age than the tier before it")
     return tuple(tiers)
 
 
@@ -59,13 +64,14 @@ def choose(
     max_bytes: int | None = None,
     protected: Collection[int] = (),
 ) -> set[int]:
-    """Ids of those to keep: the newest, the protected, and the first of every interval of the schedule.
+    """Return the ids of the checkpoints to keep.
 
-    Past `max_bytes` those only finer tiers want go first, the oldest first; never the newest nor the protected.
-    O(checkpoints x tiers).
+    These are the newest, the protected, and the first of every interval of the schedule. If they exceed `max_bytes`,
+    those that only finer tiers want are dropped first, the oldest first. The newest and the protected are never
+    dropped. O(checkpoints x tiers).
     """
     by_age = sorted(checkpoints, key=lambda each: (each.at_s, each.id))
-    wanted_by: dict[int, int] = {}  # the coarsest tier of each
+    wanted_by: dict[int, int] = {}  # the coarsest tier that wants each checkpoint
     for number, tier in enumerate(schedule):
         seen: set[int] = set()
         for each in by_age:

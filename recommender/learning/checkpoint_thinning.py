@@ -1,4 +1,7 @@
-"""Drop the checkpoints that nobody needs any more, as `recommender.learning.checkpoint_retention` chooses them."""
+"""Drop the checkpoints that are no longer needed.
+
+`recommender.learning.checkpoint_retention` chooses them.
+"""
 
 import time
 from collections.abc import Collection, Mapping
@@ -12,9 +15,10 @@ from recommender.learning import checkpoint_retention
 from recommender.learning.checkpoint_retention import Kept
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert
 
-LOCK_CLASS = 0x6758  # of our advisory locks
+LOCK_CLASS = 0x6758  # of the advisory locks taken here
 
-# Past Django, whose delete() would load what it deletes, bytes and all. Children go to the next one kept.
+# This is not Django's delete(), which would load the rows it deletes with all their bytes. Children of a dropped
+# checkpoint go to its nearest kept ancestor.
 _DROP = """
 DELETE FROM recommender_checkpoint AS c WHERE c.id = ANY(%(dropped)s)
        AND NOT EXISTS (SELECT FROM recommender_learner AS l WHERE l.checkpoint_id = c.id)
@@ -27,10 +31,11 @@ FROM unnest(%(children)s::bigint[], %(parents)s::bigint[]) AS t(child, parent) W
 
 @transaction.atomic
 def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
-    """Keep of a shard's checkpoints what CHECKPOINT_SCHEDULE says, the active one, those pinned, and those that
-    an unfinished revert goes back to. Returns how many were dropped. 5 us a checkpoint, whatever its size.
+    """Drop the checkpoints of a shard that nothing needs, and return their number.
 
-    Does nothing while somebody else is at it.
+    It keeps the checkpoints that CHECKPOINT_SCHEDULE asks for, the active one, pinned ones, and those that an
+    unfinished revert goes back to. It does nothing while another worker thins the same shard. About 5 us a checkpoint
+    of any size.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_CLASS, shard])
@@ -51,8 +56,12 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
 
 
 def drop_checkpoints(parents: Mapping[int, int | None], kept: Collection[int]) -> int:
-    """Drop all of a shard's checkpoints, given with their parents, but those kept and the active one. Children go to
-    the nearest ancestor that is kept. Returns how many were dropped."""
+    """Drop a shard's checkpoints, except those in `kept` and the active one.
+
+    Children go to their nearest kept ancestor. Returns the number of dropped checkpoints.
+
+    parents: the parent of each checkpoint of the shard.
+    """
     adopted = {
         id: _next_kept(parents, parent, kept)
         for id, parent in parents.items()

@@ -1,4 +1,4 @@
-"""Write a checkpoint: the bytes of a Pipeline, its digest, and how good its lists were lately."""
+"""Write a checkpoint: a Pipeline's bytes, its digest, and its recent quality."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from recommender.history import Recipe
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint
 
-QUALITY_HOURS = 2  # of stream time, that a checkpoint's quality is of
+QUALITY_HOURS = 2  # of stream time, over which a checkpoint's quality is measured
 
 
 def store_checkpoint(
     pipeline: Pipeline, shard: int, step: int, position: Position, recipe: Recipe, parent_id: int | None
 ) -> Checkpoint:
-    """Keep a Pipeline's state; one that is kept already is left as it is."""
+    """Store a Pipeline's state, or return the checkpoint that has it already."""
     kept = bytes_and_figures(pipeline)
     checkpoint, _ = Checkpoint.objects.get_or_create(
         shard=shard,
@@ -33,7 +33,7 @@ def store_checkpoint(
 
 
 def bytes_and_figures(pipeline: Pipeline) -> dict[str, Any]:
-    """What is stored of a state, by column."""
+    """Return the columns that are stored for a state."""
     data = pipeline.to_bytes()
     quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
     return {

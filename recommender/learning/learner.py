@@ -1,4 +1,4 @@
-"""The learner: the one writer of a shard's Pipeline. Woken by tasks; keeps the Pipeline warm between them.
+"""The learner: the only writer of a shard's Pipeline.
 
     learn(shard):  Learner row ──> warm Pipeline, or restore()
                    event_log.read ──> Pipeline.step ──> one transaction: Learner moved on (compare-and-set), a Step
@@ -6,10 +6,11 @@
 
     restore(shard): newest sound checkpoint ──> fold of the recorded steps since
 
-Memory may only be ahead of the database inside `take_step`: whatever fails there, the warm Pipeline is dropped and
-the next wake restores it. Two learners of one shard do no harm: of two steps from one position one is committed, and
-the loser drops what it has. A step records the range it took, because what was visible depended on when it looked;
-every refold takes the same ranges.
+Tasks wake the learner, and it keeps the Pipeline warm between them. Memory may be ahead of the database only inside
+`take_step`. If anything fails there, the warm Pipeline is dropped and the next wake restores it. Two learners of one
+shard do no harm: of two steps from one position only one is committed, and the loser drops its Pipeline. A step
+records the range of the log it took, because the visible events depend on the moment of reading. Every refold takes
+the same ranges.
 """
 
 import logging
@@ -40,18 +41,21 @@ from recommender.process_state import clock, remembered
 from recommender.publishing.publisher import Publisher
 
 DECISIONS_A_STEP = 100
-CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
-PUBLISH_SHARE = 0.25  # of the time, at most, goes into publishing after steps that are not full
+CHECKPOINT_SHARE = 0.05  # of the time goes into checkpoints, at most
+PUBLISH_SHARE = 0.25  # of the time goes into publishing after steps that are not full, at most
 logger = logging.getLogger(__name__)
 
 
 class LearnerMoved(Exception):
-    """Another learner, or an operator, moved the shard on first; the next wake starts from there."""
+    """Another learner or an operator changed the shard first.
+
+    The next wake starts from the new state.
+    """
 
 
 @dataclass(slots=True)
 class WarmPipeline:
-    """A Pipeline in memory and the point of the log it stands at."""
+    """A Pipeline in memory and its position in the log."""
 
     pipeline: Pipeline
     step: int
@@ -66,7 +70,7 @@ class WarmPipeline:
 
     @property
     def stand(self) -> tuple[int, int | None, int]:
-        """What tells whether the Learner row was moved on by somebody else."""
+        """Return the values that differ if another process changed the Learner row."""
         return self.step, self.checkpoint_id, self.n_reverts
 
 
@@ -74,13 +78,14 @@ _in_memory: dict[int, WarmPipeline] = {}  # by shard
 
 
 def learn(shard: int, *, for_s: float = 5.0) -> int:
-    """Drain the log for a shard, at most `for_s` seconds long. Returns the number of events learned.
+    """Learn a shard's waiting events, and return their number.
 
-    1. Compare the warm Pipeline with the Learner row; restore it where they differ.
-    2. Take steps until one is not full, unless frozen; two small steps stand PUBLISH_EVERY_S apart.
+    1. Compare the warm Pipeline with the Learner row. Restore it where they differ.
+    2. Take steps until one is not full, unless frozen. Two small steps are PUBLISH_EVERY_S apart.
     3. Publish, and write a checkpoint when one is due.
 
-    Locks nothing between steps. Raises what the database raises; then the Pipeline is restored at the next call.
+    It starts no new step after `for_s` seconds and holds no lock between steps. It raises the errors of the database.
+    After an error the next call restores the Pipeline.
     """
     warm = _in_memory.get(shard)
     if warm and clock() < warm.step_due_at:
@@ -120,18 +125,24 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
 
 
 def in_memory(shard: int) -> WarmPipeline | None:
-    """What the process that learns a shard has of it; for looking at."""
+    """Return the warm Pipeline that this process has of a shard, for inspection."""
     return _in_memory.get(shard)
 
 
 @remembered
 def forget() -> None:
-    """Drop what this process has in memory; the next wake restores it."""
+    """Drop the warm Pipelines of this process.
+
+    The next wake restores them.
+    """
     _in_memory.clear()
 
 
 def get_learner(shard: int) -> Learner:
-    """The row of a shard, made at its first use together with an empty Pipeline's checkpoint."""
+    """Return the row of a shard's learner.
+
+    The first call makes the row, with a checkpoint of an empty Pipeline.
+    """
     learner = Learner.objects.filter(shard=shard).first()
     if learner:
         return learner
@@ -146,7 +157,10 @@ def get_learner(shard: int) -> Learner:
 
 
 def configured() -> Config:
-    """What a new Pipeline is made of: the settings, and a secret for its hashes."""
+    """Return the configuration of a new Pipeline: the settings, and a secret.
+
+    The secret keys its hashes.
+    """
     return Config(
         half_lives_s=tuple(settings.HALF_LIVES_S),
         horizon_s=settings.HORIZON_S,
@@ -162,27 +176,28 @@ def configured() -> Config:
 
 
 def restore(learner: Learner) -> WarmPipeline:
-    """The Pipeline at the Learner's position: its newest sound checkpoint, then the steps recorded since.
+    """Return the Pipeline at the Learner's position.
 
-    Without any, everything the log holds is folded again from nothing. Raises LogIncomplete where that is not enough.
+    It loads the newest sound checkpoint and folds the steps recorded after it. Without a sound checkpoint it folds
+    the whole log again. Raises LogIncomplete if the log or the steps no longer reach back far enough.
     """
     began_at = time.monotonic()
     if learner.xid > event_log.newest_xid():
         raise LogIncomplete(
-            f"shard {learner.shard} has learned up to transaction {learner.xid}, the server is at "
-            f"{event_log.newest_xid()}: the database was restored from a dump, and new events would sort before the"
-            " old. Advance the server's counter past it with pg_resetwal --next-transaction-id (and --epoch), then"
-            " start again"
+            f"shard {learner.shard} has learned up to transaction {learner.xid}, but the server is only at "
+            f"{event_log.newest_xid()}. The database was restored from a dump, so new events would sort before the"
+            " old ones. Advance the server's counter past this transaction with pg_resetwal --next-transaction-id"
+            " (and --epoch), then start again"
         )
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:
         try:
             pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
         except ValueError as error:  # damaged, or of another version
-            logger.error("%s is left aside: %s", checkpoint, error)
+            logger.error("%s cannot be read, an older one is used: %s", checkpoint, error)
             checkpoint = _before(checkpoint, learner.recipe)
     if pipeline is None:
-        logger.error("shard %d has no sound checkpoint; folding its whole log again", learner.shard)
+        logger.error("shard %d has no sound checkpoint, its whole log is folded again", learner.shard)
         pipeline = Pipeline(configured())
     from_step = checkpoint.step if checkpoint else 0
     refold(pipeline, learner.shard, learner.recipe, from_step, learner.step)
@@ -196,7 +211,7 @@ def restore(learner: Learner) -> WarmPipeline:
 
 
 def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
-    """The newest checkpoint before one that is on the way of a history."""
+    """Return the newest earlier checkpoint that this history passes through."""
     older = Checkpoint.objects.defer("data").filter(
         shard=checkpoint.shard, step__lte=checkpoint.step, id__lt=checkpoint.pk
     )
@@ -207,8 +222,11 @@ def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
 
 
 def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
-    """Store the warm Pipeline, make it the Learner's active checkpoint, thin the older ones. Raises LearnerMoved
-    where the Learner has another by now: the warm state may be of a history that is no more."""
+    """Store the warm Pipeline as the Learner's active checkpoint, and thin older ones.
+
+    Raises LearnerMoved if the Learner has another checkpoint by now. Then the warm state may belong to a history that
+    was reverted.
+    """
     began_at = clock()
     with transaction.atomic():
         checkpoint = store_checkpoint(
@@ -218,7 +236,7 @@ def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
             shard=learner.shard, checkpoint=warm.checkpoint_id, n_reverts=learner.n_reverts
         )
         if not unmoved.update(checkpoint=checkpoint):
-            raise LearnerMoved(f"shard {learner.shard} was given another state by somebody else")
+            raise LearnerMoved(f"another process gave shard {learner.shard} a new state")
     checkpoint_thinning.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint
     warm.checkpoint_id, warm.checkpoint_step = checkpoint.pk, warm.step
@@ -228,15 +246,15 @@ def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
 
 
 def rebuild(learner: Learner) -> Checkpoint:
-    """Fold everything the log holds again, as the settings are now, and go on from there.
+    """Fold the whole log again under the present settings, and make that the state.
 
-    Learning goes on meanwhile; what it learned since is folded in by the next wake. Raises LogIncomplete where the
-    log no longer reaches back to the first step.
+    Learning goes on meanwhile, and the next wake folds in the steps it took. Raises LogIncomplete if the log no
+    longer reaches back to the first step.
     """
     pipeline = Pipeline(configured())
     with locks.hold(locks.HISTORY, is_shared=True) as is_free:
         if not is_free:
-            raise LearnerMoved("an actor is being erased from the log; rebuild afterwards")
+            raise LearnerMoved("an actor is being erased from the log: rebuild when that is done")
         refold(pipeline, learner.shard, learner.recipe, 0, learner.step)
         return _install(pipeline, learner)
 
@@ -246,18 +264,22 @@ def _install(pipeline: Pipeline, learner: Learner) -> Checkpoint:
         position = Position(learner.xid, learner.seq)
         checkpoint = store_checkpoint(pipeline, learner.shard, learner.step, position, learner.recipe, None)
         if not Learner.objects.filter(shard=learner.shard, n_reverts=learner.n_reverts).update(checkpoint=checkpoint):
-            raise LearnerMoved(f"the history of shard {learner.shard} was changed meanwhile; rebuild it again")
+            raise LearnerMoved(f"the history of shard {learner.shard} changed during the rebuild: rebuild it again")
     return checkpoint
 
 
 def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
-    """The digest a fresh fold of a checkpoint's history arrives at, from `start` or from nothing, at its step.
+    """Return the digest of a fresh fold of a checkpoint's history, at its step.
 
-    Raises LogIncomplete, CheckpointCorrupt; ValueError where `start` is not on the way.
+    The fold begins at the checkpoint `start`, or from nothing. Raises LogIncomplete, CheckpointCorrupt, and
+    ValueError if the checkpoint does not descend from `start`.
     """
     if start:
         if not history.begins_with(checkpoint.recipe, start.recipe, start.step):
-            raise ValueError(f"{checkpoint} does not descend from {start}: the learner was reverted in between")
+            raise ValueError(
+                f"{checkpoint} does not descend from {start}, because the learner was reverted in between:"
+                " choose another start"
+            )
         pipeline, step = Pipeline.from_bytes(bytes(start.data)), start.step
     else:
         pipeline, step = Pipeline(Pipeline.from_bytes(bytes(checkpoint.data)).config), 0
@@ -266,7 +288,7 @@ def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
 
 
 def read_next(warm: WarmPipeline, limit: int) -> LogSlice:
-    """The next events of the log behind a Pipeline, at most so many."""
+    """Return the next events of the log after a Pipeline's position, at most `limit`."""
     return event_log.read(
         after=warm.position,
         since_ms=warm.pipeline.stream_ms,
@@ -277,9 +299,9 @@ def read_next(warm: WarmPipeline, limit: int) -> LogSlice:
 
 
 def take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: Sequence[Decision] = ()) -> Learner:
-    """Carry out what was decided, learn a slice, commit both.
+    """Carry out decisions and learn a slice of the log, in one transaction.
 
-    Raises LearnerMoved where another learner or operator was first.
+    Raises LearnerMoved if another learner or an operator was first.
     """
     began_at = time.perf_counter()
     first_ordinal = warm.pipeline.n_events
@@ -302,7 +324,7 @@ def take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: S
             state=Learner.State.LEARNING,
         ).update(**moved, **{name: F(name) + n for name, n in counts.items()}, stepped_at=Now())
         if not is_first:
-            raise LearnerMoved(f"shard {learner.shard} was moved on from step {warm.step} by somebody else")
+            raise LearnerMoved(f"another process moved shard {learner.shard} on from step {warm.step}")
         step = Step.objects.create(
             shard=learner.shard,
             number=warm.step + 1,
@@ -324,7 +346,7 @@ def take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: S
             waiting = Decision.objects.filter(id__in=[each.pk for each in decided], taken_in=None)
             if waiting.update(taken_in=warm.step + 1) != len(decided):
                 raise LearnerMoved(
-                    f"a decision that step {warm.step + 1} of shard {learner.shard} took was withdrawn"
+                    f"a decision was withdrawn while step {warm.step + 1} of shard {learner.shard} carried it out"
                 )
             verdict_writer.decide(shard=learner.shard, step=warm.step + 1, decided=decided)
         is_stopped = quality_log.after_step(learner, step, result, warm.pipeline)

@@ -1,4 +1,7 @@
-"""Where each learner stands, for people and monitors. Nothing here writes or locks."""
+"""The progress of each learner, for people and monitors.
+
+Nothing here writes or locks.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from django.db.models import Count, Min, Q
 from recommender.log import event_log
 from recommender.models import Learner, Step, Watched
 
-# the first event after a learner's position, by the index on (xid, seq); the same slack as event_log.read
+# Finds the first event after a learner's position by the index on (xid, seq). The slack is that of event_log.read.
 _OLDEST_UNLEARNED = """
 SELECT extract(epoch FROM now() - received_at)::float8 FROM recommender_event
 WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s) AND bucket %% %(shards)s = %(shard)s
@@ -26,7 +29,7 @@ VERDICTS = ("held", "quarantined", "released", "retracted", "unjudged")
 
 @dataclass(frozen=True, slots=True)
 class LearnerState:
-    """Where one learner stands, for people and monitors."""
+    """The progress of one learner, for people and monitors."""
 
     shard: int
     is_frozen: bool
@@ -35,18 +38,21 @@ class LearnerState:
     verdicts: dict[str, int]
     lag_s: float
     step_s: float | None
-    quality: Watched | None  # as last watched
-    n_alarms: dict[str, int]  # alerts and stops among the steps kept
+    quality: Watched | None  # the newest figures
+    n_alarms: dict[str, int]  # alerts and stops among the recorded steps
 
 
 def get_backlog() -> int:
-    """About how many events are not learned yet. Numbers are given before a commit, so it may be a few too high."""
+    """Return about how many events are not learned yet.
+
+    An event gets its number before its commit, so the result may be a few too high.
+    """
     learned = Learner.objects.aggregate(seq=Min("seq"))["seq"] or 0
     return max(0, event_log.last_seq() - learned)
 
 
 def list_learner_states() -> list[LearnerState]:
-    """One a shard."""
+    """Return the state of every shard's learner."""
     return [
         LearnerState(
             shard=learner.shard,

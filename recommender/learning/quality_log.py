@@ -1,14 +1,15 @@
-"""What is written down of how good the list is, and who is asked about it: in the transaction of every step.
+"""Record the list's quality after each step, and call the AFTER_STEP hook.
 
     StepResult ──figures──> columns of the Step
     Pipeline ──health_figures, every WATCH_EVERY_S──> Watched ──┐
     Learner, Step, StepResult ──────────────────────────────────┴──> AFTER_STEP: may freeze, in the same transaction
 
-Who decides is named by a setting, so that this package knows nothing of the people's side. A monitor must not stop
-what it watches: whatever it raises is rolled back to a savepoint and logged, and the step is committed.
+All of it runs in the transaction of the step. A setting names the hook, so this package does not depend on the
+package that decides. A monitor must not stop the learner it watches. So any error of the hook is rolled back to a
+savepoint and logged, and the step is committed.
 
-Cost a step: the savepoint, 0.1 ms; the figures 0.6 ms with a million pairs, and never more than WATCH_SHARE of the
-time.
+A step pays about 0.1 ms for the savepoint. The figures cost 0.6 ms with a million pairs, and never more than
+WATCH_SHARE of the time.
 """
 
 import logging
@@ -32,24 +33,26 @@ from recommender.process_state import clock, remembered
 WATCH_SHARE = 0.02
 
 Hook = Callable[[Learner, Step, StepResult, Watched | None], bool]
-"""The learner's row as it was before the step, the recorded step, what it did, and the figures where they were taken
-after it. Returns whether it froze the shard."""
+"""A function that is called after each step and returns whether it froze the shard.
+
+It gets the learner's row before the step, the recorded step, the step's result, and the figures if they were taken.
+"""
 
 logger = logging.getLogger(__name__)
 
 _due_at: dict[int, float] = {}
 
-# The first of every minute after an hour, of every quarter of an hour after two days.
+# Keeps the first row of every minute after an hour, and of every quarter of an hour after two days.
 _THIN = """
 DELETE FROM recommender_watched WHERE at < now() - %s * interval '1 second' AND id NOT IN (
     SELECT min(id) FROM recommender_watched WHERE at < now() - %s * interval '1 second'
     GROUP BY shard, floor(extract(epoch FROM at) / %s))
 """
-_THINNED = ((3600, 60), (172_800, 900))  # age, one in so many seconds
+_THINNED = ((3600, 60), (172_800, 900))  # (age, interval) in seconds
 
 
 def figures(result: StepResult) -> dict[str, Any]:
-    """What a Step's columns say of the list's quality."""
+    """Return the quality of a step, by column of Step."""
     return {
         "n_predicted": result.quality.n,
         "n_hits": result.quality.hits,
@@ -64,7 +67,10 @@ def figures(result: StepResult) -> dict[str, Any]:
 
 
 def after_step(learner: Learner, step: Step, result: StepResult, pipeline: Pipeline) -> bool:
-    """Take the figures where they are due, or there is an alarm, and ask AFTER_STEP. Returns whether it froze."""
+    """Record the figures if due, call AFTER_STEP, and return whether it froze.
+
+    An alarm makes the figures due.
+    """
     hook = _hook(settings.AFTER_STEP)
     is_due = clock() >= _due_at.get(step.shard, -inf) or bool(result.alarm.level)
     if not (hook or is_due):
@@ -76,7 +82,7 @@ def after_step(learner: Learner, step: Step, result: StepResult, pipeline: Pipel
     except Exception:
         if connection.connection is None or connection.connection.closed:
             raise
-        logger.exception("the monitor failed after step %d of shard %d; learning goes on", step.number, step.shard)
+        logger.exception("the monitor failed after step %d of shard %d, learning goes on", step.number, step.shard)
         return False
 
 
@@ -92,7 +98,10 @@ def _watch(step: Step, pipeline: Pipeline) -> Watched:
 
 
 def thin() -> None:
-    """Keep all figures for an hour, then one a minute, then one a quarter of an hour."""
+    """Thin the figures: all for an hour, then one a minute.
+
+    After two days one in a quarter of an hour is kept.
+    """
     with connection.cursor() as cursor:
         for age_s, every_s in _THINNED:
             cursor.execute(_THIN, [age_s, age_s, every_s])
@@ -100,7 +109,7 @@ def thin() -> None:
 
 @remembered
 def forget() -> None:
-    """The figures are due at once, and who is asked is looked up again."""
+    """Make the figures due at once, and look up the hook again."""
     _due_at.clear()
     _hook.cache_clear()
 

@@ -1,7 +1,9 @@
-"""Folding the recorded log again: the same ranges, the same decisions, the same exclusions, so the same state.
+"""Fold the recorded log again, to exactly the same state.
 
 history.segments ──> Steps recorded ──> event_log.read ──encode──> without what is excluded ──┐
                      Decisions taken in them ──────────────────────────────────────────> Pipeline.step ──> on_step
+
+A refold takes the same ranges of the log, the same decisions and the same exclusions as the fold before it.
 """
 
 from collections import defaultdict
@@ -23,16 +25,20 @@ from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
 from recommender.models import Step
 
-GROUP_EVENTS = 65_536  # read at once
+GROUP_EVENTS = 65_536  # events read at once
 
 
 class LogIncomplete(Exception):
-    """The log, or the record of steps, no longer reaches back to where a fold was to begin."""
+    """The log, or the record of steps, does not reach back to the start of a fold."""
 
 
 class Folded(NamedTuple):
-    """A recorded step folded again: the number in the fold of its first event, what it did, where in the log the
-    events stand that it learned from (int64), and the places of those it left out, among its `n_events`."""
+    """A recorded step that was folded again.
+
+    first_ordinal: the number in the fold of its first event.
+    xid, seq: int64, the positions in the log of the events it learned.
+    excluded: the places of excluded events among its `n_events`.
+    """
 
     step: Step
     first_ordinal: int
@@ -56,10 +62,12 @@ def refold(
     on_step: OnStep | None = None,
     erased: str | None = None,
 ) -> None:
-    """Fold what a history holds of the steps after_step+1 .. to_step into a Pipeline that stands at after_step, as
-    if the log did not hold the events of the actor `erased`.
+    """Fold the steps after_step+1 .. to_step of a history into a Pipeline.
 
-    Raises LogIncomplete where a step is not recorded any more, or the log lacks events of it. 2 us an event.
+    The Pipeline must be at `after_step`. About 2 us an event. Raises LogIncomplete if a step is no longer recorded,
+    or the log no longer has all of its events.
+
+    erased: an actor whose events are left out, as if the log did not have them.
     """
     for segment in history.segments(recipe, after_step, to_step):
         exclusion = get_exclusion(segment.exclusion)
@@ -68,14 +76,14 @@ def refold(
 
 
 def get_exclusion(number: int | None) -> decisions.ExclusionRule | None:
-    """The exclusion of that number."""
+    """Return the exclusion with this number."""
     if number is None:
         return None
     return decisions.ExclusionRule.from_state(models.Exclusion.objects.get(pk=number).rule)
 
 
 def encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
-    """Events of the log as the Pipeline takes them."""
+    """Turn events of the log into the Pipeline's columns."""
     return pipeline.encoder.encode(
         received_ms=events.received_ms,
         occurred_ms=events.occurred_ms,
@@ -96,7 +104,7 @@ def as_decided(
     exclusion: decisions.ExclusionRule | None = None,
     erased: str | None = None,
 ) -> list[decisions.DecidedEvents]:
-    """Decisions with their events, without what is excluded or erased."""
+    """Return decisions with their events, without excluded or erased events."""
     decided = []
     for row in rows:
         positions = [Position(xid, seq) for xid, seq in zip(row.xid, row.seq, strict=True)]
@@ -158,16 +166,22 @@ def _read(pipeline: Pipeline, steps: list[Step]) -> LogSlice:
     if len(events) != n_events:
         raise LogIncomplete(
             f"steps {steps[0].number} to {steps[-1].number} learned {n_events} events,"
-            f" the log now holds {len(events)} of them; start from a later checkpoint"
+            f" but the log now has {len(events)} of them: start from a later checkpoint"
         )
     return events
 
 
 def _groups(shard: int, segment: Segment) -> Iterator[list[Step]]:
-    """Recorded steps in order, in groups of at most GROUP_EVENTS events."""
+    """Yield recorded steps in order, in groups of at most GROUP_EVENTS events.
+
+    A single larger step is a group of its own.
+    """
     recorded = Step.objects.filter(shard=shard, number__gte=segment.first, number__lte=segment.last)
     if recorded.count() != segment.last - segment.first + 1:
-        raise LogIncomplete(f"not all of the steps {segment.first} to {segment.last} are recorded any more")
+        raise LogIncomplete(
+            f"not all of the steps {segment.first} to {segment.last} are still recorded:"
+            " start from a later checkpoint"
+        )
     group: list[Step] = []
     n_events = 0
     for step in recorded.order_by("number").iterator(chunk_size=1000):

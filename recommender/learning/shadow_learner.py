@@ -1,12 +1,12 @@
-"""The keeper of a shard's shadow model (`core.shadow_trend`): made anew from the log, kept beside the Pipeline,
-published.
+"""The shadow model of a shard, which learns without a defence.
 
     restore ──> the last half-lives of recorded steps ──> Shadow
     a step committed ──> Shadow.learn ──> the board "shadow" of the view: for the console and keys that may do all
 
-It must never cost the learner its step: whatever breaks here is logged, and the shadow is gone until the next
-restore. What it is made anew of is bounded too, so that a restart is not kept waiting: on a busy site it begins with
-the last WARM_EVENTS, and is whole after the half-lives it lacks.
+The shadow (`core.shadow_trend`) is made again from the log, kept next to the Pipeline, and published. It must never
+cost the learner a step. So any failure here is logged, and the shadow is gone until the next restore. A restart must
+not wait long for it either. On a busy site it begins with only the last WARM_EVENTS, and is complete once the
+half-lives it lacks are over.
 """
 
 import logging
@@ -28,24 +28,27 @@ logger = logging.getLogger(__name__)
 
 
 def begin(pipeline: Pipeline, learner: Learner) -> Shadow | None:
-    """A shard's shadow as of the Learner's position; None where SHADOW is off."""
+    """Return a shard's shadow as of the Learner's position, or None if SHADOW is off.
+
+    It returns None too if the shadow cannot be made.
+    """
     if not settings.SHADOW:
         return None
     try:
         return _begin(pipeline, learner)
     except Exception:
-        logger.exception("shard %d goes on without a shadow", learner.shard)
+        logger.exception("the shadow of shard %d cannot be made, the learner goes on without it", learner.shard)
         return None
 
 
 def learn(shadow: Shadow | None, batch: EventBatch) -> Shadow | None:
-    """Let it learn a batch; None where it is off, or broke."""
+    """Let the shadow learn a batch, and return None if it is off or broke."""
     if shadow is None:
         return None
     try:
         shadow.learn(batch)
     except Exception:
-        logger.exception("the shadow broke; the learner goes on without it")
+        logger.exception("the shadow broke, the learner goes on without it")
         return None
     return shadow
 

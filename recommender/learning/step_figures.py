@@ -1,10 +1,11 @@
-"""Figures over the recorded steps of a while, for people: events a minute, events a second, quality over time.
+"""Figures over recorded steps, for people.
 
     Step, by (shard, number)       ──> count_by_minute, count_lately
     Watched, by (shard, stream_ms) ──> list_points, at most one a bucket ──> the last Step of each, by number
 
-Steps have no index by time, so whoever asks by time names a step to begin after; `Watched` has such an index. Nothing
-here writes or locks. Times are stream time in ms.
+They are the events learned per minute, the events learned lately, and the quality over time. Steps have no index by
+time, so a caller that asks by time also names a step to begin after. `Watched` has such an index. Nothing here writes
+or locks. Times are stream time in ms.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ _LATELY = """
 SELECT coalesce(sum(n_events) FILTER (WHERE stream_ms > %(now)s), 0), coalesce(sum(n_events), 0)
 FROM recommender_step WHERE shard = %(shard)s AND number > %(step)s AND stream_ms > %(lately)s
 """
-# The quality of a bucket over all shards, by the predictions it stands on; and up to where the log was read by then.
+# The quality of a bucket is over all shards, weighted by the number of predictions. `to_seq` is the number up to
+# which the log was read by then.
 _POINTS = """
 WITH figures AS (
     SELECT (stream_ms - %(from)s) / %(width)s AS bucket, shard, max(stream_ms) AS stream_ms, max(step) AS step,
@@ -45,10 +47,13 @@ GROUP BY f.bucket ORDER BY f.bucket
 
 @dataclass(frozen=True, slots=True)
 class QualityPoint:
-    """The quality in a bucket of time. `at_ms`: of its last figures; first_step, last_step: of its figures.
+    """The quality in a bucket of time.
 
-    `to_seq`: the log's number up to which was learned by then, None where the record of steps no longer says. A rate
-    is None where nothing was predicted."""
+    at_ms: the time of its last figures.
+    first_step, last_step: the steps of its first and last figures.
+    to_seq: the log's number up to which was learned by then, None if the step is no longer recorded.
+    A rate is None if nothing was predicted.
+    """
 
     at_ms: int
     first_step: int
@@ -60,16 +65,21 @@ class QualityPoint:
 
 
 def count_by_minute(*, shard: int, after_step: int, since_ms: int) -> dict[int, int]:
-    """Count the events learned in each minute, by when it began; of steps after that one and since that time. Reads
-    these steps by their number, at most five a second."""
+    """Count the events learned in each minute, by the minute's beginning.
+
+    It counts steps after `after_step` and since `since_ms`. It reads these steps by their number, at most five a
+    second.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_BY_MINUTE, {"shard": shard, "step": after_step, "since": since_ms})
         return {int(minute): int(n_events) for minute, n_events in cursor.fetchall()}
 
 
 def count_lately(*, shard: int, after_step: int, now_ms: int, lately_ms: int) -> tuple[int, int]:
-    """Count the events learned after `now_ms`, and after `lately_ms`, which is earlier. Reads the steps after that
-    one by their number, at most five a second."""
+    """Count the events learned after `now_ms`, and after the earlier `lately_ms`.
+
+    It reads the steps after `after_step` by their number, at most five a second.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_LATELY, {"shard": shard, "step": after_step, "now": now_ms, "lately": lately_ms})
         n_now, n_lately = cursor.fetchone()
@@ -77,10 +87,11 @@ def count_lately(*, shard: int, after_step: int, now_ms: int, lately_ms: int) ->
 
 
 def list_points(*, shards: Sequence[int], from_ms: int, to_ms: int, width_ms: int) -> list[QualityPoint]:
-    """List the quality from `from_ms` on and before `to_ms`, over all these shards, one point a bucket of `width_ms`.
+    """Return the quality over these shards, one point per bucket of `width_ms`.
 
-    Reads `Watched` by (shard, stream_ms), some 6,000 rows a month and shard since it is thinned, and one step by its
-    number for each point and shard."""
+    The points cover `from_ms` up to but not including `to_ms`. It reads `Watched` by (shard, stream_ms): thinned,
+    this is some 6,000 rows per month and shard. It also reads one step by its number for each point and shard.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_POINTS, {"from": from_ms, "to": to_ms, "width": width_ms, "shards": list(shards)})
         return [QualityPoint(*row) for row in cursor.fetchall()]

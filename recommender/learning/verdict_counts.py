@@ -1,10 +1,10 @@
-"""Verdicts counted and looked up, for people: by their number in the fold, by their events, by their last word.
+"""Count and look up verdicts for people.
 
     by (shard, ordinal)    ──> keep_newest, count_stopped, count_held: the newest ones
-    by seq                 ──> read_at, sum_up: what is said of events now
-    by (shard, revised_in) ──> list_revised: whose last word is new
+    by seq                 ──> read_at, sum_up: the verdicts on events now
+    by (shard, revised_in) ──> list_revised: the events with a new verdict
 
-Each is one statement by an index, with a bound of its own. Nothing here writes or locks.
+Each lookup is one statement that uses an index and has its own limit. Nothing here writes or locks.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from recommender.log import event_log
 
 PART = 50_000  # revised verdicts in one statement
 
-# The number from which on there are so many verdicts: an index-only scan.
+# Finds the number from which on there are `limit` verdicts, by an index-only scan.
 _NEWEST = """
 SELECT ordinal FROM recommender_eventverdict WHERE shard = %(shard)s AND ordinal >= %(ordinal)s
 ORDER BY ordinal DESC OFFSET %(limit)s LIMIT 1
 """
-# By step first: there are fewer of them than of verdicts, and nothing is sorted.
+# Groups by step first: there are fewer steps than verdicts, and nothing is sorted.
 _STOPPED = """
 SELECT s.stream_ms / 60000 * 60000 AS minute, v.verdict, sum(v.n)
 FROM (
@@ -40,8 +40,8 @@ SELECT count(*) FROM (
     WHERE shard = %(shard)s AND ordinal >= %(ordinal)s AND verdict = 1 LIMIT %(limit)s
 ) AS held
 """
-# The limits keep the planner from reading the whole table for many events. Columns, since tens of thousands of rows
-# would take longer to carry over than to find.
+# The limits keep the planner from reading the whole table for many events. It returns columns, because carrying tens
+# of thousands of rows over would take longer than finding them.
 _AT = """
 SELECT coalesce(array_agg(v.verdict ORDER BY t.n), '{}')
 FROM unnest(%b::bigint[], %b::bigint[]) WITH ORDINALITY AS t(xid, seq, n)
@@ -74,7 +74,7 @@ FROM part
 
 @dataclass(frozen=True, slots=True)
 class StoppedCount:
-    """So many events with a verdict, of steps in the minute that begins at `at_ms`."""
+    """The events with one verdict, of steps in the minute that begins at `at_ms`."""
 
     at_ms: int
     verdict: int
@@ -83,7 +83,12 @@ class StoppedCount:
 
 @dataclass(frozen=True, slots=True)
 class VerdictSums:
-    """Of some events: how many of each verdict; the bits of all reasons, and of those quarantined."""
+    """Sums over some events.
+
+    They are the number of events with each verdict, and the bits of the reasons.
+
+    reasons: of all these events. reasons_against: of the quarantined ones.
+    """
 
     n_held: int
     n_quarantined: int
@@ -93,8 +98,11 @@ class VerdictSums:
 
 
 def keep_newest(*, shard: int, ordinal: int, limit: int) -> int:
-    """The number in the fold to count verdicts from, `ordinal` or a later one, so that there are no more than about
-    `limit` of them. Reads so many entries of the index (shard, ordinal)."""
+    """Return the number in the fold from which on about `limit` verdicts remain.
+
+    It is `ordinal`, or a later number if more than `limit` would remain. It reads at most `limit` entries of the
+    index (shard, ordinal).
+    """
     with connection.cursor() as cursor:
         cursor.execute(_NEWEST, {"shard": shard, "ordinal": ordinal, "limit": limit})
         row = cursor.fetchone()
@@ -102,8 +110,11 @@ def keep_newest(*, shard: int, ordinal: int, limit: int) -> int:
 
 
 def count_stopped(*, shard: int, after_step: int, since_ms: int, ordinal: int, reasons: int) -> list[StoppedCount]:
-    """Count what was held or is out for one of these reasons, by minute and last verdict; of steps after that one and
-    since that time. Reads the verdicts from `ordinal` on, by their index; `keep_newest` bounds them."""
+    """Count events once held or now quarantined, by minute and newest verdict.
+
+    Only events with one of these reasons are counted, of steps after `after_step` and since `since_ms`. It reads the
+    verdicts from `ordinal` on by their index. `keep_newest` bounds their number.
+    """
     span = {"shard": shard, "step": after_step, "since": since_ms, "ordinal": ordinal, "reasons": reasons}
     with connection.cursor() as cursor:
         cursor.execute(_STOPPED, span)
@@ -111,28 +122,40 @@ def count_stopped(*, shard: int, after_step: int, since_ms: int, ordinal: int, r
 
 
 def count_held(*, shard: int, ordinal: int, limit: int) -> int:
-    """Count the events that wait, from that number in the fold on, at most `limit`. By the index (shard, ordinal)."""
+    """Count the held events from a number in the fold on, up to `limit`.
+
+    It uses the index (shard, ordinal).
+    """
     with connection.cursor() as cursor:
         cursor.execute(_HELD, {"shard": shard, "ordinal": ordinal, "limit": limit})
         return int(cursor.fetchone()[0])
 
 
 def read_at(*, xids: list[int], seqs: list[int]) -> list[int | None]:
-    """Read what is said of the events at these places in the log, in their order; None where nothing is. One look
-    into the index on seq each."""
+    """Return the verdicts on the events at these positions, in the order given.
+
+    An event without a verdict gives None. It looks up the index on seq once per event.
+    """
     (found,) = event_log.fetch(_AT, [xids, seqs])
     return list(found)
 
 
 def sum_up(*, shards: list[int], xids: list[int], seqs: list[int]) -> VerdictSums:
-    """Sum up what is said of the events at these places in the log, each of the shard that learned it. One look into
-    the index on seq each."""
+    """Sum up the verdicts on the events at these positions.
+
+    It looks up the index on seq once per event.
+
+    shards: the shard that learned each event.
+    """
     return VerdictSums(*event_log.fetch(_SUM_UP, [shards, xids, seqs]))
 
 
 def list_revised(*, shard: int, after_step: int, to_step: int) -> Iterator[tuple[list[int], list[int]]]:
-    """List where the events stand whose last word was spoken after one step and not after another, as xids and seqs,
-    in parts of at most PART. By the index (shard, revised_in)."""
+    """Yield the xids and seqs of events whose newest verdict is of certain steps.
+
+    These are the steps after `after_step`, up to and including `to_step`. Each part has at most PART events. It uses
+    the index (shard, revised_in).
+    """
     after, is_more = [after_step, MAX_ROW_ID], True
     while is_more:
         xids, seqs, *after = event_log.fetch(_REVISED, [shard, *after, to_step, PART])

@@ -1,12 +1,13 @@
-"""Verdicts kept: every event that was not simply admitted, for reviewers, in the transaction of its step.
+"""Store the verdict on every event that was not simply admitted, for reviewers.
 
     StepResult.verdicts ──> a row for each event held or quarantined, with the evidence (core.screen.evidence)
     StepResult.revised  ──> held: released or condemned;  admitted before: taken back out, a row of its own
 
-An event is named by its number in the fold (`ordinal`), because the core knows no log; where it stands in the log
-follows from the step that took it. `verdict` is the last word, `was_held` remembers the first.
+The rows are written in the transaction of the step. An event is named by its number in the fold (`ordinal`), because
+the core does not know the log. Its position in the log follows from the step that took it. `verdict` is the newest
+verdict, and `was_held` shows whether the first one was to hold.
 
-One statement writes a step's rows, as arrays that the server unnests: in a flood of fakes most events have one.
+One statement writes all rows of a step, as arrays that the server unnests. In a flood of fakes most events get a row.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ WITH written AS (
 SELECT count(*) FROM written
 """
 
-# Of an event revised twice in a step the last word counts, and every reason.
+# If an event is revised twice in a step, the last verdict counts, with all reasons.
 _REVISE = """
 WITH revised AS (
     SELECT ordinal, (array_agg(verdict ORDER BY n DESC))[1] AS verdict, bit_or(reasons) AS reasons, max(step) AS step
@@ -58,8 +59,8 @@ WITH revised AS (
 SELECT coalesce(array_agg(ordinal), '{}') FROM known
 """
 
-# The word of people on events that have a row; which have one, and what it said. That somebody had confirmed it is
-# said of an event only as long as it is so.
+# Applies the ruling of people to the events that have a row, and returns those events with their verdicts before it.
+# The reason CONFIRMED is kept only while the ruling is to confirm.
 _DECIDE = """
 WITH known AS MATERIALIZED (
     SELECT id, seq, verdict FROM recommender_eventverdict
@@ -83,7 +84,7 @@ _COLUMNS = (
 
 
 def counts(result: StepResult) -> dict[str, int]:
-    """What the Step and Learner rows say of a step."""
+    """Return the counts of a step's verdicts, by column of Step and Learner."""
     screened = result.verdicts
     return {
         "n_held": int((screened.verdict == Verdict.HOLD).sum()),
@@ -95,7 +96,10 @@ def counts(result: StepResult) -> dict[str, int]:
 
 
 def store(*, shard: int, first_ordinal: int, step: int, events: LogSlice, result: StepResult) -> None:
-    """Write the verdicts of a step and what it revised; the caller's transaction is the step's. 10 us a row."""
+    """Write the verdicts of a step and its revisions, in the step's transaction.
+
+    The caller opens the transaction. About 10 us a row.
+    """
     rows = rows_of(first_ordinal=first_ordinal, step=step, xid=events.xid, seq=events.seq, verdicts=result.verdicts)
     if len(rows):
         insert(shard=shard, rows=rows)
@@ -104,13 +108,19 @@ def store(*, shard: int, first_ordinal: int, step: int, events: LogSlice, result
 
 
 def percentiles(row: EventVerdict) -> dict[str, int | None]:
-    """The evidence by the name of the feature; None where it was unknown, nothing where there is none."""
+    """Return the evidence of a row by the name of the feature.
+
+    An unknown feature is None. Without evidence the result is empty.
+    """
     known = bytes(row.evidence or b"")
     return {name: None if value == UNKNOWN else value for name, value in zip(FEATURES, known, strict=False)}
 
 
 class VerdictRows:
-    """Rows to be written: columns by name, and how strange a p-value had to be for its forest to object."""
+    """Rows to be written, as columns by name.
+
+    `alpha` is the p-value up to which a forest objects.
+    """
 
     def __init__(self) -> None:
         self.columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
@@ -120,7 +130,7 @@ class VerdictRows:
         return len(self.columns["ordinal"])
 
     def add(self, alpha: float | None, **columns: list[Any]) -> None:
-        """Append rows; columns that are not given are empty in them."""
+        """Append rows, with None for columns that are not given."""
         n = len(columns["ordinal"])
         self.alpha = self.alpha if alpha is None else alpha
         for name, column in self.columns.items():
@@ -130,8 +140,12 @@ class VerdictRows:
 def rows_of(
     *, first_ordinal: int, step: int, xid: Int64s, seq: Int64s, verdicts: Verdicts, into: VerdictRows | None = None
 ) -> VerdictRows:
-    """A row for each event that is not simply admitted, after those of `into`. xid, seq: where they stand, (n,)."""
-    into = VerdictRows() if into is None else into  # one without rows is false
+    """Return a row for each event that is not simply admitted.
+
+    xid, seq: the positions of the events in the log, (n,).
+    into: the rows to which the new ones are added.
+    """
+    into = VerdictRows() if into is None else into  # not `into or`: a VerdictRows without rows is false
     evidence = verdicts.evidence
     rows = np.flatnonzero(verdicts.verdict != Verdict.ADMIT)
     if not len(rows):
@@ -158,14 +172,17 @@ def rows_of(
 
 
 def insert(*, shard: int, rows: VerdictRows, revised_in: int | None = None) -> None:
-    """Write rows; one that is there already stays."""
+    """Write rows, and leave those that exist already unchanged."""
     for start in range(0, len(rows), CHUNK):
         columns = [event_log.nullable(column[start : start + CHUNK]) for column in rows.columns.values()]
         event_log.fetch(_INSERT, [shard, revised_in, revised_in, rows.alpha, *columns])
 
 
 def revise(*, shard: int, steps: Sequence[int], revised: Revised) -> None:
-    """Let the verdicts on events of earlier steps be what these steps say of them now."""
+    """Store the revised verdicts on events of earlier steps.
+
+    steps: the step that revised each event.
+    """
     ordinals = revised.ordinal.tolist()
     arrays = ordinals, revised.verdict.tolist(), revised.reason.tolist()
     (found,) = event_log.fetch(_REVISE, [*arrays, list(steps), shard])
@@ -191,8 +208,10 @@ def revise(*, shard: int, steps: Sequence[int], revised: Revised) -> None:
 
 
 def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
-    """Let the verdicts on decided events say so, and the decisions what these said before; the caller's transaction
-    is the step's."""
+    """Store the reviewers' rulings as verdicts on the events.
+
+    Each ruling also keeps the verdicts before it. The caller's transaction is that of the step.
+    """
     for decision in decided:
         is_release = decision.ruling == Ruling.RELEASE
         verdict = int(Verdict.ADMIT if is_release else Verdict.QUARANTINE)
@@ -220,7 +239,10 @@ def decide(*, shard: int, step: int, decided: Sequence[Decision]) -> None:
 
 
 def forget_since(*, shard: int, step: int) -> None:
-    """Unsay what was said after a step: rows of later steps go, what those said of earlier ones is taken back."""
+    """Undo the verdicts of all steps after a step.
+
+    Rows of later steps are deleted. Revisions that later steps made to earlier rows are reversed.
+    """
     of_shard = EventVerdict.objects.filter(shard=shard)
     of_shard.filter(step__gt=step).delete()
     undone = of_shard.filter(revised_in__gt=step)
@@ -234,8 +256,10 @@ def _with_nulls(values: NDArray[np.float32]) -> list[float | None]:
 
 
 def positions_of(*, shard: int, ordinals: Sequence[int]) -> list[tuple[int, Position]]:
-    """The step that took each event, and where the event stands in the log; (0, beginning) where the record of steps
-    no longer reaches back. One read of the log a step."""
+    """Return the step that took each event, and the event's position in the log.
+
+    It is (0, beginning) where the steps are no longer recorded. It reads the log once per step.
+    """
     found: dict[int, tuple[int, Position]] = {}
     for ordinal in sorted(set(ordinals)):
         if ordinal in found:
@@ -249,8 +273,10 @@ def positions_of(*, shard: int, ordinals: Sequence[int]) -> list[tuple[int, Posi
 
 
 def ordinals_at(*, shard: int, positions: Sequence[Position]) -> list[tuple[int, int, Position]]:
-    """(step, ordinal, position) of the events at these positions that are in the learner's history. One read of the
-    log a step."""
+    """Return (step, ordinal, position) of the events at these positions.
+
+    Events that are not in the learner's history are left out. It reads the log once per step.
+    """
     wanted = sorted(set(positions))
     found: list[tuple[int, int, Position]] = []
     while wanted:
@@ -266,13 +292,13 @@ def ordinals_at(*, shard: int, positions: Sequence[Position]) -> list[tuple[int,
 
 
 def _step_at(shard: int, position: Position) -> Step | None:
-    """The first step that reaches to a position."""
+    """Return the first step that reaches to a position."""
     beyond = Q(to_xid__gt=position.xid) | Q(to_xid=position.xid, to_seq__gte=position.seq)
     return Step.objects.filter(beyond, shard=shard).order_by("to_xid", "to_seq", "number").first()
 
 
 def _numbered(step: Step) -> list[tuple[int, Position]]:
-    """The events a step took, without what the learner's history excludes: (ordinal, position)."""
+    """Return (ordinal, position) of the events of a step, without excluded ones."""
     events = event_log.read_step(step)
     rows = np.setdiff1d(np.arange(len(events)), step.excluded or [])
     first = step.first_ordinal or 0

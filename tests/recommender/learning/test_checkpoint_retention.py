@@ -1,4 +1,7 @@
-"""Which checkpoints are kept: close together lately, further apart the older they are, and never one in use."""
+"""Recent checkpoints are kept close together, older ones further apart.
+
+A checkpoint in use is never dropped.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -97,7 +100,7 @@ def row(db, settings):
 
 
 def written(n, *, every_s=1.0, parent=None, n_bytes=4):
-    """Checkpoints up to NOW, each the parent of the next."""
+    """Yield checkpoints up to NOW, each the parent of the next."""
     stored = []
     for number in range(n):
         each = Checkpoint.objects.create(

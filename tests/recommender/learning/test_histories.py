@@ -1,7 +1,7 @@
-"""Whatever is learned, decided, reverted, frozen and lost in between: state, steps and verdicts are the history's.
+"""Random histories: state, steps and verdicts are always those of the history.
 
-Random walks through what can be done to a learner, on a town that is under attack. After each act everything stored
-is compared with one fold of the final history from nothing.
+A walk draws acts that can be done to a learner, on a town under attack: learn, decide, revert, freeze, restart. After
+each act everything stored is compared with one fold of the final history from nothing.
 """
 
 import random
@@ -41,7 +41,7 @@ ORDER BY n RETURNING 1
 
 
 class Town:
-    """A stream that is appended bit by bit, at its own times of the day that is today."""
+    """A stream that is appended bit by bit, at its own times of day, moved to today."""
 
     def __init__(self):
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -62,7 +62,7 @@ class Town:
 
 
 class Walk:
-    """Acts drawn at random; each is done and leaves everything consistent."""
+    """Acts drawn at random, each of which must leave everything consistent."""
 
     def __init__(self, seed):
         self.rng = random.Random(seed)
@@ -125,8 +125,11 @@ class Walk:
 
 
 def words_of_history(row):
-    """One fold of the learner's history from nothing: its digest, the last word on events by `seq` where there was
-    one, those on which there were several after the first, and the figures of its steps."""
+    """Fold the learner's history once from nothing, and return the expected results.
+
+    They are the digest, the newest verdict of events by `seq`, the events whose verdict changed more than once after
+    the first, and the figures of the steps.
+    """
     pipeline = Pipeline(learner.configured())
     words, ordinal_at, figures, said = {}, {}, {}, Counter()
 
@@ -151,8 +154,10 @@ def words_of_history(row):
 
 
 def check(several_before):
-    """Returns how many events have a verdict stored. Of an event on which there were several words, a revert to
-    between them knows the first and the last only."""
+    """Compare everything stored with the history, and return the number of verdicts.
+
+    After a revert into the middle of several verdicts on an event, only the first and the last are known.
+    """
     learner.learn(0)
     row = Learner.objects.get()
     assert learner.verify(row.checkpoint) == row.checkpoint.digest

@@ -1,4 +1,4 @@
-"""The learner: every event of the log once, whatever happened before, to the last bit."""
+"""The learner learns every event once, to the last bit, after any failure."""
 
 import time
 from dataclasses import replace
@@ -25,11 +25,11 @@ pytestmark = [
 ]
 
 
-FRESH = TrustConfig().floor  # nobody here has come back yet
+FRESH = TrustConfig().floor  # no one here has come back yet
 
 
 def board(scope=""):
-    """What a web process that has just started sees."""
+    """Return the board that a web process sees right after its start."""
     reader = published_boards.ViewReader(published_boards.connect())
     return reader.board(scope)
 
@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_left_aside(caplog):
     restart()
     learner.learn(0)
     assert warm().digest() == digest
-    assert "is left aside" in caplog.text
+    assert "cannot be read" in caplog.text
 
 
 def test_with_every_checkpoint_damaged_the_log_is_folded_from_nothing(caplog):
@@ -220,7 +220,7 @@ def test_shards_publish_their_sum(settings):
 
 
 def checkpoints_after(number):
-    """How many there are after one more step, the number-th."""
+    """Take step `number`, and return how many checkpoints there are then."""
     event_log.append(clicks(1, start=number))
     assert learner.learn(0) == 1
     return Checkpoint.objects.count()
@@ -239,7 +239,7 @@ def test_checkpoints_cost_a_share_of_the_time_at_most(clock, request):
     def take_long(**more):
         clock.forward(2.0)
 
-    learner.get_learner(0)  # and the checkpoint of nothing
+    learner.get_learner(0)  # makes the checkpoint of an empty Pipeline too
     post_save.connect(take_long, sender=Checkpoint)
     request.addfinalizer(lambda: post_save.disconnect(take_long, sender=Checkpoint))
     before = checkpoints_after(1)

@@ -1,6 +1,7 @@
-"""The database that commit b6685f3 left behind: its learner goes on, its histories fold to the digests noted then.
+"""Learners go on from the database of commit b6685f3.
 
-The rows, the states and the digests are recorded (tests/fixtures/state_b6685f3), none of them is made here.
+Its histories still fold to the recorded digests. The rows, the states and the digests are recorded
+(tests/fixtures/state_b6685f3). None of them is made here.
 """
 
 import time
@@ -46,7 +47,7 @@ def _no_forest_is_fitted_twice():
 
 @pytest.fixture
 def old_rows(settings, empty_log):
-    """The rows are in the database, and the settings are those of the installation that wrote them."""
+    """Load the old rows, with the settings of the installation that wrote them."""
     settings.SECRET_KEY = old.secret_key()
     settings.STEP_EVENTS = SAID["ahead"]["step_events"]
     old.load_rows()
@@ -55,7 +56,10 @@ def old_rows(settings, empty_log):
 
 
 def digests_of(history, pipeline, after, to):
-    """After each step of a history past one and up to another; the Pipeline stands at the one."""
+    """Return the digest after each step of a history after `after`, up to `to`.
+
+    The Pipeline must be at `after`.
+    """
     found = {}
     refold(
         pipeline,
@@ -223,5 +227,5 @@ def test_an_event_id_of_then_is_known():
 
 
 def test_times_of_the_stream_are_long_past():
-    """Or what is learned on top of it would be older than what is there."""
+    """Check that events added now are newer than the recorded ones."""
     assert Learner.objects.get().stream_ms < 1000 * time.time() - 86_400_000

@@ -1,4 +1,4 @@
-"""The shadow beside the learner: it shows what the defence held back, and never gets in the way."""
+"""The shadow shows events that the defence held back, and never disturbs learning."""
 
 import msgspec
 import pytest

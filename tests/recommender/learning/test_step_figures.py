@@ -1,4 +1,4 @@
-"""Figures over recorded steps: a minute, a moment, a bucket of time, each of the shard and the while asked for."""
+"""Figures over recorded steps cover exactly the shard and time asked for."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def watched(number, at_ms, *, shard=0, n=100, hit_rate=0.5, n_trusted=0):
 
 def test_events_are_counted_by_minute_after_a_step_and_since_a_time():
     step(1, 10 * MINUTE_MS, 1)
-    step(2, 10 * MINUTE_MS + 1, 2)  # before the time
+    step(2, 10 * MINUTE_MS + 1, 2)  # before the requested time
     step(3, 11 * MINUTE_MS, 4)
     step(4, 11 * MINUTE_MS + 59_999, 8)
     step(5, 12 * MINUTE_MS, 16)
@@ -55,7 +55,7 @@ def test_quality_is_one_point_a_bucket_over_the_shards_asked_for():
     for number, at_ms in ((1, 1000), (2, 1900), (3, 2000)):
         step(number, at_ms, 1)
         watched(number, at_ms, n=100, hit_rate=0.5, n_trusted=10)
-    watched(7, 1500, shard=1, n=300, hit_rate=0.9)  # its step is forgotten
+    watched(7, 1500, shard=1, n=300, hit_rate=0.9)  # its step is no longer recorded
     watched(8, 1500, shard=2, n=300, hit_rate=0.1)
     first, second = step_figures.list_points(shards=[0, 1], from_ms=1000, to_ms=3000, width_ms=1000)
     assert (first.at_ms, first.first_step, first.last_step, first.to_seq) == (1900, 2, 7, 200)

@@ -1,4 +1,7 @@
-"""Verdicts counted and looked up: those of the shard, steps, reasons and positions asked for, no other."""
+"""Lookups of verdicts return those asked for and no others.
+
+They are asked for by shard, step, reason or position.
+"""
 
 import re
 
@@ -42,10 +45,10 @@ def test_what_was_stopped_is_counted_by_minute_and_last_word():
     step(1, 10 * MINUTE_MS)
     step(2, 11 * MINUTE_MS + 5)
     step(3, 12 * MINUTE_MS)
-    verdict(1, step=1)  # of a step before
+    verdict(1, step=1)  # of an earlier step
     verdict(2, step=2)
     verdict(3, ADMIT, step=2, was_held=True)
-    verdict(4, ADMIT, step=2)  # taken back out and in again: never held
+    verdict(4, ADMIT, step=2)  # removed and admitted again, but never held
     verdict(5, step=2, reasons=4)  # for another reason
     verdict(6, HOLD, step=3, was_held=True)
     verdict(7, step=3)
@@ -101,7 +104,7 @@ def test_positions_and_revisions_are_found_by_their_indexes():
         for kind in kinds:
             query = query.replace(f"%b::{kind}", f"'{{1,2}}'::{kind}" if kind.endswith("[]") else "1")
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")  # the table is all but empty
+            cursor.execute("SET LOCAL enable_seqscan = off")  # the table is almost empty
             cursor.execute(f"EXPLAIN {query}")
             return "\n".join(line for (line,) in cursor.fetchall())
 

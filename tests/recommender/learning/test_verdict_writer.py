@@ -1,4 +1,7 @@
-"""Verdicts are kept with the step that gave them, and the last word with the step that spoke it."""
+"""A verdict is stored with the step that gave it.
+
+A newer verdict is stored with its own step.
+"""
 
 from math import nan
 
@@ -87,7 +90,7 @@ def test_a_verdict_is_stored_with_its_evidence():
     percentiles[0, 1] = UNKNOWN
     p_values = np.array([[0.5, 0.25, nan], [nan] * 3, [nan, 0.125, 0.75]], np.float32)
     evidence = Evidence(np.array([0, 2, 3]), percentiles, p_values, 0.001)
-    verdict = np.array([1, 0, 2, 1, 1], np.int8)  # the last is an undo that waits: nothing is known against it
+    verdict = np.array([1, 0, 2, 1, 1], np.int8)  # the last is a held undo, with nothing known against it
     screened = Verdicts(verdict, np.full(5, 0.5, np.float32), np.full(5, 72, np.int32), evidence=evidence)
     event_log.append(clicks(5))
     stored = event_log.read(after=event_log.Position(), since_ms=0, limit=5)
