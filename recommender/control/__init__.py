@@ -1,1 +1,1 @@
-"""Stop learning, go back, erase an actor: decisions that change what the state is the fold of."""
+"""Freeze learning, revert it, erase an actor: changes to a learner's history."""

@@ -1,16 +1,17 @@
-"""Erasure of an actor: asked for, worked out in the background, switched to in one transaction.
+"""Erase an actor: prepare in the background, then switch in one transaction.
 
     ask_for ──> Erasure row ──task──> run_next: Unlearning from before the actor's first event, over the steps since
         live steps are taken meanwhile ──> folded too, until next to none is left
         Learner row locked ──> the last steps ──> log, steps, verdicts, checkpoints, Learner ──> commit
 
-Afterwards no row of the log, no verdict and no kept state knows the actor (`traces_of`), and the state is that of a
-run which never received it; only where the log no longer reaches back far enough it is a scrub (`shard_erasure`).
-What stays is the Erasure row, with a keyed hash and counts. Events that come from the actor later are new events, of
-an actor never seen before; so is one sent again whose id was known, because the ids of its events are forgotten too.
+Afterwards no row of the log, no verdict and no kept state contains the actor (`traces_of`). The state is that of a
+run which never received the actor. Only if the log no longer reaches back far enough, the actor is scrubbed from a
+state instead (`shard_erasure`). The Erasure row stays, with a keyed hash and counts. Later events of the actor are
+new events of an actor never seen before. This includes an old event that is sent again, because the ids of the
+actor's events are forgotten too.
 
-Killed anywhere before the commit: nothing has changed, and the next worker begins again. It takes the lock on
-histories alone: no revert, preview or rebuild folds a log that rows are being taken out of.
+If the worker is killed before the commit, nothing has changed, and the next worker begins again. The worker holds the
+lock HISTORY exclusively. So no revert, preview or rebuild folds a log while its rows are removed.
 """
 
 import logging
@@ -36,10 +37,13 @@ logger = logging.getLogger(__name__)
 
 
 def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
-    """Have an actor erased, whether it is known or not, so that the answer does not tell. One under way already is
-    given instead; whether it is new. Raises Invalid."""
+    """Ask for an actor to be erased, and return (erasure, is it new).
+
+    An erasure of the actor that is unfinished already is returned instead. The answer is the same for an unknown
+    actor, so that it does not reveal who is known. Raises Invalid.
+    """
     if not ids.is_id(actor_id):
-        raise Invalid(fields={"id": f"An actor's id has 1 to {ids.MAX_ID} printable characters."})
+        raise Invalid(fields={"id": f"An actor's id must have 1 to {ids.MAX_ID} printable characters."})
     name_hash = ids.name_hash(actor_id)
     try:
         with transaction.atomic():
@@ -51,15 +55,18 @@ def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
 
 
 def get(*, erasure_id: int) -> Erasure:
-    """Raises NotFound."""
+    """Return an erasure, or raise NotFound."""
     erasure = Erasure.objects.filter(pk=erasure_id).first()
     if erasure is None:
-        raise NotFound(f"There is no erasure {erasure_id}.")
+        raise NotFound(f"There is no erasure {erasure_id}. Check its number.")
     return erasure
 
 
 def run_next() -> bool:
-    """Carry out the oldest erasure there is; False where there is none, or others are folding the log."""
+    """Carry out the oldest unfinished erasure, and return whether there was one.
+
+    It also returns False while another worker folds the log.
+    """
     with locks.hold(locks.HISTORY) as is_alone:
         erasure = Erasure.objects.filter(state__in=UNFINISHED).order_by("id").first() if is_alone else None
         if erasure is None:
@@ -83,8 +90,8 @@ def _run(erasure: Erasure) -> None:
 
 
 def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:
-    """Try the bases in turn. Raises LogIncomplete where the log suffices for none."""
-    missing = LogIncomplete("no checkpoint is left that the log reaches back to")
+    """Try the bases in turn, and raise LogIncomplete if the log suffices for none."""
+    missing = LogIncomplete("the log reaches back to no checkpoint: ask again after the next checkpoint")
     for base in bases(row, erasure.actor):
         way = ShardErasure.on(base, row, erasure)
         try:
@@ -103,7 +110,8 @@ def _carry_out(way: ShardErasure, erasure: Erasure) -> dict[str, Any]:
     n_archived = _erase_from_archives(erasure.actor)
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = 0")  # rows of a busy actor go in one statement
+            # one statement deletes all rows of an actor, however busy it was
+            cursor.execute("SET LOCAL statement_timeout = 0")
         row = Learner.objects.select_for_update().get(shard=way.shard)
         way.row = row
         way.advance(row.step)
@@ -116,7 +124,10 @@ def _carry_out(way: ShardErasure, erasure: Erasure) -> dict[str, Any]:
 
 
 def _erase_from_archives(actor: str) -> int:
-    """Harmless when done twice. How many events went."""
+    """Remove the actor from the archives, and return the number of removed events.
+
+    It does no harm when done twice.
+    """
     if not settings.ARCHIVE_DIR:
         return 0
     from recommender.batch.collect import archive  # noqa: PLC0415  Polars: 40 MB that no web process needs

@@ -1,6 +1,8 @@
-"""Jobs: what folds the log again in the background (reverts, erasures) has a row that says how far it is.
+"""Record the progress of a background job that folds the log again.
 
 begin ──> progress: told of events as they are folded ──> finish, in the transaction of what the job changes
+
+Reverts and erasures are such jobs. Each has a row that shows its progress.
 """
 
 import time
@@ -12,13 +14,17 @@ from django.db.models.functions import Now
 
 from recommender.models import Job
 
-FEW_EVENTS = 5000  # left to fold while the learner waits
+FEW_EVENTS = 5000  # few enough to fold while the learner waits
 PROGRESS_EVERY_S = 1.0
 
 
 def begin(job: Job, n_total: int) -> Callable[[int], None]:
-    """Say that it runs, and how many events there are to fold. What it returns is told of events folded since, and
-    tells the row at most once in PROGRESS_EVERY_S."""
+    """Mark a job as running, and return a function that counts folded events.
+
+    Call that function with the number of newly folded events. It updates the row at most once in PROGRESS_EVERY_S.
+
+    n_total: the number of events to fold.
+    """
     _update(job, state=Job.State.RUNNING, heartbeat_at=Now(), n_done=0, n_total=n_total)
     n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
 
@@ -33,7 +39,7 @@ def begin(job: Job, n_total: int) -> Callable[[int], None]:
 
 
 def finish(job: Job, state: str, *, outcome: dict[str, Any] | None = None, error: str = "", **more: Any) -> None:
-    """Say how it ended."""
+    """Record how a job ended."""
     done = {"n_done": F("n_total")} if state == Job.State.DONE else {}
     _update(
         job, state=state, outcome=outcome or {}, error=error, finished_at=Now(), heartbeat_at=Now(), **done, **more

@@ -1,8 +1,8 @@
-"""The stop switch and people's decisions, as mechanism: freeze, thaw, pin, release, confirm and take that back, ask
-for a revert.
+"""The stop switch and reviewers' rulings, as mechanism.
 
-Each is one transaction and a compare-and-set: of two people who do the same at the same moment one does it, the other
-is told (Conflict). Who may, and that it is written down, is the caller's to see to, in the same transaction.
+It can freeze, thaw and pin, release and confirm events, undo a ruling, and ask for a revert. Each is one transaction
+and a compare-and-set. If two people do the same at the same moment, one succeeds and the other gets Conflict. The
+caller checks who is allowed to act, and records the act in the same transaction.
 """
 
 from collections import defaultdict
@@ -30,60 +30,75 @@ _STOPPED = (HOLD, QUARANTINE)
 
 
 def freeze(*, shard: int | None = None) -> None:
-    """Stop learning between two steps, at once, on all shards or on one. Events are accepted meanwhile, and wait.
-    Raises Conflict where it is frozen."""
+    """Stop learning at once between two steps, on all shards or on one.
+
+    Events are still accepted and wait. Raises Conflict if learning is frozen already.
+    """
     if not _set_state(Learner.State.LEARNING, Learner.State.FROZEN, shard, frozen_at=Now()):
-        raise Conflict("Learning is frozen already.")
+        raise Conflict("Learning is already frozen. Nothing was changed.")
 
 
 def thaw(*, shard: int | None = None) -> None:
-    """Learn again, what waited first. Raises Conflict where it is not frozen."""
+    """Start learning again, with the waiting events first.
+
+    Raises Conflict if learning is not frozen.
+    """
     if not _set_state(Learner.State.FROZEN, Learner.State.LEARNING, shard, frozen_at=None):
-        raise Conflict("Learning is not frozen.")
+        raise Conflict("Learning is not frozen. Nothing was changed.")
     transaction.on_commit(_wake)
 
 
 def freeze_scope(scope: str) -> FrozenScope:
-    """Let the list of a category or country ("category:sports", "country:DE") stand still, as it is published now.
+    """Freeze the list of a category or country as it is published now.
 
-    Within a wake of the learners. Learning goes on: the scope's items still count, in the list of all and in every
-    other list they are on; items hidden meanwhile leave it, which shortens it. Raises Invalid, Conflict where it is
-    frozen, NotFound where the scope has no list, NoView.
+    A scope is written like "category:sports" or "country:DE". The freeze takes effect at the next wake of the
+    learners.
+    Learning goes on: the scope's items still count in the main list and in all other lists they are on. Items that
+    are hidden meanwhile leave the frozen list, which gets shorter. Raises Invalid, NoView, Conflict if the list is
+    frozen, and NotFound if the scope has no list.
     """
     scope = parse_scope(scope)
     if FrozenScope.objects.filter(scope=scope).exists():
-        raise Conflict(f"The list {scope} is frozen already.")
+        raise Conflict(f"The list {scope} is already frozen. Nothing was changed.")
     board, as_of = published_boards.read_board(scope)
     if board is None:
-        raise NotFound(f"There is no list {scope}: nothing in it was clicked lately, or no item was described so.")
+        raise NotFound(f"There is no list {scope}. Check the name, or wait until something in it is clicked.")
     try:
         with transaction.atomic():
             frozen = FrozenScope.objects.create(scope=scope, board=msgspec.msgpack.encode(board), as_of=as_of)
     except IntegrityError:
-        raise Conflict(f"The list {scope} is frozen already.") from None
+        raise Conflict(f"The list {scope} is already frozen. Nothing was changed.") from None
     transaction.on_commit(_wake)
     return frozen
 
 
 def thaw_scope(scope: str) -> None:
-    """Let a scope's list be as counted again, at once: counting went on. Raises Invalid, Conflict."""
+    """Show a scope's list as it is counted again.
+
+    This is immediate, because counting went on. Raises Invalid, Conflict.
+    """
     scope = parse_scope(scope)
     if not FrozenScope.objects.filter(scope=scope).delete()[0]:
-        raise Conflict(f"The list {scope} is not frozen.")
+        raise Conflict(f"The list {scope} is not frozen. Nothing was changed.")
     transaction.on_commit(_wake)
 
 
 def pin(*, checkpoint_id: int, is_pinned: bool) -> Checkpoint:
-    """Keep a checkpoint whatever its age, or no more. Raises NotFound, Conflict."""
+    """Pin a checkpoint, so that it is kept at any age, or unpin it.
+
+    Raises NotFound, Conflict.
+    """
     if not Checkpoint.objects.filter(pk=checkpoint_id, is_pinned=not is_pinned).update(is_pinned=is_pinned):
         get_checkpoint(checkpoint_id)
-        raise Conflict(f"Checkpoint {checkpoint_id} is {'' if is_pinned else 'not '}pinned already.")
+        raise Conflict(
+            f"Checkpoint {checkpoint_id} is {'already' if is_pinned else 'not'} pinned. Nothing was changed."
+        )
     return get_checkpoint(checkpoint_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """How many events a decision is about, and the numbers of the entries it made in the history."""
+    """The number of events of a decision, and the ids of its entries in the history."""
 
     n_events: int
     entries: list[int]
@@ -91,33 +106,47 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """Of a decision taken back: events it had not reached yet, and events that were given back what they had."""
+    """The result of undoing a decision.
+
+    n_withdrawn: events that no step had taken yet.
+    n_given_back: events that got their earlier verdict back.
+    """
 
     n_withdrawn: int
     n_given_back: int
 
 
 def release(*, positions: Sequence[Position], since_ms: int) -> int:
-    """Let held or quarantined events count, each at its own time; see `decide`. Returns how many there are."""
+    """Let held or quarantined events count, each at its own time.
+
+    Returns the number of events. See `decide`.
+    """
     return decide(ruling=Ruling.RELEASE, positions=positions, since_ms=since_ms).n_events
 
 
 def confirm(*, positions: Sequence[Position], since_ms: int) -> int:
-    """Let events count no more, whatever their verdict was; see `decide`. Returns how many there are."""
+    """Remove events from the counts, under any verdict.
+
+    Returns the number of events. See `decide`.
+    """
     return decide(ruling=Ruling.CONFIRM, positions=positions, since_ms=since_ms).n_events
 
 
 def decide(*, ruling: Ruling, positions: Sequence[Position], since_ms: int) -> Decided:
-    """Write a decision on events of the log, which takes effect in the next step, within a second unless learning is
-    frozen. None of them was received before `since_ms`. Raises Invalid, NotFound."""
+    """Record a decision on events of the log.
+
+    It takes effect in the next step: within a second, unless learning is frozen. Raises Invalid, NotFound.
+
+    since_ms: none of these events was received before this time.
+    """
     if len(positions) > MAX_DECIDED:
-        raise Invalid(f"One decision is about at most {MAX_DECIDED:,} events; make several.")
+        raise Invalid(f"One decision may cover at most {MAX_DECIDED:,} events. Make several decisions.")
     events = event_log.read_at(positions, since_ms=since_ms)
     by_shard = defaultdict(list)
     for row, actor in enumerate(events.actors):
         by_shard[event_log.shard_of(actor, settings.SHARDS)].append(row)
     if not by_shard:
-        raise NotFound("None of these events is in the log; they are past its retention, or were erased.")
+        raise NotFound("None of these events is in the log. They are past its retention, or were erased.")
     made = Decision.objects.bulk_create(
         Decision(
             shard=shard,
@@ -134,12 +163,16 @@ def decide(*, ruling: Ruling, positions: Sequence[Position], since_ms: int) -> D
 
 @transaction.atomic
 def take_back(entries: Sequence[int]) -> TakenBack:
-    """Let entries of the history be as if they had never been made, as far as that goes. Raises Conflict.
+    """Undo entries of the history, as if they had never been made.
 
-    1. Lock them, so that no learner takes one meanwhile (one that has it in hand already begins its step again).
-    2. What waits is deleted: it never was. 3. Of what took effect, every event gets back the verdict it had until
-    then: what was held or out is withheld, and then what counted is released, since acts are decided on by actor and
-    item and the first may take the second out with it.
+    1. Lock the entries, so that no learner takes one meanwhile. A learner that is taking one now begins its step
+       again.
+    2. Delete the entries that no step has taken yet.
+    3. Give each event of the other entries the verdict it had before. Withhold those that were held or quarantined
+       first, then release those that counted. The order matters because a ruling applies to acts by actor and item.
+       The first ruling may remove an act that the second must release.
+
+    Raises Conflict if a revert has removed the decision's step meanwhile.
     """
     rows = list(Decision.objects.select_for_update().filter(pk__in=entries).order_by("id"))
     waiting = [row for row in rows if row.taken_in is None]
@@ -151,7 +184,7 @@ def take_back(entries: Sequence[int]) -> TakenBack:
             continue
         step = Step.objects.filter(shard=row.shard, number=row.taken_in, first_ordinal__isnull=False)
         if row.before is None or not step.exists():
-            raise Conflict("The model has gone back behind this decision meanwhile; decide anew.")
+            raise Conflict("A revert has removed this decision meanwhile. Decide again.")
         for ruling, had, made in ((Ruling.WITHHOLD, _STOPPED, withheld), (Ruling.RELEASE, _COUNTED, released)):
             at = [place for place, verdict in enumerate(row.before) if verdict in had]
             if at:
@@ -165,12 +198,17 @@ def take_back(entries: Sequence[int]) -> TakenBack:
 def ask_for_revert(
     *, checkpoint_id: int, mode: str, exclusion: decisions.ExclusionRule | None, is_preview: bool
 ) -> Revert:
-    """Have a way back, or its preview, worked out in the background (recommender.control.reverts). With several
-    shards, the others go to their last checkpoint of that stream time. Raises NotFound, Invalid, Conflict."""
+    """Ask for a revert or its preview, to be worked out in the background.
+
+    `recommender.control.reverts` carries it out. With several shards, the others go to their last checkpoint of that
+    stream time. Raises NotFound, Invalid, Conflict.
+    """
     if mode not in Revert.Mode.values:
         raise Invalid(fields={"mode": f"mode must be one of {', '.join(Revert.Mode.values)}."})
     if (mode == Revert.Mode.EXCLUDE) != (exclusion is not None):
-        raise Invalid(fields={"exclude": "Say what to exclude in mode exclude, and in no other."})
+        raise Invalid(
+            fields={"exclude": "Name actors, networks or items to exclude in mode exclude, and in no other mode."}
+        )
     chosen = _of_all_shards(get_checkpoint(checkpoint_id))
     try:
         with transaction.atomic():
@@ -179,42 +217,45 @@ def ask_for_revert(
                 mode=mode, is_preview=is_preview, checkpoints=[each.pk for each in chosen], exclusion=stored
             )
     except IntegrityError:
-        raise Conflict("Another revert is under way; wait for its end.") from None
+        raise Conflict("Another revert is under way. Wait until it finishes.") from None
     transaction.on_commit(wake_workers.wake_reverts)
     return revert
 
 
 def ask_for_promotion(*, trial_id: int) -> tuple[Trial, Revert]:
-    """Have the learners switch to the states of a trial's winner, with what came since folded in: a revert to them in
-    mode replay, worked out in the background. What they go on from until then is pinned, to go back to.
+    """Ask for the learners to switch to the states of a trial's winner.
 
-    Locks the trial. Raises NotFound; Conflict where it does not wait, its states are gone, or a revert is under way.
+    This is a revert to these states in mode replay, in the background, so events learned since are folded in. The
+    learners' present checkpoints are pinned, so that you can go back to them. It locks the trial. Raises NotFound.
+    Raises Conflict if the trial is not waiting, its states are gone, or a revert is under way.
     """
     try:
         with transaction.atomic():
             trial = Trial.objects.select_for_update().filter(pk=trial_id).first()
             if trial is None:
-                raise NotFound(f"There is no trial {trial_id}.")
+                raise NotFound(f"There is no trial {trial_id}. Check its number.")
             if trial.state != Trial.State.WAITING:
-                raise Conflict(f"Trial {trial_id} does not wait to be promoted: {trial.get_state_display()}.")
+                raise Conflict(f"Trial {trial_id} is not waiting to be promoted: {trial.get_state_display()}.")
             if Checkpoint.objects.filter(pk__in=trial.checkpoints).count() != len(trial.checkpoints):
-                raise Conflict(f"What trial {trial_id} kept is gone: an actor was erased since. Hold another trial.")
+                raise Conflict(
+                    f"The states of trial {trial_id} are gone, because an actor was erased since. Hold another trial."
+                )
             left = list(Learner.objects.order_by("shard").values_list("checkpoint_id", flat=True))
             Checkpoint.objects.filter(pk__in=left).update(is_pinned=True)
             revert = Revert.objects.create(mode=Revert.Mode.REPLAY, checkpoints=trial.checkpoints)
             trial.state, trial.revert = Trial.State.PROMOTED, revert
             trial.save(update_fields=["state", "revert"])
     except IntegrityError:
-        raise Conflict("A revert is under way; wait for its end.") from None
+        raise Conflict("A revert is under way. Wait until it finishes.") from None
     transaction.on_commit(wake_workers.wake_reverts)
     return trial, revert
 
 
 def get_checkpoint(checkpoint_id: int) -> Checkpoint:
-    """Without its bytes. Raises NotFound."""
+    """Return a checkpoint without its bytes, or raise NotFound."""
     checkpoint = Checkpoint.objects.defer("data").filter(pk=checkpoint_id).first()
     if checkpoint is None:
-        raise NotFound(f"There is no checkpoint {checkpoint_id}; GET /api/v1/model/checkpoints lists them.")
+        raise NotFound(f"There is no checkpoint {checkpoint_id}. GET /api/v1/model/checkpoints lists all.")
     return checkpoint
 
 
@@ -224,7 +265,11 @@ def exclusion(
     networks: Sequence[str] = (),
     windows: Sequence[tuple[str | None, int, int]] = (),
 ) -> decisions.ExclusionRule:
-    """An exclusion by ids: of actors, of networks ("192.0.2.0/24"), of items (None: all) between two times in ms."""
+    """Return an exclusion rule made of ids.
+
+    actors: ids. networks: like "192.0.2.0/24".
+    windows: (item, from, to) with times in ms. The item None means all items.
+    """
     encoder = ids.encoder()
     return decisions.ExclusionRule(
         actors=encoder.keys(list(actors)),
@@ -245,13 +290,15 @@ def _of_all_shards(checkpoint: Checkpoint) -> list[Checkpoint]:
             before = before.exclude(pk__in=_never_promoted())
             each = before.order_by("-stream_ms", "-id").first()
         if each is None:
-            raise NotFound(f"Shard {shard} has no checkpoint as old as that of checkpoint {checkpoint.pk}.")
+            raise NotFound(
+                f"Shard {shard} has no checkpoint as old as checkpoint {checkpoint.pk}. Choose a newer one."
+            )
         chosen.append(each)
     return chosen
 
 
 def _never_promoted() -> set[int]:
-    """States of challengers that no learner ever went on from."""
+    """Return the ids of challengers' checkpoints that no learner ever went on from."""
     kept = Trial.objects.exclude(state=Trial.State.PROMOTED).values_list("checkpoints", flat=True)
     return {number for numbers in kept for number in numbers}
 

@@ -1,12 +1,13 @@
-"""Reverts: worked out in the background on a copy, then switched to in one transaction; reads go on meanwhile.
+"""Revert learners: prepare in the background, then switch in one transaction.
 
     ask_for_revert ──> Revert row ──task──> run: a ShardRevert a shard, from its checkpoint over the steps since
         live steps are taken meanwhile ──> folded too, until next to none is left
         preview: the outcome is noted, nothing changed
         else:    Learner rows locked ──> the last steps folded ──> Steps, verdicts, Learner rows written ──> commit
 
-Killed anywhere before the commit: nothing has changed, and the next worker begins again. Killed after: it is done.
-A session's advisory lock says that somebody is at work; the server lets go of it when the worker dies.
+The work is done on a copy, and readers are served meanwhile. If the worker is killed before the commit, nothing has
+changed, and the next worker begins again. If it is killed after the commit, the revert is done. A session's advisory
+lock shows that a worker is busy. The server releases it when the worker dies.
 """
 
 import logging
@@ -34,7 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 def run_next() -> bool:
-    """Carry out the oldest revert that nobody is at work on; False where there is none."""
+    """Carry out the oldest revert that no worker is busy with.
+
+    Returns False if there is none.
+    """
     for revert in Revert.objects.filter(state__in=UNFINISHED).order_by("id"):
         with locks.hold(revert.pk) as is_alone, locks.hold(locks.HISTORY, is_shared=True) as is_free:
             if is_alone and is_free:
@@ -93,8 +97,10 @@ def _work_out(revert: Revert) -> dict[str, Any]:
 
 
 def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str, Any]:
-    """What a revert changes: events, quality since the checkpoint, and the list of all items. (How long it took, and
-    for how long of that learning was locked out, is added by `_work_out`.)"""
+    """Describe a revert's effect: events, quality since the checkpoint, main list.
+
+    `_work_out` adds how long the revert took, and for how much of that time learning was locked out.
+    """
     steps = [Step.objects.filter(shard=way.shard, number__gt=way.checkpoint.step) for way in ways]
     sums = [each.aggregate(n=Sum("n_predicted", default=0), hits=Sum("n_hits", default=0)) for each in steps]
     boards = {"before": _board_now(rows), "after": _board([way.pipeline for way in ways])}
@@ -113,7 +119,7 @@ def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str,
 
 
 def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
-    """Who enters, who leaves, who moves; places from 1.
+    """Return which items enter, leave or move, with places from 1.
 
     >>> compare(["a", "b"], ["b", "c"])
     {'enters': ['c'], 'leaves': ['a'], 'moves': [{'item': 'b', 'from': 2, 'to': 1}]}
@@ -132,8 +138,11 @@ def compare(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
 
 
 def _board_now(rows: Sequence[Learner]) -> list[dict[str, Any]]:
-    """What readers see; where the view is empty, what they would. (Restoring a learner takes as long as folding what
-    it learned since its checkpoint, the view nothing.)"""
+    """Return the list that readers see now, or would see if the view is empty.
+
+    The view is read first, because it costs nothing. Restoring a learner takes as long as folding the events it
+    learned since its checkpoint.
+    """
     board = published_boards.ViewReader(published_boards.connect()).board("")
     return _places(board) if board else _board([learner.restore(row).pipeline for row in rows])
 

@@ -1,19 +1,21 @@
-"""One shard's state without an actor: folded again from before its first event, and what to write then.
+"""Erase an actor from one shard: fold its history again without the actor.
 
     the actor's events in the log ──> first step F ──> base: the newest checkpoint before F without a trace of it,
                                                              or nothing, where the log still holds all
     base ──fold the recorded steps, as if the log did not hold its events──> each kept checkpoint on the way, anew
     one transaction: Steps, log, verdicts, decisions, exclusions, checkpoints, Learner
 
-So the state becomes, bit for bit, that of a run which never received the actor, and so does every checkpoint that a
-revert may still go back to; they keep their numbers and pins. Checkpoints of other histories from F on are dropped.
+So the state becomes, bit for bit, that of a run which never received the actor. The same is true of every checkpoint
+that a revert may still go back to. They keep their numbers and pins. Checkpoints of other histories are dropped from
+F on.
 
-Where neither the log nor a checkpoint reaches back to before the actor (its first acts are past retention), the
-oldest checkpoint that the log does reach back to is *scrubbed* instead (`Pipeline.forget`: its units and every row
-under its key) and is the base; from there on it is exact. Then sums that tell no actors apart keep what it added
-before, and of steps before the base the numbers of events no longer name the same ones.
+The first acts of an actor may be past retention, so that neither the log nor a checkpoint reaches back to before
+them. Then the base is the oldest checkpoint that the log reaches back to, and it is *scrubbed*: `Pipeline.forget`
+removes the actor's units and every row under its key. From there on the fold is exact. Two things remain inexact.
+Sums over all actors keep the part that the actor added before the base. And for steps before the base, the numbers of
+events no longer name the same events.
 
-New states wait in ErasedState, so that memory holds one at a time and being killed changes nothing.
+New states wait in ErasedState. So memory holds only one at a time, and a killed worker has changed nothing.
 """
 
 from collections import Counter
@@ -46,7 +48,10 @@ FROM recommender_erasedstate AS s WHERE s.erasure_id = %s AND s.checkpoint_id = 
 
 @dataclass(slots=True)
 class Base:
-    """Where to begin. `checkpoint` is one never stored (step 0) for a fold from nothing."""
+    """A state to begin the fold from.
+
+    For a fold from nothing, `checkpoint` is one of step 0 that was never stored.
+    """
 
     checkpoint: Checkpoint
     pipeline: Pipeline
@@ -55,7 +60,10 @@ class Base:
 
 @dataclass(slots=True)
 class ShardErasure(ShardRevert):
-    """A ShardRevert over the learner's own history; see the module. The caller holds the lock on histories."""
+    """A ShardRevert over the learner's own history, without an actor.
+
+    The caller must hold the lock HISTORY.
+    """
 
     erasure: Erasure = field(kw_only=True)
     row: Learner = field(kw_only=True)
@@ -65,7 +73,7 @@ class ShardErasure(ShardRevert):
 
     @classmethod
     def on(cls, base: Base, row: Learner, erasure: Erasure) -> "ShardErasure":
-        """At the base; what earlier tries left behind is dropped."""
+        """Begin at a base, and drop the states that earlier tries left behind."""
         ErasedState.objects.filter(erasure=erasure).delete()
         way = cls(
             shard=row.shard,
@@ -86,7 +94,10 @@ class ShardErasure(ShardRevert):
         return way
 
     def advance(self, to_step: int, on_events: Callable[[int], None] | None = None) -> None:
-        """Fold up to a step, and set aside the new state of each kept checkpoint. Raises LogIncomplete."""
+        """Fold up to a step, and stage the new state of each kept checkpoint.
+
+        Raises LogIncomplete.
+        """
 
         def note(folded: Folded) -> None:
             n_events = folded.step.n_events
@@ -104,7 +115,10 @@ class ShardErasure(ShardRevert):
                 self._stage(on_the_way[step], self.pipeline)
 
     def scrub_others(self) -> int:
-        """Forget the actor in the checkpoints before the base that still know it. Returns how many."""
+        """Scrub the actor from the checkpoints up to the base that still contain it.
+
+        Returns their number.
+        """
         n = 0
         others = Checkpoint.objects.filter(shard=self.shard, step__lte=self.checkpoint.step)
         for number in others.exclude(pk__in=self.staged).order_by("id").values_list("pk", flat=True):
@@ -119,8 +133,11 @@ class ShardErasure(ShardRevert):
         return n
 
     def finish(self) -> dict[str, int]:
-        """Let log and learner be without the actor from here on; `row` is locked and stands at `at_step`. In the
-        caller's transaction. Returns what was removed. The log goes before the verdicts, which look into it."""
+        """Remove the actor from log and learner, and return the number of removed rows.
+
+        It runs in the caller's transaction. `row` must be locked and at `at_step`. The log is changed before the
+        verdicts, because writing verdicts reads the log.
+        """
         taken = event_log.actor_steps(self.erasure.actor, self.shard)
         first = min((number for _, number in taken), default=None)
         n_decided = _take_out_of_decisions(self.shard, [position for position, _ in taken])
@@ -154,7 +171,10 @@ class ShardErasure(ShardRevert):
         self.staged.add(checkpoint_id)
 
     def _shrink_steps(self, taken: list[tuple[Position, int]]) -> None:
-        """Let each Step say what the log will hold of it; those not folded again lose the actor's events alone."""
+        """Update each Step to the events that the log will still have of it.
+
+        Steps that were not folded again only lose the actor's events.
+        """
         self._write_steps()
         folded = {step.number for step in self.steps}
         by_step = Counter(number for _, number in taken if number not in folded)
@@ -169,7 +189,7 @@ class ShardErasure(ShardRevert):
         Step.objects.bulk_update(others, ("n_events", "excluded"), batch_size=shard_revert.BATCH)
 
     def _drop_checkpoints(self, first: int | None) -> int:
-        """Those that knew the actor and were not rewritten."""
+        """Drop the checkpoints that contained the actor and were not rewritten."""
         parents = dict(Checkpoint.objects.filter(shard=self.shard).values_list("pk", "parent_id"))
         since = first if self.is_exact else self.checkpoint.step + 1
         of_shard = Checkpoint.objects.filter(shard=self.shard)
@@ -179,8 +199,12 @@ class ShardErasure(ShardRevert):
 
 
 def bases(row: Learner, actor: str) -> Iterator[Base]:
-    """Where the fold could begin, best first: exact from the newest checkpoint that never saw the actor, or from
-    nothing; scrubbed from the oldest that the log reaches back to. Each is tried until the log suffices."""
+    """Yield the states that the fold could begin from, best first.
+
+    Exact ones come first: the newest checkpoint that never saw the actor, and older ones, then nothing. Scrubbed ones
+    follow, beginning with the oldest checkpoint that the log reaches back to. The caller tries each until the log
+    suffices.
+    """
     steps = [number for _, number in event_log.actor_steps(actor, row.shard)]
     before = min(steps) - 1 if steps else row.step
     active = row.checkpoint
@@ -189,7 +213,7 @@ def bases(row: Learner, actor: str) -> Iterator[Base]:
     config = pipeline.config
     if steps or _knows(pipeline, actor):
         candidates = sorted(_by_step(row, -1, before).items(), reverse=True)
-    else:  # it may have come up since in steps that no checkpoint holds yet
+    else:  # it may have appeared in steps that no checkpoint holds yet
         candidates = [(active.step, active.pk)]
     for _, number in candidates:
         base = _load(number, config)
@@ -206,7 +230,10 @@ def bases(row: Learner, actor: str) -> Iterator[Base]:
 
 
 def traces_of(actor: str) -> dict[str, int]:
-    """What there is of an actor: all 0 once it is erased. Loads every kept checkpoint, 0.1 s for 100 MB."""
+    """Count the traces of an actor.
+
+    All counts are 0 once it is erased. It loads every kept checkpoint, about 0.1 s for 100 MB.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM recommender_eventverdict WHERE seq IN"
@@ -243,8 +270,10 @@ def _knows(pipeline: Pipeline, actor: str) -> bool:
 
 
 def _by_step(row: Learner, after_step: int, to_step: int) -> dict[int, int]:
-    """The kept checkpoints on the way of the learner's history, by step; of two at one step the active, or the
-    newest."""
+    """Return the kept checkpoints of the learner's history, by step.
+
+    If two are of one step, the active one counts, or else the newest.
+    """
     found: dict[int, int] = {}
     between = Checkpoint.objects.filter(shard=row.shard, step__gt=after_step, step__lte=to_step)
     for number, step, recipe in between.order_by("step", "id").values_list("pk", "step", "recipe"):
@@ -262,7 +291,7 @@ def _load(number: int, config: Config) -> Base | None:
 
 
 def _reaches(row: Learner, step: int) -> bool:
-    """Does the log still hold the first step of the learner's history after that one?"""
+    """Return whether the log still has the first step of the history after `step`."""
     since = history.segments(row.recipe, step, row.step)
     if not since:
         return True
@@ -290,7 +319,10 @@ def _take_out_of_decisions(shard: int, positions: list[Position]) -> int:
 
 
 def _take_out_of_exclusions(key: int) -> int:
-    """Rules that name the actor's key: without its events they need not."""
+    """Remove the actor's key from exclusion rules, and return the number of rules.
+
+    Without its events the rules need not name it.
+    """
     naming = Exclusion.objects.filter(rule__actors__contains=[key])
     for each in naming:
         each.rule["actors"] = [actor for actor in each.rule["actors"] if actor != key]

@@ -1,10 +1,10 @@
-"""One shard's way back: a checkpoint's Pipeline, the steps recorded since folded into it, and what to write then.
+"""Revert one shard: fold the steps after a checkpoint again, then switch to it.
 
     ShardRevert.retrace ──> where the checkpoint is of a history given up: from where that left the present one, to it
     ShardRevert.advance ──> refold ──> figures by step, verdicts by event
     ShardRevert.switch  ──> Steps, EventVerdicts and the Learner row, in the caller's transaction
 
-Nothing is written before `switch`, so whoever is killed on the way has changed nothing.
+Nothing is written before `switch`, so a worker that is killed on the way has changed nothing.
 """
 
 import logging
@@ -51,8 +51,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ShardRevert:
-    """See the module. `at_step`: the last step that is taken into account; `since`: the last one that stays as it is
-    recorded."""
+    """The revert of one shard, as the module's docstring shows it.
+
+    at_step: the last step that is folded in.
+    since: the last step whose records stay unchanged.
+    """
 
     shard: int
     checkpoint: Checkpoint
@@ -72,13 +75,16 @@ class ShardRevert:
 
     @classmethod
     def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "ShardRevert":
-        """At the checkpoint. Raises CheckpointCorrupt."""
+        """Begin at the checkpoint. Raises CheckpointCorrupt."""
         pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
         return cls(checkpoint.shard, checkpoint, mode, exclusion_id, pipeline, checkpoint.step, checkpoint.step)
 
     def retrace(self, recipe: history.Recipe) -> None:
-        """Where the checkpoint is not on the way of the present history, fold from where the two part, to know the
-        figures and verdicts of its own. Where the log no longer reaches back as far, nothing is known of them."""
+        """Fold the checkpoint's own history if it is not part of the present one.
+
+        The fold begins where the two histories part. It finds the figures and verdicts of the checkpoint's history.
+        If the log no longer reaches back that far, they stay unknown.
+        """
         theirs, step = self.checkpoint.recipe, self.checkpoint.step
         if history.begins_with(recipe, theirs, step):
             return
@@ -95,18 +101,24 @@ class ShardRevert:
                 found = Pipeline.from_bytes(bytes(each.data))
             except CheckpointCorrupt:
                 continue
-            if found.config == pipeline.config:  # at step 0 every history begins, whatever its settings
+            if found.config == pipeline.config:  # every history begins at step 0, under any settings
                 pipeline, self.since = found, each.step
                 break
         try:
             refold(pipeline, self.shard, theirs, self.since, step, self._note)
         except LogIncomplete as error:
-            logger.warning("of the steps %d to %d no figures are known: %s", self.since + 1, step, error)
+            logger.warning("no figures are known of the steps %d to %d: %s", self.since + 1, step, error)
             self.steps, self.judged, self.revised, self.decided = [], verdict_writer.VerdictRows(), [], []
-        self.n_folded = self.n_excluded = self.n_predicted = self.n_hits = 0  # are of what comes after it
+        # these count only the events after the checkpoint
+        self.n_folded = self.n_excluded = self.n_predicted = self.n_hits = 0
 
     def advance(self, to_step: int, on_events: Callable[[int], None] | None = None) -> None:
-        """Fold what was recorded since, up to a step; `on_events` is told how many events. Raises LogIncomplete."""
+        """Fold the recorded steps up to a step.
+
+        Raises LogIncomplete.
+
+        on_events: gets the number of events after each step.
+        """
         if self.mode == Revert.Mode.DROP:
             self.at_step = to_step
             return
@@ -120,16 +132,16 @@ class ShardRevert:
         self.at_step = to_step
 
     def n_left(self, to_step: int) -> int:
-        """Events recorded since, up to a step."""
+        """Count the recorded events not folded yet, up to a step."""
         steps = Step.objects.filter(shard=self.shard, number__gt=self.at_step, number__lte=to_step)
         return int(steps.aggregate(n=Sum("n_events", default=0))["n"])
 
     def recipe(self, at_step: int) -> history.Recipe:
-        """The history after a switch made at a step."""
+        """Return the history after a switch made at a step."""
         return history.reverted(self.checkpoint.recipe, self.mode, self.checkpoint.step, at_step, self.exclusion_id)
 
     def store(self) -> Checkpoint:
-        """Keep the state as it is here."""
+        """Store the present state as a checkpoint."""
         position = Position(self.checkpoint.xid, self.checkpoint.seq)
         last = Step.objects.filter(shard=self.shard, number=self.at_step).first()
         if last:
@@ -139,11 +151,14 @@ class ShardRevert:
         )
 
     def switch(self, row: Learner, stored: Checkpoint) -> Checkpoint:
-        """Let the learner go on from here; `row` is locked and stands at `at_step`, `stored` is not ahead of it.
-        Returns what is the learner's checkpoint then."""
-        is_kept = Checkpoint.objects.select_for_update().filter(pk=stored.pk).exists()  # it may be thinned out by now
+        """Let the learner go on from this state, and return the learner's new checkpoint.
+
+        `row` must be locked and at `at_step`. `stored` must not be ahead of it.
+        """
+        # thinning may have dropped it by now
+        is_kept = Checkpoint.objects.select_for_update().filter(pk=stored.pk).exists()
         if not is_kept or (stored.pk == row.checkpoint_id and stored.step < self.at_step):
-            stored = self.store()  # or a learner that is warm would not see that its steps since are no more
+            stored = self.store()  # otherwise a warm learner would not see that the steps it took since are reverted
         since = Step.objects.filter(shard=self.shard, number__gt=self.since, number__lte=self.at_step)
         since.update(first_ordinal=None, excluded=None)
         self._write_steps()
@@ -190,7 +205,10 @@ class ShardRevert:
             event_log.fetch(_UPDATE_STEPS, [[step.pk for step in part], event_log.nullable(excluded), *columns])
 
     def _switch_verdicts(self) -> None:
-        """What was said since is unsaid, and what is said now written: words of one event in the order of steps."""
+        """Replace the verdicts given since by those of the fold.
+
+        Verdicts on one event are written in the order of steps.
+        """
         verdict_writer.forget_since(shard=self.shard, step=self.since)
         verdict_writer.insert(shard=self.shard, rows=self.judged)
         start = 0

@@ -274,7 +274,7 @@ def test_a_key_with_a_strange_name_can_still_decide(api, learned):
 
 def test_the_stop_switch_from_a_shell(learned, capsys):
     call_command("model", "freeze", "--note", "x")
-    with pytest.raises(CommandError, match="frozen already"):
+    with pytest.raises(CommandError, match="already frozen"):
         call_command("model", "freeze", "--note", "x")
     call_command("model", "state")
     assert "frozen since" in capsys.readouterr().out
@@ -305,7 +305,7 @@ def test_a_revert_from_a_shell_shows_what_changes(learned, tmp_path, capsys, mon
         (["--findings", "1,x"], "numbers"),
         (["--actors", "/nowhere/at/all"], "cannot be read"),
         (["--networks", "10.0.0.0/8"], "no network"),
-        ([], "Say what to exclude"),
+        ([], "Name actors, networks or items"),
     ],
 )
 def test_a_shells_mistakes_are_told(learned, wrong, message):

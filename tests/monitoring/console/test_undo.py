@@ -183,7 +183,7 @@ def test_what_went_back_behind_the_decision_is_not_undone(counted, rita):
     learner.learn(0)
     learning_switch.ask_for_revert(checkpoint_id=start.pk, mode="drop", exclusion=None, is_preview=False)
     assert reverts.run_next()
-    with pytest.raises(Conflict, match="gone back"):
+    with pytest.raises(Conflict, match="A revert has removed"):
         undo_last(rita)
     assert Finding.objects.get().state == "confirmed"
     assert Decision.objects.count() == 1

@@ -1,4 +1,4 @@
-"""Who asks to be forgotten is: the log, the verdicts and every kept state are as if it had never been here."""
+"""Log, verdicts and kept states are as if an erased actor had never been here."""
 
 import random
 
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.usefixtures("view_store", "empty_log", "fresh_process"),
 ]
 
-MAL = "actor-7"  # of test clicks
+MAL = "actor-7"  # one of the actors of the test clicks
 ZERO = {"events": 0, "verdicts": 0, "decisions": 0, "exclusions": 0, "checkpoints": 0, "requests": 0}
 
 
@@ -44,7 +44,10 @@ def erase(actor=MAL):
 
 
 def never_received(actor=MAL):
-    """The digest of a pipeline that takes the recorded steps, from the log as it is now, without the actor."""
+    """Return the digest of a pipeline that never received the actor.
+
+    It takes the recorded steps from the log as it is now.
+    """
     pipeline = Pipeline(learner.configured())
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
@@ -54,7 +57,7 @@ def never_received(actor=MAL):
 
 
 def mixed(seed, n=30):
-    """Clicks of twenty actors on five items, each with an event id."""
+    """Return clicks of twenty actors on five items, each with an event id."""
     chosen = random.Random(seed)
     return events(
         [f"actor-{chosen.randrange(20)}" for _ in range(n)],
@@ -71,7 +74,7 @@ def n_keys():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_state_is_that_of_a_run_which_never_received_the_actor(seed):
-    """Actors, items and the cut into steps at random."""
+    """Check it with random actors, items and cuts into steps."""
     chosen = random.Random(seed)
     learned(*(mixed(chosen.random(), n=chosen.randrange(1, 60)) for _ in range(chosen.randrange(2, 7))))
     wanted = never_received()

@@ -1,4 +1,4 @@
-"""One list stands still while the others go on, and says so."""
+"""One list is frozen and shows it, while the other lists go on."""
 
 import time
 
@@ -22,7 +22,7 @@ SPORTS = "category=sports"
 
 @pytest.fixture
 def site(live_api, learned):
-    """Two sports stories, the goal ahead of the race, and one of politics."""
+    """Describe two sports stories, the goal ahead of the race, and one of politics."""
     Item.objects.create(id="goal", categories=["sports"])
     Item.objects.create(id="race", categories=["sports"])
     Item.objects.create(id="vote", categories=["politics"])
@@ -32,7 +32,7 @@ def site(live_api, learned):
 
 @pytest.fixture
 def learned(fresh_process, clock):
-    """Learns batches and lets readers see what came of them: learned(batch, ...)."""
+    """Yield learned(batch, ...), which learns batches and lets readers see the result."""
 
     def learned(*batches):
         for batch in batches:
@@ -138,7 +138,7 @@ def test_metrics_count_them(site, learned):
 
 def test_of_two_who_freeze_a_list_one_is_told(site):
     learning_switch.freeze_scope("category:sports")
-    with pytest.raises(Conflict, match="frozen already"):
+    with pytest.raises(Conflict, match="already frozen"):
         learning_switch.freeze_scope("category:sports")
     learning_switch.thaw_scope("category:sports")
     with pytest.raises(Conflict, match="not frozen"):

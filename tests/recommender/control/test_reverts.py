@@ -1,4 +1,4 @@
-"""The stop switch: frozen at once, thawed whole, and back to a state that never saw what is excluded."""
+"""Learning freezes at once, thaws whole, and reverts without the excluded events."""
 
 from math import inf
 
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def learned(*batches):
-    """Batches of clicks, a step each."""
+    """Learn batches of clicks, one step each."""
     for batch in batches:
         event_log.append(batch)
         learner.learn(0)
@@ -46,13 +46,16 @@ def at_step(number):
 
 
 def digest():
-    """Of the state the learner goes on from."""
+    """Return the digest of the state the learner goes on from."""
     learner.learn(0)
     return warm().digest()
 
 
 def fold(*batches, without=()):
-    """The digest of a pipeline that received these batches, one a step, without some actors."""
+    """Return the digest of a pipeline that received these batches without some actors.
+
+    Each batch is one step.
+    """
     pipeline = Pipeline(learner.configured())
     for step in Step.objects.order_by("number")[: len(batches)]:
         events = event_log.read_step(step)
@@ -78,7 +81,7 @@ def test_frozen_learning_stops_and_thawed_it_catches_up():
 def test_of_two_who_freeze_one_is_told():
     learned(ONE)
     learning_switch.freeze()
-    with pytest.raises(Conflict, match="frozen already"):
+    with pytest.raises(Conflict, match="already frozen"):
         learning_switch.freeze()
     learning_switch.thaw()
     with pytest.raises(Conflict, match="not frozen"):
