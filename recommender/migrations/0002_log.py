@@ -1,4 +1,4 @@
-"""The event log, its keys, and the triggers that keep the append-only promise."""
+"""Create the event log, its keys, and the triggers that keep it append-only."""
 
 from django.db import migrations
 
@@ -27,14 +27,14 @@ CREATE TABLE recommender_event (
     country        text
 ) PARTITION BY RANGE (received_at);
 
--- the learner's walk through the log, in commit order
+-- for the learner, which reads the log in commit order
 CREATE INDEX recommender_event_position ON recommender_event (xid, seq);
--- the last events of an actor
+-- for the last events of an actor
 CREATE INDEX recommender_event_actor ON recommender_event (actor, seq);
 
--- Which event ids were seen. PostgreSQL wants the partition key in every unique constraint, which would make a retry
--- after midnight a new event; so the ids stand in a table of their own, not partitioned, and are pruned row by row
--- when the log's retention passes them. Random keys leave their space to random keys: the index does not bloat.
+-- The event ids seen so far. PostgreSQL wants the partition key in every unique constraint, so a retry after midnight
+-- would be a new event. So the ids are in a separate table that is not partitioned. Its rows are deleted when the log's
+-- retention passes them. Random keys take the space of deleted random keys, so the index does not bloat.
 CREATE TABLE recommender_event_key (
     key         bytea PRIMARY KEY,
     received_on date  NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')::date
@@ -56,7 +56,7 @@ END $$;
 CREATE TRIGGER mark_changed BEFORE INSERT OR UPDATE ON recommender_item
     FOR EACH ROW EXECUTE FUNCTION recommender_mark_item();
 
--- checkpoints are dense numbers already
+-- checkpoints are dense numbers, so compressing them saves nothing
 ALTER TABLE recommender_checkpoint ALTER COLUMN data SET STORAGE EXTERNAL;
 """
 

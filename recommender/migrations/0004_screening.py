@@ -16,15 +16,15 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('shard', models.SmallIntegerField()),
-                ('ordinal', models.BigIntegerField(help_text='Its number in the fold.')),
-                ('step', models.BigIntegerField(help_text='The step that took it.')),
+                ('ordinal', models.BigIntegerField(help_text='Number of the event in the fold.')),
+                ('step', models.BigIntegerField(help_text='The step that took the event.')),
                 ('xid', models.BigIntegerField()),
                 ('seq', models.BigIntegerField()),
                 ('verdict', models.SmallIntegerField(choices=[(0, 'Admit'), (1, 'Hold'), (2, 'Quarantine')])),
                 ('was_held', models.BooleanField(default=False)),
                 ('score', models.FloatField(default=0.0)),
                 ('reasons', models.IntegerField(help_text='Bits of recommender.core.vocabulary.Reason.')),
-                ('revised_in', models.BigIntegerField(help_text='The step that spoke the last word.', null=True)),
+                ('revised_in', models.BigIntegerField(help_text='The step that gave the newest verdict.', null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
         ),
@@ -41,17 +41,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='learner',
             name='n_released',
-            field=models.BigIntegerField(default=0, help_text='Held events released by themselves, so far.'),
+            field=models.BigIntegerField(default=0, help_text='Held events released without a reviewer, so far.'),
         ),
         migrations.AddField(
             model_name='learner',
             name='n_retracted',
-            field=models.BigIntegerField(default=0, help_text='Events taken back out, so far.'),
+            field=models.BigIntegerField(default=0, help_text='Events removed after they were learned, so far.'),
         ),
         migrations.AddField(
             model_name='learner',
             name='n_unjudged',
-            field=models.BigIntegerField(default=0, help_text='Events the screen was too cold or too broken to judge.'),
+            field=models.BigIntegerField(default=0, help_text='Events that the screen could not judge, because it was too new or had failed.'),
         ),
         migrations.AddField(
             model_name='step',
@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='step',
             name='n_retracted',
-            field=models.IntegerField(default=0, help_text='Learned earlier, and taken back out.'),
+            field=models.IntegerField(default=0, help_text='Learned earlier, and removed in this step.'),
         ),
         migrations.AddField(
             model_name='step',

@@ -19,11 +19,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='eventverdict',
             name='evidence',
-            field=models.BinaryField(help_text='A byte a feature: see recommender.core.screen.evidence.', null=True),
+            field=models.BinaryField(help_text='One byte per feature. See recommender.core.screen.evidence.', null=True),
         ),
         migrations.AddField(
             model_name='eventverdict',
             name='p_values',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(null=True), help_text='Of the forests of actor, item and network, where they were asked.', null=True, size=None),
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(null=True), help_text='P-values of the actor, item and network forests, where they were used.', null=True, size=None),
         ),
     ]

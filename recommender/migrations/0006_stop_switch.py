@@ -19,10 +19,10 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('shard', models.SmallIntegerField()),
                 ('ruling', models.SmallIntegerField(choices=[(1, 'Release'), (2, 'Confirm')])),
-                ('xid', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), help_text='Where the events stand in the log, in its order.', size=None)),
+                ('xid', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), help_text='Positions of the events in the log, in its order.', size=None)),
                 ('seq', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None)),
-                ('since_ms', models.BigIntegerField(help_text='None of them was received before.')),
-                ('taken_in', models.BigIntegerField(help_text='Number of the step it took effect in. Null: it waits.', null=True)),
+                ('since_ms', models.BigIntegerField(help_text='None of the events was received before this time (ms since 1970).')),
+                ('taken_in', models.BigIntegerField(help_text='Number of the step in which it took effect. Null while it waits.', null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
         ),
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('scope', models.CharField(help_text='"category:sports" or "country:DE".', max_length=150, primary_key=True, serialize=False)),
                 ('board', models.BinaryField(help_text='As published when it was frozen.')),
-                ('as_of', models.FloatField(help_text='Unix time up to which events are in it.')),
+                ('as_of', models.FloatField(help_text='Unix time up to which it has all events.')),
                 ('frozen_at', models.DateTimeField(auto_now_add=True)),
             ],
         ),
@@ -47,13 +47,13 @@ class Migration(migrations.Migration):
             name='Revert',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('mode', models.CharField(choices=[('drop', 'forget everything since'), ('replay', 'learn everything since again'), ('exclude', 'the same without what is excluded')], max_length=10)),
+                ('mode', models.CharField(choices=[('drop', 'forget everything since'), ('replay', 'learn everything since again'), ('exclude', 'learn everything since again, without the excluded events')], max_length=10)),
                 ('is_preview', models.BooleanField(default=False)),
-                ('checkpoints', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), help_text='One a shard, in the order of shards.', size=None)),
+                ('checkpoints', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), help_text='One per shard, in the order of shards.', size=None)),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed')], default='queued', max_length=10)),
                 ('n_done', models.BigIntegerField(default=0, help_text='Events folded so far.')),
                 ('n_total', models.BigIntegerField(default=0, help_text='Events to fold, as far as known.')),
-                ('outcome', models.JSONField(default=dict, help_text='What it changed, or would: events, quality, boards.')),
+                ('outcome', models.JSONField(default=dict, help_text='The changes it made, or would make: events, quality, boards.')),
                 ('error', models.TextField(blank=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('heartbeat_at', models.DateTimeField(help_text='Last sign of life of the process that runs it.', null=True)),
@@ -66,12 +66,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='checkpoint',
             name='hr20',
-            field=models.FloatField(default=0.0, help_text='Share of them in the first 20 places.'),
+            field=models.FloatField(default=0.0, help_text='Share of these predictions that are in the first 20 places.'),
         ),
         migrations.AddField(
             model_name='checkpoint',
             name='is_pinned',
-            field=models.BooleanField(default=False, help_text='Never thinned out.'),
+            field=models.BooleanField(default=False, help_text='A pinned checkpoint is never dropped by thinning.'),
         ),
         migrations.AddField(
             model_name='checkpoint',
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='checkpoint',
             name='n_predicted',
-            field=models.BigIntegerField(default=0, help_text='Predictions of the last hours; hr20 is of these.'),
+            field=models.BigIntegerField(default=0, help_text='Predictions of the last hours, over which hr20 is measured.'),
         ),
         migrations.AddField(
             model_name='checkpoint',
@@ -111,12 +111,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='step',
             name='excluded',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), help_text="Of its events, by place, those the learner's history leaves out.", null=True, size=None),
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), help_text="Places of the step's events that the learner's history leaves out.", null=True, size=None),
         ),
         migrations.AlterField(
             model_name='step',
             name='first_ordinal',
-            field=models.BigIntegerField(help_text="Number in the fold of the step's first event. Null: reverted, in no history now.", null=True),
+            field=models.BigIntegerField(help_text="Number in the fold of the step's first event. Null if the step was reverted and is in no history.", null=True),
         ),
         migrations.AddIndex(
             model_name='checkpoint',

@@ -15,12 +15,12 @@ class Migration(migrations.Migration):
             name='Erasure',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('actor', models.TextField(blank=True, help_text='Emptied when it is over: nobody is named afterwards.')),
-                ('actor_hash', models.CharField(help_text='Keyed with SECRET_KEY; see recommender.ids.', max_length=64)),
+                ('actor', models.TextField(blank=True, help_text='Emptied when the erasure ends, so that no one is named afterwards.')),
+                ('actor_hash', models.CharField(help_text='Hash keyed with SECRET_KEY. See recommender.ids.', max_length=64)),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed')], default='queued', max_length=10)),
                 ('n_done', models.BigIntegerField(default=0, help_text='Events folded so far.')),
                 ('n_total', models.BigIntegerField(default=0, help_text='Events to fold, as far as known.')),
-                ('outcome', models.JSONField(default=dict, help_text='How it was done, and how much was removed.')),
+                ('outcome', models.JSONField(default=dict, help_text='The way it was done, and the number of removed rows.')),
                 ('error', models.TextField(blank=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('heartbeat_at', models.DateTimeField(help_text='Last sign of life of the process that runs it.', null=True)),
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('erasure', 'checkpoint_id'), name='one_state_a_checkpoint')],
             },
         ),
-        # as the checkpoints': dense numbers already
+        # dense numbers, like the checkpoints: compressing them saves nothing
         migrations.RunSQL(
             'ALTER TABLE recommender_erasedstate ALTER COLUMN data SET STORAGE EXTERNAL', migrations.RunSQL.noop
         ),

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ('step', models.BigIntegerField()),
                 ('stream_ms', models.BigIntegerField(help_text='Stream time, ms since 1970.')),
                 ('at', models.DateTimeField(auto_now_add=True)),
-                ('lag_s', models.FloatField(help_text='Our clock less stream time.')),
+                ('lag_s', models.FloatField(help_text='Server clock minus stream time, in seconds.')),
                 ('hit_rate', models.FloatField()),
                 ('trusted_hit_rate', models.FloatField()),
                 ('canary_hit_rate', models.FloatField()),
@@ -44,17 +44,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='step',
             name='alarm',
-            field=models.SmallIntegerField(choices=[(0, 'None'), (1, 'Alert'), (2, 'Stop')], default=0, help_text='Raised in this step.'),
+            field=models.SmallIntegerField(choices=[(0, 'None'), (1, 'Alert'), (2, 'Stop')], default=0, help_text='The alarm raised in this step.'),
         ),
         migrations.AddField(
             model_name='step',
             name='changed_ms',
-            field=models.BigIntegerField(help_text='Of an alarm: stream time up to which all was well.', null=True),
+            field=models.BigIntegerField(help_text='For an alarm, the stream time up to which all was well.', null=True),
         ),
         migrations.AddField(
             model_name='step',
             name='n_canary',
-            field=models.IntegerField(default=0, help_text='Of the predictions, those for the secret panel.'),
+            field=models.IntegerField(default=0, help_text='Predictions for the secret panel.'),
         ),
         migrations.AddField(
             model_name='step',
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='step',
             name='n_trusted',
-            field=models.IntegerField(default=0, help_text='Of the predictions, those for actors of earned trust.'),
+            field=models.IntegerField(default=0, help_text='Predictions for actors that have earned trust.'),
         ),
         migrations.AddField(
             model_name='step',

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='decision',
             name='before',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.SmallIntegerField(), help_text='The verdict on each event until then; -1: it was in no history.', null=True, size=None),
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.SmallIntegerField(), help_text='The verdict on each event before, or -1 for an event in no history.', null=True, size=None),
         ),
         migrations.AlterField(
             model_name='decision',

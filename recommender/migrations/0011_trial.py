@@ -16,13 +16,13 @@ class Migration(migrations.Migration):
             name='Trial',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('stays', 'no challenger was better'), ('told', 'one was better, and nothing was kept of it'), ('waiting', 'one was better, and waits to be promoted'), ('promoted', 'one was better, and was promoted'), ('superseded', 'a later trial found another')], max_length=10)),
-                ('winner', models.CharField(blank=True, help_text='Name of the challenger; empty: none.', max_length=200)),
+                ('state', models.CharField(choices=[('stays', 'no challenger was better'), ('told', 'a challenger was better, but its state was not kept'), ('waiting', 'a challenger was better and waits to be promoted'), ('promoted', 'a challenger was better and was promoted'), ('superseded', 'a later trial found another winner')], max_length=10)),
+                ('winner', models.CharField(blank=True, help_text='Name of the challenger. Empty if none won.', max_length=200)),
                 ('report', models.JSONField(help_text='As recommender.batch.challenger_trial.Report.as_json() gives it.')),
                 ('config', models.JSONField(default=dict, help_text="The winner's settings, without their secret.")),
-                ('checkpoints', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, help_text="The winner's states, one a shard, in the order of shards.", size=None)),
+                ('checkpoints', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, help_text="The winner's states, one per shard, in the order of shards.", size=None)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('revert', models.OneToOneField(help_text='That switches to them.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='recommender.revert')),
+                ('revert', models.OneToOneField(help_text='The revert that switches to these states.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='recommender.revert')),
             ],
             options={
                 'ordering': ['-id'],

@@ -1,4 +1,4 @@
-"""What PostgreSQL keeps. The event log is the source of truth; everything else here is derived from it or about it.
+"""The tables of Groundswell in PostgreSQL.
 
     log       Event, Item
     learning  Learner, Checkpoint, Step, Watched, FrozenScope
@@ -6,7 +6,8 @@
     jobs      Revert, Trial, Erasure, ErasedState
     access    ApiKey
 
-The log is partitioned and has SQL of its own (`recommender.log.event_log`); the other tables are ordinary.
+The event log is the source of truth, and all else here is derived from it or about it. The log is partitioned and has
+its own SQL (`recommender.log.event_log`). The other tables are ordinary.
 """
 
 from recommender.models.access import ApiKey

@@ -1,25 +1,30 @@
-"""Who is let in."""
+"""API keys."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
 class ApiKey(models.Model):
-    """What a machine shows to be let in. Only a hash of the key is kept; the key itself is shown once, when made."""
+    """The key with which a client program authenticates.
+
+    Only a hash of the key is stored. The key itself is shown once, when it is made.
+    """
 
     class Scope(models.TextChoices):
         INGEST = "ingest"
         READ = "read"
         ADMIN = "admin"
 
-    name = models.CharField(max_length=100, help_text="Who uses it.")
-    start = models.CharField(max_length=12, editable=False, help_text="The first characters, to recognise it by.")
+    name = models.CharField(max_length=100, help_text="The program or team that uses it.")
+    start = models.CharField(
+        max_length=12, editable=False, help_text="The first characters, by which you recognise it."
+    )
     sha256 = models.CharField(max_length=64, unique=True, editable=False)
     scopes = ArrayField(models.CharField(max_length=10, choices=Scope.choices))
     rate_per_s = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text="Events (ingest) or requests (read, admin) a second. Empty: no limit.",
+        help_text="Events (ingest) or requests (read, admin) per second. Leave it empty for no limit.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -1,5 +1,4 @@
-"""What folds the log again in the background, and what comes of it: reverts, trials, erasures
-(recommender.control.job_progress)."""
+"""Jobs that fold the log again in the background: reverts, trials, erasures."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -9,8 +8,10 @@ from recommender.models.verdicts import Exclusion
 
 
 class Job(models.Model):
-    """Something that folds the log again in the background (recommender.control.job_progress); subclasses say what
-    `outcome` is."""
+    """A job that folds the log again in the background.
+
+    `recommender.control.job_progress` updates its progress. Subclasses define `outcome`.
+    """
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -34,18 +35,18 @@ UNFINISHED = [Job.State.QUEUED, Job.State.RUNNING]
 
 
 class Revert(Job):
-    """One way back, asked for, under way or done; or its preview, which changes nothing."""
+    """One revert, or its preview, which changes nothing."""
 
     class Mode(models.TextChoices):
         DROP = "drop", "forget everything since"
         REPLAY = "replay", "learn everything since again"
-        EXCLUDE = "exclude", "the same without what is excluded"
+        EXCLUDE = "exclude", "learn everything since again, without the excluded events"
 
     mode = models.CharField(max_length=10, choices=Mode.choices)
     is_preview = models.BooleanField(default=False)
-    checkpoints = ArrayField(models.BigIntegerField(), help_text="One a shard, in the order of shards.")
+    checkpoints = ArrayField(models.BigIntegerField(), help_text="One per shard, in the order of shards.")
     exclusion = models.ForeignKey(Exclusion, null=True, on_delete=models.PROTECT, related_name="+")
-    outcome = models.JSONField(default=dict, help_text="What it changed, or would: events, quality, boards.")
+    outcome = models.JSONField(default=dict, help_text="The changes it made, or would make: events, quality, boards.")
 
     class Meta:
         ordering = ["-id"]
@@ -62,24 +63,33 @@ class Revert(Job):
 
 
 class Trial(models.Model):
-    """Challengers held against the model that learns, once (recommender.batch); and what became of the winner."""
+    """One comparison of challengers with the learning model, and the winner's fate.
+
+    `recommender.batch` holds trials.
+    """
 
     class State(models.TextChoices):
         STAYS = "stays", "no challenger was better"
-        TOLD = "told", "one was better, and nothing was kept of it"
-        WAITING = "waiting", "one was better, and waits to be promoted"
-        PROMOTED = "promoted", "one was better, and was promoted"
-        SUPERSEDED = "superseded", "a later trial found another"
+        TOLD = "told", "a challenger was better, but its state was not kept"
+        WAITING = "waiting", "a challenger was better and waits to be promoted"
+        PROMOTED = "promoted", "a challenger was better and was promoted"
+        SUPERSEDED = "superseded", "a later trial found another winner"
 
     state = models.CharField(max_length=10, choices=State.choices)
-    winner = models.CharField(max_length=200, blank=True, help_text="Name of the challenger; empty: none.")
+    winner = models.CharField(max_length=200, blank=True, help_text="Name of the challenger. Empty if none won.")
     report = models.JSONField(help_text="As recommender.batch.challenger_trial.Report.as_json() gives it.")
     config = models.JSONField(default=dict, help_text="The winner's settings, without their secret.")
     checkpoints = ArrayField(
-        models.BigIntegerField(), default=list, help_text="The winner's states, one a shard, in the order of shards."
+        models.BigIntegerField(),
+        default=list,
+        help_text="The winner's states, one per shard, in the order of shards.",
     )
     revert = models.OneToOneField(
-        Revert, null=True, on_delete=models.SET_NULL, related_name="+", help_text="That switches to them."
+        Revert,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The revert that switches to these states.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -94,11 +104,16 @@ class Trial(models.Model):
 
 
 class Erasure(Job):
-    """An actor's request to be forgotten, asked for, under way or done. Names the actor only until it is done."""
+    """An actor's request to be forgotten.
 
-    actor = models.TextField(blank=True, help_text="Emptied when it is over: nobody is named afterwards.")
-    actor_hash = models.CharField(max_length=64, help_text="Keyed with SECRET_KEY; see recommender.ids.")
-    outcome = models.JSONField(default=dict, help_text="How it was done, and how much was removed.")
+    It names the actor only until it is done.
+    """
+
+    actor = models.TextField(
+        blank=True, help_text="Emptied when the erasure ends, so that no one is named afterwards."
+    )
+    actor_hash = models.CharField(max_length=64, help_text="Hash keyed with SECRET_KEY. See recommender.ids.")
+    outcome = models.JSONField(default=dict, help_text="The way it was done, and the number of removed rows.")
 
     class Meta:
         ordering = ["-id"]
@@ -118,7 +133,7 @@ class Erasure(Job):
 
 
 class ErasedState(models.Model):
-    """A kept checkpoint's state without the actor of an erasure, until the erasure switches to it."""
+    """A checkpoint's state without an actor, kept until the erasure switches to it."""
 
     erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="+")
     checkpoint_id = models.BigIntegerField()

@@ -1,7 +1,7 @@
-"""Where learning stands, what it did step by step, and the states it can go back to.
+"""The progress of learning, its steps, and the states it can go back to.
 
     Learner, a row a shard ──> its active Checkpoint ──parent──> the one before ...
-    Step, a mini-batch ──> Watched, what the monitors said after it
+    Step, a mini-batch ──> Watched, the figures of the monitors after it
 
 Steps are recorded because every refold takes the same ranges.
 """
@@ -15,7 +15,7 @@ from recommender import history
 
 
 class Checkpoint(models.Model):
-    """Immutable bytes of a Pipeline at one position of the log, and the history they are the fold of."""
+    """Immutable bytes of a Pipeline at one log position, with their history."""
 
     shard = models.SmallIntegerField()
     step = models.BigIntegerField(help_text="Number of the last step folded in.")
@@ -26,11 +26,13 @@ class Checkpoint(models.Model):
     n_bytes = models.BigIntegerField()
     data = models.BinaryField()
     recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
-    is_pinned = models.BooleanField(default=False, help_text="Never thinned out.")
+    is_pinned = models.BooleanField(default=False, help_text="A pinned checkpoint is never dropped by thinning.")
     stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
     n_events = models.BigIntegerField(default=0, help_text="Events folded in.")
-    n_predicted = models.BigIntegerField(default=0, help_text="Predictions of the last hours; hr20 is of these.")
-    hr20 = models.FloatField(default=0.0, help_text="Share of them in the first 20 places.")
+    n_predicted = models.BigIntegerField(
+        default=0, help_text="Predictions of the last hours, over which hr20 is measured."
+    )
+    hr20 = models.FloatField(default=0.0, help_text="Share of these predictions that are in the first 20 places.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -43,7 +45,10 @@ class Checkpoint(models.Model):
 
 
 class Learner(models.Model):
-    """One row a shard: where learning stands, and the lock (every step is a compare-and-set on this row)."""
+    """One row per shard: its progress, and its lock.
+
+    Every step is a compare-and-set on this row.
+    """
 
     class State(models.TextChoices):
         LEARNING = "learning"
@@ -57,9 +62,11 @@ class Learner(models.Model):
     n_events = models.BigIntegerField(default=0, help_text="Events learned so far.")
     n_held = models.BigIntegerField(default=0, help_text="Events held at first, so far.")
     n_quarantined = models.BigIntegerField(default=0, help_text="Events quarantined at once, so far.")
-    n_released = models.BigIntegerField(default=0, help_text="Held events released by themselves, so far.")
-    n_retracted = models.BigIntegerField(default=0, help_text="Events taken back out, so far.")
-    n_unjudged = models.BigIntegerField(default=0, help_text="Events the screen was too cold or too broken to judge.")
+    n_released = models.BigIntegerField(default=0, help_text="Held events released without a reviewer, so far.")
+    n_retracted = models.BigIntegerField(default=0, help_text="Events removed after they were learned, so far.")
+    n_unjudged = models.BigIntegerField(
+        default=0, help_text="Events that the screen could not judge, because it was too new or had failed."
+    )
     stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
     recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
@@ -75,7 +82,10 @@ class Learner(models.Model):
 
 
 class Step(models.Model):
-    """One mini-batch as it was taken live: every refold takes the same ranges (from exclusive, to inclusive)."""
+    """One mini-batch as the learner took it.
+
+    Every refold takes the same range: after `from`, up to and including `to`.
+    """
 
     class Alarm(models.IntegerChoices):
         NONE = 0
@@ -89,27 +99,34 @@ class Step(models.Model):
     to_xid = models.BigIntegerField()
     to_seq = models.BigIntegerField()
     first_ordinal = models.BigIntegerField(
-        null=True, help_text="Number in the fold of the step's first event. Null: reverted, in no history now."
+        null=True,
+        help_text="Number in the fold of the step's first event. Null if the step was reverted and is in no history.",
     )
     n_events = models.IntegerField()
     excluded = ArrayField(
-        models.IntegerField(), null=True, help_text="Of its events, by place, those the learner's history leaves out."
+        models.IntegerField(),
+        null=True,
+        help_text="Places of the step's events that the learner's history leaves out.",
     )
     n_admitted = models.IntegerField()
     n_held = models.IntegerField(default=0)
     n_quarantined = models.IntegerField(default=0)
     n_released = models.IntegerField(default=0, help_text="Held earlier, and learned in this step.")
-    n_retracted = models.IntegerField(default=0, help_text="Learned earlier, and taken back out.")
+    n_retracted = models.IntegerField(default=0, help_text="Learned earlier, and removed in this step.")
     n_unjudged = models.IntegerField(default=0)
-    n_predicted = models.IntegerField(help_text="Events whose item was predicted before it was learned.")
-    n_hits = models.IntegerField(help_text="Of these, found in the first 20 places.")
+    n_predicted = models.IntegerField(help_text="Events whose item was predicted before the event was learned.")
+    n_hits = models.IntegerField(help_text="Number of these found in the first 20 places.")
     reciprocal_ranks = models.FloatField(help_text="Sum of 1/rank over the hits.")
-    n_trusted = models.IntegerField(default=0, help_text="Of the predictions, those for actors of earned trust.")
+    n_trusted = models.IntegerField(default=0, help_text="Predictions for actors that have earned trust.")
     n_trusted_hits = models.IntegerField(default=0)
-    n_canary = models.IntegerField(default=0, help_text="Of the predictions, those for the secret panel.")
+    n_canary = models.IntegerField(default=0, help_text="Predictions for the secret panel.")
     n_canary_hits = models.IntegerField(default=0)
-    alarm = models.SmallIntegerField(choices=Alarm.choices, default=Alarm.NONE, help_text="Raised in this step.")
-    changed_ms = models.BigIntegerField(null=True, help_text="Of an alarm: stream time up to which all was well.")
+    alarm = models.SmallIntegerField(
+        choices=Alarm.choices, default=Alarm.NONE, help_text="The alarm raised in this step."
+    )
+    changed_ms = models.BigIntegerField(
+        null=True, help_text="For an alarm, the stream time up to which all was well."
+    )
     stream_ms = models.BigIntegerField()
     duration_ms = models.FloatField()
     created_at = models.DateTimeField(auto_now_add=True)
@@ -128,13 +145,16 @@ class Step(models.Model):
 
 
 class Watched(models.Model):
-    """What `recommender.core.health_figures` said after a step; units and ranges are told there. Thinned with age."""
+    """The figures of `recommender.core.health_figures` after a step.
+
+    That module defines their units and ranges. Old rows are thinned.
+    """
 
     shard = models.SmallIntegerField()
     step = models.BigIntegerField()
     stream_ms = models.BigIntegerField(help_text="Stream time, ms since 1970.")
     at = models.DateTimeField(auto_now_add=True)
-    lag_s = models.FloatField(help_text="Our clock less stream time.")
+    lag_s = models.FloatField(help_text="Server clock minus stream time, in seconds.")
     hit_rate = models.FloatField()
     trusted_hit_rate = models.FloatField()
     canary_hit_rate = models.FloatField()
@@ -163,11 +183,11 @@ class Watched(models.Model):
 
 
 class FrozenScope(models.Model):
-    """A board that stands still while the rest goes on."""
+    """A board that stays as it is while the other lists go on."""
 
     scope = models.CharField(max_length=150, primary_key=True, help_text='"category:sports" or "country:DE".')
     board = models.BinaryField(help_text="As published when it was frozen.")
-    as_of = models.FloatField(help_text="Unix time up to which events are in it.")
+    as_of = models.FloatField(help_text="Unix time up to which it has all events.")
     frozen_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

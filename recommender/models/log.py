@@ -1,7 +1,7 @@
-"""The event log and what is ranked.
+"""The event log and the items that are ranked.
 
-The log (`Event`) and its keys are plain SQL, partitioned, written by `recommender.log.event_log` and kept by
-`recommender.log.partitions`; the model here is for looking at it.
+The log (`Event`) and its keys are plain SQL and partitioned. `recommender.log.event_log` writes them and
+`recommender.log.partitions` keeps the partitions. The model here only reads them.
 """
 
 from django.contrib.postgres.fields import ArrayField
@@ -11,7 +11,10 @@ from recommender.core.vocabulary import Kind
 
 
 class Event(models.Model):
-    """One row of the log. Partitioned by day of `received_at`; never updated (the database refuses)."""
+    """One row of the log.
+
+    The table is partitioned by day of `received_at`. Rows are never updated: the database refuses it.
+    """
 
     seq = models.BigIntegerField(primary_key=True)
     received_at = models.DateTimeField()
@@ -36,7 +39,10 @@ class Event(models.Model):
 
 
 class Item(models.Model):
-    """What is ranked. An item the site never described is listed too, under its id alone."""
+    """The description of an item.
+
+    An item without a description is listed too, under its id alone.
+    """
 
     id = models.CharField(primary_key=True, max_length=256)
     title = models.CharField(max_length=500, blank=True)
@@ -44,8 +50,8 @@ class Item(models.Model):
     categories = ArrayField(models.CharField(max_length=100), default=list, blank=True, size=20)
     published_at = models.DateTimeField(null=True, blank=True, help_text="Not listed before this time.")
     is_hidden = models.BooleanField(default=False, help_text="Never listed while set.")
-    # The transaction that wrote the row last: the publisher reads "what changed since" without skipping, as the
-    # learner reads the log. Kept by a trigger (migration 0002).
+    # The transaction that wrote the row last. With it the publisher reads all rows changed since, without skipping
+    # any, just as the learner reads the log. A trigger sets it (migration 0002).
     changed_xid = models.BigIntegerField(default=0, editable=False, db_index=True)
     changed_at = models.DateTimeField(auto_now=True)
 

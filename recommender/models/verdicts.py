@@ -1,4 +1,4 @@
-"""What was said of events: by the screen, by people, and by the rules of what a history leaves out."""
+"""Verdicts of the screen, rulings of reviewers, and exclusions of histories."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
@@ -9,23 +9,26 @@ from recommender.core.vocabulary import Ruling, Verdict
 
 
 class EventVerdict(models.Model):
-    """An event that was held, quarantined, or taken back out; see recommender.learning.verdict_writer."""
+    """An event that was held, quarantined or removed later.
+
+    `recommender.learning.verdict_writer` writes these rows.
+    """
 
     shard = models.SmallIntegerField()
-    ordinal = models.BigIntegerField(help_text="Its number in the fold.")
-    step = models.BigIntegerField(help_text="The step that took it.")
+    ordinal = models.BigIntegerField(help_text="Number of the event in the fold.")
+    step = models.BigIntegerField(help_text="The step that took the event.")
     xid = models.BigIntegerField()
     seq = models.BigIntegerField()
     verdict = models.SmallIntegerField(choices=[(int(verdict), verdict.name.title()) for verdict in Verdict])
     was_held = models.BooleanField(default=False)
     score = models.FloatField(default=0.0)
     reasons = models.IntegerField(help_text="Bits of recommender.core.vocabulary.Reason.")
-    revised_in = models.BigIntegerField(null=True, help_text="The step that spoke the last word.")
-    evidence = models.BinaryField(null=True, help_text="A byte a feature: see recommender.core.screen.evidence.")
+    revised_in = models.BigIntegerField(null=True, help_text="The step that gave the newest verdict.")
+    evidence = models.BinaryField(null=True, help_text="One byte per feature. See recommender.core.screen.evidence.")
     p_values = ArrayField(
         models.FloatField(null=True),
         null=True,
-        help_text="Of the forests of actor, item and network, where they were asked.",
+        help_text="P-values of the actor, item and network forests, where they were used.",
     )
     alpha = models.FloatField(null=True, help_text="The p-value at which a forest flagged.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -45,18 +48,23 @@ class EventVerdict(models.Model):
 
 
 class Decision(models.Model):
-    """What people decided about events of one shard: an entry of the history, in front of the step that took it."""
+    """A ruling of reviewers on events of one shard.
+
+    It is an entry of the history, before the step that took it.
+    """
 
     shard = models.SmallIntegerField()
     ruling = models.SmallIntegerField(choices=[(int(ruling), ruling.name.title()) for ruling in Ruling])
-    xid = ArrayField(models.BigIntegerField(), help_text="Where the events stand in the log, in its order.")
+    xid = ArrayField(models.BigIntegerField(), help_text="Positions of the events in the log, in its order.")
     seq = ArrayField(models.BigIntegerField())
-    since_ms = models.BigIntegerField(help_text="None of them was received before.")
-    taken_in = models.BigIntegerField(null=True, help_text="Number of the step it took effect in. Null: it waits.")
+    since_ms = models.BigIntegerField(help_text="None of the events was received before this time (ms since 1970).")
+    taken_in = models.BigIntegerField(
+        null=True, help_text="Number of the step in which it took effect. Null while it waits."
+    )
     before = ArrayField(
         models.SmallIntegerField(),
         null=True,
-        help_text="The verdict on each event until then; -1: it was in no history.",
+        help_text="The verdict on each event before, or -1 for an event in no history.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -71,7 +79,10 @@ class Decision(models.Model):
 
 
 class Exclusion(models.Model):
-    """A rule for events that a history leaves out; see recommender.core.decisions. It names keys, never ids."""
+    """A rule for the events that a history leaves out.
+
+    See `recommender.core.decisions`. It contains keys, never ids.
+    """
 
     rule = models.JSONField(help_text="As recommender.core.decisions.ExclusionRule.state() gives it.")
     created_at = models.DateTimeField(auto_now_add=True)
