@@ -1,1 +1,1 @@
-"""HTTP: addresses, views, keys, rate limits, the schema, health and metrics."""
+"""The HTTP API: URLs, views, keys, rate limits, the schema, health and metrics."""

@@ -1,11 +1,11 @@
-"""API keys: who may do what, and how a request shows it.
+"""API keys: the rights of a client program, and the way a request shows its key.
 
     Authorization: Bearer gsw_... ──sha256──> this process's cache ──miss or 10 s old──> recommender_apikey
 
-A key has 256 random bits, so a plain hash keeps it: there is nothing to guess that a slow hash would protect. It is
-looked up by that hash, so the time an answer takes says nothing about keys that exist. While the database is away, a
-key this process has seen stays good beyond its 10 s: lists are served without a database. A revoked key works for
-at most those 10 s more.
+A key has 256 random bits, so a plain hash is enough: a slow hash only protects secrets that can be guessed. A key is
+looked up by its hash, so response times reveal nothing about existing keys. While the database is away, keys that
+this process has seen stay valid beyond their 10 s, because lists are served without a database. Otherwise a revoked
+key works for at most 10 s more.
 """
 
 import hashlib
@@ -35,26 +35,26 @@ from recommender.models import ApiKey
 from recommender.process_state import Clock, clock, remembered
 
 CACHE_S = 10.0
-MAX_CACHED = 10_000  # keys; each under 1 kB
+MAX_CACHED = 10_000  # keys of less than 1 kB each
 MIN_LENGTH, MAX_LENGTH = 16, 200
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key that was let in."""
+    """A valid key of a request."""
 
     id: int
     name: str
     scopes: frozenset[str]
     rate_per_s: int | None
-    is_authenticated = True  # DRF asks its "user"
+    is_authenticated = True  # DRF reads this from the request's user
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or ApiKey.Scope.ADMIN in self.scopes
 
 
 class KnownKeys:
-    """The keys that a process has seen, by what is kept of their secrets."""
+    """The keys that a process has seen, by the hash of their secret."""
 
     def __init__(self, now: Clock = clock) -> None:
         self.now = now
@@ -64,7 +64,7 @@ class KnownKeys:
         return len(self._seen)
 
     def get(self, digest: bytes) -> tuple[Key | None, bool]:
-        """A key, None where it was not seen, and whether that is less than CACHE_S ago."""
+        """Return the key if it was seen, and whether that was less than CACHE_S ago."""
         key, seen_at = self._seen.get(digest, (None, -inf))
         return key, self.now() - seen_at < CACHE_S
 
@@ -85,13 +85,16 @@ remembered(known_keys.forget)
 
 
 def authenticate(header: str | None) -> Key:
-    """The key a request shows in its Authorization header. Raises NotAuthenticated, Unavailable."""
+    """Return the key in a request's Authorization header.
+
+    Raises NotAuthenticated, Unavailable.
+    """
     if not header:
         raise NotAuthenticated
     scheme, _, secret = header.partition(" ")
     secret = secret.strip()
     if scheme.lower() != "bearer" or not MIN_LENGTH <= len(secret) <= MAX_LENGTH:
-        raise NotAuthenticated("The Authorization header must be: Bearer KEY.")
+        raise NotAuthenticated("The Authorization header is wrong. Send `Authorization: Bearer KEY`.")
     digest = digest_of(secret)
     known, is_fresh = known_keys.get(digest)
     if known is not None and is_fresh:
@@ -104,15 +107,16 @@ def authenticate(header: str | None) -> Key:
         return known
     if key is None:
         known_keys.drop(digest)
-        raise NotAuthenticated("This key is unknown or was revoked.")
+        raise NotAuthenticated("This key is unknown or was revoked. Use another key.")
     known_keys.keep(digest, key)
     return key
 
 
 def require(key: Key, scope: str) -> None:
-    """Raises Forbidden."""
+    """Raise Forbidden unless the key has the scope."""
     if not key.may(scope):
-        raise Forbidden(f"This key lacks the scope `{scope}`; it has {', '.join(sorted(key.scopes))}.")
+        has = ", ".join(sorted(key.scopes))
+        raise Forbidden(f"This key has the scope {has}, but this needs `{scope}`. Use another key.")
 
 
 def _look_up(digest: bytes) -> Key | None:
@@ -126,15 +130,18 @@ def _look_up(digest: bytes) -> Key | None:
 
 
 def digest_of(secret: str) -> bytes:
-    """What is kept of a secret."""
+    """Return the hash of a secret that is stored."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
-# -- what DRF asks ------------------------------------------------------------------------------------------------
+# -- for DRF ---------------------------------------------------------------------------------------------------------
 
 
 class KeyAuthentication(BaseAuthentication):
-    """Lets in by key; a request without one is anonymous and refused by `HasScope`."""
+    """Authenticate by key.
+
+    A request without a key is anonymous, and `HasScope` refuses it.
+    """
 
     def authenticate(self, request: Request) -> tuple[Key, Key] | None:
         header = request.META.get("HTTP_AUTHORIZATION")
@@ -148,7 +155,10 @@ class KeyAuthentication(BaseAuthentication):
 
 
 class HasScope(BasePermission):
-    """The view says which scope it wants: `scope = "read"`; None lets everybody in."""
+    """Check that the key has the scope of the view, such as `scope = "read"`.
+
+    A view with the scope None is open to everyone.
+    """
 
     def has_permission(self, request: Request, view: Any) -> bool:
         scope = getattr(view, "scope", ApiKey.Scope.ADMIN)
@@ -160,34 +170,37 @@ class HasScope(BasePermission):
         return True
 
 
-# -- keys listed, made and revoked --------------------------------------------------------------------------------
+# -- list, make and revoke keys --------------------------------------------------------------------------------------
 
 KEY_PREFIX = "gsw_"
 SCOPES = frozenset(ApiKey.Scope.values)
 
 
 def list_keys() -> list[ApiKey]:
-    """All keys, newest first."""
+    """Return the newest 1,000 keys, newest first."""
     return list(ApiKey.objects.all()[:1000])
 
 
 def make_key(
     *, name: str, scopes: Collection[str], rate_per_s: int | None = None, secret: str | None = None
 ) -> tuple[ApiKey, str]:
-    """Make a key; the secret is in the answer and nowhere else. Raises Invalid."""
+    """Make a key, and return its row and its secret.
+
+    The secret is stored nowhere. Raises Invalid.
+    """
     secret = secret or KEY_PREFIX + secrets.token_urlsafe(32)
     wrong = {}
     if not 1 <= len(name) <= 100 or not name.isprintable():
-        wrong["name"] = "A name has 1 to 100 printable characters."
+        wrong["name"] = "A name must have 1 to 100 printable characters."
     if not scopes or not SCOPES.issuperset(scopes):
-        wrong["scopes"] = f"Scopes are {', '.join(sorted(SCOPES))}; a key needs at least one."
+        wrong["scopes"] = f"A key needs at least one scope of {', '.join(sorted(SCOPES))}."
     if rate_per_s is not None and not 1 <= rate_per_s < 2**31:
-        wrong["rate_per_s"] = "A rate is at least 1 a second; leave it out for no limit."
+        wrong["rate_per_s"] = "A rate must be at least 1 per second. Leave it out for no limit."
     is_plain = secret.isascii() and secret.isprintable() and " " not in secret
     if not is_plain or not MIN_LENGTH <= len(secret) <= MAX_LENGTH:
-        wrong["key"] = f"A key has {MIN_LENGTH} to {MAX_LENGTH} ASCII characters, no spaces."
+        wrong["key"] = f"A key must have {MIN_LENGTH} to {MAX_LENGTH} ASCII characters and no spaces."
     elif ApiKey.objects.filter(sha256=digest_of(secret).hex()).exists():
-        wrong["key"] = "This key is in use, or was and is revoked; make another."
+        wrong["key"] = "This key is in use or was revoked. Make another."
     if wrong:
         raise Invalid(fields=wrong)
     key = ApiKey.objects.create(
@@ -201,24 +214,35 @@ def make_key(
 
 
 def ensure_key(*, name: str, scope: str, secret: str) -> ApiKey:
-    """The key with this secret, made if there is none. One that was revoked stays revoked."""
+    """Return the key with this secret, and make it if there is none.
+
+    A revoked key stays revoked.
+    """
     with transaction.atomic():
         known = ApiKey.objects.filter(sha256=digest_of(secret).hex()).first()
         return known or make_key(name=name, scopes=[scope], secret=secret)[0]
 
 
 def revoke_key(*, key: str) -> list[ApiKey]:
-    """Revoke the keys in use that have this name, or this start. Raises NotFound."""
+    """Revoke the keys in use that have this name or this start.
+
+    Raises NotFound.
+    """
     with transaction.atomic():
         found = list(ApiKey.objects.select_for_update().filter(Q(name=key) | Q(start=key), revoked_at=None))
         if not found:
-            raise NotFound(f"No key in use is called or starts with {key!r}; `manage.py keys list` lists them.")
+            raise NotFound(
+                f"No key in use has the name {key!r} or starts with it. `manage.py keys list` shows all keys."
+            )
         revoke_keys(chosen=ApiKey.objects.filter(pk__in=[row.pk for row in found]))
     return found
 
 
 def revoke_keys(*, chosen: QuerySet[ApiKey]) -> int:
-    """Revoke those of a set that are in use; other processes remember a key for up to CACHE_S more."""
+    """Revoke the chosen keys that are in use, and return their number.
+
+    Other processes accept a key for up to CACHE_S more.
+    """
     n_revoked = chosen.filter(revoked_at=None).update(revoked_at=timezone.now())
     known_keys.forget()
     return n_revoked

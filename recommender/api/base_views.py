@@ -1,11 +1,12 @@
-"""Views without DRF's request machinery, for the addresses called thousands of times a second.
+"""Views without DRF's request handling, for the most used URLs.
 
     HttpRequest ──key──> rate ──> the view's method ──> bytes          a `LeanView` is an APIView to the schema only
          └────── any exception ──> errors.respond
 
-DRF wraps the request, negotiates formats and renders: 100 us that say nothing here, where the answer is always JSON.
-`LeanView` keeps DRF's class, so that drf-spectacular documents it like any other view, and replaces `dispatch`.
-Everything else uses `ApiView`, with the same keys, errors and bounds.
+These URLs are called thousands of times a second. DRF wraps the request, negotiates formats and renders. This takes
+100 us and gains nothing here, because the answer is always JSON. `LeanView` keeps DRF's class, so that
+drf-spectacular documents it like any other view, and replaces `dispatch`. All other views use `ApiView`, with the
+same keys, errors and limits.
 """
 
 from collections.abc import Mapping
@@ -23,9 +24,9 @@ from recommender.api import api_keys, rate_limits
 
 
 class LeanView(APIView):
-    """A view whose methods take (request, key) and give an HttpResponse.
+    """A view whose methods take (request, key) and return an HttpResponse.
 
-    `scope` is what the key must have; with None everybody is let in and the methods get None for the key.
+    The key must have the scope `scope`. If the scope is None everyone is let in, and the methods get None as the key.
     """
 
     scope: ClassVar[str | None]
@@ -58,7 +59,7 @@ class LeanView(APIView):
 
 
 class ApiView(APIView):
-    """Any other view of the API: DRF's way, with a key's scope and rate."""
+    """Any other view of the API, which uses DRF with a key's scope and rate."""
 
     authentication_classes = [api_keys.KeyAuthentication]
     permission_classes = [api_keys.HasScope]
@@ -71,13 +72,16 @@ class ApiView(APIView):
 
 
 def json_response(content: Any, *, status: int = 200) -> HttpResponse:
-    """Anything orjson can write, with its length so that it does not go out in chunks."""
+    """Return a response with any content that orjson can write.
+
+    It has its length, so that it is not sent in chunks.
+    """
     return bytes_response(orjson.dumps(content), status=status)
 
 
 def bytes_response(
     body: bytes, *, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
 ) -> HttpResponse:
-    """JSON that is written already."""
+    """Return a response with JSON that is already encoded."""
     length = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     return HttpResponse(body, status=status, headers=length | dict(headers))

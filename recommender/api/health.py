@@ -1,8 +1,8 @@
-"""Whether this server can do its work, part by part.
+"""The health of this server, part by part.
 
-`check` is asked by monitors, perhaps often and by many, so its answer is kept for a second. Down means: some part of
-the promise "an event is on the list a second later" is broken. Serving goes on without any of them but the view's
-last copy; a load balancer that should send readers here as long as there is a list asks /health/live instead.
+Monitors may call `check` often, so its answer is kept for a second. A part is down if events can no longer get onto a
+list within a second. Lists are still served then, from the last copy of the view. A load balancer should send readers
+here as long as there is a list, so let it ask /health/live instead.
 """
 
 import time
@@ -20,14 +20,14 @@ from recommender.process_state import clock, remembered
 from recommender.publishing import published_boards
 
 KEPT_S = 1.0
-STALE_S = 30.0  # a learner this far behind, or silent for so long, is not learning
+STALE_S = 30.0  # a learner that is this far behind, or silent for so long, is not learning
 BROKER_TIMEOUT_S = 1.0
 
 _kept: tuple[float, dict[str, str]] = (0.0, {})
 
 
 def check() -> dict[str, str]:
-    """`ok` or what is wrong, of each part."""
+    """Return `ok` or the problem, for each part."""
     global _kept  # noqa: PLW0603 (the one answer of this process)
     asked_at, answer = _kept
     if not answer or clock() - asked_at > KEPT_S:
@@ -38,7 +38,7 @@ def check() -> dict[str, str]:
 
 @remembered
 def forget() -> None:
-    """Ask anew next time."""
+    """Check again next time."""
     global _kept  # noqa: PLW0603
     _kept = (0.0, {})
 
@@ -63,9 +63,9 @@ def _view() -> str:
 def _broker() -> str:
     try:
         with current_app.connection_for_write(connect_timeout=BROKER_TIMEOUT_S) as broker:
-            # celery-types knows whole seconds only
+            # celery-types allows only whole seconds
             broker.ensure_connection(max_retries=0, timeout=cast(Any, BROKER_TIMEOUT_S))
-    except Exception:  # every broker's client raises its own
+    except Exception:  # each broker's client raises its own errors
         return "the broker does not answer"
     return "ok"
 
@@ -75,7 +75,7 @@ def _learner() -> str:
         with database():
             learners = learner_state.list_learner_states()
     except Unavailable:
-        return "unknown without PostgreSQL"
+        return "unknown while PostgreSQL does not answer"
     if not learners:
         return "has never run"
     behind = max((learner.lag_s for learner in learners if not learner.is_frozen), default=0.0)
@@ -84,7 +84,7 @@ def _learner() -> str:
     head = published_boards.reader().head()
     age_s = time.time() - head.as_of if head is not None else float("inf")
     if age_s > STALE_S and not any(learner.is_frozen for learner in learners):
-        return "publishes nothing" if head is None else f"published last {age_s:.0f} s ago"
+        return "has published nothing" if head is None else f"last published {age_s:.0f} s ago"
     return "ok"
 
 

@@ -1,8 +1,9 @@
-"""What Prometheus is told at /metrics.
+"""The metrics that Prometheus reads at /metrics.
 
-Two sources: counters of the web processes (shared through files when PROMETHEUS_MULTIPROC_DIR is set, else this
-process's own), and `StateCollector`, which asks the database and the view at the time of the scrape. What cannot be
-asked is left out and `groundswell_database_up` says so: a scrape never fails because a server is down.
+They have two sources. The first is the counters of the web processes. They are shared through files when
+PROMETHEUS_MULTIPROC_DIR is set, otherwise they are those of this process. The second is `StateCollector`, which asks
+the database and the view store at each scrape. A scrape never fails because a server is down: the metrics that need
+it are left out, and `groundswell_database_up` shows a missing database.
 """
 
 import time
@@ -20,7 +21,7 @@ from recommender.publishing import published_boards
 
 
 class StateCollector(Collector):
-    """The learner and the view, as they are now."""
+    """Collect the present state of the learners and the view."""
 
     def collect(self) -> Iterator[Metric]:
         try:
@@ -28,25 +29,23 @@ class StateCollector(Collector):
                 learners = learner_state.list_learner_states()
                 backlog = learner_state.get_backlog()
         except Unavailable:
-            yield GaugeMetricFamily("groundswell_database_up", "Whether PostgreSQL answers.", 0)
+            yield GaugeMetricFamily("groundswell_database_up", "1 if PostgreSQL answers, else 0.", 0)
         else:
-            yield GaugeMetricFamily("groundswell_database_up", "Whether PostgreSQL answers.", 1)
-            yield GaugeMetricFamily("groundswell_backlog_events", "Events not learned yet, about.", backlog)
+            yield GaugeMetricFamily("groundswell_database_up", "1 if PostgreSQL answers, else 0.", 1)
+            yield GaugeMetricFamily("groundswell_backlog_events", "Events not learned yet, approximately.", backlog)
             yield from _of_learners(learners)
         head = published_boards.reader().head()
         if head is not None:
             age_s = max(0.0, time.time() - head.as_of)
-            yield GaugeMetricFamily("groundswell_view_age_seconds", "Age of what is served.", age_s)
+            yield GaugeMetricFamily("groundswell_view_age_seconds", "Age of the served boards.", age_s)
             n_frozen = len(head.frozen_scopes)
-            yield GaugeMetricFamily(
-                "groundswell_frozen_scopes", "Lists of one category or country that stand still.", n_frozen
-            )
+            yield GaugeMetricFamily("groundswell_frozen_scopes", "Frozen lists of one category or country.", n_frozen)
             yield GaugeMetricFamily("groundswell_view_version", "Version of the boards.", head.version)
 
 
 def _of_learners(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:
     lag = GaugeMetricFamily("groundswell_lag_seconds", "Age of the oldest event not learned yet.", labels=["shard"])
-    frozen = GaugeMetricFamily("groundswell_frozen", "Whether learning is stopped.", labels=["shard"])
+    frozen = GaugeMetricFamily("groundswell_frozen", "1 if learning is frozen, else 0.", labels=["shard"])
     steps = CounterMetricFamily("groundswell_steps", "Steps committed.", labels=["shard"])
     learned = CounterMetricFamily("groundswell_events_learned", "Events learned.", labels=["shard"])
     step_s = GaugeMetricFamily(
@@ -76,12 +75,12 @@ def _of_quality(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:
     gauges = {
         name: GaugeMetricFamily(f"groundswell_{name}", text, labels=["shard"])
         for name, text in (
-            ("drift", "The drift statistic, in nats; an alert from 6, a stop from 9 and more."),
-            ("pressure", "Events nearly stopped, 1 = as many as always."),
-            ("low_trust_share", "Of the list's mass, the share of actors who earned little."),
+            ("drift", "The drift statistic, in nats. 6 is an alert, 9 or more a stop."),
+            ("pressure", "Events that the screen almost stopped, compared with the usual number (1)."),
+            ("low_trust_share", "Share of the list's mass that comes from actors with little trust."),
         )
     }
-    alarms = GaugeMetricFamily("groundswell_alarms", "Drift alarms in the steps kept.", labels=["shard", "level"])
+    alarms = GaugeMetricFamily("groundswell_alarms", "Drift alarms in the recorded steps.", labels=["shard", "level"])
     for learner in learners:
         shard, row = str(learner.shard), learner.quality
         for level, n in learner.n_alarms.items():
@@ -100,7 +99,7 @@ def _of_quality(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:
 
 
 def render() -> bytes:
-    """Everything, in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     state = CollectorRegistry()
     state.register(StateCollector())
     return generate_latest(all_counters()) + generate_latest(state)

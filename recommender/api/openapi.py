@@ -1,7 +1,7 @@
-"""What the OpenAPI schema says beyond what it can read off the views: answers, errors, the key.
+"""Answers, errors and the key in the OpenAPI schema.
 
-Only drf-spectacular reads these shapes; what is sent is checked in recommender.intake.event_rows and
-recommender.intake.item_rows.
+The views do not show them. Only drf-spectacular reads these shapes. Requests are checked in
+recommender.intake.event_rows and recommender.intake.item_rows.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ KIND_CHOICES = [(kind.name.lower(), kind.name.lower()) for kind in Kind]
 
 
 class KeyScheme(OpenApiAuthenticationExtension):
-    """How `KeyAuthentication` is described."""
+    """Describe `KeyAuthentication` in the schema."""
 
     target_class = "recommender.api.api_keys.KeyAuthentication"
     name = "key"
@@ -35,25 +35,25 @@ class KeyScheme(OpenApiAuthenticationExtension):
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "A key with the scope the address names: `ingest`, `read` or `admin` (may do everything).",
+            "description": "A key with the scope of the address: `ingest`, `read`, or `admin` for everything.",
         }
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    """The one shape of every error."""
+    """The one shape of all errors."""
 
     error = inline_serializer(
         "ErrorBody",
         {
             "code": serializers.ChoiceField([error.code for error in errors.ALL]),
-            "message": serializers.CharField(help_text="What happened and what to do."),
-            "fields": serializers.DictField(help_text="What is wrong with which part of the request."),
+            "message": serializers.CharField(help_text="The problem, and what to do about it."),
+            "fields": serializers.DictField(help_text="The wrong parts of the request, each with its problem."),
         },
     )
 
 
 def refusals(*kinds: type[errors.ApiError]) -> dict[int, OpenApiResponse]:
-    """The errors an address can answer, by status."""
+    """Return the errors that a URL can answer, by status."""
     by_status: dict[int, list[type[errors.ApiError]]] = {}
     for kind in kinds:
         by_status.setdefault(kind.status, []).append(kind)
@@ -77,7 +77,7 @@ OF_BODIES = (
 
 
 class ContextSerializer(serializers.Serializer[Any]):
-    """Where an event came from, as the site saw it."""
+    """The origin of an event, as your site saw it."""
 
     ip = serializers.CharField(required=False, allow_null=True, help_text="IPv4 or IPv6.")
     user_agent = serializers.CharField(required=False, allow_null=True, help_text="Cut to 512 characters.")
@@ -88,29 +88,35 @@ class ContextSerializer(serializers.Serializer[Any]):
 class EventSerializer(serializers.Serializer[Any]):
     """One act of an actor on an item."""
 
-    actor = serializers.CharField(max_length=MAX_ID, help_text="Opaque id of who acted.")
-    item = serializers.CharField(max_length=MAX_ID, help_text="Id of what was acted on.")
+    actor = serializers.CharField(max_length=MAX_ID, help_text="Your id of the actor, any text.")
+    item = serializers.CharField(max_length=MAX_ID, help_text="Your id of the item, any text.")
     event_id = serializers.CharField(
-        required=False, allow_null=True, max_length=128, help_text="Makes a retry harmless: an id counts once."
+        required=False,
+        allow_null=True,
+        max_length=128,
+        help_text="Makes a retry harmless, because each id counts once.",
     )
     kind = serializers.ChoiceField([kind.name.lower() for kind in Kind], default="click")
     occurred_at = serializers.CharField(
         required=False,
         allow_null=True,
-        help_text="RFC 3339 with a zone, or unix seconds. Default: when it arrives. Late is fine.",
+        help_text="RFC 3339 with a time zone, or unix seconds. Default: the time it arrives. You may send it late.",
     )
     session = serializers.CharField(required=False, allow_null=True, max_length=128)
     value = serializers.FloatField(required=False, allow_null=True)
     recommendation = serializers.CharField(
-        required=False, allow_null=True, max_length=128, help_text="Id of the answer it was served in."
+        required=False,
+        allow_null=True,
+        max_length=128,
+        help_text="The `recommendation` of the answer that showed the item.",
     )
     position = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=MAX_POSITION)
-    # A field of that name; the metaclass takes it out of the class.
+    # A field that must have this name. The metaclass removes it from the class.
     context = ContextSerializer(required=False, allow_null=True)  # type: ignore[assignment]
 
 
 class EventsSerializer(serializers.Serializer[Any]):
-    """A batch. One bare event is taken as well."""
+    """A batch of events. You can also send one event without the list."""
 
     events: serializers.ListSerializer[Any] = serializers.ListSerializer(child=EventSerializer(), max_length=MAX_ROWS)
 
@@ -119,7 +125,7 @@ def _rejections(name: str, messages: dict[str, str]) -> serializers.ListField:
     row = inline_serializer(
         name,
         {
-            "index": serializers.IntegerField(help_text="Place in the body, from 0."),
+            "index": serializers.IntegerField(help_text="Place of the row in the body, from 0."),
             "code": serializers.ChoiceField(list(messages)),
             "message": serializers.CharField(),
         },
@@ -131,14 +137,14 @@ INGESTED = inline_serializer(
     "Ingested",
     {
         "accepted": serializers.IntegerField(help_text="Stored and committed."),
-        "duplicates": serializers.IntegerField(help_text="Their event_id was known; not stored again."),
+        "duplicates": serializers.IntegerField(help_text="Not stored again, because their event_id was known."),
         "rejected": _rejections("RejectedEvent", REJECTIONS),
     },
 )
 
 
 class ItemInSerializer(serializers.Serializer[Any]):
-    """An item as sent; what is left out is emptied."""
+    """An item's description. Fields that you leave out become empty."""
 
     id = serializers.CharField(max_length=MAX_ID)
     title = serializers.CharField(required=False, max_length=500)
@@ -167,10 +173,10 @@ ITEMS_PUT = inline_serializer(
 )
 
 _STANDING: dict[str, serializers.Field[Any, Any, Any, Any]] = {
-    "as_of": serializers.DateTimeField(help_text="Everything received by then is counted."),
+    "as_of": serializers.DateTimeField(help_text="All events received up to this time are counted."),
     "state": serializers.ChoiceField(["learning", "frozen"]),
     "checkpoint": serializers.IntegerField(allow_null=True),
-    "age_ms": serializers.IntegerField(help_text="Age of `as_of` when this was answered."),
+    "age_ms": serializers.IntegerField(help_text="Age of `as_of` at the time of the answer."),
 }
 LISTED = inline_serializer(
     "List",
@@ -185,16 +191,17 @@ LISTED = inline_serializer(
                         "Margin",
                         {
                             "actors": serializers.IntegerField(
-                                help_text="Fewest new actors that could put the best item left out in its place."
+                                help_text="Fewest new actors that could put the best item outside the list here."
                             ),
-                            "trust": serializers.FloatField(help_text="The same as a sum of trust weights."),
+                            "trust": serializers.FloatField(help_text="The same price as a sum of trust weights."),
                             "networks": serializers.IntegerField(
-                                help_text="Fewest networks (/24, /48) they need, at 256 new actors each."
+                                help_text="Fewest networks (/24, /48) for that, with 256 new actors in each."
                             ),
                             "clickers": serializers.IntegerField(
                                 allow_null=True,
-                                help_text="If it does not belong in the list, at least so many of its clickers were"
-                                " fake; null beyond the first 50 items of all, and with several shards.",
+                                help_text="If the item does not belong in the list, at least this many of its"
+                                " clickers were fake. Null beyond the first 50 items of the main list, and with"
+                                " several shards.",
                             ),
                         },
                     ),
@@ -205,8 +212,10 @@ LISTED = inline_serializer(
             child=inline_serializer(
                 "CertainPlaces",
                 {
-                    "actors": serializers.IntegerField(help_text="So many new actors, whatever they do together,"),
-                    "places": serializers.IntegerField(help_text="leave so many of these items in the list."),
+                    "actors": serializers.IntegerField(help_text="A number of new actors acting together."),
+                    "places": serializers.IntegerField(
+                        help_text="Items that stay in the list against any such group."
+                    ),
                 },
             )
         ),
@@ -223,7 +232,7 @@ RECOMMENDED = inline_serializer(
                 {
                     "item": serializers.CharField(),
                     "score": serializers.FloatField(
-                        help_text="To order by: a probability where the ranker serves, else the blend."
+                        help_text="The items' order. A probability if the ranker ordered them, else the blend."
                     ),
                     "reasons": serializers.ListField(
                         child=inline_serializer(
@@ -231,9 +240,15 @@ RECOMMENDED = inline_serializer(
                             {
                                 "source": serializers.ChoiceField(list(SOURCES)),
                                 "text": serializers.CharField(),
-                                "item": serializers.CharField(required=False, help_text="Of `similar`: beside what."),
-                                "actors": serializers.IntegerField(required=False, help_text="Who stand behind it."),
-                                "category": serializers.CharField(required=False, help_text="Of `trending`."),
+                                "item": serializers.CharField(
+                                    required=False, help_text="For `similar`: the item it goes with."
+                                ),
+                                "actors": serializers.IntegerField(
+                                    required=False, help_text="Number of actors behind the reason."
+                                ),
+                                "category": serializers.CharField(
+                                    required=False, help_text="For `trending`: the category."
+                                ),
                             },
                         )
                     ),
@@ -241,10 +256,10 @@ RECOMMENDED = inline_serializer(
             )
         ),
         "recommendation": serializers.CharField(
-            allow_null=True, help_text="Send it, and the position from 0 on, with clicks on these items."
+            allow_null=True, help_text="Send this, and the position from 0 on, with clicks on these items."
         ),
         "ranked_by": serializers.ChoiceField(
-            list(MODES), help_text="The order that does best of late: the learned one, or what it is made of."
+            list(MODES), help_text="The order that did best lately: the ranker's, or one of those it learns from."
         ),
         **_STANDING,
     },
@@ -260,11 +275,19 @@ SIMILAR = inline_serializer(
                     "score": serializers.FloatField(help_text="Strength of the link."),
                     "support": inline_serializer(
                         "Support",
-                        {"actors": serializers.IntegerField(help_text="Who went from one to the other.")},
+                        {
+                            "actors": serializers.IntegerField(
+                                help_text="Number of actors that went from one item to the other."
+                            )
+                        },
                     ),
                     "margin": inline_serializer(
                         "LinkMargin",
-                        {"actors": serializers.IntegerField(help_text="Fewest new actors that take the place.")},
+                        {
+                            "actors": serializers.IntegerField(
+                                help_text="Fewest new actors that could take the place."
+                            )
+                        },
                     ),
                 },
             )
@@ -276,12 +299,12 @@ SIMILAR = inline_serializer(
 LIST_PARAMETERS = [
     OpenApiParameter("limit", OpenApiTypes.INT, description=f"1 to {MAX_LIMIT}.", default=DEFAULT_LIMIT),
     OpenApiParameter("category", OpenApiTypes.STR, description="Only items of this category."),
-    OpenApiParameter("country", OpenApiTypes.STR, description="As counted in this country: two letters."),
+    OpenApiParameter("country", OpenApiTypes.STR, description="The list as counted in this country, two letters."),
     OpenApiParameter(
         "exclude",
         OpenApiTypes.STR,
         many=True,
-        description=f"Ids to leave out, at most {MAX_EXCLUDED}: repeated, or separated by commas.",
+        description=f"Ids to leave out, at most {MAX_EXCLUDED}. Repeat the parameter, or separate ids by commas.",
     ),
     OpenApiParameter(
         "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag of the list you have."
@@ -289,16 +312,18 @@ LIST_PARAMETERS = [
 ]
 _OF_LISTS = {each.name: each for each in LIST_PARAMETERS}
 RECOMMENDATION_PARAMETERS = [
-    OpenApiParameter("actor", OpenApiTypes.STR, required=True, description="Whom the list is for."),
+    OpenApiParameter("actor", OpenApiTypes.STR, required=True, description="The actor that the list is for."),
     _OF_LISTS["limit"],
-    OpenApiParameter("offset", OpenApiTypes.INT, description=f"Places to pass over, 0 to {MAX_OFFSET}.", default=0),
-    OpenApiParameter("item", OpenApiTypes.STR, description="What the actor looks at now: the list goes with it."),
+    OpenApiParameter("offset", OpenApiTypes.INT, description=f"Places to skip, 0 to {MAX_OFFSET}.", default=0),
+    OpenApiParameter(
+        "item", OpenApiTypes.STR, description="The item that the actor is reading now. The list goes with it."
+    ),
     _OF_LISTS["category"],
     _OF_LISTS["country"],
     _OF_LISTS["exclude"],
 ]
 SIMILAR_PARAMETERS = [
-    OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded; may hold slashes."),
+    OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded. It may contain slashes."),
     _OF_LISTS["limit"],
     _OF_LISTS["exclude"],
 ]
@@ -307,6 +332,8 @@ READY = inline_serializer(
     "Ready",
     {
         "ready": serializers.BooleanField(),
-        "checks": serializers.DictField(child=serializers.CharField(), help_text="`ok`, or what is wrong."),
+        "checks": serializers.DictField(
+            child=serializers.CharField(), help_text="`ok` or the problem, for each part."
+        ),
     },
 )

@@ -1,8 +1,8 @@
-"""The rate limit of a key, atomic over all processes: counted in the view store by one script a request.
+"""The rate limit of a key, the same over all processes.
 
-A sliding window of one second; for ingest an event costs one, elsewhere a request. A key without a rate costs no
-round trip. While the store is away nobody is limited: it protects the server from a client gone wild, and refusing
-everybody would do that client's work.
+One script per request counts it in the view store. The window slides over one second. For ingest each event costs
+one, elsewhere each request. A key without a rate needs no call to the store. While the store is away no one is
+limited. The limit protects the server from a client gone wild, and refusing everyone would do that client's work.
 """
 
 from typing import cast
@@ -25,7 +25,7 @@ STORE_TIMEOUT_S = 0.25
 
 
 class Rates:
-    """What a process counts in the store, in windows of `window_s`."""
+    """The rates that a process counts in the store, in windows of `window_s`."""
 
     def __init__(self, now: Clock = clock, window_s: int = 1) -> None:
         self.now, self.window_s = now, window_s
@@ -37,7 +37,8 @@ class Rates:
             return
         if cost > key.rate_per_s:
             raise RateLimited(
-                f"This key may send {key.rate_per_s} events a second and this body has {cost}: send smaller batches."
+                f"This key may send {key.rate_per_s} events per second, but this body has {cost}."
+                " Send smaller batches."
             )
         if self._pause.is_on:
             counters.UNLIMITED.inc()
@@ -51,7 +52,9 @@ class Rates:
             counters.UNLIMITED.inc()
             return
         if not is_allowed:
-            raise RateLimited(f"This key may send {key.rate_per_s} a second; wait and send again.")
+            raise RateLimited(
+                f"This key may send only {key.rate_per_s} per second. Wait for Retry-After seconds and send again."
+            )
 
     def forget(self) -> None:
         self._limiters.clear()
@@ -75,12 +78,15 @@ remembered(rates.forget)
 
 
 def charge(key: Key, *, cost: int = 1) -> None:
-    """Count against the rate of a key. Raises RateLimited."""
+    """Count a cost against the rate of a key.
+
+    Raises RateLimited.
+    """
     rates.charge(key, cost=cost)
 
 
 class KeyThrottle(BaseThrottle):
-    """The same for DRF's views."""
+    """Apply the rate limit to DRF's views."""
 
     def allow_request(self, request: Request, view: object) -> bool:  # noqa: ARG002 (DRF's signature)
         if request.auth is not None:

@@ -1,5 +1,7 @@
-"""Addresses of the API, the hottest first. Written out in full and not under an `include`: Django tries them in order
-and one level deeper costs a list a tenth of its time.
+"""URLs of the API, the most used first.
+
+They are written out in full and not under an `include`. Django tries them in order, and one more level costs a list a
+tenth of its time.
 """
 
 from django.urls import path

@@ -1,6 +1,7 @@
-"""The HTTP API: each view reads a request, makes one call, answers. URLs stand in recommender/api/urls.py.
+"""The views of the HTTP API: each reads a request, makes one call and answers.
 
-Events and lists are lean views (recommender/api/base_views.py says why); the others are DRF's.
+Their URLs are in recommender/api/urls.py. Events and lists are lean views, for the reasons given in
+recommender/api/base_views.py. The others are DRF's.
 """
 
 import time
@@ -35,7 +36,7 @@ DAY_S = 86_400
 
 
 class EventsView(LeanView):
-    """Where events come in."""
+    """Take in events."""
 
     scope = "ingest"
 
@@ -49,8 +50,10 @@ class EventsView(LeanView):
     def post(self, request: HttpRequest, key: Key) -> HttpResponse:
         """Store one event, or up to 10,000 as `{"events": [...]}`. Scope `ingest`.
 
-        202 means committed. An event that is wrong is rejected alone, with its index, a code and what to do; unknown
-        fields are ignored. Send `event_id` and repeat a request as often as you like: an id counts once.
+        202 means that they are committed. Each wrong event is rejected alone, with its index, a code, and a message
+        that explains what to do. Unknown fields are ignored. If you send an `event_id` you can repeat a request as
+        often as you
+        like: each id counts once.
         """
         body = read_body(request)
         now_s = time.time()
@@ -63,7 +66,7 @@ class EventsView(LeanView):
 
 
 class TrendingView(LeanView):
-    """What is trending, as published."""
+    """The trending items, as published."""
 
     scope = "read"
 
@@ -71,13 +74,14 @@ class TrendingView(LeanView):
         operation_id="trending",
         tags=["lists"],
         parameters=docs.LIST_PARAMETERS,
-        responses={200: docs.LISTED, 304: OpenApiResponse(description="The list you have is the newest.")}
+        responses={200: docs.LISTED, 304: OpenApiResponse(description="Your list is the newest.")}
         | docs.refusals(errors.Invalid, errors.NoView, *docs.OF_ANY),
     )
     def get(self, request: HttpRequest, key: Key) -> HttpResponse:
-        """The trending items now, best first. Scope `read`.
+        """Return the trending items now, best first. Scope `read`.
 
-        Served from memory: with the learner or a server down, the last list is served and `age_ms` says its age.
+        They are served from memory. While the learner or a server is down you get the last list, and `age_ms` is its
+        age.
         """
         rate_limits.charge(key)
         answer = _lists().answer(request.META.get("QUERY_STRING", ""))
@@ -108,10 +112,10 @@ class RecommendationsView(LeanView):
         responses={200: docs.RECOMMENDED} | docs.refusals(errors.Invalid, errors.NoView, *docs.OF_ANY),
     )
     def get(self, request: HttpRequest, key: Key) -> HttpResponse:
-        """Items for an actor, best first, without what it has seen. Scope `read`.
+        """Return items for an actor, best first, without items it has seen. Scope `read`.
 
-        What it did a second ago counts at once. Who is unknown gets what is trending. Send the answer's
-        `recommendation`, and the `position` from 0 on, with clicks on its items.
+        An act counts here at once, a second after you sent it. An unknown actor gets the trending items. Send the
+        answer's `recommendation`, and the `position` from 0 on, with clicks on these items.
         """
         rate_limits.charge(key)
         query = recommendations.parse_query(request.META.get("QUERY_STRING", ""))
@@ -126,7 +130,7 @@ class RecommendationsView(LeanView):
 
 
 class SimilarView(LeanView):
-    """What goes with an item."""
+    """Items that go with an item."""
 
     scope = "read"
 
@@ -137,10 +141,10 @@ class SimilarView(LeanView):
         responses={200: docs.SIMILAR} | docs.refusals(errors.Invalid, errors.NoView, *docs.OF_ANY),
     )
     def get(self, request: HttpRequest, key: Key, id: str) -> HttpResponse:
-        """Items that actors go on to from this one, strongest first. Scope `read`.
+        """Return items that actors go on to from this one, strongest first. Scope `read`.
 
-        Empty where too few actors, or too new ones, went on from it. `margin.actors`: so many new accounts it would
-        take to put something in the place.
+        The list is empty if too few actors went on from it, or if these were too new. `margin.actors` is the number
+        of new accounts needed to put another item in the place.
         """
         rate_limits.charge(key)
         listed = trending.parse_query(request.META.get("QUERY_STRING", ""))
@@ -158,7 +162,7 @@ remembered(_recommender.cache_clear)
 
 
 class ItemsView(LeanView):
-    """What the site says of its items, in bulk."""
+    """Descriptions of items, in bulk."""
 
     scope = "ingest"
 
@@ -171,7 +175,7 @@ class ItemsView(LeanView):
     def put(self, request: HttpRequest, key: Key) -> HttpResponse:
         """Describe one item, or up to 10,000 as `{"items": [...]}`. Scope `ingest`.
 
-        Each item replaces what was known of it. An item that is wrong is rejected alone.
+        Each description replaces the one before. Each wrong item is rejected alone.
         """
         rows, rejected = parse_items(read_body(request))
         rate_limits.charge(key)
@@ -188,7 +192,9 @@ class ItemsView(LeanView):
 
 @extend_schema(
     tags=["items"],
-    parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded; may hold slashes.")],
+    parameters=[
+        OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded. It may contain slashes.")
+    ],
 )
 class ItemView(ApiView):
     """One item."""
@@ -201,7 +207,7 @@ class ItemView(ApiView):
         operation_id="get_item", responses={200: ItemSerializer} | docs.refusals(errors.NotFound, *docs.OF_ANY)
     )
     def get(self, request: Request, id: str) -> Response:
-        """What is known of an item. Scope `read`."""
+        """Return the description of an item. Scope `read`."""
         return Response(ItemSerializer(items.get_item(item_id=id)).data)
 
     @extend_schema(
@@ -211,46 +217,52 @@ class ItemView(ApiView):
         | docs.refusals(errors.Invalid, errors.NotFound, *docs.OF_BODIES, *docs.OF_ANY),
     )
     def patch(self, request: Request, id: str) -> Response:
-        """Change some of what is known of an item. Scope `ingest`."""
+        """Change some fields of an item's description. Scope `ingest`."""
         row = parse_changes(items.get_item(item_id=id), request.data)
         return Response(ItemSerializer(items.update_item(row=row)).data)
 
     @extend_schema(
         operation_id="delete_item",
-        responses={204: OpenApiResponse(description="Forgotten.")} | docs.refusals(errors.NotFound, *docs.OF_ANY),
+        responses={204: OpenApiResponse(description="Deleted.")} | docs.refusals(errors.NotFound, *docs.OF_ANY),
     )
     def delete(self, request: Request, id: str) -> Response:
-        """Forget what is known of an item; to keep it off the lists, hide it instead. Scope `ingest`."""
+        """Delete the description of an item. Scope `ingest`.
+
+        The item may still be listed under its id. To keep it off the lists, hide it instead.
+        """
         items.delete_item(item_id=id)
         return Response(status=204)
 
 
 class LiveView(LeanView):
-    """Whether this process answers."""
+    """Liveness of this process."""
 
     scope = None
 
     @extend_schema(operation_id="live", tags=["health"], auth=[], responses={200: docs.LIVE})
     def get(self, request: HttpRequest, key: None) -> HttpResponse:
-        """200 while this process answers, whatever else is down. No key needed."""
+        """Answer 200 while this process runs, even if all else is down. No key needed."""
         return bytes_response(b'{"live":true}')
 
 
 class ReadyView(LeanView):
-    """Whether everything an event needs to get onto a list is there."""
+    """Readiness of everything an event needs to get onto a list."""
 
     scope = None
 
     @extend_schema(operation_id="ready", tags=["health"], auth=[], responses={200: docs.READY, 503: docs.READY})
     def get(self, request: HttpRequest, key: None) -> HttpResponse:
-        """200 when all parts work, else 503; `checks` names what is wrong. No key needed."""
+        """Answer 200 when all parts work, else 503. No key needed.
+
+        `checks` names the parts that do not work.
+        """
         checks = health.check()
         is_ready = all(state == "ok" for state in checks.values())
         return json_response({"ready": is_ready, "checks": checks}, status=200 if is_ready else 503)
 
 
 class MetricsView(LeanView):
-    """What Prometheus is told."""
+    """Metrics for Prometheus."""
 
     scope = None
 
@@ -258,6 +270,9 @@ class MetricsView(LeanView):
         operation_id="metrics", tags=["health"], auth=[], responses={(200, "text/plain"): OpenApiTypes.STR}
     )
     def get(self, request: HttpRequest, key: None) -> HttpResponse:
-        """Counters and gauges in Prometheus' text format. No key needed: keep it from the outside."""
+        """Return counters and gauges in Prometheus' text format. No key needed.
+
+        Keep this address away from the public.
+        """
         body = metrics.render()
         return HttpResponse(body, content_type=CONTENT_TYPE_LATEST, headers={"Content-Length": str(len(body))})

@@ -1,4 +1,7 @@
-"""API keys: who is let in where, for how long, and how keys are made and revoked."""
+"""Keys open the URLs of their scopes until they are revoked.
+
+This also tests how keys are made and revoked.
+"""
 
 import re
 from io import StringIO
@@ -183,7 +186,7 @@ def test_the_command_takes_a_chosen_key_once(db):
 
 @pytest.fixture
 def olga(db):
-    """Olga operates; she is signed in to the console."""
+    """Return the client of Olga, an operator who is signed in to the console."""
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("olga"))
     return client

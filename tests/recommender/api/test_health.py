@@ -1,4 +1,4 @@
-"""/health and /metrics: what monitors are told, also when servers are away."""
+"""/health and /metrics inform monitors, also when servers are away."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ ASKED_AGAIN_S = 1.1 * health.KEPT_S
 
 @pytest.fixture
 def away(clock):
-    """Makes PostgreSQL unreachable for the rest of the test."""
+    """Make PostgreSQL unreachable for the rest of the test."""
     known = dict(connection.settings_dict)
 
     def go():
@@ -71,7 +71,7 @@ def test_not_ready_names_what_is_down(live_api, publish, away, settings, monkeyp
         "database": "PostgreSQL does not answer",
         "view": "the view store does not answer",
         "broker": "the broker does not answer",
-        "learner": "unknown without PostgreSQL",
+        "learner": "unknown while PostgreSQL does not answer",
     }
 
 
@@ -81,7 +81,7 @@ def test_a_learner_that_never_ran_is_behind_or_is_silent_is_not_ready(live_api, 
     row = learner()
     clock.forward(ASKED_AGAIN_S)
     publish({"": []}, age_s=100)
-    assert "published last" in live_api.get("/health/ready").json["checks"]["learner"]
+    assert "last published" in live_api.get("/health/ready").json["checks"]["learner"]
     clock.forward(ASKED_AGAIN_S)
     publish({"": []})
     live_api.post("/api/v1/events", {"actor": "ana", "item": "a"}, key="ingest")

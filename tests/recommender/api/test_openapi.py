@@ -1,4 +1,4 @@
-"""The schema, the docs page and docs/api.md say what the code does."""
+"""The schema, the docs page and docs/api.md agree with the code."""
 
 import re
 from pathlib import Path

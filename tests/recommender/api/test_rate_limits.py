@@ -1,4 +1,4 @@
-"""The rate of a key: over all processes, per event where events come in, per request elsewhere."""
+"""A key's rate is counted over all processes, per event or per request."""
 
 import re
 import threading
@@ -14,13 +14,13 @@ pytestmark = pytest.mark.usefixtures("view_store", "clock", "_a_second_lasts")
 
 @pytest.fixture
 def _a_second_lasts(monkeypatch):
-    """The store counts by its own clock, so its windows are made longer than any test is."""
+    """Make windows longer than any test, because the store counts by its own clock."""
     monkeypatch.setattr(rate_limits.rates, "window_s", 3600)
 
 
 @pytest.fixture
 def make_limited(anonymous):
-    """Makes a key with a rate and gives its secret."""
+    """Return a function that makes a key with a rate and returns its secret."""
 
     def make(scope, rate):
         return api_keys.make_key(name=f"{rate}/s", scopes=[scope], rate_per_s=rate)[1]
@@ -74,7 +74,7 @@ def test_processes_side_by_side_share_one_rate(view_store):
 
 
 def unlimited(api):
-    """How many requests were let through because the store is away."""
+    """Return how many requests were let through because the store is away."""
     (line,) = re.findall(r"^groundswell_rate_unlimited_total (\S+)$", api.get("/metrics").body.decode(), re.MULTILINE)
     return float(line)
 
@@ -82,7 +82,8 @@ def unlimited(api):
 def test_a_key_without_a_rate_costs_no_round_trip(view_store):
     before = view_store.info("stats")["total_commands_processed"]
     rate_limits.charge(Key(id=1, name="site", scopes=frozenset(), rate_per_s=None), cost=10_000)
-    assert view_store.info("stats")["total_commands_processed"] == before + 1  # our own question
+    # the command that this test sends itself
+    assert view_store.info("stats")["total_commands_processed"] == before + 1
 
 
 def test_a_key_with_one_costs_one(view_store):
