@@ -1,4 +1,4 @@
-"""What the commands of the batch cycle have in common: files read, progress shown, tables and pictures written."""
+"""Shared code of the batch commands: read files, show progress, write results."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
@@ -23,23 +23,27 @@ WIDTH = 150
 
 
 def add_file_arguments(parser: CommandParser) -> None:
-    """A log, and what of it."""
-    parser.add_argument("file", type=Path, nargs="+", help="Parquet or CSV, or folders of them; rows in any order.")
-    parser.add_argument("--limit", type=int, help="Rows of each file read at most.")
-    parser.add_argument("--out", type=Path, help="Folder for the table as JSON and the pictures.")
+    """Add the arguments for a log and its output folder."""
+    parser.add_argument(
+        "file", type=Path, nargs="+", help="Parquet or CSV files, or folders of them. Their rows may be in any order."
+    )
+    parser.add_argument("--limit", type=int, help="Largest number of rows to read of each file.")
+    parser.add_argument("--out", type=Path, help="Folder for the table as JSON and for the pictures.")
     parser.add_argument("--no-screen", action="store_true", help="Admit every event.")
 
 
 def config_of(options: dict[str, Any]) -> Config:
-    """As the settings are, with hashes of no secret, so that every machine finds the same; every actor's own list is
-    asked."""
+    """Return the Config for a batch command, made from the settings.
+
+    Hashes use no secret, so that every machine finds the same. Every actor's own list is asked for.
+    """
     config = configured()
     is_on = config.screen.is_on and not options["no_screen"]
     return replace(config, secret="", personal_share=1.0, screen=replace(config.screen, is_on=is_on))
 
 
 def setting(text: str) -> tuple[str, list[str]]:
-    """An argument SETTING=VALUE,VALUE."""
+    """Parse an argument SETTING=VALUE,VALUE."""
     try:
         return config_variants.parse(text)
     except ValueError as error:
@@ -47,20 +51,20 @@ def setting(text: str) -> tuple[str, list[str]]:
 
 
 def moment(text: str) -> datetime:
-    """An argument that is a day or a time, in UTC where it does not say."""
+    """Parse an argument that is a day or a time, in UTC unless it has a zone."""
     try:
         day = parse_date(text)
         found = datetime(day.year, day.month, day.day) if day else parse_datetime(text)  # noqa: DTZ001 - below
     except ValueError:
         found = None
     if found is None:
-        raise ArgumentTypeError(f"{text!r} is no time (2026-01-31 or 2026-01-31T12:00Z)")
+        raise ArgumentTypeError(f"{text!r} is no time. Write it like 2026-01-31 or 2026-01-31T12:00Z.")
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @contextmanager
 def progress_told() -> Iterator[Callable[[str, int], None]]:
-    """Takes a stage and how many rows it took on."""
+    """Show progress bars: call the result with a stage and its new rows."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bars: dict[str, Any] = {}
@@ -75,7 +79,7 @@ def progress_told() -> Iterator[Callable[[str, int], None]]:
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """What cannot be read, or makes no sense, ends the command with its message."""
+    """End the command with a message if a file cannot be read or a value is wrong."""
     try:
         yield
     except (LogFileError, ValueError, OSError) as error:
@@ -83,12 +87,12 @@ def refusals_told() -> Iterator[None]:
 
 
 def show(stdout: Any, table: Any) -> None:
-    """A table, as wide as it needs."""
+    """Print a table at full width."""
     Console(file=stdout, highlight=False, width=WIDTH).print(table)
 
 
 def write_json(folder: Path, name: str, found: dict[str, Any]) -> Path:
-    """A result beside its pictures."""
+    """Write a result into a folder as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))

@@ -1,4 +1,4 @@
-"""What commands that talk to a running server have in common: which one, by which key, and how they are stopped."""
+"""Shared code of the commands that talk to a running server: URL, key, stopping."""
 
 import os
 import signal
@@ -14,28 +14,34 @@ KEY_VARIABLE = "GROUNDSWELL_KEY"
 
 
 def add_server_arguments(parser: CommandParser) -> None:
-    """`--url` and `--key`."""
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"Where the server answers ({DEFAULT_URL}).")
+    """Add the arguments `--url` and `--key`."""
+    parser.add_argument("--url", default=DEFAULT_URL, help=f"URL of the server ({DEFAULT_URL}).")
     parser.add_argument(
         "--key",
-        help=f"An API key with the scope `ingest`. Default: ${KEY_VARIABLE}, which no list of processes shows.",
+        help=f"An API key with the scope `ingest`. Default: ${KEY_VARIABLE}, which lists of processes do not show.",
     )
 
 
 def key_of(options: dict[str, Any]) -> str:
-    """The key named by the options or the environment. Raises CommandError."""
+    """Return the key given by the options or the environment.
+
+    Raises CommandError.
+    """
     key = options["key"] or os.environ.get(KEY_VARIABLE)
     if not key:
         raise CommandError(
-            f"Which key? Give --key or set {KEY_VARIABLE}. `make run` printed one; otherwise make one:"
-            " manage.py keys make NAME --scope ingest"
+            f"No API key is given. Use --key or set {KEY_VARIABLE}. `make run` printed a key. You can make another"
+            " with: manage.py keys make NAME --scope ingest"
         )
     return str(key)
 
 
 @contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`; a second one ends at once, as without us."""
+    """Set `stop` on SIGINT and SIGTERM.
+
+    A second signal ends the process at once, as it would without this.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:

@@ -1,4 +1,4 @@
-"""`manage.py archive`: what leaves retention to Parquet, and then out of the database."""
+"""`manage.py archive`: move old partitions of the log to Parquet."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,24 +11,25 @@ from recommender.management.batch import moment
 
 
 class Command(BaseCommand):
-    help = "Write the log's partitions that leave retention to ARCHIVE_DIR, and drop those that are safe there."
+    help = "Write the log's partitions that are past retention to ARCHIVE_DIR, then drop those safely written."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--before",
             type=moment,
-            help="Days before this one instead, 2026-01-31; the model can be folded from the steps after it only.",
+            help="Archive the days before this one instead, for example 2026-01-31. Afterwards you can only fold the"
+            " model again from the steps after that day.",
         )
-        parser.add_argument("--keep", action="store_true", help="Write, and drop nothing.")
+        parser.add_argument("--keep", action="store_true", help="Write the archives, but drop nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.ARCHIVE_DIR:
-            raise CommandError("ARCHIVE_DIR says where archives go, and is not set.")
+            raise CommandError("ARCHIVE_DIR is not set. Set it to the folder for archives.")
         oldest = options["before"] or datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
         try:
             done = archive.leave(oldest.date(), is_drop=not options["keep"])
         except (OSError, archive.ArchiveDiffers) as error:
-            raise CommandError(f"nothing more was dropped: {error}") from error
+            raise CommandError(f"The archive could not be finished, and nothing more was dropped: {error}") from error
         for each in done:
             fate = "dropped" if each.is_dropped else "stays in the database"
             self.stdout.write(

@@ -1,4 +1,4 @@
-"""`manage.py attack`: the catalogue, attacks into a log or at a server on this machine, the benchmark."""
+"""`manage.py attack`: attack a log or a server on this machine, run the benchmark."""
 
 import os
 import sys
@@ -35,34 +35,39 @@ FULL_LINK = "[docs/benchmark.md](docs/benchmark.md)"
 
 
 class Command(BaseCommand):
-    requires_system_checks = ()  # needs no server of ours
+    requires_system_checks = ()  # needs no running Groundswell
     help = "Attack the recommender: in a log, in the benchmark, or live on this machine only."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        verbs.add_parser("list", help="The attacks and the honest look-alikes.")
+        verbs.add_parser("list", help="List the attacks and the honest look-alikes.")
         verb = verbs.add_parser("inject", help="Put an attack into a log.")
         verb.add_argument("file", type=Path)
         verb.add_argument(
-            "--out", type=Path, required=True, help="The log with the attack, label and attack columns."
+            "--out",
+            type=Path,
+            required=True,
+            help="File to write: the log with the attack in it, and the columns label and attack.",
         )
         _add_attack_arguments(verb)
-        verb.add_argument("--at", type=float, help="Unix seconds at which it begins. Default: half-way.")
-        verb = verbs.add_parser("synthetic", help="Write the invented town's log.")
+        verb.add_argument("--at", type=float, help="Unix seconds at which the attack begins. Default: half-way.")
+        verb = verbs.add_parser("synthetic", help="Write the log of an invented town.")
         verb.add_argument("--out", type=Path, required=True)
         verb.add_argument("--days", type=float, default=7.0)
         verb.add_argument("--readers", type=int, default=60_000)
         verb.add_argument("--seed", type=int, default=1)
-        _add_run_arguments(verbs.add_parser("run", help="The benchmark."))
-        verb = verbs.add_parser("vandals", help="The outside check against actors blocked on Wikipedia.")
-        verb.add_argument("--log", type=Path, help="wikipedia_vandals.parquet. Default: in the data folder.")
+        _add_run_arguments(verbs.add_parser("run", help="Run the benchmark."))
+        verb = verbs.add_parser("vandals", help="Check the actors' scores against editors blocked on Wikipedia.")
+        verb.add_argument(
+            "--log", type=Path, help="The file wikipedia_vandals.parquet. Default: the one in the data folder."
+        )
         verb = verbs.add_parser("live", help="Attack a running server on this machine.")
         add_server_arguments(verb)
         _add_attack_arguments(verb)
-        verb.add_argument("--item", help="The item to push or to frame. Default: chosen as in the benchmark.")
+        verb.add_argument("--item", help="The item to push or to frame. Default: the benchmark's choice.")
         verb.add_argument("--variant", choices=VARIANTS, default="plain")
-        verb.add_argument("--rate", type=float, default=100.0, help="Events a second at most (100).")
-        verb.add_argument("--max-events", type=int, default=5000, help="Events in all at most (5000).")
+        verb.add_argument("--rate", type=float, default=100.0, help="Largest number of events per second (100).")
+        verb.add_argument("--max-events", type=int, default=5000, help="Largest number of events in all (5000).")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -137,7 +142,7 @@ class Command(BaseCommand):
     def _vandals(self, options: dict[str, Any]) -> None:
         path = options["log"] or whole_suite.data_folder() / "wikipedia_vandals.parquet"
         if not path.exists():
-            raise CommandError(f"{path} is not there; name it with --log, or set {whole_suite.DATA_VARIABLE}")
+            raise CommandError(f"{path} does not exist. Name it with --log, or set {whole_suite.DATA_VARIABLE}.")
         found = wikipedia_vandals.check(path, replace(configured(), secret=""))
         self.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
 
@@ -165,40 +170,54 @@ class Command(BaseCommand):
 
 
 def _add_attack_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--attack", required=True, choices=list(CATALOGUE), metavar="CODE", help="Of `attack list`.")
-    parser.add_argument("--budget", type=int, required=True, help="Accounts at most.")
+    parser.add_argument(
+        "--attack", required=True, choices=list(CATALOGUE), metavar="CODE", help="A code of `attack list`."
+    )
+    parser.add_argument("--budget", type=int, required=True, help="Largest number of accounts.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--target", choices=TARGET_CHOICES, help="Which sort of item. Default: the attack's own.")
+    parser.add_argument("--target", choices=TARGET_CHOICES, help="Sort of item to attack. Default: the attack's own.")
     parser.add_argument("--camouflage", type=float, help="Share of acts on popular items, in [0, 1).")
-    parser.add_argument("--duration", type=float, help="Seconds. Default: as the attack is documented.")
+    parser.add_argument("--duration", type=float, help="Length in seconds. Default: the attack's own.")
 
 
 def _add_run_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--attacks", help="Codes, with commas between them. Default: all.")
-    parser.add_argument("--budgets", default="0.25,0.5,1,2,4", help="In undefended prices (0.25,0.5,1,2,4).")
-    parser.add_argument("--margins", default="0.25,0.5,1,2,4", help="Against trust and full also: in their own m*.")
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="plain, black-box, white-box.")
+    parser.add_argument("--attacks", help="Codes of attacks, separated by commas. Default: all.")
+    parser.add_argument(
+        "--budgets", default="0.25,0.5,1,2,4", help="Budgets as multiples of the undefended price (0.25,0.5,1,2,4)."
+    )
+    parser.add_argument(
+        "--margins",
+        default="0.25,0.5,1,2,4",
+        help="Further budgets against trust and full, as multiples of their own margin.",
+    )
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="Any of plain, black-box, white-box.")
     parser.add_argument("--defences", default="none,forest,caps,trust,full,oracle")
-    parser.add_argument("--seeds", type=int, default=3, help="Starts in each log (3).")
+    parser.add_argument("--seeds", type=int, default=3, help="Number of starts in each log (3).")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--log", action="append", help="A Parquet log, or `synthetic`. May be repeated. Default: what there is."
+        "--log", action="append", help="A Parquet log, or `synthetic`. You may repeat it. Default: all logs found."
     )
-    parser.add_argument("--limit", type=int, help="Rows of a log read at most. Default: all.")
-    parser.add_argument("--no-honest", action="store_true", help="Leave out the cost without an attack.")
-    parser.add_argument("--out", type=Path, help="Folder of the raw results. Default: out/attack.")
-    parser.add_argument("--jobs", type=int, help="Processes. Default: as many as there are cores.")
-    parser.add_argument("--quick", action="store_true", help="Under a minute: a few attacks on a small town.")
+    parser.add_argument("--limit", type=int, help="Largest number of rows to read of a log. Default: all.")
+    parser.add_argument(
+        "--no-honest",
+        action="store_true",
+        help="Leave out the runs without an attack, which measure the defence's cost.",
+    )
+    parser.add_argument("--out", type=Path, help="Folder for the raw results. Default: out/attack.")
+    parser.add_argument("--jobs", type=int, help="Number of processes. Default: one per core.")
+    parser.add_argument(
+        "--quick", action="store_true", help="Run only a few attacks on a small town, in under a minute."
+    )
     parser.add_argument(
         "--pairs",
         action="store_true",
-        help="Only the attacks on what stands beside an item, on a small town unless told otherwise.",
+        help="Run only the attacks on lists of similar items, on a small town unless --log is given.",
     )
     parser.add_argument(
         "--readme",
         action="store_true",
-        help="Write the summary into the README, all tables into docs/benchmark.md; with --pairs its table into"
-        " docs/recommendations.md.",
+        help="Write the summary into the README and all tables into docs/benchmark.md. With --pairs, write its table"
+        " into docs/recommendations.md.",
     )
 
 
@@ -208,7 +227,10 @@ def _parameters(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
-    """What to run, on which logs. Raises ValueError for what there is not."""
+    """Return the choice of runs, and the logs.
+
+    Raises ValueError for an unknown name.
+    """
     if options["quick"]:
         return whole_suite.QUICK, options["log"] or [whole_suite.SMALL]
     if options["pairs"]:
@@ -220,9 +242,9 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
     defences, variants = _listed(options["defences"]), _listed(options["variants"])
     for given, known in ((defences, tuple(full_tables.NAMES)), (variants, VARIANTS)):
         if unknown := set(given) - set(known):
-            raise ValueError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+            raise ValueError(f"There is no {', '.join(sorted(unknown))}. Choose from {', '.join(known)}.")
     if options["seeds"] < 1:
-        raise ValueError("--seeds is at least 1")
+        raise ValueError("--seeds must be at least 1.")
     chosen = Choice(
         attacks=tuple(code for code in codes if code in ATTACKS),
         look_alikes=tuple(code for code in codes if code in LOOK_ALIKES),
@@ -237,7 +259,10 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
 
 
 def _write(out: Path, found: Sequence[whole_suite.LogResult], table: str, summary: str) -> None:
-    """Everything into the folder of raw results: a line a run by log, the other figures, both documents."""
+    """Write all results into the output folder.
+
+    They are one line per run for each log, the other figures, and both documents.
+    """
     kept = {}
     _write_records(out, found)
     for each in found:
@@ -257,7 +282,10 @@ def _write_records(out: Path, found: Sequence[whole_suite.LogResult]) -> None:
 
 
 def _as_given(arguments: Sequence[str]) -> str:
-    """The command without what does not change a figure: folders, and how many processes."""
+    """Return the command without arguments that change no figure.
+
+    These are the output folder and the number of processes.
+    """
     kept, is_skipped = ["manage.py"], False
     for each in arguments:
         if not is_skipped and each not in ("--out", "--jobs"):

@@ -1,4 +1,7 @@
-"""`manage.py bench`: what this machine can do, each figure beside its ceiling, as a table and JSON."""
+"""`manage.py bench`: measure this machine's speed, next to its ceilings.
+
+It prints a table and can write JSON.
+"""
 
 import contextlib
 import ipaddress
@@ -31,9 +34,9 @@ from recommender.lab.client import Refused
 from recommender.management.server import key_of
 
 MEASURES = ("step", "ingest", "freshness", "trending", "recommendations")
-SLOW = ("drift", "revert")  # only where asked for: ten minutes of quality, not of this machine; two of a revert
-BUSY = 0.25  # load average of a core, before, past which figures are doubtful
-WIDTH = 110  # the table is not cut where there is no terminal, as in a log
+SLOW = ("drift", "revert")  # only on request: drift takes ten minutes and measures quality, revert takes two
+BUSY = 0.25  # load average per core before the start above which figures are doubtful
+WIDTH = 110  # so that the table is not cut where there is no terminal, for example in a log
 _ON_A_RIG = {
     "ingest": ingest_rate.measure,
     "freshness": freshness.measure,
@@ -43,14 +46,14 @@ _ON_A_RIG = {
 _SETTINGS = {
     "freshness": freshness.SETTINGS,
     "recommendations": recommendations_rate.SETTINGS,
-}  # on a rig of their own
+}  # measures that start their own server
 
 
 class Command(BaseCommand):
-    requires_system_checks = ()  # brings its own servers
+    requires_system_checks = ()  # starts its own servers
     help = (
-        "Measure step, ingest, freshness, and reads of lists on this machine. Starts a Groundswell of its own on a"
-        " free port with a database of its own, and removes both; nothing of a running one is touched."
+        "Measure steps, ingest, freshness and reads of lists on this machine. It starts its own Groundswell on a free"
+        " port with its own database, and removes both. A running Groundswell is not touched."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -59,30 +62,37 @@ class Command(BaseCommand):
         )
         parser.add_argument("--seconds", type=float, default=8.0, help="Length of each phase of load, 1 to 60 (8).")
         parser.add_argument(
-            "--json", type=Path, metavar="FILE", help="Write the rows there, and what they depend on."
+            "--json", type=Path, metavar="FILE", help="Write the rows to this file, with facts about the machine."
         )
-        parser.add_argument("--seed", type=int, default=1, help="Of the generated events (1).")
-        parser.add_argument("--limit", type=int, help="Rows of the real log that drift reads (all).")
+        parser.add_argument("--seed", type=int, default=1, help="Seed of the generated events (1).")
         parser.add_argument(
-            "--events", type=int, default=revert_speed.N_EVENTS, help="That a revert replays (300,000)."
+            "--limit", type=int, help="Largest number of rows of the real log that drift reads (all)."
         )
         parser.add_argument(
-            "--url", help="Measure this server, on this machine, instead; its lists fill with bench items."
+            "--events",
+            type=int,
+            default=revert_speed.N_EVENTS,
+            help="Number of events that a revert replays (300,000).",
         )
-        parser.add_argument("--key", help="Its key, with the scopes ingest and read. Default: $GROUNDSWELL_KEY.")
+        parser.add_argument(
+            "--url", help="Measure this server on this machine instead. Its lists will fill with bench items."
+        )
+        parser.add_argument(
+            "--key", help="Key of that server, with the scopes ingest and read. Default: $GROUNDSWELL_KEY."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         chosen = options["measures"] or list(MEASURES)
         if unknown := set(chosen) - set(MEASURES + SLOW):
             raise CommandError(
-                f"There is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES + SLOW)}."
+                f"There is no measure {', '.join(sorted(unknown))}. Choose from {', '.join(MEASURES + SLOW)}."
             )
         if not 1 <= options["seconds"] <= 60:
-            raise CommandError("--seconds is 1 to 60.")
+            raise CommandError("--seconds must be from 1 to 60.")
         if options["url"]:
             options["key"] = key_of(options)
             _check_is_here(options["url"])
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is stopped
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers started here are stopped
         console = Console(stderr=True)
         console.width = max(console.width, WIDTH)
         context = results.machine() | {"commit": results.commit(settings.BASE_DIR), "seed": options["seed"]}
@@ -102,7 +112,7 @@ class Command(BaseCommand):
                 told = ", ".join(f"{name} {value}" for name, value in context.items())
                 console.print(f"  {told}", soft_wrap=True, highlight=False)
                 if context["load_before"] > BUSY * context["cores"]:
-                    console.print("  [red]The machine was busy with something else: these figures are too low.[/]")
+                    console.print("  [red]Other programs kept this machine busy, so these figures are too low.[/]")
         if options["json"]:
             report = {"machine": context, "rows": [row.as_json() for row in rows]}
             options["json"].write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
@@ -119,7 +129,7 @@ class Command(BaseCommand):
             yield from drift_delay.measure(seed=seed, path=step_speed.real_log(), limit=options["limit"])
         if "revert" in chosen:
             if options["url"]:
-                raise CommandError("revert changes a model's history: it is measured without --url only.")
+                raise CommandError("revert changes a model's history. Measure it without --url.")
             tell("measuring revert")
             with running_system.start(seed=seed) as own:
                 context |= _database()
@@ -146,17 +156,20 @@ class Command(BaseCommand):
 
 
 def _check_is_here(url: str) -> None:
-    """Raises CommandError for a server that is not on this machine: a bench is an attack on anybody else's."""
+    """Raise CommandError for a server on another machine.
+
+    A bench would be an attack on anyone else's server.
+    """
     host = urlsplit(url).hostname or ""
     is_here = host == "localhost"
     with contextlib.suppress(ValueError):
         is_here = is_here or ipaddress.ip_address(host).is_loopback
     if not is_here or urlsplit(url).scheme != "http":
-        raise CommandError("--url must be http:// on this machine: localhost, 127.0.0.1 or [::1].")
+        raise CommandError("--url must be http:// and on this machine: localhost, 127.0.0.1 or [::1].")
 
 
 def _database() -> dict[str, str]:
-    """What of the database decides how fast a commit is."""
+    """Return the database settings that decide how fast a commit is."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('server_version'), current_setting('fsync')")
         version, fsync = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""`manage.py checkpoint list|export|import|verify`: the Pipeline's states, kept and carried elsewhere."""
+"""`manage.py checkpoint list|export|import|verify`: handle the Pipeline's states."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,16 +21,24 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        verbs.add_parser("list", help="Checkpoints, newest first: stream time, quality, parent, size, digest.")
-        export = verbs.add_parser("export", help="Write a checkpoint's bytes to a file; recommender.core reads it.")
+        verbs.add_parser(
+            "list", help="List checkpoints, newest first, with stream time, quality, parent, size and digest."
+        )
+        export = verbs.add_parser(
+            "export", help="Write a checkpoint's bytes to a file, which recommender.core can read."
+        )
         export.add_argument("id", type=int)
         export.add_argument("file", type=Path)
-        bring = verbs.add_parser("import", help="Let a shard that has learned nothing yet begin with a file's state.")
+        bring = verbs.add_parser("import", help="Start a shard that has learned nothing yet from a file.")
         bring.add_argument("file", type=Path)
         bring.add_argument("--shard", type=int, default=0)
         check = verbs.add_parser("verify", help="Fold the recorded steps again and compare digests.")
-        check.add_argument("id", type=int, nargs="?", help="Default: the active checkpoint of every shard.")
-        check.add_argument("--from", dest="start", type=int, help="Begin at this checkpoint instead of at nothing.")
+        check.add_argument(
+            "id", type=int, nargs="?", help="Checkpoint to verify. Default: the active one of every shard."
+        )
+        check.add_argument(
+            "--from", dest="start", type=int, help="Begin the fold at this checkpoint instead of from nothing."
+        )
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         {"list": self.list, "export": self.export, "import": self.bring, "verify": self.verify}[verb](options)
@@ -49,7 +57,7 @@ class Command(BaseCommand):
     def export(self, options: dict[str, Any]) -> None:
         checkpoint = _get(options["id"])
         options["file"].write_bytes(checkpoint.data)
-        self.stdout.write(f"{checkpoint} is in {options['file']}, digest {checkpoint.digest}")
+        self.stdout.write(f"{checkpoint} is written to {options['file']}, digest {checkpoint.digest}")
 
     def bring(self, options: dict[str, Any]) -> None:
         try:
@@ -66,7 +74,7 @@ class Command(BaseCommand):
                 defaults={"xid": 0, "seq": 0, "n_bytes": len(data), "data": data},
             )
             if not Learner.objects.filter(shard=row.shard, step=0).update(checkpoint=checkpoint):
-                raise CommandError(f"shard {row.shard} has learned already; import into an empty one")
+                raise CommandError(f"shard {row.shard} has learned already. Import into an empty shard.")
         self.stdout.write(f"shard {row.shard} begins with {checkpoint}, digest {checkpoint.digest}")
 
     def verify(self, options: dict[str, Any]) -> None:
@@ -81,7 +89,10 @@ class Command(BaseCommand):
             except (LogIncomplete, CheckpointCorrupt) as error:
                 raise CommandError(f"{checkpoint}: {error}") from error
             if found != checkpoint.digest:
-                raise CommandError(f"{checkpoint} has digest {checkpoint.digest}, the log folds to {found}")
+                raise CommandError(
+                    f"{checkpoint} has the digest {checkpoint.digest}, but the log folds to {found}."
+                    " Groundswell's state is not the fold of its log: `model rebuild` folds it again."
+                )
             self.stdout.write(f"{checkpoint}: the log folds to the same digest, {found}")
 
 
@@ -89,4 +100,4 @@ def _get(pk: int) -> Checkpoint:
     try:
         return Checkpoint.objects.get(pk=pk)
     except Checkpoint.DoesNotExist:
-        raise CommandError(f"there is no checkpoint {pk}; `checkpoint list` shows them") from None
+        raise CommandError(f"there is no checkpoint {pk}. `checkpoint list` shows all.") from None

@@ -1,4 +1,4 @@
-"""`manage.py compare FILE`: daily batch, hourly batch and online learning on one log, side by side."""
+"""`manage.py compare FILE`: compare batch and online learning on one log."""
 
 from typing import Any
 
@@ -19,12 +19,15 @@ from recommender.management.batch import (
 class Command(BaseCommand):
     requires_system_checks = ()  # needs no server and no view
     help = (
-        "How often daily batch, hourly batch and online learning are right on a log, and how soon a story is listed."
+        "Compare daily batch, hourly batch and online learning on a log: how often each is right, and how soon each"
+        " lists a new story."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_file_arguments(parser)
-        parser.add_argument("--stories", type=int, default=20, help="Largest stories followed (20).")
+        parser.add_argument(
+            "--stories", type=int, default=20, help="Number of stories to follow, the largest first (20)."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         with refusals_told(), progress_told() as say:

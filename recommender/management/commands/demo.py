@@ -1,4 +1,4 @@
-"""`manage.py demo`: keeps an invented news site running against a server, for a first look at what it does."""
+"""`manage.py demo`: run an invented news site against a server, for a first look."""
 
 import os
 import secrets
@@ -26,31 +26,33 @@ READ_KEY_VARIABLE = "GROUNDSWELL_READ_KEY"
 class Command(BaseCommand):
     requires_system_checks = ()  # talks to a server over HTTP only
     help = (
-        "Send a live stream of an invented news site: a story breaks two minutes after the start, a botnet attacks"
-        " two minutes later, and both come again. A server that is not on this machine is not attacked."
+        "Send a live stream of an invented news site. A story breaks two minutes after the start, a botnet attacks"
+        " two minutes later, and both come again. The botnet only attacks a server on this machine."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_server_arguments(parser)
-        parser.add_argument("--items-key", help="Describes the items, where --key may not.")
+        parser.add_argument("--items-key", help="A key that may describe items, if --key may not.")
         parser.add_argument(
             "--read-key",
             default=os.environ.get(READ_KEY_VARIABLE),
-            help=f"Has some readers follow recommendations. Default: ${READ_KEY_VARIABLE}.",
+            help=f"A key with which some readers follow recommendations. Default: ${READ_KEY_VARIABLE}.",
         )
-        parser.add_argument("--rate", type=float, default=40.0, help="Events a second on an average hour (40).")
+        parser.add_argument("--rate", type=float, default=40.0, help="Events per second in an average hour (40).")
         parser.add_argument(
-            "--seed", type=int, help="The same seed invents the same people and news. Default: new ones."
+            "--seed", type=int, help="The same seed invents the same people and news. Default: a random seed."
         )
         parser.add_argument(
-            "--pace", type=float, default=1.0, help="How many times as soon stories break and the botnet attacks (1)."
+            "--pace", type=float, default=1.0, help="Factor by which stories and attacks come sooner (1)."
         )
         parser.add_argument("--no-attack", action="store_true", help="Honest readers only.")
-        parser.add_argument("--for-s", type=float, help="Stop after so many seconds. Default: when told to.")
+        parser.add_argument(
+            "--for-s", type=float, help="Stop after this many seconds. Default: run until you stop it."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 < options["rate"] <= 2000:
-            raise CommandError("--rate must be above 0 and at most 2000; for a load test use `manage.py bench`.")
+            raise CommandError("--rate must be above 0 and at most 2000. For a load test use `manage.py bench`.")
         if not 0 < options["pace"] <= MAX_PACE:
             raise CommandError(f"--pace must be above 0 and at most {MAX_PACE:g}.")
         stop = threading.Event()
@@ -104,5 +106,5 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _note_wait(self, reason: str, pause_s: float) -> None:
-        if pause_s >= 1.0:  # the first short ones are not worth a line
-            self._say(time.time(), f"{reason}; the same again in {pause_s:.0f} s")
+        if pause_s >= 1.0:  # the first waits are short and not worth a line
+            self._say(time.time(), f"{reason}, trying again in {pause_s:.0f} s")

@@ -1,4 +1,4 @@
-"""`manage.py keys make|list|revoke`: API keys from a shell."""
+"""`manage.py keys make|list|revoke`: handle API keys from a shell."""
 
 from typing import Any
 
@@ -14,15 +14,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        make = verbs.add_parser("make", help="Make a key; it is printed once and only its hash is kept.")
-        make.add_argument("name", help="Who uses it.")
+        make = verbs.add_parser("make", help="Make a key. It is printed once, and only its hash is kept.")
+        make.add_argument("name", help="The program or team that will use the key.")
         make.add_argument(
-            "--scope", action="append", required=True, choices=ApiKey.Scope.values, help="Repeat for several."
+            "--scope",
+            action="append",
+            required=True,
+            choices=ApiKey.Scope.values,
+            help="A right of the key. Repeat it for several.",
         )
-        make.add_argument("--rate", type=int, help="Events (ingest) or requests a second. Default: no limit.")
+        make.add_argument("--rate", type=int, help="Events (ingest) or requests per second. Default: no limit.")
         make.add_argument("--key", help="Use this key instead of a random one.")
-        verbs.add_parser("list", help="All keys, newest first.")
-        revoke = verbs.add_parser("revoke", help="Revoke the keys of a name, or the one with this start.")
+        verbs.add_parser("list", help="List all keys, newest first.")
+        revoke = verbs.add_parser("revoke", help="Revoke the keys with this name, or the key that starts with this.")
         revoke.add_argument("key", metavar="NAME|START")
 
     def handle(self, *, verb: str, **options: Any) -> None:

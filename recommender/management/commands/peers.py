@@ -1,4 +1,7 @@
-"""`manage.py peers FILE`: our rankings and well-known ones on one log, asked the same questions."""
+"""`manage.py peers FILE`: Groundswell's and well-known rankings on one log.
+
+All are asked the same questions.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,24 +19,29 @@ from recommender.management.batch import config_of, progress_told, refusals_told
 class Command(BaseCommand):
     requires_system_checks = ()  # needs no server and no view
     help = (
-        "How often our rankings and well-known ones are right on a log (Parquet with ts, actor, item; sorted by ts)."
+        "Compare how often Groundswell's rankings and well-known ones are right on a log. The log is Parquet with ts,"
+        " actor and item, sorted by ts."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("--limit", type=int, help="Rows read at most.")
-        parser.add_argument("--every", type=int, default=10, help="Every n-th first act is a question (10).")
-        parser.add_argument("--rankings", default="all", help=f"Of {', '.join(rankings.TITLES)}; or all.")
-        parser.add_argument("--half-lives", help="In seconds, the served one first, in place of the configured ones.")
-        parser.add_argument("--link-half-life", type=int, help="In seconds, of links between items.")
-        parser.add_argument("--horizon", type=int, help="In seconds, within which an act on an item counts once.")
+        parser.add_argument("--limit", type=int, help="Largest number of rows to read.")
+        parser.add_argument("--every", type=int, default=10, help="Ask about every n-th first act (10).")
+        parser.add_argument("--rankings", default="all", help=f"Any of {', '.join(rankings.TITLES)}, or all.")
+        parser.add_argument(
+            "--half-lives", help="Half-lives in seconds, the served one first. Default: the configured ones."
+        )
+        parser.add_argument("--link-half-life", type=int, help="Half-life of links between items, in seconds.")
+        parser.add_argument("--horizon", type=int, help="Seconds within which an actor's acts on an item count once.")
         parser.add_argument("--no-screen", action="store_true", help="Admit every event.")
         parser.add_argument("--out", type=Path, help="Folder for peers.json.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = rankings.available() if options["rankings"] == "all" else options["rankings"].split(",")
         if missing := set(names) & rankings.OPTIONAL - set(rankings.available()):
-            raise CommandError(f"{', '.join(sorted(missing))}: not without `.venv/bin/pip install implicit==0.7.3`")
+            raise CommandError(
+                f"{', '.join(sorted(missing))} cannot run yet. First run `.venv/bin/pip install implicit==0.7.3`."
+            )
         with refusals_told(), progress_told() as say:
             config = config_of(options)
             if options["half_lives"]:
@@ -43,7 +51,7 @@ class Command(BaseCommand):
                 config = replace(config, affinity=replace(config.affinity, half_life_s=options["link_half_life"]))
             if options["horizon"]:
                 config = replace(config, horizon_s=options["horizon"])
-            # nobody asks the Pipeline here but `rankings`
+            # only `rankings` asks the Pipeline here
             config = replace(config, personal_share=0.0)
             rows = _acts(options["file"], options["limit"])
             found = rankings.measure(
@@ -55,8 +63,11 @@ class Command(BaseCommand):
 
 
 def _acts(path: Path, limit: int | None) -> pl.DataFrame:
-    """Rows that are acts: no exposures and no undos. Raises LogFileError."""
-    LogFile(path)  # is it one?
+    """Return the rows that are acts, without exposures and undos.
+
+    Raises LogFileError.
+    """
+    LogFile(path)  # checks that it is a log
     frame = pl.scan_parquet(path)
     if "kind" in frame.collect_schema():
         silent = [kind for kind, weight in KIND_WEIGHTS.items() if not weight or kind == "undo"]

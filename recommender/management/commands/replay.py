@@ -1,4 +1,4 @@
-"""`manage.py replay FILE`: what online learning would have done with a log, and how well."""
+"""`manage.py replay FILE`: learn a log online, and measure how well that works."""
 
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -18,14 +18,15 @@ from recommender.learning.learner import configured
 class Command(BaseCommand):
     requires_system_checks = ()  # needs no server and no view
     help = (
-        "Run a Parquet log (columns ts, actor, item; optional kind, occurred_at, country) through a fresh Pipeline."
+        "Run a Parquet log through a fresh Pipeline. Its columns are ts, actor and item, and optionally kind,"
+        " occurred_at and country."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
         parser.add_argument("--out", type=Path, help="Folder for verdicts.parquet, boards.parquet, summary.json.")
-        parser.add_argument("--limit", type=int, help="Rows read at most.")
-        parser.add_argument("--exclude-actors", type=Path, help="A file of actors to leave out, one a line.")
+        parser.add_argument("--limit", type=int, help="Largest number of rows to read.")
+        parser.add_argument("--exclude-actors", type=Path, help="A file of actors to leave out, one per line.")
         parser.add_argument("--no-screen", action="store_true", help="Admit every event.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +43,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if log.unknown_kinds:
             kinds = ", ".join(sorted(log.unknown_kinds))
-            self.stderr.write(f"Kinds unknown here were taken for clicks: {kinds}.")
+            self.stderr.write(f"Unknown kinds were counted as clicks: {kinds}.")
         table = Table("ranking", "HR@20", "MRR@20")
         names = {
             "personalised": "for each actor, learned online",
@@ -57,8 +58,10 @@ class Command(BaseCommand):
 
 
 def _unkeyed(*, is_screened: bool) -> Config:
-    """The configured Pipeline with unkeyed hashes, so that a replay's digest is the same on every machine; every
-    actor's own list is asked."""
+    """Return the configured Pipeline's Config with unkeyed hashes.
+
+    So a replay's digest is the same on every machine. Every actor's own list is asked for.
+    """
     config = configured()
     return replaced(
         config,

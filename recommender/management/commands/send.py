@@ -1,4 +1,4 @@
-"""`manage.py send FILE`: a Parquet log through the live HTTP API, its times rebased to now."""
+"""`manage.py send FILE`: send a Parquet log through the HTTP API, moved to now."""
 
 import re
 import secrets
@@ -20,21 +20,22 @@ from recommender.management.server import add_server_arguments, key_of, stop_on_
 class Command(BaseCommand):
     requires_system_checks = ()  # talks to a server over HTTP only
     help = (
-        "Send a Parquet log (columns ts, actor, item; optional kind, value, session, recommendation, ip, user_agent,"
-        " referrer, country) through the HTTP API. Without --speed as fast as the server takes it, the last row"
-        " happening now; with --speed X from now on, X times as fast as it was."
+        "Send a Parquet log through the HTTP API. Its columns are ts, actor and item, and optionally kind, value,"
+        " session, recommendation, ip, user_agent, referrer and country. Without --speed it is sent as fast as the"
+        " server takes it, and the last row happens now. With --speed X the log begins now and runs X times as fast"
+        " as it did."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
         add_server_arguments(parser)
-        parser.add_argument("--speed", type=float, help="Times as fast as the log's own time. Default: no waiting.")
-        parser.add_argument("--batch", type=int, default=500, help="Events in one request, 1 to 10000 (500).")
-        parser.add_argument("--limit", type=int, help="Rows sent at most.")
-        parser.add_argument("--connections", type=int, default=4, help="Requests under way at once, 1 to 32 (4).")
+        parser.add_argument("--speed", type=float, help="Multiple of the log's own speed. Default: no waiting.")
+        parser.add_argument("--batch", type=int, default=500, help="Events per request, 1 to 10000 (500).")
+        parser.add_argument("--limit", type=int, help="Largest number of rows to send.")
+        parser.add_argument("--connections", type=int, default=4, help="Requests at the same time, 1 to 32 (4).")
         parser.add_argument(
             "--run",
-            help="A name for this run; what was sent under it is not counted twice. Default: random.",
+            help="A name for this run. Events sent again under the same name count once. Default: a random name.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -67,21 +68,21 @@ class Command(BaseCommand):
             raise CommandError(f"The server refuses the log. {error}") from None
         console.print(_table(sent, run))
         if not sent.is_complete:
-            raise CommandError(f"Stopped before the end. To send the rest: the same command with --run {run}")
+            raise CommandError(f"Stopped before the end. To send the rest, run the same command with --run {run}")
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Raises CommandError."""
+    """Raise CommandError if an option is out of range."""
     if not 1 <= options["batch"] <= 10_000:
-        raise CommandError("--batch is 1 to 10000, the most the server takes in one request.")
+        raise CommandError("--batch must be from 1 to 10000, because a server takes at most 10000 events at once.")
     if not 1 <= options["connections"] <= 32:
-        raise CommandError("--connections is 1 to 32.")
+        raise CommandError("--connections must be from 1 to 32.")
     if options["speed"] is not None and not options["speed"] > 0:
-        raise CommandError("--speed must be above 0: 60 makes a minute of an hour.")
+        raise CommandError("--speed must be above 0. For example, 60 sends an hour in a minute.")
     if options["limit"] is not None and options["limit"] < 1:
         raise CommandError("--limit must be at least 1.")
     if options["run"] and not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", options["run"]):
-        raise CommandError("--run takes 1 to 40 letters, digits, dots, dashes and underscores.")
+        raise CommandError("--run must have 1 to 40 letters, digits, dots, dashes or underscores.")
 
 
 def _table(sent: Sent, run: str) -> Table:

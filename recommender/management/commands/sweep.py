@@ -1,4 +1,7 @@
-"""`manage.py sweep FILE`: settings swept over a log, adaptivity against inertia."""
+"""`manage.py sweep FILE`: try values of a setting on a log.
+
+It weighs how soon stories are found against how little attacks move the list.
+"""
 
 from typing import Any
 
@@ -21,7 +24,8 @@ from recommender.management.batch import (
 class Command(BaseCommand):
     requires_system_checks = ()  # needs no server and no view
     help = (
-        "Replay a log over values of a setting: who finds stories soonest, whom attacks move least; recommends one."
+        "Replay a log with several values of a setting, and recommend one. It measures which value finds stories"
+        " soonest, and which is least moved by attacks."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,9 +35,9 @@ class Command(BaseCommand):
             type=setting,
             default=(SERVED_HALF_LIFE, [str(value) for value in sweep.HALF_LIVES_S]),
             metavar="SETTING=VALUE,VALUE",
-            help="Which setting, and its values; any of the Config, as in trust.floor=0.05,0.2. Default: half-lives.",
+            help="A setting of the Config and its values, for example trust.floor=0.05,0.2. Default: half-lives.",
         )
-        parser.add_argument("--beside", type=int, help="Values tried in one pass, to bound memory. Default: all.")
+        parser.add_argument("--beside", type=int, help="Values to try in one pass, to bound memory. Default: all.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path, values = options["over"]

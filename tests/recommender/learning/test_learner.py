@@ -318,7 +318,7 @@ def test_a_learner_without_a_log_that_reaches_back_says_so():
     Checkpoint.objects.update(data=b"nothing")
     Step.objects.all().delete()
     restart()
-    with pytest.raises(LogIncomplete, match="recorded any more"):
+    with pytest.raises(LogIncomplete, match="still recorded"):
         learner.learn(0)
     with pytest.raises(CheckpointCorrupt):
         Pipeline.from_bytes(b"nothing")
