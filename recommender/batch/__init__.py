@@ -1,4 +1,4 @@
-"""The batch cycle beside the online model: what it is compared with, and can be replaced from.
+"""The batch cycle: compare the online model with others, and replace it.
 
 collect:  log, archives, files ──> one log in files, each event once, in order of time
 candidate_pass, with story_spikes and fixed_attacks: one pass over it with several Pipelines

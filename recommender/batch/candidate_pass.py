@@ -1,14 +1,15 @@
-"""One pass over a log with several Pipelines: what each showed, how often it was right, what the attacks got from it.
+"""Lead several Pipelines over a log in one pass, and note their results.
 
     Journal.steps ──> each Entrant: hour and split noted ──> Pipeline.step ──> first places noted where asked
                                      └── at an Assault's start: a copy of the Pipeline that is attacked, for its while
 
-Every entrant gets the same steps, so two of them differ by their Config and nothing else. A state is a fold, so a
-copy that goes on with the attack's acts among the others is the run that was attacked; the log itself is read once.
-The attacked copies are asked about honest readers only.
+The results are the lists they showed, how often these were right, and how much the attacks got from them. Every
+entrant gets the same steps, so two of them differ only by their Config. A state is a fold. So a copy that goes on
+with the attack's acts among the others is exactly the run that was attacked, and the log is read only once. The
+attacked copies are asked about honest readers only.
 
-Memory: a Pipeline an entrant and another while it is attacked, each bounded by its Config; the notes are 90 bytes a
-second of the windows asked for.
+Memory: a Pipeline per entrant, and another while it is attacked, each bounded by its Config. Notes take 90 bytes for
+each second of the windows.
 """
 
 import copy
@@ -29,8 +30,8 @@ from recommender.core.vocabulary import HOUR_MS, MINUTE_MS, SECOND_MS
 from recommender.lab.attack import batch_columns
 
 STEP_MS = SECOND_MS
-NOTED_DEPTH, SERVED = 20, 10  # first places that are noted; those a reader is shown
-DRAW = 1 / np.log2(np.arange(2, SERVED + 2))  # attention that a place draws
+NOTED_DEPTH, SERVED = 20, 10  # first places that are noted, and those that a reader sees
+DRAW = 1 / np.log2(np.arange(2, SERVED + 2))  # attention that each place draws
 
 
 class StepSource(Protocol):
@@ -41,7 +42,10 @@ class StepSource(Protocol):
 
 @dataclass(slots=True)
 class Notes:
-    """First places by time. windows: (from, to) in ms, ascending by their start; outside of them nothing is noted."""
+    """The first places over time.
+
+    windows: (from, to) in ms, ascending by their start. Nothing is noted outside of them.
+    """
 
     windows: list[tuple[int, int]]
     at_ms: list[int] = field(default_factory=list)
@@ -50,7 +54,10 @@ class Notes:
     _next: int = 0
 
     def wants(self, at_ms: int) -> bool:
-        """Is a time in one of the windows? Times ascend from call to call."""
+        """Return whether a time is in one of the windows.
+
+        Times must ascend from call to call.
+        """
         while self._next < len(self.windows) and self.windows[self._next][1] <= at_ms:
             self._next += 1
         return any(start <= at_ms < end for start, end in self.windows[self._next :])
@@ -62,7 +69,10 @@ class Notes:
         self.tops.append(row)
 
     def places(self, item: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Times of all notes, and the item's place in each, NOTED_DEPTH + 1 where it was in none."""
+        """Return the times of all notes, and the item's place in each.
+
+        The place is NOTED_DEPTH + 1 where it was in none.
+        """
         if not self.at_ms:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         is_here = np.stack(self.tops) == self.numbers.get(item, -2)
@@ -71,7 +81,10 @@ class Notes:
 
 @dataclass(slots=True)
 class Churn:
-    """How much of the served list changes within a minute: noise, where nothing happens."""
+    """The share of the served list that changes within a minute.
+
+    It is noise when nothing happens.
+    """
 
     n_minutes: int = 0
     n_changed: int = 0
@@ -89,15 +102,18 @@ class Churn:
 
     @property
     def share(self) -> float:
-        """Of the served places, a minute."""
+        """Return the share of the served places that changes in a minute."""
         return self.n_changed / (SERVED * self.n_minutes) if self.n_minutes else 0.0
 
 
 @dataclass(slots=True)
 class Siege:
-    """One attack on one Pipeline. false_ms: for so long a target stood among the served while it did not without the
-    attack; exposure: share of all attention to the list that such places took; before, clean: answers at its start,
-    and those of the same while without the attack."""
+    """One attack on one Pipeline.
+
+    false_ms: time that a target was among the served items, while it was not in the run without the attack.
+    exposure: share of all attention to the list that such places took.
+    before: answers at its start. clean: answers of the same period without the attack.
+    """
 
     assault: Assault
     pipeline: Pipeline | None
@@ -114,7 +130,10 @@ class Siege:
         return cls(assault, copy.deepcopy(pipeline), answers(pipeline), _last_ms=at_ms)
 
     def step(self, batch: EventBatch, end_ms: int, clean: Pipeline) -> None:
-        """The same batch with what the attack sends before its end; `clean` has taken it already."""
+        """Step the attacked copy with the batch and the attack's events up to `end_ms`.
+
+        `clean` must have taken the batch already.
+        """
         assert self.pipeline is not None
         until = int(np.searchsorted(self.assault.events.received_ms, end_ms, "left"))
         sent = self.assault.events[self._sent : until] if until > self._sent else None
@@ -134,7 +153,7 @@ class Siege:
         self._last_ms = end_ms
 
     def end(self, clean: Pipeline) -> None:
-        """Take the answers and let go of the Pipeline."""
+        """Keep the answers and drop the Pipeline."""
         assert self.pipeline is not None
         self.attacked, self.clean = answers(self.pipeline) - self.before, answers(clean) - self.before
         self.pipeline = None
@@ -146,8 +165,12 @@ class Siege:
 
 @dataclass(slots=True)
 class Entrant:
-    """A Config in the course, and what was seen of it. hours: answers before each hour (ms) that began; split:
-    answers where the test began; step_s: seconds of a core in Pipeline.step, without those of attacked copies."""
+    """A Config in the pass, and the notes about it.
+
+    hours: answers before each hour (ms) that began.
+    split: answers when the test began.
+    step_s: core seconds in Pipeline.step, without those of attacked copies.
+    """
 
     name: str
     config: Config
@@ -170,7 +193,7 @@ class Entrant:
         self._waiting = sorted(self.assaults, key=lambda each: each.from_ms)
 
     def step(self, batch: EventBatch) -> None:
-        """Take a step, of one second of the log's time."""
+        """Take a step, which is one second of the log's time."""
         start_ms = int(batch.received_ms[0]) // STEP_MS * STEP_MS
         end_ms = start_ms + STEP_MS
         self._turn(start_ms)
@@ -186,7 +209,7 @@ class Entrant:
             self.churn.note(end_ms, self.pipeline)
 
     def _turn(self, start_ms: int) -> None:
-        """What is due before a step that begins then."""
+        """Do the work that is due before a step that begins at this time."""
         hour_ms = start_ms // HOUR_MS * HOUR_MS
         if not self.hours or hour_ms > self.hours[-1][0]:
             self.hours.append((hour_ms, answers(self.pipeline)))
@@ -199,7 +222,7 @@ class Entrant:
             self.sieges.append(Siege.begin(self._waiting.pop(0), self.pipeline, start_ms))
 
     def finish(self) -> None:
-        """After the last step."""
+        """Finish after the last step."""
         if self.split is None:
             self.split, self.n_split = answers(self.pipeline), self.pipeline.n_events
         for siege in self.sieges:
@@ -207,12 +230,15 @@ class Entrant:
                 siege.end(self.pipeline)
 
     def quality(self, name: str) -> Quality:
-        """Of a list, over the test."""
+        """Return the quality of a list over the test."""
         assert self.split is not None
         return Quality((answers(self.pipeline) - self.split)[LISTS.index(name)])
 
     def under_attack(self, name: str) -> tuple[Quality, Quality]:
-        """Of a list for honest readers while attacked, and in the same whiles without; over all attacks."""
+        """Return a list's quality for honest readers with the attacks, and without them.
+
+        Both are over the same periods, those of all attacks.
+        """
         at, nothing = LISTS.index(name), np.zeros_like(answers(self.pipeline)[0])
         attacked = [each.attacked[at] for each in self.sieges if each.attacked is not None]
         clean = [each.clean[at] for each in self.sieges if each.clean is not None]
@@ -220,22 +246,25 @@ class Entrant:
 
     @property
     def exposure(self) -> float:
-        """Mean over the attacks, in [0, 1]."""
+        """Return the mean exposure over the attacks, in [0, 1]."""
         return float(np.mean([siege.exposure for siege in self.sieges])) if self.sieges else 0.0
 
     @property
     def false_s(self) -> float:
-        """Mean over the attacks."""
+        """Return the mean over the attacks of the seconds with a target among the served."""
         return float(np.mean([siege.false_ms for siege in self.sieges])) / 1000 if self.sieges else 0.0
 
 
 def answers(pipeline: Pipeline) -> NDArray[np.int64]:
-    """Counts of places of everybody's predictions so far, int64 (lists, places)."""
+    """Return the counts of places of all predictions so far, int64 (lists, places)."""
     return np.stack([pipeline.evaluation.total(name).places for name in LISTS])
 
 
 def served() -> str:
-    """The list that a reader gets: the personalised one, where this version has it."""
+    """Return the list that a reader gets.
+
+    It is the personalised list, if this version has it.
+    """
     return "personalised" if "personalised" in LISTS else "trending"
 
 
@@ -246,8 +275,12 @@ def run(
     before: Callable[[EventBatch], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Lead the entrants over a log. `before` sees each batch before they do; `on_progress` is told events. Configs
-    have one secret: events are encoded once. Raises LogFileError."""
+    """Lead the entrants over a log.
+
+    All Configs must have the same secret, because events are encoded once. Raises LogFileError.
+
+    before: sees each batch before the entrants do. on_progress: gets the number of events of each step.
+    """
     encoder = entrants[0].pipeline.encoder
     step: LogFileStep
     for step in log.steps(encoder, bucket_ms=STEP_MS):

@@ -1,16 +1,17 @@
-"""Champion against challengers, on a time split, on clean and on attacked data.
+"""Test challengers against the champion on a time split, clean and attacked.
 
     Journal ──warm-up──┬──test──> candidate_pass.run: every Pipeline learns on, and is asked before it learns
                        └──> assaults, planned from the log alone, the same against each
-    ──> Report: hits clean and attacked, what the attacks got, what it costs; the winner, if there is one
+    ──> Report: hits clean and attacked, gains of the attacks, costs, and the winner, if there is one
 
-The test is prequential, so that nobody is judged as a nightly batch: all learn through it, and answers count from the
-split on. A challenger wins where the hit rate of the list that readers get is higher by the margin, and by twice the
-error of the difference, while the attacks get no more out of it than out of the champion, by the margin either.
+The test is prequential: all candidates learn through it, and answers count from the split on. So none is judged like
+a nightly batch. A challenger wins if two things are true. The hit rate of its served list must be higher by the
+margin, and by twice the error of the difference. And the attacks must not get more out of it than out of the
+champion, beyond the same margin.
 
-Memory: `n_bytes` decides how many Pipelines go over the log at once; with little the log is read several times, and
-every candidate's tables are cut to what one of them and its attacked copy may take (`memory_bounds`), which the
-report says.
+Memory: `n_bytes` decides how many Pipelines go over the log at once. With little memory the log is read several
+times. Then every candidate's tables are also cut to the size that one candidate and its attacked copy may take
+(`memory_bounds`). The report shows this.
 """
 
 import time
@@ -30,16 +31,21 @@ from recommender.core.pipeline import Config
 from recommender.core.quality.evaluation import Quality
 
 CHAMPION = "champion"
-TEST_SHARE = 0.3  # of the rows, the last
+TEST_SHARE = 0.3  # of the rows, at the end
 MARGIN = 0.005
-COPIES = 3  # of a state's bytes in memory: the Pipeline, its attacked copy, what a step needs
+COPIES = 3  # of a state's bytes in memory: the Pipeline, its attacked copy, and the data of a step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRow:
-    """One candidate. hr20, mrr20: of the list readers get, over the test; hr20_attacked beside hr20_unattacked: of
-    honest readers while attacks go on, and in the same whiles without; exposure: share of all attention to the list
-    that the attacks got, false_s: seconds a target stood among the first ten, both means."""
+    """The figures of one candidate.
+
+    hr20, mrr20: of the list that readers get, over the test.
+    hr20_attacked: of honest readers while attacks go on.
+    hr20_unattacked: of honest readers in the same periods without the attacks.
+    exposure: share of all attention to the list that the attacks got, a mean.
+    false_s: seconds that a target was among the first ten, a mean.
+    """
 
     name: str
     n_predictions: int
@@ -57,7 +63,10 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """winner: name of the challenger to redeploy, or none; `configs` by name."""
+    """The result of a trial.
+
+    winner: name of the challenger to deploy, or None. configs: by name.
+    """
 
     rows: list[TrialRow]
     winner: str | None
@@ -69,12 +78,12 @@ class Report:
     configs: Mapping[str, Config] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Without the Configs."""
+        """Return the report without the Configs."""
         kept = {name: getattr(self, name) for name in self.__slots__ if name not in ("rows", "configs")}
         return kept | {"rows": [asdict(row) for row in self.rows]}
 
     def table(self) -> Table:
-        """For a terminal."""
+        """Return a table for a terminal."""
         drawn = Table(title=f"{served()} list, {self.n_events:,} events, {self.n_attacks} attacks")
         heads = (
             "model",
@@ -115,7 +124,10 @@ def hold(
     with_yardstick: bool = True,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """See the module. Raises LogFileError; ValueError for a log of fewer than two seconds."""
+    """Hold a trial, as the module's docstring describes it.
+
+    Raises LogFileError, and ValueError for a log of fewer than two seconds.
+    """
     configs = {name: replace(config, secret="") for name, config in {CHAMPION: champion, **challengers}.items()}
     if n_bytes is not None:
         configs = {name: memory_bounds.narrowed(config, n_bytes // COPIES) for name, config in configs.items()}
@@ -124,7 +136,7 @@ def hold(
     rows = list(_lead(journal, configs, plans, split_ms, n_bytes, on_progress))
     if configs[CHAMPION].max_pairs < champion.max_pairs:
         share = configs[CHAMPION].max_pairs / champion.max_pairs
-        rows[0] = replace(rows[0], note=f"for want of memory all tables were cut to {share:.0%} of their bounds")
+        rows[0] = replace(rows[0], note=f"memory was short, so all tables were cut to {share:.0%} of their bounds")
     winner, reason = decide(rows, margin)
     if with_yardstick:
         rows.append(_yardstick(journal, split_ms, n_bytes))
@@ -132,7 +144,10 @@ def hold(
 
 
 def split_of(rows: pl.LazyFrame, share: float = TEST_SHARE) -> int:
-    """When the test begins, ms, at a whole second: so that it holds that share of the rows. Raises ValueError."""
+    """Return the time (ms, a whole second) after which this share of the rows lies.
+
+    Raises ValueError.
+    """
     found = rows.select(
         pl.col("ts").quantile(1 - share).alias("at"),
         pl.col("ts").min().alias("first"),
@@ -140,12 +155,15 @@ def split_of(rows: pl.LazyFrame, share: float = TEST_SHARE) -> int:
     )
     at, first, last = found.collect(engine="streaming").row(0)
     if at is None or last - first < 2:
-        raise ValueError("there are too few events to split in time")
+        raise ValueError("there are too few events to split in time: give a log of more than two seconds")
     return int(max(at, first + 1)) * 1000
 
 
 def decide(rows: Sequence[TrialRow], margin: float) -> tuple[str | None, str]:
-    """Who wins, and why; the first row is the champion's."""
+    """Return the winner and the reason.
+
+    The first row must be the champion's.
+    """
     champion, *others = [row for row in rows if row.is_servable]
     best = max(others, key=lambda row: row.hr20, default=None)
     better = [row for row in others if row.hr20 - champion.hr20 >= max(margin, 2 * _error(row, champion))]
@@ -154,14 +172,17 @@ def decide(rows: Sequence[TrialRow], margin: float) -> tuple[str | None, str]:
         winner = max(sound, key=lambda row: row.hr20)
         return winner.name, f"{winner.name}: HR@20 {winner.hr20:.4f} against {champion.hr20:.4f}"
     if better:
-        return None, f"{better[0].name} hits more often, but attacks get more out of it"
+        return None, f"{better[0].name} hits more often, but attacks do more harm to it"
     if best is None:
         return None, "there is no challenger"
     return None, f"the best challenger, {best.name}, has HR@20 {best.hr20:.4f} against {champion.hr20:.4f}"
 
 
 def _stands(row: TrialRow, champion: TrialRow, margin: float) -> bool:
-    """Do the attacks get no more out of it, and lose its readers no more?"""
+    """Return whether attacks do no more harm to a candidate than to the champion.
+
+    They must get no more out of it and cost its readers no more hits, beyond the margin.
+    """
     if row.exposure is None or champion.exposure is None:
         return True
     lost = (row.hr20_unattacked or 0) - (row.hr20_attacked or 0)
@@ -170,8 +191,10 @@ def _stands(row: TrialRow, champion: TrialRow, margin: float) -> bool:
 
 
 def _error(one: TrialRow, other: TrialRow) -> float:
-    """Standard error of the difference of two hit rates, as if they were of different readers, which it is not: it is
-    rather too large."""
+    """Return the standard error of the difference of two hit rates.
+
+    It assumes different readers. They are the same readers, so the result is rather too large.
+    """
     return float(np.sqrt(sum(row.hr20 * (1 - row.hr20) / max(1, row.n_predictions) for row in (one, other))))
 
 
@@ -183,7 +206,11 @@ def _lead(
     n_bytes: int | None,
     on_progress: Callable[[int], None] | None,
 ) -> Iterator[TrialRow]:
-    """All at once where nothing bounds the memory; else the champion first, then as many as states like his allow."""
+    """Yield the rows of all candidates, as many at once as the memory allows.
+
+    Without a bound all run at once. With a bound the champion runs first. The size of its state decides how many
+    follow at once.
+    """
     names, beside = list(configs), len(configs) if n_bytes is None else 1
     while names:
         now, names = names[:beside], names[beside:]
@@ -230,7 +257,7 @@ def _yardstick(journal: Journal, split_ms: int, n_bytes: int | None) -> TrialRow
         hr20=found.hits / n,
         mrr20=found.reciprocal_ranks / n,
         state_bytes=found.n_bytes,
-        note=f"ALS fitted on {found.n_fitted:,} acts in {took_s:.0f} s; the learner cannot serve it",
+        note=f"ALS fitted on {found.n_fitted:,} acts in {took_s:.0f} s (the learner cannot serve it)",
     )
 
 

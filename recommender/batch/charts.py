@@ -1,4 +1,7 @@
-"""Pictures of a comparison and a sweep, as PNG files. Nothing is shown on a screen, nothing is global."""
+"""Draw a comparison and a sweep as PNG files.
+
+It needs no screen and changes no global state.
+"""
 
 from pathlib import Path
 
@@ -20,7 +23,10 @@ COLOURS = {
 
 
 def draw_story(found: Comparison, path: Path) -> None:
-    """The first hours of the largest story: its acts a minute, and its place in each list."""
+    """Draw the first hours of the largest story.
+
+    The picture has its acts per minute, and its place in each list.
+    """
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     if found.spikes:
@@ -46,20 +52,23 @@ def draw_story(found: Comparison, path: Path) -> None:
 
 
 def draw_hours(found: Comparison, path: Path) -> None:
-    """Hits by hour of stream time."""
+    """Draw hits by hour of stream time."""
     figure = Figure(figsize=(WIDTH, HEIGHT * 0.7), layout="constrained")
     axes = figure.subplots()
     for way in found.ways:
         hours = np.array([(hour_ms / HOUR_MS, hits / n) for hour_ms, n, hits in way.hours if n])
         if len(hours):
             axes.plot(hours[:, 0] - hours[0, 0], hours[:, 1], label=way.name, color=COLOURS.get(way.name))
-    axes.set(xlabel="hours", ylabel="HR@20", ylim=(0, 1), title="How often the next click stood in the list")
+    axes.set(xlabel="hours", ylabel="HR@20", ylim=(0, 1), title="How often the next click was on the list")
     axes.legend()
     figure.savefig(path, dpi=DPI)
 
 
 def draw_sweep(found: Sweep, path: Path) -> None:
-    """Adaptivity to the right, what attacks get upwards, churn as the size; the recommended value is filled."""
+    """Draw a point per value of the setting.
+
+    Adaptivity is to the right, damage upwards, and churn the size of a point. The recommended value is filled.
+    """
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
     points = [(point, point.adaptivity or 0.0, 100 * (point.damage or 0.0)) for point in found.points]

@@ -1,11 +1,12 @@
-"""Daily batch, hourly batch and online on one log, side by side, asked the same questions in the same second.
+"""Compare daily batch, hourly batch and online learning on one log.
 
     Journal ──> candidate_pass.run: one Pipeline, whose evaluation is given the batch lists as they are published
             └──> BatchJob, daily and hourly: reads its span of the files, counts, publishes its first places
 
-A batch list is the most read of the day, or of the hour, before, published the moment that is over: no job is that
-fast, so the comparison flatters the batch. Both lists and the online one answer for the same clicks, under the same
-rule (an actor's first on an item, what it has seen left out of the list), by the same code.
+A batch list has the most read items of the day or hour before, and is published the moment that is over. No real job
+is that fast, so the comparison flatters the batch. All lists are asked about the same clicks in the same second, by
+the
+same code and under the same rule: an actor's first click on an item, with items it has seen left out of the list.
 
 A story's time is from its break (`recommender.batch.story_spikes`) to its first second among the first 20.
 """
@@ -36,13 +37,15 @@ _IN_EVALUATION = {DAILY: "daily", HOURLY: "steady", ONLINE: "trending", PERSONAL
 
 
 class Published(Evaluation):
-    """Asks about the lists that batch jobs published, in place of two that it makes itself; those stay what they are
-    to whoever else looks at them."""
+    """An evaluation that also asks about the lists of batch jobs.
+
+    They take the place of two lists that it makes itself. Other users of those two lists still see the originals.
+    """
 
     lists: dict[str, NDArray[np.uint64]]
 
     def publish(self, name: str, keys: NDArray[np.uint64]) -> None:
-        """From the next question on."""
+        """Use this list from the next question on."""
         self.lists = {**getattr(self, "lists", {}), name: keys}
 
     def shown(self, trending: NDArray[np.uint64], n_events: int) -> Shown:
@@ -53,8 +56,11 @@ class Published(Evaluation):
 
 @dataclass(slots=True)
 class BatchJob:
-    """Counts its span again whenever one is over. lists: (published at, first 20 items); the last day's are kept in
-    memory; n_bytes: the most its rows took in memory; n_rows: the most it read."""
+    """A batch job that counts its span again each time one is over.
+
+    lists: (published at, first 20 items). Those of the last day are kept in memory.
+    n_bytes: the most memory its rows took. n_rows: the most rows it read.
+    """
 
     name: str
     span_ms: int
@@ -65,7 +71,7 @@ class BatchJob:
     _due_ms: int = 0
 
     def publish(self, now_ms: int, journal: Journal, evaluation: Published, encoder: Encoder) -> None:
-        """Publish what is due at a time, before anything of that time is learned."""
+        """Publish the list that is due, before anything of that time is learned."""
         if not self._due_ms:
             self._due_ms = (now_ms // self.span_ms + 1) * self.span_ms
         if now_ms < self._due_ms:
@@ -86,7 +92,10 @@ class BatchJob:
         return counts["item"].head(LIST_DEPTH).to_list()
 
     def appears_after_s(self, spike: Spike) -> float | None:
-        """Seconds from the break to the list that shows it, at most FOLLOWED_MS later; 0 where it stands there."""
+        """Return the seconds from a story's break to the first list that shows it.
+
+        It is 0 if the list showed it already, and None if no list of the next 25 hours does.
+        """
         before = [items for at_ms, items in self.lists if at_ms <= spike.broke_ms][-1:]
         if before and spike.item in before[0]:
             return 0.0
@@ -95,7 +104,7 @@ class BatchJob:
         return (came[0] - spike.broke_ms) / 1000 if came else None
 
     def place(self, spike: Spike, at_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The story's place at some times."""
+        """Return the story's place at these times."""
         published = np.array([at for at, _ in self.lists], np.int64)
         places = np.array([_place(items, spike.item) for _, items in self.lists] + [NOTED_DEPTH + 1], np.int64)
         return places[np.searchsorted(published, at_ms, "right") - 1]
@@ -103,7 +112,10 @@ class BatchJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayToLearn:
-    """One way to learn. appears_s: by story, None where it never does; hours: (ms, predictions, hits) of each."""
+    """The results of one way to learn.
+
+    appears_s: by story, None if it never appears. hours: (ms, predictions, hits) of each hour.
+    """
 
     name: str
     n_predictions: int
@@ -117,7 +129,10 @@ class WayToLearn:
 
     @property
     def median_s(self) -> float | None:
-        """Until half of the stories are there; None where half of them never are."""
+        """Return the seconds until half of the stories are listed.
+
+        It is None if half of them never are.
+        """
         ranked = sorted(np.inf if each is None else each for each in self.appears_s)
         middle = ranked[len(ranked) // 2] if ranked else np.inf
         return None if np.isinf(middle) else float(middle)
@@ -129,8 +144,11 @@ class WayToLearn:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """ways: daily, hourly, online and, where there is one, personalised. places: of the largest story, by way, at
-    `at_ms`; both empty where no story broke."""
+    """The results of a comparison.
+
+    ways: daily, hourly, online and, if there is one, personalised.
+    places: places of the largest story at `at_ms`, by way. Both are empty if no story broke.
+    """
 
     ways: list[WayToLearn]
     spikes: list[Spike]
@@ -176,10 +194,13 @@ def compare(
     largest: int = story_spikes.LARGEST,
     on_progress: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """One pass. Memory: a Pipeline, a day of items for the daily job, the notes. Raises LogFileError."""
+    """Compare the ways to learn in one pass over the log.
+
+    Memory: a Pipeline, a day of items for the daily job, and the notes. Raises LogFileError.
+    """
     stories = story_spikes.find(journal.rows, largest=largest)
     entrant = Entrant(ONLINE, config, windows=[story.window for story in stories])
-    entrant.pipeline.evaluation.__class__ = Published  # the same state, other lists
+    entrant.pipeline.evaluation.__class__ = Published  # the same state with other lists
     evaluation: Any = entrant.pipeline.evaluation
     jobs = {DAILY: BatchJob(DAILY, DAY_MS), HOURLY: BatchJob(HOURLY, HOUR_MS)}
 
@@ -215,7 +236,10 @@ def compare(
 
 
 def _appears(entrant: Entrant, story: Spike) -> float | None:
-    """0 where it stood there when it broke; None where it did not come while it was followed."""
+    """Return the seconds from a story's break to its first listing.
+
+    It is 0 if the story was listed already, and None if it did not appear while it was followed.
+    """
     at_ms, places = entrant.notes.places(story.item)
     came = at_ms[(places <= NOTED_DEPTH) & (at_ms > story.broke_ms) & (at_ms <= story.window[1])]
     before = places[at_ms <= story.broke_ms][-1:]
@@ -225,7 +249,10 @@ def _appears(entrant: Entrant, story: Spike) -> float | None:
 
 
 def _hours(entrant: Entrant, listed: str) -> list[tuple[int, int, int]]:
-    """Predictions and hits of each hour; the last one is what there is of it."""
+    """Return predictions and hits of each hour.
+
+    The last hour may be incomplete.
+    """
     at = LISTS.index(listed)
     total = entrant.pipeline.evaluation.total(listed).places
     starts = [(hour_ms, places[at]) for hour_ms, places in entrant.hours]
@@ -251,7 +278,10 @@ def _place(items: list[str], item: str) -> int:
 
 
 def _of_stories(way: WayToLearn, figure: Callable[[], str]) -> str:
-    """Of a way without one list for all, or where no story broke, nothing can be said."""
+    """Return a figure about stories, or a dash.
+
+    It is a dash if no story broke, or if this way has no common list for everyone.
+    """
     return figure() if way.appears_s else "-"
 
 

@@ -1,10 +1,10 @@
-"""Other settings of a Config, by path: what challengers and sweeps are made of.
+"""Make variants of a Config, by the path of a setting, for challengers and sweeps.
 
     vary(config, "trust.floor", 0.1)        a field, or a field of a part
     vary(config, "half_lives_s.0", 600)     a member of a tuple
 
-A path that this version's Config does not have is no error for whoever asks `has` first: so a list of challengers can
-name settings of parts that are built in later.
+Call `has` first if this version's Config may not have the path. So a list of challengers can name settings of parts
+that are added later.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from recommender.core.pipeline import Config
 
 
 def has(config: Any, path: str) -> bool:
-    """Is there such a setting?"""
+    """Return whether the Config has such a setting."""
     try:
         get(config, path)
     except ValueError:
@@ -24,7 +24,7 @@ def has(config: Any, path: str) -> bool:
 
 
 def get(config: Any, path: str) -> Any:
-    """A setting's value. Raises ValueError.
+    """Return a setting's value, or raise ValueError.
 
     >>> get(Config(), "half_lives_s.0"), get(Config(), "trust.floor")
     (300, 0.05)
@@ -35,12 +35,14 @@ def get(config: Any, path: str) -> Any:
     elif is_dataclass(config) and not name.startswith("_") and name in config.__dataclass_fields__:
         value = getattr(config, name)
     else:
-        raise ValueError(f"there is no setting {path!r} in {type(config).__name__}")
+        raise ValueError(f"there is no setting {path!r} in {type(config).__name__}: check its name")
     return get(value, rest) if rest else value
 
 
 def vary(config: Any, path: str, value: Any) -> Any:
-    """The same with another value of one setting, which is taken for the type it has. Raises ValueError.
+    """Return the Config with another value of one setting.
+
+    The value is converted to the setting's type. Raises ValueError.
 
     >>> vary(Config(), "half_lives_s.0", "60").half_lives_s
     (60, 3600, 21600)
@@ -54,7 +56,7 @@ def vary(config: Any, path: str, value: Any) -> Any:
 
 
 def parse(text: str) -> tuple[str, list[str]]:
-    """PATH=VALUE,VALUE as a path and its values. Raises ValueError.
+    """Split PATH=VALUE,VALUE into a path and its values, or raise ValueError.
 
     >>> parse("trust.floor=0.05,0.1")
     ('trust.floor', ['0.05', '0.1'])
@@ -62,12 +64,15 @@ def parse(text: str) -> tuple[str, list[str]]:
     path, sign, values = text.partition("=")
     found = [value.strip() for value in values.split(",") if value.strip()]
     if not sign or not path.strip() or not found:
-        raise ValueError(f"{text!r} is not SETTING=VALUE,VALUE, as in half_lives_s.0=60,300")
+        raise ValueError(f"{text!r} is not SETTING=VALUE,VALUE: write it like half_lives_s.0=60,300")
     return path.strip(), found
 
 
 def variants(config: Config, wanted: Sequence[tuple[str, Sequence[Any]]]) -> dict[str, Config]:
-    """By name, the Configs that differ from one in one setting; the same value gives none. Raises ValueError."""
+    """Return, by name, the Configs that differ from this one in one setting.
+
+    A value that the Config already has gives no variant. Raises ValueError.
+    """
     made = {f"{path}={value}": vary(config, path, value) for path, values in wanted for value in values}
     return {name: each for name, each in made.items() if each != config}
 
@@ -82,4 +87,4 @@ def _as(old: Any, value: Any, path: str) -> Any:
             return type(old)(value)
         except ValueError:
             pass
-    raise ValueError(f"{path} cannot be {value!r}: it is {old!r}")
+    raise ValueError(f"{path} cannot be {value!r}: give a value like {old!r}")

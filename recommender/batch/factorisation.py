@@ -1,14 +1,14 @@
-"""A factorisation fitted in one go, as a yardstick: what a nightly batch with a good library would have predicted.
+"""A factorisation fitted in one go, as a yardstick of a nightly batch.
 
     the last MAX_FITTED acts before the test ──> actors x items, sparse ──implicit's ALS──> factors
     the test's first clicks, every n-th ──> is the item among the actor's first 20 it has not seen?
 
-Strangers get the most read of the fitted acts, as any such system would show them. It is fitted once, at the split,
-and nothing is learned in the test. The learner cannot serve it: it forgets nothing, subtracts nobody and has no
-margin.
+It shows the predictions of a nightly batch with a good library. Strangers get the most read of the fitted acts, as in
+any such system. It is fitted once, at the split, and learns nothing in the test. The learner cannot serve it: it
+forgets nothing, removes no one, and has no margin.
 
-Memory: the fitted acts (12 bytes each, and their ids while they are numbered), factors of 4 bytes, a set of the pairs
-of the actors asked about. Needs the optional `implicit`; without it there is none.
+Memory: the fitted acts (12 bytes each, and their ids while they are numbered), factors of 4 bytes, and the pairs of
+the actors it is asked about. It needs the optional library `implicit`.
 """
 
 import importlib.util
@@ -20,17 +20,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-ASKED_DEPTH = 20  # places of a list that is asked for
-FITTED_BYTES = 600  # a row, while ids become numbers
+ASKED_DEPTH = 20  # places of a list that a question looks at
+FITTED_BYTES = 600  # per row, while ids become numbers
 MAX_FITTED = 2_000_000
 MAX_ASKED = 20_000
-MAX_TEST = 2_000_000  # acts of the test that are looked at
+MAX_TEST = 2_000_000  # acts of the test that are used
 FACTORS, ITERATIONS, SEED = 32, 8, 1
 
 
 @dataclass(frozen=True, slots=True)
 class YardstickResult:
-    """n: predictions; hits, reciprocal_ranks: of the first 20; n_fitted: acts; took_s: is the caller's to measure."""
+    """The results of the yardstick.
+
+    n: predictions. hits, reciprocal_ranks: of the first 20 places. n_fitted: acts it was fitted on.
+    """
 
     n: int
     hits: int
@@ -40,12 +43,15 @@ class YardstickResult:
 
 
 def is_there() -> bool:
-    """Is the library installed?"""
+    """Return whether the library is installed."""
     return importlib.util.find_spec("implicit") is not None
 
 
 def measure(rows: pl.LazyFrame, split_s: float, *, n_bytes: int) -> YardstickResult | None:
-    """Fit on what comes before a time, ask about what comes after. None where there is nothing to fit."""
+    """Fit on the rows before a time and ask about those after it.
+
+    Returns None if there is too little to fit.
+    """
     n_fitted = min(MAX_FITTED, n_bytes // FITTED_BYTES)
     pairs = rows.select("ts", pl.col("actor", "item").cast(pl.String))
     known = pairs.filter(pl.col("ts") < split_s).tail(n_fitted).collect(engine="streaming")
@@ -63,7 +69,7 @@ def measure(rows: pl.LazyFrame, split_s: float, *, n_bytes: int) -> YardstickRes
 
 
 def _numbers(ids: pl.Series) -> pl.DataFrame:
-    """Ids by number: columns id, number."""
+    """Return a frame of ids and their numbers, with the columns id and number."""
     return pl.DataFrame({"id": ids.unique().sort()}).with_row_index("number")
 
 
@@ -77,7 +83,7 @@ def _matrix(known: pl.DataFrame, actors: pl.DataFrame, items: pl.DataFrame) -> A
 
 
 def _numbered(rows: pl.DataFrame, actors: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """Ids as numbers, -1 for those not known."""
+    """Return the rows with ids as numbers, -1 for unknown ids."""
     frame = rows.join(
         actors.rename({"number": "a"}), left_on="actor", right_on="id", how="left", maintain_order="left"
     )
@@ -92,11 +98,14 @@ def _numbered(rows: pl.DataFrame, actors: pl.DataFrame, items: pl.DataFrame) -> 
 
 
 def fit(matrix: Any) -> Any:
-    """The factorisation of actors x items, sparse: the same here and among the peers."""
+    """Fit the factorisation of a sparse matrix of actors x items.
+
+    The peers use it too.
+    """
     from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415  optional
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  with `implicit`
 
-    with threadpool_limits(1, "blas"):  # its own threads and the library's get into each other's way
+    with threadpool_limits(1, "blas"):  # two sets of threads would get in each other's way
         model = AlternatingLeastSquares(factors=FACTORS, iterations=ITERATIONS, random_state=SEED, num_threads=1)
         model.fit(matrix, show_progress=False)
     return model
@@ -105,7 +114,10 @@ def fit(matrix: Any) -> Any:
 def _asked(
     known: pl.DataFrame, test: pl.DataFrame, actors: pl.DataFrame, items: pl.DataFrame
 ) -> list[tuple[int, int, NDArray[np.int64]]]:
-    """Of every n-th first click of the test: actor, item, and the items the actor has seen in the test before."""
+    """Return the questions: every n-th first click of the test.
+
+    Each has the actor, the item, and the items that the actor has seen earlier in the test.
+    """
     first = test.unique(["actor", "item"], keep="first", maintain_order=True)
     first = first.join(
         known.select("actor", "item").unique(), on=["actor", "item"], how="anti", maintain_order="left"
@@ -122,7 +134,7 @@ def _asked(
 
 
 def _places(model: Any, matrix: Any, popular: NDArray[np.int64], asked: list[Any]) -> Iterator[int]:
-    """The item's place among what the actor has not seen, 0 where it is not among the first 20."""
+    """Yield each item's place among the first 20 that the actor has not seen, or 0."""
     for actor, item, seen in asked:
         if item < 0:  # new since the fit
             yield 0

@@ -1,10 +1,11 @@
-"""The fixed attacks that every candidate has to stand: the same accounts, acts and times against each.
+"""The fixed attacks against each candidate: the same accounts, acts and times.
 
     a log up to a time ──> known_site.see ──> plans of CODES, sized by what an undefended list would ask ──> Assault
 
-A plan is made once, from the log alone, before any candidate is looked at: so candidates are compared by what the
-same accounts get out of them. New accounts stand for whoever can make them (A4), old ones taken over for whoever can
-buy them (A9); a candidate that trusts sooner is the weaker against the first, one that forgets faster against both.
+A plan is made once, from the log alone, before any candidate is looked at. So candidates are compared by the damage
+that the same accounts do to them. New accounts (A4) are the attack of anyone who can make accounts. Old accounts that
+are taken over (A9) are the attack of anyone who can buy them. A candidate that trusts sooner is weaker against A4.
+One that forgets faster is weaker against both.
 """
 
 from collections.abc import Sequence
@@ -21,17 +22,20 @@ from recommender.lab.attack.catalogue.known_site import KNOWN_S, as_text, see
 
 CODES = ("A4", "A9")
 N_STARTS = 4
-BUDGET = 4.0  # times the accounts that an undefended list asks for its tenth place
+BUDGET = 4.0  # times the price of the tenth place of an undefended list, in accounts
 LEAST, MOST = 20, 5000  # accounts
 LASTS_S = 1800
-MAX_KNOWN = 300_000  # acts of the past that the attacker looks at
+MAX_KNOWN = 300_000  # past acts that the attacker looks at
 PLACE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Assault:
-    """events: the attack's, in order of time, encoded as a Pipeline without a secret does; from `from_ms` to
-    `to_ms` it is followed."""
+    """One planned attack.
+
+    events: in order of time, encoded as by a Pipeline without a secret.
+    from_ms, to_ms: the period in which it is followed.
+    """
 
     code: str
     targets: tuple[str, ...]
@@ -44,9 +48,13 @@ class Assault:
 def plan(
     rows: pl.LazyFrame, config: Config, starts_ms: Sequence[int], codes: Sequence[str] = CODES, *, seed: int = 1
 ) -> list[Assault]:
-    """An attack at each time, in turn; times ascend. It is followed until the next begins, so that one copy of a
-    Pipeline is attacked at a time. One that finds nothing to work with (no old accounts, say) is left out. Memory:
-    MAX_KNOWN rows."""
+    """Plan an attack at each time, with the kinds in turn.
+
+    Each is followed until the next begins, so that only one copy of a Pipeline is attacked at a time. An attack that
+    lacks its means, for example old accounts, is left out. Memory: MAX_KNOWN rows.
+
+    starts_ms: ascending.
+    """
     encoder, made = Pipeline(config), []
     ends_ms = [*starts_ms[1:], starts_ms[-1] + 1000 * LASTS_S] if starts_ms else []
     for number, (start_ms, end_ms) in enumerate(zip(starts_ms, ends_ms, strict=True)):
@@ -70,14 +78,20 @@ def plan(
 
 
 def price(log: pl.DataFrame, now_s: float, half_life_s: float) -> float:
-    """Accounts an undefended decayed count asks for its tenth place; 1 where it has fewer items."""
+    """Return the accounts that an undefended decayed count asks for its tenth place.
+
+    It is 1 if there are fewer items.
+    """
     weight = 2.0 ** ((pl.col("ts") - now_s) / half_life_s)
     sums = log.group_by("item").agg(weight.sum().alias("sum"))["sum"].top_k(PLACE)
     return float(sums[-1]) if len(sums) == PLACE else 1.0
 
 
 def starts(rows: pl.LazyFrame, from_ms: int, n: int = N_STARTS) -> list[int]:
-    """n times in what comes after a time, evenly by acts, as readers are there to see it; whole seconds."""
+    """Return n times (ms, whole seconds) after a time, spread evenly over acts.
+
+    So readers are there to see the attacks.
+    """
     shares = [pl.col("ts").quantile((number + 1) / (n + 1)).alias(str(number)) for number in range(n)]
     found = rows.filter(pl.col("ts") >= from_ms / 1000).select(shares).collect(engine="streaming").row(0)
     return [int(at) * 1000 for at in found if at is not None]

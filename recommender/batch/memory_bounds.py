@@ -1,9 +1,10 @@
-"""How large a Pipeline can become, and a Config whose Pipeline stays below that: what a trial needs in little memory.
+"""Compute how large a Pipeline can become, and shrink a Config to fit in memory.
 
     Config.max_* x bytes a row ──> worst_bytes      Config, bytes ──> narrowed: every bound cut by one share
 
-A table doubles, so bounds are cut to powers of two, and to what a Pipeline cannot do without. One that forgets
-sooner hits a little less often; who is compared is cut alike.
+A trial with little memory needs this. Tables grow by doubling, so bounds are cut to powers of two, down to the
+smallest that a Pipeline needs. A Pipeline that forgets sooner hits a little less often. All candidates of a trial are
+cut alike.
 """
 
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import Any
 
 from recommender.core.config import Config
 
-# Of a row in memory: its columns, key and slots (a test compares), the text of an item's id, all tables it stands in.
+# Bytes of a row in memory: its columns, key and slots (a test compares them), the text of an item's id, and its rows
+# in all other tables.
 ROW_BYTES = {
     "max_items": 114 + 440 + 24 + 150,
     "max_regions": 98,
@@ -27,14 +29,17 @@ LEAST_ROWS = 4096
 
 
 def worst_bytes(config: Config) -> int:
-    """Of a Pipeline whose tables are full."""
+    """Return the bytes of a Pipeline whose tables are full."""
     outer = sum(n_bytes * _capacity(getattr(config, name)) for name, n_bytes in ROW_BYTES.items())
     inner = sum(n_bytes * _capacity(getattr(config.affinity, name)) for name, n_bytes in AFFINITY_ROW_BYTES.items())
     return outer + inner
 
 
 def narrowed(config: Config, n_bytes: int) -> Config:
-    """The same, with bounds cut until a Pipeline stays below so many bytes or has the least there is."""
+    """Return the Config with bounds cut until a Pipeline stays below `n_bytes`.
+
+    If that is impossible, the bounds are the smallest allowed.
+    """
     while worst_bytes(config) > n_bytes:
         cut = _halved(config)
         if cut == config:

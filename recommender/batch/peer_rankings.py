@@ -1,10 +1,10 @@
-"""What others do: rankings of well-known kinds, and ours, behind one small interface (asked by `rankings`).
+"""Well-known kinds of rankings, and Groundswell's, behind one small interface.
 
-Online peers learn each row before the next is asked. Those fitted daily are fitted at every midnight of the log on
-all rows before it (the newest MAX_FITTED), and give strangers the most read of the day before. Ours learns when a
-second (`step_ms`) is over, so it never knows more than an online peer does.
+`rankings` asks them. Online peers learn each row before the next question. Daily peers are fitted at every midnight
+of the log on all rows before it (the newest MAX_FITTED). They give strangers the most read items of the day before.
+Groundswell's ranking learns when a second (`step_ms`) is over, so it never knows more than an online peer.
 
-Ids are numbers here, by first appearance. River's and implicit's draws come from SEED.
+Ids are numbers here, by first appearance. The random numbers of River and implicit come from SEED.
 """
 
 import warnings
@@ -22,14 +22,18 @@ from recommender.core.trend.trend_columns import LIST_DEPTH
 PLACES = 20
 DAY_S = 86_400
 MAX_FITTED = 2_000_000
-RECENT = 4  # items an actor is known by, where co-occurrence is asked
+RECENT = 4  # items of an actor that co-occurrence looks up
 SEED = 1
-OCTAVES = 500  # after so many half-lives the scale of a decayed count is begun anew
+OCTAVES = 500  # after this many half-lives the scale of a decayed count begins anew
 
 
 class Peer(Protocol):
-    """`advance` moves to a time, `best` reads, `learn` takes a row of that time. seen: what the actor has acted on;
-    whoever asks leaves it out, so a list must be that much longer."""
+    """The interface of a ranking.
+
+    `advance` moves to a time, `best` reads, and `learn` takes a row of that time.
+
+    seen: the items that the actor has acted on. The caller leaves them out, so a list must be that much longer.
+    """
 
     def advance(self, at_s: float) -> None: ...
 
@@ -39,7 +43,7 @@ class Peer(Protocol):
 
 
 class MostRead:
-    """The most read of the day before, made anew at midnight."""
+    """The most read items of the day before, counted anew each midnight."""
 
     def __init__(self) -> None:
         self._day = 0
@@ -61,23 +65,29 @@ class MostRead:
 
 
 class DecayedCount:
-    """A count of half-life h, for everybody and without defence. Of all items only those that can be among the first
-    LIST_DEPTH are kept sorted out: an item rises by being acted on, and by nothing else."""
+    """A count with half-life h, the same for everyone and without a defence.
+
+    Only items that can be among the first LIST_DEPTH are kept in a set of high items. An item can only rise by being
+    acted on.
+    """
 
     def __init__(self, half_life_s: float) -> None:
         self._half_life_s, self._landmark_s = half_life_s, 0.0
         self.scores: dict[int, float] = {}
         self._high: set[int] = set()
-        self._least = 0.0  # what an item has that is left out of `_high`, at most
+        self._least = 0.0  # largest score of an item outside `_high`
 
     def advance(self, at_s: float) -> None:
-        """Counts fade by themselves."""
+        """Do nothing, because counts fade by themselves."""
 
     def best(self, actor: int, seen: set[int]) -> Sequence[int]:
         return self.highest(PLACES + len(seen))
 
     def highest(self, n: int) -> list[int]:
-        """The n highest, or as many as are kept sorted out: LIST_DEPTH at least."""
+        """Return the n highest items, or all in the set of high items.
+
+        The set has at least LIST_DEPTH items, unless there are fewer in all.
+        """
         return nlargest(n, self._high, key=self._rank)
 
     def learn(self, actor: int, item: int, at_s: float) -> None:
@@ -100,7 +110,10 @@ class DecayedCount:
 
 
 class CoOccurrence:
-    """What others acted on next to the actor's last items, counted for good; then the most read of the day before."""
+    """Items that others acted on together with the actor's last items.
+
+    They are counted for good. The most read items of the day before follow.
+    """
 
     def __init__(self) -> None:
         self._beside: defaultdict[int, Counter[int]] = defaultdict(Counter)
@@ -131,8 +144,11 @@ class CoOccurrence:
 
 
 class Daily:
-    """A model of `implicit`, fitted at midnight: item-kNN (`knn`) or a factorisation (`als`). Whoever is known is
-    answered with all acts until now; needs the optional library."""
+    """A model of `implicit`, fitted at midnight.
+
+    It is item-kNN (`knn`) or a factorisation (`als`). Known actors get answers based on all their acts until now. It
+    needs the optional library.
+    """
 
     def __init__(self, kind: str) -> None:
         self._kind, self._day = kind, 0
@@ -185,13 +201,16 @@ class Daily:
             return
         self._model = CosineRecommender(K=50, num_threads=1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ParameterWarning)  # of a matrix that it makes itself
+            warnings.simplefilter("ignore", ParameterWarning)  # it warns about a matrix that it makes itself
             self._model.fit(matrix, show_progress=False)
 
 
 class BiasedMF:
-    """River's, as shipped: every act is a 1. It is asked to order the highest decayed counts, since it has no list of
-    its own. Asking adds an unknown actor to it: that is as shipped too."""
+    """River's BiasedMF as shipped, in which every act is a 1.
+
+    It has no list of its own, so it orders the highest decayed counts. A question adds an unknown actor to it, which
+    is also as shipped.
+    """
 
     def __init__(self, half_life_s: float) -> None:
         from river import reco  # noqa: PLC0415  takes seconds, and only this needs it
@@ -200,7 +219,7 @@ class BiasedMF:
         self._trend = DecayedCount(half_life_s)
 
     def advance(self, at_s: float) -> None:
-        """It has no time."""
+        """Do nothing, because this model has no time."""
 
     def best(self, actor: int, seen: set[int]) -> Sequence[int]:
         among = self._trend.highest(LIST_DEPTH + len(seen))
@@ -212,9 +231,13 @@ class BiasedMF:
 
 
 class Ours:
-    """Our Pipeline, stepped when a second is over. What an actor did since is known as its own history. names: of
-    actors and items, by number. Rows of one time come a ms apart, in the order they have: logs that tell minutes
-    would leave nothing of it."""
+    """Groundswell's Pipeline, stepped when a second is over.
+
+    Acts of an actor since the last step are known as its own history. Rows of one time are set a ms apart, in the
+    order they have. Otherwise logs with times in minutes would lose their order.
+
+    names: ids of actors and of items, by number.
+    """
 
     def __init__(self, config: Config, names: tuple[Sequence[str], Sequence[str]], *, step_ms: int = 1000) -> None:
         self.pipeline = Pipeline(config)
@@ -222,7 +245,7 @@ class Ours:
         keys = self.pipeline.encoder.keys(self._items).tolist()
         self._number = {key: number for number, key in enumerate(keys)}
         self._step_ms = step_ms
-        self._rows: list[tuple[int, int, int]] = []  # of the step that goes on: actor, item, ms
+        self._rows: list[tuple[int, int, int]] = []  # of the present step: actor, item, ms
         self._last_ms = 0
 
     def advance(self, at_s: float) -> None:
@@ -242,7 +265,7 @@ class Ours:
         return self._numbers(self.pipeline.recommend(self._actors[actor], recent).keys)
 
     def board(self) -> Sequence[int]:
-        """The list for everybody."""
+        """Return the list for everyone."""
         return self._numbers(self.pipeline.trend.leaders())
 
     def learn(self, actor: int, item: int, at_s: float) -> None:
@@ -260,10 +283,10 @@ class OurBoard:
         self._ours = ours
 
     def advance(self, at_s: float) -> None:
-        """See `Ours`."""
+        """Do nothing, because `Ours` does it."""
 
     def best(self, actor: int, seen: set[int]) -> Sequence[int]:
         return self._ours.board()
 
     def learn(self, actor: int, item: int, at_s: float) -> None:
-        """See `Ours`."""
+        """Do nothing, because `Ours` learns."""

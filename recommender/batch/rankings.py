@@ -1,14 +1,15 @@
-"""Our rankings beside well-known ones (`peers`), asked the same questions of one log and one split.
+"""Compare Groundswell's rankings with well-known ones on one log.
 
     rows in order ──> after the warm-up, of first acts of an actor on an item every n-th: at which place does each
                       ranking have the item, among what the actor has not seen? ──> every ranking learns the row
 
-A question is the same row for all, with the same items left out, before anybody learns it. The warm-up is the first
-WARM of the rows. Ours is as configured, defence and all; what it answers is the blend (`core.ranking.candidates`),
-which is what is served where the ranker is bypassed. A ranking with steps of seconds is asked with what it knew then.
+All rankings (`peer_rankings`) get the same questions: the same row, with the same items left out, before any of them
+learns it. The warm-up is the share WARM of the rows. Groundswell runs as configured, with its defence. Its answer is
+the blend (`core.ranking.candidates`), which is served while the ranker is bypassed. A ranking with steps of seconds
+is asked with the knowledge of its last step.
 
-Cost: what a peer costs a question and a row, told in the table; ours are told together, with the trend and defence.
-Memory: 16 bytes a row, a set of items an actor, the peers' own.
+Cost: the table shows each peer's time for questions and rows. Groundswell's rankings share one figure, which includes
+the trend and the defence. Memory: 16 bytes a row, a set of items per actor, and the peers' own.
 """
 
 import time
@@ -52,7 +53,10 @@ OPTIONAL = {"knn", "als"}
 
 @dataclass(slots=True)
 class Answered:
-    """What a ranking was worth. took_s: of one core, for asking and learning."""
+    """The results of one ranking.
+
+    took_s: seconds of one core, for asking and learning.
+    """
 
     name: str
     n: int = 0
@@ -71,7 +75,10 @@ class Answered:
 
 @dataclass(slots=True)
 class RankingResult:
-    """n_rows: of the log; n_asked: questions; answered: by ranking."""
+    """The results of a comparison.
+
+    n_rows: rows of the log. n_asked: questions. answered: results by ranking.
+    """
 
     n_rows: int
     n_asked: int
@@ -89,7 +96,7 @@ class RankingResult:
 
 
 def available() -> list[str]:
-    """Names of the rankings that can be asked here."""
+    """Return the names of the rankings that can run here."""
     is_there = factorisation.is_there()
     return [name for name in TITLES if is_there or name not in OPTIONAL]
 
@@ -102,14 +109,19 @@ def measure(
     every: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> RankingResult:
-    """Ask the rankings of these names. rows: ts (s, ascending), actor, item, of acts only. Raises ValueError."""
+    """Ask the rankings with these names.
+
+    Raises ValueError.
+
+    rows: ts (s, ascending), actor, item, of acts only.
+    """
     if every < 1:
-        raise ValueError("every n-th question is asked, n from 1 on")
+        raise ValueError("every must be at least 1")
     actors, actor_names = _numbered(rows["actor"])
     items, item_names = _numbered(rows["item"])
     asked = [name for name in TITLES if name in set(names)]
     if len(asked) != len(set(names)):
-        raise ValueError(f"the rankings are {', '.join(TITLES)}")
+        raise ValueError(f"there is no such ranking: choose from {', '.join(TITLES)}")
     peers = _made(asked, config, (actor_names, item_names))
     answered = {name: Answered(name) for name in asked}
     seen: defaultdict[int, set[int]] = defaultdict(set)
@@ -134,7 +146,7 @@ def measure(
 
 
 def place_of(item: int, listed: Iterable[int], seen: set[int]) -> int:
-    """The item's place among the first PLACES of a list without what was seen; 0 where it has none.
+    """Return an item's place among the first PLACES unseen items of a list, or 0.
 
     >>> place_of(7, [3, 5, 7], {5})
     2
@@ -158,7 +170,7 @@ def _note(answered: Answered, place: int) -> None:
 
 
 def _made(names: list[str], config: Config, ids: tuple[list[str], list[str]]) -> dict[str, Peer]:
-    """Peers by name; ours, which its board reads, before the board."""
+    """Return the peers by name, with `Ours` before the board that reads it."""
     half_life_s = config.half_lives_s[0]
     makers: dict[str, Callable[[], Peer]] = {
         "daily": MostRead,
@@ -178,7 +190,7 @@ def _made(names: list[str], config: Config, ids: tuple[list[str], list[str]]) ->
 
 
 def _numbered(ids: pl.Series) -> tuple[list[int], list[str]]:
-    """Ids as numbers by first appearance, and the ids by number."""
+    """Return ids as numbers by first appearance, and the ids by number."""
     texts = ids.cast(pl.String)
     names = texts.unique(maintain_order=True)
     numbers = texts.replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64)

@@ -1,16 +1,16 @@
-"""The batch cycle from end to end: collect, merge, train and test, and keep the winner's state ready.
+"""Run the batch cycle: collect, merge, train, test, and keep the winner ready.
 
     archives, files, the log ──merge──> Journal ──challenger_trial──> Report ──┬── no winner ──────────> Trial row
         of a winner: the recorded log, folded again under its Config <─────────┘──> checkpoints, one a shard ──> Trial
 
-What is kept of a winner is no fitted weights but the fold of the log that the learner itself took, step by step, with
-its reverts, exclusions and decisions: so it is a checkpoint like any other. The switch to it is a revert in mode
-replay (`recommender.control.reverts`), which folds what came since; asked for by
-`monitoring.operations.request_revert.promote`, which writes it down. Where the log no longer reaches back to the
-first step, it begins with the oldest step that is whole.
+A winner is not stored as fitted weights. It is stored as a fold of the log that the learner itself took, step by
+step, with its reverts, exclusions and decisions. So it is a checkpoint like any other. The switch to it is a revert
+in mode replay (`recommender.control.reverts`), which folds in the events learned since.
+`monitoring.operations.request_revert.promote` asks for the switch and records it. If the log no longer reaches back
+to the first step, the fold begins with the oldest complete step.
 
-Its history differs from the champion's by an exclusion of nobody in every segment, so that neither is ever taken for
-a state on the way of the other: figures, verdicts and checkpoints of the two are never mixed.
+The winner's history has an exclusion of no one in every segment, and so differs from the champion's. Thus neither
+history can be taken for a part of the other, and their figures, verdicts and checkpoints are never mixed.
 """
 
 import logging
@@ -40,20 +40,20 @@ from recommender.log.partitions import partitions
 from recommender.models import Checkpoint, Learner, Step, Trial
 from recommender.models import Exclusion as ExclusionRow
 
-SLACK = timedelta(minutes=5)  # past a partition's beginning, in which rows of the one before may still have come
-MERGE_SHARE = 0.5  # of the memory, while nothing else is there yet
-IMPORTS_MB = 200  # of River, PyOD and compiled loops, which the first steps bring along
+SLACK = timedelta(minutes=5)  # past a partition's beginning, when rows of the day before may still arrive
+MERGE_SHARE = 0.5  # of the memory, which nothing else needs at that point
+IMPORTS_MB = 200  # of River, PyOD and compiled loops, which the first steps load
 
 logger = logging.getLogger(__name__)
 Wanted = Sequence[tuple[str, Sequence[Any]]]
 
 
 class RetrainUnderWay(Exception):
-    """Another process holds a trial; wait for its end."""
+    """Another process holds a trial."""
 
 
 def champion() -> Config:
-    """What the learner learns with; what a new one would, where there is none."""
+    """Return the learner's Config, or that of a new learner if there is none."""
     row = Learner.objects.select_related("checkpoint").order_by("shard").first()
     if row is None or row.checkpoint is None:
         return learner.configured()
@@ -61,7 +61,10 @@ def champion() -> Config:
 
 
 def sources(paths: Sequence[Path], since: datetime | None) -> list[RowSource]:
-    """Old ones first: archives, the files named, the log. Raises LogFileError."""
+    """Return the sources, old ones first: archives, the named files, the log.
+
+    Raises LogFileError.
+    """
     since_s = since.timestamp() if since else None
     kept = [path for path in archive.files() if since is None or archive.day_of(path) >= since.astimezone(UTC).date()]
     return [*open_logs.files([*kept, *paths], since_s=since_s), LogRows(since)]
@@ -79,16 +82,18 @@ def retrain(
     with_yardstick: bool = True,
     say: Callable[[str, int], None] | None = None,
 ) -> tuple[Report, Trial]:
-    """Hold a trial and write it down; of a winner, unless not `is_kept`, have the state ready.
+    """Hold a trial and record it, and prepare the state of a winner.
 
-    Memory: `memory_mb` for the process as a whole, in which the journal, the frames and all Pipelines find room, as
-    long as it is more than IMPORTS_MB and what there is already. Raises RetrainUnderWay, LogFileError, ValueError
-    (too few events, a setting there is not).
+    Raises RetrainUnderWay, LogFileError, and ValueError for too few events or an unknown setting.
+
+    memory_mb: memory for the whole process. The journal, the frames and all Pipelines fit in it, if it is more than
+    IMPORTS_MB and the memory already in use.
+    is_kept: prepare the winner's state.
     """
     tell = say or mute
     with locks.hold(locks.RETRAIN) as is_alone:
         if not is_alone:
-            raise RetrainUnderWay("another trial is under way; wait for its end")
+            raise RetrainUnderWay("another trial is under way: wait until it finishes")
         config = champion()
         entrants = challengers(config, wanted)
         spare = spare_bytes(memory_mb)
@@ -108,7 +113,10 @@ def retrain(
 
 
 def keep(report: Report, entrants: Mapping[str, Config], *, is_kept: bool) -> Trial:
-    """Write a trial down, with the winner's checkpoints, in place of a winner that still waits."""
+    """Record a trial with the winner's checkpoints.
+
+    They replace those of an earlier winner that still waits.
+    """
     rows: list[Checkpoint] = []
     state, error = Trial.State.STAYS, ""
     if report.winner is not None:
@@ -132,7 +140,7 @@ def keep(report: Report, entrants: Mapping[str, Config], *, is_kept: bool) -> Tr
 
 
 def dismiss_waiting() -> None:
-    """Let go of winners that were never promoted, in the caller's transaction."""
+    """Give up winners that were never promoted, in the caller's transaction."""
     waiting = list(Trial.objects.select_for_update().filter(state=Trial.State.WAITING))
     for each in waiting:
         Checkpoint.objects.filter(pk__in=each.checkpoints).update(is_pinned=False)
@@ -140,12 +148,15 @@ def dismiss_waiting() -> None:
 
 
 def ready(config: Config) -> list[Checkpoint]:
-    """A checkpoint of every shard, in their order: the recorded log as a learner of this Config had learned it,
-    pinned until it is decided on. Raises LogIncomplete."""
+    """Return a checkpoint for each shard, made by a learner with this Config.
+
+    Each is the recorded log, folded under this Config. They are in the order of shards, and pinned until someone
+    decides on them. Raises LogIncomplete.
+    """
     kept = []
     with locks.hold(locks.HISTORY, is_shared=True) as is_free:
         if not is_free:
-            raise LogIncomplete("an actor is being erased from the log; hold the trial again afterwards")
+            raise LogIncomplete("an actor is being erased from the log: hold the trial again when that is done")
         for row in Learner.objects.order_by("shard"):
             pipeline, recipe = _fold(config, row)
             position = Position(row.xid, row.seq)
@@ -154,14 +165,14 @@ def ready(config: Config) -> list[Checkpoint]:
                 Checkpoint.objects.filter(pk=stored.pk).update(is_pinned=True)
             kept.append(stored)
     if not kept:
-        raise LogIncomplete("nothing was learned here yet")
+        raise LogIncomplete("nothing was learned here yet: hold the trial again when a learner has run")
     return kept
 
 
 def _fold(config: Config, row: Learner) -> tuple[Pipeline, Recipe]:
-    """From the first step; where the log lacks it, from the oldest that it has whole."""
+    """Fold from the first step, or from the oldest complete one if the log lacks it."""
     firsts = [1, *filter(None, [_oldest_whole(row.shard)])]
-    missing = LogIncomplete("no step is recorded any more")
+    missing = LogIncomplete("no step is still recorded, so the winner's state cannot be folded")
     for first in firsts:
         recipe, pipeline = marked(row.recipe, first), Pipeline(config)
         try:
@@ -174,7 +185,7 @@ def _fold(config: Config, row: Learner) -> tuple[Pipeline, Recipe]:
 
 
 def _oldest_whole(shard: int) -> int | None:
-    """The first recorded step whose events all stand in partitions there are."""
+    """Return the first recorded step whose events are all in existing partitions."""
     days = partitions()
     if not days:
         return None
@@ -185,7 +196,10 @@ def _oldest_whole(shard: int) -> int | None:
 
 
 def marked(recipe: Recipe, first: int) -> Recipe:
-    """The same history from a step on, with exclusions of its own that exclude the same: see the module."""
+    """Return the history from a step on, with copies of its exclusions.
+
+    The copies exclude the same events. The module's docstring explains their purpose.
+    """
     copies: dict[int | None, int] = {}
     kept: Recipe = []
     for start, last, number in recipe:
@@ -200,21 +214,27 @@ def marked(recipe: Recipe, first: int) -> Recipe:
 
 
 def spare_bytes(memory_mb: int) -> int:
-    """What the process may still take of so many MiB; at least an eighth of them."""
+    """Return the bytes that the process may still take.
+
+    It is at least an eighth of `memory_mb`.
+    """
     return max(memory_mb << 17, (memory_mb << 20) - resident_bytes())
 
 
 def resident_bytes() -> int:
-    """What the process has in memory now."""
+    """Return the memory that the process uses now."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def peak_bytes() -> int:
-    """The most it ever had."""
+    """Return the most memory that the process ever used."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _narrowed(journal: Journal, memory_mb: int) -> Journal:
-    """Read in smaller pieces: the Pipelines need the memory now."""
+    """Return the journal with smaller pieces.
+
+    The Pipelines now need the memory.
+    """
     return replace(journal, chunk=min(journal.chunk, max(2000, memory_mb * 32)))

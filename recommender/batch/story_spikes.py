@@ -1,10 +1,10 @@
-"""Stories that broke: the largest genuine spikes of a log, and the second each began.
+"""Find the stories that broke in a log: the largest genuine spikes.
 
     files ──acts by item and hour, streamed──> honest_cost.risen ──> the largest, one an item ──their acts──> Spike
 
-A story breaks with the first act of the first ten minutes that hold a fiftieth of the acts of its hour; acts of the
-hour before are looked at too, for hours begin where they begin. Memory: a row an item and hour, and the acts of the
-chosen.
+A story breaks with the first act of the first ten minutes that have a fiftieth of the acts of its hour. Acts of the
+hour before are looked at too, because a story does not begin at a full hour. Memory: a row per item and hour, and the
+acts of the chosen stories.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,18 @@ from recommender.lab.attack.trials import honest_cost
 
 STRETCH_MS = 10 * MINUTE_MS
 SHARE = 0.02
-MIN_FIRST = 5  # acts that make a beginning
+MIN_FIRST = 5  # smallest number of acts that can be a beginning
 FOLLOWED_MS = 2 * HOUR_MS
 LARGEST = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """n: acts in its hour; baseline: hourly, of the day before. at_ms: its acts from the break on, FOLLOWED_MS long,
-    int64, ascending."""
+    """A story that broke.
+
+    n: acts in its hour. baseline: hourly acts of the day before.
+    at_ms: int64, ascending, times of its acts from the break on, for FOLLOWED_MS.
+    """
 
     item: str
     n: int
@@ -38,13 +41,16 @@ class Spike:
 
     @property
     def window(self) -> tuple[int, int]:
-        """From a minute before the break."""
+        """Return the time in which the story is followed, from a minute before the break."""
         return self.broke_ms - MINUTE_MS, self.broke_ms + FOLLOWED_MS
 
 
 def find(rows: pl.LazyFrame, *, largest: int = LARGEST, after_ms: int = 0) -> list[Spike]:
-    """The largest spikes of a log (columns ts, item) that broke after a time, largest first. The first day of a log
-    has no day before it, and none."""
+    """Return the largest spikes of a log that broke after a time, largest first.
+
+    The log has the columns ts and item. Its first day has no spikes, because there is no day before to compare it
+    with.
+    """
     hour = (pl.col("ts") * 1000 // HOUR_MS).cast(pl.Int64)
     item = pl.col("item").cast(pl.String)
     counts = rows.group_by(item, hour.alias("hour")).agg(pl.len().cast(pl.Int64).alias("n"))
@@ -60,7 +66,9 @@ def find(rows: pl.LazyFrame, *, largest: int = LARGEST, after_ms: int = 0) -> li
 
 
 def broke(at_ms: NDArray[np.int64], n: int) -> int:
-    """When a story of n acts in its hour broke, of the times of its acts; the first where they never come fast.
+    """Return the time at which a story with n acts in its hour broke.
+
+    at_ms: times of its acts. If they never come fast, the story broke with the first.
 
     >>> broke(np.array([0, 3_000_000, 3_600_000, 3_600_010, 3_600_020, 3_600_030, 3_600_040]), 250)
     3600000
@@ -71,7 +79,7 @@ def broke(at_ms: NDArray[np.int64], n: int) -> int:
 
 
 def _acts(rows: pl.LazyFrame, chosen: pl.DataFrame) -> dict[str, NDArray[np.int64]]:
-    """Times of the acts on each chosen item, from an hour before its hour on."""
+    """Return the times of acts on each chosen item, from an hour before its hour on."""
     start = chosen.select("item", ((pl.col("hour") - 1) * HOUR_MS).alias("from_ms"))
     acts = (
         rows.select(pl.col("item").cast(pl.String), (pl.col("ts") * 1000).floor().cast(pl.Int64).alias("at_ms"))
@@ -91,5 +99,5 @@ def _spike(row: dict[str, Any], at_ms: NDArray[np.int64]) -> Spike:
 
 
 def first_minutes(spikes: Sequence[Spike], minutes: int) -> list[NDArray[np.int64]]:
-    """Of each spike the times of its acts in the first minutes."""
+    """Return for each spike the times of its acts in the first minutes."""
     return [spike.at_ms[spike.at_ms < spike.broke_ms + MINUTE_MS * minutes] for spike in spikes]

@@ -1,16 +1,16 @@
-"""Settings swept over a log: how fast a list follows, and how hard it is to move.
+"""Sweep a setting over a log: how fast a list follows, and how hard it is to move.
 
     Journal ──> candidate_pass.run: an Entrant a value ──> SweepPoint: adaptivity, inertia ──> table, picture, advice
 
-A high learning rate, which for a count is a short half-life, adapts fast and forgets fast; a low one has inertia and
-resists noise. Neither end is right: what is right depends on the site, so it is measured on the site's own log.
+A high learning rate, which for a count is a short half-life, adapts fast and forgets fast. A low one has inertia and
+resists noise. Neither end is right for all sites, so it is measured on the site's own log.
 
-adaptivity   of the acts of stories' first minutes, the share that found its story among the first 20
-damage       what the fixed attacks got: share of all attention to the served list (`recommender.batch.fixed_attacks`)
-churn        share of the served list that is replaced in a minute, stories and all
+    adaptivity   of the acts of stories' first minutes, the share that found its story among the first 20
+    damage       share of all attention to the served list that the fixed attacks got (see `fixed_attacks`)
+    churn        share of the served list that is replaced in a minute, stories and all
 
-The recommended value is worth most, where worth is hits and hits in stories' first minutes, less what attacks get and
-less churn: all four are shares, and a point of each counts alike. Whoever weighs them otherwise reads the table.
+The recommended value has the highest worth: hits plus hits in stories' first minutes, minus damage, minus churn. All
+four are shares, and a point of each counts alike. If you weigh them differently, read the table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +31,16 @@ from recommender.core.pipeline import Config
 HALF_LIVES_S = (60, 150, 300, 600, 1800, 3600)
 FIRST_MINUTES = 10
 EXPLANATION = (
-    "High adapts fast and forgets fast; low has inertia and resists noise. (A short half-life is a high rate.)"
+    "High adapts fast and forgets fast. Low has inertia and resists noise. (A short half-life is a high rate.)"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPoint:
-    """One value. See the module; hr20 and mrr20 of the list readers get, over the test."""
+    """The results of one value, as the module's docstring defines them.
+
+    hr20, mrr20: of the list that readers get, over the test.
+    """
 
     value: str
     hr20: float
@@ -49,13 +52,16 @@ class SweepPoint:
 
     @property
     def worth(self) -> float:
-        """See the module."""
+        """Return the worth, as the module's docstring defines it."""
         return self.hr20 + (self.adaptivity or 0.0) - (self.damage or 0.0) - self.churn
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """path: the setting; now: its value in the Config swept around."""
+    """The results of a sweep.
+
+    path: the setting. now: its value in the original Config.
+    """
 
     path: str
     now: str
@@ -112,7 +118,12 @@ def sweep(
     beside: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Sweep:
-    """`beside`: Pipelines over the log at once. Raises LogFileError; ValueError for a setting there is not."""
+    """Measure values of a setting on a log, and recommend one.
+
+    Raises LogFileError, and ValueError for an unknown setting.
+
+    `beside`: number of Pipelines in one pass over the log.
+    """
     config = replace(config, secret="")
     configs = {str(value): vary(config, path, value) for value in values}
     split_ms = challenger_trial.split_of(journal.rows)
@@ -127,12 +138,15 @@ def sweep(
 
 
 def recommend(points: Sequence[SweepPoint]) -> str:
-    """The value that is worth most; of equals the first."""
+    """Return the value with the highest worth, the first of equal ones."""
     return max(points, key=lambda point: point.worth).value
 
 
 def adaptivity(entrant: Entrant, stories: Sequence[Spike]) -> float | None:
-    """Of the acts of each story's first minutes the share that found it listed, mean over stories."""
+    """Return the share of acts in stories' first minutes that found the story listed.
+
+    It is the mean over stories.
+    """
     shares = []
     for story, acts in zip(stories, story_spikes.first_minutes(stories, FIRST_MINUTES), strict=True):
         at_ms, places = entrant.notes.places(story.item)

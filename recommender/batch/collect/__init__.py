@@ -1,1 +1,1 @@
-"""Collect logs: rows from the log, archives and files, merged into one log in order of time."""
+"""Collect rows of the log, of archives and of files into one log in order of time."""

@@ -1,16 +1,18 @@
-"""Partitions that leave retention, kept as Parquet: what is learned need not stay in the database.
+"""Archive partitions that leave retention as Parquet files.
 
     recommender_event_20260105 ──event_sources.LogRows──> events-20260105.parquet.part ──fsync, read back──> renamed
                                                                               ──same rows?──> partition dropped
 
-A partition is dropped in a transaction that has it locked, and only where the archive on disk holds exactly the rows
-it holds then: as many, with the same numbers, and the file read back gives the same hash as the rows written. Killed
-anywhere, there is the partition, or the archive, or both; never neither. A draft that was left is written anew.
+A partition is dropped in a transaction that locks it, and only if the archive on disk has exactly its present rows.
+The check compares their count and the sum of their numbers, and the file read back must have the hash of the rows
+written. If the process is killed anywhere, the partition or the archive exists, or both, but never neither. A
+leftover draft is written anew.
 
-Archives are read by `replay`, `compare`, `retrain`: sorted by time, `ts` in unix seconds. They hold actors: whoever
-is erased is taken out of them too (`erase`), by writing the files anew. Copies elsewhere are for their keepers.
+`replay`, `compare` and `retrain` read archives. They are sorted by time, with `ts` in unix seconds. Archives contain
+actors. If an actor is erased, its rows are removed from them too (`erase`), by writing the files anew. Copies in
+other places are up to those who keep them.
 
-Memory: CHUNK rows. `ARCHIVE_DIR` says where; empty: partitions are dropped as before, and nothing is kept.
+Memory: CHUNK rows. `ARCHIVE_DIR` is the folder. If it is empty, partitions are dropped without an archive.
 """
 
 import logging
@@ -35,12 +37,12 @@ logger = logging.getLogger(__name__)
 
 
 class ArchiveDiffers(Exception):
-    """The file does not hold what the partition holds; the partition stays."""
+    """The file does not have the rows of the partition, so the partition stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """A partition that was written, and whether it was dropped after."""
+    """A partition that was archived, and whether it was dropped afterwards."""
 
     day: date
     path: Path
@@ -50,34 +52,37 @@ class Archived:
 
 
 def folder() -> Path | None:
-    """Where archives are; None where there are none."""
+    """Return the folder of archives, or None if there is none."""
     return Path(settings.ARCHIVE_DIR) if settings.ARCHIVE_DIR else None
 
 
 def files() -> list[Path]:
-    """The whole ones, oldest first."""
+    """Return the complete archives, oldest first."""
     where = folder()
     return sorted(where.glob("events-*.parquet")) if where and where.is_dir() else []
 
 
 def leave(before: date, *, is_drop: bool = True) -> list[Archived]:
-    """Archive the partitions of days before a day, oldest first, and drop each that is safe on disk.
+    """Archive the partitions of days before a day, and drop those safely on disk.
 
-    Does nothing while an actor is being erased, whose rows would come back with the file. Raises OSError where the
-    disk refuses: what is not safe by then stays in the database.
+    It begins with the oldest. It does nothing while an actor is being erased, because the actor's rows would come
+    back with the file. Raises OSError if the disk refuses. Partitions that are not safe by then stay in the database.
     """
     done: list[Archived] = []
     for day in [known for known in partitions() if known < before]:
         with locks.hold(locks.HISTORY, is_shared=True) as is_free:
             if not is_free:
-                logger.info("an actor is being erased; the partition of %s is archived later", day)
+                logger.info("an actor is being erased, so the partition of %s is archived later", day)
                 return done
             done.append(keep(day, is_drop=is_drop))
     return done
 
 
 def keep(day: date, *, is_drop: bool) -> Archived:
-    """One partition. An archive of it that is whole already is not written again."""
+    """Archive one partition.
+
+    A complete archive of it is not written again.
+    """
     where = folder()
     assert where is not None
     where.mkdir(parents=True, exist_ok=True)
@@ -91,13 +96,20 @@ def keep(day: date, *, is_drop: bool) -> Archived:
 
 
 def write(source: LogRows, path: Path) -> None:
-    """1. Write the rows in pieces beside the place. 2. Put these together, read the file back and compare. 3. Let the
-    disk have it. 4. Rename. Raises ArchiveDiffers, OSError."""
+    """Write the rows of a source into an archive.
+
+    1. Write the rows in pieces next to it.
+    2. Join these, read the file back and compare.
+    3. Flush the file to disk.
+    4. Rename it.
+
+    Raises ArchiveDiffers, OSError.
+    """
     draft, written = path.with_suffix(DRAFT), _Hash()
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     pieces: list[Path] = []
-    # in this thread, which has the connection; Polars would call back from one of its own
+    # This thread reads the rows, because it has the connection. Polars would call back from its own threads.
     for frame in source.frames(CHUNK):
         written.add(frame)
         pieces.append(draft / f"{len(pieces):05d}.parquet")
@@ -107,20 +119,22 @@ def write(source: LogRows, path: Path) -> None:
 
 
 def drop(day: date, path: Path) -> bool:
-    """Drop the partition of a day if the archive holds all it holds, while nobody can write to it. Returns whether
-    it did."""
+    """Drop the partition of a day if the archive has all its rows.
+
+    Returns whether it did. The partition is locked meanwhile, so that no one can write to it.
+    """
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(f"LOCK TABLE {partition(day)} IN ACCESS EXCLUSIVE MODE")
         if fingerprint(path) != LogRows.of_day(day).fingerprint():
-            logger.warning("the partition of %s changed while it was archived; it stays for now", day)
+            logger.warning("the partition of %s changed while it was archived, so it stays for now", day)
             return False
         drop_partition(day)
     return True
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
-    """Of an archive what `LogRows.fingerprint` is of the log; (-1, 0) where it is none."""
+    """Return the `LogRows.fingerprint` of an archive, or (-1, 0) if it is none."""
     try:
         rows = pl.scan_parquet(path)
         n, total = rows.select(pl.len(), pl.col("seq").sum()).collect(engine="streaming").row(0)
@@ -130,7 +144,10 @@ def fingerprint(path: Path) -> tuple[int, int]:
 
 
 def erase(actor: str) -> int:
-    """Take an actor out of every archive. Returns how many events went. A file is replaced whole, or not at all."""
+    """Remove an actor from every archive, and return the number of removed events.
+
+    Each file is replaced whole or not at all.
+    """
     n_gone = 0
     for path in files():
         rows = pl.scan_parquet(path)
@@ -146,7 +163,10 @@ def erase(actor: str) -> int:
 
 
 class _Hash:
-    """A sum over rows, so that frames may be cut otherwise when they are read back."""
+    """A sum over rows.
+
+    So the frames may be cut differently when they are read back.
+    """
 
     def __init__(self) -> None:
         self.n_rows, self.total = 0, 0
@@ -158,7 +178,10 @@ class _Hash:
 
 
 def _replace(path: Path, rows: pl.LazyFrame, expected: _Hash) -> None:
-    """`expected` is complete once the rows are written."""
+    """Write rows to a file, check them, and put the file in place of another.
+
+    `expected` is complete only once the rows are written.
+    """
     part = path.with_suffix(path.suffix + PART)
     part.unlink(missing_ok=True)
     rows.sink_parquet(part, maintain_order=True, row_group_size=CHUNK, compression="zstd")
@@ -168,7 +191,10 @@ def _replace(path: Path, rows: pl.LazyFrame, expected: _Hash) -> None:
     for frame in pl.scan_parquet(part).select(SCHEMA.names()).collect_batches(chunk_size=CHUNK):
         found.add(frame)
     if (found.n_rows, found.total) != (expected.n_rows, expected.total):
-        raise ArchiveDiffers(f"{part} gives back {found.n_rows} rows that are not the {expected.n_rows} written")
+        raise ArchiveDiffers(
+            f"{part} was read back with {found.n_rows} rows that differ from the {expected.n_rows} written:"
+            " check the disk"
+        )
     part.rename(path)
     entry = os.open(path.parent, os.O_RDONLY)
     try:
@@ -178,7 +204,8 @@ def _replace(path: Path, rows: pl.LazyFrame, expected: _Hash) -> None:
 
 
 def day_of(path: Path) -> date:
-    """
+    """Return the day of an archive.
+
     >>> day_of(Path("events-20260105.parquet"))
     datetime.date(2026, 1, 5)
     """

@@ -1,7 +1,8 @@
-"""Rows put aside on disk in numbered parts, to be read back a part at a time.
+"""Keep rows on disk in numbered parts, and read them back one part at a time.
 
-A part is one file: frames one after the other, each as its length in 8 bytes and an Arrow stream. Memory: a buffer an
-open file, and the frame in hand. Parts are of this run only: nothing is kept if the process dies.
+A part is one file. It has frames one after the other, each as its length in 8 bytes and an Arrow stream. Memory: one
+buffer per open file, and the present frame. Parts belong to this run only: they are useless once the process has
+died.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ LENGTH_BYTES = 8
 
 
 class Spill:
-    """`n_rows`: by part."""
+    """Numbered parts of rows in a folder.
+
+    n_rows: the number of rows in each part.
+    """
 
     def __init__(self, folder: Path, n_parts: int) -> None:
         folder.mkdir(parents=True)
@@ -24,7 +28,7 @@ class Spill:
         self.n_rows = [0] * n_parts
 
     def write(self, frame: pl.DataFrame, part: pl.Expr) -> None:
-        """Append each row to the part of the number the expression gives."""
+        """Append each row to the part whose number the expression gives."""
         numbered = frame.with_columns(part.alias("_part"))
         for (number,), rows in numbered.partition_by("_part", as_dict=True, include_key=False).items():
             self._append(int(number), rows)
@@ -40,12 +44,12 @@ class Spill:
         self.n_rows[number] += len(rows)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
 
     def drain(self) -> Iterator[pl.DataFrame]:
-        """Every part that has rows, as one frame, in order of their numbers; its file is gone afterwards."""
+        """Yield each part that has rows as one frame, in order, and delete its file."""
         self.close()
         for number in sorted(self._files):
             path = self._path(number)

@@ -1,13 +1,14 @@
-"""Rows of events from anywhere, in bounded pieces and one shape: the log's, an archive's, a file's.
+"""Read rows of events from the log, an archive or a file, in one shape.
 
     recommender_event (server-side cursor) ──┐
     Parquet (read in batches), CSV (csv_file) ┴──> frames of at most `n` rows with the columns of SCHEMA, and an `id`
 
-`id` says which rows are one event: the key of its event id where it has one; else its number in the log, which a row
-and its archived copy share; else actor, item, time and kind. (Two rows of a file without either that agree in all
-four are taken for one act: at most one of them would count anyway.)
+They come in pieces of bounded size. Rows with the same `id` are one event. The id is the key of the event id if there
+is one. Otherwise it is the number in the log, which a row shares with its archived copy. Otherwise it is actor, item,
+time and kind. So two rows of a file that have neither and agree in all four are taken for one act. At most one of
+them would count anyway.
 
-All SQL that reads whole rows of the log stands here; whoever learns reads `recommender.log.event_log`.
+All SQL that reads whole rows of the log is here. Learners read through `recommender.log.event_log`.
 """
 
 from collections import Counter
@@ -45,7 +46,7 @@ SCHEMA = pl.Schema(
     }
 )
 SUFFIXES = (".parquet", ".csv")
-SLOT_ROWS = 65_536  # read at once where only times are
+SLOT_ROWS = 65_536  # rows read at once when only times are needed
 _KINDS = {int(kind): kind.name.lower() for kind in Kind}
 
 _SELECT = """
@@ -61,31 +62,31 @@ _SLOTS = """
 SELECT floor(extract(epoch FROM received_at)::float8 / %s)::bigint AS slot, count(*) FROM recommender_event
 WHERE received_at >= %s AND received_at < %s GROUP BY slot
 """
-_PATIENT = "SET LOCAL statement_timeout = 0"  # a day's rows are sorted in one statement; nothing is written here
+_PATIENT = "SET LOCAL statement_timeout = 0"  # one statement sorts a day's rows, and nothing is written here
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class RowSource(Protocol):
-    """Where rows come from."""
+    """A source of rows."""
 
     def slots(self, slot_s: int) -> dict[int, int]:
-        """How many rows there are in each stretch of so many seconds that has some."""
+        """Count the rows in each slot of `slot_s` seconds that has any."""
         ...
 
     def frames(self, n: int) -> Iterator[pl.DataFrame]:
-        """All of them, in frames of at most about n rows with the columns of SCHEMA."""
+        """Yield all rows, in frames of about n rows at most with the columns of SCHEMA."""
         ...
 
 
 class LogRows:
-    """The log's rows received from one time on and before another, in order of time."""
+    """The log's rows received from `since` on and before `until`, in order of time."""
 
     def __init__(self, since: datetime | None = None, until: datetime | None = None) -> None:
         self._span = [since or _BEGINNING, until or datetime.now(UTC) + timedelta(days=1)]
 
     @classmethod
     def of_day(cls, day: date) -> "LogRows":
-        """One partition's."""
+        """Return the rows of one partition."""
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         return cls(start, start + timedelta(days=1))
 
@@ -96,8 +97,11 @@ class LogRows:
             return dict(cursor.fetchall())
 
     def fingerprint(self) -> tuple[int, int]:
-        """Rows, and the sum of their numbers: two sets of rows of one log that agree in both are the same, unless
-        somebody went to great lengths."""
+        """Return the number of rows, and the sum of their numbers in the log.
+
+        Two sets of rows of one log that agree in both are the same, unless someone went to great lengths to fake
+        them.
+        """
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_PATIENT)
             cursor.execute(_COUNT, self._span)
@@ -105,7 +109,10 @@ class LogRows:
         return int(n), int(total)
 
     def frames(self, n: int) -> Iterator[pl.DataFrame]:
-        """By a cursor of the server's, a partition at a time: memory for n rows, here and there."""
+        """Yield rows through a server-side cursor, one partition at a time.
+
+        Server and client each need memory for n rows.
+        """
         since, until = self._span
         for day in partitions():
             start = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -121,17 +128,22 @@ class LogRows:
 
 
 class FileRows:
-    """A file's, Parquet or CSV. Needs `ts` (unix seconds), `actor`, `item`; takes what else it knows; `event_id` is
-    the client's own. Rows need no order. Of the first `limit` those from a time on. Raises LogFileError."""
+    """The rows of a Parquet or CSV file, in any order.
+
+    The file needs the columns `ts` (unix seconds), `actor` and `item`. Other known columns are read too. `event_id`
+    is the client's own. Raises LogFileError.
+
+    since_s: only rows from this time on. limit: only the first rows of the file.
+    """
 
     def __init__(self, path: Path, *, since_s: float | None = None, limit: int | None = None) -> None:
         self.path, self._since_s, self._is_csv = path, since_s, path.suffix == ".csv"
         if path.suffix not in SUFFIXES:
-            raise LogFileError(f"{path}: only {' and '.join(SUFFIXES)} files can be read")
+            raise LogFileError(f"{path} cannot be read: use a {' or '.join(SUFFIXES)} file")
         self._limit = limit
         self._names = set(self._columns())
         if missing := [name for name in REQUIRED if name not in self._names]:
-            raise LogFileError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
+            raise LogFileError(f"{path} has no column {', '.join(missing)}: it needs {', '.join(REQUIRED)}")
 
     def slots(self, slot_s: int) -> dict[int, int]:
         found: Counter[int] = Counter()
@@ -141,7 +153,10 @@ class FileRows:
         return found
 
     def frames(self, n: int) -> Iterator[pl.DataFrame]:
-        """A group of rows of a Parquet file is decoded at once, whatever n is: they should not be huge."""
+        """Yield frames of n rows at most.
+
+        A row group of a Parquet file is decoded at once for any n, so row groups should not be huge.
+        """
         known = {name: dtype for name, dtype in SCHEMA.items() if name in self._names}
         if "event_id" in self._names:
             known["event_id"] = pl.String()
@@ -157,7 +172,7 @@ class FileRows:
             raise LogFileError(f"{self.path} cannot be read: {error}") from error
 
     def _read(self, columns: dict[str, pl.DataType], n: int) -> Iterator[pl.DataFrame]:
-        """These columns of the rows wanted, at most n a frame."""
+        """Yield these columns of the wanted rows, at most n rows per frame."""
         cast = [pl.col(name).cast(dtype) for name, dtype in columns.items()]
         try:
             for frame in self._pieces(list(columns), n):
@@ -181,7 +196,7 @@ class FileRows:
             if frame[name].null_count():
                 raise LogFileError(f"{self.path}: a row has no {name}")
         if not frame["ts"].is_between(0, 1e11).all():
-            raise LogFileError(f"{self.path}: ts must be unix seconds from 0 to 1e11; it is milliseconds, perhaps?")
+            raise LogFileError(f"{self.path}: ts must be unix seconds from 0 to 1e11, perhaps it is in milliseconds")
         if "event_id" in frame.columns:
             keys = [None if each is None else event_key(each).hex() for each in frame["event_id"]]
             sent = pl.Series("event_key", keys, dtype=pl.String)
@@ -192,7 +207,7 @@ class FileRows:
 
 
 def identified(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same with the column `id`; see the module."""
+    """Return the frame with the column `id`, as the module's docstring defines it."""
     number = pl.lit("#") + pl.col("seq").cast(pl.String)
     act = pl.concat_str("actor", "item", pl.col("ts").cast(pl.String), "kind", separator="\x1f")
     return frame.with_columns(pl.coalesce("event_key", number, act).alias("id"))

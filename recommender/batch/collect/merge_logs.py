@@ -1,4 +1,4 @@
-"""Collect and merge: rows of many sources as one log in files, each event once, in order of time; larger than memory.
+"""Merge rows of many sources into one log in files, even one larger than memory.
 
     sources, old ones first ──> rows by minute ──> cuts, between which `Budget.rows` lie
     sources ──frames of `Budget.chunk` rows, numbered──┬──> parts on disk by time
@@ -6,9 +6,10 @@
     by hash, in memory: of one id the first number stays ──> a bit a row
     by time, in memory: what stays, sorted ──> a Parquet file each ──> Journal: the files as one log
 
-Memory: one part, one frame, a bit a row; `Budget` has the figures. Disk: the rows twice, compressed, and PAIR bytes a
-row. Sources that are nearly in order of time are cheapest: their frames are hardly cut. Whoever reads a part decides
-nothing on its own, so the same sources give the same log whatever the budget. The busiest minute must fit in memory.
+The log has each event once, in order of time. Memory: one part, one frame, and a bit per row. `Budget` has the
+figures. The busiest minute must fit in memory. Disk: the rows twice, compressed, and PAIR bytes per row. Sources that
+are nearly in order of time are cheapest, because their frames are hardly cut. The same sources give the same log with
+any budget, because no decision depends on one part alone.
 """
 
 import shutil
@@ -27,24 +28,27 @@ from recommender.batch.collect.event_sources import RowSource, identified
 from recommender.core.events import Encoder
 from recommender.core.parquet_log import LogFile, LogFileStep
 
-ROW_BYTES = 1024  # of a part: columns, and their copies while it is sorted
-CHUNK_BYTES = 1024  # of a frame on its way: columns, their copies, and texts as Python has them
+ROW_BYTES = 1024  # of a part: columns, and their copies during sorting
+CHUNK_BYTES = 1024  # of a frame in transit: columns, their copies, and Python's texts
 SLOT_S = 60
 MIN_ROWS = 1000
 MAX_CHUNK = 262_144
 PAIR = np.dtype([("high", "<u8"), ("low", "<u8"), ("row", "<i8")])
-PAIR_COPIES = 4  # while a part of them is ranked
+PAIR_COPIES = 4  # in memory while a part of them is ranked
 
 Say = Callable[[str, int], None]
 
 
 def mute(stage: str, n: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be in memory at once. rows: of a part; chunk: of a source or a log on its way; pairs: of ids."""
+    """The number of rows that may be in memory at once.
+
+    rows: of a part. chunk: of a source or a log in transit. pairs: of ids.
+    """
 
     rows: int
     chunk: int
@@ -52,7 +56,10 @@ class Budget:
 
     @classmethod
     def of(cls, n_bytes: int) -> "Budget":
-        """Half for a part, half for what is on its way."""
+        """Return a budget for a number of bytes.
+
+        Half is for a part, and half for the frames in transit.
+        """
         rows, chunk = n_bytes // (2 * ROW_BYTES), n_bytes // (2 * CHUNK_BYTES)
         pairs = n_bytes // (PAIR_COPIES * PAIR.itemsize)
         return cls(max(MIN_ROWS, rows), max(MIN_ROWS, min(MAX_CHUNK, chunk)), max(MIN_ROWS, pairs))
@@ -60,8 +67,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One log in files that follow one another in time; what `LogFile.steps` gives, over all of them. n_read: rows
-    the sources had; chunk: rows in memory at once."""
+    """One log in files that follow one another in time.
+
+    It has the `steps` of a `LogFile`, over all files. n_read: rows of all sources. chunk: rows in memory at once.
+    """
 
     files: tuple[Path, ...]
     n_rows: int
@@ -69,19 +78,27 @@ class Journal:
     chunk: int
 
     def steps(self, encoder: Encoder, *, bucket_ms: int) -> Iterator[LogFileStep]:
-        """See `LogFile.steps`. Files are cut at whole minutes, so no bucket that divides one is cut.
-        `LogFileStep.rows` are numbers within a file."""
+        """Yield the steps of all files, as `LogFile.steps` does.
+
+        Files are cut at whole minutes, so no bucket that divides a minute is cut. `LogFileStep.rows` are numbers
+        within a file.
+        """
         for file in self.files:
             yield from LogFile(file, chunk_rows=self.chunk).steps(encoder, bucket_ms=bucket_ms)
 
     @property
     def rows(self) -> pl.LazyFrame:
-        """For questions about the whole."""
+        """Return all rows, for queries over the whole log."""
         return pl.scan_parquet(list(self.files))
 
 
 def merge(sources: Sequence[RowSource], folder: Path, budget: Budget, on_progress: Say | None = None) -> Journal:
-    """See the module. `on_progress` is told a stage and how many rows it took on. Raises LogFileError."""
+    """Merge sources into a log in a folder, as the module's docstring shows.
+
+    Raises LogFileError.
+
+    on_progress: gets a stage, and the number of rows it has just processed.
+    """
     say = on_progress or mute
     slots: Counter[int] = Counter()
     for source in sources:
@@ -114,7 +131,9 @@ def merge(sources: Sequence[RowSource], folder: Path, budget: Budget, on_progres
 
 
 def cut(slots: Counter[int], max_rows: int) -> list[float]:
-    """Times (unix seconds, at whole slots) between which at most max_rows rows lie, as far as slots allow.
+    """Return times between which at most max_rows rows lie.
+
+    They are unix seconds at whole slots. A single slot with more rows is not cut.
 
     >>> cut(Counter({0: 3, 1: 3, 2: 1, 9: 4}), 5)
     [60.0, 540.0]
@@ -129,7 +148,7 @@ def cut(slots: Counter[int], max_rows: int) -> list[float]:
 
 
 def _place(cuts: list[float]) -> pl.Expr:
-    """Between which cuts a row's time lies."""
+    """Return the number of the part that a row's time is in."""
     if not cuts:
         return pl.lit(0, pl.Int64)
     return pl.col("ts").map_batches(
@@ -138,8 +157,10 @@ def _place(cuts: list[float]) -> pl.Expr:
 
 
 class _Ids:
-    """Pairs of an id's hash and a row's number, in parts on disk by hash. 128 bits: of 1e9 ids the chance that two
-    share one is 1e-21."""
+    """Pairs of an id's hash and a row's number, in parts on disk by hash.
+
+    The hash has 128 bits. The chance that two of 1e9 ids share a hash is 1e-21.
+    """
 
     def __init__(self, folder: Path, n_parts: int) -> None:
         folder.mkdir(parents=True)
@@ -159,12 +180,12 @@ class _Ids:
                 file.write(pairs[rows].tobytes())
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for file in self._files:
             file.close()
 
     def doubles(self, n_rows: int, say: Say) -> NDArray[np.uint8]:
-        """A bit a row, the lowest first: whether a row before it has the same id."""
+        """Return a bit per row, lowest first, that is 1 if an earlier row has the same id."""
         bits = np.zeros(n_rows // 8 + 1, np.uint8)
         for file in self._files:
             pairs = np.fromfile(file.name, PAIR)

@@ -1,4 +1,4 @@
-"""A file, or several, as one Journal in a folder of its own: what compare, sweep and retrain begin with."""
+"""Open one or more files as one Journal, for compare, sweep and retrain."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,21 @@ MERGE_BYTES = 512 * 2**20
 def journal_of(
     sources: Sequence[RowSource], *, n_bytes: int = MERGE_BYTES, folder: Path | None = None, say: Say | None = None
 ) -> Iterator[Journal]:
-    """The sources merged, for the time of the block; on disk in `folder`, or where temporary files go."""
+    """Merge the sources for the time of the block.
+
+    The merged log is on disk in `folder`, or in the folder for temporary files.
+    """
     with tempfile.TemporaryDirectory(prefix="groundswell-", dir=folder) as made:
         yield merge(sources, Path(made) / "log", Budget.of(n_bytes), say)
 
 
 def files(paths: Sequence[Path], *, since_s: float | None = None, limit: int | None = None) -> list[RowSource]:
-    """Files, and all that folders hold, by name; at most `limit` rows of each. Raises LogFileError."""
+    """Return these files and all files in these folders, by name, as sources.
+
+    Raises LogFileError.
+
+    limit: the largest number of rows to read of each file.
+    """
     found: list[RowSource] = []
     for path in paths:
         each = sorted([*path.glob("*.parquet"), *path.glob("*.csv")]) if path.is_dir() else [path]

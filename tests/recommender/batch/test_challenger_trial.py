@@ -1,4 +1,7 @@
-"""One pass with several Pipelines: each as if alone, attacked copies as the attacked runs; and the sound one wins."""
+"""Each Pipeline in a pass acts as if it ran alone, and only a sound one wins.
+
+Attacked copies give the same results as attacked runs.
+"""
 
 from dataclasses import replace
 
@@ -31,14 +34,14 @@ FAST = replace(PLAIN, half_lives_s=(60, 3600))
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory):
-    """Thirty hours of a small site, with a story."""
+    """Yield thirty hours of a small site, with a story."""
     path = written(site(), tmp_path_factory.mktemp("site") / "log.parquet")
     with open_logs.journal_of(open_logs.files([path])) as made:
         yield made
 
 
 def push(journal, n=60, at_s=T0_S + 25 * HOUR_S, item="pushed") -> Assault:
-    """n new accounts on one item, a second apart."""
+    """Return clicks of n new accounts on one item, a second apart."""
     rows = pl.DataFrame({"ts": at_s + np.arange(n), "actor": [f"mal-{row}" for row in range(n)], "item": [item] * n})
     events = batch_columns.encode(Pipeline(PLAIN), rows)
     return Assault("push", (item,), n, events, int(1000 * at_s), int(1000 * (at_s + 1800)))
@@ -139,7 +142,7 @@ def row(name, hr20, exposure=0.0, *, n=100_000, **more):
     [
         (row("new", 0.52), "new"),
         (row("new", 0.504), None),  # below the margin
-        (row("new", 0.52, exposure=0.2), None),  # dearly bought
+        (row("new", 0.52, exposure=0.2), None),  # attacks get more
         (row("new", 0.52, n=100), None),  # noise
         (row("new", 0.52, hr20_attacked=0.4, hr20_unattacked=0.52), None),  # readers lose more
         (row("new", 0.9, is_servable=False), None),

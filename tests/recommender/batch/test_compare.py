@@ -1,4 +1,4 @@
-"""`manage.py compare` and `manage.py sweep`: who lists a story first, and what a half-life buys and costs."""
+"""`compare` and `sweep` measure when stories are listed and how values trade off."""
 
 from dataclasses import replace
 
@@ -106,7 +106,7 @@ def test_the_command_writes_table_and_pictures(path, tmp_path, capsys):
     assert "hourly batch" in said
     largest = next(line for line in said.splitlines() if "largest story" in line)
     online, personalised = (cell.strip() for cell in largest.split("│")[-3:-1])
-    assert (online.isdecimal(), personalised) == (True, "-")  # no one list is everybody's own
+    assert (online.isdecimal(), personalised) == (True, "-")  # there is no common personalised list
     found = orjson.loads((tmp_path / "compare.json").read_bytes())
     assert [each["name"] for each in found["ways"]][:3] == ["daily batch", "hourly batch", "online"]
     assert found["stories"][0]["item"] == "story"
@@ -152,9 +152,9 @@ def point(value, hr20, damage, churn=0.1):
     ("other", "recommended"),
     [
         (point("b", 0.72, 0.0), "b"),  # hits more
-        (point("b", 0.72, 0.05), "a"),  # attacks get it back
-        (point("b", 0.72, 0.0, churn=0.2), "a"),  # noise
-        (point("b", 0.70, 0.0), "a"),  # of equals the first
+        (point("b", 0.72, 0.05), "a"),  # but the damage is larger
+        (point("b", 0.72, 0.0, churn=0.2), "a"),  # but the churn is larger
+        (point("b", 0.70, 0.0), "a"),  # equal, so the first
     ],
 )
 def test_what_is_worth_most_is_recommended(other, recommended):

@@ -1,4 +1,7 @@
-"""How large a Pipeline can become: as its tables say, and no larger than it is told."""
+"""The worst size of a Pipeline matches its tables.
+
+A narrowed Pipeline stays below its limit.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Our rankings beside well-known ones: each answers what it must, and all are asked the same."""
+"""All rankings answer correctly and get the same questions."""
 
 import orjson
 import polars as pl
@@ -28,7 +28,7 @@ def test_that_everybody_is_asked_the_same_and_twice_comes_to_the_same():
 def test_that_nothing_is_asked_of_the_warm_up_or_of_what_was_seen():
     rows = pl.DataFrame({"ts": [T0_S + n for n in range(10)], "actor": ["ana"] * 10, "item": list("ababababac")})
     found = rankings.measure(rows, OPEN, ["decayed"])
-    assert found.n_asked == 1  # `c`
+    assert found.n_asked == 1  # only `c` is asked about
 
 
 def test_that_the_most_read_are_those_of_the_day_before():
@@ -73,9 +73,9 @@ def test_that_co_occurrence_follows_the_actors_last_items():
 
 
 def test_that_unknown_rankings_are_refused():
-    with pytest.raises(ValueError, match="rankings are"):
+    with pytest.raises(ValueError, match="no such ranking"):
         rankings.measure(site(n_events=50), OPEN, ["daily", "fortune"])
-    with pytest.raises(ValueError, match="n from 1"):
+    with pytest.raises(ValueError, match="at least 1"):
         rankings.measure(site(n_events=50), OPEN, ["daily"], every=0)
 
 

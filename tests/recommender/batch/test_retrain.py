@@ -1,4 +1,7 @@
-"""Retrain: a winner is the learner's own log under other settings, promoted by a decision, undone by another."""
+"""A trial's winner is the learner's own log under other settings.
+
+One decision promotes it, and another undoes that.
+"""
 
 from dataclasses import replace
 
@@ -28,14 +31,14 @@ SLOW = "half_lives_s.0=600"
 
 
 def learned(*batches):
-    """Batches of clicks, a step each."""
+    """Learn batches of clicks, one step each."""
     for batch in batches:
         event_log.append(batch)
         learner.learn(0)
 
 
 def trial_won(name=SLOW):
-    """A trial that a challenger won."""
+    """Return a trial that a challenger won."""
     config = retrain.champion()
     entrants = {name: replace(config, half_lives_s=(600, *config.half_lives_s[1:]))}
     report = Report([], name, "it is better", 0.005, 10, 0, 0, entrants)
@@ -57,7 +60,7 @@ def test_the_winners_state_is_the_recorded_log_under_its_settings():
     assert checkpoint.is_pinned
     assert learner.verify(checkpoint) == checkpoint.digest
     assert Pipeline.from_bytes(bytes(checkpoint.data)).config.half_lives_s[0] == 600
-    assert warm().config.half_lives_s[0] == 300  # nobody promoted it
+    assert warm().config.half_lives_s[0] == 300  # no one promoted it
     assert trial.config["secret"] == ""
 
 
@@ -100,7 +103,7 @@ def test_of_two_who_promote_one_is_told():
     learned(clicks(20))
     trial = trial_won()
     request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
-    with pytest.raises(Conflict, match="does not wait"):
+    with pytest.raises(Conflict, match="is not waiting"):
         request_revert.promote(by=BY, note="me too", trial_id=trial.pk)
     assert Review.objects.filter(action=Review.Action.PROMOTE).count() == 1
     with pytest.raises(NotFound):

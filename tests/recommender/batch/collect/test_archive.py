@@ -1,4 +1,4 @@
-"""Archiving: what leaves retention is in a file, whole, before it leaves the database."""
+"""A partition that leaves retention is in a file, complete, before it is dropped."""
 
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
@@ -27,7 +27,7 @@ N = 50
 
 @pytest.fixture
 def folder(settings, tmp_path):
-    """ARCHIVE_DIR, and a partition past retention with N events of Ana and others."""
+    """Set ARCHIVE_DIR, and fill a partition past retention with N events."""
     settings.ARCHIVE_DIR = str(tmp_path / "archive")
     ensure_partitions(today=OLD)
     append(OLD)
@@ -108,7 +108,7 @@ def test_a_file_that_does_not_give_back_what_was_written_is_no_archive(folder, m
     monkeypatch.setattr(pl.LazyFrame, "sink_parquet", lose_a_row)
     with pytest.raises(archive.ArchiveDiffers):
         archive.leave(OLD + timedelta(days=1))
-    housekeeping.keep_house()  # the house goes on being kept
+    housekeeping.keep_house()  # housekeeping goes on
     assert n_in_log() == N
 
 

@@ -1,4 +1,7 @@
-"""CSV files as people make them: quotes, lines within values, gaps; and what is none."""
+"""CSV files are read with quotes, line breaks in values, and gaps.
+
+A file that is no CSV is refused.
+"""
 
 import pytest
 
@@ -21,7 +24,7 @@ def test_columns_are_read_by_name_in_pieces(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"ts,item\n1,a,b\n", "a row has 3 fields, the first line names 2"),
+        (b"ts,item\n1,a,b\n", "a row has 3 fields, but the first line names 2"),
         (b"ts,item\n1,\xff\n", "cannot be read"),
         (b"ts,item\n1," + b"a" * (csv_file.MAX_FIELD + 1) + b"\n", "cannot be read: field larger"),
     ],

@@ -1,4 +1,7 @@
-"""Collect and merge: each event once, in order of time, whatever the memory and however the sources overlap."""
+"""A merged log has each event once, in order of time, under any memory budget.
+
+The sources may overlap in any way.
+"""
 
 import numpy as np
 import polars as pl
@@ -96,5 +99,5 @@ def test_a_file_that_is_no_log_is_refused(tmp_path, columns, said, suffix):
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(LogFileError, match=r"only \.parquet and \.csv"):
+    with pytest.raises(LogFileError, match=r"use a \.parquet or \.csv"):
         FileRows(tmp_path / "log.json")
