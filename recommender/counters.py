@@ -15,7 +15,7 @@ _IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 _own = CollectorRegistry()
 ACCEPTED = Counter("groundswell_events_accepted", "Events stored.", registry=_own)
 DUPLICATES = Counter("groundswell_events_duplicate", "Events whose event_id was known.", registry=_own)
-REJECTED = Counter("groundswell_events_rejected", "Events not taken, by reason.", ["code"], registry=_own)
+REJECTED = Counter("groundswell_events_rejected", "Events rejected, by code.", ["code"], registry=_own)
 ERRORS = Counter("groundswell_errors", "Requests answered with an error, by code.", ["code"], registry=_own)
 LISTS = Counter("groundswell_lists_served", "Lists served.", ["list"], registry=_own)
 TRENDING, RECOMMENDATIONS, SIMILAR = (LISTS.labels(name) for name in ("trending", "recommendations", "similar"))
@@ -25,7 +25,7 @@ RECOMMENDED_CLICKS = Counter(
 )
 UNLIMITED = Counter(
     "groundswell_rate_unlimited",
-    "Requests let through because the store of the rates is away.",
+    "Requests let through without a rate limit, because the view store was away.",
     registry=_own,
 )
 

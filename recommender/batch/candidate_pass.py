@@ -5,8 +5,8 @@
 
 The results are the lists they showed, how often these were right, and how much the attacks got from them. Every
 entrant gets the same steps, so two of them differ only by their Config. A state is a fold. So a copy that goes on
-with the attack's acts among the others is exactly the run that was attacked, and the log is read only once. The
-attacked copies are asked about honest readers only.
+with the attack's acts among the others is exactly the run that was attacked. The log is read only once. The attacked
+copies are asked about honest readers only.
 
 Memory: a Pipeline per entrant, and another while it is attacked, each bounded by its Config. Notes take 90 bytes for
 each second of the windows.

@@ -7,8 +7,8 @@ It shows the predictions of a nightly batch with a good library. Strangers get t
 any such system. It is fitted once, at the split, and learns nothing in the test. The learner cannot serve it: it
 forgets nothing, removes no one, and has no margin.
 
-Memory: the fitted acts (12 bytes each, and their ids while they are numbered), factors of 4 bytes, and the pairs of
-the actors it is asked about. It needs the optional library `implicit`.
+Memory: 12 bytes per fitted act and its id while it is numbered, factors of 4 bytes, and the pairs of the actors asked
+about. It needs the optional library `implicit`.
 """
 
 import importlib.util

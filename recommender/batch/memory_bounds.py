@@ -12,8 +12,8 @@ from typing import Any
 
 from recommender.core.config import Config
 
-# Bytes of a row in memory: its columns, key and slots (a test compares them), the text of an item's id, and its rows
-# in all other tables.
+# Bytes of a row in memory: its columns, key and slots, an item's id as text, and its rows in other tables. A test
+# compares the first three.
 ROW_BYTES = {
     "max_items": 114 + 440 + 24 + 150,
     "max_regions": 98,

@@ -1,7 +1,7 @@
 """Erase an actor: prepare in the background, then switch in one transaction.
 
-    ask_for ──> Erasure row ──task──> run_next: Unlearning from before the actor's first event, over the steps since
-        live steps are taken meanwhile ──> folded too, until next to none is left
+    ask_for ──> Erasure row ──task──> run_next: a ShardErasure from before the actor's first event, over later steps
+        live steps are taken meanwhile ──> folded too, until almost none is left
         Learner row locked ──> the last steps ──> log, steps, verdicts, checkpoints, Learner ──> commit
 
 Afterwards no row of the log, no verdict and no kept state contains the actor (`traces_of`). The state is that of a

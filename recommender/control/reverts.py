@@ -1,8 +1,8 @@
 """Revert learners: prepare in the background, then switch in one transaction.
 
-    ask_for_revert ──> Revert row ──task──> run: a ShardRevert a shard, from its checkpoint over the steps since
-        live steps are taken meanwhile ──> folded too, until next to none is left
-        preview: the outcome is noted, nothing changed
+    ask_for_revert ──> Revert row ──task──> run_next: a ShardRevert per shard, from its checkpoint over later steps
+        live steps are taken meanwhile ──> folded too, until almost none is left
+        preview: the outcome is recorded, nothing is changed
         else:    Learner rows locked ──> the last steps folded ──> Steps, verdicts, Learner rows written ──> commit
 
 The work is done on a copy, and readers are served meanwhile. If the worker is killed before the commit, nothing has

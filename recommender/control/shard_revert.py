@@ -1,6 +1,6 @@
 """Revert one shard: fold the steps after a checkpoint again, then switch to it.
 
-    ShardRevert.retrace ──> where the checkpoint is of a history given up: from where that left the present one, to it
+    ShardRevert.retrace ──> if the checkpoint is of an abandoned history: fold that history up to the checkpoint
     ShardRevert.advance ──> refold ──> figures by step, verdicts by event
     ShardRevert.switch  ──> Steps, EventVerdicts and the Learner row, in the caller's transaction
 

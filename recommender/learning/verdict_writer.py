@@ -1,7 +1,7 @@
 """Store the verdict on every event that was not simply admitted, for reviewers.
 
     StepResult.verdicts ──> a row for each event held or quarantined, with the evidence (core.screen.evidence)
-    StepResult.revised  ──> held: released or condemned;  admitted before: taken back out, a row of its own
+    StepResult.revised  ──> held: released or quarantined, in its row.  admitted before: removed, in a new row
 
 The rows are written in the transaction of the step. An event is named by its number in the fold (`ordinal`), because
 the core does not know the log. Its position in the log follows from the step that took it. `verdict` is the newest

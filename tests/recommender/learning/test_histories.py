@@ -127,8 +127,10 @@ class Walk:
 def words_of_history(row):
     """Fold the learner's history once from nothing, and return the expected results.
 
-    They are the digest, the newest verdict of events by `seq`, the events whose verdict changed more than once after
-    the first, and the figures of the steps.
+    1. The digest.
+    2. The newest verdict of each event that got one, by `seq`.
+    3. The events whose verdict changed more than once after the first.
+    4. The figures of the steps.
     """
     pipeline = Pipeline(learner.configured())
     words, ordinal_at, figures, said = {}, {}, {}, Counter()
