@@ -130,24 +130,31 @@ class Conflict(ApiError):
 
 class RateLimited(ApiError):
     code, status, retry_after_s = "rate_limited", 429, 1
-    message = "This key has sent more than its rate allows. Wait for Retry-After seconds and send again."
+    message = (
+        "This key has sent more than its rate allows. Wait as long as the Retry-After header asks, then send again."
+    )
 
 
 class BacklogFull(ApiError):
     code, status, retry_after_s = "backlog_full", 429, 5
-    message = "Too many events wait to be learned, so nothing was stored. Send them again after Retry-After seconds."
+    message = (
+        "Too many events wait to be learned, so nothing was stored. Wait as long as the Retry-After header asks, then"
+        " send them again."
+    )
 
 
 class Unavailable(ApiError):
     code, status, retry_after_s = "unavailable", 503, 1
-    message = "The database does not answer. Send the same request again after Retry-After seconds."
+    message = (
+        "The database does not answer. Wait as long as the Retry-After header asks, then send the same request again."
+    )
 
 
 class NoView(ApiError):
     code, status, retry_after_s = "no_view", 503, 1
     message = (
-        "No list has been published yet. Ask again after Retry-After seconds. If it goes on, start a learner: "
-        "none has run, or the view store is new and empty."
+        "No list has been published yet. Try again soon. If it goes on, start a learner: none has run, or the view"
+        " store is new and empty."
     )
 
 

@@ -116,7 +116,7 @@ def require(key: Key, scope: str) -> None:
     """Raise Forbidden unless the key has the scope."""
     if not key.may(scope):
         has = ", ".join(sorted(key.scopes))
-        raise Forbidden(f"This key has the scope {has}, but this needs `{scope}`. Use another key.")
+        raise Forbidden(f"This address needs the scope `{scope}`, but this key only has {has}. Use another key.")
 
 
 def _look_up(digest: bytes) -> Key | None:

@@ -52,7 +52,7 @@ def _of_learners(learners: list[learner_state.LearnerState]) -> Iterator[Metric]
         "groundswell_step_seconds", "Duration of the last step that had events.", labels=["shard"]
     )
     screened = CounterMetricFamily(
-        "groundswell_events_screened", "Events by what the screen did with them.", labels=["shard", "verdict"]
+        "groundswell_events_screened", "Events by the screen's verdict on them.", labels=["shard", "verdict"]
     )
     for learner in learners:
         labels = [str(learner.shard)]

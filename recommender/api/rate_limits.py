@@ -53,7 +53,8 @@ class Rates:
             return
         if not is_allowed:
             raise RateLimited(
-                f"This key may send only {key.rate_per_s} per second. Wait for Retry-After seconds and send again."
+                f"This key may send only {key.rate_per_s} per second. Wait as long as the Retry-After header asks,"
+                " then send again."
             )
 
     def forget(self) -> None:

@@ -10,7 +10,7 @@ that a revert may still go back to. They keep their numbers and pins. Checkpoint
 F on.
 
 The first acts of an actor may be past retention, so that neither the log nor a checkpoint reaches back to before
-them. Then the base is the oldest checkpoint that the log reaches back to, and it is *scrubbed*: `Pipeline.forget`
+them. Then the base is the oldest checkpoint that the log reaches back to, and it is *scrubbed*. `Pipeline.forget`
 removes the actor's units and every row under its key. From there on the fold is exact. Two things remain inexact.
 Sums over all actors keep the part that the actor added before the base. And for steps before the base, the numbers of
 events no longer name the same events.

@@ -43,7 +43,7 @@ def parse(text: str) -> tuple[Tier, ...]:
     for part in text.split(","):
         interval, colon, age = part.strip().partition(":")
         if not (colon and all(each.isascii() and each.isdecimal() and len(each) <= 9 for each in (interval, age))):
-            raise ValueError(f"{part.strip()!r} is not interval:age in whole seconds; write it like 60:7200")
+            raise ValueError(f"{part.strip()!r} is not interval:age in whole seconds: write it like 60:7200")
         tiers.append(Tier(int(interval), int(age)))
     for tier in tiers:
         if not 1 <= tier.interval_s <= tier.age_s:
