@@ -15,8 +15,8 @@ visible lag and loses nothing.
 
 Partitions are chosen by time but the position is not. So the reader gives PostgreSQL a bound for the search:
 `PARTITION_SLACK` before the stream time already read. A row not yet read was written by a later transaction than the
-last row read. Its statement began at most one statement_timeout (60 s, config/settings.py) before that transaction got
-its id. One day covers this, and also a clock set back by hours.
+last row read. The statement that wrote it began at most one statement_timeout (60 s, config/settings.py) before that
+later transaction got its id. One day covers this, and also a clock set back by hours.
 """
 
 import zlib
