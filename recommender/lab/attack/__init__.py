@@ -1,9 +1,11 @@
-"""Attacks on the product, and what each is worth against each defence. Knows only the product's public face: a log
-of events goes in, `Pipeline.step` gives verdicts, `Pipeline.board` gives lists.
+"""Attacks on the product, and what each of them achieves against each defence.
 
-    a site ──> catalogue: an attack ──> rows ──> delivery ──> a log with `label` and `attack` beside it, a live server
-                                                    └──> trials: with and without the attack, against one of
-                                                         the defences, second by second ──> report
+The lab knows only the product's public face. A log of events goes in, `Pipeline.step` gives verdicts and
+`Pipeline.board` gives lists.
 
-Labels travel beside the events and are used for scoring only; no product code ever sees one.
+    a site ──> catalogue: an attack ──> rows ──> delivery ──> a log with `label` and `attack`, or a live server
+                                                    └──> trials: second by second against one of the defences,
+                                                         with and without the attack ──> report
+
+Labels travel with the events and serve only to score a run. No product code ever sees a label.
 """

@@ -1,4 +1,6 @@
-"""Logs as batches of events, and batches taken apart and put together. Whatever columns a batch has go along.
+"""Turn logs into batches of events, and cut and merge batches.
+
+All columns of a batch are kept.
 
 frame (text columns) ──encode──> EventBatch ──take, merge──> the batch of one second
 """
@@ -17,7 +19,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import Kind
 
 _KINDS = {kind.name.lower(): int(kind) for kind in Kind}
-# what `Pipeline.encode` may take besides times, ids, kinds and countries: parameter, column
+# arguments of `Pipeline.encode` in addition to times, ids, kinds and countries, each with its column
 _TEXTS = {
     "sessions": "session",
     "ips": "ip",
@@ -29,7 +31,10 @@ _TAKEN = frozenset(inspect.signature(Pipeline.encode).parameters)
 
 
 def encode(pipeline: Pipeline, frame: pl.DataFrame) -> EventBatch:
-    """A log (columns as `world.as_text` leaves them) as one batch, as `LogFile` would give it."""
+    """Encode a log as one batch, as `LogFile` would.
+
+    frame: columns as `known_site.as_text` leaves them.
+    """
     received_ms = np.floor(frame["ts"].to_numpy() * 1000).astype(np.int64)
     more: dict[str, Any] = {}
     if "kind" in frame.columns:
@@ -47,19 +52,21 @@ def encode(pipeline: Pipeline, frame: pl.DataFrame) -> EventBatch:
 
 
 def take(batch: EventBatch, rows: NDArray[np.int64], received_ms: NDArray[np.int64] | None = None) -> EventBatch:
-    """Rows of a batch, in the order given; sent at other times where given."""
+    """Take rows of a batch in the order given, at other times if they are given."""
     taken = batch.take(rows)
     return taken if received_ms is None else replace(taken, received_ms=received_ms, occurred_ms=received_ms)
 
 
 def merge(parts: Sequence[EventBatch]) -> tuple[EventBatch, NDArray[np.int64]]:
-    """Batches as one in order of time (of equal times the earlier part's first), and the place in the concatenation
-    each row came from."""
+    """Merge batches in order of time; return the batch and the order of its rows.
+     At equal times, rows of an earlier part come first. The order gives the place of each row in the concatenation of
+    the parts.
+    """
     together = joined(parts)
     order = np.argsort(together.received_ms, kind="stable")
     return together.take(order), order
 
 
 def cut(received_ms: NDArray[np.int64], start_ms: int, step_ms: int, n_steps: int) -> NDArray[np.int64]:
-    """Where steps begin in a sorted column: int64 (n_steps + 1,)."""
+    """Find where steps begin in a sorted column: int64 (n_steps + 1,)."""
     return np.searchsorted(received_ms, start_ms + step_ms * np.arange(n_steps + 1), "left")

@@ -31,8 +31,6 @@ from recommender.lab.client import Refused, Stopped
 from recommender.learning.learner import configured
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
 
-FULL_LINK = "[docs/benchmark.md](docs/benchmark.md)"
-
 
 class Command(BaseCommand):
     requires_system_checks = ()  # needs no running Groundswell
@@ -130,14 +128,15 @@ class Command(BaseCommand):
             self.stdout.write(beside := documents.pairs(found, how=how))
             if options["readme"]:
                 markers = (documents.OPEN_PAIRS, documents.CLOSE_PAIRS)
-                documents.update_readme(settings.BASE_DIR / "docs" / "recommendations.md", beside, markers=markers)
+                documents.write_between(settings.BASE_DIR / "docs" / "recommendations.md", beside, markers=markers)
             return
-        _write(out, found, table := documents.render(found, how=how), summary := documents.readme(found, how=how))
-        self.stdout.write(summary)
-        self.stdout.write(f"raw results in {out}; {time.monotonic() - began_at:.0f} s")
+        tables, short = documents.benchmark(found, how=how), documents.readme(found)
+        _write(out, found, tables, short)
+        self.stdout.write(documents.together(found, how=how))
+        self.stdout.write(f"The raw results are in {out}. The run took {time.monotonic() - began_at:.0f} s.")
         if options["readme"]:
-            documents.update_readme(settings.BASE_DIR / "README.md", f"{summary} All tables: {FULL_LINK}.")
-            (settings.BASE_DIR / "docs" / "benchmark.md").write_text(table)
+            documents.write_between(settings.BASE_DIR / "README.md", short)
+            documents.write_between(settings.BASE_DIR / "docs" / "benchmark.md", tables)
 
     def _vandals(self, options: dict[str, Any]) -> None:
         path = options["log"] or whole_suite.data_folder() / "wikipedia_vandals.parquet"
@@ -216,8 +215,8 @@ def _add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--readme",
         action="store_true",
-        help="Write the summary into the README and all tables into docs/benchmark.md. With --pairs, write its table"
-        " into docs/recommendations.md.",
+        help="Write a short table into README.md and all tables into docs/benchmark.md, between their markers. With"
+        " --pairs, write into docs/recommendations.md.",
     )
 
 
@@ -258,10 +257,10 @@ def _choice(options: dict[str, Any]) -> tuple[Choice, list[str]]:
     return chosen, options["log"] or whole_suite.default_logs()
 
 
-def _write(out: Path, found: Sequence[whole_suite.LogResult], table: str, summary: str) -> None:
-    """Write all results into the output folder.
+def _write(out: Path, found: Sequence[whole_suite.LogResult], tables: str, short: str) -> None:
+    """Write everything into the folder of raw results.
 
-    They are one line per run for each log, the other figures, and both documents.
+    This is one line per run in a file per log, the other figures, and the text of both documents.
     """
     kept = {}
     _write_records(out, found)
@@ -269,8 +268,8 @@ def _write(out: Path, found: Sequence[whole_suite.LogResult], table: str, summar
         kept[each.name] = {key: value for key, value in asdict(each).items() if key not in ("records", "pairs")}
     option = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     (out / "summary.json").write_bytes(orjson.dumps(kept, option=option))
-    (out / "benchmark.md").write_text(table)
-    (out / "readme.md").write_text(summary)
+    (out / "benchmark.md").write_text(tables)
+    (out / "readme.md").write_text(short)
 
 
 def _write_records(out: Path, found: Sequence[whole_suite.LogResult]) -> None:

@@ -1,1 +1,1 @@
-"""The attacks and the honest look-alikes, and the site that they are planned for."""
+"""Attacks and honest look-alikes, and the site that they are planned for."""

@@ -1,10 +1,13 @@
-"""The accounts an attack works with: who they are and where they seem to come from, and their acts as rows.
+"""Accounts of an attack: who they are, where they seem to be, and their acts.
 
     Accounts.fresh | Accounts.aged ──act(who, at_s, items)──> rows of a log
 
-Networks: "residential" (a proxy's address in some household, half of them in networks readers use), "host" (one
-address for all), "datacentre" (a few networks, a handful of user agents), "farm" (up to three networks, one user
-agent). Addresses are from ranges nobody routes.
+There are four kinds of network. All addresses are from ranges that the internet does not route.
+
+    residential  a proxy's address in some household; half of them are in networks that readers use
+    host         one address for all accounts
+    datacentre   a few networks and one headless browser
+    farm         up to three networks and one phone
 """
 
 from dataclasses import dataclass
@@ -34,7 +37,7 @@ PHONE = "Mozilla/5.0 (Linux; Android 11; Redmi 9A) AppleWebKit/537.36 Chrome/120
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """One row an account: actor, session, and its context."""
+    """Accounts of one attack, one row each: actor, session, and its context."""
 
     frame: pl.DataFrame
 
@@ -43,20 +46,26 @@ class Accounts:
 
     @classmethod
     def fresh(cls, world: World, rng: np.random.Generator, n: int, network: Network = "residential") -> "Accounts":
-        """n accounts made for the purpose."""
+        """Make n accounts that no one has seen before."""
         frame = _draw_contexts(world, rng, n)
         return cls(_named(frame, world.new_ids(rng, n), world, rng)).moved(rng, network)
 
     @classmethod
     def aged(cls, world: World, rng: np.random.Generator, n: int, *, is_own_device: bool) -> "Accounts":
-        """n accounts with a history (fewer where the log has fewer), on the owner's device or on somebody else's."""
+        """Draw n accounts with a history, or fewer if the log has fewer.
+
+        They act from the owner's device, or from someone else's.
+        """
         rows = world.aged[np.sort(rng.permutation(len(world.aged))[:n])]
         frame = rows if is_own_device else _draw_contexts(world, rng, len(rows))
         accounts = cls(_named(frame.select(CONTEXT), rows["actor"].to_list(), world, rng))
         return accounts if is_own_device else accounts.moved(rng, "residential")
 
     def moved(self, rng: np.random.Generator, network: Network) -> "Accounts":
-        """The same accounts in another network; a log without addresses stays without."""
+        """Return the same accounts in another network.
+
+        Accounts of a log without addresses get no address.
+        """
         has_ip = self.frame["ip"].null_count() < len(self.frame)
         has_agent = self.frame["user_agent"].null_count() < len(self.frame)
         columns = {}
@@ -67,14 +76,18 @@ class Accounts:
         return Accounts(self.frame.with_columns(**columns)) if columns else self
 
     def marked(self, **columns: str | None) -> "Accounts":
-        """The same with a column (referrer, user_agent, country) of one value, where the log has that as text."""
+        """Return the same accounts with one value in a column.
+
+        The column is referrer, user_agent or country. A column that the log lacks stays empty. If a referrer or a
+        user agent is a code in this log and not text, it becomes null.
+        """
         known = {name: value for name, value in columns.items() if self.frame[name].null_count() < len(self)}
         is_code = {name for name in known if (self.frame[name].drop_nulls().head(20).str.len_chars() <= 2).all()}
         chosen = {name: None if name in is_code and name != "country" else value for name, value in known.items()}
         return Accounts(self.frame.with_columns(**{name: pl.lit(v, pl.String) for name, v in chosen.items()}))
 
     def act(self, who: np.ndarray, at_s: np.ndarray, items: list[str] | str, kind: str = "click") -> pl.DataFrame:
-        """Rows, one an act: account number `who[i]` acts on `items[i]` at `at_s[i]`."""
+        """Return one row per act: account number `who[i]` acts on `items[i]` at `at_s[i]`."""
         items = [items] * len(who) if isinstance(items, str) else items
         return self.frame[np.asarray(who, np.int64)].select(
             pl.Series("ts", np.asarray(at_s, np.float64)),
@@ -88,7 +101,7 @@ class Accounts:
 
 
 def human_gaps(rng: np.random.Generator, n: int, *, median_s: float = 20.0, spread: float = 0.9) -> np.ndarray:
-    """Pauses between a person's acts, seconds: lognormal."""
+    """Draw the pauses between a person's acts, in seconds: lognormal."""
     return rng.lognormal(np.log(median_s), spread, n)
 
 

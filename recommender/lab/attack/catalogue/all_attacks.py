@@ -1,4 +1,4 @@
-"""The catalogue: every attack and every honest look-alike by its code."""
+"""Catalogue of every attack and every honest look-alike, by code."""
 
 from recommender.lab.attack.catalogue.attack_base import Attack
 from recommender.lab.attack.catalogue.attacks_by_disguise import (
@@ -24,12 +24,13 @@ ATTACKS: dict[str, type[Attack]] = {
 LOOK_ALIKES: dict[str, type[Attack]] = {
     each.CODE: each for each in (FlashCrowd, Influencer, Prefetch, Campus, Crawlers)
 }
-MACHINES = frozenset({"B3", "B5", "automation"})  # honest, but no readers: not learning from them loses nobody
+# honest, but not readers, so no reader is lost if the model does not learn from them
+MACHINES = frozenset({"B3", "B5", "automation"})
 CATALOGUE = ATTACKS | LOOK_ALIKES
 
 
 def attack(code: str) -> type[Attack]:
-    """By code. Raises ValueError, naming those there are."""
+    """Return an attack by its code. Raises ValueError with the known codes."""
     if code not in CATALOGUE:
-        raise ValueError(f"there is no attack {code}; there are {', '.join(CATALOGUE)}")
+        raise ValueError(f"there is no attack {code}; choose one of {', '.join(CATALOGUE)}")
     return CATALOGUE[code]

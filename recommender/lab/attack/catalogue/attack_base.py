@@ -1,10 +1,10 @@
-"""What every attack has in common: a budget in accounts, a target, camouflage, and a plan of rows.
+"""Base of all attacks: a budget of accounts, a target, camouflage, and a plan.
 
-    Attack(parameters).plan(world, n_actors, seed) ──> Plan: rows in order of time, and what they are to achieve
+    Attack(parameters).plan(world, n_actors, seed) ──> Plan: rows in order of time, and their goal
 
 A plan is made from the world as it is when the attack begins. Variants that watch the list and react (`campaign`)
-release the same rows at other times. Parameters default to what was recorded or is documented of such attacks; where
-that lasts weeks, `BENCH` holds the compressed form used by the benchmark, and says so.
+send the same rows at other times. The defaults of the parameters are recorded or documented values of such attacks.
+If a documented attack lasts for weeks, `BENCH` holds the shorter form that the benchmark runs.
 """
 
 import zlib
@@ -21,12 +21,17 @@ Goal = Literal["promote", "demote", "disturb", "benign"]
 TargetChoice = Literal["cold", "mid", "rival"]
 TARGET_CHOICES: tuple[TargetChoice, ...] = ("cold", "mid", "rival")
 MID_PLACE = 60
-LEAD_S = 300.0  # camouflage goes before the first act on a target
+LEAD_S = 300.0  # the camouflage comes this long before the first act on a target
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """rows: columns as `accounts.SCHEMA`, sorted by ts. targets: items it is about. goal: what is success."""
+    """Acts of an attack, and their goal.
+
+    rows: columns as in `accounts.SCHEMA`, sorted by ts.
+    targets: the items to push or to harm.
+    goal: decides what counts as success.
+    """
 
     rows: pl.DataFrame
     targets: tuple[str, ...]
@@ -43,9 +48,14 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """target: which item ("rival": the one at `place` of the list, for demotion; the one just below the list, for
-    promotion). camouflage: share of an account's acts that go to popular items, beforehand. browse: share of accounts
-    that go on to a popular item after their last act on a target. duration_s: of the whole."""
+    """Parameters that all attacks share.
+
+    target: which sort of item. For a promotion, "rival" is the item just below the list. For a demotion, it is the
+        item at `place` of the list.
+    camouflage: share of an account's acts that go to popular items beforehand.
+    browse: share of accounts that open a popular item after their last act on a target.
+    duration_s: length of the whole attack, in seconds.
+    """
 
     CODE: ClassVar[str] = ""
     TITLE: ClassVar[str] = ""
@@ -66,15 +76,21 @@ class Attack:
             or self.duration_s <= 0
             or self.target not in TARGET_CHOICES
         ):
-            raise ValueError("camouflage is in [0, 1), browse in [0, 1], duration_s above 0, target one of three")
+            raise ValueError(
+                "camouflage must be in [0, 1), browse in [0, 1] and duration_s above 0;"
+                f" target must be one of {', '.join(TARGET_CHOICES)}"
+            )
 
     @classmethod
     def for_bench(cls, **parameters: Any) -> Self:
-        """The attack as the benchmark runs it."""
+        """Return the attack as the benchmark runs it."""
         return cls(**(cls.BENCH | parameters))
 
     def plan(self, world: World, *, n_actors: int, seed: int, targets: tuple[str, ...] | None = None) -> Plan:
-        """The same world, budget and seed give the same plan. Uses at most n_actors accounts."""
+        """Plan the attack with at most n_actors accounts.
+
+        The same world, budget and seed give the same plan.
+        """
         if n_actors < 1:
             raise ValueError("an attack needs at least one account")
         rng = np.random.default_rng([seed, zlib.crc32(self.CODE.encode())])
@@ -82,18 +98,18 @@ class Attack:
         lead_s = LEAD_S if self.camouflage else 0.0
         rows = self.rows(replace(world, now_s=world.now_s + lead_s), rng, n_actors, targets)
         if not len(rows):
-            raise ValueError(f"{self.CODE} needs accounts with a history, and none is known")
+            raise ValueError(f"{self.CODE} needs accounts with a history, and this log has none")
         rows = pl.concat([_camouflage(rows, world, rng, self.camouflage), rows]) if self.camouflage else rows
         rows = pl.concat([rows, _browsing(rows, world, rng, self.browse)]) if self.browse else rows
         rows = rows.with_columns(pl.col("ts").clip(lower_bound=world.now_s).round(3))
         return Plan(rows.select(*SCHEMA).sort("ts", maintain_order=True), targets, self.GOAL)
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
-        """The acts of n accounts from `world.now_s` on, in any order."""
+        """Return the acts of n accounts from `world.now_s` on, in any order."""
         raise NotImplementedError
 
     def choose_targets(self, world: World, rng: np.random.Generator) -> tuple[str, ...]:
-        """N_TARGETS items of the chosen sort; new ones where the site has no such item."""
+        """Choose N_TARGETS items of the wanted sort, or new items if the site has none."""
         if self.target == "cold":
             known = world.cold
         elif self.target == "mid":
@@ -108,7 +124,10 @@ class Attack:
 
 
 def _camouflage(rows: pl.DataFrame, world: World, rng: np.random.Generator, share: float) -> pl.DataFrame:
-    """Acts on popular items by the same accounts before their first act, so that `share` of all acts are such."""
+    """Add acts on popular items by each account before its first act.
+
+    They make up the `share` of all acts.
+    """
     firsts = rows.sort("ts", maintain_order=True).unique("actor", keep="first", maintain_order=True)
     n = rng.poisson(share / (1 - share) * len(rows) / max(1, len(firsts)), len(firsts))
     who = np.repeat(np.arange(len(firsts)), n)
@@ -121,7 +140,10 @@ def _camouflage(rows: pl.DataFrame, world: World, rng: np.random.Generator, shar
 
 
 def _browsing(rows: pl.DataFrame, world: World, rng: np.random.Generator, share: float) -> pl.DataFrame:
-    """One more act each, on something popular, some seconds after their last: as an honest reader goes on."""
+    """Add one more act on a popular item some seconds after an account's last act.
+
+    Honest readers go on like this.
+    """
     acts = rows.filter(pl.col("kind") != "undo").sort("ts", maintain_order=True)
     lasts = acts.unique("actor", keep="last", maintain_order=True)
     lasts = lasts.filter(pl.Series(rng.random(len(lasts)) < share, dtype=pl.Boolean))

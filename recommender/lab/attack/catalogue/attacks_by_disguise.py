@@ -1,4 +1,4 @@
-"""Attacks by disguise: pairs, coattails, boiled frogs, stolen accounts, framing, stolen sessions, hired people."""
+"""Attacks that disguise themselves as readers, or use real readers' accounts."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -13,8 +13,11 @@ from recommender.lab.attack.catalogue.known_site import World
 
 @dataclass(frozen=True, kw_only=True)
 class CoVisit(Attack):
-    """View a popular anchor, click the target seconds later, in that order, thousands of times. anchor: by default
-    what leads the list; anchor_kind: how it is visited."""
+    """Each account views a popular item, the anchor, then clicks the target.
+
+    The click follows a few seconds later. anchor: by default the first item of the list. anchor_kind: kind of the
+    event on the anchor.
+    """
 
     CODE: ClassVar[str] = "A5"
     TITLE: ClassVar[str] = "co-visitation injection"
@@ -38,11 +41,13 @@ class CoVisit(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Coattails(Attack):
-    """Every account clicks a few of the hottest items once and its three sellers' items again and again. anchor: the
-    only one of the hottest, where one is named."""
+    """Each account clicks two of the hottest items, then the three targets many times.
+
+    anchor: the only hot item, if one is named.
+    """
 
     CODE: ClassVar[str] = "A6"
-    TITLE: ClassVar[str] = "ride item's coattails"
+    TITLE: ClassVar[str] = "riding on popular items"
     N_TARGETS: ClassVar[int] = 3
     anchor: str = ""
     target_clicks: int = 6
@@ -63,14 +68,14 @@ class Coattails(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class BoilingFrog(Attack):
-    """The same push in waves, each stronger than the one before, so that the filter's idea of normal moves along."""
+    """Waves of clicks, each stronger than the last, to which the filter gets used."""
 
     CODE: ClassVar[str] = "A8"
-    TITLE: ClassVar[str] = "boiling frog"
+    TITLE: ClassVar[str] = "boiling frog: growing waves"
     waves: int = 12
     growth: float = 1.35
     camouflage: float = 0.3
-    duration_s: float = 12 * 86_400.0  # a wave a refit
+    duration_s: float = 12 * 86_400.0  # one wave per refit of the filter
     BENCH: ClassVar[dict[str, Any]] = {"duration_s": 1500.0}
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
@@ -83,10 +88,13 @@ class BoilingFrog(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class TakeOver(Attack):
-    """Stolen accounts with a history, on other devices in other places, one act each, all within a minute."""
+    """Stolen accounts with a history act once each within a minute.
+
+    They act from other devices in other places.
+    """
 
     CODE: ClassVar[str] = "A9"
-    TITLE: ClassVar[str] = "aged accounts taken over"
+    TITLE: ClassVar[str] = "hijacked aged accounts"
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
         accounts = Accounts.aged(world, rng, n, is_own_device=False)
@@ -96,11 +104,14 @@ class TakeOver(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Framing(Attack):
-    """Make a rival look guilty: "bots" clicks it as crudely as possible, hoping the filter takes it off the list;
-    "undo" takes back clicks that were never made; "lift" pushes what stands just below it, all at once."""
+    """The attacker makes a rival look guilty, to have it removed from the list.
+
+    "bots" clicks the rival as crudely as possible. "undo" takes back clicks that were never made. "lift" pushes the
+    items just below the rival, all at once.
+    """
 
     CODE: ClassVar[str] = "A10"
-    TITLE: ClassVar[str] = "a rival is framed"
+    TITLE: ClassVar[str] = "framing a rival"
     GOAL: ClassVar[Goal] = "demote"
     target: Literal["cold", "mid", "rival"] = "rival"
     method: Literal["bots", "undo", "lift"] = "bots"
@@ -118,10 +129,13 @@ class Framing(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionReplay(Attack):
-    """Captured visits of real readers, played again by new accounts with other pauses, the target spliced in."""
+    """New accounts replay captured visits of real readers, with the target added.
+
+    The pauses between the acts are changed.
+    """
 
     CODE: ClassVar[str] = "A11"
-    TITLE: ClassVar[str] = "real sessions replayed"
+    TITLE: ClassVar[str] = "replayed real sessions"
     duration_s: float = 600.0
     jitter: float = 0.2
     BENCH: ClassVar[dict[str, Any]] = {"duration_s": 240.0}
@@ -146,7 +160,10 @@ class SessionReplay(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Crowdturf(Attack):
-    """People hired on a task board: real accounts on real devices, who click, bounce, and are paid."""
+    """People hired on a task board click the target from their own accounts.
+
+    The accounts and devices are real. Most people leave at once, and 15 % open one more item.
+    """
 
     CODE: ClassVar[str] = "A14"
     TITLE: ClassVar[str] = "paid humans"

@@ -1,4 +1,4 @@
-"""Attacks by number: floods, disposable ids, botnets, Sybils, drips, bursts that vanish, click farms."""
+"""Attacks by sheer number of clicks or of accounts."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,8 +13,11 @@ from recommender.lab.attack.catalogue.known_site import World
 
 @dataclass(frozen=True, kw_only=True)
 class Flood(Attack):
-    """One account, a constant beat, no camouflage. Of a budget of n accounts it uses one, and clicks a hundred times
-    for each, so that an undefended counter is beaten as by n."""
+    """One account clicks at a constant pace, without camouflage.
+
+    From a budget of n accounts it uses one. It clicks a hundred times for each of the n, so it beats an undefended
+    counter as n accounts would.
+    """
 
     CODE: ClassVar[str] = "A1"
     TITLE: ClassVar[str] = "one account floods"
@@ -30,10 +33,13 @@ class Flood(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class CookieLoop(Attack):
-    """One host that forgets its cookie after every click: ids of age zero, one act each, one address."""
+    """One host forgets its cookie after every click, so each click has a new id.
+
+    All clicks come from one address.
+    """
 
     CODE: ClassVar[str] = "A2"
-    TITLE: ClassVar[str] = "one host, a new id a click"
+    TITLE: ClassVar[str] = "one host, a new id for every click"
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
         accounts = Accounts.fresh(world, rng, n, "host").marked(referrer=None)
@@ -43,7 +49,10 @@ class CookieLoop(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Botnet(Attack):
-    """Rented servers: few networks, few user agents, several clicks an account, nearly uniform gaps."""
+    """Rented servers send several clicks per account at nearly even intervals.
+
+    They have few networks and few user agents.
+    """
 
     CODE: ClassVar[str] = "A3"
     TITLE: ClassVar[str] = "small botnet"
@@ -65,10 +74,13 @@ class Botnet(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Sybil(Attack):
-    """Accounts in households all over, one to three clicks each at human pauses, camouflaged on popular items."""
+    """New accounts in households everywhere click the target once, at human pauses.
+
+    Three in ten read on. Half of all their clicks are camouflage on popular items.
+    """
 
     CODE: ClassVar[str] = "A4"
-    TITLE: ClassVar[str] = "large Sybil, human-like"
+    TITLE: ClassVar[str] = "Sybil accounts that act like people"
     camouflage: float = 0.5
     duration_s: float = 86_400.0
     BENCH: ClassVar[dict[str, Any]] = {"duration_s": 240.0}
@@ -77,19 +89,23 @@ class Sybil(Attack):
         accounts = Accounts.fresh(world, rng, n)
         at_s = world.now_s + rng.random(n) * self.duration_s
         first = accounts.act(np.arange(n), at_s, targets[0])
-        again = np.flatnonzero(rng.random(n) < 0.3)  # read on
+        again = np.flatnonzero(rng.random(n) < 0.3)  # these accounts read on
         later_s = at_s[again] + human_gaps(rng, len(again), median_s=60.0)
         return pl.concat([first, accounts.act(again, later_s, world.draw_popular(rng, len(again)))])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drip(Attack):
-    """Each account clicks once, some time in three days: nothing to see in any short window."""
+    """Each account clicks once at some time in three days.
+
+    No short window shows the attack.
+    """
 
     CODE: ClassVar[str] = "A7"
     TITLE: ClassVar[str] = "low and slow"
     duration_s: float = 3 * 86_400.0
-    BENCH: ClassVar[dict[str, Any]] = {"duration_s": 1800.0}  # what a half-life of minutes leaves of days
+    # with a half-life of minutes, only the last minutes of three days count
+    BENCH: ClassVar[dict[str, Any]] = {"duration_s": 1800.0}
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
         accounts = Accounts.fresh(world, rng, n)
@@ -98,11 +114,14 @@ class Drip(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Ephemeral(Attack):
-    """Everybody at once within 20 to 70 s, taken back 30 to 110 s later, and the same accounts again for the next
-    item: the recorded pattern of bought Twitter trends."""
+    """A burst of clicks is taken back, then the same accounts push the next item.
+
+    All click within 20 to 70 s, and take it back 30 to 110 s after the burst. This is the recorded pattern of bought
+    Twitter trends.
+    """
 
     CODE: ClassVar[str] = "A12"
-    TITLE: ClassVar[str] = "burst, then deletion"
+    TITLE: ClassVar[str] = "burst of clicks, then undone"
     N_TARGETS: ClassVar[int] = 3
     pause_s: float = 86_400.0  # from one item to the next
     BENCH: ClassVar[dict[str, Any]] = {"pause_s": 240.0}
@@ -112,7 +131,8 @@ class Ephemeral(Attack):
         parts = []
         for number, target in enumerate(targets):
             start_s = world.now_s + number * self.pause_s
-            who = np.flatnonzero(rng.random(n) < 0.96) if number else np.arange(n)  # recorded: 96 % come again
+            # recorded: 96 % of the accounts come again
+            who = np.flatnonzero(rng.random(n) < 0.96) if number else np.arange(n)
             at_s = start_s + rng.random(len(who)) * rng.uniform(20, 70)
             parts += [
                 accounts.act(who, at_s, target),
@@ -123,7 +143,7 @@ class Ephemeral(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Farm(Attack):
-    """Racks of one model of phone behind one to three networks, working a shift at a steady pace."""
+    """Racks of one phone model behind one to three networks click at a steady pace."""
 
     CODE: ClassVar[str] = "A13"
     TITLE: ClassVar[str] = "click farm"

@@ -1,8 +1,8 @@
-"""Attacks on the machinery: on hashes and counters, on the drift monitor, on the stop switch.
+"""Attacks on the machinery: on hashes and counters, on monitors, on the freeze.
 
-This product counts exactly and keys its hashes, and has no sketch to fool; so these three send what such an attack
-would send, and the benchmark reports what it does to the list and to the time of a step. What A17 does to the
-automatic freeze is measured by `manage.py policy rehearse`.
+Groundswell counts exactly and hashes with a secret key, so it has no sketch to fool. These three attacks send the
+events that such an attack would send. The benchmark reports their effect on the list and on the time of a step.
+`manage.py policy rehearse` measures the effect of A17 on the automatic freeze.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,14 @@ from recommender.lab.attack.catalogue.known_site import World
 
 @dataclass(frozen=True, kw_only=True)
 class Sketch(Attack):
-    """Chosen ids: found by trying, so that an unkeyed hash of each ends in `zero_bits` zeros. Such ids inflate a
-    distinct counter without a secret, and pile up in one corner of a hash table without one."""
+    """The attacker tries ids until an unkeyed hash of each ends in `zero_bits` zeros.
+
+    Such ids inflate a distinct counter that has no secret. In a hash table without a secret they pile up in one
+    place.
+    """
 
     CODE: ClassVar[str] = "A15"
-    TITLE: ClassVar[str] = "chosen ids against a sketch"
+    TITLE: ClassVar[str] = "ids chosen to fool a counting sketch"
     zero_bits: int = 6
 
     def rows(self, world: World, rng: np.random.Generator, n: int, targets: tuple[str, ...]) -> pl.DataFrame:
@@ -41,11 +44,13 @@ class Sketch(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class DriftBlind(Attack):
-    """For every act on the target, hits on the list as it stands, in the proportion the site is used to: the rate of
-    hits that a monitor watches does not move."""
+    """Each act on the target comes with the usual share of clicks on the current list.
+
+    So the hit rate that a monitor watches does not move.
+    """
 
     CODE: ClassVar[str] = "A16"
-    TITLE: ClassVar[str] = "drift monitor kept blind"
+    TITLE: ClassVar[str] = "hiding from a drift monitor"
     hit_rate: float = 0.69  # HR@20 of the list on the news log
     duration_s: float = 600.0
     BENCH: ClassVar[dict[str, Any]] = {"duration_s": 180.0}
@@ -62,10 +67,10 @@ class DriftBlind(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class ForcedFreeze(Attack):
-    """A minute of noise, clicks on items nobody reads, to trip a monitor just before something happens."""
+    """A minute of clicks on unread items, to trip a monitor before the real attack."""
 
     CODE: ClassVar[str] = "A17"
-    TITLE: ClassVar[str] = "the stop switch provoked"
+    TITLE: ClassVar[str] = "provoking an automatic freeze"
     GOAL: ClassVar[Goal] = "disturb"
     clicks: int = 5
 
@@ -79,5 +84,5 @@ class ForcedFreeze(Attack):
 
 
 def hashed(name: str) -> int:
-    """The hash of an id as anybody can compute it: BLAKE2b without a key."""
+    """Return the hash of an id as anyone can compute it: BLAKE2b without a key."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -1,14 +1,17 @@
-"""A site that does not exist, as a log: honest readers, honest machines, and what honest people do that looks bad.
+"""Log of an invented town: honest readers, honest machines, and honest crowds.
 
-    Town(days, readers, seed) ──make──> rows (columns as `accounts.SCHEMA`, and `attack`: what kind of traffic it is)
+    Town(days, readers, seed) ──make──> rows: the columns of `accounts.SCHEMA`, and `attack` for the sort of traffic
 
-The demo's newsroom lives in minutes and happens as one watches; this one lives in days, so that there are regulars
-who come back, and is made in columns, a million rows in seconds. Its people read 2 pages a day at the median, 9 at
-the 90th percentile and 30 at the 99th (Wikimedia's mobile devices, 2019), by day more than by night, in sessions with
-lognormal pauses. Items are born all day, are read in very unequal measure, and fade. A tenth of the readers sits
-behind carriers' shared addresses, some behind one campus. Twenty per cent of all clicks are attributed to a served
-recommendation. Of all events five per cent are declared crawlers, five undeclared automation (steady, wide, harmless)
-and two prefetching browsers; stories break (B1) and links are posted (B2). Labels are 0 throughout.
+The demo's newsroom covers minutes and runs while you watch. This log covers days, so it has regular readers who come
+back. It is made in columns, a million rows in seconds.
+
+Readers open 2 pages a day at the median, 9 at the 90th percentile and 30 at the 99th (Wikimedia's mobile devices,
+2019). They read more by day than by night, in sessions with lognormal pauses. Items are born all day, draw very
+unequal interest, and fade. A tenth of the readers has an address shared by a carrier, and some sit behind one campus.
+A served recommendation gets the credit for 20 % of all clicks.
+
+Declared crawlers send 5 % of the events, undeclared but harmless automation 5 %, prefetching browsers 2 %. Stories
+break (B1) and links are posted (B2). All labels are 0.
 """
 
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ from recommender.lab.attack.catalogue.accounts import SCHEMA
 from recommender.lab.attack.catalogue.lookalikes import APP, CRAWLERS, PREFETCHER, crowd_times
 
 DAY_S = 86_400.0
-SLOT_S = 300.0  # interest in items is constant for so long
+SLOT_S = 300.0  # interest in items is constant within a slot
 START_S = 1_767_571_200.0  # 2026-01-05, a Monday
 CATEGORIES = 8
 FADE_S = 4 * 3600.0
@@ -49,15 +52,19 @@ _ATTRIBUTED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """days; n_readers who may come (about a third does on a given day); seed. Two of each crowd a day."""
+    """An invented town of n_readers over a number of days.
+
+    The same seed gives the same log. About a third of the readers come on a given day. Two crowds of each sort come
+    per day.
+    """
 
     days: float = 7.0
     n_readers: int = 60_000
-    n_stories: int | None = None  # flash crowds and links posted, of each; default two a day
+    n_stories: int | None = None  # number of flash crowds, and of posted links; default: two per day
     seed: int = 1
 
     def make(self) -> pl.DataFrame:
-        """The log, sorted by ts."""
+        """Make the log, sorted by ts."""
         rng = np.random.default_rng([self.seed, 0x70])
         people = _People.draw(rng, self.n_readers)
         items = _Items.draw(rng, self.days)
@@ -107,7 +114,7 @@ class _People:
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """Born in order of time; weights[slot] gives the interest in those alive then, by row from first[slot] on."""
+    """Items in order of birth. pull: how much interest an item draws at its best."""
 
     ids: NDArray[np.str_]
     born_s: NDArray[np.float64]
@@ -128,7 +135,10 @@ class _Items:
     def choose(
         self, rng: np.random.Generator, at_s: NDArray[np.float64], favourite: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """An item for each act: as likely as it draws then; half the time of the reader's favourite category."""
+        """Choose an item for each act, in proportion to its interest at that time.
+
+        Half of the acts stay in the reader's favourite category.
+        """
         rows = np.zeros(len(at_s), np.int64)
         slot = (at_s // SLOT_S).astype(np.int64)
         is_own = rng.random(len(at_s)) < 0.5
@@ -150,7 +160,7 @@ class _Items:
 def _visits(
     rng: np.random.Generator, people: _People, days: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Who acts, when, and the number of the visit it belongs to."""
+    """Draw the actor, the time and the number of the visit of each act."""
     n_visits = rng.poisson(people.pages_a_day * 0.35 / 2.5 * days)
     visitor = np.repeat(np.arange(len(people.ids)), n_visits)
     day = rng.integers(max(1, int(np.ceil(days))), size=len(visitor)) * DAY_S
@@ -182,7 +192,10 @@ def _read(
 def _crowds(
     rng: np.random.Generator, people: _People, items: _Items, days: float, number: int, size: int
 ) -> list[pl.DataFrame]:
-    """A story that breaks and, at another time, a link that is posted; most who come were never here."""
+    """Add a story that breaks and, at another time, a link that is posted.
+
+    Most visitors of both are new to the site.
+    """
     parts = []
     for code, is_story in (("B1", True), ("B2", False)):
         new = _People.draw(rng, max(1, round(0.7 * size)), prefix=f"{code.lower()}{number}-")
@@ -214,7 +227,7 @@ def _machines(rng: np.random.Generator, items: _Items, days: float, n: int, code
     machines = _People.draw(rng, n_machines, prefix=f"{code.lower()}-")
     who = np.sort(rng.integers(n_machines, size=n))
     at_s = rng.random(n) * days * DAY_S
-    if code == "B3":  # a page's links at once
+    if code == "B3":  # all links of a page at once
         begin = rng.random(n_machines) * days * DAY_S
         at_s = begin[who] + rng.random(n)
     recent = np.searchsorted(items.born_s, at_s) - 1 - rng.integers(0, 60, n)
@@ -255,7 +268,7 @@ def _rows(
 
 
 def _joined(*parts: str | NDArray[np.int64]) -> NDArray[np.str_]:
-    """Parts of an address with dots between them."""
+    """Join the parts of an address with dots."""
     texts = [np.asarray(part).astype(str) for part in parts]
     joined = texts[0]
     for text in texts[1:]:

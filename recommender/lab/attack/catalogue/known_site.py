@@ -1,11 +1,11 @@
-"""What an attacker may know of a site at the moment the attack begins.
+"""Knowledge that an attacker can have of a site when the attack begins.
 
-Everything here can be had from outside: which items are read how much (they are on the site), what the accounts,
-sessions and devices of real readers look like (buy traffic, or read one's own log), the list as served. Captured
-sessions and the names of aged accounts are what a thief or a broker of accounts sells.
+All of it can be had from outside. The site itself shows the list and how much each item is read. Bought traffic, or
+the attacker's own log, shows how accounts, sessions and devices of real readers look. Thieves and brokers of accounts
+sell captured sessions and the names of aged accounts.
 
-A log without a column has no attack rows with that column either: an address next to rows that have none would give
-the attack away for free.
+If a log lacks a column, the attack's rows lack it too. An address next to rows without one would give the attack
+away.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,22 @@ POPULAR_S = 3600.0
 KNOWN_S = 6 * 3600.0  # how far back the attacker's own copy of the log goes
 AGED_S = 86_400.0
 N_CONTEXTS, N_SESSIONS, N_AGED = 2000, 300, 20_000
-N_COLD_CLICKS = 3  # an item with no more in KNOWN_S is cold
+N_COLD_CLICKS = 3  # an item with at most this many acts in KNOWN_S is cold
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """now_s: unix seconds. popular: items by acts in the last hour, most first, and these acts. cold: items known for
-    hours with hardly an act. contexts: devices and places of real readers. sessions: captured, as (seconds since the
-    first act, item). aged: accounts with a day of history or more, each with its usual context."""
+    """A site as an attacker sees it.
+
+    now_s: unix seconds.
+    popular: items by acts in the last hour, most first.
+    clicks: the number of these acts.
+    cold: items known for hours with hardly an act.
+    board: the served list.
+    contexts: devices and places of real readers.
+    sessions: captured visits, as (seconds since the first act, item).
+    aged: accounts with a day of history or more, each with its usual context.
+    """
 
     now_s: float
     popular: list[str]
@@ -41,17 +49,17 @@ class World:
     events_per_s: float
 
     def new_ids(self, rng: np.random.Generator, n: int) -> list[str]:
-        """Ids of n accounts nobody has seen, in the shape the site gives them."""
+        """Make ids of n accounts that no one has seen, in the shape that the site uses."""
         if self.has_number_ids:
             return [str(10**12 + number) for number in _distinct(rng, n, 10**14)]
         return [f"r{number:012x}" for number in _distinct(rng, n, 16**12)]
 
     def new_sessions(self, rng: np.random.Generator, n: int) -> list[str]:
-        """Ids of n sessions, in the shape of a number, which fits any log."""
+        """Make ids of n sessions. They look like numbers, which fits any log."""
         return [str(10**15 + number) for number in _distinct(rng, n, 10**14)]
 
     def draw_popular(self, rng: np.random.Generator, n: int, *, depth: int = 200) -> list[str]:
-        """n items as readers choose them: in proportion to the last hour's acts."""
+        """Draw n items as readers choose them: in proportion to the last hour's acts."""
         if not self.popular:
             return [f"item-{number}" for number in rng.integers(50, size=n)]
         weights = self.clicks[:depth] / self.clicks[:depth].sum()
@@ -59,7 +67,10 @@ class World:
 
 
 def see(log: pl.DataFrame, now_s: float, *, board: list[str], seed: int = 0) -> World:
-    """The world of a log (columns as `as_text` leaves them) at a time, to someone who saw it from outside."""
+    """Show the world of a log at a time to someone who sees it from outside.
+
+    log: columns as `as_text` leaves them.
+    """
     rng = np.random.default_rng([seed, 0x5EE])
     past = log.filter(pl.col("ts") < now_s)
     known = past.filter(pl.col("ts") >= now_s - KNOWN_S)
@@ -81,7 +92,10 @@ def see(log: pl.DataFrame, now_s: float, *, board: list[str], seed: int = 0) -> 
 
 
 def as_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """A log with its time as float and everything an event says as text; other columns as they are."""
+    """Turn the time of a log into float, and all columns of an event into text.
+
+    Other columns stay as they are.
+    """
     casts = [pl.col(name).cast(pl.String) for name in TEXT_COLUMNS if name in frame.columns]
     return frame.with_columns(pl.col("ts").cast(pl.Float64), *casts)
 
@@ -96,7 +110,10 @@ def _sample(frame: pl.DataFrame, rng: np.random.Generator, n: int) -> pl.DataFra
 
 
 def _sessions(known: pl.DataFrame, rng: np.random.Generator) -> list[list[tuple[float, str]]]:
-    """Real visits of three to twenty acts; by session where the log says, else by actor within half an hour."""
+    """Collect real visits of three to twenty acts, each shorter than half an hour.
+
+    A visit is a session. If the log has no sessions, it is all the acts of one actor.
+    """
     key: list[Any] = ["actor", "session"] if "session" in known.columns else ["actor"]
     visits = (
         known.filter(pl.col("ts") >= pl.col("ts").max() - 3 * POPULAR_S)
@@ -113,7 +130,10 @@ def _sessions(known: pl.DataFrame, rng: np.random.Generator) -> list[list[tuple[
 
 
 def _aged(past: pl.DataFrame, now_s: float, rng: np.random.Generator) -> pl.DataFrame:
-    """Of accounts first seen a day ago or more (half the log's length where that is less) a sample, busiest first."""
+    """Sample the accounts first seen at least a day ago, busiest first.
+
+    If half of the log is shorter than a day, that half is long enough.
+    """
     whole = _with_context(past)
     aged = (
         whole.group_by("actor")

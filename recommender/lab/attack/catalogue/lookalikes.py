@@ -1,5 +1,7 @@
-"""Honest traffic that looks like an attack. Whatever holds it back is wrong, or, for machines that say what they are,
-must at least not be taken for readers. Rows come as those of an attack do; their label is 0.
+"""Honest traffic that looks like an attack. Its rows have the label 0.
+
+A defence that holds it back is wrong. Machines that declare themselves are an exception: they are honest, but must
+not count as readers.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,10 @@ APP = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.
 
 
 def crowd_times(rng: np.random.Generator, n: int, *, ramp_s: float, power: float = 1.3) -> np.ndarray:
-    """When a crowd comes, seconds from its start: a ramp, then a power law. Sorted."""
+    """Draw the sorted times at which a crowd comes, in seconds from its start.
+
+    They rise on a ramp and then fall by a power law.
+    """
     rising = ramp_s * np.sqrt(rng.random(n))
     falling = ramp_s + 2 * ramp_s * ((1 - rng.random(n)) ** (-1 / power) - 1)
     return np.sort(np.where(rng.random(n) < 0.35, rising, np.minimum(falling, 20 * ramp_s)))
@@ -30,7 +35,10 @@ def crowd_times(rng: np.random.Generator, n: int, *, ramp_s: float, power: float
 
 @dataclass(frozen=True, kw_only=True)
 class FlashCrowd(Attack):
-    """News breaks: within minutes everybody comes, most never seen before, from everywhere, and reads on."""
+    """News breaks: a crowd comes within minutes, from everywhere, and reads on.
+
+    Most of these readers are new to the site.
+    """
 
     CODE: ClassVar[str] = "B1"
     TITLE: ClassVar[str] = "flash crowd"
@@ -54,7 +62,10 @@ class FlashCrowd(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Influencer(Attack):
-    """A link is posted: a step within seconds, one referrer, one app, one country, and most leave after one page."""
+    """A link is posted: a crowd comes within seconds.
+
+    It has one referrer, one app and one country. Most leave after one page.
+    """
 
     CODE: ClassVar[str] = "B2"
     TITLE: ClassVar[str] = "influencer's link"
@@ -78,7 +89,10 @@ class Influencer(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Prefetch(Attack):
-    """Browsers that load what their owner may open: views without a click, by the maker's proxy."""
+    """Browsers load pages that their owner may open next.
+
+    These are views without a click, sent through the browser maker's proxy.
+    """
 
     CODE: ClassVar[str] = "B3"
     TITLE: ClassVar[str] = "prefetching browsers"
@@ -94,7 +108,10 @@ class Prefetch(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Campus(Attack):
-    """A lecture ends: many students behind one address read the same few things, each in their own way."""
+    """A lecture ends: many students behind one address read the same few items.
+
+    Each student reads at their own pace.
+    """
 
     CODE: ClassVar[str] = "B4"
     TITLE: ClassVar[str] = "campus behind one address"
@@ -114,7 +131,7 @@ class Campus(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Crawlers(Attack):
-    """Search engines, which say who they are: steady, wide, everything once."""
+    """Search engines that declare themselves read widely and at a steady pace."""
 
     CODE: ClassVar[str] = "B5"
     TITLE: ClassVar[str] = "declared crawlers"

@@ -1,1 +1,1 @@
-"""What stands between a log and a list, from no defence at all to the whole product."""
+"""Defences to compare, from no defence at all to the whole product."""

@@ -1,10 +1,10 @@
-"""What stands between a log and a list, all with one face: `step` a batch, read the `top`, be saved and restored.
+"""Defences with one interface: `step` a batch, read the `top`, save and restore.
 
-    Defence, the face ──┬── Product: the Pipeline as it is configured
-                        └── Raw: every click counts ──┬── forest_defence.ForestDefence
-                                                      └── raw_links.RawLinks
+    Defence, the interface ──┬── Product: the Pipeline as it is configured
+                             └── Raw: every click counts ──┬── forest_defence.ForestDefence
+                                                           └── raw_links.RawLinks
 
-`defence_kinds` has them by name.
+`defence_kinds` finds them by name.
 """
 
 import pickle
@@ -23,47 +23,49 @@ from recommender.core.vocabulary import MINUTE_MS, Kind
 
 
 class Judged(NamedTuple):
-    """What a defence says of a batch: verdicts on its events, and new ones on events of earlier batches, which it
-    names by their number since its first (`Revised.ordinal`)."""
+    """Verdicts of a defence on a batch, and new verdicts on events of earlier batches.
+
+    `Revised.ordinal` names an earlier event by its number since the defence's first event.
+    """
 
     verdicts: Verdicts
     revised: Revised = UNREVISED
 
 
 class Defence(Protocol):
-    """See the module. Scores are in units of a full-weight act made now."""
+    """Interface of a defence. Scores are in units of a full-weight act made now."""
 
     def step(self, batch: EventBatch) -> Judged:
         """Judge and learn a batch."""
         ...
 
     def n_seen(self) -> int:
-        """Events taken so far: the number of the next one."""
+        """Return the number of events so far, which is the number of the next one."""
         ...
 
     def advance(self, now_ms: int) -> None:
-        """Time passes without an event."""
+        """Let time pass without an event."""
         ...
 
     def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
-        """The best items and their scores."""
+        """Return the best items and their scores."""
         ...
 
     def score(self, item: str) -> float:
-        """An item's score, 0 where it has none."""
+        """Return an item's score, or 0 if it has none."""
         ...
 
     def fresh_weight(self) -> float:
-        """What the act of an actor never seen before adds."""
+        """Return the score that one act of a newcomer adds."""
         ...
 
     def save(self) -> bytes:
-        """The whole state."""
+        """Return the whole state as bytes."""
         ...
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
-        """What was saved."""
+        """Restore a defence from its saved bytes."""
         ...
 
 
@@ -81,7 +83,7 @@ class Product:
         return self.pipeline.n_events
 
     def advance(self, now_ms: int) -> None:
-        """Stream time is the events'; nothing to do. Scores of different items fade alike."""
+        """Do nothing: the events carry stream time, and all scores fade alike."""
 
     def top(self, depth: int) -> tuple[list[str], NDArray[np.float64]]:
         board = self.pipeline.board(depth)
@@ -99,7 +101,7 @@ class Product:
         return self.pipeline.config.trust.floor
 
     def beside(self, item: str, depth: int) -> list[str]:
-        """What is shown beside an item, best first."""
+        """Return the items shown next to an item, best first."""
         pipeline = self.pipeline
         keys = pipeline.affinity.neighbours(pipeline.encoder.key(item), pipeline.stream_ms, depth).keys
         items = pipeline.trend.items
@@ -107,8 +109,10 @@ class Product:
         return [pipeline.trend.names[row] if row >= 0 else "" for row in rows]
 
     def price_beside(self, item: str, place: int, target: str) -> int:
-        """The fewest new accounts that put a target into the first so many places beside an item: exact, see
-        `place_prices.link_margins`."""
+        """Return the fewest new accounts that bring a target next to an item.
+
+        place: the target must be among the first so many items. The number is exact, see `place_prices.link_margins`.
+        """
         pipeline, affinity, now_ms = self.pipeline, self.pipeline.affinity, self.pipeline.stream_ms
         source = pipeline.encoder.key(item)
         counts = affinity.neighbours(source, now_ms, place).counts.tolist()
@@ -118,7 +122,7 @@ class Product:
         return link_margins([last], [link], unit, fresh, least, affinity.min_actors)[0][0]
 
     def recommended(self, actor: int, item: str, depth: int) -> list[str]:
-        """What an actor (by key) that opens an item is shown, best first."""
+        """Return the items shown to an actor (by key) that opens an item, best first."""
         pipeline = self.pipeline
         found = pipeline.ranking.gather(
             actor, pipeline.stream_ms, recent=pipeline.encoder.keys([item]), steady=pipeline.evaluation.steady
@@ -136,7 +140,10 @@ class Product:
 
 
 class Raw:
-    """Decayed clicks without a cap, and without anything in front. Weights of kinds as in the product."""
+    """Decayed clicks without a cap and without a filter.
+
+    Kinds of events have the same weights as in the product.
+    """
 
     PRUNE_EVERY_MS = 10 * MINUTE_MS
     GONE = 1e-6
@@ -157,7 +164,7 @@ class Raw:
         return Judged(admitted(len(batch)))
 
     def n_seen(self) -> int:
-        return 0  # it never comes back to an event
+        return 0  # verdicts on past events never change
 
     def advance(self, now_ms: int) -> None:
         self.now_ms = max(self.now_ms, now_ms)
@@ -180,7 +187,7 @@ class Raw:
         return 1.0
 
     def save(self) -> bytes:
-        return pickle.dumps(self)  # of our own making, and never leaves this process
+        return pickle.dumps(self)  # written by this class, and never leaves the machine
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
@@ -208,7 +215,7 @@ class Raw:
         return float(2.0 ** ((at_ms - self._landmark_ms) / self._half_ms))
 
     def _prune(self) -> None:
-        """Move the landmark here; forget items of which nothing is left."""
+        """Move the landmark to now, and forget items whose score has faded away."""
         passed = min(1000.0, (self.now_ms - self._landmark_ms) / self._half_ms)  # half-lives; a float holds 1023
         sums = self._sums[: len(self._names)] * 2.0**-passed
         keep = np.flatnonzero(sums > self.GONE)

@@ -1,11 +1,12 @@
-"""The usual suspect: one isolation forest on plain per-actor activity, refitted on the traffic it let through itself.
+"""Isolation forest on plain activity per actor, as many sites build it.
 
     actor ──> acts, items, share of its first item, seconds between acts, acts in the last minute ──> IForest ──> drop
 
-As it is commonly built: two-sided raw counts and a threshold that always flags one per cent of what it was fitted on.
-A baseline to be measured against, not a part of the product (which fits on cleared traffic, with
-one-sided features, and stands on caps and trust). Refits use the actors' state as it is, so an attack that is let
-through teaches the forest that it is normal.
+It uses two-sided raw counts, and a threshold that always flags 1 % of the actors it was fitted on. It is refitted on
+the traffic that it let through itself. So an attack that gets through teaches the forest that it is normal.
+
+This is a baseline to compare with, and not a part of the product. The product's forest is fitted on cleared traffic
+with one-sided features, and works on top of caps and trust.
 """
 
 from collections import OrderedDict
@@ -29,7 +30,10 @@ N_TREES = 25
 
 
 class ForestDefence(Raw):
-    """`Raw` behind a forest. An actor is judged a few seconds after its first acts, and dropped from then on."""
+    """`Raw` behind a forest.
+
+    An actor is judged a few seconds after its first acts. If it is flagged, its later events are dropped.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -37,7 +41,7 @@ class ForestDefence(Raw):
         self._actors: OrderedDict[int, list[float]] = OrderedDict()
         self._items: dict[int, set[int]] = {}
         self._flagged: OrderedDict[int, None] = OrderedDict()
-        self._fresh: set[int] = set()  # acted since they were judged
+        self._fresh: set[int] = set()  # actors that have acted since they were judged
         self._forest: _Trees | None = None
         self._threshold = np.inf
         self._refit_ms = self._judge_ms = 0
@@ -110,14 +114,20 @@ class ForestDefence(Raw):
 
 
 class _Trees:
-    """The trees of a fitted `IForest` alone. For a handful of actors every few seconds PyOD's own `decision_function`
-    costs fifty times as much, all of it in checks and thread pools; the order of scores is the same."""
+    """The trees of a fitted `IForest`, without the rest of it.
+
+    PyOD's own `decision_function` is fifty times as slow for a few actors every few seconds, because of its checks
+    and thread pools. The order of the scores is the same.
+    """
 
     def __init__(self, forest: Any) -> None:
         self._trees = [(each.tree_, _path_lengths(each.tree_)) for each in forest.detector_.estimators_]
 
     def scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """More is more anomalous: less the mean length of the path to an actor's leaf. float64 (n,)."""
+        """Return minus the mean length of the path to each actor's leaf: float64 (n,).
+
+        A higher score is more anomalous.
+        """
         rows = np.ascontiguousarray(features, np.float32)
         total = np.zeros(len(rows))
         for tree, lengths in self._trees:
@@ -126,7 +136,10 @@ class _Trees:
 
 
 def _path_lengths(tree: Any) -> NDArray[np.float64]:
-    """By node: splits above it, and those that its samples would still take (Liu, Ting, Zhou, 2008, eq. 1)."""
+    """Return the splits above each node, plus those that its samples would still take.
+
+    Formula: Liu, Ting and Zhou, 2008, eq. 1.
+    """
     n = tree.n_node_samples.astype(np.float64)
     depth = np.zeros(len(n))
     for node, (left, right) in enumerate(zip(tree.children_left.tolist(), tree.children_right.tolist(), strict=True)):

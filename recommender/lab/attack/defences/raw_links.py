@@ -1,7 +1,8 @@
-"""Item to item as sites without a defence do it: every step of an actor from one item to another counts, decayed.
+"""Item to item without a defence: every step of an actor between items counts.
 
-What A5 and A6 were shown to work against (Yang, Gong and Cai, NDSS 2017): no cap on what one actor adds, no least
-number of actors behind a pair, every account alike. Weights of steps, half-life, window and score are the product's.
+A5 and A6 were shown to work against such counts (Yang, Gong and Cai, NDSS 2017). There is no cap on what one actor
+adds and no least number of actors behind a pair, and every account counts alike. Counts decay. Weights of steps,
+half-life, window and score are those of the product.
 """
 
 from recommender.core.events import EventBatch
@@ -14,7 +15,10 @@ FORGET_EVERY_MS = 6 * HOUR_MS
 
 
 class RawLinks(Raw):
-    """`Raw`, and the links beside it. Memory: what the last window holds."""
+    """`Raw`, and the links between items.
+
+    It keeps the acts of the last window in memory.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -37,19 +41,25 @@ class RawLinks(Raw):
         return judged
 
     def beside(self, item: str, depth: int) -> list[str]:
-        """See `Product.beside`."""
+        """Return the items shown next to an item, like `Product.beside`."""
         links = self._links.get(item, {})
         return sorted(links, key=lambda name: (-links[name], name))[:depth]
 
     def price_beside(self, item: str, place: int, target: str) -> int:
-        """New accounts, a step each, that do it; no bound, since one account may make many steps."""
+        """Return the new accounts, one step each, that bring a target next to an item.
+
+        This is not a bound, since one account may make many steps.
+        """
         links = self._links.get(item, {})
         others = sorted((n for name, n in links.items() if name != target), reverse=True)
         gap = (others[place - 1] if len(others) >= place else 0.0) - links.get(target, 0.0)
         return int(max(0.0, gap) / self._link_unit(self.now_ms)) + 1
 
     def recommended(self, actor: int, item: str, depth: int) -> list[str]:
-        """See `Product.recommended`: the same blend, of these counts."""
+        """Return the items shown to an actor, like `Product.recommended`.
+
+        The blend is the same, with the counts of this class.
+        """
         names, counts = self.top(LIST_DEPTH)
         mass = max(1e-9, float(counts.sum()))
         scores = {name: float(count) / mass for name, count in zip(names, counts, strict=True)}
@@ -74,11 +84,14 @@ class RawLinks(Raw):
         del past[: -len(self._affinity.reach) - 1]
 
     def _link_unit(self, at_ms: int) -> float:
-        """A step made then; since the landmark moves along, half-lives passed stay few."""
+        """Return the weight of a step made at a time.
+
+        The landmark moves along, so the number of half-lives since then stays small.
+        """
         return float(2.0 ** ((at_ms - self._began_ms) / (1000 * self._affinity.half_life_s)))
 
     def _forget(self) -> None:
-        """Move the landmark here; drop links of which nothing is left, and actors of long ago."""
+        """Move the landmark to now, and drop faded links and actors of long ago."""
         factor = 1 / self._link_unit(self.now_ms)
         faded = {
             source: kept

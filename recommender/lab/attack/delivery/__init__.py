@@ -1,1 +1,1 @@
-"""How an attack reaches the product: carried out step by step, merged into a log, or sent to a live server."""
+"""Ways to bring an attack to the product: in a trial, in a log, to a live server."""

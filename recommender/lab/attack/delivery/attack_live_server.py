@@ -1,9 +1,10 @@
-"""An attack on a running server, which must be on this machine: elsewhere it would be one.
+"""Attack a running server on this machine. Attacks on other machines are refused.
 
     GET /trending (if the key may read) ──> World ──> plan ──campaign, at most RATE a second──> POST /events
 
-Bounded in events and in rate whatever the parameters say. The attacker sees what any client sees: a black-box
-campaign looks at the list every second; scores and margins are in the same answer, so a white-box one needs no more.
+The number of events and their rate are bounded, whichever parameters you give. The attacker sees what any client
+sees. A black-box campaign looks at the list every second. The same answer holds scores and margins, so a white-box
+campaign needs nothing else.
 """
 
 import threading
@@ -20,7 +21,7 @@ from recommender.lab.attack.delivery.campaign import Campaign, Variant
 from recommender.lab.client import Client, Receipt, Refused
 from recommender.lab.loopback import require_loopback
 
-MAX_RATE = 500.0  # events a second
+MAX_RATE = 500.0  # events per second
 MAX_EVENTS = 20_000
 BATCH = 500
 
@@ -31,10 +32,15 @@ class Live:
     def __init__(
         self, url: str, key: str, *, stop: threading.Event, rate: float = 100.0, max_events: int = 5000
     ) -> None:
-        """Raises NotHere; ValueError for a rate or a number past the bounds."""
+        """Check the address and the bounds.
+
+        Raises NotHere for another machine, and ValueError for a rate or a number of events above the bounds.
+        """
         require_loopback(url)
         if not 0 < rate <= MAX_RATE or not 0 < max_events <= MAX_EVENTS:
-            raise ValueError(f"rate is at most {MAX_RATE:g} events a second, and {MAX_EVENTS} events in all")
+            raise ValueError(
+                f"rate must be above 0 and at most {MAX_RATE:g} events per second, max_events at most {MAX_EVENTS}"
+            )
         self._client = Client(url, key=key, stop=stop)
         self._stop, self._rate, self._left = stop, rate, max_events
         self._board: list[dict[str, Any]] = []
@@ -51,12 +57,15 @@ class Live:
         variant: Variant,
         say: Callable[[str], None],
     ) -> None:
-        """Plan and send, once. Raises Refused, Stopped; ValueError where the attack needs what is not known."""
+        """Plan the attack and send it once.
+
+        Raises Refused, Stopped, and ValueError if the attack needs knowledge that a client cannot have.
+        """
         try:
             self._look()
             world = self._world()
             plan = attack.plan(world, n_actors=n_actors, seed=seed, targets=(target,) if target else None)
-            what = f"{plan.n_actors} accounts, {len(plan.rows)} events on {plan.targets[0]}"
+            what = f"{plan.n_actors} accounts send {len(plan.rows)} events for {plan.targets[0]}"
             say(f"{attack.CODE} {attack.TITLE}: {what}")
             self._carry_out(Campaign(plan, variant, seed=seed), world.now_s)
         finally:
@@ -77,7 +86,7 @@ class Live:
             self._look()
             self._stop.wait(max(0.0, 1.0 - (time.time() - began_s)))
 
-    # -- what it sees; see campaign.Sight ------------------------------------------------------------------------
+    # -- the attacker's view; see campaign.Sight -------------------------------------------------------------------
 
     def listed(self) -> list[str]:
         return [place["item"] for place in self._board[:10]]
@@ -89,7 +98,10 @@ class Live:
         return float(self._board[9]["score"]) if len(self._board) > 9 else 0.0
 
     def fresh_weight(self) -> float:
-        """From the price of the first place, in accounts and in trust."""
+        """Work out a new account's weight from the price of the first place.
+
+        The price is known both in accounts and in trust.
+        """
         margin = self._board[0]["margin"] if self._board else {}
         actors, trust = margin.get("actors") or 1, margin.get("trust") or 0.0
         return float(trust) / max(1, actors - 1) if actors > 1 else 1.0
@@ -99,7 +111,7 @@ class Live:
             return
         try:
             self._board = self._client.get("/api/v1/trending?limit=200")["items"]
-        except Refused:  # a key that may only ingest: attack blind
+        except Refused:  # this key may only ingest, so the attack goes on blind
             self._may_read = False
 
     def _world(self) -> World:

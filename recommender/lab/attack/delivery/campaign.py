@@ -1,15 +1,15 @@
-"""How an attack is carried out: by plan, or by watching.
+"""Carry out an attack: by plan, or by watching the list.
 
-    Campaign.due(now, sight) ──> which rows of the plan are sent in this second
+    Campaign.due(now, sight) ──> the rows of the plan that are sent in this second
 
-plain     : every row at its planned time.
-black-box : sees the list as everybody does. While a target stands in it, nothing more is spent; when it falls out,
-            the plan goes on where it was left.
-white-box : sees scores, the score at the last place, and the price of that place. Strikes with exactly the accounts
-            needed, all in one second, when the rest of its budget reaches; else waits for the place to become cheaper
-            until half its time is gone. Sees what a strike moved: where it fell short (acts held or weighted down),
-            waits longer than acts are held and tries again slowly, an account at a time. (In the benchmark every
-            one of its accounts reads on afterwards, as honest readers do.)
+plain     : Sends every row at its planned time.
+black-box : Sees the list as everyone does. While a target is in the list, the attacker sends nothing. When it falls
+            out, the plan goes on where it stopped.
+white-box : Sees the scores, the score at the last place, and the price of that place. If the rest of the budget is
+            enough, the attacker strikes with exactly the accounts needed, all in one second. Else it waits for the
+            place to become cheaper, until half its time is gone. After a strike it sees how far the score moved. If
+            that was too little (acts held or weighted down), it waits longer than acts are held. Then it tries again
+            slowly, one account at a time. In the benchmark all its accounts read on afterwards, as honest readers do.
 """
 
 from typing import Literal, Protocol
@@ -21,35 +21,38 @@ from recommender.lab.attack.catalogue.attack_base import Plan
 
 Variant = Literal["plain", "black-box", "white-box"]
 VARIANTS: tuple[Variant, ...] = ("plain", "black-box", "white-box")
-PATIENCE_S = 600.0  # a white-box attacker's time
+PATIENCE_S = 600.0  # time that a white-box attacker has
 RETRY_AFTER_S = 150.0
 SLOW_S = 2.0  # between accounts, on a second try
-SPARE = 1.1  # accounts sent for one that is needed
-FELL_SHORT = 0.5  # of what a strike should have moved
+SPARE = 1.1  # accounts sent for each account needed
+FELL_SHORT = 0.5  # share of the expected move below which a strike fell short
 
 
 class Sight(Protocol):
-    """What an attacker sees of the product."""
+    """The attacker's view of the product."""
 
     def listed(self) -> list[str]:
-        """The list as served, best first (black-box and white-box)."""
+        """Return the list as served, best first (black-box and white-box)."""
         ...
 
     def score(self, item: str) -> float:
-        """In units of a full-weight act made now (white-box)."""
+        """Return an item's score in units of a full-weight act made now (white-box)."""
         ...
 
     def last_score(self) -> float:
-        """The score at the list's last place, in the same units (white-box)."""
+        """Return the score at the list's last place, in the same units (white-box)."""
         ...
 
     def fresh_weight(self) -> float:
-        """What the act of a new account adds, in the same units (white-box)."""
+        """Return the score that a new account's act adds, in the same units (white-box)."""
         ...
 
 
 class Campaign:
-    """Carries out one plan. `due` returns indices of the plan's rows and the times (unix s) they are sent at."""
+    """Carries out one plan.
+
+    `due` returns indices of the plan's rows, and the times (unix s) at which they are sent.
+    """
 
     def __init__(self, plan: Plan, variant: Variant = "plain", *, seed: int = 0) -> None:
         self.plan, self.variant = plan, variant
@@ -61,12 +64,12 @@ class Campaign:
 
     @property
     def time_s(self) -> float:
-        """How long it may take from its first row on."""
+        """Return the longest time it may take, from its first row on."""
         planned = self.plan.end_s - float(self._ts[0]) if len(self._ts) else 0.0
         return planned if self.variant == "plain" else max(planned, PATIENCE_S)
 
     def due(self, now_s: float, sight: Sight) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Rows to be sent in [now_s, now_s + 1)."""
+        """Return the rows to send in [now_s, now_s + 1)."""
         if self._strikes is not None:
             return self._strikes.due(now_s, sight)
         if self.variant == "black-box" and self._next and set(self.plan.targets) & set(sight.listed()):
@@ -79,7 +82,10 @@ class Campaign:
 
 
 class _Strikes:
-    """The white-box attacker. Accounts are spent whole: all rows of one, in order, from the moment it is used."""
+    """The white-box attacker.
+
+    It spends whole accounts: all rows of an account follow in order, from the moment it is used.
+    """
 
     def __init__(self, plan: Plan, rng: np.random.Generator) -> None:
         actors = plan.rows["actor"].to_list()
@@ -94,7 +100,7 @@ class _Strikes:
         self._rng = rng
         self._queue: list[tuple[float, int]] = []
         self._wait_until_s = 0.0
-        self._expected = -1.0  # score of the target after the last strike, -1 where there was none
+        self._expected = -1.0  # score of the target expected after the last strike, or -1 if there was none
         self._is_slow = False
 
     def due(self, now_s: float, sight: Sight) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -127,11 +133,11 @@ class _Strikes:
             self._wait_until_s = now_s + 2.0
 
     def _send(self, now_s: float, n: int) -> None:
-        """Spend n accounts: at once, or one every SLOW_S where that has been punished before."""
+        """Spend n accounts at once, or one every SLOW_S if a strike has failed before."""
         for number in range(n):
             rows = self._unspent.pop()
             begin_s = now_s + (number * SLOW_S if self._is_slow else 0.9 * self._rng.random())
-            # in a strike everything up to the first act on the target comes at once; what follows keeps its time
+            # In a strike all rows up to the first act on the target are sent at once. Later rows keep their time.
             strike = next((row for row in rows if self._is_target[row]), rows[0])
             since = rows[0] if self._is_slow else strike
             self._queue += [(begin_s + max(0.0, float(self._ts[row] - self._ts[since])), row) for row in rows]

@@ -1,1 +1,1 @@
-"""What the trials found, as Markdown: the README's summary and docs/benchmark.md."""
+"""Results of the trials as Markdown, for the README and docs/benchmark.md."""

@@ -1,8 +1,11 @@
-"""The benchmark's two documents: the summary in the README, the full tables in docs/benchmark.md.
+"""Documents of the benchmark: short in the README, complete in docs/benchmark.md.
 
-what `whole_suite` found ──┬── summary ──> between the README's `<!-- attack table -->` and `<!-- /attack table -->`
-                     ├── tables  ──> docs/benchmark.md, whole
-                     └── pair_tables, where nothing else was run ──> docs/recommendations.md, between its markers
+results of `whole_suite` ──┬── summary.main_attacks, honest_cost ──> README.md, between its markers
+                           ├── summary, full_tables ──> docs/benchmark.md, between its markers
+                           └── pair_tables, after `--pairs` ──> docs/recommendations.md, between its markers
+
+README.md and docs/benchmark.md carry `<!-- attack table -->` and `<!-- /attack table -->`. People write the rest of
+these documents, and it stays as it is.
 """
 
 from collections.abc import Sequence
@@ -16,56 +19,73 @@ OPEN, CLOSE = "<!-- attack table -->", "<!-- /attack table -->"
 OPEN_PAIRS, CLOSE_PAIRS = "<!-- pair table -->", "<!-- /pair table -->"
 
 
-def render(found: Sequence[LogResult], *, how: str) -> str:
-    """docs/benchmark.md. how: the command, seeds, time and machine, as `describe` says them."""
-    parts = [
-        "# The benchmark\n",
-        f"Made by {how} What is run, and what the columns mean, is in [attacks.md](attacks.md). This page is written"
-        " by the command and not by hand; raw results, one JSON object a run, stay in `out/attack`.\n",
-        "## Promises\n",
-        promises(found),
-    ]
+def readme(found: Sequence[LogResult]) -> str:
+    """Write the short table of the README and one line of honest cost."""
+    return "\n".join([summary.main_attacks(found), summary.honest_cost(found)])
+
+
+def benchmark(found: Sequence[LogResult], *, how: str) -> str:
+    """Write all tables of docs/benchmark.md: first all logs together, then log by log.
+
+    how: command, logs, seed, time and machine, as `describe` words them.
+    """
+    parts = [together(found, how=how)]
     for each in found:
         parts += [f"## {each.name}\n", _sizes(each), full_tables.of_log(each)]
     return "\n".join(parts)
 
 
-def _sizes(found: LogResult) -> str:
-    spent = ", ".join(f"{kind} {took_s:,.0f} s" for kind, took_s in found.took_s.items())
-    return f"{found.n_events:,} events, {len(found.records):,} runs. Time of a core: {spent}.\n"
+def together(found: Sequence[LogResult], *, how: str) -> str:
+    """Write the tables of all logs together, and their source."""
+    parts = [
+        f"Made by {how} The raw results are in `out/attack`, one JSON object per run.\n",
+        "## All logs together\n",
+        summary.by_attack(found),
+        "### Promises\n",
+        promises(found),
+        summary.rest(found),
+    ]
+    return "\n".join(part for part in parts if part)
 
 
 def promises(found: Sequence[LogResult]) -> str:
-    """The list of `kept_promises` as a table."""
-    lines = header("promise", "target", "measured", "", n_text=4)
+    """Write the list of `kept_promises` as a table."""
+    lines = [
+        "m\\* is the margin: no attack with fewer new accounts can take the place. Each promise is judged on the"
+        " worst log, or on the runs of all logs together.\n",
+        *header("promise", "target", "measured", "verdict", n_text=4),
+    ]
     lines += [row([line.what, line.target, line.measured, line.verdict]) for line in kept_promises.evaluate(found)]
     return "\n".join(lines) + "\n"
 
 
-def readme(found: Sequence[LogResult], *, how: str) -> str:
-    """What stands in the README."""
-    return "\n".join([summary.by_attack(found), promises(found), summary.rest(found), f"Made by {how}"])
-
-
 def pairs(found: Sequence[LogResult], *, how: str) -> str:
-    """What stands in docs/recommendations.md."""
+    """Write the tables of docs/recommendations.md."""
     return "\n".join([*(pair_tables.section(each.pairs) for each in found), f"Made by {how}"])
 
 
 def describe(found: Sequence[LogResult], *, command: str, n_starts: int, seed: int, took_s: float, cores: int) -> str:
-    """Where the figures come from, in one sentence or two."""
-    logs = ", ".join(f"{each.name} ({each.n_events:,} events)" for each in found)
+    """Say in one sentence where the figures come from."""
+    logs = " and ".join(f"{each.name} ({each.n_events:,} events)" for each in found)
     runs = sum(len(each.records) + len(each.pairs) for each in found)
     return (
-        f"`{command}`: {logs}; {runs:,} runs from {n_starts} starts in each log, seed {seed};"
+        f"`{command}` on {logs}: {runs:,} runs, {n_starts} start times per log, seed {seed},"
         f" {took_s / 60:.1f} min on {cores} cores."
     )
 
 
-def update_readme(path: Path, text: str, *, markers: tuple[str, str] = (OPEN, CLOSE)) -> None:
-    """Replace what stands between the markers. Raises ValueError where they are not there, in this order."""
+def write_between(path: Path, text: str, *, markers: tuple[str, str] = (OPEN, CLOSE)) -> None:
+    """Replace the text between two markers of a document.
+
+    Raises ValueError if a marker is missing, or if they are in the wrong order.
+    """
     whole = path.read_text()
     start, end = (whole.find(marker) for marker in markers)
     if start < 0 or end < start:
-        raise ValueError(f"{path} has no {markers[0]} followed by {markers[1]}")
+        raise ValueError(f"{path} has no {markers[0]} followed by {markers[1]}. Add both lines to it.")
     path.write_text(f"{whole[: start + len(markers[0])]}\n{text.strip()}\n{whole[end:]}")
+
+
+def _sizes(found: LogResult) -> str:
+    spent = ", ".join(f"{kind} {took_s:,.0f} s" for kind, took_s in found.took_s.items())
+    return f"{found.n_events:,} events, {len(found.records):,} runs. CPU time: {spent or 'not measured'}.\n"

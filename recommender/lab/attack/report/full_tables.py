@@ -1,6 +1,6 @@
-"""The full tables of one log: records in, Markdown out. Pure.
+"""All tables of one log. Pure: records in, Markdown out.
 
-records, honest figures, prices, tightness ──> Markdown, a table each with what it shows above it
+records, honest figures, prices, tightness ──> Markdown, each table under a sentence that explains it
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from recommender.lab.attack.trials.whole_suite import LogResult
 
 NAMES = {
     "none": "no defence",
-    "forest": "forest alone, self-trained",
-    "caps": "caps alone",
-    "trust": "caps and trust",
-    "full": "full",
+    "forest": "forest only",
+    "caps": "caps only",
+    "trust": "caps + trust",
+    "full": "Groundswell",
     "oracle": "oracle",
 }
-BOUNDED = ["caps", "trust", "full"]  # by a certificate
-MANY = 2.0  # the budget, in prices, of the table by attack
+BOUNDED = ["caps", "trust", "full"]  # defences whose lists have a margin
+MANY = 2.0  # budget of the table by attack, in undefended prices
 
 
 def of_log(found: LogResult) -> str:
-    """All tables of one log."""
+    """Write all tables of one log."""
     records = found.records
     parts = []
     if attacks := [record for record in records if record["goal"] != "benign"]:
@@ -44,13 +44,15 @@ def of_log(found: LogResult) -> str:
 
 
 def by_budget(records: pl.DataFrame) -> str:
-    """Share of runs in which the attack succeeded, by defence and budget in prices."""
+    """Write the share of runs that succeed, by defence and budget in prices."""
     plain = records.filter(pl.col("variant") == "plain", pl.col("unit") == "price")
     budgets = sorted(plain["multiple"].unique())
     lines = [
-        "Attacks that succeed (the target in the served top 10 for a minute or more and not there without the attack;"
-        " for demotions, the reverse), by budget. 1 = as many new accounts as the undefended list asks for its tenth"
-        " place. All attacks A1-A17, 95 % intervals.\n",
+        "Share of the runs in which an attack succeeds, by budget, for all attacks A1-A17, with 95 % intervals. An"
+        " attack succeeds if its target is in the top 10 for a minute or more and would not be there without the"
+        " attack. An attack that demotes succeeds if its target is missing for that long. Budget 1 is the number of"
+        " new accounts that a list without defence asks for its tenth place. The oracle is a perfect filter: it"
+        " removes exactly the events of the attack.\n",
         row(["defence", *(f"{budget:g}" for budget in budgets)]),
         row(["---"] + ["--:"] * len(budgets)),
     ]
@@ -63,16 +65,16 @@ def by_budget(records: pl.DataFrame) -> str:
 
 
 def curves(records: pl.DataFrame, unit: str) -> str:
-    """What a budget buys: places gained at the best moment and attention taken, over starts."""
+    """Write the effect of each budget: success, places gained and attention taken."""
     chosen = records.filter(pl.col("variant") == "plain", pl.col("unit") == unit, pl.col("goal") == "promote")
     if not len(chosen):
         return ""
     budgets = sorted(chosen["multiple"].unique())
     of = "the undefended price" if unit == "price" else "the defence's own margin m\\*"
     lines = [
-        f"What a budget in multiples of {of} buys, all attacks on a place: runs that succeed / places gained at the"
-        " best moment / share of all attention to the list taken by false places. Medians over starts of their means,"
-        " with bootstrap 95 % intervals.\n",
+        f"Effect of a budget in multiples of {of}, for all attacks that push an item. A cell gives three figures:"
+        " runs that succeed / places gained at the best moment / share of the attention to the list that false places"
+        " take. Each figure is the median over start times of the mean at each, with its bootstrap 95 % interval.\n",
         *header("defence", *(f"{budget:g}" for budget in budgets)),
     ]
     for name, title in NAMES.items():
@@ -89,14 +91,15 @@ def curves(records: pl.DataFrame, unit: str) -> str:
 
 
 def framing(records: pl.DataFrame) -> str:
-    """A10: how long a clean rival is off the list because of hostile clicks on it."""
+    """Write how long attack A10 keeps a clean rival off the list."""
     chosen = records.filter(pl.col("attack") == "A10")
     if not len(chosen):
         return ""
     lines = [
-        "Framing (A10): runs in which the victim is off the list for a minute or more that it would have been on it,"
-        " seconds off the list (median over starts; the longest), and of the honest clicks of these minutes lost.\n",
-        *header("defence", "runs", "framed", "seconds off", "longest", "honest events lost"),
+        "Framing (A10). A run counts as framed if the victim is off the list for a minute or more in which it would"
+        " have been on it. The table gives the seconds off the list (median over start times, and the longest), and"
+        " the share of readers' events during the run that are lost for good.\n",
+        *header("defence", "runs", "framed", "seconds off the list", "longest", "honest events lost"),
     ]
     for name, title in NAMES.items():
         mine = chosen.filter(pl.col("defence") == name)
@@ -111,14 +114,18 @@ def framing(records: pl.DataFrame) -> str:
 
 
 def tightness_table(found: Sequence[dict[str, Any]]) -> str:
-    """The smallest budget found that takes a place, beside the margin below which none can."""
+    """Write the smallest budget that takes a place, compared with the margin.
+
+    No budget below the margin can take it.
+    """
     if not found:
         return ""
     frame = pl.DataFrame(found, infer_schema_length=None)
     lines = [
-        "Tightness: the smallest number of new accounts, found by search, that holds a place for a minute, in"
-        f" multiples of m\\* (median over starts; range). Up to {MOST:g} m\\* are tried.\n",
-        *header("defence", "strike", "m\\*", "needed", "needed / m\\*", "not found", n_text=2),
+        "Tightness of the margin. A search finds the smallest number of new accounts that holds a place for a minute."
+        f" The table gives it in multiples of m\\* (median over start times, and range). Up to {MOST:g} m\\* are"
+        " tried.\n",
+        *header("defence", "strike", "m\\*", "accounts needed", "needed / m\\*", "not found", n_text=2),
     ]
     for name in BOUNDED:
         for how in frame.filter(pl.col("defence") == name)["how"].unique(maintain_order=True).to_list():
@@ -133,15 +140,16 @@ def tightness_table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def by_attack(records: pl.DataFrame) -> str:
-    """One budget, every attack: who stops what, and how soon."""
+    """Write the result of every attack at one budget, and the time to contain it."""
     chosen = records.filter(pl.col("unit") == "price", pl.col("multiple") == MANY)
     names = [name for name in NAMES if name != "oracle" and len(chosen.filter(pl.col("defence") == name))]
     variants = [each for each in ("plain", "black-box", "white-box") if each in set(chosen["variant"])]
     lines = [
-        f"By attack, at {MANY:g} prices: runs that succeed by plan / watching the list / watching the scores; and for"
-        " the last defence the median time to the first alarm, the time until no false place is left (median, 95th"
-        " percentile), precision and recall of the verdicts (median).\n",
-        row(["attack", *(NAMES[name] for name in names), "alarm s", "contained s", "precision", "recall"]),
+        f"Successful runs of each attack at {MANY:g} undefended prices. A cell gives three counts: the attacker"
+        f" follows a plan / watches the list / watches the scores. The other columns are about {NAMES[names[-1]]}:"
+        " median time to the first alarm, time until the last false place (median and 95th percentile), and median"
+        " precision and recall of the verdicts.\n",
+        row(["attack", *(NAMES[name] for name in names), "first alarm, s", "contained, s", "precision", "recall"]),
         row(["---"] + ["--:"] * (len(names) + 4)),
     ]
     for code in [each for each in CATALOGUE if each in set(chosen["attack"])]:
@@ -168,20 +176,20 @@ def by_attack(records: pl.DataFrame) -> str:
 
 
 def by_margin(records: pl.DataFrame) -> str:
-    """The certificate against everything that was tried."""
+    """Write the result of all runs below the margin and above it."""
     lines = [
-        "The certificate: runs with fewer accounts than the least margin of the target during the attack (of accounts"
-        " with a history: at full trust each), how many of them succeeded, and seconds in which a place was taken"
-        " below its price; beside it the runs with more.\n",
+        "Test of the margin m\\*. A run is below m\\* if it has fewer accounts than the least margin of its target"
+        " during the attack. Accounts with a history count at full trust. No run below m\\* may succeed. Violations"
+        " are seconds in which a target held a place with fewer accounts than its price.\n",
         row(
             [
                 "defence",
-                "runs below m*",
-                "succeeded",
-                "violations s",
-                "runs above",
-                "succeeded",
-                "contained s p50, p95",
+                "runs below m\\*",
+                "of them succeed",
+                "violations, s",
+                "runs above m\\*",
+                "of them succeed",
+                "contained, s: p50, p95",
             ]
         ),
         row(["---"] + ["--:"] * 6),
@@ -212,16 +220,19 @@ def by_margin(records: pl.DataFrame) -> str:
 
 
 def look_alikes(records: Sequence[dict[str, Any]]) -> str:
-    """What becomes of honest crowds: delay against the undefended list and against one without a screen, and events
-    stopped."""
+    """Write the delay of honest crowds, and the share of their events that is stopped.
+
+    The delay is compared with the undefended list and with a list without a screen.
+    """
     if not records:
         return ""
     lines = [
-        "Honest look-alikes: seconds until the item stands where an undefended list has it for a minute, in the first"
-        " 20, and in the first 10, later than there (median; never: of all due); the same against the list without a"
-        " screen; and the crowd's events held and quarantined.\n",
+        "Honest look-alikes. The table gives the median delay of the item compared with a list without defence. It is"
+        " measured at the best place that the item holds there for a minute, at the top 20 and at the top 10."
+        ' "Never" counts the runs in which the item does not get there. "Screen alone" compares with the list without'
+        " a screen. The last columns are the shares of the crowd's events that are held and quarantined.\n",
         *header(
-            "look-alike", "defence", "visitors", "same place", "top 20", "top 10", "by the screen", "held",
+            "look-alike", "defence", "visitors", "same place", "top 20", "top 10", "screen alone", "held",
             "quarantined", n_text=2,
         ),
     ]  # fmt: skip
@@ -242,16 +253,17 @@ def look_alikes(records: Sequence[dict[str, Any]]) -> str:
 
 
 def honest_table(honest: dict[str, Any]) -> str:
-    """The same log without an attack."""
+    """Write the cost of each defence on the log without an attack."""
     if not honest:
         return ""
     lines = [
-        "Without an attack: readers' events ever held, and quarantined for good; the list's hit rate; and genuine"
-        " spikes (item-hours of ten times the day before) that reach the place they have under caps alone, or come"
-        " within two places of it, or enter the first 20 and 10, more than 60 s later (in brackets: more than 60 s"
-        " earlier; trust orders neighbours anew, both ways). The last line is against the same list without a screen."
-        "\n",
-        row(["defence", "held", "quarantined", "HR@20", "late: same place", "within 2", "top 20", "top 10"]),
+        "Cost without an attack: the shares of readers' events ever held and quarantined for good, the hit rate of"
+        " the list, and genuine spikes that are late. A spike is an hour in which an item has ten times its hourly"
+        " average of the day before. It is late if it reaches its place more than 60 s later than with caps only. The"
+        " table counts this for the same place, for at most two places below it, for the top 20 and for the top 10."
+        " The number in brackets counts spikes that come more than 60 s earlier, since trust moves items both ways."
+        " The last line compares with the same list without a screen.\n",
+        row(["defence", "held", "quarantined", "HR@20", "late: same place", "within 2 places", "top 20", "top 10"]),
         row(["---"] + ["--:"] * 7),
     ]
     for name, each in honest.items():
@@ -259,19 +271,19 @@ def honest_table(honest: dict[str, Any]) -> str:
         shares = [f"{100 * each['held']:.2f} %", f"{100 * each['quarantined']:.3f} %"]
         lines.append(row([NAMES[name], *shares, hit_rate, *_lateness(each.get("lateness"))]))
     if "lateness_by_screen" in honest.get("full", {}):
-        lines.append(row(["the screen's part", "", "", "", *_lateness(honest["full"]["lateness_by_screen"])]))
+        lines.append(row(["screen alone", "", "", "", *_lateness(honest["full"]["lateness_by_screen"])]))
     return "\n".join(lines) + "\n"
 
 
 def collateral(honest: dict[str, Any]) -> str:
-    """Whether some readers pay more than others."""
+    """Write how much more some groups of readers pay than all readers."""
     known = {name: each["collateral"] for name, each in honest.items() if each.get("collateral")}
     if not known:
         return ""
-    groups = {"new": "readers in their first hour", "shared": "behind an address of twenty or more"}
+    groups = {"new": "readers in their first hour", "shared": "readers behind an address of 20 or more actors"}
     lines = [
-        "Collateral by group, without an attack: share of a group's events held or lost, as a multiple of the share"
-        " of all readers' events. 2 is the most that is fair.\n",
+        "Cost by group, without an attack: the share of a group's events that is held or lost, as a multiple of the"
+        " same share for all readers. Up to 2 is fair.\n",
         *header("defence", *groups.values()),
     ]
     for name, each in known.items():
@@ -288,12 +300,12 @@ _LATE = ("exact", "near", "top20", "top10")
 
 
 def price_table(prices: Sequence[Sequence[dict[str, Any]]]) -> str:
-    """New accounts for the tenth and the first place, by rule; medians over the moments measured."""
+    """Write the accounts needed for the tenth and the first place under each rule."""
     if not prices:
         return ""
     lines = [
-        f"The price of a place: new accounts that put an item nobody has read into the top 10 and to the top, found"
-        f" by trying; median of {len(prices)} moments (range).\n",
+        f"Price of a place: the number of new accounts that bring an item without readers into the top 10, or to the"
+        f" top. It was found by trying, and is the median of {len(prices)} moments (range).\n",
         row(["rule", "top 10", "top 1"]),
         row(["---", "--:", "--:"]),
     ]

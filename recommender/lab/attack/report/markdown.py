@@ -1,4 +1,4 @@
-"""Rows and cells: figures as they stand in a table."""
+"""Rows and cells of tables in Markdown."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,25 @@ from recommender.lab.attack.trials.run_metrics import interval, proportion
 
 
 def row(cells: Sequence[str]) -> str:
-    """A line of a table."""
+    """Write one line of a table."""
     return "| " + " | ".join(cells) + " |"
 
 
 def header(*titles: str, n_text: int = 1) -> list[str]:
-    """The first two lines of a table; the columns after the first n_text hold numbers."""
+    """Write the first two lines of a table.
+
+    Columns after the first n_text hold numbers.
+    """
     return [row(titles), row(["---"] * n_text + ["--:"] * (len(titles) - n_text))]
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """With thousands apart; - for nothing."""
+    """Write a number with thousands separators, or - for None."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def share(records: pl.DataFrame) -> str:
-    """Of runs that succeeded, with Wilson's 95 % interval."""
+    """Write the share of runs that succeeded, with Wilson's 95 % interval."""
     if not len(records):
         return "-"
     found, low, high = proportion(int(records["success"].sum()), len(records))
@@ -32,7 +35,7 @@ def share(records: pl.DataFrame) -> str:
 
 
 def median(values: pl.Series, digits: int = 1) -> str:
-    """With its bootstrap 95 % interval."""
+    """Write a median with its bootstrap 95 % interval."""
     known = values.drop_nulls().cast(pl.Float64).to_list()
     if not known:
         return "-"
@@ -41,8 +44,11 @@ def median(values: pl.Series, digits: int = 1) -> str:
 
 
 def over_starts(records: pl.DataFrame, column: str, *, scale: float = 1.0, digits: int = 1) -> str:
-    """The median over starts of the mean within each, with its bootstrap 95 % interval: runs from one start are no
-    independent draws."""
+    """Write the median over start times of the mean at each, with its 95 % interval.
+
+    The interval is a bootstrap. The means are formed first because runs from one start time are not independent
+    draws.
+    """
     known = records.filter(pl.col(column).is_not_null())
     if not len(known):
         return "-"
@@ -52,12 +58,12 @@ def over_starts(records: pl.DataFrame, column: str, *, scale: float = 1.0, digit
 
 
 def quantile(values: pl.Series, q: float) -> str:
-    """Of whole seconds."""
+    """Write a quantile in whole seconds."""
     return "-" if not len(values) else f"{float(values.cast(pl.Float64).quantile(q, 'nearest') or 0.0):.0f}"
 
 
 def delay(values: Sequence[float | None]) -> str:
-    """Median of delays, and how many never came."""
+    """Write the median of delays, and how many items never came."""
     if not values:
         return "not due"
     never = sum(each is None for each in values)

@@ -1,4 +1,7 @@
-"""What stands beside an item under attack, as Markdown. Pure: records of `pair_trials` in, a section out."""
+"""Attacks on the items shown next to an item, as Markdown.
+
+Pure: records of `pair_trials` go in, text comes out.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +10,13 @@ from recommender.lab.attack.report.markdown import header, row
 from recommender.lab.attack.trials.pair_trials import BUDGETS, FIRST, MARGINS
 from recommender.lab.attack.trials.single_run import SERVED
 
-TITLES = {"links": "no defence", "caps": "caps alone", "trust": "caps and trust", "full": "everything"}
+TITLES = {"links": "no defence", "caps": "caps only", "trust": "caps + trust", "full": "Groundswell"}
 
 Record = dict[str, Any]
 
 
 def section(records: Sequence[Record]) -> str:
-    """Runs that succeed and readers shown the target, by defence and budget; then by margin. Empty without runs."""
+    """Write the tables by defence and budget, and by margin. Empty without runs."""
     if not records:
         return ""
     return "\n".join([_by_budget(records), _by_margin(records)])
@@ -21,9 +24,10 @@ def section(records: Sequence[Record]) -> str:
 
 def _by_budget(records: Sequence[Record]) -> str:
     lines = [
-        f"Beside an item (A5, A6): runs in which the target stands among the first {SERVED} items beside a popular"
-        " one for a minute or more and would not have without / of the readers who opened that item meanwhile, those"
-        f" who were shown the target in their first {SERVED} recommendations. By new accounts.\n",
+        f"Attacks A5 and A6 on the {SERVED} items shown next to a popular item, by number of new accounts. A cell"
+        " gives two figures. The first counts the runs in which the target is among these items for a minute or more,"
+        " and would not be there without the attack. The second is a share of the readers who opened the popular item"
+        f" during the run. It counts those who were shown the target in their first {SERVED} recommendations.\n",
         *header("defence", *(f"{n} accounts" for n in BUDGETS)),
     ]
     for name, title in TITLES.items():
@@ -35,10 +39,16 @@ def _by_budget(records: Sequence[Record]) -> str:
 
 def _by_margin(records: Sequence[Record]) -> str:
     lines = [
-        f"The same in multiples of the defence's own margin for the {SERVED}th place. Below it: runs with fewer"
-        " accounts than the least margin while they lasted, those of them that succeed, and seconds in which a place"
-        f" (of the first {SERVED} or {FIRST}) was taken below its price, all runs.\n",
-        *header("defence", *(f"{multiple:g}" for multiple in MARGINS), "below", "of them succeed", "violations s"),
+        f"The same, by budget in multiples of the defence's own margin for the {SERVED}th place. A run is below the"
+        " margin if it has fewer accounts than the least margin during the run. Violations are seconds, over all"
+        f" runs, in which a place of the first {SERVED} or {FIRST} was taken with fewer accounts than its price.\n",
+        *header(
+            "defence",
+            *(f"{multiple:g}" for multiple in MARGINS),
+            "runs below the margin",
+            "of them succeed",
+            "violations, s",
+        ),
     ]
     for name, title in TITLES.items():
         mine = [record for record in records if record["defence"] == name and record["violations"] is not None]

@@ -1,5 +1,6 @@
-"""The README's summary: who stops which attack, what a place costs by which rule, what honest crowds pay, and what is
-not stopped. Runs of all logs together; the full tables are in docs/benchmark.md.
+"""Tables of all logs together: attacks, prices, honest crowds.
+
+`main_attacks` and `honest_cost` go into the README. `by_attack` and `rest` open docs/benchmark.md.
 """
 
 from collections.abc import Sequence
@@ -12,36 +13,77 @@ from recommender.lab.attack.report import pair_tables
 from recommender.lab.attack.report.markdown import header, row
 from recommender.lab.attack.trials.honest_cost import LATE_S
 from recommender.lab.attack.trials.measured_prices import RULES
+from recommender.lab.attack.trials.run_metrics import DISTURBED, SUCCESS_S
+from recommender.lab.attack.trials.single_run import SERVED
 from recommender.lab.attack.trials.whole_suite import LogResult
 
 COLUMNS = {
     "none": "no defence",
-    "caps": "caps alone",
-    "forest": "forest alone",
+    "caps": "caps only",
+    "forest": "forest only",
     "trust": "caps + trust",
-    "full": "everything",
+    "full": "Groundswell",
     "oracle": "oracle",
+}
+MAIN_ATTACKS = {
+    "A1": "Flood: one account clicks over and over",
+    "A3": "Botnet: a few rented networks, several clicks per account",
+    "A4": "Sybil: many new accounts that act like people",
+    "A5": "Co-visitation: each account opens a popular item, then the target",
+    "A9": "Aged accounts: hijacked accounts with a history",
 }
 MOST_PRICES = 2.0
 PRICED = ("raw", "ratio", "capped", "trusted")
 OPEN_ATTACKS = ("A9", "A10", "A11", "A14")
 CROWDS = ("B1", "B2")
+ALL_TABLES = "[All tables](docs/benchmark.md)."
 
 Record = dict[str, Any]
 
 
+def main_attacks(found: Sequence[LogResult]) -> str:
+    """Write the README's table: five attacks, without defence and with Groundswell.
+
+    It counts planned attacks with at most MOST_PRICES undefended prices.
+    """
+    records = [record for each in found for record in each.records if _is_cheap(record)]
+    lines = header("attack", "without defence", "with Groundswell")
+    for code, title in MAIN_ATTACKS.items():
+        mine = [record for record in records if record["attack"] == code]
+        by_defence = [[record for record in mine if record["defence"] == name] for name in ("none", "full")]
+        lines.append(row([title, *(f"{_won(each)} runs" if each else "-" for each in by_defence)]))
+    return "\n".join(lines) + "\n"
+
+
+def honest_cost(found: Sequence[LogResult]) -> str:
+    """Write the line under the README's table.
+
+    It explains a cell of the table and gives the cost for honest readers.
+    """
+    costs = [cost for each in found if (cost := _cost(each))]
+    return (
+        f"Each cell counts the runs in which the target gained a top {SERVED} place for {SUCCESS_S} s or more. The"
+        f" attacker had at most {MOST_PRICES:g} times the accounts that a list without defence asks for its last"
+        f" place. **Cost for honest readers, without an attack:** {'; '.join(costs) or 'not measured in this run'}."
+        f" {ALL_TABLES}\n"
+    )
+
+
 def by_attack(found: Sequence[LogResult]) -> str:
-    """Successful runs by attack and defence: at up to twice the undefended price, and above it."""
+    """Count the successful runs of each attack against each defence."""
     records = [record for each in found for record in each.records if record["goal"] != "benign"]
     names = [name for name in COLUMNS if any(record["defence"] == name for record in records)]
     if not records:
         return ""
     lines = [
-        "Runs in which an attack succeeds (its target stands in the first ten for a minute or more and would not have"
-        " without; A10, A16, A17: an honest item is off the list), at up to twice the undefended price / above it."
-        " The price is the number of new accounts an undefended list asks for its tenth place. Above it everything"
-        " also meets attackers with multiples of its own, higher margin, and some who watch the list or the scores:"
-        " columns are to be compared before the stroke.\n",
+        f"Each cell counts the runs in which the attack succeeded. An attack succeeds if its target is in the top"
+        f" {SERVED} for {SUCCESS_S} s or more and would not be there without the attack. A10 succeeds if an honest"
+        f" item is off the list for that long, A17 if {DISTURBED} or more honest items are.\n\n"
+        f"The number before the stroke counts planned attacks with at most {MOST_PRICES:g} times the undefended"
+        " price. That price is the number of new accounts that a list without defence asks for its last place. These"
+        " runs are the same for every defence, so compare the columns by this number. The number after the stroke"
+        " counts all other runs: larger budgets, multiples of the defence's own higher margin, and attackers who"
+        " watch the list or the scores.\n",
         *header("attack", *(COLUMNS[name] for name in names)),
     ]
     for code in ATTACKS:
@@ -55,20 +97,29 @@ def by_attack(found: Sequence[LogResult]) -> str:
 
 
 def rest(found: Sequence[LogResult]) -> str:
-    """Prices, honest crowds, and what is not stopped."""
-    beside = pair_tables.section([record for each in found for record in each.pairs])
-    return "\n".join(part for part in (prices(found), beside, crowds(found), not_stopped(found)) if part)
+    """Write the tables of prices, of neighbours, of honest crowds and of open attacks."""
+    neighbours = pair_tables.section([record for each in found for record in each.pairs])
+    parts = {
+        "Price of a place": prices(found),
+        "Places next to an item": neighbours,
+        "Honest crowds": crowds(found),
+        "Open attacks": not_stopped(found),
+    }
+    return "\n".join(f"### {title}\n\n{part}" for title, part in parts.items() if part)
 
 
 def prices(found: Sequence[LogResult]) -> str:
-    """New accounts for the tenth and the first place under four rules; medians over starts, by log."""
+    """Write the accounts that the last and the first place cost under four rules.
+
+    Figures are medians over start times, by log.
+    """
     priced = [each for each in found if each.prices]
     if not priced:
         return ""
     titles = [f"{each.name}: top {place}" for each in priced for place in (10, 1)]
     lines = [
-        "The price of a place: new accounts that put an item nobody has read into the first ten, and to the top,"
-        " found by trying (median over starts).\n",
+        "Each cell is the number of new accounts that bring an item without readers into the top 10, or to the top."
+        " It was found by trying, and is the median over start times.\n",
         *header("ranking", *titles),
     ]
     for rule in PRICED:
@@ -83,15 +134,16 @@ def prices(found: Sequence[LogResult]) -> str:
 
 
 def crowds(found: Sequence[LogResult]) -> str:
-    """Flash crowd and influencer's link: how many come late to the place they would have, what they lose."""
+    """Count the honest crowds that Groundswell shows late, and their lost events."""
     records = [r for each in found for r in each.records if r["attack"] in CROWDS and r["defence"] == "full"]
     if not records:
         return ""
     lines = [
-        f"Honest crowds that look like attacks, everything on: runs in which the item comes more than {LATE_S} s"
-        " late, or never, to the place it has without any defence, and to the one it has without the screen; the"
-        " crowd's events lost for good.\n",
-        *header("crowd", "late, trust and screen", "late, the screen's part", "events lost"),
+        "These crowds are honest but look like attacks. The two middle columns count the runs in which Groundswell"
+        f" shows the item more than {LATE_S} s late, or never. The first compares with a list without defence, the"
+        " second with Groundswell without its screen. The last column is the share of the crowd's events that is lost"
+        " for good.\n",
+        *header("crowd", "late: trust and screen", "late: screen alone", "events lost"),
     ]
     for code in CROWDS:
         mine = [record for record in records if record["attack"] == code]
@@ -104,20 +156,40 @@ def crowds(found: Sequence[LogResult]) -> str:
 
 
 def not_stopped(found: Sequence[LogResult]) -> str:
-    """What happens with attacks that no list of counts can tell from readers."""
+    """List the results of attacks that look like readers to any list of counts."""
     records = [r for each in found for r in each.records if r["defence"] == "full" and r["attack"] in OPEN_ATTACKS]
     lines = [
         f"- {CATALOGUE[code].TITLE} ({code}): {_fate(code, [r for r in records if r['attack'] == code])}"
         for code in OPEN_ATTACKS
         if any(record["attack"] == code for record in records)
     ]
-    return "\n".join(["What is left, against everything:\n", *lines]) + "\n" if lines else ""
+    return (
+        "\n".join(["Results of these attacks against Groundswell, at all budgets:\n", *lines]) + "\n" if lines else ""
+    )
+
+
+def _is_cheap(record: Record) -> bool:
+    return record["unit"] == "price" and record["variant"] == "plain" and record["multiple"] <= MOST_PRICES
 
 
 def _cheap_and_dear(records: Sequence[Record]) -> str:
-    cheap = [r for r in records if r["unit"] == "price" and r["variant"] == "plain" and r["multiple"] <= MOST_PRICES]
-    dear = [record for record in records if record not in cheap]
-    return " / ".join(f"{sum(r['success'] for r in part)} of {len(part)}" if part else "-" for part in (cheap, dear))
+    cheap = [record for record in records if _is_cheap(record)]
+    dear = [record for record in records if not _is_cheap(record)]
+    return " / ".join(_won(part) if part else "-" for part in (cheap, dear))
+
+
+def _won(records: Sequence[Record]) -> str:
+    return f"{sum(record['success'] for record in records)} of {len(records)}"
+
+
+def _cost(found: LogResult) -> str:
+    full, bare = found.honest.get("full", {}), found.honest.get("caps", {})
+    if not full:
+        return ""
+    text = f"{found.name}: {100 * full['held']:.2f} % of events held, {100 * full['quarantined']:.3f} % lost"
+    if full.get("hr20") is not None and bare.get("hr20"):
+        text += f", {100 * full['hr20'] / bare['hr20']:.1f} % of the hit rate kept"
+    return text
 
 
 def _late(records: Sequence[Record], key: str) -> str:
@@ -131,7 +203,8 @@ def _fate(code: str, records: Sequence[Record]) -> str:
     if code == "A10":
         longest = max(record["false_s"] for record in records)
         return (
-            f"its victim is off the list for a minute or more in {won} of {len(records)} runs, {longest} s at most."
+            f"in {won} of {len(records)} runs the victim is off the list for {SUCCESS_S} s or more. The longest"
+            f" absence is {longest} s."
         )
     least = [record["accounts_used"] for record in records if record["success"]]
     below = [record for record in records if record["is_below_margin"]]
@@ -139,4 +212,4 @@ def _fate(code: str, records: Sequence[Record]) -> str:
     text += f", the cheapest with {min(least):,} accounts" if least else ""
     counted = "at full trust each" if code in ("A9", "A14") else "as new accounts"
     n_below = sum(record["success"] for record in below)
-    return f"{text}; below the margin ({counted}) {n_below} of {len(below)}."
+    return f"{text}. Below the margin (counted {counted}), {n_below} of {len(below)} succeed."

@@ -36,13 +36,13 @@ MOST = 2_000_000
 SLOWER = {"trusted 1 h": 3600, "trusted 6 h": 21_600}
 TARGET = "9999999999999"
 RULES = {
-    "raw": "decayed clicks, every one counted",
-    "hot": "Reddit's hot: log10 of votes, and age",
-    "ratio": "Mastodon's tags: against yesterday's count",
-    "capped": "capped: one unit an account",
-    "trusted": "capped, weighted by trust",
-    "trusted 1 h": "the same, half-life 1 h",
-    "trusted 6 h": "the same, half-life 6 h",
+    "raw": "decayed clicks, every click counts",
+    "hot": "Reddit's hot: log10 of votes, plus age",
+    "ratio": "Mastodon's trending tags: compared with yesterday",
+    "capped": "caps only: one unit per account",
+    "trusted": "caps + trust",
+    "trusted 1 h": "caps + trust, half-life 1 h",
+    "trusted 6 h": "caps + trust, half-life 6 h",
 }
 
 

@@ -57,7 +57,7 @@ class PairSight:
 
     def look(self, defence: Defence, step: EventBatch, group: NDArray[np.int8]) -> None:
         if not isinstance(defence, Product | RawLinks):
-            raise TypeError("this defence knows nothing of links")
+            raise TypeError("this defence does not count links between items")
         self.beside.append(defence.beside(self.anchor, SERVED))
         if self.is_priced:
             prices = [[defence.price_beside(self.anchor, place, each) for each in self.targets] for place in PLACES]
@@ -84,7 +84,7 @@ def against(
             probe = chosen.plan(world, n_actors=1, seed=seed + number)
             state = warm.state(name, start_ms)
             if not isinstance(state, Product | RawLinks):
-                raise TypeError("this defence knows nothing of links")
+                raise TypeError(f"the defence {name} does not count links between items")
             margin = min(state.price_beside(anchor, SERVED, target) for target in probe.targets)
             budgets = [("accounts", float(n), n) for n in BUDGETS]
             if name != "links":

@@ -1,9 +1,11 @@
 """What is promised is judged as it was measured, and the documents say so."""
 
 import pytest
+from django.core.management import call_command
 
 from recommender.lab.attack.report import documents, kept_promises, summary
 from recommender.lab.attack.report.documents import CLOSE, OPEN
+from recommender.lab.attack.trials import whole_suite
 from recommender.lab.attack.trials.whole_suite import LogResult
 
 ACCOUNTS = {"raw": 50, "ratio": 9, "capped": 40, "trusted": 800}
@@ -63,36 +65,36 @@ def test_what_was_not_run_is_neither_met_nor_missed():
 @pytest.mark.parametrize(("n_won", "is_met"), [(1, True), (2, False)])
 def test_one_run_in_a_hundred_may_succeed_and_no_more(n_won, is_met):
     records = [run(success=number < n_won) for number in range(100)]
-    assert line("runs of A1-A8", *records).is_met is is_met
+    assert line("success of A1-A8", *records).is_met is is_met
 
 
 def test_a_dear_attack_or_one_not_promised_against_does_not_count_among_the_cheap():
-    assert line("runs of A1-A8", run(), run(accounts=81, success=True), run(attack="A9", success=True)).is_met
-    assert not line("runs of all attacks", run(), run(attack="A9", success=True)).is_met
+    assert line("success of A1-A8", run(), run(accounts=81, success=True), run(attack="A9", success=True)).is_met
+    assert not line("success of all attacks", run(), run(attack="A9", success=True)).is_met
 
 
 def test_one_second_below_the_price_is_a_violation_whatever_the_defence():
-    assert not line("places taken", run(), run("caps", violations=1)).is_met
-    assert line("places taken", run(), run("none", violations=None)).is_met
+    assert not line("seconds in which a place was taken", run(), run("caps", violations=1)).is_met
+    assert line("seconds in which a place was taken", run(), run("none", violations=None)).is_met
 
 
 def test_containment_is_judged_by_quantiles_of_runs_above_the_margin():
     quick = [above(contain_s=9.0, false_s=5), *[above()] * 19]
-    assert line("time to contain", *quick).is_met
-    assert not line("the same, runs with a false place", *quick).is_met  # which took nine seconds
-    assert not line("time to contain", *quick, *[above(contain_s=11.0)] * 2).is_met
-    assert not line("time to contain", *quick, above(is_contained=False)).is_met
+    assert line("time until an attack", *quick).is_met
+    assert not line("the same, only runs", *quick).is_met  # the only such run took nine seconds
+    assert not line("time until an attack", *quick, *[above(contain_s=11.0)] * 2).is_met
+    assert not line("time until an attack", *quick, above(is_contained=False)).is_met
 
 
 @pytest.mark.parametrize(
     ("start", "figures"),
     [
-        ("honest events lost for good, no", {"quarantined": 0.0011}),
+        ("honest events lost for good without", {"quarantined": 0.0011}),
         ("honest events held", {"held": 0.0101}),
-        ("HR@20, full / without the screen", {"hr20": 0.690}),
-        ("HR@20, full / without trust", {"hr20": 0.690}),
+        ("hit rate (HR@20) compared with the list without screen", {"hr20": 0.690}),
+        ("hit rate (HR@20) compared with the list without trust", {"hr20": 0.690}),
         (
-            "the same: trust and screen",
+            "genuine spikes more than 60 s late because of trust and screen",
             {"lateness": {"exact": LATE, "top20": ON_TIME}},
         ),
     ],
@@ -105,44 +107,89 @@ def test_an_honest_price_that_is_too_high_is_missed_and_said(start, figures):
 
 
 def test_honest_events_lost_in_an_attack_count_with_those_from_before_it():
-    assert line("honest events lost for good while", run(lost_before=1)).is_met
-    assert not line("honest events lost for good while", run(lost_before=2)).is_met
+    assert line("honest events lost for good during", run(lost_before=1)).is_met
+    assert not line("honest events lost for good during", run(lost_before=2)).is_met
 
 
-def test_the_readme_says_who_stops_what_at_twice_the_price_and_above():
+def test_the_readme_has_five_rows_and_one_line_of_honest_cost():
+    records = [run(name, attack, success=name == "none") for attack in ("A1", "A3", "A4", "A5", "A9", "A2")
+               for name in ("none", "caps", "full")]  # fmt: skip
+    records += [run(attack="A9", success=True), run(attack="A1", multiple=4.0, success=True)]
+    table, cost = documents.readme(found(*records)).split("\n\n")
+    head, _, *rows = table.splitlines()
+    assert head == "| attack | without defence | with Groundswell |"
+    assert [row.split(":")[0] for row in rows] == [
+        "| Flood", "| Botnet", "| Sybil", "| Co-visitation", "| Aged accounts",
+    ]  # fmt: skip
+    assert rows[0].endswith("| 1 of 1 runs | 0 of 1 runs |")  # the run at four times the price does not count
+    assert rows[4].endswith("| 1 of 1 runs | 1 of 2 runs |")
+    assert len(cost.splitlines()) == 1
+    assert "town: 0.20 % of events held, 0.010 % lost, 99.7 % of the hit rate kept." in cost
+
+
+def test_the_readme_shows_that_an_attack_or_the_honest_cost_was_not_measured():
+    text = documents.readme(found(run(), honest={}))
+    assert "that act like people | - | - |" in text
+    assert "without an attack:** not measured in this run." in text
+
+
+def test_the_tables_of_all_logs_count_runs_at_twice_the_price_and_the_others():
     records = [
         run("none", success=True), run("none", multiple=4.0, success=True), run("caps"), run(),
         run(unit="margin", multiple=2.0, success=True, is_below_margin=False), run(variant="white-box"),
     ]  # fmt: skip
-    text = documents.readme(found(*records), how="`a command`.")
-    assert "| A2 one host, a new id a click | 1 of 1 / 1 of 1 | 0 of 1 / - | 0 of 1 / 1 of 2 |" in text
-    assert "| Mastodon's tags: against yesterday's count | 9 | 27 |" in text
+    text = documents.together(found(*records), how="`a command`.")
+    assert "| A2 one host, a new id for every click | 1 of 1 / 1 of 1 | 0 of 1 / - | 0 of 1 / 1 of 2 |" in text
+    assert "| Mastodon's trending tags: compared with yesterday | 9 | 27 |" in text
     assert "1, with 50 clicks" in text
-    assert text.endswith("Made by `a command`.")
+    assert text.startswith("Made by `a command`.")
 
 
-def test_the_readme_says_how_late_honest_crowds_are_and_what_is_left():
+def test_the_tables_of_all_logs_say_how_late_honest_crowds_are_and_list_open_attacks():
     crowd = run(attack="B1", goal="benign", delay_s={"same": None}, delay_by_screen_s={"same": 60.0})
     stolen = run(attack="A9", success=True, is_below_margin=False, accounts_used=41)
     framed = run(attack="A10", goal="demote", false_s=12)
     text = summary.rest(found(crowd, stolen, framed))
     assert "| B1 flash crowd | 1 of 1 | 0 of 1 | 100.0 % |" in text
     assert "(A9): 1 of 1 runs succeed, the cheapest with 41 accounts" in text
-    assert "in 0 of 1 runs, 12 s at most" in text
+    assert "in 0 of 1 runs the victim is off the list for 60 s or more. The longest absence is 12 s." in text
 
 
 def test_the_full_tables_have_a_section_a_log_and_say_by_what_they_were_made():
-    text = documents.render(found(run(), run("none", success=True)), how="`a command`.")
-    assert text.startswith("# The benchmark\n\nMade by `a command`.")
+    text = documents.benchmark(found(run(), run("none", success=True)), how="`a command`.")
+    assert text.startswith("Made by `a command`.")
+    assert text.index("## All logs together") < text.index("### Promises") < text.index("## town")
     assert "## town\n\n1,000 events, 2 runs." in text
     assert "| no defence | 100 % [21, 100] |" in text
 
 
-def test_the_summary_goes_between_the_readmes_markers(tmp_path):
+def test_the_command_writes_between_the_markers_of_both_documents(tmp_path, settings, monkeypatch, capsys):
+    results = found(run("none", "A3", success=True), run("full", "A3"))
+    monkeypatch.setattr(whole_suite, "measure", lambda *args, **options: results)
+    settings.BASE_DIR = tmp_path
+    readme, page = tmp_path / "README.md", tmp_path / "docs" / "benchmark.md"
+    page.parent.mkdir()
+    for document in (readme, page):
+        document.write_text(f"# By hand\n{OPEN}\nold\n{CLOSE}\nby hand, too\n")
+    call_command("attack", "run", "--quick", "--readme", "--out", str(tmp_path / "out"))
+    for document in (readme, page):
+        before, rest = document.read_text().split(OPEN)
+        written, after = rest.split(CLOSE)
+        assert (before, after) == ("# By hand\n", "\nby hand, too\n")
+        kept = (tmp_path / "out" / document.name.lower()).read_text()
+        assert written.strip() == kept.strip()
+    assert "several clicks per account | 1 of 1 runs | 0 of 1 runs |" in readme.read_text()
+    assert "## All logs together" not in readme.read_text()
+    assert "| A3 small botnet | 1 of 1 / - | 0 of 1 / - |" in page.read_text()
+    assert "## town" in page.read_text()
+    assert "## All logs together" in capsys.readouterr().out
+
+
+def test_text_goes_between_the_markers_and_an_absent_marker_is_named(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{OPEN}\nold\n{CLOSE}\nafter\n")
-    documents.update_readme(readme, "new\n")
+    documents.write_between(readme, "new\n")
     assert readme.read_text() == f"before\n{OPEN}\nnew\n{CLOSE}\nafter\n"
     readme.write_text("none")
     with pytest.raises(ValueError, match="attack table"):
-        documents.update_readme(readme, "new")
+        documents.write_between(readme, "new")

@@ -135,5 +135,5 @@ def test_the_table_says_who_is_shown_what(records):
         [each | {"multiple": 30.0} if each["unit"] == "accounts" else each for each in records]
     )
     assert "| no defence | - | 1 of 1 / " in text
-    assert "| caps alone | - | 0 of 1 / 0 % | 1 of 1 / " in text
+    assert "| caps only | - | 0 of 1 / 0 % | 1 of 1 / " in text
     assert pair_tables.section([]) == ""

@@ -182,7 +182,7 @@ def test_the_benchmark_writes_records_and_a_table():
     assert won["multiple"].min() == 2.0
     assert frame["violations"].fill_null(0).sum() == 0
     table = of_log(LogResult("small", records=records))
-    assert "| A2 one host, a new id a click | 1/1 | 1/1 / 1/1 / 1/1 |" in table
+    assert "| A2 one host, a new id for every click | 1/1 | 1/1 / 1/1 / 1/1 |" in table
     assert "flash crowd" in table
 
 
@@ -195,7 +195,8 @@ def test_the_command_runs_and_leaves_raw_results(tmp_path, capsys):
     )  # fmt: skip
     lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
     assert {orjson.loads(line)["attack"] for line in lines} == {"A1", "B2"}
-    assert (tmp_path / "out" / "readme.md").read_text() in capsys.readouterr().out
+    assert "| A1 one account floods | 1 of 1 / - |" in capsys.readouterr().out
+    assert "| attack | without defence | with Groundswell |" in (tmp_path / "out" / "readme.md").read_text()
     assert "## log" in (tmp_path / "out" / "benchmark.md").read_text()
 
 
@@ -265,7 +266,7 @@ def test_a_defence_is_made_by_its_name_and_restored_by_its_kind():
         if (made := defence_kinds.make(name, config))
     }
     assert switches == {"caps": (True, False), "trust": (False, False), "full": (False, True)}
-    with pytest.raises(ValueError, match="no defence oracles; there are none, caps, forest, trust, full, links"):
+    with pytest.raises(ValueError, match="no defence oracles; choose one of none, caps, forest, trust, full, links"):
         defence_kinds.make("oracles", config)
 
 
