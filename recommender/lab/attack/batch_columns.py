@@ -58,9 +58,9 @@ def take(batch: EventBatch, rows: NDArray[np.int64], received_ms: NDArray[np.int
 
 
 def merge(parts: Sequence[EventBatch]) -> tuple[EventBatch, NDArray[np.int64]]:
-    """Merge batches in order of time; return the batch and the order of its rows.
-     At equal times, rows of an earlier part come first. The order gives the place of each row in the concatenation of
-    the parts.
+    """Merge batches in order of time. Return the batch and the order of its rows.
+
+    At equal times, rows of an earlier part come first. The order gives each row's place in the concatenated parts.
     """
     together = joined(parts)
     order = np.argsort(together.received_ms, kind="stable")

@@ -1,1 +1,1 @@
-"""Attacks tried on defences: single runs, the whole suite, and what honest readers pay."""
+"""Attacks against defences: single runs, the whole suite, and the honest cost."""

@@ -1,10 +1,13 @@
-"""The benchmark: every chosen attack, at every budget, from several starts, against every chosen defence.
+"""Run every chosen attack at every budget against every chosen defence.
 
     Site ──> starts ──> for each: attacks x budgets x variants ──follow──> one record a run
 
-Budgets come in two units. "price": new accounts the undefended list would ask for its last place, the same number
-for every defence. "margin": the certificate's m* of the defence itself; no set of new accounts below 1.0 can succeed.
-Targets are cold, mid and rival items in turn. A record says all that the report needs; nothing else is kept.
+Each run is repeated from several start times. Budgets come in two units:
+
+    price   new accounts that the undefended list asks for its last place; the same number for every defence
+    margin  m* of the defence itself; no set of fewer new accounts can succeed
+
+Cold, mid and rival items take turns as targets. A record holds all that the report needs. The rest is not kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,16 +22,20 @@ from recommender.lab.attack.trials import pair_trials, run_metrics
 from recommender.lab.attack.trials.single_run import SERVED, Site, Trace, WarmStates, follow
 
 TAIL_S = 120  # after an attack's last act
-STOLEN = frozenset({"A9", "A14"})  # accounts with a history may weigh up to 1
-SINGLE = frozenset({"A1"})  # of any budget it uses one account
+STOLEN = frozenset({"A9", "A14"})  # their accounts have a history and may weigh up to 1
+SINGLE = frozenset({"A1"})  # uses one account at any budget
 MAX_ACTORS = 30_000
-WEIGHTED = ("trust", "full")  # whose margin is in other units than the undefended price
+WEIGHTED = ("trust", "full")  # their margin has other units than the undefended price
 CROWD = (4.0, 16.0)  # sizes of the look-alikes, in prices
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to run. prices, margins: multiples of the two units; adaptive variants run at multiples of their own."""
+    """Attacks, defences and budgets to run.
+
+    prices, margins: multiples of the two units.
+    adaptive_prices, adaptive_margins: the same for attackers who watch the list or the scores.
+    """
 
     attacks: tuple[str, ...] = tuple(ATTACKS)
     look_alikes: tuple[str, ...] = tuple(LOOK_ALIKES)
@@ -38,7 +45,7 @@ class Choice:
     variants: tuple[Variant, ...] = ("plain", "black-box", "white-box")
     adaptive_prices: tuple[float, ...] = (2.0,)
     adaptive_margins: tuple[float, ...] = (0.9,)
-    pairs: tuple[str, ...] = pair_trials.DEFENCES  # against which what stands beside items is attacked, too
+    pairs: tuple[str, ...] = pair_trials.DEFENCES  # defences for the attacks on places next to an item
     seeds: int = 3
     seed: int = 1
 
@@ -67,12 +74,12 @@ class _Ready:
         return int(self.campaign.time_s) + TAIL_S + 1
 
     def again(self) -> Campaign:
-        """The same campaign from its beginning."""
+        """Return the same campaign from its beginning."""
         return Campaign(self.plan, self.run.variant)
 
 
 def run(site: Site, choice: Choice, warm: WarmStates, starts_ms: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """All records, start by start. `warm` may have been folded already."""
+    """Yield all records, start by start. `warm` may have been folded already."""
     for number, start_ms in enumerate(starts_ms):
         for name in choice.defences:
             yield from against(name, site, choice, warm, (number, start_ms))
@@ -81,7 +88,10 @@ def run(site: Site, choice: Choice, warm: WarmStates, starts_ms: Sequence[int]) 
 def against(
     name: str, site: Site, choice: Choice, warm: WarmStates, start: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
-    """The records of one defence at one start (its number, and its time in ms): independent of all others."""
+    """Yield the records of one defence at one start (its number, and its time in ms).
+
+    They do not depend on any other defence or start.
+    """
     number, start_ms = start
     folded = "none" if name == "oracle" else name
     state, bare = warm.state(folded, start_ms), warm.state("none", start_ms)
@@ -98,7 +108,7 @@ def against(
         target = probe.targets[0]
         price, margin = _price(bare, target), _price(state, target)
         n = round(each.multiple * (price if each.unit == "price" else margin))
-        if chosen.GOAL in ("demote", "disturb"):  # there is no place to buy
+        if chosen.GOAL in ("demote", "disturb"):  # these attacks have no place to buy
             n = round(each.multiple * (_price(bare, "") if each.unit == "price" else _price(state, "")))
         n = min(MAX_ACTORS, max(1, n))
         plan = chosen.plan(world, n_actors=n, seed=choice.seed + number, targets=probe.targets)
@@ -134,7 +144,10 @@ def against(
 
 
 def _yardsticks(name: str, choice: Choice) -> list[str]:
-    """Lists beside which an honest crowd may look late: without any defence, and without the screen."""
+    """Name the lists to compare an honest crowd's delay with.
+
+    They are the list without any defence, and the list without the screen.
+    """
     if name in ("none", "oracle"):
         return []
     return ["none", "trust"] if name == "full" and "trust" in choice.defences else ["none"]
@@ -158,8 +171,10 @@ def _outcome(name: str, one: _Ready, attacked: Trace, clean: Trace, beside: dict
 
 
 def _runs(choice: Choice, name: str) -> list[_Run]:
-    """What is run against a defence. Units that mean nothing there are left out, and variants that would be the same
-    run once more."""
+    """List the runs against a defence.
+
+    Units that mean nothing for this defence are left out. So are variants that would repeat a run.
+    """
     runs = []
     has_margin = name in ("caps", "trust", "full")
     for code in choice.attacks:

@@ -1,4 +1,4 @@
-"""Every event of a run, whose it was, and what became of it in the end: first verdicts, and those revised later.
+"""Fate of every event of a run: its group, its first verdict, and later verdicts.
 
 step by step: note(verdicts, revised) ──> counts by group: admitted, quarantined for good, ever held, seconds held
 """
@@ -11,18 +11,22 @@ from numpy.typing import NDArray
 from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE
 from recommender.lab.attack.defences.defences import Judged
 
-READERS, AUTOMATA, INJECTED = range(3)  # whose event: honest readers, honest machines, the campaign
+# groups of events: from honest readers, from honest machines, from the campaign
+READERS, AUTOMATA, INJECTED = range(3)
 GROUPS = ("readers", "machines", "injected")
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Columns grow by a part a step; `first` is the defence's number of the first event."""
+    """Columns of events, which grow by one part per step.
+
+    first: the defence's number of the first event.
+    """
 
     first: int = -1
-    first_ms: int | None = None  # of an act on a target
-    first_alarm_ms: int | None = None  # when one of them was first not admitted, or taken back
-    n_revised_before: int = 0  # events from before the run that were quarantined in it
+    first_ms: int | None = None  # time of the first act on a target
+    first_alarm_ms: int | None = None  # when such an act was first not admitted, or was removed later
+    n_revised_before: int = 0  # events from before the run that were quarantined during it
     _parts: list[tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.float32], NDArray[np.int64]]] = field(
         default_factory=list
     )
@@ -40,7 +44,7 @@ class Ledger:
         on_target: NDArray[np.bool_],
         judged: Judged,
     ) -> None:
-        """A step: the number of its first event, its events, what was said."""
+        """Record a step: the number of its first event, its events and the verdicts."""
         verdicts, revised = judged
         if self.first < 0:
             self.first = number
@@ -62,7 +66,10 @@ class Ledger:
                 self.first_alarm_ms = now_ms
 
     def columns(self) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.bool_], NDArray[np.float64]]:
-        """By event: group, last verdict, whether it was ever held, seconds held (0 where not, or not yet over)."""
+        """Return by event: group, last verdict, whether it was ever held, seconds held.
+
+        Seconds are 0 for an event that was not held, and for one whose hold is not over.
+        """
         if not self._parts:
             return np.empty(0, np.int8), np.empty(0, np.int8), np.empty(0, np.bool_), np.empty(0)
         group, verdict, _, received_ms = (np.concatenate(column) for column in zip(*self._parts, strict=True))
@@ -75,13 +82,16 @@ class Ledger:
         return group, verdict, was_held, held_s
 
     def scores(self) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """By event: group, and the score of its first verdict."""
+        """Return by event: group, and the score of its first verdict."""
         if not self._parts:
             return np.empty(0, np.int8), np.empty(0, np.float32)
         return np.concatenate([part[0] for part in self._parts]), np.concatenate([part[2] for part in self._parts])
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """By group: events, of them held at any time, quarantined in the end, still held; mean seconds held."""
+        """Count by group the events: all, ever held, quarantined in the end, still held.
+
+        held_s is the mean time in seconds of the holds that ended.
+        """
         group, verdict, was_held, held_s = self.columns()
         found = {}
         for number, name in enumerate(GROUPS):

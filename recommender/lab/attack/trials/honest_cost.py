@@ -1,12 +1,15 @@
-"""What a defence costs those who did nothing: a log without an attack, folded once, list by list.
+"""Cost of a defence for honest readers, measured on a log without an attack.
 
-    WarmStates.fold(on_step=Diary.note) ──> Pages: first places every five seconds, verdicts by group, whether an item
-                                      of each event stood in the list ──> spikes delayed, events held, hit rate kept
+    WarmStates.fold(on_step=Diary.note) ──> Pages: first places every five seconds, verdicts by group, events whose
+                                      item was in the list ──> spikes delayed, events held, hit rate kept
 
-A spike is an item-hour with ten times the item's hourly average of the day before, and at least MIN_SPIKE acts. It is
-delayed by the time between the moment an undefended list shows the item at the best place it holds there for a minute
-within that hour, and the moment the defended list shows it there. Two more figures forgive a place or two, because an
-exchange of neighbours is no delay: the entry into the first 20 and the first 10.
+A spike is an hour in which an item has ten times its hourly average of the day before, and at least MIN_SPIKE acts.
+Its delay is the time between two moments. At the first, the undefended list shows the item at the best place that it
+holds there for a minute within that hour. At the second, the defended list shows it at that place. The suite takes
+caps only as the undefended list.
+
+Two more figures forgive a place or two, because two neighbours that change places are no delay. They are the entry
+into the top 20 and into the top 10.
 """
 
 from dataclasses import dataclass, field
@@ -27,15 +30,18 @@ MIN_SPIKE = 30
 HELD_STEPS = MINUTE_MS // WARM_STEP_MS  # a place counts as held after a minute
 LATE_S = 60
 MANY_ACTORS = 20  # behind one address
-GRACE_MS = 30 * MINUTE_MS  # past the hour, in which a delayed spike may still arrive
+GRACE_MS = 30 * MINUTE_MS  # after the hour, in which a delayed spike may still arrive
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What a diary says in the end, without the log; 80 bytes a step.
+    """The result of a diary without its log, in about 80 bytes per step.
 
-    at_ms: int64 (n,), ascending; tops: int32 (n, WATCHED_DEPTH), items by number, -1 where the list was shorter;
-    numbers: of the items; summary: see `Diary.summary`."""
+    at_ms: int64 (n,), ascending.
+    tops: int32 (n, WATCHED_DEPTH), items by number, -1 for the end of a shorter list.
+    numbers: numbers of the items.
+    summary: see `Diary.summary`.
+    """
 
     at_ms: NDArray[np.int64]
     tops: NDArray[np.int32]
@@ -43,7 +49,10 @@ class Pages:
     summary: dict[str, Any]
 
     def ranks(self, item: str, start_ms: int, end_ms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Times of the steps in between, and the item's place after each, WATCHED_DEPTH + 1 where it was in none."""
+        """Return the times of the steps in an interval, and the item's place after each.
+
+        The place is WATCHED_DEPTH + 1 if the item is not in the list.
+        """
         first, end = np.searchsorted(self.at_ms, [start_ms, end_ms])
         is_here = self.tops[first:end] == self.numbers.get(item, -2)
         return self.at_ms[first:end], np.where(is_here.any(axis=1), is_here.argmax(axis=1) + 1, WATCHED_DEPTH + 1)
@@ -65,12 +74,12 @@ class Diary:
     _row: int = 0
 
     def pages(self) -> Pages:
-        """What was noted so far."""
+        """Return all notes so far."""
         tops = np.array(self._tops, np.int32).reshape(-1, WATCHED_DEPTH)
         return Pages(np.array(self._at_ms, np.int64), tops, self._numbers, self.summary())
 
     def note(self, at_ms: int, defence: Defence, judged: Judged) -> None:
-        """After each step; see `single_run.OnStep`."""
+        """Note a step; see `single_run.OnStep`."""
         n = len(judged.verdicts.verdict)
         rows = slice(self._row, self._row + n)
         self._row = rows.stop
@@ -89,8 +98,11 @@ class Diary:
             self.quality = {"hr20": quality.hit_rate, "mrr20": quality.mean_reciprocal_rank}
 
     def collateral(self) -> dict[str, float]:
-        """Share of events stopped or held, of readers in their first hour and behind addresses shared by many, as a
-        multiple of the share of all readers' events; nothing where there was none."""
+        """Compare the events held or stopped in two groups of readers with all readers.
+
+        The groups are readers in their first hour, and readers behind a shared address. Each figure is a multiple of
+        the share of all readers. It is missing if nothing was held or stopped.
+        """
         group, verdict, was_held, _ = self.ledger.columns()
         is_reader, is_touched = group == READERS, was_held | (verdict != ADMIT)
         overall = is_touched[is_reader].mean() if is_reader.any() else 0.0
@@ -104,7 +116,7 @@ class Diary:
         return {name: float(is_touched[rows].mean() / overall) for name, rows in chosen.items() if rows.any()}
 
     def summary(self) -> dict[str, Any]:
-        """Of the honest readers' events: shares ever held and quarantined in the end; the list's hit rate."""
+        """Return the shares of readers' events held and quarantined, and the hit rate."""
         readers = self.ledger.summary()["readers"]
         n = max(1, readers["events"])
         return {
@@ -118,7 +130,10 @@ class Diary:
 
 
 def find_spikes(site: Site, *, until_ms: int | None = None) -> pl.DataFrame:
-    """Item-hours: item, hour (ms), n, baseline; the first day has no day before it and is left out."""
+    """Find the spikes: item, hour (ms), n and baseline.
+
+    The first day is left out because there is no day before it.
+    """
     at_ms = site.batch.received_ms
     counts = (
         pl.DataFrame({"hour": at_ms // HOUR_MS, "item": site.log["item"]})
@@ -131,8 +146,11 @@ def find_spikes(site: Site, *, until_ms: int | None = None) -> pl.DataFrame:
 
 
 def risen(counts: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
-    """Of acts by item and hour (columns item, hour, n; hours since 1970) the spikes, from hour `first` to `last`,
-    with the baseline of each."""
+    """Find the spikes in counts of acts by item and hour, with the baseline of each.
+
+    counts: columns item, hour (hours since 1970), n.
+    first, last: the hours to look at.
+    """
     counts = counts.sort("item", "hour")
     before = counts.rolling("hour", period="24i", closed="left", group_by="item").agg(
         pl.col("n").sum().alias("before")
@@ -145,9 +163,11 @@ def risen(counts: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
 
 
 def delays(spikes: pl.DataFrame, undefended: Pages, defended: Pages) -> pl.DataFrame:
-    """By spike that an undefended list shows at all: its place there, and by how many seconds the defended list is
-    later with it at that place, at one or two places below, and in the first 20 and 10 (null: never; negative:
-    earlier)."""
+    """Measure how late a defended list shows the spikes of the undefended list.
+
+    A row gives the undefended place, and the delay in seconds at that place, at most two places below it, in the top
+    20 and in the top 10. A delay is null if the spike never came, and negative if it came earlier.
+    """
     rows = []
     for spike in spikes.iter_rows(named=True):
         start_ms, item = spike["hour"], spike["item"]
@@ -171,7 +191,10 @@ def delays(spikes: pl.DataFrame, undefended: Pages, defended: Pages) -> pl.DataF
 
 
 def lateness(found: pl.DataFrame) -> dict[str, Any]:
-    """Spikes; of those due at each place, how many came more than LATE_S later (or never), how many earlier."""
+    """Count the spikes due at each place, and those that came late, early or never.
+
+    Late and early mean by more than LATE_S. A spike that never came is also late.
+    """
     answer: dict[str, Any] = {"spikes": len(found)}
     for name in ("exact", "near", "top20", "top10") if len(found) else ():
         due = found.filter(pl.col(f"is_due_{name}"))

@@ -1,11 +1,11 @@
-"""How tight the margin is: the smallest number of new accounts that is found to take a place, beside m*.
+"""Measure how tight the margin is: the fewest new accounts found to take a place.
 
     a state, m* ──search──> n accounts strike one item within a second ──follow──> in the served list for a minute?
 
-m* is what no attack can do without; this is what one attack, made for the purpose, needs. In one second, each
-account one act: nothing cheaper is known against a decayed count. To stay a minute asks for a little more than to
-enter, since the strike fades. Against a screen the accounts strike (a) and leave, (b) read one more item each, as
-honest readers do.
+No attack can succeed with fewer than m* accounts. This search finds the number that one attack, made for the purpose,
+needs. In one second each account acts once, since nothing cheaper is known against a decayed count. To stay for a
+minute takes a little more than to enter, because the strike fades. Against a screen, the accounts (a) strike and
+leave, or (b) read one more item each, as honest readers do.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,19 @@ from recommender.lab.attack.trials import run_metrics
 from recommender.lab.attack.trials.single_run import Site, WarmStates, follow
 
 BOUNDED = ("caps", "trust", "full")
-SECONDS = 220  # a hold of a minute or two, and a minute in the list
-MOST = 8.0  # margins, at most, that are tried
+SECONDS = 220  # a hold of one or two minutes, and a minute in the list
+MOST = 8.0  # the largest budget tried, in margins
 PRECISION = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Tightness:
-    """margin: m* as the strike begins; needed: the smallest budget found that works, None where none up to MOST
-    margins does; tried: runs of the search."""
+    """Result of one search.
+
+    margin: m* when the strike begins.
+    needed: the smallest budget found that works, None if no budget up to MOST margins does.
+    tried: runs of the search.
+    """
 
     defence: str
     start: int
@@ -42,13 +46,13 @@ class Tightness:
 
     @property
     def ratio(self) -> float | None:
-        """needed / m*; 1 is as tight as a bound can be."""
+        """Return needed / m*. A bound cannot be tighter than 1."""
         return None if self.needed is None else self.needed / self.margin
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strike(Attack):
-    """New accounts of households everywhere, one act each, all in the same second."""
+    """New accounts in households everywhere act once each, all in the same second."""
 
     CODE: ClassVar[str] = "strike"
     TITLE: ClassVar[str] = "all at once"
@@ -59,7 +63,10 @@ class Strike(Attack):
 
 
 def measure(name: str, site: Site, warm: WarmStates, start: tuple[int, int], *, seed: int) -> list[dict[str, Any]]:
-    """One defence at one start (number, ms), as JSON; both ways for the full one."""
+    """Search for one defence at one start (number, ms), in values that JSON takes.
+
+    The full defence is searched in both ways.
+    """
     number, start_ms = start
     ways = {"strike": 0.0} | ({"strike, then read on": 1.0} if name == "full" else {})
     found = [_search(name, site, warm, (number, start_ms), how, browse, seed) for how, browse in ways.items()]
@@ -91,8 +98,10 @@ def _search(
 
 
 def smallest(works: Callable[[int], bool], margin: int) -> int | None:
-    """The smallest n found for which `works(n)`, to PRECISION: from the margin upwards by halves, then between the
-    last that failed and the first that worked. None where nothing up to MOST margins does.
+    """Find the smallest n for which `works(n)`, to PRECISION.
+
+    The search goes up from the margin by half each time. Then it halves the gap between the last n that failed and
+    the first that worked. It returns None if nothing up to MOST margins works.
 
     >>> smallest(lambda n: n >= 130, 100)  # to two accounts, 0.02 of the margin
     131

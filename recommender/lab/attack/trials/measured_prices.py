@@ -1,21 +1,21 @@
-"""The price of a place under different rules, by trying: how many new accounts until the target stands there.
+"""Measure the price of a place under different ranking rules, by trying.
 
-    the last day of a log, up to a moment ──> Rule.place(n): where a new item stands after n new accounts acted on it
+    the last two days of a log ──> place(n): the place of a new item after n new accounts acted on it
                                               at that moment ──search──> the smallest n for the top 10, for the top 1
 
-The rules other sites publish are re-implemented here from their sources, each in a few lines; the product's two are
-the product itself, given n acts of accounts it has never seen.
+The rules of other sites are written here anew from their sources, in a few lines each. The product's two rules are
+the product itself, given n acts of accounts that it has never seen.
 
-raw       decayed clicks, every one counted: one account is enough; given in clicks
-hot       log10(votes) + age, a vote an account (Reddit; 45,000 s for a factor of ten)
-ratio     (accounts - expected)^2 / expected against yesterday, expected >= 1, at least 5 accounts, the peak fading
-          with 4 h (Mastodon's trending tags)
-capped    one unit an account and item, decayed
-trusted   the same, a new account's unit weighted at the floor of trust; also at the longer half-lives kept
+    raw      decayed clicks, every click counts; one account is enough, so the price is in clicks
+    hot      log10(votes) + age, one vote per account (Reddit; 45,000 s for a factor of ten)
+    ratio    (accounts - expected)^2 / expected against yesterday, expected >= 1, at least 5 accounts, the peak fading
+             with 4 h (Mastodon's trending tags)
+    capped   one unit per account and item, decayed
+    trusted  the same, a new account's unit weighted at the floor of trust; also at longer half-lives, where kept
 
-A price is as long as the memory of its rule: what counts a day's readers asks for a day's readers, what forgets in
-five minutes for those of five minutes. (Where items come back every day, `ratio` asks for very few: 1 + the root of
-the score to beat. On a news site every item is new.)
+A price grows with the memory of its rule. A rule that counts a day asks for as many accounts as a day's readers. A
+rule that forgets in five minutes asks for those of five minutes. If items come back every day, `ratio` asks for very
+few accounts: 1 plus the root of the score to beat. On a news site every item is new.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,10 @@ RULES = {
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPrice:
-    """Accounts (None: no number found below MOST); for `raw` acts of one account."""
+    """Number of accounts, or None if no number below MOST is enough.
+
+    For `raw` it is a number of acts of one account.
+    """
 
     rule: str
     top10: int | None
@@ -56,7 +59,10 @@ class MeasuredPrice:
 
 
 def measure(site: Site, start_ms: int, warm: WarmStates) -> list[MeasuredPrice]:
-    """Prices at one moment of a log, rule by rule. `warm` knows the states at that moment."""
+    """Measure the prices at one moment of a log, rule by rule.
+
+    warm: knows the states at that moment.
+    """
     past = site.log.filter(pl.col("ts") < start_ms / 1000, pl.col("ts") >= start_ms / 1000 - 2 * DAY_S)
     places = {
         "raw": _place_by_score(warm.state("none", start_ms).top(10**6)[1]),
@@ -72,7 +78,9 @@ def measure(site: Site, start_ms: int, warm: WarmStates) -> list[MeasuredPrice]:
 
 
 def cheapest(place: Callable[[int], int], wanted: int) -> int | None:
-    """The smallest n with place(n) <= wanted, for a place that does not get worse with n.
+    """Find the smallest n with place(n) <= wanted.
+
+    The place must not get worse with n.
 
     >>> cheapest(lambda n: max(1, 50 - n), 10)
     40
@@ -90,7 +98,7 @@ def cheapest(place: Callable[[int], int], wanted: int) -> int | None:
 
 
 def _place_by_score(scores: np.ndarray) -> Callable[[int], int]:
-    """Where a new item stands whose score is n."""
+    """Return the place of a new item as a function of its score."""
     return lambda n: int((scores >= n).sum()) + 1
 
 
@@ -101,7 +109,10 @@ def _hot(past: pl.DataFrame, now_s: float) -> Callable[[int], int]:
 
 
 def _ratio(past: pl.DataFrame, now_s: float) -> Callable[[int], int]:
-    """Counts of the last 24 h against those of the 24 h before, hour by hour; an item keeps its peak, fading."""
+    """Compare the counts of the last 24 h with those of the 24 h before, hour by hour.
+
+    An item keeps its peak, which fades.
+    """
     peaks: dict[str, tuple[float, float]] = {}
     for hour in range(23, -1, -1):
         at_s = now_s - 3600.0 * hour
@@ -124,7 +135,7 @@ def _ratio(past: pl.DataFrame, now_s: float) -> Callable[[int], int]:
 
 
 def _product(site: Site, start_ms: int, warm: WarmStates, name: str) -> Callable[[int], int]:
-    """The product itself: n acts in one millisecond by accounts it has never seen, then its own list."""
+    """Let n new accounts act in one millisecond, and read the product's own list."""
 
     def place(n: int) -> int:
         defence = warm.state(name, start_ms)
@@ -139,7 +150,7 @@ def _product(site: Site, start_ms: int, warm: WarmStates, name: str) -> Callable
 
 
 def _slower(defence: Defence, half_life_s: int) -> Callable[[int], int]:
-    """The product's counts of another half-life, as if that were the one served."""
+    """Read the product's counts of another half-life, as if that were the one served."""
     assert isinstance(defence, Product)
     trend, config = defence.pipeline.trend, defence.pipeline.config
     half = config.half_lives_s.index(half_life_s)

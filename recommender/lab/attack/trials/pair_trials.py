@@ -1,11 +1,13 @@
-"""A5 and A6 as what they are: attacks on what stands beside a popular item, and on the lists of those who read it.
+"""Attacks A5 and A6 on the items next to a popular item, and on readers' lists.
 
     Site, start ──> anchors X, targets T ──> budgets in accounts and in margins ──follow──> one record a run
 
-Success is T among the first SERVED (5) items beside X for a minute or more in which it does not stand there without
-the attack. Beside it: of the readers who opened X meanwhile, how many would have been shown T in their first SERVED
-recommendations. The margin is `Affinity.neighbours`' own, of the clean run, second by second: no set of new accounts
-below it can succeed, and a second in which one does is a violation.
+An attack succeeds if T is one of the first SERVED items next to X for a minute or more, and would not be there
+without the attack. A record also counts the readers who opened X during the run, and those of them who would have
+been shown T in their first SERVED recommendations.
+
+The margin is that of `Affinity.neighbours` in the clean run, second by second. No set of fewer new accounts can
+succeed. A second in which one does is a violation.
 """
 
 from collections.abc import Iterator
@@ -43,8 +45,12 @@ ATTACKS: dict[str, CoVisit | Coattails] = {
 
 @dataclass(slots=True)
 class PairSight:
-    """What is seen of an anchor, by second: the first SERVED items beside it; if asked for, what entering costs the
-    cheapest target, by PLACES. Of its readers: how many opened it, and how many of them were shown a target."""
+    """An anchor second by second.
+
+    `beside`: the first SERVED items next to the anchor.
+    prices: if asked for, the price of the cheapest target, by PLACES.
+    n_readers, n_shown: readers who opened the anchor, and those of them who were shown a target.
+    """
 
     anchor: str
     key: np.uint64
@@ -71,7 +77,7 @@ class PairSight:
 def against(
     name: str, site: Site, warm: WarmStates, start: tuple[int, int], *, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """The records of one defence at one start (its number, and its time in ms)."""
+    """Yield the records of one defence at one start (its number, and its time in ms)."""
     number, start_ms = start
     world = site.world(start_ms, warm.state(name, start_ms).top(20)[0])
     encoder = Pipeline(site.config).encoder
@@ -116,7 +122,7 @@ def against(
 
 
 def compare(seen: PairSight, clean: PairSight, trace: Trace, *, is_bounded: bool) -> dict[str, Any]:
-    """One run beside its clean twin."""
+    """Compare one run with its clean twin."""
     found: dict[str, Any] = {"readers": seen.n_readers, "shown": seen.n_shown}
     n = len(seen.beside)
     accounts = np.array(trace.n_accounts[:n])

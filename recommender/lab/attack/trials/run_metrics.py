@@ -1,13 +1,16 @@
-"""What a run was worth, as numbers. Every function is pure.
+"""Figures of a run compared with its clean twin. Every function is pure.
 
-success      a target stands in the served list for 60 s or more in which it does not stand there in the clean run
-             (demotion: is missing from it; disturbance: two or more of the clean list are missing)
-detect_s     from the first act on a target to the first of them that is not admitted
-lift         places a target stood higher than at the same second of the clean run, at its best
-exposure     share of all attention to the served list that false places took (DRAW: what a place draws)
-contain_s    from the first act on a target to the last second of a false place; 0 where there is none
-violations   seconds in which a target holds a false place although the accounts that had acted on it by then, at the
-             weight of a new account (of a full one, where accounts are stolen), did not reach the clean run's gap
+A false place is a place of the served list that the target holds only because of the attack.
+
+    success     60 s or more of false places; for a demotion, the target is missing that long; for a disturbance, two
+                or more items of the clean list are
+    detect_s    from the first act on a target to the first such act that is not admitted
+    lift        the most places by which a target is above its place in the clean run at the same second
+    exposure    share of all attention to the served list that false places took
+    contain_s   from the first act on a target to the last second of a false place; 0 if there is none
+    violations  seconds in which a target holds a false place, although the accounts that had acted on it by then did
+                not reach the gap of the clean run; a new account counts at its own weight, a stolen one at full
+                weight
 """
 
 from collections.abc import Sequence
@@ -23,13 +26,16 @@ from recommender.lab.attack.trials.single_run import SERVED, WATCHED_DEPTH, Trac
 
 SUCCESS_S = 60
 DISTURBED = 2
-TOLERANCE = 0.01  # a step's stream time is that of its last event, which differs between the two runs
+TOLERANCE = 0.01  # The stream time of a step is that of its last event, which differs between the two runs.
 
 
 def compare(
     attacked: Trace, clean: Trace, *, targets: Sequence[str], goal: Goal, account_weight: float | None
 ) -> dict[str, Any]:
-    """One run beside its clean twin. `account_weight`: what one account can add, None where nothing bounds it."""
+    """Compare one run with its clean twin.
+
+    account_weight: the most that one account can add, None if nothing bounds it.
+    """
     n = len(attacked.tops)
     false = _false_places(attacked, clean, targets, goal)
     seconds = int(false.sum(axis=1).max(initial=0))
@@ -58,12 +64,14 @@ def compare(
 
 
 def price(last: float, score: float, weight: float) -> int:
-    """Accounts of a weight needed to pass the last served place: m*."""
+    """Return the accounts of a weight needed to pass the last served place: m*."""
     return int(max(0.0, last - score) / weight) + 1
 
 
 def average_precision(is_attack: NDArray[np.bool_], score: NDArray[np.float32]) -> float | None:
-    """Mean precision over the attack's events, most suspicious first; ties count as their mean place would.
+    """Return the mean precision over the attack's events, most suspicious first.
+
+    Events with equal scores count as if each had their mean place.
 
     >>> round(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1], np.float32)), 3)
     0.833
@@ -78,7 +86,7 @@ def average_precision(is_attack: NDArray[np.bool_], score: NDArray[np.float32]) 
 
 
 def auc(is_positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
-    """Chance that a positive scores above a negative, ties as half.
+    """Return the chance that a positive scores above a negative. A tie counts as half.
 
     >>> auc(np.array([True, False, False]), np.array([1.0, 1.0, 0.0]))
     0.75
@@ -95,7 +103,7 @@ def auc(is_positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
 def interval(
     values: Sequence[float], *, of: Any = np.median, seed: int = 0, n: int = 1000
 ) -> tuple[float, float, float]:
-    """A statistic with its 95 % bootstrap interval: (value, low, high).
+    """Return a statistic with its 95 % bootstrap interval: (value, low, high).
 
     >>> interval([3.0, 3.0, 3.0])
     (3.0, 3.0, 3.0)
@@ -107,7 +115,9 @@ def interval(
 
 
 def proportion(n_hits: int, n: int) -> tuple[float, float, float]:
-    """A share with Wilson's 95 % interval: what a bootstrap cannot give where no run succeeded.
+    """Return a share with Wilson's 95 % interval.
+
+    A bootstrap gives no interval if no run succeeded, and this does.
 
     >>> [round(x, 3) for x in proportion(0, 100)]
     [0.0, 0.0, 0.037]
@@ -121,7 +131,9 @@ def proportion(n_hits: int, n: int) -> tuple[float, float, float]:
 
 
 def best_held(rank: NDArray[np.int64], n_steps: int) -> int:
-    """The best place an item kept, or bettered, for n_steps in a row; WATCHED_DEPTH + 1 where there is none.
+    """Return the best place that an item kept or bettered for n_steps in a row.
+
+    It is WATCHED_DEPTH + 1 if there is none.
 
     >>> best_held(np.array([21, 3, 2, 3, 1, 21]), 3)
     3
@@ -132,8 +144,12 @@ def best_held(rank: NDArray[np.int64], n_steps: int) -> int:
 
 
 def delays(now: Trace, then: Trace, item: str) -> dict[str, float | None]:
-    """By how many seconds a list shows an item later than another does: at the best place it holds there for a minute
-    ("same"), and in the first 20 and 10. None: never; nothing where the other never shows it there either."""
+    """Return by how many seconds one list shows an item later than another list does.
+
+    "same" is at the best place that the item holds in the other list for a minute. "20" and "10" are at the entry
+    into the top 20 and the top 10. None means never. A key is missing if the other list never shows the item there
+    either.
+    """
     ranks, due = now.rank(item), then.rank(item)
     found: dict[str, float | None] = {}
     for name, place in (("same", best_held(due, SUCCESS_S)), ("20", WATCHED_DEPTH), ("10", SERVED)):
@@ -144,7 +160,7 @@ def delays(now: Trace, then: Trace, item: str) -> dict[str, float | None]:
 
 
 def _false_places(attacked: Trace, clean: Trace, targets: Sequence[str], goal: Goal) -> NDArray[np.bool_]:
-    """By target (for a disturbance: in one row) and second."""
+    """Mark the false places by target and second. A disturbance has one row."""
     n = min(len(attacked.tops), len(clean.tops))
     if goal == "disturb":
         pairs = zip(attacked.tops[:n], clean.tops[:n], strict=True)
@@ -156,7 +172,10 @@ def _false_places(attacked: Trace, clean: Trace, targets: Sequence[str], goal: G
 
 
 def _exposure(attacked: Trace, false: NDArray[np.bool_], targets: Sequence[str], goal: Goal) -> float | None:
-    """Share of all attention to the served list that false places took; a place draws 1 / log2(1 + place)."""
+    """Return the share of all attention to the served list that false places took.
+
+    A place draws 1 / log2(1 + place).
+    """
     if goal != "promote" or not false.size:
         return None
     draw = 1 / np.log2(np.arange(2, SERVED + 2))
@@ -165,13 +184,16 @@ def _exposure(attacked: Trace, false: NDArray[np.bool_], targets: Sequence[str],
 
 
 def _lift(attacked: Trace, clean: Trace, targets: Sequence[str]) -> int:
-    """Places by which a target stood higher at its best, within the first WATCHED_DEPTH + 1."""
+    """Return the most places that a target gained, within the first WATCHED_DEPTH + 1."""
     n = min(len(attacked.tops), len(clean.tops))
     return max(int((clean.rank(target)[:n] - attacked.rank(target)[:n]).max(initial=0)) for target in targets)
 
 
 def _churn(attacked: Trace, clean: Trace, targets: Sequence[str]) -> float:
-    """Share of the clean list, targets aside, that is missing; mean over the run, beyond what targets displace."""
+    """Return the mean share of the clean list that is missing.
+
+    Targets do not count, nor do as many items as the targets displace.
+    """
     missing = []
     for now, before in zip(attacked.tops, clean.tops, strict=False):
         kept = [item for item in before[:SERVED] if item not in targets]
@@ -189,8 +211,10 @@ def _violations(attacked: Trace, clean: Trace, target: str, weight: float) -> in
 
 
 def _classified(trace: Trace) -> dict[str, float | None]:
-    """Over readers' and injected events: precision and recall of "not admitted in the end", and average precision of
-    the score."""
+    """Return precision and recall of the verdicts, and average precision of the score.
+
+    A positive is an event that is not admitted in the end. Only readers' events and injected events count.
+    """
     group, verdict, _, _ = trace.ledger.columns()
     is_judged, is_injected, is_stopped = group != AUTOMATA, group == INJECTED, verdict != ADMIT
     n_injected, n_stopped = int(is_injected.sum()), int((is_stopped & is_judged).sum())

@@ -1,11 +1,11 @@
-"""One attack against one defence, second by second, beside the same seconds without the attack.
+"""One attack against one defence, second by second, with and without the attack.
 
     Site ──warm, once a defence──> saved states at the start times
                                      ├──follow──────────────> Trace of the clean run
                                      └──follow(campaign)────> Trace of the attacked run
 
-State is a fold, so a saved state continues as if it had never been saved. Steps are one second of stream time. An
-attacker acts on what the list was at the end of the second before; labels stay here.
+The state is a fold, so a saved state continues as if it had never been saved. A step is one second of stream time. An
+attacker reacts to the list as it was at the end of the second before. No label reaches a defence.
 """
 
 import copy
@@ -31,17 +31,21 @@ from recommender.lab.attack.trials.event_fates import AUTOMATA, INJECTED, Ledger
 
 STEP_MS = SECOND_MS
 WARM_STEP_MS = 5 * SECOND_MS
-FOREST_WARM_MS = 2 * HOUR_MS  # what the forest alone remembers is shorter, and it is slow
-WATCHED_DEPTH, SERVED = 20, 10  # first places that are watched; those a reader is shown
+FOREST_WARM_MS = 2 * HOUR_MS  # The forest remembers less than this, and it is slow.
+WATCHED_DEPTH, SERVED = 20, 10  # first places that are watched; first places that a reader is shown
 
 
-OnStep = Callable[[int, Defence, Judged], None]  # time after the step (ms), who took it, what was said
-OnSecond = Callable[[Defence, EventBatch, NDArray[np.int8]], None]  # who took it, the second's events, their groups
+OnStep = Callable[[int, Defence, Judged], None]  # time after the step (ms), the defence, its verdicts
+# the defence, the events of the second, their groups
+OnSecond = Callable[[Defence, EventBatch, NDArray[np.int8]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A log, ready to be attacked. group: READERS or AUTOMATA, by row (from the column `attack`, if it has one)."""
+    """A log that is ready to be attacked.
+
+    group: READERS or AUTOMATA, by row. It comes from the column `attack`, if the log has one.
+    """
 
     name: str
     log: pl.DataFrame
@@ -63,7 +67,7 @@ class Site:
         return cls.of(path.stem, (frame.head(limit) if limit else frame).collect(), config)
 
     def without_machines(self) -> Self:
-        """The same with the events of honest machines left out: what readers did."""
+        """Return the same site without the events of honest machines."""
         if not (self.group == AUTOMATA).any():
             return self
         rows = np.flatnonzero(self.group != AUTOMATA)
@@ -72,8 +76,10 @@ class Site:
         )
 
     def starts(self, n: int, *, seed: int, after: float = 0.5, room_s: float = 2400.0) -> list[int]:
-        """n times (ms) at which attacks begin, as an attacker would pick them: more often while more is going on.
-        Past the share `after` of the log, and `room_s` before its end."""
+        """Draw n times (ms) at which attacks begin, more often while more is going on.
+
+        An attacker would pick such times. They come after the share `after` of the log, and `room_s` before its end.
+        """
         rng = np.random.default_rng([seed, 0x57A27])
         ms = self.batch.received_ms
         end = int(np.searchsorted(ms, ms[-1] - 1000 * room_s))
@@ -87,10 +93,14 @@ class Site:
 
 @dataclass(slots=True)
 class Trace:
-    """What a run showed.
+    """Record of a run.
 
-    By second: tops, the first WATCHED_DEPTH items; last, the score at the last served place; scores of the watched
-    items; n_accounts that had acted on a target by then. Of all its events: `ledger`."""
+    tops: by second, the first WATCHED_DEPTH items.
+    last: by second, the score at the last served place.
+    scores: by second, the scores of the watched items.
+    n_accounts: by second, the accounts that had acted on a target by then.
+    ledger: all events of the run.
+    """
 
     tops: list[list[str]] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
@@ -100,19 +110,24 @@ class Trace:
     fresh_weight: float = 1.0
 
     def rank(self, item: str) -> NDArray[np.int64]:
-        """Place of an item by second, WATCHED_DEPTH + 1 where it is not among the first."""
+        """Return the place of an item by second.
+
+        It is WATCHED_DEPTH + 1 if the item is not among the first.
+        """
         return np.array([top.index(item) + 1 if item in top else WATCHED_DEPTH + 1 for top in self.tops], np.int64)
 
 
 class WarmStates:
-    """Saved states of defences at the start times; each defence folds the log once. In memory, or in a folder, where
-    other processes find them."""
+    """Saved states of defences at the start times. Each defence folds the log once.
+
+    The states are in memory, or in a folder in which other processes find them.
+    """
 
     def __init__(self, site: Site, starts_ms: Sequence[int], folder: Path | None = None) -> None:
         self.site, self.starts_ms = site, sorted(set(starts_ms))
         self._folder = folder
         self._saved: dict[tuple[str, int], bytes] = {}
-        self._open: dict[tuple[str, int], Defence] = {}  # restored once, copied for every run from this start
+        self._open: dict[tuple[str, int], Defence] = {}  # restored once, then copied for every run from this start
 
     def fold(
         self,
@@ -121,7 +136,7 @@ class WarmStates:
         until_ms: int | None = None,
         on_step: OnStep | None = None,
     ) -> None:
-        """Fold the log up to the last start (or `until_ms`), saving at every start."""
+        """Fold the log up to the last start (or `until_ms`), and save at every start."""
         first_ms = int(self.site.batch.received_ms[0]) // WARM_STEP_MS * WARM_STEP_MS
         if name != "forest":
             self._fold(name, first_ms, max(until_ms or 0, self.starts_ms[-1]), on_step)
@@ -147,7 +162,7 @@ class WarmStates:
             self._put(name, until_ms, defence.save())
 
     def state(self, name: str, start_ms: int) -> Defence:
-        """A defence as it was at a start."""
+        """Return a defence as it was at a start."""
         key = (name, start_ms)
         if key not in self._saved:
             path = self._path(name, start_ms)
@@ -161,7 +176,7 @@ class WarmStates:
         if key not in self._open:
             self._open = {other: state for other, state in self._open.items() if other[1] == start_ms}
             self._open[key] = kind.restore(self._saved[key])
-        return copy.deepcopy(self._open[key])  # as exact as from its bytes, and fifty times as fast
+        return copy.deepcopy(self._open[key])  # as exact as a restore from bytes, and fifty times as fast
 
     def _path(self, name: str, start_ms: int) -> Path | None:
         return self._folder / f"{self.site.name}-{name}-{start_ms}" if self._folder else None
@@ -200,7 +215,10 @@ def follow(
     watch: Sequence[str] = (),
     on_second: OnSecond | None = None,
 ) -> Trace:
-    """Fold `seconds` of the site's log from `start_ms` on, with a campaign among them where one is given."""
+    """Fold `seconds` of the site's log from `start_ms` on.
+
+    If a campaign is given, its events are among them.
+    """
     batch, trace = site.batch, Trace(scores={item: [] for item in watch}, fresh_weight=defence.fresh_weight())
     cuts = batch_columns.cut(batch.received_ms, start_ms, STEP_MS, seconds)
     sight = _Sight(defence)

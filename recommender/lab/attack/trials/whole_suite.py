@@ -1,11 +1,11 @@
-"""The whole benchmark: first what the honest pay, then the attacks; on as many processes as there are cores.
+"""Run the whole benchmark: first the honest cost, then the attacks.
 
     a log ──> starts ──┬── fold, a defence each ──> states at the starts (files), pages of an honest diary
                        └── (log, start, defence) ──> records, pairs; (log, start) ──> prices; bounded ──> tightness
 
-Every task is a function of its arguments and of the files the folds left, and results are put together in the order
-of the tasks, not of their completion: the same seed gives the same records on one process or on ten. Processes are
-spawned, and open a log once each.
+There are as many processes as cores. Every task is a function of its arguments and of the files that the folds left.
+Results are put together in the order of the tasks, and not in the order in which they finish. So the same seed gives
+the same records on one process or on ten. Processes are spawned, and each opens a log once.
 """
 
 import multiprocessing
@@ -31,10 +31,10 @@ from recommender.lab.attack.trials.single_run import WARM_STEP_MS, Site, WarmSta
 SYNTHETIC, SMALL = "synthetic", "small-town"
 TOWNS: dict[str, dict[str, Any]] = {SYNTHETIC: {}, SMALL: {"days": 2.2, "n_readers": 40_000}}
 TOWN_SEED = 1
-MAX_OPEN = 2  # logs a process keeps
+MAX_OPEN = 2  # logs that a process keeps open
 DATA_VARIABLE = "GROUNDSWELL_DATA"
 MAIN_LOG = "globo_news.parquet"
-FOLDED = ("full", "trust", "caps", "none")  # by these the honest are measured; the slowest first
+FOLDED = ("full", "trust", "caps", "none")  # defences whose honest cost is measured, the slowest first
 SLOWEST_FIRST = ("full", "forest", "trust", "caps", "links", "none", "oracle")
 QUICK = Choice(
     attacks=("A1", "A2", "A4", "A9", "A10", "A12"),
@@ -55,7 +55,7 @@ def _mute(text: str) -> None:
 
 
 class LogChoice(NamedTuple):
-    """Which log: its file, and rows at most."""
+    """A log file, and the most rows to read from it."""
 
     name: str
     config: Config
@@ -64,7 +64,10 @@ class LogChoice(NamedTuple):
 
 @dataclass(slots=True)
 class LogResult:
-    """Everything about one log. took_s: by stage, summed over processes."""
+    """All results of one log.
+
+    took_s: CPU time by stage, summed over processes.
+    """
 
     name: str
     n_events: int = 0
@@ -79,7 +82,10 @@ class LogResult:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A function of this module and its arguments, and what it belongs to."""
+    """A function of this module with its arguments.
+
+    log, kind: the log and the part of the results that it belongs to.
+    """
 
     log: int
     kind: str
@@ -88,23 +94,23 @@ class _Task:
 
 
 def data_folder() -> Path:
-    """Where real logs are, if there are any."""
+    """Return the folder of real logs, which need not exist."""
     return Path(os.environ.get(DATA_VARIABLE) or Path(__file__).parents[5] / "shared" / "data")
 
 
 def default_logs() -> list[str]:
-    """The main real log, where there is one, and the invented town."""
+    """Return the main real log, if it exists, and the invented town."""
     main = data_folder() / MAIN_LOG
     return [str(main)] * main.exists() + [SYNTHETIC]
 
 
 def open_site(log: LogChoice) -> Site:
-    """A log file, read whole or up to its limit."""
+    """Read a log file, whole or up to its limit."""
     return Site.read(Path(log.name), log.config, limit=log.limit)
 
 
 def _made(name: str, folder: str) -> str:
-    """The file of a log: a town is made once, and read by every process."""
+    """Return the file of a log. A town is made once and read by every process."""
     if name not in TOWNS:
         return name
     path = Path(folder) / f"{name}.parquet"
@@ -122,7 +128,7 @@ def measure(
     n_processes: int = 1,
     say: Say = _mute,
 ) -> list[LogResult]:
-    """The benchmark of some logs, in their order."""
+    """Run the benchmark on some logs, in their order."""
     found = []
     with tempfile.TemporaryDirectory(prefix="groundswell-attack-") as folder, _runner(n_processes, say) as run:
         logs = [LogChoice(_made(name, folder), config, limit) for name in names]
@@ -136,7 +142,7 @@ def measure(
             if is_honest:
                 spikes.append(honest_cost.find_spikes(site.without_machines(), until_ms=_end_ms(site)))
             found.append(LogResult(site.name, len(site.batch), [at_ms / 1000 for at_ms in starts[-1]]))
-            say(f"{site.name}: {len(site.batch):,} events, {choice.seeds} starts")
+            say(f"{site.name}: {len(site.batch):,} events, {choice.seeds} start times")
         if n_processes > 1:
             _open.clear()
         diaries: list[dict[str, Pages]] = [{} for _ in logs]
@@ -147,7 +153,7 @@ def measure(
         for number, each in enumerate(found):
             if is_honest:
                 each.honest = _honest(diaries[number], spikes[number])
-                say(f"{each.name}: {len(spikes[number])} spikes followed")
+                say(f"{each.name}: measured the delay of {len(spikes[number])} spikes")
         del diaries
         for task, (answer, took_s) in run(list(_attacks(logs, starts, choice, folder))):
             results: list[Any] = getattr(found[task.log], task.kind)
@@ -165,7 +171,10 @@ def _folds(
     *,
     is_honest: bool,
 ) -> Iterator[_Task]:
-    """Where a log has no machines in it, the fold that makes the states is the honest one, too."""
+    """List the folds, the slowest defences first.
+
+    If a log has no machines, one fold makes the states and the honest diary.
+    """
     for name in SLOWEST_FIRST:
         for number, log in enumerate(logs):
             is_told = is_honest and name in FOLDED and (name in choice.defences or name in ("none", "caps"))
@@ -191,11 +200,14 @@ def _attacks(logs: Sequence[LogChoice], starts: Sequence[list[int]], choice: Cho
                 yield _Task(number, "pairs", _pairs, (log, name, starts[number], folder, start, choice.seed))
 
 
-# -- tasks: each a function of its arguments and the folder, run anywhere ----------------------------------------
+# -- tasks: each is a function of its arguments and the folder, and runs in any process --------------------------
 
 
 def _fold(log: LogChoice, name: str, starts_ms: list[int], folder: str, is_told: bool) -> Pages | None:
-    """States at the starts, into the folder; the honest diary of the whole log, if it is to be told."""
+    """Save the states at the starts in the folder.
+
+    If asked for, also return the honest diary of the whole log.
+    """
     site = _site(log)
     warm = WarmStates(site, starts_ms, Path(folder))
     if not is_told:
@@ -207,7 +219,10 @@ def _fold(log: LogChoice, name: str, starts_ms: list[int], folder: str, is_told:
 
 
 def _tell(log: LogChoice, name: str) -> Pages:
-    """The honest diary without the machines, lest a list without them look late beside one that counts them."""
+    """Return the honest diary of the log without machines.
+
+    A defence that removes machines would look late next to a list that counts them.
+    """
     site = _site(log).without_machines()
     diary = honest_cost.Diary(site)
     WarmStates(site, [_end_ms(site)]).fold(name, on_step=diary.note)
@@ -245,7 +260,7 @@ def _pairs(
     return list(pair_trials.against(name, site, WarmStates(site, starts_ms, Path(folder)), start, seed=seed))
 
 
-_open: dict[str, Site] = {}  # by log; this process's
+_open: dict[str, Site] = {}  # by log, in this process
 
 
 def _site(log: LogChoice) -> Site:
@@ -265,11 +280,15 @@ def _end_ms(site: Site) -> int:
 
 
 def _honest(diaries: dict[str, Pages], spikes: pl.DataFrame) -> dict[str, Any]:
-    """What each defence costs the readers of the whole log, and how late it is with spikes."""
+    """Return the cost of each defence for the readers of the whole log.
+
+    It includes how late each defence is with spikes.
+    """
     found = {name: diaries[name].summary for name in reversed(FOLDED) if name in diaries}
     for name, figures in found.items():
         figures["lateness"] = honest_cost.lateness(honest_cost.delays(spikes, diaries["caps"], diaries[name]))
-    if {"trust", "full"} <= diaries.keys():  # of trust, which reorders the list, and screen: what the screen costs
+    # Full has trust, which reorders the list, and the screen. This is the cost of the screen.
+    if {"trust", "full"} <= diaries.keys():
         alone = honest_cost.lateness(honest_cost.delays(spikes, diaries["trust"], diaries["full"]))
         found["full"]["lateness_by_screen"] = alone
     return found
@@ -290,7 +309,7 @@ Run = Callable[[list[_Task]], Iterator[tuple[_Task, Any]]]
 
 @contextmanager
 def _runner(n_processes: int, say: Say) -> Iterator[Run]:
-    """Runs tasks and gives their answers in the order of the tasks."""
+    """Give a function that runs tasks and yields answers in the order of the tasks."""
 
     def told(task: _Task, number: int, n: int, took_s: float) -> None:
         what = [each for each in task.args if isinstance(each, str) and not os.path.isabs(each)]
@@ -325,6 +344,6 @@ def _runner(n_processes: int, say: Say) -> Iterator[Run]:
 
 
 def _rank(task: _Task) -> tuple[int, int]:
-    """Slow tasks first, a log at a time."""
+    """Rank slow tasks first, one log at a time."""
     name = next((each for each in task.args[1:2] if isinstance(each, str)), "none")
     return task.log if task.kind != "folds" else 0, SLOWEST_FIRST.index(name)

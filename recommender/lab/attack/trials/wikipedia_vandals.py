@@ -1,15 +1,17 @@
-"""An outside check: does the screen, which never saw a label, rank actors that people later blocked as vandals?
+"""Outside check: the screen's view of actors that people later blocked as vandals.
 
     wikipedia_vandals (edits, half of the actors later blocked) ──> Pipeline, verdicts and scores by event
                                                                ──> by actor: AUC, precision and recall
 
-Edits come as clicks. All that is chosen here (how an actor's score is made of its events', where it counts as an
-alarm, and the features core.screen.suspicion is made of) is chosen on actors first seen in the first half of the
-time; the figures of the second half were not looked at for it. Vandals of an encyclopaedia do not push items, most
-act alone, and the log has neither addresses nor user agents: a detector of campaigns is not made for them.
+Edits come as clicks, and the screen never sees a label. All choices are made on actors first seen in the first half
+of the time. These are how the scores of events make an actor's score, the threshold of an alarm, and the features of
+core.screen.suspicion. The figures of the second half played no part in them.
 
-Beware of one thing that helps: whoever is blocked stops, so vandals have few events, all of them early. Their first
-three events alone are told apart less well (`auc_of_first_events`).
+A detector of campaigns is not made for such vandals. They do not push items, most of them act alone, and the log has
+neither addresses nor user agents.
+
+Beware of one fact that helps the screen: a blocked vandal stops, so vandals have few events, all of them early. On
+their first three events alone the screen does less well (`auc_of_first_events`).
 """
 
 from dataclasses import dataclass
@@ -32,13 +34,18 @@ from recommender.lab.attack.trials.run_metrics import auc, average_precision
 STEP_MS = MINUTE_MS
 AGGREGATES = ("max", "mean", "last")
 FIRST_EVENTS = 3
-HONEST_FLAGGED = 0.01  # of the first half
+HONEST_FLAGGED = 0.01  # share of the honest actors of the first half that may be flagged
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedActors:
-    """By actor: label, when first seen (ms), whether any event was stopped, and its score by each aggregate
-    (`early`: the mean of its first events')."""
+    """Results by actor.
+
+    label: whether the actor was later blocked.
+    first_ms: when it was first seen (ms).
+    is_stopped: whether any of its events was stopped.
+    scores: its score by each aggregate; `early` is the mean of its first events.
+    """
 
     label: NDArray[np.bool_]
     first_ms: NDArray[np.int64]
@@ -47,7 +54,7 @@ class JudgedActors:
 
 
 def check(path: Path, config: Config) -> dict[str, Any]:
-    """The figures, as JSON takes them: what was chosen, then each half by it."""
+    """Return the figures in values that JSON takes: the choices, then each half."""
     log = as_text(pl.read_parquet(path, columns=["ts", "actor", "item", "label"]))
     judged = judge(log, config)
     middle_ms = (judged.first_ms.min() + judged.first_ms.max()) // 2
@@ -89,7 +96,7 @@ def _caught(label: NDArray[np.bool_], is_alarm: NDArray[np.bool_]) -> dict[str, 
 
 
 def judge(log: pl.DataFrame, config: Config) -> JudgedActors:
-    """Fold a labelled log in steps of a minute; the label is not among the columns the Pipeline is given."""
+    """Fold a labelled log in steps of a minute. The Pipeline is not given the label."""
     product = Product(defence_kinds.switched(config, trust=True, screen=True))
     batch = batch_columns.encode(Pipeline(config), log.select("ts", "actor", "item"))
     steps = np.flatnonzero(np.diff(batch.received_ms // STEP_MS)) + 1
