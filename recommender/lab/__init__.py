@@ -1,1 +1,4 @@
-"""What tries the product: attacks, benches, a demo, clients. Only batch, rehearsals and commands import it."""
+"""Tools that try the product: attacks, benches, a demo, clients.
+
+Only batch, rehearsals and commands import it.
+"""

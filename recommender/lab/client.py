@@ -1,13 +1,14 @@
-"""A small client of the HTTP API for this project's own commands: keep-alive, patient, never in doubt.
+"""A small client of the HTTP API for this project's own commands.
 
     events ──JSON──> POST /api/v1/events ──> Receipt
        └── 429, 5xx, no connection, no answer: the very same bytes again, after Retry-After or a growing pause
 
-An event is sent until the server has answered for it. Whether a request without an answer was stored is unknown, so
-callers give every event an `event_id`: repeating is then harmless, and nothing is lost or counted twice. What another
-try cannot change (a wrong key, a body that is no JSON) is raised as `Refused` at once.
+An event is sent until the server has answered for it. If no answer comes, the client cannot know whether the request
+was stored. So callers give every event an `event_id`. Then a repeat does no harm, and no event is lost or counted
+twice. If another try cannot help (a wrong key, a body that is not JSON), the client raises `Refused` at once.
 
-Standard library only; one `Client` is one connection and belongs to one thread.
+It keeps the connection alive and needs only the standard library. One `Client` is one connection and belongs to one
+thread.
 """
 
 import http.client
@@ -42,19 +43,22 @@ class Refused(Exception):
 
 
 class Stopped(Exception):
-    """We were told to stop while a request was still without an answer."""
+    """The client was told to stop while a request had no answer yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """status, body, and the seconds the server asked us to wait (None: it did not say)."""
+    """Answer of the server.
+
+    retry_after_s: seconds that the server asked the client to wait, None if it did not ask.
+    """
 
     status: int
     body: bytes
     retry_after_s: float | None = None
 
     def error(self) -> tuple[str, str]:
-        """Code and message, in the API's one error shape or in what else stands there."""
+        """Return code and message of an error, also if it lacks the API's error shape."""
         try:
             error = orjson.loads(self.body)["error"]
             return str(error["code"]), str(error["message"])
@@ -64,7 +68,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Receipt:
-    """What became of events: `rejected` counts by code. Receipts add up with `+=`."""
+    """Counts of answered events; `rejected` counts by code. Receipts add up with `+=`."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -82,12 +86,17 @@ class Receipt:
 
 
 def warn(reason: str, pause_s: float) -> None:
-    """The usual `on_wait`: a line in the log."""
-    logger.warning("%s; the same again in %.1f s", reason, pause_s)
+    """Log one line per wait. This is the usual `on_wait`."""
+    logger.warning("%s. Sending the same request again in %.1f s.", reason, pause_s)
 
 
 class Client:
-    """One connection. `stop` ends every wait; `on_wait(reason, pause_s)` hears of each; `n_retries` counts them."""
+    """One connection to a server.
+
+    stop: ends every wait.
+    on_wait: is called with (reason, pause_s) before each wait.
+    n_retries: the number of repeated requests.
+    """
 
     def __init__(
         self,
@@ -98,10 +107,10 @@ class Client:
         on_wait: Callable[[str, float], None] = warn,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """Raises ValueError where `url` is no http:// or https:// address."""
+        """Prepare the connection. Raises ValueError if `url` is not http:// or https://."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no address of a server; it looks like http://127.0.0.1:8000")
+            raise ValueError(f"{url!r} is not the address of a server. It looks like http://127.0.0.1:8000.")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
         self._root = parts.path.rstrip("/")
@@ -123,13 +132,13 @@ class Client:
         return self.send("PUT", "/api/v1/items", {"items": items})
 
     def get(self, path: str) -> Any:
-        """Read a JSON address. Raises Refused, Stopped."""
+        """Read JSON from a path. Raises Refused, Stopped."""
         return self.send("GET", path)
 
     def send(self, method: str, path: str, value: Any = None) -> Any:
-        """One request, repeated until it has an answer that will not change; returns the JSON of it.
+        """Repeat a request until its answer is final, and return the JSON of the answer.
 
-        Raises Refused, and Stopped where `stop` was set while waiting to try again.
+        Raises Refused, and Stopped if `stop` is set during a wait.
         """
         body = None if value is None else orjson.dumps(value)
         n_tries = 0
@@ -157,7 +166,10 @@ class Client:
                 raise Stopped
 
     def request(self, method: str, path: str, body: bytes | None = None) -> Reply:
-        """One try on the open connection, or on a new one. Raises OSError and http.client.HTTPException."""
+        """Send a request once. Raises OSError and http.client.HTTPException.
+
+        If the open connection has been closed, it tries once more on a new one.
+        """
         is_reused = self._connection.sock is not None
         try:
             return self._request(method, path, body)
@@ -168,7 +180,7 @@ class Client:
         except (OSError, http.client.HTTPException):
             self._connection.close()
             raise
-        # A server may close an idle connection at any time; on a fresh one it has no such excuse.
+        # A server may close an idle connection at any time. A new connection must work.
         try:
             return self._request(method, path, body)
         except (OSError, http.client.HTTPException):
@@ -186,7 +198,9 @@ class Client:
 
 
 def _retry_after_s(header: str | None) -> float | None:
-    """Seconds from now, from either form of the header; None where it is missing or makes no sense.
+    """Return the seconds to wait, from either form of the header.
+
+    It returns None if the header is missing or makes no sense.
 
     >>> _retry_after_s("2"), _retry_after_s("soon"), _retry_after_s("99999999")
     (2.0, None, 60.0)

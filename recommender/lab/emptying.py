@@ -1,4 +1,4 @@
-"""Forgetting all that was taken in and learned, so that a rehearsal on a database of its own can begin again."""
+"""Empty a database of events and of all learned state, to rehearse again."""
 
 from django.db import connection
 
@@ -11,8 +11,10 @@ _EMPTIED = (
 
 
 def empty() -> None:
-    """Empty the log and all that came of it, with the rows that refer to these, and forget the warm learner. Items,
-    keys and partitions stay."""
+    """Empty the log and everything made from it, and forget the warm learner.
+
+    Rows that refer to these go too. Items, keys and partitions stay.
+    """
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {', '.join(f'recommender_{name}' for name in _EMPTIED)} CASCADE")
     learner.forget()

@@ -1,4 +1,4 @@
-"""Whether a server is on this machine: attacks, of the catalogue and of the demo, are sent to no other."""
+"""Check that a server is on this machine. The lab attacks no other."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -9,7 +9,10 @@ class NotHere(ValueError):
 
 
 def require_loopback(url: str) -> None:
-    """Raises NotHere for any address but http:// on a loopback one. Names are not resolved, except `localhost`."""
+    """Check that a URL is http:// on a loopback address. Raises NotHere.
+
+    Names are not resolved, except `localhost`.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -17,4 +20,4 @@ def require_loopback(url: str) -> None:
     except ValueError:
         is_here = host == "localhost"
     if parts.scheme != "http" or not is_here:
-        raise NotHere("attacks are sent to http:// on this machine only: localhost, 127.0.0.1 or [::1]")
+        raise NotHere("attacks may only go to http:// on this machine: localhost, 127.0.0.1 or [::1]")

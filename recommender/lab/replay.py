@@ -1,21 +1,15 @@
-"""Replay: a log file through a fresh Pipeline, in this process, by exactly the code the learner runs.
+"""Replay a log file through a fresh Pipeline with exactly the learner's code.
 
     LogFile.steps ──> Pipeline.step ──> verdicts.parquet   a row an event: row, verdict, score, reasons, and was_held
                                    ├──> boards.parquet     every 10 s of stream time: ts, rank, item, score, margins;
                                    │                       `margin_clickers` on the first of a minute, else null
                                    └──> summary.json       counts, HR@20 and MRR@20, events/s, digest
 
-The `verdict` is the last word: an event released from a hold is admitted (and `was_held`), one taken back out later
-is quarantined. `reasons` are words joined by commas.
+`verdict` is the final verdict. An event released from a hold is admitted and `was_held`. An event removed later is
+quarantined. `reasons` are words joined by commas. Evidence (core.screen.evidence) is for reviewers of a running site
+and is left out.
 
-Evidence (core.screen.evidence) is for reviewers of a running site, and not among the columns.
-
-Speed, on the first 200,000 rows of the news log in 83,616 steps (CPU of one core of a busy machine): 52 us a step
-with the screen, 28 us without, so 46,000 and 85,000 events/s. Fits come on top: 0.2 s for every 6 hours of stream
-time, and 2 s once to import PyOD. Over half of a step are the two compiled passes, of which 4 us each hand over the
-arrays; reading the keys of the leaders is the next, then what is held and its evidence.
-
-Labels of manipulation, where the log has them, are read here to score the verdicts; the Pipeline never sees them.
+If the log has labels of manipulation, they are read here to score the verdicts. The Pipeline never sees them.
 """
 
 import time
@@ -37,7 +31,7 @@ from recommender.core.vocabulary import HOLD, MINUTE_MS, SECOND_MS, Verdict, rea
 
 BOARD_EVERY_MS = 10 * SECOND_MS
 KEPT_DEPTH = 20
-CLICKERS_EVERY_MS = MINUTE_MS  # a pass over all (actor, item) pairs
+CLICKERS_EVERY_MS = MINUTE_MS  # each needs a pass over all (actor, item) pairs
 MARGINS = ("margin_actors", "margin_trust", "margin_networks", "margin_clickers")
 STEP_MS = SECOND_MS
 
@@ -52,7 +46,7 @@ class BoardColumns:
     clickers_due_ms: int = 0
 
     def add(self, pipeline: Pipeline, at_ms: int) -> None:
-        """Append the first places as of the end of a step."""
+        """Append the first places as they are at the end of a step."""
         board = pipeline.board(KEPT_DEPTH + 1)
         counts = board.counts.tolist()
         listed, outside = counts[:KEPT_DEPTH], counts[KEPT_DEPTH] if len(counts) > KEPT_DEPTH else 0
@@ -83,10 +77,10 @@ class BoardColumns:
 def replay(
     log: LogFile, config: Config, *, out: Path | None = None, on_progress: Callable[[int], None] | None = None
 ) -> tuple[Pipeline, dict[str, Any]]:
-    """Fold a whole file; returns the Pipeline and the summary. Writes the three files where `out` is given.
+    """Fold a whole file, and return the Pipeline and the summary.
 
-    `on_progress` is called with the number of events of each step. Raises LogFileError. 17 us an event where steps
-    are a handful of events each, 3 us where they are thousands.
+    If `out` is given, the three files are written there. `on_progress` is called with the number of events of each
+    step. Raises LogFileError.
     """
     pipeline = Pipeline(config)
     boards = BoardColumns()
@@ -119,7 +113,10 @@ def replay(
 
 
 def summarise(pipeline: Pipeline, verdicts: dict[str, int], learning_s: float) -> dict[str, Any]:
-    """What a replay is judged by. `events_per_s`: events over seconds inside Pipeline.step."""
+    """Return the figures of a replay.
+
+    events_per_s: events over seconds inside Pipeline.step.
+    """
     quality = {name: pipeline.evaluation.total(name) for name in LISTS}
     return {
         "events": pipeline.n_events,
@@ -133,13 +130,16 @@ def summarise(pipeline: Pipeline, verdicts: dict[str, int], learning_s: float) -
 
 
 def verdict_counts(table: pl.DataFrame) -> dict[str, int]:
-    """How many events ended with each verdict, and how many were held on the way."""
+    """Count the events by final verdict, and those that were held on the way."""
     counts = {verdict.name.lower(): table["verdict"].eq(verdict.name.lower()).sum() for verdict in Verdict}
     return {name: int(n) for name, n in counts.items()} | {"was_held": int(table["was_held"].sum())}
 
 
 def score_labels(path: Path, table: pl.DataFrame) -> dict[str, float]:
-    """Precision and recall of "not admitted" for the rows labelled 1, and the share of honest rows not admitted."""
+    """Return precision and recall of "not admitted" for the rows labelled 1.
+
+    honest_loss is the share of the other rows that is not admitted.
+    """
     if "label" not in pl.scan_parquet(path).collect_schema():
         return {}
     labels = pl.read_parquet(path, columns=["label"])["label"].gather(table["row"]).fill_null(0).to_numpy() == 1

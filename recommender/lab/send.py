@@ -1,14 +1,17 @@
-"""A log in a file, sent through the live HTTP API. `manage.py send` is the command.
+"""Send a log file through the live HTTP API. `manage.py send` is the command.
 
     Parquet ──polars, a chunk at a time──> rows ──> event dicts ──batches──> connections ──> POST /api/v1/events
 
-Every event's id is made of the file's digest, the run's name and the row's number. So a batch may be repeated, and a
-whole run of the same name: what is in the log already is answered as a duplicate.
+The id of every event is made of the file's digest, the run's name and the row's number. So a batch may be repeated,
+and so may a whole run of the same name. The server answers that events already in the log are duplicates.
 
-Times are rebased, never into the future. As fast as the server takes it: the log keeps its own spacing and its last
-row happens now, so the lists look as they did at the end of the log; what is older than MAX_AGE_S is moved up to it,
-which is where a server with the usual settings counts it anyway. With a speed X: the first row happens now, each row
-is sent when it is due, time running X times as fast as in the log.
+Times are moved, but never into the future. There are two ways:
+
+- As fast as the server takes the events. The log keeps its own spacing and its last row happens now, so the lists
+  look as they did at the end of the log. Events older than MAX_AGE_S are moved up to that age. A server with the
+  usual settings would count them at that age anyway.
+- With a speed X. The first row happens now, and time runs X times as fast as in the log. Each row is sent when it is
+  due.
 """
 
 import hashlib
@@ -27,31 +30,34 @@ from recommender.lab.client import Client, Receipt, Stopped
 
 CHUNK_ROWS = 50_000
 MAX_AGE_S = 86_400.0
-SEND_EVERY_S = 0.25  # with a speed, no event waits longer for its batch to fill
+SEND_EVERY_S = 0.25  # with a speed, no event waits longer than this for its batch to fill
 REQUIRED = ("ts", "actor", "item")
-# file column: where it goes in an event
+# column of the file: its place in an event
 FIELDS = {"kind": "kind", "value": "value", "session": "session", "recommendation": "recommendation"}
 CONTEXT = {"ip": "ip", "user_agent": "user_agent", "referrer": "referrer", "country": "country"}
 _TEXT = frozenset({"actor", "item", "session", "recommendation"})
 _ONLY_TEXT = frozenset(
     {"kind", "ip", "user_agent", "referrer", "country"}
-)  # numbers there are codes of the file's own
+)  # numbers in these columns are codes of the file's own
 
 
 class UnreadableLog(Exception):
-    """The file is not a log of events; the message says what is wrong."""
+    """The file is not a log of events. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events to send together, when it is `due_at` (unix seconds)."""
+    """Events to send together at `due_at` (unix seconds)."""
 
     events: list[dict[str, Any]]
     due_at: float
 
 
 class EventFile:
-    """A Parquet log as events. n_rows: how many will be sent; memory: one chunk."""
+    """A Parquet log as events, read one chunk at a time.
+
+    n_rows: number of events that will be sent.
+    """
 
     def __init__(self, path: Path, *, run: str, limit: int | None = None) -> None:
         try:
@@ -59,7 +65,7 @@ class EventFile:
             types = frame.collect_schema()
             missing = [name for name in REQUIRED if name not in types]
             if missing:
-                raise UnreadableLog(f"{path} has no column {', '.join(missing)}; a log has {', '.join(REQUIRED)}.")
+                raise UnreadableLog(f"{path} has no column {', '.join(missing)}. A log needs {', '.join(REQUIRED)}.")
             frame = frame.head(limit) if limit is not None else frame
             ts = pl.col("ts")
             first, last, n_rows, n_timed = (
@@ -78,7 +84,10 @@ class EventFile:
         self._id_start = f"{digest}-{run}-"
 
     def batches(self, size: int, *, speed: float | None, started_at: float) -> Iterator[Batch]:
-        """All rows in order, `size` at a time. `started_at` is now, in unix seconds."""
+        """Yield all rows in order, `size` at a time.
+
+        started_at: now, in unix seconds.
+        """
         row = 0
         for chunk in self._frame.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True):
             times = self._times(chunk["ts"], speed, started_at)
@@ -102,7 +111,10 @@ class EventFile:
 
 
 def _columns(types: pl.Schema) -> list[pl.Expr]:
-    """What is sent of a file; columns of the right name and the wrong type are the file's own and stay out."""
+    """Return the columns that are sent.
+
+    A column with the right name and the wrong type belongs to the file and is not sent.
+    """
     columns = [pl.col("ts").cast(pl.Float64)]
     for name in (*REQUIRED[1:], *FIELDS, *CONTEXT):
         if name not in types or (name in _ONLY_TEXT and types[name] not in (pl.String, pl.Categorical, pl.Enum)):
@@ -131,7 +143,7 @@ def _event(values: dict[str, Any], event_id: str, occurred_at: float) -> dict[st
 
 @dataclass(slots=True)
 class Sent:
-    """What came of a run."""
+    """Result of a run."""
 
     receipt: Receipt
     n_retries: int
@@ -140,7 +152,10 @@ class Sent:
 
 
 class Sender:
-    """Sends batches over several connections at once; each thread has its own client and takes the next batch."""
+    """Sends batches over several connections at once.
+
+    Each thread has its own client and takes the next batch.
+    """
 
     def __init__(
         self, clients: Sequence[Client], *, stop: threading.Event, on_answer: Callable[[Receipt], None] | None = None
@@ -153,7 +168,10 @@ class Sender:
         self._failure: Exception | None = None
 
     def send(self, batches: Iterator[Batch]) -> Sent:
-        """All of them, or what is answered until `stop`. Raises Refused, and what reading the file raises."""
+        """Send all batches, or as many as are answered before `stop`.
+
+        Raises Refused, and any error of reading the file.
+        """
         began_at = time.monotonic()
         threads = [threading.Thread(target=self._work, args=(client,), daemon=True) for client in self._clients]
         for thread in threads:
@@ -172,7 +190,7 @@ class Sender:
         return Sent(self._receipt, n_retries, time.monotonic() - began_at, is_complete)
 
     def _offer(self, batch: Batch | None) -> bool:
-        """Wait until the batch is due and somebody can take it; False where everything is to stop."""
+        """Wait until the batch is due and a thread takes it. Return False to stop."""
         if batch is not None and (wait_s := batch.due_at - time.time()) > 0:
             self._stop.wait(wait_s)
         while not self._stop.is_set():
@@ -198,7 +216,7 @@ class Sender:
                 self._on_answer(receipt)
         except Stopped:
             pass
-        except Exception as error:  # whatever it is, the others must not wait for this thread
+        except Exception as error:  # after any error, the other threads must not wait for this one
             self._failure = error
             self._stop.set()
         finally:

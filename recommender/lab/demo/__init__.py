@@ -1,4 +1,4 @@
-"""The live demo: an invented news site (`newsroom`, `readers`, `headlines`) and what sends it (`feed`)."""
+"""Live demo: an invented news site and the code that sends its events."""
 
 from recommender.lab.demo.newsroom import Newsroom
 

@@ -1,13 +1,14 @@
-"""The botnet of the demo: an article out of the blue, and hundreds of accounts made for it.
+"""Botnet of the demo: hundreds of new accounts push one article.
 
     Botnet(seed, ...).events(until_s) ──> event dicts like those of the newsroom, in order of time
 
-Seen one by one there is nothing wrong with them: browsers as readers have, households all over, each address once,
-one or two acts at human pauses. Together they give themselves away: all are new, all came for one article, and nobody
-went on to another. So they are held as a crowd of newcomers, and condemned when the time of the hold shows the rest;
-the crowd of a story (`newsroom`), as new and as sudden, reads on and is let in.
+One by one the accounts look normal. They have the browsers of readers, live in households everywhere, use each
+address once, and act once or twice at human pauses. Together they give themselves away. All are new, all came for one
+article, and none opened another one. So the screen holds them as a crowd of newcomers, and removes them when the hold
+has shown the rest. The crowd of a story (`newsroom`) is as new and as sudden, but it reads on and is let in.
 
-Its random numbers are its own: with it or without it, the honest stream is the same. Pure and seeded like that one.
+The botnet has random numbers of its own, so the honest stream is the same with it or without it. Like the newsroom,
+it is pure and seeded.
 """
 
 from collections import deque
@@ -20,18 +21,18 @@ import numpy as np
 from recommender.lab.demo import headlines
 from recommender.lab.demo.readers import DemoReaders, crowd_referrer
 
-FIRST_ATTACK_S = 240.0  # two minutes after the first story broke: both stand side by side
+FIRST_ATTACK_S = 240.0  # two minutes after the first story broke, so that you see both at once
 ATTACK_EVERY_S = 600.0
-# However fast it is played: by then the screen knows the site, and the attack before is judged.
+# At any pace the first attack waits until the screen knows the site, and the next until the last one is judged.
 SOONEST_S, SOONEST_AGAIN_S = 90.0, 240.0
-ATTACK_S = 75.0  # longer than a hold: the first are judged while the last still come
+ATTACK_S = 75.0  # longer than a hold: the first accounts are judged while the last still come
 N_ACCOUNTS = 360
-SHARE_AGAIN = 0.2  # of the accounts, that like or share what they clicked
+SHARE_AGAIN = 0.2  # share of the accounts that like or share the article they clicked
 
 
 @dataclass(frozen=True, slots=True)
 class PlayedAttack:
-    """One push: the article, when it begins and ends (seconds of the site), how many accounts click it."""
+    """One push: its article, its times in seconds of the site, and its accounts."""
 
     item: str
     title: str
@@ -41,8 +42,11 @@ class PlayedAttack:
 
 
 class DemoBotnet:
-    """Attacks at FIRST_ATTACK_S, every ATTACK_EVERY_S after it, and when told to. run: what its ids are made of;
-    pace: how many times as soon, and as often, as usual."""
+    """Attacks at FIRST_ATTACK_S, then every ATTACK_EVERY_S, and when told to.
+
+    run: part of all its ids.
+    pace: 2 means twice as soon and twice as often as usual.
+    """
 
     def __init__(
         self,
@@ -66,14 +70,14 @@ class DemoBotnet:
         self._notes: list[tuple[float, str]] = []
 
     def begin(self, at_s: float) -> bool:
-        """Attack from this time of the site on; False while an attack is under way."""
+        """Attack from this time of the site on. Return False if an attack is under way."""
         if self.attack is not None and at_s < self.attack.end_s:
             return False
         self.due_s = at_s
         return True
 
     def events(self, until_s: float) -> list[dict[str, Any]]:
-        """What it does up to a time of the site."""
+        """Return the events up to a time of the site."""
         if self.due_s < until_s:
             self._plan(self.due_s)
             self.due_s += self._every_s
@@ -89,12 +93,15 @@ class DemoBotnet:
         return happened
 
     def take_new_items(self) -> list[dict[str, Any]]:
-        """Articles it wrote since the last call, as PUT /api/v1/items takes them."""
+        """Return the articles since the last call, as PUT /api/v1/items takes them."""
         items, self._new_items = self._new_items, []
         return items
 
     def take_notes(self) -> list[tuple[float, str]]:
-        """What a person watching should know since the last call: unix seconds and a sentence."""
+        """Return the news since the last call for a person who watches.
+
+        Each is a time in unix seconds and a sentence.
+        """
         notes, self._notes = self._notes, []
         return notes
 
@@ -118,11 +125,11 @@ class DemoBotnet:
             acts += self._visit(item, f"x{self._run}-{self._n_attacks}-{number}", at_s)
         self._queue.extend(sorted(acts, key=lambda act: act[0]))
         self._notes.append(
-            (self.started_at + start_s, f"a botnet attacks: {n} accounts click {article.title!r} and nothing else")
+            (self.started_at + start_s, f"a botnet attacks: {n} accounts click {article.title!r} and no other item")
         )
 
     def _visit(self, item: str, session: str, at_s: float) -> list[tuple[float, dict[str, Any]]]:
-        """One account: a click, perhaps a like or a share, and away."""
+        """Plan one account: a click, and perhaps a like or a share."""
         rng, account = self._rng, self._accounts.invent()
         context, referrer = account.context, crowd_referrer(rng)
         if referrer is not None:

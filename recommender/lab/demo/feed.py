@@ -1,11 +1,11 @@
-"""Sends what happens on the site to a server while it happens, and tells a person about it.
+"""Send the events of the invented site as they happen, and report them.
 
     Newsroom.events, or Programme's ──at once──> Client.post_events (the same batch again until it is answered)
              ├─ new items ──> Client.put_items, first
-             └─ clicks ──> Followers: clicks on what was recommended, with the next batch
+             └─ clicks ──> Followers: clicks on recommended items, with the next batch
 
-A server that is away is waited for; what happened meanwhile is sent afterwards, in order, with its own times. Only
-when that is more than MAX_BEHIND_S (a laptop that slept) the site counts as having been closed, and goes on from now.
+If the server is away, the feed waits. The events of that time are sent afterwards, in order and with their own times.
+If that time is longer than MAX_BEHIND_S (a laptop that slept), the site counts as closed and goes on from now.
 """
 
 import threading
@@ -20,14 +20,18 @@ from recommender.lab.demo.newsroom import Newsroom
 from recommender.lab.demo.timetable import Programme
 
 SEND_EVERY_S = 0.25
-CATCH_UP_S = 10.0  # of the site's time in one batch, after a pause
+CATCH_UP_S = 10.0  # time of the site in one batch, after a pause
 MAX_BEHIND_S = 600.0
 TELL_EVERY_S = 60.0
 
 
 class Feed:
-    """`say` takes the time (unix seconds) and a sentence. `stop` ends the feed between two batches or in a wait.
-    `between` is called a few times a second."""
+    """Sends the events of a site.
+
+    say: takes the time (unix seconds) and a sentence.
+    stop: ends the feed between two batches or in a wait.
+    between: is called a few times a second.
+    """
 
     def __init__(
         self,
@@ -50,7 +54,10 @@ class Feed:
         self._n_told = 0
 
     def run(self, *, for_s: float | None = None) -> None:
-        """Until stopped, or for so many seconds. Raises client.Refused, client.Stopped."""
+        """Send until stopped, or for so many seconds.
+
+        Raises client.Refused, client.Stopped.
+        """
         site = self._site
         told_at = time.monotonic()
         stop_at = told_at + for_s if for_s is not None else float("inf")
@@ -59,7 +66,9 @@ class Feed:
             behind_s = time.time() - site.started_at - site.now_s
             if behind_s > MAX_BEHIND_S:
                 site.skip(behind_s)
-                self._say(time.time(), f"nothing was sent for {behind_s / 60:.0f} minutes; going on from now")
+                self._say(
+                    time.time(), f"nothing was sent for {behind_s / 60:.0f} minutes, so the site goes on from now"
+                )
                 continue
             if behind_s > 0:
                 self.send(min(behind_s, CATCH_UP_S))
@@ -72,7 +81,7 @@ class Feed:
                 self._stop.wait(SEND_EVERY_S)
 
     def send(self, seconds: float) -> None:
-        """What happens on the site in its next seconds: its new items, then the events."""
+        """Send the next seconds of the site: first its new items, then the events."""
         events = self._site.events(seconds)
         items = self._site.take_new_items()
         if items:
@@ -87,6 +96,6 @@ class Feed:
     def _tell(self) -> None:
         n_new, self._n_told = self.receipt.accepted - self._n_told, self.receipt.accepted
         most = [f"'{self._titles.get(item, item)}' ({n})" for item, n in self._clicks.most_common(1)] or ["nothing"]
-        trouble = f"; rejected: {dict(self.receipt.rejected)}" if self.receipt.rejected else ""
-        self._say(time.time(), f"{n_new:,} events in the last minute; most clicked: {most[0]}{trouble}")
+        trouble = f", rejected: {dict(self.receipt.rejected)}" if self.receipt.rejected else ""
+        self._say(time.time(), f"{n_new:,} events in the last minute, most clicked: {most[0]}{trouble}")
         self._clicks.clear()

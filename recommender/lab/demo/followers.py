@@ -1,11 +1,11 @@
-"""Readers of the demo who are shown recommendations, and follow some of them.
+"""Readers of the demo who are shown recommendations, and click some of them.
 
     a reader's click ──now and then──> GET /api/v1/recommendations ──> perhaps a click on one of the places
                                                                   └──> with the next batch: its id and position
 
-What is clicked does not depend on where the recommendation came from, only on how far up it stood: which source earns
-its clicks in the demo says nothing of a real site, but the way from a list to a credited click is the real one. No
-event of the site waits for a list that is not answered.
+A click depends only on the place of a recommendation, and not on its source. So the clicks that a source earns in the
+demo mean nothing for a real site. The way from a list to a credited click is the real one. The site's events never
+wait for a list that is not answered.
 """
 
 import contextlib
@@ -20,22 +20,25 @@ import orjson
 
 from recommender.lab.client import Client
 
-SHARE = 0.03  # of clicks are followed by a look at what else there is
+SHARE = 0.03  # share of clicks after which the reader looks at recommendations
 SHOWN = 5
-FIRST_CLICKED = 0.12  # how likely the first place is clicked; each further one less
+FIRST_CLICKED = 0.12  # chance that the first place is clicked; each further place has FURTHER times the chance
 FURTHER = 0.7
-MOST_AT_ONCE = 5  # lists asked for in one batch: who catches up after a pause does not ask for hundreds
+MOST_AT_ONCE = 5  # lists asked for in one batch, so that catching up after a pause does not ask for hundreds
 
 
 class Followers:
-    """`client`: with a key that may read."""
+    """Readers who follow recommendations.
+
+    client: has a key with the scope read.
+    """
 
     def __init__(self, client: Client, *, seed: int) -> None:
         self._client = client
         self._random = random.Random(f"followers {seed}")  # noqa: S311
 
     def follow(self, events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Clicks on what readers of these events were recommended."""
+        """Return clicks on recommendations that readers of these events were shown."""
         looking = [each for each in events if each["kind"] == "click" and self._random.random() < SHARE]
         clicks = [self._look(each) for each in looking[:MOST_AT_ONCE]]
         return [click for click in clicks if click is not None]

@@ -1,5 +1,4 @@
-"""The words of an invented news site: headlines by category, and stories that break. Used by
-`recommender.lab.demo`."""
+"""Texts of the invented news site: headlines by category, and stories that break."""
 
 import re
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ _WORDS = {
 _PATTERNS = {
     "politics": (
         "Minister {person} defends the {thing} plan", "{place} council splits over {thing}",
-        "{person} to stand again, party says", "Poll: {number} points between the two parties",
+        "{person} to run again, party says", "Poll: {number} points between the two parties",
         "The {thing} bill passes by {number} votes", "What {person} promised on {thing}, and what came of it",
     ),
     "world": (
@@ -55,7 +54,7 @@ _PATTERNS = {
     ),
     "culture": (
         "{person}'s {work} divides the critics", "A {work} made of {number} letters",
-        "{place} festival names its {work} of the year", "The {work} nobody wanted to print",
+        "{place} festival names its {work} of the year", "The {work} no one wanted to print",
         "Review: the {work} of the autumn", "{person} on the {work} that changed everything",
     ),
     "health": (
@@ -90,17 +89,20 @@ _FOLLOW_UPS = (
 _BAIT = (
     ("health", "Doctors hate it: {food} that melts {number} kilos in a week"),
     ("business", "{person} made a fortune with one trick, and {firm} wants it gone"),
-    ("business", "Why everybody in {place} buys this coin before Friday"),
+    ("business", "Why everyone in {place} buys this coin before Friday"),
     ("politics", "What they will not tell you about {person} and the {thing} money"),
     ("health", "{number} pills a day, and {person} needs no glasses any more"),
     ("culture", "You will not believe what {person} wore in {place}"),
 )
-_QUOTES = ("There was no warning", "I have never seen anything like it", "We just ran", "Nobody told us")
+_QUOTES = ("There was no warning", "I have never seen anything like it", "We just ran", "No one told us")
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """title and category; `follow_ups` are what else is written of a story that breaks."""
+    """A headline and its category.
+
+    follow_ups: further headlines of a story that breaks.
+    """
 
     title: str
     category: str
@@ -108,12 +110,12 @@ class Headline:
 
 
 def write(rng: np.random.Generator, category: str) -> Headline:
-    """An ordinary headline."""
+    """Write an ordinary headline."""
     return Headline(_fill(rng, _pick(rng, _PATTERNS[category])), category)
 
 
 def write_story(rng: np.random.Generator) -> Headline:
-    """A story that breaks, with three follow-ups."""
+    """Write a story that breaks, with three follow-ups."""
     category, pattern = _pick(rng, _STORIES)
     title = _fill(rng, pattern)
     chosen = rng.choice(len(_FOLLOW_UPS), size=3, replace=False)
@@ -122,13 +124,13 @@ def write_story(rng: np.random.Generator) -> Headline:
 
 
 def write_bait(rng: np.random.Generator) -> Headline:
-    """An article that somebody paid for."""
+    """Write an article that someone paid for."""
     category, pattern = _pick(rng, _BAIT)
     return Headline(_fill(rng, pattern), category)
 
 
 def slug(title: str) -> str:
-    """A title as part of an address.
+    """Turn a title into a part of an address.
 
     >>> slug("Poll: 5 points between the two parties")
     'poll-5-points-between-the-two-parties'

@@ -1,15 +1,17 @@
-"""A news site that does not exist: its items, its readers and what they do, as events. `manage.py demo` sends them.
+"""Invented news site: items, readers and their events for `manage.py demo`.
 
     Newsroom(seed, ...).events(seconds) ──> event dicts as POST /api/v1/events takes them, in order of time
 
-What is in it, because a recommender that has only seen uniform noise has seen nothing: readers with favourite
-categories, homes and habits, who come in sessions, more by day than by night (a day lasts minutes here); items that
-are born, are read in very unequal measure, and fade; and now and then a story that breaks: within a minute it brings
-crowds, most of them never seen before, from everywhere at once, who read on; then interest falls by a power law. All
-honest: whatever holds such a crowd back is wrong.
+The site is more than uniform noise, which would test nothing:
 
-Pure and seeded: no clock, no network. The same seed and start give the same stream, however it is cut into calls.
-Memory is bounded: so many readers (`readers.MAX_READERS`) and the items of the last hour. About 20 us an event.
+- Readers have favourite categories, homes and habits. They come in sessions, more by day than by night. A day lasts
+  minutes here.
+- Items are born, draw very unequal interest, and fade.
+- Now and then a story breaks. Within a minute it brings crowds from everywhere. Most of these readers are new to the
+  site, and they read on. Then interest falls by a power law. All of them are honest, so holding them back is wrong.
+
+The stream is pure and seeded, without clock or network. The same seed and start give the same stream, even if it is
+cut into other calls. Memory is bounded by `readers.MAX_READERS` and the items of the last hour.
 """
 
 import heapq
@@ -25,12 +27,12 @@ from recommender.lab.demo.headlines import CATEGORIES, Headline
 from recommender.lab.demo.readers import DemoReaders, Session, crowd_referrer
 
 TICK_S = 0.25
-DAY_S = 900.0  # a day of this site, morning first
-DAY_SWING = 0.6  # by how much of the mean the busiest hour exceeds it
-OPEN_BEFORE_S = 60.0  # when the stream begins, readers are there already
+DAY_S = 900.0  # a day of this site, which begins in the morning
+DAY_SWING = 0.6  # the busiest hour exceeds the mean by this share of it
+OPEN_BEFORE_S = 60.0  # readers are there before the stream begins
 FIRST_STORY_S = 120.0
 STORY_RAMP_S, STORY_FADE_S, STORY_POWER = 60.0, 120.0, 1.3
-STORY_SHARE = 0.9  # extra sessions at the peak of a story, of the usual ones
+STORY_SHARE = 0.9  # extra sessions at the peak of a story, as a share of the usual ones
 ITEM_EVERY_S = 8.0
 EVENTS_A_SESSION = 12.65  # measured means; tests/recommender/lab/demo/test_newsroom.py
 EVENTS_A_STORY_SESSION = 7.15
@@ -38,7 +40,11 @@ EVENTS_A_STORY_SESSION = 7.15
 
 @dataclass(slots=True)
 class DemoItem:
-    """What can be read. pull: how strongly it draws; fade_s: how long; stories rise and fall their own way."""
+    """An item to read.
+
+    pull: how strongly it draws.
+    fade_s: how long it draws. A story rises and falls in its own way.
+    """
 
     id: str
     title: str
@@ -47,10 +53,10 @@ class DemoItem:
     pull: float
     fade_s: float
     is_story: bool = False
-    story: str | None = None  # of a follow-up: the id of its story
+    story: str | None = None  # for a follow-up, the id of its story
 
     def interest(self, at_s: float) -> float:
-        """How much it draws at a time, in units of an ordinary item's pull."""
+        """Return the interest at a time, in units of an ordinary item's pull."""
         age = at_s - self.born_s
         if self.is_story:
             return self.pull * story_shape(age)
@@ -58,7 +64,9 @@ class DemoItem:
 
 
 def story_shape(age_s: float) -> float:
-    """Interest in a story, 1 at its peak: a ramp of a minute, then a power law.
+    """Return the interest in a story, 1 at its peak.
+
+    It rises on a ramp of a minute, then falls by a power law.
 
     >>> [round(story_shape(s), 2) for s in (-1, 30, 60, 180, 660)]
     [0.0, 0.5, 1.0, 0.41, 0.1]
@@ -69,8 +77,11 @@ def story_shape(age_s: float) -> float:
 
 
 class Newsroom:
-    """The site from its start on. rate: events a second, on average over a day without stories; pace: how many times
-    as often as usual stories break."""
+    """The site from its start on.
+
+    rate: events per second, on average over a day without stories.
+    pace: 2 means that stories break twice as often as usual.
+    """
 
     def __init__(
         self, *, seed: int, started_at: float, rate: float = 40.0, day_s: float = DAY_S, pace: float = 1.0
@@ -97,7 +108,10 @@ class Newsroom:
             self._tick()
 
     def events(self, seconds: float) -> list[dict[str, Any]]:
-        """What happens in the next seconds, oldest first; whole ticks only, the rest is owed to the next call."""
+        """Return the events of the next seconds, oldest first.
+
+        Only whole ticks are played. The rest of the time is left for the next call.
+        """
         self._owed_s += seconds
         happened: list[dict[str, Any]] = []
         while self._owed_s >= TICK_S - 1e-9:
@@ -106,11 +120,11 @@ class Newsroom:
         return happened
 
     def skip(self, seconds: float) -> None:
-        """Nothing happens for a while: everything from here on happens that much later."""
+        """Let nothing happen for a while. Everything else happens that much later."""
         self.started_at += seconds
 
     def take_new_items(self) -> list[dict[str, Any]]:
-        """Items born since the last call, as PUT /api/v1/items takes them."""
+        """Return the items born since the last call, as PUT /api/v1/items takes them."""
         items, self._new_items = self._new_items, []
         return [
             {
@@ -124,7 +138,10 @@ class Newsroom:
         ]
 
     def take_notes(self) -> list[tuple[float, str]]:
-        """What a person watching should know since the last call: unix seconds and a sentence."""
+        """Return the news since the last call for a person who watches.
+
+        Each is a time in unix seconds and a sentence.
+        """
         notes, self._notes = self._notes, []
         return notes
 
@@ -170,7 +187,7 @@ class Newsroom:
     def _add_item(self, headline: Headline, *, born_s: float, **more: Any) -> DemoItem:
         self._n_items += 1
         fade_s = float(np.clip(self._rng.lognormal(np.log(240), 0.5), 60, 1200))
-        pull = min(25.0, float((1 - self._rng.random()) ** -0.8))  # Zipf-like: few draw many
+        pull = min(25.0, float((1 - self._rng.random()) ** -0.8))  # Zipf-like: few items draw many readers
         item = DemoItem(
             f"{headlines.slug(headline.title)}-{self._n_items}",
             headline.title,
@@ -198,7 +215,10 @@ class Newsroom:
         self._notes.append((self.started_at + now, f"the story {story.title!r} breaks"))
 
     def _weigh(self, now: float) -> None:
-        """Forget what nobody reads any more; note how likely each item is to be read, by category and overall."""
+        """Forget items that no one reads any more, and weigh the others.
+
+        The weights are the chances to be read, overall and by category.
+        """
         interest = np.array([item.interest(now) for item in self.items])
         is_alive = [
             now < item.born_s + 30 or each > 0.02 * item.pull for item, each in zip(self.items, interest, strict=True)
@@ -215,7 +235,7 @@ class Newsroom:
             self._weights.append(([self.items[row] for row in rows.tolist()], np.cumsum(interest[rows])))
 
     def _draw(self, which: int) -> DemoItem | None:
-        """An item of a category (number + 1), or of all (0), as likely as it draws."""
+        """Draw an item of a category (number + 1), or of all (0), by its interest."""
         items, weights = self._weights[which]
         if not items or weights[-1] <= 0:
             return None
@@ -224,7 +244,7 @@ class Newsroom:
     # -- readers -------------------------------------------------------------------------------------------------
 
     def _arrive(self, at_s: float, story: DemoItem | None) -> None:
-        """A reader comes, of their own accord or because of a story."""
+        """Let a reader come, unprompted or because of a story."""
         reader = self._readers.draw(is_crowd=story is not None)
         self._n_sessions += 1
         session = Session(
@@ -240,7 +260,7 @@ class Newsroom:
             self._visit(session, at_s)
 
     def _visit(self, session: Session, at_s: float) -> None:
-        """Look at the list, open something not read before, or give up."""
+        """Let a reader look at the list, open an unread item, or give up."""
         rng, reader = self._rng, session.reader
         for _ in range(4):
             item = self._choose(session)
@@ -269,7 +289,7 @@ class Newsroom:
         return self._draw(0)
 
     def _read(self, session: Session, item: DemoItem, at_s: float, **more: Any) -> None:
-        """Click, perhaps read to the end, perhaps like and share; then perhaps the next one."""
+        """Let a reader click, perhaps read to the end, like and share, then perhaps go on."""
         rng = self._rng
         self._act(session, item, "click", at_s, **more)
         session.reader.has_seen(item.id)

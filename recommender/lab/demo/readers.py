@@ -1,4 +1,4 @@
-"""The readers of the invented news site: who they are, where they come from, how they come back."""
+"""Readers of the invented news site: who they are and how they come back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from recommender.lab.demo.headlines import CATEGORIES
 T = TypeVar("T")
 
 MAX_READERS = 4000
-FIRST_READERS = 400  # known before the site is asked for newcomers only now and then
+FIRST_READERS = 400  # until so many readers are known, newcomers are more frequent
 NEWCOMERS, CROWD_NEWCOMERS = 0.06, 0.75  # shares of sessions
 SEEN_KEPT = 40
 
@@ -36,7 +36,7 @@ _CROWD = (
 
 @dataclass(slots=True)
 class DemoReader:
-    """Who reads, and what is the same about them every time. habit: where they usually come from."""
+    """A reader, with everything that stays the same. habit: the usual referrer."""
 
     id: str
     favourites: tuple[int, ...]
@@ -52,7 +52,10 @@ class DemoReader:
 
 @dataclass(slots=True)
 class Session:
-    """One visit of a reader: a few items, one after the other. story: the one that brought them, if one did."""
+    """One visit of a reader: a few items, one after the other.
+
+    story: the story that brought the reader, if there was one.
+    """
 
     reader: DemoReader
     id: str
@@ -62,7 +65,10 @@ class Session:
 
 
 class DemoReaders:
-    """At most MAX_READERS people; when full, a newcomer takes the place of somebody who does not come again."""
+    """At most MAX_READERS people.
+
+    When they are full, a newcomer takes the place of someone who does not come again.
+    """
 
     def __init__(self, rng: np.random.Generator, *, run: str) -> None:
         self._rng, self._run = rng, run
@@ -70,7 +76,10 @@ class DemoReaders:
         self._n_made = 0
 
     def draw(self, *, is_crowd: bool) -> DemoReader:
-        """Who comes: mostly the regulars, some more often than others; in a crowd mostly newcomers."""
+        """Draw the reader who comes: mostly a regular, in a crowd mostly a newcomer.
+
+        Some regulars come more often than others.
+        """
         rng, n_known = self._rng, len(self._known)
         share = CROWD_NEWCOMERS if is_crowd else max(NEWCOMERS, 1 - n_known / FIRST_READERS)
         if not n_known or rng.random() < share:
@@ -83,11 +92,11 @@ class DemoReaders:
         return self._known[int(n_known * rng.random() ** 2)]
 
     def invent(self) -> DemoReader:
-        """Somebody new, who is not remembered."""
+        """Invent a newcomer, who is not remembered."""
         rng = self._rng
         self._n_made += 1
         home = int(np.searchsorted(_SHARES, rng.random()))
-        # Addresses nobody routes. A tenth sits behind the few shared ones of a mobile network.
+        # These addresses are not routed. A tenth of the readers share the few addresses of a mobile network.
         x, y = (int(part) for part in rng.integers(0, 250, 2))
         shape = rng.random()
         if shape < 0.1:
@@ -106,7 +115,7 @@ class DemoReaders:
 
 
 def crowd_referrer(rng: np.random.Generator) -> str | None:
-    """Where one of a crowd comes from: everywhere."""
+    """Draw a referrer for a reader in a crowd."""
     return _pick(rng, _CROWD)
 
 

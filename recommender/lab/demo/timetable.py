@@ -1,11 +1,11 @@
-"""What is played on a server: the honest site and, where that is allowed, the botnet that attacks it.
+"""Play on a server: the honest site and, if allowed, the botnet that attacks it.
 
     Newsroom.events ──┐
                       ├──by time──> Programme.events ──> feed
     Botnet.events  ───┘
 
-It has the methods of a `Newsroom`, so whoever sends the one can send the other. The honest events are those the
-newsroom would have sent alone: the two share the clock and nothing else.
+It has the methods of a `Newsroom`, so code that sends one can send the other. The honest events are those that the
+newsroom would send alone. The two share the clock and nothing else.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from recommender.lab.demo.newsroom import DemoItem, Newsroom
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """A story or an attack that is under way: its item, and when it began (unix seconds)."""
+    """A story or an attack under way: its item, and when it began (unix seconds)."""
 
     item: str
     title: str
@@ -25,7 +25,7 @@ class Happening(msgspec.Struct, frozen=True):
 
 
 class Playing(msgspec.Struct, frozen=True):
-    """What a person looking at the server may be told of the play. next_attack_at: unix seconds."""
+    """The part of the play that the console shows. next_attack_at: unix seconds."""
 
     story: Happening | None
     attack: Happening | None
@@ -37,7 +37,7 @@ class Playing(msgspec.Struct, frozen=True):
 
 
 class Programme:
-    """See the module."""
+    """Newsroom and botnet in one stream; see the module."""
 
     def __init__(self, newsroom: Newsroom, botnet: DemoBotnet | None = None) -> None:
         self._newsroom, self._botnet = newsroom, botnet
@@ -55,14 +55,14 @@ class Programme:
         return self._newsroom.items
 
     def events(self, seconds: float) -> list[dict[str, Any]]:
-        """What happens in the next seconds, oldest first."""
+        """Return the events of the next seconds, oldest first."""
         happened = self._newsroom.events(seconds)
         if self._botnet is None:
             return happened
         return sorted(happened + self._botnet.events(self.now_s), key=lambda event: event["occurred_at"])
 
     def skip(self, seconds: float) -> None:
-        """Nothing happens for a while: everything from here on happens that much later."""
+        """Let nothing happen for a while. Everything else happens that much later."""
         self._newsroom.skip(seconds)
         if self._botnet is not None:
             self._botnet.started_at += seconds
@@ -74,11 +74,14 @@ class Programme:
         return sorted(self._newsroom.take_notes() + (self._botnet.take_notes() if self._botnet else []))
 
     def attack_now(self) -> bool:
-        """Let the botnet attack at once; False where there is none, or it is at it."""
+        """Let the botnet attack at once.
+
+        Return False if there is no botnet or an attack is under way.
+        """
         return self._botnet is not None and self._botnet.begin(self.now_s)
 
     def playing(self) -> Playing | None:
-        """None where nothing attacks."""
+        """Return the play, or None without a botnet."""
         if self._botnet is None:
             return None
         story = self._newsroom.stories[-1] if self._newsroom.stories else None

@@ -291,7 +291,7 @@ def test_whoever_may_not_operate_sees_no_such_button(look, role, view_store):
     Stage(open_programme(), view_store).attend()
     page = look(role)
     assert "<form" not in page.split('id="gs-main"')[1]
-    assert "The demo plays" in page
+    assert "The demo is running" in page
 
 
 def test_the_button_cues_the_demos_attack(accounts, look, view_store):

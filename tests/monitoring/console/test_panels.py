@@ -77,7 +77,7 @@ def test_during_an_attack_the_panel_names_the_bait_and_has_no_button(look, play)
 def test_without_a_panel_there_is_none(look, play, settings):
     settings.OVERVIEW_PANELS = []
     play(STORY, None)
-    assert "The demo plays" not in look("operator")
+    assert "The demo is running" not in look("operator")
 
 
 @pytest.mark.django_db
@@ -86,7 +86,7 @@ def test_a_path_that_leads_to_no_panel_stops_the_start_and_no_page(path, look, p
     settings.OVERVIEW_PANELS = [path, "recommender.lab.demo.panel.PANEL"]
     play(STORY, None)
     with caplog.at_level(logging.ERROR, "monitoring.console.panels"):
-        assert "The demo plays" in look("operator")
+        assert "The demo is running" in look("operator")
     assert path in caplog.text
     with pytest.raises(SystemCheckError, match=rf"(?s)OVERVIEW_PANELS names '{path}', which is no panel") as stopped:
         call_command("check")
