@@ -1,12 +1,15 @@
-"""What this machine can do: `manage.py bench`. Each figure stands beside a ceiling measured in the same run.
+"""Measures of this machine for `manage.py bench`.
 
-    step       Pipeline.step alone                    beside np.add.at over the same arrays
-    ingest     HTTP -> committed -> learned -> listed  beside a bare COPY into the same database
-    freshness  an event sent -> in GET /trending       at half the load that ingest is to sustain
-    trending   GET /trending while learning            beside the trivial view on the same server, in turns
-    recommendations  GET /recommendations while learning   beside the same, for actors that acted
+Each figure is compared with a ceiling measured in the same run:
 
-`running_system` starts the whole of Groundswell as a first run does, on a home and a database of its own; `http_load`
-is a process that sends. Single figures on a shared machine differ by a third from run to run: trust the ratios.
-`full_log` is no figure: it fills a database for whoever measures what reads it.
+    step             Pipeline.step alone; ceiling: np.add.at over the same arrays
+    ingest           HTTP -> committed -> learned -> listed; ceiling: a bare COPY into the same database
+    freshness        an event sent -> in GET /trending, at half the load that ingest must sustain
+    trending         GET /trending while learning; ceiling: the trivial view on the same server, in turns
+    recommendations  GET /recommendations while learning, for actors that acted; ceiling: the same trivial view
+
+`running_system` starts the whole of Groundswell as a first run does, on a home and a database of its own. `http_load`
+is a process that sends requests. `full_log` measures nothing: it fills a database for measures that read it.
+
+On a shared machine a single figure may differ by a third from run to run, so trust the ratios.
 """

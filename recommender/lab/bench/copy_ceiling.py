@@ -1,7 +1,8 @@
-"""The ceiling of ingest: the same batches by bare binary COPY into the same database, each committed.
+"""Ceiling of ingest: the same batches by bare binary COPY into the same database.
 
-The table has the log's columns of text and time and nothing else: no index, no partition, no check for an event seen
-before. As many connections as the measure has; the bytes are made beforehand, so that PostgreSQL is what is measured.
+Each batch is committed. The table has only the log's columns of text and time. It has no index, no partition, and no
+check for an event seen before. The number of connections is that of the measure. The bytes are made beforehand, so
+that only PostgreSQL is measured.
 """
 
 import threading
@@ -26,7 +27,7 @@ _COPY_IN = "COPY bench_copy FROM STDIN (FORMAT binary)"
 
 
 def rows_per_s(batch: int, *, connections: int, seconds: float, seed: int) -> float:
-    """Rows a second, committed."""
+    """Return the rows committed per second."""
     opened = [_connect() for _ in range(connections)]
     try:
         opened[0].execute(f"CREATE TABLE bench_copy ({_COLUMNS})")
@@ -49,14 +50,14 @@ def rows_per_s(batch: int, *, connections: int, seconds: float, seed: int) -> fl
 
 
 def _connect() -> psycopg.Connection:
-    """A connection of its own with the settings of Django's, each statement a transaction."""
+    """Open a connection with Django's settings. Each statement is a transaction."""
     parameters = connection.get_connection_params()
     names = ("dbname", "user", "password", "host", "port", "options")
     return psycopg.connect(**{name: parameters[name] for name in names if name in parameters}, autocommit=True)
 
 
 def _content(opened: psycopg.Connection, batch: int, seed: int) -> bytes:
-    """A batch as PostgreSQL itself writes it."""
+    """Return a batch as PostgreSQL itself writes it."""
     made = event_stream.columns(batch, seed=seed)
     now = datetime.now(UTC)
     with opened.cursor() as cursor:

@@ -1,11 +1,11 @@
-"""How late, and how often for nothing, drift detectors speak: on made streams, and on a real log's own predictions.
+"""Delays and false alarms of drift detectors, on made streams and on a real log.
 
     Bernoulli stream, 0.70 ──> ADWIN, PageHinkley, HDDM_A, HDDM_W, CUSUM, the pair, ours ──> delay, false alarms
     real log ──> Pipeline ──> its predictions, step by step ──> Drift, as it is: false stops
                                                           └──> from N places on, some hits made misses: delay
                                                           └──> or noise sent by fresh accounts (A17): forced stops
 
-River's detectors are imported here only: they cost a second and nothing else needs them.
+Only this module imports River's detectors, because the import takes a second.
 """
 
 import statistics
@@ -31,10 +31,10 @@ from recommender.lab.bench.results import BenchRow, percentile
 BASE, RISES = 0.70, (0.05, 0.10, 0.20)
 N_RUNS, BEFORE, AFTER = 15, 10_000, 20_000
 N_LEVEL, LEVEL_RUNS = 100_000, 5
-WINDOW = 2000  # of the pair
+WINDOW = 2000  # window of the pair
 STEP_MS = 2 * SECOND_MS
 N_PLACES, PATIENCE = 60, 10_000
-FIRST_PLACE = 0.05  # of the log, before which nothing is known
+FIRST_PLACE = 0.05  # share of the log before which nothing is known
 BUDGET_DELAY = 1000
 NEVER = -(1 << 60)
 
@@ -84,7 +84,10 @@ def _pair() -> Detector:
 
 
 def _ours() -> Detector:
-    """The detector of the core with the rate learned, on a board that explains nothing."""
+    """Make Groundswell's detector, on a board that explains nothing.
+
+    It learns the rate.
+    """
     drift, row, seen = Drift(DriftConfig(few=0.0, steady=0.0), 300), np.ones((1, 4), np.int8), 0
     row[0, 3] = 0
     drift.look(PROMISE_ONE, 0)
@@ -113,7 +116,10 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
 
 
 def delays(make: Callable[[], Detector], rise: float, *, seed: int) -> list[int | None]:
-    """Events from the rise to the first alarm after it, a run each; None where there is none within AFTER."""
+    """Return the events from the rise to the first alarm after it, by run.
+
+    An entry is None if there is no alarm within AFTER events.
+    """
     found: list[int | None] = []
     for run in range(N_RUNS):
         rng, detector = np.random.default_rng([seed, run]), make()
@@ -125,7 +131,7 @@ def delays(make: Callable[[], Detector], rise: float, *, seed: int) -> list[int 
 
 
 def false_alarms(make: Callable[[], Detector], *, seed: int) -> float:
-    """Alarms in 100,000 events of a level stream."""
+    """Count the alarms in 100,000 events of a level stream."""
     n = 0
     for run in range(LEVEL_RUNS):
         rng, detector = np.random.default_rng([seed, 1000 + run]), make()
@@ -135,7 +141,12 @@ def false_alarms(make: Callable[[], Detector], *, seed: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a Pipeline predicted of a log, by step: ranks, int8 (n, 4); the board's promise; stream time."""
+    """Predictions of a Pipeline on a log, by step.
+
+    ranks: int8 (n, 4).
+    promise: the board's promise.
+    now_ms: stream time.
+    """
 
     ranks: list[NDArray[np.int8]]
     promise: list[int]
@@ -143,14 +154,14 @@ class Predictions:
     half_life_s: int
 
     def feed(self, drift: Drift, step: int, ranks: NDArray[np.int8]) -> Level:
-        """Put a step to a detector, with other answers."""
+        """Give a step to a detector, with other answers."""
         if drift.is_due(self.now_ms[step]):
             drift.look(self.promise[step], self.now_ms[step])
         return drift.learn(ranks, self.now_ms[step]).level
 
 
 def predictions(path: Path, config: Config, *, limit: int | None = None) -> Predictions:
-    """Fold a log in steps of 2 s; 1-2 minutes a million events."""
+    """Fold a log in steps of 2 s. It takes 1 to 2 minutes per million events."""
     pipeline = Pipeline(config)
     made = Predictions([], [], [], config.half_lives_s[0])
     for step in LogFile(path, limit=limit).steps(pipeline.encoder, bucket_ms=STEP_MS):
@@ -165,7 +176,10 @@ Change = Callable[[NDArray[np.int8], np.random.Generator], NDArray[np.int8]]
 
 
 def worsened(share: float, *, both: bool = False) -> Change:
-    """From now on so many of the hits are misses; with `both`, those of the steady list too."""
+    """Turn this share of the hits into misses.
+
+    If `both` is set, the steady list loses them too.
+    """
 
     def change(ranks: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:
         ranks, is_lost = ranks.copy(), rng.random(len(ranks)) < share
@@ -178,7 +192,7 @@ def worsened(share: float, *, both: bool = False) -> Change:
 
 
 def flooded(share: float) -> Change:
-    """From now on fresh accounts click on what is in no list, so many for every prediction."""
+    """Let fresh accounts click on items in no list, `share` of them per prediction."""
 
     def change(ranks: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:
         noise = np.full((rng.poisson(share * len(ranks)), 4), MISS, np.int8)
@@ -190,7 +204,7 @@ def flooded(share: float) -> Change:
 
 
 def raised(made: Predictions, config: DriftConfig) -> tuple[int, int, float]:
-    """Stops and alerts over a log as it is, and the largest CUSUM."""
+    """Count stops and alerts over a log as it is, and return the largest CUSUM."""
     drift, levels, largest = Drift(config, made.half_life_s), [], 0.0
     for step, ranks in enumerate(made.ranks):
         levels.append(made.feed(drift, step, ranks))
@@ -201,7 +215,10 @@ def raised(made: Predictions, config: DriftConfig) -> tuple[int, int, float]:
 def delays_on(
     made: Predictions, config: DriftConfig, change: Change, *, seed: int, patience: int = PATIENCE, first: float
 ) -> list[int | None]:
-    """Predictions from a change to the stop after it, for N_PLACES places of the log past the share `first`."""
+    """Return the predictions from a change to the stop after it, by place.
+
+    The change is tried at N_PLACES places of the log after the share `first`.
+    """
     rng = np.random.default_rng(seed)
     ends = np.cumsum([len(ranks) for ranks in made.ranks])
     wanted = np.sort(rng.integers(int(first * ends[-1]), ends[-1] - patience, N_PLACES))
@@ -237,7 +254,7 @@ def _delay(
 
 
 def told(found: list[int | None]) -> str:
-    """Median, nine tenths, and how many never."""
+    """Write the median, the 90th percentile and the number of missed changes."""
     reached = [PATIENCE * 10 if each is None else each for each in found]
     median, most = statistics.median(reached), percentile(reached, 0.9)
     words = [f"{each:,.0f}" if each < PATIENCE * 10 else "never" for each in (median, most)]
@@ -245,7 +262,10 @@ def told(found: list[int | None]) -> str:
 
 
 def measure(*, seed: int, path: Path | None, limit: int | None = None) -> Iterator[BenchRow]:
-    """A row a detector on made streams, then, where the real log is at hand, ours on it."""
+    """Yield a row per detector on made streams, then rows on the real log.
+
+    The real log may be missing.
+    """
     for name, make in DETECTORS.items():
         by_rise = {rise: delays(make, rise, seed=seed) for rise in RISES}
         yield BenchRow(
@@ -262,7 +282,7 @@ def measure(*, seed: int, path: Path | None, limit: int | None = None) -> Iterat
 
 
 def real(made: Predictions, *, seed: int, name: str) -> Iterator[BenchRow]:
-    """Ours on a log's own predictions."""
+    """Yield rows of Groundswell's detector on a log's own predictions."""
     config = DriftConfig()
     raw = replace(config, promise=0.0, steady=0.0, few=0.0)
     for title, each in (("raw misses", raw), ("as it is", config)):

@@ -1,7 +1,8 @@
-"""A seeded stream for load: unequal items, actors who act a handful of times each; as columns and as request bodies.
+"""Seeded stream for load, as columns and as request bodies.
 
-Bodies are made once. A label of fixed length stands where ids must differ from round to round, so that sending the
-same body again with another label is a new batch of new actors, at the price of replacing bytes.
+Items are unequally popular, and actors act a handful of times each. Bodies are made once. A label of fixed length
+marks the places where ids must differ from round to round. So the same body with another label is a new batch of new
+actors, at the price of replacing bytes.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from recommender.core.vocabulary import Kind
 N_ITEMS = 20_000
 EVENTS_AN_ACTOR = 8  # as in a national news site's log
 LABEL = b"@@@@@@@@"
-TIME = b"9999999999.999"  # where occurred_at goes; a label of its own length
+TIME = b"9999999999.999"  # the place of occurred_at; a label with a length of its own
 
 KIND_CODES = np.array([Kind.CLICK, Kind.VIEW, Kind.LIKE, Kind.EXPOSURE], np.int8)
 _KINDS = tuple(Kind(code).name.lower() for code in KIND_CODES.tolist())
@@ -29,7 +30,7 @@ _AGENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """n events; actor, item, kind as numbers."""
+    """Events as columns. Actor, item and kind are numbers."""
 
     actor: NDArray[np.int64]
     item: NDArray[np.int64]
@@ -40,7 +41,7 @@ class Columns:
 
 
 def columns(n: int, *, seed: int) -> Columns:
-    """Zipf-like items, actors at random."""
+    """Draw n events with Zipf-like items and random actors."""
     rng = np.random.default_rng(seed)
     weights = np.cumsum((np.arange(N_ITEMS) + 10.0) ** -0.9)
     return Columns(
@@ -51,7 +52,10 @@ def columns(n: int, *, seed: int) -> Columns:
 
 
 def bodies(n_bodies: int, batch: int, *, seed: int) -> list[bytes]:
-    """Request bodies of `batch` events each (a bare event where that is 1), with LABEL and TIME still in them."""
+    """Make request bodies of `batch` events each, with LABEL and TIME still in them.
+
+    With `batch` 1 a body is a bare event.
+    """
     stream = columns(n_bodies * batch, seed=seed)
     made = []
     for start in range(0, len(stream), batch):
@@ -62,22 +66,22 @@ def bodies(n_bodies: int, batch: int, *, seed: int) -> list[bytes]:
 
 
 def fill(body: bytes, *, label: int, at: float) -> bytes:
-    """A body as it is sent in one round, at one time."""
+    """Return a body as it is sent in one round, at one time."""
     return body.replace(LABEL, b"%08x" % label).replace(TIME, b"%14.3f" % at)
 
 
 def address(actor: int) -> str:
-    """Where an actor comes from."""
+    """Return an actor's address."""
     return f"10.{actor % 200}.{actor // 200 % 250}.{1 + actor % 250}"
 
 
 def agent(actor: int) -> str:
-    """An actor's browser."""
+    """Return an actor's browser."""
     return _AGENTS[actor % len(_AGENTS)]
 
 
 def country(actor: int) -> str:
-    """An actor's country."""
+    """Return an actor's country."""
     return _COUNTRIES[actor % len(_COUNTRIES)]
 
 

@@ -1,10 +1,11 @@
-"""How long from sending an event until GET /trending shows it, under half the load that ingest is to sustain.
+"""Time from sending an event until GET /trending shows it, under load.
 
-A marker is an item nobody has seen, with as many actors as it takes to enter the list, sent as one request at a
-random moment; the clock runs from before the request until an answer contains it. Polling adds up to POLL_S.
+The load is half of the load that ingest must sustain. A marker is an item that no one has seen. It is sent as one
+request at a random moment, with as many actors as it takes to enter the list. The clock runs from before the request
+until an answer contains the marker. Polling adds up to POLL_S.
 
-The markers are what the screen is there to hold, crowds of newcomers on a cold item, and what trust gives a twentieth
-of its weight to; so this is measured with both off (`SETTINGS`), on a server of its own.
+The markers are crowds of newcomers on a cold item. The screen would hold them, and trust would give them a twentieth
+of the weight. So both are off (`SETTINGS`), on a server of its own.
 """
 
 import itertools
@@ -30,7 +31,7 @@ BUDGET_P50_S, BUDGET_P99_S = 0.5, 1.5
 
 
 def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
-    """`seconds` at least, and at least N_MARKERS markers."""
+    """Measure for at least `seconds`, with at least N_MARKERS markers."""
     warm_up(rig)
     load = Load(rig.load(seconds=seconds + N_MARKERS * 3, connections=4, batch=BATCH, rate=LOAD / BATCH))
     rng = np.random.default_rng(rig.seed)
@@ -67,7 +68,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
 
 
 def _delay(client: Client, marker: str) -> float:
-    """Seconds from sending a marker until the list contains it."""
+    """Return the seconds from sending a marker until the list contains it."""
     path = f"/api/v1/trending?limit={ASKED_DEPTH}"
     items = client.get(path)["items"]
     weakest = items[-1]["score"] if len(items) == ASKED_DEPTH else 0.0

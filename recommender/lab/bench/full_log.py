@@ -1,7 +1,8 @@
-"""A full log for measuring, made inside PostgreSQL: events, steps, figures, checkpoints, items, verdicts.
+"""A full log to measure on, made inside PostgreSQL.
 
-Rows, not a history: nothing was learned from them. What is read of them is as it would be: popular items are popular,
-and people come back. Numbers of steps begin past those that were really taken; all are of shard 0.
+It has events, steps, figures, checkpoints, items and verdicts. They are rows without a history, since nothing was
+learned from them. Readers of the rows see a plausible site: popular items are popular, and people come back. Numbers
+of steps begin after those of the real steps. All steps are of shard 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from recommender.log import event_log
 
 N_ITEMS, N_ACTORS = 20_000, 300_000
 
-# An act every so often, on items by a power law, by actors who come back.
+# An act at regular times, on items by a power law, by actors who come back.
 _EVENTS = """
 INSERT INTO recommender_event (received_at, bucket, kind, actor, item, ip, country)
 SELECT to_timestamp(%(first_s)s + n * %(every_s)s), (n %% 16)::smallint, %(kind)s,
@@ -53,7 +54,8 @@ INSERT INTO recommender_item (id, title, url, categories, is_hidden, changed_xid
 SELECT 'item-' || n, 'Story number ' || n, '', ARRAY['news'], n %% 500 = 0, 0, now()
 FROM generate_series(0, %(n_items)s - 1) AS n ON CONFLICT DO NOTHING
 """
-# Read once from end to end: no index begins with seq, and by place a log of millions would be searched per crowd.
+# The log is read once from end to end. No index begins with seq, and by place a log of millions would be searched per
+# crowd.
 _VERDICTS = """
 WITH said AS (
     INSERT INTO recommender_eventverdict (shard, ordinal, step, xid, seq, verdict, was_held, score, reasons,
@@ -72,7 +74,10 @@ _LEARNER = "UPDATE recommender_learner SET xid = %(xid)s, seq = %(seq)s, step = 
 
 
 def write_events(*, n: int, first_s: float, every_s: float) -> int:
-    """Write clicks into the log, the first received at `first_s`. Returns the transaction that wrote them."""
+    """Write clicks into the log, the first received at `first_s`.
+
+    Returns the transaction that wrote them.
+    """
     rows = {"n": n, "first_s": first_s, "every_s": every_s, "kind": int(Kind.CLICK)}
     with transaction.atomic():
         _run(_EVENTS, rows | {"n_items": N_ITEMS, "n_actors": N_ACTORS})
@@ -80,30 +85,41 @@ def write_events(*, n: int, first_s: float, every_s: float) -> int:
 
 
 def write_steps(*, n: int, step: int, xid: int, seq: int, per_step: int, first_ms: int, span_ms: int) -> None:
-    """Write steps from the number `step` on, of so many events each from `seq` on, which that transaction wrote."""
+    """Write n steps from the number `step` on, each over `per_step` events.
+
+    seq: number of the first event.
+    xid: transaction that wrote the events.
+    """
     of_events = {"n": n, "step": step, "xid": xid, "seq": seq, "per": per_step}
     _run(_STEPS, of_events | {"first_ms": first_ms, "span_ms": span_ms})
 
 
 def write_the_rest(*, step: int, n_steps: int) -> None:
-    """Write figures and some 500 checkpoints of the steps from that number on, and describe the items."""
+    """Write figures and about 500 checkpoints of the steps, and describe the items.
+
+    step: number of the first step.
+    """
     _run(_FIGURES, {"step": step})
     _run(_CHECKPOINTS, {"step": step, "n": n_steps})
     _run(_ITEMS, {"n_items": N_ITEMS})
 
 
 def write_verdicts(*, seq: int, n_crowds: int, stride: int, crowd: int, step: int, per_step: int) -> Sequence[Any]:
-    """Hold or quarantine `crowd` events in a row from `seq` on, and again every `stride` events, `n_crowds` times.
+    """Hold or quarantine `crowd` events in a row, `n_crowds` times.
 
-    Returns three lists of one length: xid, seq, and when received, in ms. `step`, `per_step`: as the steps were
-    written."""
+    seq: first event of the first crowd.
+    stride: events from one crowd to the next.
+    step, per_step: as the steps were written.
+
+    Returns three lists of one length: xid, seq, and time received in ms.
+    """
     where = [seq, seq, stride, crowd, seq, stride, n_crowds]
     with _unhurried():
         return event_log.fetch(_VERDICTS, [step, seq, per_step, *where])
 
 
 def move_learner(*, xid: int, seq: int, step: int) -> None:
-    """Let the learner stand at the end of what was written."""
+    """Move the learner to the end of the written events."""
     _run(_LEARNER, {"xid": xid, "seq": seq, "step": step})
 
 
@@ -114,7 +130,7 @@ def _run(query: str, named: dict[str, Any]) -> None:
 
 @contextmanager
 def _unhurried() -> Iterator[None]:
-    """A transaction whose statements may take as long as they take."""
+    """Open a transaction whose statements have no time limit."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = 0")

@@ -1,4 +1,4 @@
-"""HTTP load: what to send, what came back, and the process in between (`recommender.lab.bench.load_sender`).
+"""HTTP load: plan, result, and the process that sends it (`bench.load_sender`).
 
 Load(plan) ──JSON──> process ──"ready"──> start() ──> ... ──JSON──> result()
 """
@@ -10,8 +10,11 @@ import msgspec
 
 
 class LoadPlan(msgspec.Struct):
-    """What to send. `rate`: requests a second, None: as fast as answered; `batch`: events in each, 0: GET `path`, or
-    `paths` one after another, again and again."""
+    """Requests to send.
+
+    rate: requests per second; None sends the next as soon as one is answered.
+    batch: events per request; with 0 it is GET `path`, or `paths` one after another, again and again.
+    """
 
     host: str
     port: int
@@ -27,7 +30,12 @@ class LoadPlan(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """What came back. `accepted`: events; latencies in seconds; `by_status`: answers by status, 0 = none at all."""
+    """Answers to a load.
+
+    accepted: events.
+    p50_s, p99_s: latencies in seconds.
+    by_status: answers by status; 0 means no answer at all.
+    """
 
     n_requests: int
     accepted: int
@@ -38,12 +46,15 @@ class Result(msgspec.Struct):
 
     @property
     def rate(self) -> float:
-        """Requests answered well, a second."""
+        """Return the requests answered well per second."""
         return sum(n for status, n in self.by_status.items() if 200 <= status < 300) / self.seconds
 
 
 class Load:
-    """The other end of the process, which is ready when this is made; `start`, then `result`."""
+    """Control of the sending process, which is ready once this object exists.
+
+    Call `start`, then `result`.
+    """
 
     def __init__(self, plan: LoadPlan) -> None:
         self._process = subprocess.Popen(
@@ -56,13 +67,13 @@ class Load:
         self._write(b"go")
 
     def result(self) -> Result:
-        """Waits for the end."""
+        """Wait for the end and return the result."""
         result = msgspec.json.decode(self._read(), type=Result, strict=False)
         self.close()
         return result
 
     def close(self) -> None:
-        """Ends the process, if it still runs."""
+        """End the process if it still runs."""
         self._process.kill()
         self._process.communicate()
 

@@ -1,8 +1,11 @@
-"""How many events come in: committed, and all the way into the lists; beside a bare COPY into the same database.
+"""Rate of incoming events, until they are committed and until they are listed.
 
-With the learner frozen, ingest has the machine to itself; what piled up is then learned in one go, which tells how
-fast the learner alone is; last, both at once for as long, until everything sent is in the lists. Every event the
-server accepted must have been learned exactly once at the end: a bench that loses events measures nothing.
+It has three phases. First the learner is frozen, so ingest has the machine to itself. Then the learner learns the
+backlog in one go, which shows how fast the learner alone is. Last, both run at once for as long, until everything
+sent is in the lists. The ceiling is a bare COPY into the same database.
+
+At the end every event that the server accepted must have been learned exactly once. A bench that loses events
+measures nothing.
 """
 
 import time
@@ -22,7 +25,7 @@ BUDGET_SUSTAINED, BUDGET_SINGLE = 20_000, 1_500
 
 
 def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
-    """The rows; those that need the database only on a rig of our own."""
+    """Yield the rows. Some need the database, so only the bench's own rig has them."""
     n_accepted = warm_up(rig)
     copied = copied_singly = None
     if rig.has_database:
@@ -31,7 +34,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
         copied_singly = copy_ceiling.rows_per_s(1, connections=SINGLE_CONNECTIONS, seconds=for_s, seed=rig.seed)
         _set_state(Learner.State.FROZEN)
     try:
-        # Batches come last: PostgreSQL is busy with what they leave behind for a while.
+        # Batches come last, because they keep PostgreSQL busy for a while afterwards.
         trivial = rig.run(seconds=seconds / 4, connections=SINGLE_CONNECTIONS, path="/health/live")
         singles = rig.run(seconds=seconds / 2, connections=SINGLE_CONNECTIONS, batch=1)
         batches = rig.run(seconds=seconds, connections=CONNECTIONS, batch=BATCH)
@@ -86,7 +89,10 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
 
 
 def warm_up(rig: Rig) -> int:
-    """The learner's kernels compiled, connections made; returns how many events that took."""
+    """Compile the learner's kernels and make connections.
+
+    Returns the number of events that this took.
+    """
     accepted = sum(rig.run(seconds=1.0, connections=2, batch=batch, rate=20.0).accepted for batch in (1, 50))
     rig.is_listed_up_to(time.time())
     return accepted
@@ -94,11 +100,14 @@ def warm_up(rig: Rig) -> int:
 
 def _set_state(state: str) -> None:
     Learner.objects.update(state=state)
-    time.sleep(1.0)  # the step under way, and the next look at the row
+    time.sleep(1.0)  # for the step under way, and until the learner looks at the row again
 
 
 def _check_learned(n_accepted: int) -> None:
-    """Raises CannotMeasure. Nothing but a bench ever sent to this database."""
+    """Check that all events were learned. Raises CannotMeasure.
+
+    Only the bench has ever sent to this database.
+    """
     learned = Learner.objects.aggregate(n=Sum("n_events"))["n"]
     if learned != n_accepted:
         raise CannotMeasure(f"{n_accepted:,} events were accepted and {learned:,} learned: some are lost or doubled")

@@ -1,10 +1,12 @@
-"""A process that sends HTTP requests as fast as it can, or at a rate, and tells what came back.
+"""Process that sends HTTP requests, at full speed or at a rate.
 
     plan (a line of JSON) ──> "ready" ──> a line: go ──> result (a line of JSON)      standard input and output
 
-One thread over non-blocking keep-alive sockets, requests made beforehand: what is measured is the server, not this.
-At a rate, each request has its time, and its latency counts from that time, also when all connections were busy then:
-a server that stands still for a second is seen to have kept everybody waiting. Needs no Django.
+One thread uses non-blocking keep-alive sockets, and requests are made beforehand. So the measure is about the server
+and not about this process. It does not need Django.
+
+At a rate, each request has its due time, and its latency counts from that time. This holds also if all connections
+are busy then. So if a server stops for a second, all requests due in that second count as late.
 """
 
 import contextlib
@@ -22,14 +24,14 @@ from recommender.lab.bench import event_stream
 from recommender.lab.bench.http_load import LoadPlan, Result
 from recommender.lab.bench.results import percentile
 
-BODY_BYTES = 16 * 2**20  # of request bodies kept; repeated under new ids
+BODY_BYTES = 16 * 2**20  # size of the request bodies that are kept; they are repeated under new ids
 TIMEOUT_S = 30.0
 _LOOK_EVERY_S = 0.05
 _READ_BYTES = 1 << 18
 
 
 class Wire:
-    """One connection: what is still to be sent, what has come, since when."""
+    """One connection: bytes still to send, bytes received, and since when."""
 
     def __init__(self, plan: LoadPlan) -> None:
         self.socket = socket.create_connection((plan.host, plan.port), timeout=TIMEOUT_S)
@@ -45,13 +47,13 @@ class Wire:
         self.push()
 
     def push(self) -> None:
-        """Send what fits."""
+        """Send as many bytes as fit."""
         with contextlib.suppress(BlockingIOError):
             while self.out:
                 self.out = self.out[self.socket.send(self.out) :]
 
     def pull(self) -> tuple[int, bytes] | None:
-        """Status and body, once all of it is there. Raises OSError."""
+        """Return status and body once the answer is whole. Raises OSError."""
         part = self.socket.recv(_READ_BYTES)
         if not part:
             raise ConnectionError("closed by the server")
@@ -70,7 +72,10 @@ class Wire:
 
 
 class LoadSender:
-    """Keeps the wires of a plan busy until its time is over and everything is answered."""
+    """Keeps the wires of a plan busy until its time is over.
+
+    It then waits until everything is answered.
+    """
 
     def __init__(self, plan: LoadPlan, request: Callable[[int], bytes]) -> None:
         self._plan, self._request = plan, request
@@ -103,7 +108,10 @@ class LoadSender:
         )
 
     def _next_at(self, now: float) -> float:
-        """When the next request is due: at its time, or at once, but never before a wire is free."""
+        """Return the time of the next request.
+
+        It is due at its time, or at once, but never before a wire is free.
+        """
         if all(wire.is_busy for wire in self._wires):
             return now + _LOOK_EVERY_S
         return self._began_at + self._n_begun / self._plan.rate if self._plan.rate else now
@@ -149,7 +157,7 @@ class LoadSender:
 
 
 def make_requests(plan: LoadPlan) -> Callable[[int], bytes]:
-    """What the n-th request of a plan is."""
+    """Return a function that gives the n-th request of a plan."""
     head = f" HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\nAuthorization: Bearer {plan.key}\r\n"
     if not plan.batch:
         fixed = [f"GET {path}{head}\r\n".encode() for path in plan.paths or [plan.path]]

@@ -1,8 +1,11 @@
-"""How many lists for single actors are made while learning goes on, in turns with the server's most trivial view.
+"""Rate of lists for single actors while learning goes on.
 
-Readers of our own go through the site along its paths, so that items have neighbours; then lists are asked for them,
-one after another, each with its history read from PostgreSQL, its links, its reasons. They are newcomers to the
-last, whom the screen would hold and trust weigh little: so both are off (`SETTINGS`), on a server of its own.
+It takes turns with the server's most trivial view. First the bench's own readers go through the site along shared
+paths, so that items have neighbours. Then it asks for their lists one after another. Each list needs the actor's
+history from PostgreSQL, links and reasons.
+
+All these readers are newcomers. The screen would hold them and trust would give them little weight. So both are off
+(`SETTINGS`), on a server of its own.
 """
 
 import statistics
@@ -21,13 +24,13 @@ SETTINGS = freshness.SETTINGS
 CONNECTIONS = trending_rate.CONNECTIONS
 N_ROUNDS = trending_rate.N_ROUNDS
 N_READERS, N_ACTS, N_ITEMS = 4_000, 6, 2_000
-PACED = 200  # requests a second
+PACED = 200  # requests per second
 PATH = "/api/v1/recommendations?actor={}"
 BUDGET, BUDGET_P99_MS = 1_000, 20.0
 
 
 def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
-    """Rounds of a quarter of `seconds` each, at least 1.5 s."""
+    """Measure in rounds of a quarter of `seconds` each, at least 1.5 s."""
     warm_up(rig)
     readers = _send_readers(rig)
     paths = [PATH.format(reader) for reader in readers]
@@ -71,7 +74,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
         measure="recommendations: p99 at full speed",
         value=statistics.median(p99s_ms),
         unit="ms",
-        note=f"{CONNECTIONS} wait in line",
+        note=f"{CONNECTIONS} requests wait in line",
     )
     yield BenchRow(
         measure=f"recommendations: p99 at {PACED} requests/s",
@@ -84,7 +87,10 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
 
 
 def walks(n: int, *, seed: int) -> list[list[str]]:
-    """What n readers open: from an item as popular as it is, on along the same path as others who were there."""
+    """Draw the items that n readers open.
+
+    A walk begins at an item by its popularity and follows the same path as other readers who were there.
+    """
     rng = np.random.default_rng(seed)
     weights = np.cumsum((np.arange(N_ITEMS) + 10.0) ** -0.9)
     starts = np.searchsorted(weights, rng.random(n) * weights[-1])
@@ -93,7 +99,7 @@ def walks(n: int, *, seed: int) -> list[list[str]]:
 
 
 def _send_readers(rig: Rig) -> list[str]:
-    """Their ids, once all they did is in the lists."""
+    """Send all readers' events, wait until they are listed, and return the ids."""
     label = f"reader-{time.time_ns():x}"
     client = rig.client()
     events = [
@@ -112,7 +118,7 @@ def _send_readers(rig: Rig) -> list[str]:
 
 
 def _look(rig: Rig, paths: list[str]) -> tuple[float, str]:
-    """The share of places that links gave, and the order that was served."""
+    """Return the share of places that links gave, and the order that was served."""
     client = rig.client()
     try:
         answers = [client.get(path) for path in paths]

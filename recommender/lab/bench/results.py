@@ -1,4 +1,4 @@
-"""Results of a bench: rows, the budgets they are held against, a table for people and JSON for machines."""
+"""Results of a bench: rows with budgets, a table for people and JSON for machines."""
 
 import os
 import platform
@@ -15,7 +15,11 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchRow:
-    """One measure. A budget is the least allowed, or with `is_most` the most; `ceiling` says what beside which."""
+    """One measure.
+
+    budget: the least allowed value, or the most if `is_most` is set.
+    ceiling: a figure of the same run to compare with.
+    """
 
     measure: str
     value: float
@@ -23,7 +27,7 @@ class BenchRow:
     budget: float | None = None
     is_most: bool = False
     ceiling: float | None = None
-    of: str = ""  # what the ceiling is
+    of: str = ""  # names the ceiling
     note: str = ""
 
     @property
@@ -41,7 +45,7 @@ class BenchRow:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all does not exceed.
+    """Return the value that this share of all values does not exceed.
 
     >>> percentile([3, 1, 2, 4], 0.5), percentile([5], 0.99)
     (2, 5)
@@ -51,7 +55,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def table(rows: Sequence[BenchRow]) -> Table:
-    """For a terminal; what the ceilings are, and the notes, are `notes`."""
+    """Draw the rows for a terminal. `notes` adds the names of the ceilings."""
     drawn = Table(title="manage.py bench")
     drawn.add_column("measure", no_wrap=True)
     for name in ("value", "budget", "met", "ceiling", "ratio"):
@@ -66,17 +70,17 @@ def table(rows: Sequence[BenchRow]) -> Table:
 
 
 def notes(rows: Sequence[BenchRow]) -> list[str]:
-    """A line for each row that has something to add."""
+    """Write a line for each row that has a ceiling or a note."""
     lines = []
     for row in rows:
-        told = [f"beside {row.of}" if row.of else "", row.note]
+        told = [f"compared with {row.of}" if row.of else "", row.note]
         if any(told):
             lines.append(f"{row.measure}: {'; '.join(part for part in told if part)}")
     return lines
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the facts about this machine that the figures depend on."""
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cpu": _cpu(),
@@ -87,7 +91,10 @@ def machine() -> dict[str, Any]:
 
 
 def fsync_ms(folder: Path) -> float:
-    """How long a small write takes to reach the disk there, median; what one commit costs at least."""
+    """Return the median time for a small write to reach the disk.
+
+    A commit costs at least as much.
+    """
     took = []
     with tempfile.TemporaryFile(dir=folder) as file:
         for _ in range(100):
@@ -100,7 +107,10 @@ def fsync_ms(folder: Path) -> float:
 
 
 def commit(of: Path) -> str:
-    """The commit measured, with a + where files differ from it; empty outside a checkout."""
+    """Return the measured commit, with a + if files differ from it.
+
+    It is empty outside a checkout.
+    """
     try:
         name = _git(of, "rev-parse", "--short=12", "HEAD")
         return name + ("+" if _git(of, "status", "--porcelain", "--untracked-files=no") else "")

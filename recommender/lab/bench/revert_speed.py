@@ -1,11 +1,11 @@
-"""How fast the stop switch brings a clean list back: a revert in mode exclude, while readers go on reading.
+"""Speed of a revert in mode exclude, while readers go on reading.
 
     event_log.append ──> the rig's learner ──> checkpoint near the beginning ... N events
     Revert row ──> the rig's worker: events a second, time under the lock   GET /trending 200 times a second meanwhile
 
-The ceiling is Pipeline.step over the same events in the same steps: what reading them back, making keys, noting
-figures and verdicts and the switch cost is the difference. (The worker finds the row when beat next wakes it, up to
-10 s later; that wait is not counted, a person's request wakes it at once.)
+The ceiling is Pipeline.step over the same events in the same steps. The difference is the cost of reading the events
+back, making keys, recording figures and verdicts, and the switch. The worker finds the row when beat next wakes it,
+up to 10 s later. This wait does not count, because a person's request wakes the worker at once.
 """
 
 import threading
@@ -26,17 +26,20 @@ from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 
 N_EVENTS = 300_000
 N_EXCLUDED = 100  # actors
-APPENDED = 5000  # events of one transaction
-READS = 200  # a second
+APPENDED = 5000  # events per transaction
+READS = 200  # per second
 MILLION = 1_000_000
 LEARNED_WITHIN_S, REVERTED_WITHIN_S = 300.0, 600.0
 BUDGET_RATE, BUDGET_10M_S, BUDGET_LOCK_S, BUDGET_P99_MS = 83_000, 120.0, 1.0, 50.0
 
 
 def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[BenchRow]:
-    """Rows; about a minute for N_EVENTS. Needs the database, so a rig of our own."""
+    """Yield the rows. It takes about a minute for N_EVENTS.
+
+    It needs the database, so it runs only on a rig of the bench's own.
+    """
     if not rig.has_database:
-        raise CannotMeasure("a revert is measured on a server of the bench's own: leave --url out")
+        raise CannotMeasure("a revert can be measured only on a server of the bench's own. Leave --url out.")
     _fill(n_events, seed=rig.seed)
     row = Learner.objects.get()
     checkpoint = Checkpoint.objects.filter(step__gt=0).order_by("step").first()
@@ -71,7 +74,7 @@ def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[BenchRow]:
         unit="s",
         budget=BUDGET_LOCK_S,
         is_most=True,
-        note=f"{EventVerdict.objects.count():,} verdicts and {Step.objects.count():,} steps there",
+        note=f"{EventVerdict.objects.count():,} verdicts and {Step.objects.count():,} steps in the database",
     )
     yield BenchRow(
         measure="revert: reads failed meanwhile", value=readers.n_failed, unit="requests", budget=0, is_most=True
@@ -87,8 +90,10 @@ def measure(rig: Rig, *, n_events: int = N_EVENTS) -> Iterator[BenchRow]:
 
 
 class Readers:
-    """A thread that asks for the list READS times a second; a read that finds the one before unanswered is late from
-    its own time on."""
+    """A thread that asks for the list READS times a second.
+
+    If a read must wait for the one before, its delay counts from its own due time.
+    """
 
     def __init__(self, rig: Rig) -> None:
         self._client = rig.client()
@@ -113,14 +118,17 @@ class Readers:
             try:
                 answer = self._client.request("GET", "/api/v1/trending")
                 self.n_failed += answer.status != 200 or b'"items":[]' in answer.body
-            except Exception:  # whatever it was, a reader had no list
+            except Exception:  # after any error, a reader had no list
                 self.n_failed += 1
             self.delays_s.append(time.perf_counter() - due_at)
             due_at += 1 / READS
 
 
 def _fill(n_events: int, *, seed: int) -> None:
-    """Append the generated stream and wait until all of it is learned and in a checkpoint."""
+    """Append the generated stream.
+
+    Wait until all of it is learned and a checkpoint is made.
+    """
     made = event_stream.columns(n_events, seed=seed)
     for start in range(0, n_events, APPENDED):
         event_log.append(_new_events(made, start, min(start + APPENDED, n_events)))
@@ -158,7 +166,7 @@ def _new_events(made: event_stream.Columns, start: int, end: int) -> NewEvents:
 
 
 def _revert(checkpoint: Checkpoint) -> Revert:
-    """Asked for, and carried out by the rig's own worker."""
+    """Ask for a revert and wait until the rig's own worker has carried it out."""
     encoder = Pipeline.from_bytes(bytes(checkpoint.data)).encoder
     rule = ExclusionRule(actors=encoder.keys([f"actor-{number}" for number in range(N_EXCLUDED)]))
     revert = Revert.objects.create(
@@ -178,8 +186,10 @@ def _revert(checkpoint: Checkpoint) -> Revert:
 
 
 def _plain(checkpoint: Checkpoint, row: Learner) -> tuple[float, str]:
-    """Events a second of Pipeline.step alone over the same events in the same steps, and what reading them and making
-    keys costs each."""
+    """Return the events per second of Pipeline.step alone, over the same steps.
+
+    The text gives the cost per event of reading, of making keys and of the step.
+    """
     pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
     took = {"read": 0.0, "encode": 0.0, "step": 0.0}
     n_events = 0

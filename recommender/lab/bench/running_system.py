@@ -1,11 +1,13 @@
-"""The whole of Groundswell for one bench: started as a first run is, on a home and a database thrown away afterwards.
+"""Start the whole of Groundswell for one bench, on its own home and database.
 
     Rig.start():  scratch home, port, database ──> python -m config.supervisor run ──> /health/ready ──> a key
 
-The supervisor starts web, worker and beat exactly as `make run` does, and a private PostgreSQL (durable, as for real
-data) and Valkey; where DATABASE_URL names a server, a scratch database is made there and dropped. It is a process
-apart because this package may not know `config`; the environment tells it where to work, as an operator would. What
-it starts dies with it, and on Linux it dies with us.
+The supervisor starts web, worker and beat exactly as `make run` does. It also starts Valkey and a private PostgreSQL,
+which is durable as for real data. If DATABASE_URL names a server, a scratch database is made there instead. Home and
+database are removed afterwards.
+
+The supervisor is a process of its own because this package may not import `config`. The environment tells it where to
+work, as an operator would. All processes that it starts end with it. On Linux it ends with this process.
 """
 
 import contextlib
@@ -41,12 +43,15 @@ _SHOW_DATABASE = "import json; from django.conf import settings as s; print(json
 
 
 class CannotMeasure(Exception):
-    """The bench cannot go on; the message says why."""
+    """The bench cannot go on. The message says why."""
 
 
 @dataclass
 class Rig:
-    """A running server. `has_database`: its database is the one Django's connection of this process leads to."""
+    """A running server.
+
+    has_database: whether Django's connection in this process leads to the server's database.
+    """
 
     url: str
     key: str
@@ -67,7 +72,7 @@ class Rig:
         paths: Sequence[str] = (),
         rate: float | None = None,
     ) -> LoadPlan:
-        """A plan against this server, under ids that no plan had before. See `lab.bench.http_load.LoadPlan`."""
+        """Plan a load on this server, with ids that no plan had before; see `LoadPlan`."""
         self._n_plans += 1
         parts = urlsplit(self.url)
         return LoadPlan(
@@ -85,15 +90,18 @@ class Rig:
         )
 
     def run(self, **plan: Any) -> Result:
-        """The same, run to its end. Raises CannotMeasure where the server does not answer as it should."""
+        """Plan a load and send it. Raises CannotMeasure if the server answers with errors."""
         result = run(self.load(**plan))
         wrong = {status: n for status, n in result.by_status.items() if not 200 <= status < 300}
         if wrong:
-            raise CannotMeasure(f"the server answered {wrong} (status: requests); 0 is a connection lost")
+            raise CannotMeasure(f"the server answered {wrong} (status: requests). Status 0 is a lost connection.")
         return result
 
     def is_listed_up_to(self, at: float, *, within_s: float = 120.0) -> float:
-        """Wait until everything received before `at` (unix seconds) is in the lists; returns when that was so."""
+        """Wait until everything received before `at` (unix seconds) is in the lists.
+
+        Returns the time at which that was so.
+        """
         client = self.client()
         stop_at = time.time() + within_s
         try:
@@ -104,12 +112,15 @@ class Rig:
                 time.sleep(0.01)
         finally:
             client.close()
-        raise CannotMeasure(f"what was sent is not in the lists after {within_s:.0f} s")
+        raise CannotMeasure(f"the events that were sent are not in the lists after {within_s:.0f} s")
 
 
 @contextlib.contextmanager
 def start(*, seed: int, **settings_of_it: str) -> Iterator[Rig]:
-    """A rig of our own, with these settings. Raises CannotMeasure, with its log's end, where it does not come up."""
+    """Start a rig with these settings.
+
+    Raises CannotMeasure with the end of the log if it does not come up.
+    """
     home = Path(tempfile.mkdtemp(prefix="groundswell-bench-", dir="/tmp"))
     with contextlib.ExitStack() as undo:
         undo.callback(shutil.rmtree, home, ignore_errors=True)
@@ -129,7 +140,7 @@ def start(*, seed: int, **settings_of_it: str) -> Iterator[Rig]:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; we stop it below
+                start_new_session=True,  # this process handles Ctrl-C and stops the supervisor below
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 (this process has one thread)
             )
         undo.callback(_stop, supervisor)
@@ -150,7 +161,7 @@ def _wait_until_ready(url: str, supervisor: subprocess.Popen[bytes], log: Path) 
                 return
         time.sleep(0.1)
     end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise CannotMeasure(f"Groundswell did not come up for the bench. It said:\n{end}")
+    raise CannotMeasure(f"Groundswell did not start for the bench. Its log ends with:\n{end}")
 
 
 def _stop(supervisor: subprocess.Popen[bytes]) -> None:
@@ -174,7 +185,7 @@ def _free_port() -> int:
 
 
 def _database_of(env: dict[str, str]) -> dict[str, object]:
-    """Where the server's settings say its database is."""
+    """Return the database in the server's settings."""
     known = env | {"DJANGO_SETTINGS_MODULE": "config.settings"}
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", _SHOW_DATABASE],
@@ -190,7 +201,7 @@ def _database_of(env: dict[str, str]) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _connected_to(database: dict[str, object]) -> Iterator[None]:
-    """Django's connection of this process leads there for a while."""
+    """Point Django's connection of this process to a database for a while."""
     ours: dict[str, Any] = {
         name: database[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT") if name in database
     }
@@ -206,7 +217,7 @@ def _connected_to(database: dict[str, object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _scratch_database(url: str) -> Iterator[str]:
-    """A database made on the server of `url`, dropped afterwards; yields its address."""
+    """Make a database on the server of `url`, yield its address, and drop it later."""
     name = f"groundswell_bench_{secrets.token_hex(4)}"
     address = url.replace("postgres://", "postgresql://", 1)
     try:

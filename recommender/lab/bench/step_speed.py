@@ -1,8 +1,8 @@
-"""How fast the Pipeline learns, in this process and on one core; beside np.add.at over the same arrays.
+"""Speed of the Pipeline in this process and on one core.
 
-The batches are those of a learner at work: ids as text, 4,096 events each. The budget is about the time of a step
-alone; turning ids into keys (`encode`) is counted too in the second figure. The first batch is not counted: the
-kernels are compiled there.
+The ceiling is np.add.at over the same arrays. The batches are those of a learner at work, with ids as text and 4,096
+events each. The budget is about the time of a step alone. A second figure also counts `encode`, which turns ids into
+keys. The first batch does not count, because it compiles the kernels.
 """
 
 import os
@@ -25,11 +25,11 @@ BATCH = 4096
 BUDGET = 50_000
 REAL_LOG = "globo_news.parquet"
 MAX_ROWS = 1_000_000
-STREAM_RATE = 20_000  # events a second of the generated stream's own time
+STREAM_RATE = 20_000  # events per second of the generated stream's own time
 
 
 def measure(*, seed: int, seconds: float) -> Iterator[BenchRow]:
-    """Rows for the generated stream, and for the real log where it is at hand."""
+    """Yield rows for the generated stream, and for the real log if there is one."""
     yield from _measure("generated stream", _generated(seed), seconds)
     real = real_log()
     if real:
@@ -37,7 +37,7 @@ def measure(*, seed: int, seconds: float) -> Iterator[BenchRow]:
 
 
 def real_log() -> Path | None:
-    """The real log of a news site, in $GROUNDSWELL_DATA or beside the project."""
+    """Find the real log of a news site, in $GROUNDSWELL_DATA or next to the project."""
     folder = Path(os.environ.get("GROUNDSWELL_DATA") or settings.BASE_DIR.parent / "shared" / "data")
     path = folder / REAL_LOG
     return path if path.exists() else None
@@ -80,7 +80,10 @@ def _measure(name: str, batches: Iterator[dict[str, Any]], seconds: float) -> It
 
 
 def _add_at(keys: list[np.ndarray]) -> float:
-    """Events a second that merely adding one to each event's item takes, in batches of the same size."""
+    """Return the events per second of just adding one to each event's item.
+
+    The batches have the same size.
+    """
     n_items = 0
     dense = []
     known: dict[int, int] = {}

@@ -1,7 +1,8 @@
-"""How many readers the list serves while learning goes on, in turns with the server's most trivial view.
+"""Rate of reads of the trending list while learning goes on.
 
-`wrk` sends where it is installed, being cheaper than a sender in Python. At full speed everybody waits in line, so
-the latency there is that of the line; a second figure is taken at a rate that the server has time for.
+It takes turns with the server's most trivial view. `wrk` sends if it is installed, because it needs less time than a
+sender in Python. At full speed all requests wait in line, so the latency there is that of the line. A second figure
+is taken at a rate that the server can keep up with.
 """
 
 import re
@@ -17,8 +18,8 @@ from recommender.lab.bench.results import BenchRow
 from recommender.lab.bench.running_system import CannotMeasure, Rig
 
 CONNECTIONS = 8
-LEARNING, LEARNING_BATCH = 2_000, 100  # events a second meanwhile
-PACED = 500  # requests a second
+LEARNING, LEARNING_BATCH = 2_000, 100  # events per second during the measure
+PACED = 500  # requests per second
 PATHS = {"live": "/health/live", "trending": "/api/v1/trending"}
 N_ROUNDS = 4
 BUDGET_RATIO, BUDGET_P99_MS = 0.7, 10.0
@@ -27,7 +28,7 @@ _UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
-    """Rounds of a quarter of `seconds` each, at least 1.5 s."""
+    """Measure in rounds of a quarter of `seconds` each, at least 1.5 s."""
     warm_up(rig)
     round_s = max(1.5, seconds / N_ROUNDS)
     load = Load(
@@ -75,7 +76,7 @@ def measure(rig: Rig, *, seconds: float) -> Iterator[BenchRow]:
 
 
 def _hammer(rig: Rig, path: str, seconds: float) -> tuple[float, float]:
-    """Requests a second and p99 in ms, as fast as answered."""
+    """Return requests per second and p99 in ms, at full speed."""
     wrk = shutil.which("wrk")
     if wrk is None:
         result = rig.run(seconds=seconds, connections=CONNECTIONS, path=path)
@@ -92,11 +93,14 @@ def _hammer(rig: Rig, path: str, seconds: float) -> tuple[float, float]:
 
 
 def parse_wrk(said: str) -> tuple[float, float]:
-    """Requests a second and p99 in ms from what wrk printed. Raises CannotMeasure where there were errors."""
+    """Read requests per second and p99 in ms from the output of wrk.
+
+    Raises CannotMeasure if there were errors.
+    """
     if "Non-2xx" in said or "Socket errors" in said:
-        raise CannotMeasure(f"wrk met errors:\n{said}")
+        raise CannotMeasure(f"wrk reports errors:\n{said}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
     if not rate or not p99:
-        raise CannotMeasure(f"wrk said something new:\n{said}")
+        raise CannotMeasure(f"the output of wrk has no rate or no p99:\n{said}")
     return float(rate[1]), float(p99[1]) * _UNITS_MS[p99[2]]

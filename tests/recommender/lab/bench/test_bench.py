@@ -138,7 +138,7 @@ def test_a_budget_is_the_least_or_the_most():
     row = BenchRow(measure="m", value=3.0, unit="/s", ceiling=12.0, of="another")
     assert row.ratio == 0.25
     assert row.as_json()["ratio"] == 0.25
-    assert notes([row]) == ["m: beside another"]
+    assert notes([row]) == ["m: compared with another"]
     assert table([row]).row_count == 1
 
 
