@@ -1,1 +1,1 @@
-"""Rehearsals: an incident from beginning to end, the policy on a recorded log, the console on a full database."""
+"""Rehearsals of an incident, of the policy on a log, and of the console when full."""

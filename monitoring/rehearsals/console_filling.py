@@ -1,10 +1,11 @@
-"""A full database for measuring, made inside PostgreSQL: a log, its verdicts, findings about them, decisions.
+"""A full database to measure on, made inside PostgreSQL.
 
-    lab.bench.full_log ──> events, steps, figures, verdicts ──where these stand──> findings, here; decisions
+    lab.bench.full_log ──> events, steps, figures, verdicts ──at their places──> findings, here; decisions
 
-Rows, not a history: nothing was learned from the bulk of it, and the chain of decisions does not verify. What pages
-read is as it would be: popular items are popular, findings overlap in time and share items, two of five are decided.
-A little is real: some thousand events are learned first, so that a list is published and a checkpoint kept.
+These are rows without a history. Most of the log was never learned, and the chain of decisions does not verify. Pages
+see a plausible site: popular items are popular, findings overlap in time and share items, and two in five are
+decided. A small part is real. Some thousand events are learned first, so that a list is published and a checkpoint is
+kept.
 """
 
 import time
@@ -62,7 +63,10 @@ FROM generate_series((SELECT coalesce(max(id), 0) + 1 FROM monitoring_review), %
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """n_events of the log; n_findings, of some events each; n_reviews."""
+    """Numbers of rows to make: events of the log, findings and reviews.
+
+    A finding has PER_FINDING events.
+    """
 
     n_events: int
     n_findings: int
@@ -70,7 +74,7 @@ class Size:
 
 
 def fill(size: Size, tell: Callable[[str], object]) -> None:
-    """Put it all into the database of Django's connection, which must be empty."""
+    """Fill the database of Django's connection, which must be empty."""
     end_s = time.time() - 600
     for days in range(DAYS + 2):
         ensure_partitions(today=datetime.now(UTC).date() - timedelta(days=days))
@@ -78,7 +82,7 @@ def fill(size: Size, tell: Callable[[str], object]) -> None:
     _learn_a_little()
     first_s, every_s = end_s - DAYS * 86_400, DAYS * 86_400 / size.n_events
     first_seq = event_log.last_seq() + 1
-    step = 1_000  # past those really taken
+    step = 1_000  # after the real steps
     xid = 0
     for done in range(0, size.n_events, CHUNK):
         tell(f"writing the log: {done:,} of {size.n_events:,} events")

@@ -1,14 +1,15 @@
-"""An incident from beginning to end, on an empty database: a flooded list, learning stopped, the state restored.
+"""Rehearse an incident: a flooded list, a freeze, and a revert to the clean state.
 
     Town (honest readers, invented) + a flood ──event_log.append_at, learner.learn──> the real learner, step by step
         quality falls ──> alarm ──> freeze, in the step of the alarm ──> proposal ──> revert without the attackers
         ──> thaw ──> the rest of the honest stream                                            digest ─┐
     the honest stream alone ──> another learner, which never got the attack                   digest ─┴─ equal?
 
-The screen is off, or there would be little to tell: this is about what happens when it was got past. No story breaks,
-for at half an hour a step each would look like a change (so nothing is frozen in such steps), and the flood ends when
-learning stops. Time is rebased, so that two and a half days pass in a minute, and the stream ends now. What is asked
-of the story is checked, each point by name; the command exits with 1 where one does not hold.
+The database must be empty. The screen is off, since the incident begins when an attack has got past it. No story
+breaks. In steps of half an hour a story would look like a change, so learning does not freeze in such steps. The
+flood ends when learning stops. Time is moved, so that two and a half days pass in a minute and the stream ends now.
+
+The rehearsal checks each expected fact by name. The command exits with 1 if one does not hold.
 """
 
 import time
@@ -38,10 +39,10 @@ from recommender.log.event_log import NewEvents
 from recommender.models import Learner, Revert, Step
 
 SHARD = 0
-LONG_S, SHORT_S = 1800.0, 10.0  # of the steps long before the attack, and around it
+LONG_S, SHORT_S = 1800.0, 10.0  # length of the steps long before the attack, and around it
 FLOOD_AT_S = 2 * DAY_S + 14 * 3600.0
 BEFORE_S, AFTER_S = 2400.0, 900.0
-SEEN_S = 300.0  # of honest clicks after a freeze, that the frozen list is held against
+SEEN_S = 300.0  # the frozen list is compared with the honest clicks of this time after a freeze
 PLACES = 20
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 OPERATOR = "shell:incident"
@@ -49,7 +50,11 @@ OPERATOR = "shell:incident"
 
 @dataclass(frozen=True, slots=True)
 class IncidentPlan:
-    """n_readers of the town; n_accounts that flood n_items, over flood_s."""
+    """Size of the incident.
+
+    n_readers: readers of the town.
+    n_accounts, n_items, flood_s: so many accounts flood so many items in this time.
+    """
 
     n_readers: int = 20_000
     n_accounts: int = 300
@@ -72,7 +77,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Story:
-    """What happened, and whether each thing that had to happen did."""
+    """Course of the incident, and the facts that were checked."""
 
     moments: list[Moment] = field(default_factory=list)
     checks: list[tuple[str, bool]] = field(default_factory=list)
@@ -87,7 +92,10 @@ class Story:
 
 
 class Incident:
-    """`run` tells the story; it needs a database without events, and leaves one."""
+    """An incident that `run` plays.
+
+    It needs a database without events, and leaves one with events.
+    """
 
     def __init__(self, plan: IncidentPlan, say: Callable[[Moment], object] = repr) -> None:
         self.plan, self._say = plan, say
@@ -109,7 +117,7 @@ class Incident:
         return accounts.act(who, at_s + rng.random(len(who)) * plan.flood_s, items).sort("ts")
 
     def run(self) -> Story:
-        """The attacked learner, then the clean one."""
+        """Let the attacked learner run, then the clean one."""
         if not self._attacked():
             return self.story
         digest = self._pipeline().digest()
@@ -119,13 +127,13 @@ class Incident:
         for rows in self._steps(self.honest):
             self._learn(rows)
         clean = self._pipeline().digest()
-        self._tell("a learner that never got the attack", digest=clean)
-        self.story.check("the digest is that of a learner that never got the attack", digest == clean)
+        self._tell("another learner learned the honest stream alone", digest=clean)
+        self.story.check("the digest equals that of a learner that never got the attack", digest == clean)
         after = Review.objects.filter(action=Review.Action.FREEZE, by=reviews.POLICY).count()
         self.story.check("nothing froze without an attack", after == n_freezes)
         report = reviews.verify_chain()
-        self._tell(f"the chain of {report.n_rows} decisions is walked", review=report.head.id)
-        self.story.check("the audit's chain is intact", report.is_intact)
+        self._tell(f"the chain of {report.n_rows} decisions was checked", review=report.head.id)
+        self.story.check("the chain of the audit log is intact", report.is_intact)
         return self.story
 
     # -- the story ------------------------------------------------------------------------------------------------
@@ -153,7 +161,7 @@ class Incident:
                 step = Step.objects.get(number=Learner.objects.get().step)
                 if n_false and not first_false_ms:
                     first_false_ms = step.stream_ms
-                    self._tell("the first false item in the first 20", hit_rate=usual.value)
+                    self._tell("the first false item is in the top 20", hit_rate=usual.value)
                 if first_false_ms:
                     n_predicted += step.n_predicted
                 if Learner.objects.get().state == Learner.State.FROZEN:
@@ -181,11 +189,11 @@ class Incident:
         freeze = AutoFreeze.objects.get(ended_at=None)
         step = Step.objects.get(number=freeze.step)
         review = Review.objects.filter(action=Review.Action.FREEZE).latest("id")
-        alarm = f"alarm and freeze, {n_predicted} predictions after the first false place ({n_false} false now)"
+        alarm = f"alarm and freeze, {n_predicted} predictions after the first false item ({n_false} false items now)"
         digest = self._pipeline().digest()
         self._tell(alarm, hit_rate=fallen.value, digest=digest, review=review.id)
         self._tell(f"why: {freeze.reason}", review=review.id)
-        self.story.check("honest readers miss more by 0.10 or more", usual.value - fallen.value >= 0.10)
+        self.story.check("the hit rate of honest readers fell by 0.10 or more", usual.value - fallen.value >= 0.10)
         self.story.check("the step of the alarm is the last one learned", step.alarm == Step.Alarm.STOP)
         self.story.check("the last step learned is the learner's", Learner.objects.get().step == step.number)
 
@@ -193,11 +201,11 @@ class Incident:
         enforcement.follow_up(SHARD)
         freeze = AutoFreeze.objects.latest("id")
         checkpoint_id, suspects = freeze.checkpoint_id, freeze.suspects
-        self.story.check("a way back is proposed", bool(checkpoint_id) and suspects is not None)
+        self.story.check("a revert is proposed", bool(checkpoint_id) and suspects is not None)
         if not checkpoint_id or suspects is None:
             return False
         point = learning_switch.get_checkpoint(checkpoint_id)
-        self.story.check("it is from before the change", point.stream_ms < freeze.changed_ms)
+        self.story.check("the proposed checkpoint is from before the change", point.stream_ms < freeze.changed_ms)
         suspected = learning_switch.exclusion(actors=sorted(self.culprits))
         named = set(map(int, suspects["actors"]))
         acted = {int(key) for key in suspected.actors}
@@ -207,10 +215,10 @@ class Incident:
             review=Review.objects.latest("id").id,
             digest=point.digest,
         )
-        self.story.check("nine tenths of the attackers are suspected", len(named & acted) >= 0.9 * len(acted))
+        self.story.check("at least 90 % of the attackers are suspects", len(named & acted) >= 0.9 * len(acted))
         asked = request_revert.revert(
             by=OPERATOR,
-            note="Rehearsal: back, and forward again without the attackers.",
+            note="Rehearsal: revert and replay without the attackers.",
             checkpoint_id=point.pk,
             mode="exclude",
             exclude=request_revert.Exclude(actors=sorted(self.culprits)),
@@ -223,7 +231,7 @@ class Incident:
             return False
         learner.learn(SHARD)
         self._tell(
-            f"reverted: {asked.outcome['events']} events folded again, {asked.outcome['excluded']} left out",
+            f"reverted: {asked.outcome['events']} events replayed, {asked.outcome['excluded']} excluded",
             digest=self._pipeline().digest(),
             review=Review.objects.latest("id").id,
         )
@@ -238,7 +246,7 @@ class Incident:
     # -- the stream -----------------------------------------------------------------------------------------------
 
     def _steps(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Rows by the steps they are learned in, which depend on time only: the same with the attack and without."""
+        """Cut rows into steps by time alone, so that they are the same without the attack."""
         since = pl.col("ts") - START_S
         near_s = FLOOD_AT_S - BEFORE_S
         bucket = pl.when(since < near_s).then(since // LONG_S).otherwise(1e6 + (since - near_s) // SHORT_S)
@@ -265,7 +273,10 @@ class Incident:
         event_log.append_at(events, [ts + self._offset_s for ts in rows["ts"]])
 
     def _learn(self, rows: pl.DataFrame, *, wait: bool = False) -> None:
-        """One step of these rows; `wait`: of those that wait already."""
+        """Let the learner take one step of these rows.
+
+        wait: take only the events that already wait.
+        """
         if not wait:
             self._append(rows)
         is_long = not wait and rows["ts"][0] < START_S + FLOOD_AT_S - BEFORE_S
@@ -273,13 +284,13 @@ class Incident:
             self._take_step()
 
     def _take_step(self) -> None:
-        quality_log.forget()  # figures are due by our clock, and here hours pass in a second
+        quality_log.forget()  # Figures are due by the real clock, and here hours pass in a second.
         stop_at = time.monotonic() + 60
         while not learner.learn(SHARD):
             if time.monotonic() > stop_at:
                 row = Learner.objects.get()
                 raise TimeoutError(
-                    f"the learner takes no step: {row}, {[r.note for r in reviews.list_reviews()][:5]}"
+                    f"the learner took no step in 60 s: {row}, {[r.note for r in reviews.list_reviews()][:5]}"
                 )
             time.sleep(0.0005)
 
@@ -288,7 +299,7 @@ class Incident:
         AutoFreeze.objects.all().delete()
         enforcement.forget()
 
-    # -- what is looked at ----------------------------------------------------------------------------------------
+    # -- the learner's state -----------------------------------------------------------------------------------------
 
     def _pipeline(self) -> Pipeline:
         warm = learner.in_memory(SHARD)
@@ -306,7 +317,7 @@ class Incident:
 
 @dataclass(slots=True)
 class _Rate:
-    """Of honest clicks, the share on the list's first 20."""
+    """Share of honest clicks on the first 20 items of the list."""
 
     n: int = 0
     hits: int = 0

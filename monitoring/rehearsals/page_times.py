@@ -1,4 +1,4 @@
-"""How long the server takes for every page of the console, and what its queries were when that is too long."""
+"""Measure the server's time for every page of the console, and explain slow ones."""
 
 import time
 from collections.abc import Iterator
@@ -15,13 +15,18 @@ from monitoring.models import Finding
 from recommender.lab.bench.results import percentile
 
 SLOW_S = 1.0
-_REPEATS_S = 10.0  # a page that is slow is not asked so often as one that is fast
+_REPEATS_S = 10.0  # a slow page is requested less often than a fast one
 _ACCOUNT = "bench"
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """median_s, p95_s: of n GETs after a first one, which took first_s. plans: of its slowest queries, where slow."""
+    """Times of one page.
+
+    first_s: time of the first GET.
+    median_s, p95_s: times of n GETs after the first.
+    plans: the slowest queries with their plans, if the page is slow.
+    """
 
     path: str
     n: int
@@ -37,7 +42,7 @@ class Timed:
 
 
 def paths() -> list[str]:
-    """Every page, and the ones among them that filters make expensive."""
+    """List every page, with the filters that make some of them expensive."""
     number = (
         Finding.objects.filter(state=Finding.State.OPEN).order_by("-exposure").values_list("pk", flat=True).first()
     )
@@ -80,7 +85,7 @@ def paths() -> list[str]:
 
 
 def measure(*, repeats: int) -> Iterator[Timed]:
-    """Ask each page `repeats` times, as a superuser, through Django without a network."""
+    """Ask for each page `repeats` times as a superuser, without a network."""
     account, _ = get_user_model().objects.get_or_create(username=_ACCOUNT, is_staff=True, is_superuser=True)
     for path in paths():
         yield _time(path, account, repeats)
@@ -91,7 +96,7 @@ def _time(path: str, account: User, repeats: int) -> Timed:
     client.force_login(account)
     first_s, answer = _get(client, path)
     if answer.status_code != 200:
-        raise RuntimeError(f"{path} answers {answer.status_code}")
+        raise RuntimeError(f"{path} answers {answer.status_code} instead of 200")
     took: list[float] = []
     while len(took) < repeats and sum(took) < _REPEATS_S:
         took.append(_get(client, path)[0])
@@ -117,7 +122,7 @@ def _get(client: Client, path: str) -> tuple[float, Any]:
 
 
 def _plans(queries: list[dict[str, str]], n: int = 2) -> list[str]:
-    """How PostgreSQL carries out the slowest of these."""
+    """Explain the slowest of these queries."""
     slowest = sorted(queries, key=lambda each: -float(each["time"]))[:n]
     plans = []
     for each in slowest:

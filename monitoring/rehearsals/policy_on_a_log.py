@@ -1,11 +1,11 @@
-"""The policy rehearsed on a recorded log: how often it would have frozen for nothing, and how often when provoked.
+"""Rehearse the policy on a recorded log, and count its freezes.
 
     log ──> Pipeline ──> alarms of steps, figures once a minute ──> decide ──> freezes, alarms by signal
                 └── at AT_ROW: the log's next quarter of an hour with attack A17 in it ──> the same, on a copy
 
-The decisions are those of `monitoring.policy.freeze_decision`; database and notifications are left out. A freeze is
-counted and learning goes on, so that what comes after is seen too; its seconds count against the budget as they
-would.
+Freezes on the log as it is are false. Freezes with the attack are provoked. `monitoring.policy.freeze_decision`
+decides. The database and notifications are left out. A freeze is counted and learning goes on, so that later steps
+are seen too. The seconds of a freeze count against the budget as in operation.
 """
 
 import copy
@@ -43,20 +43,20 @@ from recommender.lab.attack.catalogue.known_site import as_text, see
 from recommender.lab.attack.delivery import inject_into_log
 
 STEP_MS = 2 * SECOND_MS
-QUIET_MS = 15 * MINUTE_MS  # ALARM_EVERY_S
+QUIET_MS = 15 * MINUTE_MS  # as ALARM_EVERY_S
 AT_ROW = 940_000
 PROVOKED_S = 900.0
 
 
 @dataclass(slots=True)
 class Rehearsal:
-    """The policy beside a Pipeline; `note` writes."""
+    """The policy next to a Pipeline. Call `note` after each step."""
 
     rules: FreezeRules = field(default_factory=FreezeRules)
     normal: Normal = field(default_factory=Normal)
     levels: Counter[str] = field(default_factory=Counter)
     alarms: Counter[str] = field(default_factory=Counter)
-    freezes: list[tuple[int, float, str]] = field(default_factory=list)  # stream ms, seconds, why
+    freezes: list[tuple[int, float, str]] = field(default_factory=list)  # stream ms, seconds, reason
     stops: list[tuple[int, list[str]]] = field(default_factory=list)
     _panel: deque[tuple[int, int, int, int, int]] = field(default_factory=deque)
     _told_ms: dict[str, int] = field(default_factory=dict)
@@ -108,7 +108,10 @@ class Rehearsal:
 
 
 def rehearse(path: Path, config: Config, *, limit: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The log as it is, then A17 in it; 1.5 minutes a million events. Yields a name and its figures."""
+    """Rehearse on the log as it is, then with A17 in it.
+
+    It yields a name and its figures. It takes about 1.5 minutes per million events.
+    """
     log = as_text(inject_into_log.read_log(path, limit=limit))
     pipeline, rehearsal, taken = Pipeline(config), Rehearsal(), None
     for step in LogFile(path, limit=limit).steps(pipeline.encoder, bucket_ms=STEP_MS):
@@ -128,7 +131,7 @@ def rehearse(path: Path, config: Config, *, limit: int | None = None) -> Iterato
 
 
 def told(rehearsal: Rehearsal) -> dict[str, Any]:
-    """Figures, as JSON takes them."""
+    """Return the figures in values that JSON takes."""
     return {
         "levels": dict(rehearsal.levels),
         "stops": rehearsal.stops,
@@ -150,7 +153,7 @@ def _provoke(pipeline: Pipeline, rehearsal: Rehearsal, log: pl.DataFrame, *, n_a
 
 
 def cut(batch: EventBatch) -> Iterable[EventBatch]:
-    """A batch in steps of STEP_MS."""
+    """Cut a batch into steps of STEP_MS."""
     buckets = batch.received_ms // STEP_MS
     start = 0
     for row in range(1, len(batch) + 1):

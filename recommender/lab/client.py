@@ -68,7 +68,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Receipt:
-    """Counts of answered events; `rejected` counts by code. Receipts add up with `+=`."""
+    """Counts of answered events. `rejected` counts by code. Receipts add up with `+=`."""
 
     accepted: int = 0
     duplicates: int = 0

@@ -16,7 +16,7 @@ from recommender.core.vocabulary import Kind
 N_ITEMS = 20_000
 EVENTS_AN_ACTOR = 8  # as in a national news site's log
 LABEL = b"@@@@@@@@"
-TIME = b"9999999999.999"  # the place of occurred_at; a label with a length of its own
+TIME = b"9999999999.999"  # the place of occurred_at, as a label with its own length
 
 KIND_CODES = np.array([Kind.CLICK, Kind.VIEW, Kind.LIKE, Kind.EXPOSURE], np.int8)
 _KINDS = tuple(Kind(code).name.lower() for code in KIND_CODES.tolist())

@@ -24,7 +24,7 @@ from recommender.lab.bench import event_stream
 from recommender.lab.bench.http_load import LoadPlan, Result
 from recommender.lab.bench.results import percentile
 
-BODY_BYTES = 16 * 2**20  # size of the request bodies that are kept; they are repeated under new ids
+BODY_BYTES = 16 * 2**20  # of request bodies are kept, and repeated under new ids
 TIMEOUT_S = 30.0
 _LOOK_EVERY_S = 0.05
 _READ_BYTES = 1 << 18

@@ -51,7 +51,7 @@ ATTACK = AttackButton()
 
 @dataclass(frozen=True, slots=True)
 class DemoPanel:
-    """Panel of the demo; see the module."""
+    """Panel of the demo, as the module describes it."""
 
     name: str = "demo"
     actions: tuple[AttackButton, ...] = (ATTACK,)

@@ -37,7 +37,7 @@ class Playing(msgspec.Struct, frozen=True):
 
 
 class Programme:
-    """Newsroom and botnet in one stream; see the module."""
+    """Newsroom and botnet in one stream, with the methods of a newsroom."""
 
     def __init__(self, newsroom: Newsroom, botnet: DemoBotnet | None = None) -> None:
         self._newsroom, self._botnet = newsroom, botnet

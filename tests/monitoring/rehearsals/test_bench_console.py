@@ -1,4 +1,4 @@
-"""The bench of the console: a full database is made, and every page answers on it."""
+"""Tests for the bench of the console: it fills a database, and every page answers."""
 
 import pytest
 from django.db import connection
@@ -30,4 +30,4 @@ def test_a_full_database_is_made_and_every_page_answers_on_it(monkeypatch):
     timed = list(page_times.measure(repeats=1))
     assert [each.path for each in timed] == page_times.paths()
     assert all(each.median_s > 0 for each in timed)
-    assert [each.path for each in timed if not each.n_queries] == ["/"]  # it knows its titles by then
+    assert [each.path for each in timed if not each.n_queries] == ["/"]  # by then the page knows its titles

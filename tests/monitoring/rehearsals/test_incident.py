@@ -1,4 +1,7 @@
-"""The whole way, made short: flood, alarm, freeze, revert without the attackers, thaw; the clean learner's state."""
+"""Tests for the rehearsed incident, made short.
+
+It goes from flood to alarm, freeze, revert without the attackers and thaw. It ends in the clean learner's state.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta

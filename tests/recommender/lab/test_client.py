@@ -1,4 +1,7 @@
-"""The client against a server that fails in every way a server can: refused, dropped, 429, 503, slow."""
+"""Tests for the client against a server that fails in every way.
+
+It refuses, drops, is slow, or answers 429 and 503.
+"""
 
 import threading
 
@@ -98,7 +101,7 @@ def test_pauses_grow_and_stay_bounded():
 
 
 class CountingStop:
-    """An event that is set after a number of waits, without the time they take."""
+    """An event that is set after a number of waits, without the time that they take."""
 
     def __init__(self, n):
         self.n = n

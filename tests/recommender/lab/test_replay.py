@@ -1,4 +1,4 @@
-"""`manage.py replay`: the three files, and "without these actors" to the last bit."""
+"""Tests for `manage.py replay`: its three files, and exact exclusion of actors."""
 
 import os
 from pathlib import Path
@@ -37,14 +37,14 @@ def test_a_replay_writes_verdicts_boards_and_summary(tmp_path):
     margins = ["margin_actors", "margin_trust", "margin_networks", "margin_clickers"]
     assert boards.columns == ["ts", "rank", "item", "score", *margins]
     told = boards.filter(pl.col("margin_clickers").is_not_null())
-    assert (told["ts"].unique() // 60).is_unique().all()  # one in a minute
+    assert (told["ts"].unique() // 60).is_unique().all()  # one per minute
     assert (told["ts"] // 60).n_unique() == (boards["ts"] // 60).n_unique()
     assert boards.select((pl.col("margin_networks") <= pl.col("margin_actors")).all()).item()
     assert told["margin_clickers"].min() >= 1
     last = boards.filter(pl.col("ts") == boards["ts"].max())
     assert last["rank"].to_list() == list(range(1, 21))
     assert last["score"].is_sorted(descending=True)
-    assert (boards["ts"].unique() // 10).is_unique().all()  # one in ten seconds
+    assert (boards["ts"].unique() // 10).is_unique().all()  # one per ten seconds
 
 
 def test_two_replays_have_one_digest(tmp_path):

@@ -1,4 +1,4 @@
-"""A log in a file arrives once, whatever the server does meanwhile, at times that are not in the future."""
+"""Tests for sent log files: each row arrives once, at a time not in the future."""
 
 import json
 import os
@@ -25,7 +25,10 @@ NOW = 1_800_000_000.0
 
 @pytest.fixture
 def log_file(tmp_path):
-    """Writes a log; columns default to 100 clicks of 7 actors, a second apart."""
+    """Return a function that writes a log.
+
+    By default it has 100 clicks of 7 actors, one second apart.
+    """
 
     def write(n=100, **columns):
         frame = {
@@ -129,7 +132,7 @@ def send(url, path, *, connections=3, size=10):
 
 
 class Once:
-    """A server that fails in every way, at random but seeded, and otherwise counts each id once."""
+    """A server that fails in every way, at random but seeded, and counts each id once."""
 
     def __init__(self):
         self.ids = []
@@ -149,7 +152,7 @@ class Once:
             fresh = [each for each in ids if each not in self.ids]
             self.ids += fresh
             if dice < 0.5:
-                return drop(handler)  # stored, and the answer lost
+                return drop(handler)  # stored, but the answer is lost
             return handler.answer(202, {"accepted": len(fresh), "duplicates": len(ids) - len(fresh), "rejected": []})
 
 

@@ -32,5 +32,5 @@ CATALOGUE = ATTACKS | LOOK_ALIKES
 def attack(code: str) -> type[Attack]:
     """Return an attack by its code. Raises ValueError with the known codes."""
     if code not in CATALOGUE:
-        raise ValueError(f"there is no attack {code}; choose one of {', '.join(CATALOGUE)}")
+        raise ValueError(f"there is no attack {code}. Choose one of {', '.join(CATALOGUE)}.")
     return CATALOGUE[code]

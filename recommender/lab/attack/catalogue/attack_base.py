@@ -77,8 +77,8 @@ class Attack:
             or self.target not in TARGET_CHOICES
         ):
             raise ValueError(
-                "camouflage must be in [0, 1), browse in [0, 1] and duration_s above 0;"
-                f" target must be one of {', '.join(TARGET_CHOICES)}"
+                "camouflage must be in [0, 1), browse in [0, 1], duration_s above 0,"
+                f" and target one of {', '.join(TARGET_CHOICES)}"
             )
 
     @classmethod

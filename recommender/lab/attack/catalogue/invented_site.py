@@ -60,7 +60,7 @@ class Town:
 
     days: float = 7.0
     n_readers: int = 60_000
-    n_stories: int | None = None  # number of flash crowds, and of posted links; default: two per day
+    n_stories: int | None = None  # number of flash crowds, and of posted links: by default two per day
     seed: int = 1
 
     def make(self) -> pl.DataFrame:

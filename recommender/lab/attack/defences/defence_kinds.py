@@ -32,7 +32,7 @@ DEFENCES = tuple(_KINDS)
 def make(name: str, config: Config) -> Defence:
     """Make a defence by name, before its first event. Raises ValueError."""
     if name not in _KINDS:
-        raise ValueError(f"there is no defence {name}; choose one of {', '.join(DEFENCES)}, oracle")
+        raise ValueError(f"there is no defence {name}. Choose one of {', '.join(DEFENCES)}, oracle.")
     if kind(name) is Product:
         config = switched(config, trust=name != "caps", screen=name == "full")
     return kind(name)(config)

@@ -1,4 +1,4 @@
-"""The parts of the bench that could lie: its load, its sender, its arithmetic."""
+"""Tests for the parts of the bench that could lie: load, sender, arithmetic."""
 
 import itertools
 import json
@@ -103,7 +103,7 @@ def test_a_request_that_had_to_wait_for_a_connection_is_late_from_its_own_time_o
 
     with serving(Script(slow)) as url:
         result = run(plan_for(url, batch=2, rate=100.0, seconds=0.5, connections=1))
-    assert result.p99_s > 0.2  # ten times as much as the server holds any one
+    assert result.p99_s > 0.2  # ten times as long as the server holds a request
 
 
 def test_lost_connections_are_counted_and_the_sender_goes_on():

@@ -1,4 +1,4 @@
-"""The demo's botnet: what it claims to be, beside an honest stream it does not touch, and held by the Pipeline."""
+"""Tests for the demo's botnet: its shape, its stream, how the Pipeline holds it."""
 
 from collections import Counter
 
@@ -224,7 +224,7 @@ def test_the_demo_plays_on_while_the_store_is_away():
 
 
 class Played:
-    """The demo through a Pipeline, as a learner takes it, and the undefended list beside it."""
+    """The demo through a Pipeline, as a learner takes it, and its undefended list."""
 
     def __init__(self, seconds):
         self.pipeline = Pipeline(Config())

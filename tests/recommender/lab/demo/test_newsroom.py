@@ -1,4 +1,4 @@
-"""The invented news site: the same for the same seed, alive, and taken by a server without a complaint."""
+"""Tests for the invented news site: seeded, alive, and accepted by a server."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def open_newsroom(seed=1, **options):
 
 @pytest.fixture(scope="module")
 def long_day():
-    """A newsroom after one of its days, and all that happened."""
+    """Return a newsroom after one of its days, and all its events."""
     newsroom = open_newsroom()
     return newsroom, newsroom.events(DAY_S)
 
@@ -162,7 +162,7 @@ def test_interest_in_a_story_falls_by_a_power_law():
     assert story_shape(STORY_RAMP_S) == 1.0
     falls = [story_shape(STORY_RAMP_S + s) for s in (60, 120, 240, 480, 960)]
     assert falls == sorted(falls, reverse=True)
-    assert falls[-1] > 0.05  # an exponential would be gone
+    assert falls[-1] > 0.05  # with an exponential, interest would be gone by now
 
 
 def test_memory_stays_bounded_over_many_days():
@@ -200,7 +200,7 @@ def feed_into(url, key, newsroom, **options):
     return feed
 
 
-@pytest.mark.filterwarnings("ignore:No directory at")  # WhiteNoise, where collectstatic never ran
+@pytest.mark.filterwarnings("ignore:No directory at")  # WhiteNoise, if collectstatic never ran
 def test_readers_follow_recommendations_and_their_clicks_are_credited(live_server, ingest_key, publish, monkeypatch):
     publish({"": [("story-1", 900), ("story-2", 800), ("story-3", 700)]})
     monkeypatch.setattr(followers, "SHARE", 1.0)
@@ -232,7 +232,7 @@ def test_nobody_waits_for_a_list_that_is_not_answered():
     assert reading.n_retries == 0
 
 
-@pytest.mark.filterwarnings("ignore:No directory at")  # WhiteNoise, where collectstatic never ran
+@pytest.mark.filterwarnings("ignore:No directory at")  # WhiteNoise, if collectstatic never ran
 def test_the_server_takes_every_event_and_item_of_the_demo(live_server, ingest_key, view_store):
     newsroom = Newsroom(seed=3, started_at=time.time() - 150)
     feed = feed_into(live_server.url, ingest_key, newsroom)

@@ -1,4 +1,7 @@
-"""The demo's town is honest, small, and full of stories that everybody reads at once: the screen leaves it alone."""
+"""Tests that the screen leaves the demo's honest town alone.
+
+The town is small, and everyone reads the same stories at once.
+"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Every attack is the same for the same seed, stays within its budget, and has the shape it is known by."""
+"""Tests for the attacks: seeded, within budget, and of the documented shape."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Attacks are sent to this machine only, and never more than was allowed."""
+"""Tests for live attacks: only on this machine, and never above the bounds."""
 
 import json
 import threading
@@ -40,7 +40,7 @@ def test_a_server_elsewhere_is_refused(url):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:9", "http://127.9.9.9"])
 def test_a_server_on_this_machine_is_not(url):
     live = Live(url, "k", stop=threading.Event())
-    assert live.receipt == Receipt()  # made, and nothing sent before it is told to
+    assert live.receipt == Receipt()  # nothing is sent before `run`
 
 
 def test_rate_and_number_are_bounded():

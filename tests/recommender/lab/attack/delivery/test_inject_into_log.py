@@ -1,4 +1,7 @@
-"""An injected log is the log and the attack, told apart by two columns which nothing but a score may read."""
+"""Tests for injected logs: the log and the attack, told apart by two columns.
+
+Only a score may read these columns.
+"""
 
 import polars as pl
 import pytest
@@ -39,7 +42,7 @@ def test_attack_rows_carry_what_the_log_has_columns_for_and_nothing_else():
 
 def test_a_column_of_codes_takes_only_what_fits():
     log = small_town.log(has_numbers=True).with_columns(referrer=pl.lit(3, pl.Int8))
-    injected = inject_into_log.inject(log, [plan("A14")])  # text ids, text referrers
+    injected = inject_into_log.inject(log, [plan("A14")])  # ids and referrers are text
     assert injected.schema["referrer"] == pl.Int8
     assert injected.schema["actor"] == pl.String
     assert injected.filter(pl.col("label") == 1)["referrer"].null_count() == plan("A14")[1].rows.height

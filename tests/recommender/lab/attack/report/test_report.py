@@ -1,4 +1,4 @@
-"""What is promised is judged as it was measured, and the documents say so."""
+"""Tests for the judged promises and for the documents of the benchmark."""
 
 import pytest
 from django.core.management import call_command
@@ -24,7 +24,7 @@ HONEST = {
 
 
 def run(defence="full", attack="A2", **changes):
-    """A record of a run that failed below the margin."""
+    """Make the record of a run that failed below the margin."""
     readers = {"events": 1000, "held": 0, "quarantined": 0}
     return {
         "defence": defence, "attack": attack, "variant": "plain", "goal": "promote", "unit": "price", "multiple": 2.0,

@@ -1,4 +1,4 @@
-"""What stands beside an item costs what the margin says; a list without a defence gives it away."""
+"""Tests for places next to an item: their price, and a list without a defence."""
 
 import polars as pl
 import pytest
@@ -16,7 +16,10 @@ from tests.help import small_town
 
 @pytest.fixture(scope="module")
 def records():
-    """A strike on the most read item, at 0.9 and 1.5 margins with caps, and undefended."""
+    """Run a strike on the most read item, with caps and undefended.
+
+    With caps the budgets are 0.9 and 1.5 margins.
+    """
     patch = pytest.MonkeyPatch()
     patch.setattr(pair_trials, "ATTACKS", {"A5 all at once": pair_trials.ATTACKS["A5 all at once"]})
     patch.setattr(pair_trials, "ANCHORS", {"hot": 0})
@@ -76,7 +79,7 @@ def test_the_price_of_a_place_is_that_of_the_target_and_exact():
     assert len(listed) == 10
     dear, cheap = (state.price_beside(anchor, place, "never-seen") for place in (1, 10))
     assert dear >= cheap > 1
-    assert state.price_beside(anchor, 1, listed[1]) < dear  # which has come part of the way
+    assert state.price_beside(anchor, 1, listed[1]) < dear  # this item already has part of the score
 
 
 def test_undefended_links_survive_being_saved_and_forget():
@@ -85,7 +88,7 @@ def test_undefended_links_survive_being_saved_and_forget():
     assert again.beside("item-1", 10) == raw.beside("item-1", 10) != []
     before = raw.beside("item-1", 10)
     raw._forget()
-    assert raw.beside("item-1", 10) == before  # the landmark moved, the order did not
+    assert raw.beside("item-1", 10) == before  # the landmark moved, and the order stayed the same
     assert "item-1" not in raw.recommended(1, "item-1", 10)
 
 
@@ -126,7 +129,7 @@ def test_a_minute_beside_the_item_is_a_success_and_a_second_less_is_not(seconds,
 def test_a_place_below_its_price_is_a_violation():
     seen, clean = sights([["t"]] * 10)
     found = compare(seen, clean, Trace(n_accounts=[4] * 10), is_bounded=True)
-    assert found["violations"] == 20  # of the first five and of the first ten
+    assert found["violations"] == 20  # seconds in the first five, and in the first ten
     assert found["is_below_margin"]
 
 

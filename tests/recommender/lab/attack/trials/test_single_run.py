@@ -1,4 +1,4 @@
-"""The arena finds the successes and the failures whose answer is known, and what it counts is right."""
+"""Tests for single runs: known successes and failures, and the figures of a run."""
 
 import subprocess
 import sys
@@ -27,7 +27,10 @@ from tests.help import small_town
 
 
 def run(defence, code, multiple, variant="plain", seconds=260):
-    """One attack on the small site, its budget in prices of the undefended list; and the clean twin."""
+    """Run one attack on the small site, and its clean twin.
+
+    The budget is in prices of the undefended list.
+    """
     site, warm, start = small_town.site(), small_town.warm(), small_town.start_ms()
     state = warm.state(defence, start)
     world = site.world(start, state.top(20)[0])
@@ -266,7 +269,9 @@ def test_a_defence_is_made_by_its_name_and_restored_by_its_kind():
         if (made := defence_kinds.make(name, config))
     }
     assert switches == {"caps": (True, False), "trust": (False, False), "full": (False, True)}
-    with pytest.raises(ValueError, match="no defence oracles; choose one of none, caps, forest, trust, full, links"):
+    with pytest.raises(
+        ValueError, match=r"no defence oracles\. Choose one of none, caps, forest, trust, full, links"
+    ):
         defence_kinds.make("oracles", config)
 
 

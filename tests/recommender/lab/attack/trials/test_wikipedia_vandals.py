@@ -1,4 +1,4 @@
-"""The outside check: chosen on the first half, told for both."""
+"""Tests for the outside check: choices on the first half, figures for both."""
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,10 @@ from tests.help.streams import SCREENED, T0
 
 @pytest.fixture
 def log(tmp_path):
-    """Ana and others edit for weeks; fifty accounts come once, all to the page of the day."""
+    """Make a log of 40 honest actors and of 48 vandals.
+
+    The honest actors edit for weeks. Each vandal edits the page of one day once.
+    """
     rng = np.random.default_rng(1)
     days = 20
     rows = []
