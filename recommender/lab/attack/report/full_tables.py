@@ -51,8 +51,8 @@ def by_budget(records: pl.DataFrame) -> str:
         "Share of the runs in which an attack succeeds, by budget, for all attacks A1-A17, with 95 % intervals. An"
         " attack succeeds if its target is in the top 10 for a minute or more and would not be there without the"
         " attack. An attack that demotes succeeds if its target is missing for that long. Budget 1 is the number of"
-        " new accounts that a list without defence asks for its tenth place. The oracle is a perfect filter: it"
-        " removes exactly the events of the attack.\n",
+        " new accounts that it takes to reach the tenth place of a list without defence. The oracle is a perfect"
+        " filter: it removes exactly the events of the attack.\n",
         row(["defence", *(f"{budget:g}" for budget in budgets)]),
         row(["---"] + ["--:"] * len(budgets)),
     ]

@@ -63,8 +63,8 @@ def honest_cost(found: Sequence[LogResult]) -> str:
     costs = [cost for each in found if (cost := _cost(each))]
     return (
         f"Each cell counts the runs in which the target gained a top {SERVED} place for {SUCCESS_S} s or more. The"
-        f" attacker had at most {MOST_PRICES:g} times the accounts that a list without defence asks for its last"
-        f" place. **Cost for honest readers, without an attack:** {'; '.join(costs) or 'not measured in this run'}."
+        f" attacker had at most {MOST_PRICES:g} times the accounts that it takes to reach place {SERVED} of a list"
+        f" without defence. **Cost for honest readers, without an attack:** {'; '.join(costs) or 'not measured in this run'}."
         f" {ALL_TABLES}\n"
     )
 
@@ -79,11 +79,11 @@ def by_attack(found: Sequence[LogResult]) -> str:
         f"Each cell counts the runs in which the attack succeeded. An attack succeeds if its target is in the top"
         f" {SERVED} for {SUCCESS_S} s or more and would not be there without the attack. A10 succeeds if an honest"
         f" item is off the list for that long, A17 if {DISTURBED} or more honest items are.\n\n"
-        f"The number before the stroke counts planned attacks with at most {MOST_PRICES:g} times the undefended"
-        " price. That price is the number of new accounts that a list without defence asks for its last place. These"
-        " runs are the same for every defence, so compare the columns by this number. The number after the stroke"
-        " counts all other runs: larger budgets, multiples of the defence's own higher margin, and attackers who"
-        " watch the list or the scores.\n",
+        f"The number before the slash counts planned attacks with at most {MOST_PRICES:g} times the undefended"
+        f" price. That price is the number of new accounts that it takes to reach place {SERVED} of a list without"
+        " defence. These runs are the same for every defence, so compare the columns by this number. The number after"
+        " the slash counts all other runs: larger budgets, multiples of the defence's own higher margin, and"
+        " attackers who watch the list or the scores.\n",
         *header("attack", *(COLUMNS[name] for name in names)),
     ]
     for code in ATTACKS:
@@ -169,7 +169,8 @@ def not_stopped(found: Sequence[LogResult]) -> str:
 
 
 def _is_cheap(record: Record) -> bool:
-    return record["unit"] == "price" and record["variant"] == "plain" and record["multiple"] <= MOST_PRICES
+    is_plan = record["unit"] == "price" and record["variant"] == "plain"
+    return is_plan and float(record["multiple"]) <= MOST_PRICES
 
 
 def _cheap_and_dear(records: Sequence[Record]) -> str:

@@ -4,7 +4,7 @@
 
 Each run is repeated from several start times. Budgets come in two units:
 
-    price   new accounts that the undefended list asks for its last place; the same number for every defence
+    price   new accounts that reach the last place of the undefended list; the same number for every defence
     margin  m* of the defence itself; no set of fewer new accounts can succeed
 
 Cold, mid and rival items take turns as targets. A record holds all that the report needs. The rest is not kept.
