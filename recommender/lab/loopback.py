@@ -20,4 +20,4 @@ def require_loopback(url: str) -> None:
     except ValueError:
         is_here = host == "localhost"
     if parts.scheme != "http" or not is_here:
-        raise NotHere("attacks may only go to http:// on this machine: localhost, 127.0.0.1 or [::1]")
+        raise NotHere("attacks go to http:// on this machine only: localhost, 127.0.0.1 or [::1]")

@@ -60,12 +60,11 @@ def honest_cost(found: Sequence[LogResult]) -> str:
 
     It explains a cell of the table and gives the cost for honest readers.
     """
-    costs = [cost for each in found if (cost := _cost(each))]
+    cost = "; ".join(each for each in map(_cost, found) if each) or "not measured in this run"
     return (
         f"Each cell counts the runs in which the target gained a top {SERVED} place for {SUCCESS_S} s or more. The"
         f" attacker had at most {MOST_PRICES:g} times the accounts that it takes to reach place {SERVED} of a list"
-        f" without defence. **Cost for honest readers, without an attack:** {'; '.join(costs) or 'not measured in this run'}."
-        f" {ALL_TABLES}\n"
+        f" without defence. **Cost for honest readers, without an attack:** {cost}. {ALL_TABLES}\n"
     )
 
 
