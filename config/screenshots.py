@@ -1,4 +1,4 @@
-"""Pictures of the console for docs/console.md.
+"""Pictures of the console for docs/reference/console.md.
 
     python -m config.screenshots, which is `make screenshots`:
     a Groundswell of its own, with the demo at SPEED ──> an attack is in the queue ──> every page ──> docs/screenshots

@@ -1,4 +1,4 @@
-"""Tests that docs/architecture.md matches the tree.
+"""Tests that docs/explanation/architecture.md matches the tree.
 
 Its files exist, the calls follow its ways, and its floors are those of the contracts.
 """

@@ -57,6 +57,19 @@ def test_every_path_named_exists(page):
     assert missing_paths(page) == []
 
 
+def test_every_document_named_in_code_exists():
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "Makefile"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    named = {
+        (path, document)
+        for path in listed.stdout.split()
+        for document in re.findall(r"docs/[\w/-]+\.md", (ROOT / path).read_text())
+    }
+    assert len(named) > 10
+    assert [pair for pair in named if not (ROOT / pair[1]).exists()] == []
+
+
 @pages
 def test_every_shell_block_runs_or_says_why_not(page):
     unmarked = [block.place for block in shell_blocks(page) if not block.mark]

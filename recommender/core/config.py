@@ -93,7 +93,7 @@ class Config:
 def small_config(**changes: Any) -> Config:
     """Return a Config for a device, with room for 20,000 actors and 5,000 items.
 
-    All other settings keep their defaults. docs/recommendations.md gives the memory this needs.
+    All other settings keep their defaults. docs/explanation/recommendations.md gives the memory this needs.
 
     >>> small_config().max_actors
     20000

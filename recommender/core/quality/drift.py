@@ -29,7 +29,7 @@ they do not fit a site, the base absorbs the level, and the remainder is noise.
 rate. Its last zero estimates when the change began. HDDM_A assumes no size of the change. A stop needs both within
 `window` predictions, because they err on different streams. Where actors of earned trust make at least
 `trusted_share` of the predictions, a stop needs their own CUSUM too. An attacker who sends noise from fresh accounts
-to provoke a stop moves only the other two (see docs/quality.md for what this does and does not prevent).
+to provoke a stop moves only the other two (see docs/explanation/quality.md for what this does and does not prevent).
 
 **Blind spots.** Drift does not see a list and its slower sister that go bad together, slowly or by less than twice
 the rise. The canary panel and the certificate's slack are for that. After a stop everything starts again, and the

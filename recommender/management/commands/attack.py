@@ -128,7 +128,7 @@ class Command(BaseCommand):
             self.stdout.write(beside := documents.pairs(found, how=how))
             if options["readme"]:
                 markers = (documents.OPEN_PAIRS, documents.CLOSE_PAIRS)
-                documents.write_between(settings.BASE_DIR / "docs" / "recommendations.md", beside, markers=markers)
+                documents.write_between(settings.BASE_DIR / "docs" / "explanation" / "recommendations.md", beside, markers=markers)
             return
         tables, short = documents.benchmark(found, how=how), documents.readme(found)
         _write(out, found, tables, short)
@@ -216,7 +216,7 @@ def _add_run_arguments(parser: CommandParser) -> None:
         "--readme",
         action="store_true",
         help="Write a short table into README.md and all tables into docs/benchmark.md, between their markers. With"
-        " --pairs, write into docs/recommendations.md.",
+        " --pairs, write into docs/explanation/recommendations.md.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The schema, the docs page and docs/api.md agree with the code."""
+"""The schema, the docs page and docs/reference/api.md agree with the code."""
 
 import re
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 results of `whole_suite` ──┬── summary.main_attacks, honest_cost ──> README.md, between its markers
                            ├── summary, full_tables ──> docs/benchmark.md, between its markers
-                           └── pair_tables, after `--pairs` ──> docs/recommendations.md, between its markers
+                           └── pair_tables, after `--pairs` ──> docs/explanation/recommendations.md, between its markers
 
 README.md and docs/benchmark.md carry `<!-- attack table -->` and `<!-- /attack table -->`. People write the rest of
 these documents, and it stays as it is.
@@ -60,7 +60,7 @@ def promises(found: Sequence[LogResult]) -> str:
 
 
 def pairs(found: Sequence[LogResult], *, how: str) -> str:
-    """Write the tables of docs/recommendations.md."""
+    """Write the tables of docs/explanation/recommendations.md."""
     return "\n".join([*(pair_tables.section(each.pairs) for each in found), f"Made by {how}"])
 
 

@@ -192,6 +192,6 @@ def test_b5_says_what_it_is():
 
 
 def test_the_documentation_lists_every_attack_under_its_name():
-    text = (settings.BASE_DIR / "docs" / "attacks.md").read_text()
+    text = (settings.BASE_DIR / "docs" / "reference" / "attacks.md").read_text()
     for code, each in CATALOGUE.items():
         assert f"| {code} | {each.TITLE} |" in text
