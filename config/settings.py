@@ -2,7 +2,8 @@
 
 A value that cannot be right stops the start. The first run needs no setting. Without `DATABASE_URL`, Groundswell uses
 the private PostgreSQL and Valkey of `config.embedded` and makes the secret key there. With `DATABASE_URL`, it uses
-your server, and you must set `SECRET_KEY` too. docs/reference/settings.md lists every setting. A test compares the two.
+your server, and you must set `SECRET_KEY` too. docs/reference/settings.md lists every setting. A test compares the
+two.
 """
 
 import logging

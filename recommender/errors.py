@@ -4,7 +4,8 @@
 
 Services raise a subclass of `ApiError`. `respond` turns any exception into a response, and `answer` does the same for
 DRF's views. `not_found`, `bad_request` and `server_error` answer the requests that Django itself refuses.
-The codes are part of the API and are never renamed. docs/reference/api.md lists each, and a test keeps the two together.
+The codes are part of the API and are never renamed. docs/reference/api.md lists each, and a test compares
+the two.
 """
 
 import logging

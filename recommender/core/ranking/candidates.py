@@ -19,8 +19,8 @@ An item on which an actor acted a moment ago counts at once. In `predict` (evalu
 acts of the same step, in `gather` the caller passes them as `recent`. They change only the actor's own next
 candidates, and no count.
 
-The settings were chosen on the first million clicks of the news log (see docs/explanation/recommendations.md for the effect of
-each part).
+The settings were chosen on the first million clicks of the news log (see
+docs/explanation/recommendations.md for the effect of each part).
 """
 
 from dataclasses import dataclass

@@ -128,7 +128,8 @@ class Command(BaseCommand):
             self.stdout.write(beside := documents.pairs(found, how=how))
             if options["readme"]:
                 markers = (documents.OPEN_PAIRS, documents.CLOSE_PAIRS)
-                documents.write_between(settings.BASE_DIR / "docs" / "explanation" / "recommendations.md", beside, markers=markers)
+                page = settings.BASE_DIR / "docs" / "explanation" / "recommendations.md"
+                documents.write_between(page, beside, markers=markers)
             return
         tables, short = documents.benchmark(found, how=how), documents.readme(found)
         _write(out, found, tables, short)

@@ -2,7 +2,7 @@
 
 results of `whole_suite` ──┬── summary.main_attacks, honest_cost ──> README.md, between its markers
                            ├── summary, full_tables ──> docs/benchmark.md, between its markers
-                           └── pair_tables, after `--pairs` ──> docs/explanation/recommendations.md, between its markers
+                           └── pair_tables, after `--pairs` ──> docs/explanation/recommendations.md, the same
 
 README.md and docs/benchmark.md carry `<!-- attack table -->` and `<!-- /attack table -->`. People write the rest of
 these documents, and it stays as it is.
