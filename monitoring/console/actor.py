@@ -1,7 +1,8 @@
-"""One actor: who that is as far as the log says, and its right to be forgotten. For reviewers: it is about a person.
+"""The page of one actor, and the form that erases it.
 
-Ids come from the site's visitors, so any text may be one: what cannot be an id is told so, what is not known gets an
-empty page and not an error, because an actor may be erased whether the log knows it or not.
+Only reviewers see the page, because it is about a person. The site chooses ids, so any text may be one. A text that
+cannot be an id gets an error. An id that the log does not know gets an empty page and no error, because an operator
+may erase an actor that the log does not hold.
 """
 
 from django.http import HttpRequest, HttpResponse
@@ -15,8 +16,11 @@ from recommender.errors import Invalid
 
 @page
 def search(request: HttpRequest) -> HttpResponse:
-    """With `?id=` that actor's page, where ids may be anything: as part of an address some would not arrive (`..`).
-    Whoever may not see actors is told so."""
+    """Show the search form, or with `?id=` the page of that actor.
+
+    Some ids (`..`) would not arrive as part of a path, so the form uses the query. An account that may not see
+    actors gets a page that explains this.
+    """
     wanted = request.GET.get("id", "")
     if wanted:
         return _show(request, wanted)
@@ -35,9 +39,12 @@ def _show(request: HttpRequest, id: str) -> HttpResponse:
 
 @form(roles.OPERATE)
 def erase(request: ConsoleRequest) -> str:
-    """The id is typed a second time, so that nobody is forgotten by a slip of the hand."""
+    """Erase an actor.
+
+    The operator types the id a second time, so that no one is erased by mistake.
+    """
     actor_id = request.POST.get("actor", "")
     if request.POST.get("again", "") != actor_id:
-        raise Invalid("Nothing was erased: the id typed for confirmation is another.")
+        raise Invalid("Nothing was erased, because the id that you typed is not the id of this actor. Type it again.")
     asked = erase_actor.erase(actor_id=actor_id, by=request.user, note=request.POST.get("note", ""))
-    return f"Erasure {asked.pk} is under way; events that come from this actor from now on are of somebody new."
+    return f"Erasure {asked.pk} has started. New events with this id now count as a new actor's."

@@ -1,4 +1,4 @@
-"""The chain of decisions: filtered, checked on demand, as a file."""
+"""The audit page: decisions by filter, a check of the chain, and a CSV download."""
 
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 
@@ -33,7 +33,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 @page
 def export(request: HttpRequest) -> StreamingHttpResponse:
-    """What the filters leave, as CSV, in pieces as it is read."""
+    """Send the decisions that match the filters as CSV, in pieces as they are read."""
     response = StreamingHttpResponse(lines(parse(request.GET)), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="decisions.csv"'
     response["Cache-Control"] = "no-store"
@@ -42,15 +42,18 @@ def export(request: HttpRequest) -> StreamingHttpResponse:
 
 @form(roles.VIEW_CONSOLE)
 def verify(request: ConsoleRequest) -> str:
-    """Whoever may see the chain may have it checked; that it is broken is told as an error."""
+    """Check the hash chain, for any account that sees the console.
+
+    A broken chain is an error message.
+    """
     check = chain_checks.check(by=request.user, is_full=request.POST.get("full") == "1")
     if check.n_problems:
-        raise Conflict(f"NOT INTACT: {check.n_problems} problems in {check.n_rows:,} decisions.")
-    return f"Intact: {check.n_rows:,} decisions compared, up to number {check.head_id}."
+        raise Conflict(f"NOT INTACT: the check found {check.n_problems} problems in {check.n_rows:,} decisions.")
+    return f"Intact: {check.n_rows:,} decisions checked, up to number {check.head_id}."
 
 
 def parse(asked: QueryDict) -> Asked:
-    """What an address asks for; what it says wrongly it does not ask for."""
+    """Read the filters from the query string and ignore invalid values."""
     action = asked.get("action", "")
     return Asked(
         action=action if action in Review.Action.values else "",

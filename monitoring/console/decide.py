@@ -1,7 +1,7 @@
-"""Decisions on findings, one or many at once, and the last one undone.
+"""Decide on one or many findings, and undo the last decision.
 
-Each finding is decided on in a transaction of its own: one that somebody else decided meanwhile is told of, and does
-not stop the others.
+Each finding has a transaction of its own. If someone else decided on one in the meantime, the reviewer is told, and
+the other findings are still decided.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,15 +26,18 @@ _RULINGS = {RELEASE: decide_finding.release, CONFIRM: decide_finding.confirm}
 
 @form(roles.REVIEW)
 def decide(request: ConsoleRequest) -> str:
-    """`one` is "release:12", a row's own button; otherwise `ruling` on each `finding`."""
+    """Decide on one finding or on the selected findings.
+
+    `one` is a row's own button ("release:12"). Without it, `ruling` applies to each `finding`.
+    """
     ruling, _, only = request.POST.get("one", "").partition(":")
     ruling = ruling or request.POST.get("ruling", "")
     if ruling not in _RULINGS:
-        raise Invalid("Say whether to release or to confirm.")
+        raise Invalid("Choose to release or to confirm.")
     chosen = _numbers([only] if only else request.POST.getlist("finding"))
     note = note_of(ruling, request.POST.get(f"reason_{ruling}", ""), request.POST.get("note", ""))
     if not note:
-        raise Invalid("Say why: pick a reason or write one.")
+        raise Invalid("Give a reason: pick one or write one.")
     together = uuid4().hex
     done, refused = _each(
         chosen,
@@ -42,40 +45,49 @@ def decide(request: ConsoleRequest) -> str:
     )
     _tell_refusals(request, refused, len(done))
     n_events = sum(done)
-    what = "events count again" if ruling == RELEASE else "events count no more"
+    what = "events count again" if ruling == RELEASE else "events no longer count"
     return f"{_findings(len(done))} {ruling}{'d' if ruling == RELEASE else 'ed'}: {n_events:,} {what}."
 
 
 @form(roles.REVIEW)
 def undo(request: ConsoleRequest) -> str:
-    """The reviews named by the button, so that what it says is what is undone; newest first."""
+    """Undo the reviews that the button names, the newest first.
+
+    So exactly the decisions that the page shows are undone.
+    """
     chosen = sorted(_numbers(request.POST.getlist("review")), reverse=True)
     done, refused = _each(chosen, lambda number: undo_decision.undo(by=request.user, review_id=number))
     _tell_refusals(request, refused, len(done))
     n_withdrawn = sum(review.subject["withdrawn"] for review in done)
     n_given_back = sum(review.subject["given_back"] for review in done)
-    parts = [f"Undone: {_findings(len(done))} as before."]
+    parts = [f"Undone: {_findings(len(done))} as before the decision."]
     if n_withdrawn:
-        parts.append(f"{n_withdrawn:,} events were not touched yet.")
+        parts.append(f"{n_withdrawn:,} events had not changed yet.")
     if n_given_back:
-        parts.append(f"{n_given_back:,} events get back what they were.")
+        parts.append(f"{n_given_back:,} events get their old verdicts back.")
     return " ".join(parts)
 
 
 def _numbers(texts: Iterable[str]) -> list[int]:
-    """Raises Invalid where there are none, too many, or one is no number."""
+    """Read the numbers of findings.
+
+    Raises Invalid for none, too many, or a text that is no number.
+    """
     wanted = list(dict.fromkeys(texts))
     if not wanted:
         raise Invalid("Choose at least one finding.")
     if len(wanted) > MAX_AT_ONCE:
-        raise Invalid(f"At most {MAX_AT_ONCE} at once.")
+        raise Invalid(f"You can decide on at most {MAX_AT_ONCE} findings at once. Choose fewer.")
     if not all(text.isascii() and text.isdecimal() and len(text) < 19 for text in wanted):
-        raise Invalid("These are no numbers of findings.")
+        raise Invalid("A finding's number has digits only. Reload the page and choose again.")
     return [int(text) for text in wanted]
 
 
 def _each(numbers: list[int], act: Callable[[int], T]) -> tuple[list[T], list[str]]:
-    """What became of each, and what was refused. Raises Invalid, which would be raised for each of them."""
+    """Act on each finding; returns the results and the refusals.
+
+    Raises Invalid at once, because every other finding would raise it too.
+    """
     done, refused = [], []
     for number in numbers:
         try:
@@ -88,13 +100,13 @@ def _each(numbers: list[int], act: Callable[[int], T]) -> tuple[list[T], list[st
 
 
 def _tell_refusals(request: HttpRequest, refused: list[str], n_done: int) -> None:
-    """Raises Conflict where nothing was done."""
+    """Show the refusals as a warning. Raises Conflict if nothing was done."""
     told = " ".join(refused[:TOLD])
     more = f" And {len(refused) - TOLD} more." if len(refused) > TOLD else ""
     if refused and not n_done:
-        raise Conflict(f"Nothing was done. {told}{more}")
+        raise Conflict(f"Nothing was changed. {told}{more}")
     if refused:
-        messages.warning(request, f"Not done for {_findings(len(refused))}. {told}{more}")
+        messages.warning(request, f"Not changed: {_findings(len(refused))}. {told}{more}")
 
 
 def _findings(n: int) -> str:

@@ -1,7 +1,7 @@
-"""One finding: what happened, who, why it was held, what deciding would do; and the form that decides.
+"""The page of one finding with the effect of a decision, and the form for notes.
 
-Reviewers see the ids of actors, with a way to their pages. Whoever only looks on sees pseudonyms, the same for the
-same account on every page: enough to follow what happened, not enough to know who it was.
+Reviewers see the ids of actors with links to their pages. Other accounts see pseudonyms. An actor has the same
+pseudonym on every page, so a viewer can follow the events but cannot find out who the actor is.
 """
 
 from django.http import HttpRequest, HttpResponse
@@ -30,4 +30,4 @@ def show(request: HttpRequest, id: int) -> HttpResponse:
 @form(roles.REVIEW)
 def note(request: ConsoleRequest, id: int) -> str:
     note_finding.note(by=request.user, finding_id=id, note=request.POST.get("note", ""))
-    return f"Your note about finding {id} is kept."
+    return f"Your note about finding {id} is saved."

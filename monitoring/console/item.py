@@ -1,4 +1,7 @@
-"""One item: where it stands, what its place would cost, who is behind it, what was held of it; and acts on it."""
+"""The page of one item, and the form that hides it.
+
+The page shows the item's places, their price, the accounts behind its score, and its held events.
+"""
 
 from typing import Any
 
@@ -15,7 +18,10 @@ from recommender.ids import MAX_ID
 
 @page
 def search(request: HttpRequest) -> HttpResponse:
-    """A list to choose from; `?id=` is the page of an id that no path can hold (see the template tag `item_url`)."""
+    """List items to choose from, or show one page with `?id=`.
+
+    Some ids cannot be part of a path; see the template tag `item_url`.
+    """
     if "id" in request.GET:
         return _answer(request, request.GET["id"])
     text = request.GET.get("q", "").strip()[:MAX_ID]
@@ -38,12 +44,12 @@ def _hide_again(request: HttpRequest, error: ApiError) -> HttpResponse:
 def hide(request: ConsoleRequest) -> str:
     is_hidden, item_id = request.POST.get("hidden") == "1", request.POST.get("item", "")
     hide_item.set_hidden(by=request.user, note=request.POST.get("note", ""), item_id=item_id, is_hidden=is_hidden)
-    return "Hidden: it leaves every list within a second." if is_hidden else "Shown: it may be listed again."
+    return "Hidden: the item leaves every list within a second." if is_hidden else "Shown: lists may have it again."
 
 
 def _answer(request: HttpRequest, id: str, failed: dict[str, Any] | None = None) -> HttpResponse:
     if not 1 <= len(id) <= MAX_ID:
-        raise NotFound(f"An item's id has 1 to {MAX_ID} characters.")
+        raise NotFound(f"There is no such item. An item's id has 1 to {MAX_ID} characters.")
     item = item_data.describe(id)
     return render(
         request,

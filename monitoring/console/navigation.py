@@ -1,4 +1,4 @@
-"""What stands in the sidebar: the console's pages, then the tables that have pages of their own."""
+"""The sidebar: the console's pages, then the tables that have pages of their own."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _TABLES = (
 
 
 def of(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar of an account."""
+    """Return the sidebar for the account of a request."""
     try:
         roles.require(request.user, roles.VIEW_CONSOLE)
         pages = [_entry(request, *each) for each in _PAGES]
@@ -44,8 +44,10 @@ def of(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _entry(request: HttpRequest, title: str, icon: str, name: str) -> dict[str, Any]:
-    """Marked on its page and on those below it. The overview's address begins every other page's; left to the theme,
-    it would be marked on all of them."""
+    """Return one entry, marked as active on its page and on the pages below it.
+
+    The theme itself would mark the overview on all pages, because its path is the beginning of every other path.
+    """
     link = reverse(name)
     is_here = request.path == link if name == "console:overview" else request.path.startswith(link)
     return {"title": title, "icon": icon, "link": link, "active": is_here}

@@ -1,4 +1,4 @@
-"""The first page: how learning stands, what comes in, what is stopped, and what somebody should look at."""
+"""The first page: the state of learning, the events, the lists, and things to do."""
 
 from django.http import HttpRequest, HttpResponse
 
@@ -11,7 +11,10 @@ from monitoring.model_state import get_standing
 
 @page
 def show(request: HttpRequest) -> HttpResponse:
-    """The whole page, the part that changes by the second, or (`of=hour`) that of the last hour."""
+    """Show the whole page or one part of it.
+
+    The part is the one that changes every second, or with `of=hour` the one about the last hour.
+    """
     if request.GET.get("part") == "1" and request.GET.get("of") == "hour":
         return render(
             request,
@@ -36,7 +39,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 
 def form_of(action: PanelAction) -> View:
-    """The form behind a button of a panel."""
+    """Return the form behind a button of a panel."""
 
     @form(action.permission)
     def carry_out(request: HttpRequest) -> str:  # noqa: ARG001 (a button asks nothing)

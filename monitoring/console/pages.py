@@ -1,8 +1,9 @@
-"""What every page and form of the console goes through: who may, what surrounds it, and how an error is told.
+"""Wrappers for every page and form: permissions, the frame, and error messages.
 
-    request ──> the admin's login ──> role ──> view ──> render: the admin's frame, how learning stands, what one may
+    request ──> the admin's login ──> role ──> view ──> render: the admin's frame, state of learning, permissions
 
-A view raises the errors of `recommender.errors`; a page answers with them, a form goes back and says so.
+Views raise the errors of `recommender.errors`. A page answers with the error. A form goes back to its page and shows
+it.
 """
 
 from collections.abc import Callable
@@ -26,14 +27,19 @@ P = ParamSpec("P")
 
 
 class ConsoleRequest(HttpRequest):
-    """What a view of a page or form is given, to the type checker: a request of somebody who is logged in. Django
-    makes no such objects; `page` and `form` say so of those that they have let in."""
+    """A request of an account that is logged in, for the type checker.
+
+    Django creates no such objects. `page` and `form` cast the requests that they let in.
+    """
 
     user: User
 
 
 def page(view: Callable[Concatenate[ConsoleRequest, P], HttpResponseBase]) -> View:
-    """For whoever may see the console. An error of ours becomes a page with its status."""
+    """Wrap a page for accounts that may see the console.
+
+    An ApiError becomes a page with its status.
+    """
 
     @wraps(view)
     def answer(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
@@ -47,15 +53,20 @@ def page(view: Callable[Concatenate[ConsoleRequest, P], HttpResponseBase]) -> Vi
 
 
 Again = Callable[..., HttpResponse]
-"""Answers a refused form, given the request, the error and what the address names: a page with what was typed."""
+"""Answers a refused form with a page that keeps the typed values.
+
+It takes the request, the error and the values in the path."""
 
 
 def form(
     permission: str, again: Again | None = None
 ) -> Callable[[Callable[Concatenate[ConsoleRequest, P], str | HttpResponse]], View]:
-    """For whoever has the permission. The view decides and returns what to say of it, then back to `next` or to where
-    it came from; or it returns the answer itself. An error is said there too, or answered by `again` with the error's
-    status."""
+    """Wrap a form for accounts with the permission.
+
+    The view carries out the decision. It returns a message, and the browser goes back to `next` or to the page it
+    came from. Or it returns the whole answer. An ApiError is shown as a message there, or `again` answers it with the
+    error's status.
+    """
 
     def wrap(view: Callable[Concatenate[ConsoleRequest, P], str | HttpResponse]) -> View:
         @wraps(view)
@@ -82,8 +93,11 @@ def form(
 
 
 def render(request: HttpRequest, template: str, title: str, /, **context: Any) -> HttpResponse:
-    """A page in the admin's frame; of `template` "console/x.html" only the part "console/_x.html" where the poller
-    asks for it (`?part=1`)."""
+    """Render a page in the admin's frame.
+
+    With `?part=1`, which the poller sends, only the part "console/_x.html" of the template "console/x.html" is
+    rendered.
+    """
     is_part = request.GET.get("part") == "1"
     if is_part:
         folder, _, name = template.rpartition("/")
@@ -101,7 +115,7 @@ def render(request: HttpRequest, template: str, title: str, /, **context: Any) -
 
 
 def way_back(request: HttpRequest) -> str:
-    """The page a form names, never one of another site."""
+    """Return the page that a form names, never one of another site."""
     for address in (request.POST.get("next", ""), request.headers.get("Referer", "")):
         if address and url_has_allowed_host_and_scheme(
             address, {request.get_host()}, require_https=request.is_secure()

@@ -1,10 +1,11 @@
-"""Panels that other packages offer to the overview: what one must have, and those that the setting names.
+"""Panels that other packages offer to the overview.
 
     OVERVIEW_PANELS, dotted paths ──find──> OverviewPanel ──read──> sentences and buttons ──> overview
                                                   ──actions──> a form each (console.urls, overview.form_of)
 
-The console imports no package that offers one, and these need not import the console: what counts is what they have.
-A path that leads to no panel is an error of the system check, which every start runs. The pages do without it.
+The console imports none of these packages, and they need not import the console: a panel only needs the attributes
+below. A path that leads to no panel is an error of the system check, which runs at every start. The pages leave such
+a panel out.
 """
 
 import logging
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class PanelLine(Protocol):
-    """A sentence: `before`, then an item by its title or a moment (ms since 1970), then `after`. No item: empty."""
+    """A sentence of a panel.
+
+    It is `before`, then an item's title or a moment (ms since 1970), then `after`. `item` is empty if there is none.
+    """
 
     @property
     def before(self) -> str: ...
@@ -43,9 +47,11 @@ class PanelLine(Protocol):
 
 
 class PanelAction(Protocol):
-    """What a button does. `name` is also its address's, below the panel's, and unlike any in console.urls.
+    """The action of a button.
 
-    `permission`: who may, one of `monitoring.roles`."""
+    name: also its path below the panel's, and different from all names in console.urls.
+    permission: needed to press the button, one of `monitoring.roles`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -57,12 +63,18 @@ class PanelAction(Protocol):
     def permission(self) -> str: ...
 
     def carry_out(self) -> str:
-        """Do it, and say so in a sentence. Raises an ApiError where it cannot be done."""
+        """Carry out the action and return a sentence about it.
+
+        Raises an ApiError if it is not possible.
+        """
         ...
 
 
 class PanelContent(Protocol):
-    """What a panel shows now. `offered`: of its actions, those that can be done now."""
+    """The present content of a panel.
+
+    `offered` has those of its actions that are possible now.
+    """
 
     @property
     def heading(self) -> str: ...
@@ -76,7 +88,10 @@ class PanelContent(Protocol):
 
 @runtime_checkable
 class OverviewPanel(Protocol):
-    """A part of the overview. `name`: of its addresses and its heading; `actions`: all it ever offers."""
+    """A part of the overview.
+
+    name: used in its paths and its heading. actions: all it ever offers.
+    """
 
     @property
     def name(self) -> str: ...
@@ -85,13 +100,13 @@ class OverviewPanel(Protocol):
     def actions(self) -> Sequence[PanelAction]: ...
 
     def read(self) -> PanelContent | None:
-        """What to show; None where there is nothing now."""
+        """Return the content to show, or None if there is nothing to show now."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PanelButton:
-    """A button somebody may press, and where it posts to."""
+    """A button that the account may press, and the address it posts to."""
 
     label: str
     address: str
@@ -99,7 +114,7 @@ class PanelButton:
 
 @dataclass(frozen=True, slots=True)
 class ShownPanel:
-    """A panel as somebody sees it."""
+    """A panel as an account sees it."""
 
     name: str
     heading: str
@@ -108,13 +123,16 @@ class ShownPanel:
 
 
 def get_panels() -> list[OverviewPanel]:
-    """Those that the setting names and that are there, in its order."""
+    """Return the panels that the setting names and that exist, in its order."""
     found = [_find(path) for path in settings.OVERVIEW_PANELS]
     return [panel for panel in found if not isinstance(panel, str)]
 
 
 def list_shown(user: Any) -> list[ShownPanel]:
-    """The panels that have something to show, with the buttons that this account may press."""
+    """List the panels with something to show.
+
+    Each has the buttons that this account may press.
+    """
     return [
         ShownPanel(
             name=panel.name,
@@ -132,32 +150,32 @@ def list_shown(user: Any) -> list[ShownPanel]:
 
 
 def _read(panel: OverviewPanel) -> PanelContent | None:
-    """What a panel shows; nothing where it fails, so that the page stands without it."""
+    """Return a panel's content, or None if it fails. The page works without it."""
     try:
         return panel.read()
     except Exception:  # a panel is another package's code
-        logger.exception("the panel %s cannot be read; the overview does without it", panel.name)
+        logger.exception("the panel %s failed, so the overview leaves it out", panel.name)
         return None
 
 
 def check_panels(**_: Any) -> list[Error]:
-    """The system check: an error for each path that leads to no panel."""
+    """Return a system check error for each path that leads to no panel."""
     found = [_find(path) for path in settings.OVERVIEW_PANELS]
     return [Error(problem, id="console.E001") for problem in found if isinstance(problem, str)]
 
 
 @cache
 def _find(path: str) -> OverviewPanel | str:
-    """The panel at a dotted path, or in a sentence why there is none."""
+    """Return the panel at a dotted path, or a sentence why there is none."""
     try:
         panel: object = import_string(path)
         if isinstance(panel, OverviewPanel):
             return panel
         missing = "it has no `name`, `actions` and `read`"
-    except Exception as error:  # importing runs what stands in the module
+    except Exception as error:  # importing runs the module's code
         missing = f"{type(error).__name__}: {error}"
     problem = f"OVERVIEW_PANELS names {path!r}, which is no panel of the overview ({missing})."
-    logger.error("%s The pages do without it.", problem)
+    logger.error("%s The overview leaves it out.", problem)
     return problem
 
 

@@ -1,9 +1,9 @@
-"""The public page: what is trending now, its age and its price, for whoever comes by.
+"""The public page: the trending list, its age and its prices, for everyone.
 
-    the process's reader of the view (its last good copy where the store is away) ──> places, prices, age
-    titles, from PostgreSQL, kept for TITLES_KEPT_S; ids where it is away
+    the process's reader of the view (its last good copy if the store is away) ──> places, prices, age
+    titles, from PostgreSQL, kept for TITLES_KEPT_S; ids if it is away
 
-No login and no session, and nothing asked of the database for a list whose titles are known.
+The page needs no login and no session, and asks the database nothing if it knows the titles.
 """
 
 import time
@@ -21,13 +21,13 @@ from recommender.publishing import published_boards
 
 TITLES_KEPT_S = 60.0
 MAX_TITLES = 1_000
-OLD_S = 10.0  # a list older than this is said to stand still
+OLD_S = 10.0  # a list older than this is shown as not updated
 
 _titles: dict[str, tuple[float, str]] = {}
 
 
 def show(request: HttpRequest) -> HttpResponse:
-    """The page, or (`?part=1`) the list alone."""
+    """Show the page, or (`?part=1`) only the list."""
     template = "console/_public.html" if request.GET.get("part") == "1" else "console/public.html"
     response = render(request, template, _list())
     response["Cache-Control"] = "no-store"
@@ -36,7 +36,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 @remembered
 def forget() -> None:
-    """Titles are asked for anew."""
+    """Forget the titles, so that they are read again."""
     _titles.clear()
 
 

@@ -1,4 +1,4 @@
-"""The queue of findings: filters from the address, a page of rows, and one row opened."""
+"""The queue of findings: filters, a page of rows, and the details of one row."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from monitoring.operations import undo_decision
 from recommender.ids import MAX_ID
 
 STATES = [(value, value.capitalize()) for value in Finding.State.values]
-ORDERS = [(BY_EXPOSURE, "Exposure at stake"), (NEWEST, "Newest first")]
+ORDERS = [(BY_EXPOSURE, "Most at stake"), (NEWEST, "Newest first")]
 
 
 @page
@@ -42,7 +42,7 @@ def show(request: ConsoleRequest) -> HttpResponse:
 
 @page
 def show_glance(request: HttpRequest, id: int) -> HttpResponse:
-    """A row's inside, put there by queue.js."""
+    """Show the details of a row, which queue.js puts into the row."""
     may = {"may_review": request.user.has_perm(roles.REVIEW)}
     response = shortcuts.render(request, "console/_glance.html", may | glance(finding_id=id))
     response["Cache-Control"] = "no-store"
@@ -50,7 +50,7 @@ def show_glance(request: HttpRequest, id: int) -> HttpResponse:
 
 
 def parse(asked: QueryDict) -> Filter:
-    """What an address asks for; what it says wrongly it does not ask for."""
+    """Read the filters from the query string and ignore invalid values."""
     state, kind = asked.get("state", Finding.State.OPEN), asked.get("kind", "")
     severity, order = asked.get("severity", ""), asked.get("order", "")
     return Filter(
@@ -66,7 +66,7 @@ def parse(asked: QueryDict) -> Filter:
 
 
 def moment(text: str) -> datetime | None:
-    """A time as `datetime-local` sends it, in UTC."""
+    """Read a time as `datetime-local` sends it, in UTC."""
     try:
         at = parse_datetime(text)
     except ValueError:

@@ -1,24 +1,27 @@
-"""The reasons that are picked rather than typed, so that a note is a second's work and still says something."""
+"""Ready-made reasons for a decision.
+
+A reviewer picks one in a second, and the note still explains the decision.
+"""
 
 RELEASE, CONFIRM = "release", "confirm"
 QUICK = {
     RELEASE: [
         "They behave like honest readers.",
-        "A story broke, and people came for it.",
-        "A partner, a newsletter or an advertisement sent them.",
-        "The alarm had a harmless cause.",
+        "A news story brought many readers at once.",
+        "A partner, a newsletter or an ad sent them.",
+        "The alarm was a false alarm.",
     ],
     CONFIRM: [
         "The accounts act as one.",
-        "The traffic is a machine's.",
-        "Somebody promotes this item.",
+        "The traffic comes from a machine.",
+        "Someone promotes this item.",
         "The alarm was right.",
     ],
 }
 
 
 def note_of(ruling: str, picked: str, more: str) -> str:
-    """What is written down: a picked reason, what was typed, or both.
+    """Return the note to record: a picked reason, typed words, or both.
 
     >>> note_of("confirm", "The accounts act as one.", "Same as on Monday.")
     'The accounts act as one. Same as on Monday.'

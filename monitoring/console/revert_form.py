@@ -1,7 +1,7 @@
-"""The form by which a way back is asked for: what was typed, what it means, and what is offered to tick.
+"""The form that requests a revert: the typed values and the findings on offer.
 
-?checkpoint=&exclude_finding=&exclude_actor=&...   another page's link fills it in
-POST                                               the same fields, read again; what cannot be read is told beside it
+?checkpoint=&exclude_finding=&exclude_actor=&...   a link from another page fills the form in
+POST                                               the same fields, read again; errors are shown next to the form
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ WINDOWS = 3  # rows of item, from, to
 
 @dataclass(slots=True)
 class Typed:
-    """As typed, to be shown again as it is."""
+    """The values as typed, so that the form can show them again."""
 
     checkpoint: str = ""
     mode: str = "replay"
@@ -34,7 +34,10 @@ class Typed:
 
     @classmethod
     def of_link(cls, query: QueryDict) -> "Typed":
-        """What a link fills in; where it names something to leave out, the mode follows."""
+        """Read the values from a link.
+
+        If the link names something to leave out, the mode is "exclude".
+        """
         typed = cls(
             checkpoint=query.get("checkpoint", "")[:20],
             findings=_numbers(query.getlist("exclude_finding")),
@@ -76,13 +79,18 @@ class Typed:
         return (self.windows + empty)[:WINDOWS]
 
     def exclude(self) -> Exclude | None:
-        """What is to be left out, None in a mode that leaves nothing out. Raises Invalid."""
+        """Return the events to leave out, or None in a mode that keeps all.
+
+        Raises Invalid.
+        """
         if self.mode != Revert.Mode.EXCLUDE:
             return None
         wrong: dict[str, str] = {}
         actors = [line.strip("\r") for line in self.actors.split("\n") if line.strip()]
         if len(actors) > MAX_EXCLUDED or any(len(actor) > MAX_ID for actor in actors):
-            wrong["actors"] = f"At most {MAX_EXCLUDED:,} actors, each of at most {MAX_ID} characters, one a line."
+            wrong["actors"] = (
+                f"Type at most {MAX_EXCLUDED:,} accounts, one per line, each of at most {MAX_ID} characters."
+            )
         networks = [line.strip() for line in self.networks.split("\n") if line.strip()]
         windows = []
         for row in self.windows:
@@ -92,20 +100,20 @@ class Typed:
             ends.update({"from": row["from"], "to": row["to"]})
             from_ms, to_ms = read_moment(ends, "from"), read_moment(ends, "to")
             if not row["item"] or from_ms is None or to_ms is None:
-                wrong["items"] = "An item's window needs the item, when it begins, and when it ends."
+                wrong["items"] = "For a time span of an item, type the item, the start and the end."
             else:
                 windows.append((row["item"], from_ms, to_ms))
         exclude = Exclude(actors, networks, windows, self.findings)
         if not exclude and not wrong:
-            wrong["exclude"] = "Tick or type what is to be left out, or choose to learn everything again."
+            wrong["exclude"] = "Tick or type the events to leave out, or choose to learn all events again."
         if wrong:
-            raise Invalid("Not asked for yet.", fields=wrong)
+            raise Invalid("No preview was started.", fields=wrong)
         return exclude
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the page shows around what was typed."""
+    """The form as the page shows it: the typed values and the choices."""
 
     typed: Typed
     choices: list[TimelinePoint]
@@ -117,7 +125,10 @@ class Form:
 
 
 def get_form(typed: Typed, *, problem: str = "") -> Form:
-    """Where no point was chosen, the one before the first of the findings to be left out is."""
+    """Return the form.
+
+    Without a chosen checkpoint it is the one before the first finding to leave out.
+    """
     if typed.checkpoint_id is None and typed.findings:
         typed.checkpoint = str(_point_before_findings(typed.findings) or "")
     choices = timeline_data.list_choices(chosen=typed.checkpoint_id)
@@ -126,9 +137,9 @@ def get_form(typed: Typed, *, problem: str = "") -> Form:
         since_ms=point.stream_ms if point else 0, also=typed.findings[:MAX_NAMED]
     )
     says = {
-        "drop": "The lists are those of then, from now on. It stays in the log, and can be learned again later.",
-        "replay": "From there, in the order it came: what a broken screen or state did is undone.",
-        "exclude": "All of it is learned again but for what is ticked or typed below, as if that had never come.",
+        "drop": "The lists go back to the checkpoint. Later events stay in the log, and you can learn them again.",
+        "replay": "Groundswell learns later events again in order. This repairs damage by a broken screen or state.",
+        "exclude": "Groundswell learns later events again, except those that you tick or type below.",
     }
     modes = [{"value": value, "label": label, "says": says[value]} for value, label in Revert.Mode.choices]
     return Form(typed, choices, point, findings, has_more, modes, problem)

@@ -1,8 +1,8 @@
-"""The stop switch: freeze and thaw learning, keep a checkpoint, and go back to one: ask, preview, then do it.
+"""The stop switch: freeze and thaw learning, pin a checkpoint, and revert to one.
 
-    revert (GET: the form; POST: a preview is asked for) ──> the preview's page ──> carry_out ──> the revert's page
+    revert (GET: the form; POST: requests a preview) ──> the preview's page ──> carry_out ──> the revert's page
 
-Nothing goes back without having been previewed: what is done is what the preview showed
+Every revert needs a preview first, and carries out the same as the preview showed
 (`monitoring.operations.carry_out_preview`).
 """
 
@@ -23,26 +23,31 @@ from recommender.models import Revert
 def freeze(request: ConsoleRequest) -> str:
     scope = request.POST.get("scope", "").strip()
     stop_switch.freeze(by=request.user, note=request.POST.get("note", ""), scope=scope)
-    return f"The list {scope} stands still; everything else goes on." if scope else "Learning is frozen; events wait."
+    if scope:
+        return f"The list {scope} is frozen. Everything else goes on."
+    return "Learning is frozen. New events wait."
 
 
 @form(roles.OPERATE, again=timeline.answer_again("thaw"))
 def thaw(request: ConsoleRequest) -> str:
     scope = request.POST.get("scope", "").strip()
     stop_switch.thaw(by=request.user, note=request.POST.get("note", ""), scope=scope)
-    return f"The list {scope} is as counted again." if scope else "Learning goes on, what waited first."
+    if scope:
+        return f"The list {scope} is thawed, and shows the present counts again."
+    return "Learning goes on, with the waiting events first."
 
 
 @form(roles.OPERATE, again=timeline.answer_again("pin"))
 def pin(request: ConsoleRequest) -> str:
     number, is_pinned = _number(request.POST.get("checkpoint", "")), request.POST.get("pinned") == "1"
-    note = request.POST.get("note", "").strip() or ("Kept." if is_pinned else "Need not be kept.")
+    note = request.POST.get("note", "").strip() or ("Pinned." if is_pinned else "Unpinned.")
     stop_switch.set_pinned(by=request.user, note=note, checkpoint_id=number, is_pinned=is_pinned)
-    how = "is kept whatever its age" if is_pinned else "is thinned out like any other"
-    return f"Checkpoint {number} {how} from now on."
+    if is_pinned:
+        return f"Checkpoint {number} is pinned. It is kept at any age."
+    return f"Checkpoint {number} is no longer pinned. It may be deleted when it is old."
 
 
-# -- the way back ----------------------------------------------------------------------------------------------------
+# -- reverts ---------------------------------------------------------------------------------------------------------
 
 
 @page
@@ -57,7 +62,7 @@ def _ask_again(request: HttpRequest, error: ApiError) -> HttpResponse:
 
 @form(roles.OPERATE, again=_ask_again)
 def _ask(request: ConsoleRequest) -> HttpResponse:
-    """Have it previewed; with the button `look`, only list what happened since another point."""
+    """Request a preview, or with the button `look` only list the findings since then."""
     typed = Typed.of_form(request.POST)
     if "look" in request.POST:
         return _answer_form(request, typed)
@@ -107,7 +112,7 @@ def _to(asked: Revert) -> HttpResponse:
 
 
 def _number(text: str) -> int:
-    """Raises Invalid."""
+    """Read a checkpoint's number. Raises Invalid."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise Invalid(fields={"checkpoint": "Say which checkpoint, by its number."})
+        raise Invalid(fields={"checkpoint": "Give the checkpoint by its number."})
     return int(text)

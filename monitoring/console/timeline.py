@@ -1,7 +1,7 @@
-"""The model over time, with its stop switch: what there is to go back to, and a revert while and after it runs.
+"""The model over time with its stop switch, and the page of a revert.
 
 Zooming asks the server: `?from=&to=` (ms since 1970, or a date and time in UTC), so that every range has its 480
-points. Without them the page shows the last hour that anything was learned in, and keeps itself up to date.
+points. Without these values the page shows the last hour with events, and keeps itself up to date.
 """
 
 import time
@@ -41,7 +41,10 @@ def show_revert(request: HttpRequest, id: int) -> HttpResponse:
 
 
 def answer(request: HttpRequest, failed: dict[str, Any] | None = None) -> HttpResponse:
-    """The page; `failed` names the form that was refused, why, and what was typed."""
+    """Render the page.
+
+    `failed` has the name of a refused form, the problem, and the typed values.
+    """
     query = request.GET if request.method == "GET" else QueryDict()
     is_live = not (query.get("from") or query.get("to"))
     range_ = read_range(query)
@@ -78,7 +81,7 @@ def answer(request: HttpRequest, failed: dict[str, Any] | None = None) -> HttpRe
 
 
 def answer_again(form_name: str) -> Any:
-    """How a refused form of this page is answered: the page, with the reason beside the form."""
+    """Return an answer to a refused form: the page with the problem next to the form."""
 
     def again(request: HttpRequest, error: ApiError) -> HttpResponse:
         return answer(request, {"form": form_name, "problem": in_a_sentence(error), "values": request.POST.dict()})
@@ -87,14 +90,14 @@ def answer_again(form_name: str) -> Any:
 
 
 def answer_revert(request: HttpRequest, id: int, failed: dict[str, Any] | None = None) -> HttpResponse:
-    """A revert or preview: queued, running, done or failed."""
+    """Render the page of a revert or preview that is queued, running, done or failed."""
     found = revert_data.get_job(revert_id=id)
     what = "Preview" if found.is_preview else "Revert"
     return render(request, "console/revert.html", f"{what} {id}", job=found, failed=failed)
 
 
 def read_range(query: QueryDict) -> Range:
-    """What a query asks to be shown. Raises Invalid."""
+    """Read the range that a query asks for. Raises Invalid."""
     from_ms, to_ms = read_moment(query, "from"), read_moment(query, "to")
     if to_ms is None:
         newest = timeline_data.newest_ms() or int(time.time() * 1000)
@@ -103,7 +106,10 @@ def read_range(query: QueryDict) -> Range:
 
 
 def read_moment(query: QueryDict, name: str) -> int | None:
-    """A time as ms since 1970 or as "2026-01-31T12:00" in UTC; None for none. Raises Invalid."""
+    """Read a time as ms since 1970 or as "2026-01-31T12:00" in UTC.
+
+    An empty value is None. Raises Invalid.
+    """
     text = query.get(name, "").strip()
     if not text:
         return None
@@ -116,7 +122,7 @@ def read_moment(query: QueryDict, name: str) -> int | None:
         if not EARLIEST <= at < LATEST:
             raise ValueError("no such year")
     except (ValueError, OverflowError):
-        raise Invalid(fields={name: f"{text[:40]!r} is no time; write 2026-01-31T12:00, in UTC."}) from None
+        raise Invalid(fields={name: f"{text[:40]!r} is not a time. Write it as 2026-01-31T12:00, in UTC."}) from None
     return int(at.timestamp() * 1000)
 
 
@@ -131,7 +137,7 @@ def _query(range_: Range | None, **more: int) -> str:
 
 
 def _typed(at_ms: int) -> str:
-    """As an input of type datetime-local takes it."""
+    """Return a time as an input of type datetime-local takes it."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 

@@ -1,4 +1,4 @@
-"""The console's addresses, below /admin/console/: a table of contents."""
+"""The console's addresses, below /admin/console/."""
 
 from django.urls import path
 

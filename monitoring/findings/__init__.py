@@ -1,1 +1,1 @@
-"""Findings: verdicts gathered into what a person can look at, and everything a reviewer sees of them."""
+"""Findings: suspicious events gathered for review, and all that a reviewer sees."""

@@ -1,9 +1,9 @@
-"""From the acts of a finding to what they may weigh: the input of `decision_previews`.
+"""The possible weight of a finding's acts, which `decision_previews` needs.
 
-    acts of one actor on one item + who the actor is ──> Unit, for a release
-                                                    └──> Unit, for a confirmation (what may count now, and would not)
+    acts of one actor on one item + the actor's history ──> Unit, for a release
+                                                       └──> Unit, for a confirmation (acts that may count now)
 
-All that is known is what the log says; what it leaves open makes the unit's two ends differ. Pure.
+All facts come from the log. Where the log leaves something open, the two ends of the unit differ. Pure.
 """
 
 from collections import defaultdict
@@ -21,7 +21,10 @@ Units = dict[str, list[Unit]]  # by item
 
 @dataclass(frozen=True, slots=True)
 class WeighingRules:
-    """What acts weigh, as the learner was told. weights: by the number of the kind, in [0, 1]; floor: of trust."""
+    """The weights of acts, as the learner was configured.
+
+    weights: by the number of the kind, in [0, 1]. floor: the least trust.
+    """
 
     weights: Mapping[int, float]
     floor: float
@@ -30,13 +33,15 @@ class WeighingRules:
     is_canary: Callable[[str], bool]
 
     def own_ms(self, act: Act) -> int:
-        """When it counts; see recommender.core.pipeline."""
+        """Return the time at which an act counts; see recommender.core.pipeline."""
         return min(max(act.occurred_ms, act.received_ms - self.lateness_ms), act.received_ms)
 
 
 def to_release(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRules) -> Units:
-    """What these acts may add where they do not count yet. An undo among them may take away: then `least` is below
-    0."""
+    """Return the weight that these acts may add where they do not count yet.
+
+    An undo among them may take weight away. Then `least` is below 0.
+    """
     units: Units = defaultdict(list)
     for (actor, item), group in _pairs(acts).items():
         who = seen.get(actor)
@@ -52,7 +57,7 @@ def to_release(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRul
             least = rules.floor * max((rules.weights[act.kind] for act in adding), default=0.0)
         elif any(act.kind == Kind.UNDO for act in stopped):
             least = -(who.most if who else 1.0)
-        if not stopped:  # it counts already; by what the actor earned since it may count for more
+        if not stopped:  # It counts already, but may count for more, because the actor may have earned trust since.
             most = max(0.0, most - rules.floor * max(rules.weights[act.kind] for act in group))
         own = [rules.own_ms(act) for act in group]
         if least or most:
@@ -62,8 +67,10 @@ def to_release(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRul
 
 
 def to_confirm(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRules) -> Units:
-    """What of these actors may count on these items now, and would not any more: a confirmation takes out all that
-    the actor did on the item."""
+    """Return the weight that a confirmation would remove from these items.
+
+    A confirmation removes all acts of these actors on the items of the finding.
+    """
     units: Units = defaultdict(list)
     for (actor, item), group in _pairs(acts).items():
         who = seen.get(actor)
@@ -79,7 +86,10 @@ def to_confirm(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRul
 
 
 def _most(acts: Sequence[Act], who: Seen | None, rules: WeighingRules) -> float:
-    """One unit a horizon, of the heaviest act, at the most trust there can be."""
+    """Return the most that one actor's acts can weigh.
+
+    This is one unit a horizon, of the heaviest act, at the most trust there can be.
+    """
     acts = [act for act in acts if act.kind != Kind.UNDO]
     if not acts:
         return 0.0

@@ -1,11 +1,11 @@
-"""Who an actor is, as far as the log says: reads, bounded by the newest events of each.
+"""The history of an actor in the log, bounded to the newest events of each.
 
-    lookups.newest_of ──> Seen: first and last time, active days, items, networks, what was said of its acts
+    lookups.newest_of ──> Seen: first and last time, active days, items, networks, verdicts on its acts
                               └──> the most its acts can weigh (`TrustConfig.weight_bound`)
 
-What an actor has really earned stands in the learner's memory; a web process does not load that. The bound is what
-trust can be after so many active days, so it is never less, for as far back as the log reaches. Networks are told as
-/24 or /48: nobody needs a whole address to decide.
+The learner's memory holds the trust that an actor has really earned, and a web process does not load that. The bound
+is the highest trust that is possible after this many active days. So it is never too low, as far back as the log
+goes. Networks are shown as /24 or /48, because no one needs a whole address to decide.
 """
 
 from collections import Counter
@@ -29,15 +29,18 @@ from recommender.log import lookups
 from recommender.log.lookups import Act
 from recommender.models import Erasure, Item
 
-EVENTS_EACH = 50  # of an actor among others
-EVENTS_OF_ONE = 200  # of an actor on its own page
+EVENTS_EACH = 50  # events of one actor among others
+EVENTS_OF_ONE = 200  # events of an actor on its own page
 SHOWN = 10  # networks, user agents, items
 MAX_FINDINGS = 50
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An actor by its newest events, newest first; `is_all`: it has no others in the log."""
+    """An actor by its newest events, newest first.
+
+    `is_all`: the log has no older ones.
+    """
 
     actor: str
     acts: list[Act]
@@ -77,32 +80,34 @@ class Seen:
 
     @property
     def most(self) -> float:
-        """What its next act can weigh at most, 1.0 full trust."""
+        """Return the most its next act can weigh; 1.0 is full trust."""
         return trust_rules().weight_bound(self.active_days) if self.is_all else 1.0
 
     @property
     def standing(self) -> str:
-        """Its trust in words."""
+        """Return its trust in words."""
         if not self.is_all:
-            return "busy: has more events than were looked at"
+            return "with more events than Groundswell read"
         if self.active_days <= 1:
-            return "new: first active day"
-        return "known: can have full trust" if self.most >= 1 else f"on its active day {self.active_days}"
+            return "new (first active day)"
+        return "known (full trust is possible)" if self.most >= 1 else f"on active day {self.active_days}"
 
 
 def trust_rules() -> TrustConfig:
-    """What actors earn, as the learner was told."""
+    """Return the rules of trust, as the learner was configured."""
     return TrustConfig(floor=settings.TRUST_FLOOR)
 
 
 def look_up(actors: Sequence[str], each: int = EVENTS_EACH) -> dict[str, Seen]:
-    """Who these actors are; those the log knows, of the first `lookups.MAX_ACTORS`."""
+    """Read the history of actors that the log knows, at most `lookups.MAX_ACTORS`."""
     found = lookups.newest_of(actors, each)
     return {actor: Seen(actor, acts, len(acts) < each) for actor, acts in found.items()}
 
 
 def active_days(received_ms: Iterable[int]) -> int:
-    """How many active days acts at these times can make: as many as stand TrustConfig.day_h apart, the first first.
+    """Count the active days of acts at these times.
+
+    A day counts if it begins at least TrustConfig.day_h after the day before; the first act begins the first.
 
     >>> active_days([0, 3_600_000, 72_000_000, 100_000_000, 144_000_000])
     3
@@ -115,7 +120,10 @@ def active_days(received_ms: Iterable[int]) -> int:
 
 
 def pseudonym(actor: str) -> str:
-    """What stands for an actor where its id is not shown: the same everywhere, and no way back without SECRET_KEY."""
+    """Return the name shown for an actor where its id is not shown.
+
+    It is the same on every page, and without SECRET_KEY there is no way back to the id.
+    """
     return "account " + salted_hmac("groundswell pseudonyms", actor, algorithm="sha256").hexdigest()[:8]
 
 
@@ -123,14 +131,16 @@ def pseudonym(actor: str) -> str:
 
 
 def check_id(actor_id: str) -> None:
-    """Raises NotFound for what is no id of an actor."""
+    """Raise NotFound for a text that cannot be an actor's id."""
     if not is_id(actor_id):
-        raise NotFound(f"No actor is called that: an id has 1 to {MAX_ID} printable characters.")
+        raise NotFound(f"There is no such actor. An actor's id has 1 to {MAX_ID} printable characters.")
 
 
 def get_actor(*, actor_id: str) -> dict[str, Any]:
-    """What a reviewer sees of one. `seen` is None where the log knows nothing of it. Raises NotFound for what is no
-    id of an actor."""
+    """Return everything a reviewer sees of one actor.
+
+    `seen` is None if the log knows nothing about it. Raises NotFound for a text that cannot be an id.
+    """
     check_id(actor_id)
     seen = look_up([actor_id], EVENTS_OF_ONE).get(actor_id)
     acts = seen.acts if seen else []
@@ -169,7 +179,7 @@ def describe_act(act: Act, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _findings_of(acts: Sequence[Act]) -> list[Finding]:
-    """The findings these acts are in, newest first; each with `n_theirs`."""
+    """Return the findings that hold these acts, newest first, each with `n_theirs`."""
     at = {(act.xid, act.seq) for act in acts}
     rows = FindingEvent.objects.filter(xid__in={xid for xid, _ in at}, seq__in={seq for _, seq in at})
     counts = dict(rows.values_list("finding").annotate(n=Count("id")))

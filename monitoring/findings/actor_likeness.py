@@ -1,9 +1,9 @@
-"""How those behind a finding move together, beside what the site was like just before: figures and sentences. Pure.
+"""Compare the actors of a finding with the site just before it.
 
-    acts of the finding, who did them ──┐
-    the site's acts just before ────────┴──> Likeness: a sentence, their share, the usual one
+    acts of the finding, its actors     ──┐
+    the site's acts just before ──────────┴──> Likeness: a sentence, their share, the usual one
 
-A share is said only of what is known: of acts without an address none shares a network.
+A share counts only acts where the fact is known: an act without an address shares no network. Pure.
 """
 
 from collections import Counter
@@ -18,13 +18,16 @@ from recommender.core.vocabulary import DAY_MS, SECOND_MS
 from recommender.log.lookups import Act
 
 CLOSE_MS = 10 * SECOND_MS
-FEW = 5  # of which no share is told
+FEW = 5  # no share is computed over fewer than this
 N_TOGETHER = 10  # items
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Something they have in common. Shares in [0, 1]; `usual` is None where it is not known."""
+    """Something the actors have in common.
+
+    Shares are in [0, 1]; `usual` is None if it is not known.
+    """
 
     says: str
     share: float
@@ -37,7 +40,10 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Of acts on an item: the median gap in seconds, and the share of them within CLOSE_MS of the one before."""
+    """The pace of acts on an item.
+
+    gap_s: median gap. close: share of acts within CLOSE_MS of the act before.
+    """
 
     gap_s: float
     close: float
@@ -51,7 +57,7 @@ def likenesses(
     *,
     began_ms: int,
 ) -> list[Likeness]:
-    """What they have in common, as far as it is known of FEW of them at least."""
+    """Return what they have in common, if it is known of at least FEW of them."""
     found = []
     for says, pick in (
         ("come from one network", lambda act: network_of(act.ip)),
@@ -63,21 +69,24 @@ def likenesses(
             usual = _commonest(before, pick)
             found.append(Likeness(f"{says}: {what}", share, usual[1] if usual else None))
     for says, is_so in (
-        ("were first seen within the day before", lambda who: is_new(who, began_ms)),
-        ("acted on nothing else", lambda who: who.is_all and len(who.items) == 1),
+        ("were first seen in the day before", lambda who: is_new(who, began_ms)),
+        ("acted on no other item", lambda who: who.is_all and len(who.items) == 1),
     ):
         of_all = _share(seen, is_so)
         if of_all is not None:
             found.append(Likeness(says, of_all, _share(seen_before, is_so)))
     theirs, usual_pace = pace(acts), pace(before)
     if theirs:
-        says = f"came within {CLOSE_MS // 1000} s of another on the same item"
+        says = f"acted within {CLOSE_MS // 1000} s of another act on the same item"
         found.append(Likeness(says, theirs.close, usual_pace.close if usual_pace else None))
     return found
 
 
 def pace(acts: Iterable[Act]) -> Pace | None:
-    """How acts on one item follow one another; None for fewer than FEW."""
+    """Measure how acts on one item follow one another.
+
+    Returns None for fewer than FEW.
+    """
     by_item: dict[str, list[int]] = {}
     for act in acts:
         by_item.setdefault(act.item, []).append(act.received_ms)
@@ -91,14 +100,17 @@ def pace(acts: Iterable[Act]) -> Pace | None:
 
 
 def together_on(seen: Mapping[str, Seen]) -> list[tuple[str, int]]:
-    """The items that most of them acted on, at least two, with how many of them."""
+    """List the items that at least two of them acted on, the most shared first.
+
+    Each comes with the number of actors.
+    """
     counts = Counter(item for who in seen.values() for item in who.items)
     ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     return [(item, n) for item, n in ranked if n > 1][:N_TOGETHER]
 
 
 def is_new(who: Seen, began_ms: int) -> bool:
-    """First seen within the day before, as far as the log says."""
+    """Return True if the log first has the actor in the day before a time, or later."""
     return who.is_all and who.first_ms >= began_ms - DAY_MS
 
 

@@ -1,21 +1,22 @@
-"""Findings: verdicts gathered into what a person can look at and decide on as a whole.
+"""Gather verdicts into findings, which a person can decide on as a whole.
 
     EventVerdict, new since the cursor ──> by item, cut where 10 minutes are quiet ──> FindingEvents of a Finding
     EventVerdict, revised since        ──> their findings are stale               (then the cursor moves on)
-    stale findings ──> monitoring.findings.refresh_findings: counted again, told as a sentence, merged, expired
+    stale findings ──> monitoring.findings.refresh_findings: counted again, put into words, merged, expired
 
-An attack becomes one finding: its events stand on one item close together, or its actors are found together on
-several (`refresh_findings.take`). A crowd that was held and released by itself leaves no work: its finding expires.
-Declared crawlers, and verdicts without a suspicion, make none; the cursor counts them.
+An attack becomes one finding: its events are close together on one item, or the same actors act together on several
+(`refresh_findings.take`). A crowd that was held and then released by itself leaves no work, because its finding
+expires. Declared crawlers, and verdicts without a suspicion, make no finding. The cursor counts them.
 
-Findings refer to events by their place in the log, which no revert changes; what a verdict says of an event now is
-read when figures are taken. A revert writes verdicts anew, so it makes all findings of its shard stale.
+A finding refers to events by their position in the log, which no revert changes. The present verdict on an event is
+read when the finding is counted. A revert writes new verdicts, so it makes all findings of its shard stale.
 
-Killed anywhere, the next run begins again where the cursor stands: an event is in one finding at most (unique), with
-its finding's counts in one transaction, so what is there already is not added twice; it only makes its finding stale.
-Only one runs at a time (a lock of the session). What is slow, reading the log, is done while no transaction is open,
-and each window is written in one of its own: one that had written and stays open would hold up the learner's reader
-(recommender.log.event_log). 40 us a verdict where they are on one item; some 7 ms more a window.
+A run may be killed anywhere. The next one begins again at the cursor. An event is in at most one finding (unique),
+and is added in one transaction with the finding's counts. So an event that is there already is not added twice, and
+only makes its finding stale. A session lock makes sure that only one run happens at a time. Reading the log is slow,
+so it happens while no transaction is open, and each window is written in its own transaction. A transaction that had
+written and stayed open would hold up the learner's reader (recommender.log.event_log). A verdict takes 40 us if they
+are on one item, and each window some 7 ms more.
 """
 
 import time
@@ -43,15 +44,15 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Step
 
-GAP_MS = 10 * MINUTE_MS  # of quiet, after which what happens on an item is something else
+GAP_MS = 10 * MINUTE_MS  # after so much quiet, later events on the item are a new finding
 BATCH = 5_000  # verdicts read at once
-RUN_S = 1.0  # a run takes up nothing more after this
-MAX_EVENTS = 50_000  # of a finding that still grows
+RUN_S = 1.0  # a run begins no new batch after this
+MAX_EVENTS = 50_000  # a finding with this many events grows no more
 EXPIRED_KEPT = timedelta(days=7)
 GROWING = (Finding.State.OPEN, Finding.State.EXPIRED)
 _LOCK_CLASS = 0x67736677  # "gsfw"
 
-# Of events that are in a finding already, the first finding stays.
+# An event that is in a finding already stays there.
 _ADD_EVENTS = """
 WITH added AS (
     INSERT INTO monitoring_findingevent (finding_id, shard, xid, seq, received_ms)
@@ -73,7 +74,10 @@ JOIN unnest(%b::bigint[], %b::bigint[]) AS t(xid, seq) ON (e.xid, e.seq) = (t.xi
 
 @dataclass(slots=True)
 class FindingWindow:
-    """Events on one item without a long quiet between them. xid, seq, received_ms: lists of one length, by time."""
+    """Events on one item without a long quiet between them.
+
+    xid, seq, received_ms: lists of one length, by time.
+    """
 
     item: str
     xid: list[int]
@@ -90,8 +94,10 @@ class FindingWindow:
 
 
 def gather() -> int:
-    """Bring findings up to date with the verdicts, for about RUN_S at most. Returns how many verdicts were new;
-    0 where another process is at it."""
+    """Bring findings up to date with the verdicts, for about RUN_S at most.
+
+    Returns the number of new verdicts, 0 if another process gathers at the moment.
+    """
     n_rows, ends_at = 0, time.monotonic() + RUN_S
     with locks.hold(0, lock_class=_LOCK_CLASS) as is_ours:
         if not is_ours:
@@ -106,7 +112,10 @@ def gather() -> int:
 
 
 def prune() -> int:
-    """Forget what expired EXPIRED_KEPT ago, and what is past the log's retention. Returns how many."""
+    """Delete findings that expired EXPIRED_KEPT ago or are past the log's retention.
+
+    Returns how many.
+    """
     oldest_ms = int((timezone.now() - timedelta(days=settings.RETENTION_DAYS)).timestamp() * 1000)
     expired = Finding.objects.filter(state=Finding.State.EXPIRED, updated_at__lt=timezone.now() - EXPIRED_KEPT)
     past = Finding.objects.filter(last_ms__lt=oldest_ms)
@@ -114,8 +123,9 @@ def prune() -> int:
 
 
 def _gather_shard(shard: int) -> int:
-    """One batch. Returns how many verdicts it had."""
-    learner = Learner.objects.get(shard=shard)  # first: what is revised after is seen next time
+    """Gather one batch. Returns its number of verdicts."""
+    # read first, so that verdicts revised after it are seen in the next run
+    learner = Learner.objects.get(shard=shard)
     cursor, _ = FindingCursor.objects.get_or_create(shard=shard)
     rows = list(
         EventVerdict.objects.filter(shard=shard, id__gt=cursor.verdict_id)
@@ -152,7 +162,7 @@ def _gather_shard(shard: int) -> int:
 
 
 def _revised(shard: int, *, after_step: int, to_step: int) -> set[int]:
-    """The findings with an event whose verdict was revised after one step and not after another."""
+    """Return the findings with an event whose verdict was revised in these steps."""
     found: set[int] = set()
     for places in verdict_counts.list_revised(shard=shard, after_step=after_step, to_step=to_step):
         found.update(event_log.fetch(_FINDINGS_OF, places)[0])
@@ -160,7 +170,7 @@ def _revised(shard: int, *, after_step: int, to_step: int) -> set[int]:
 
 
 def _windows(shard: int, rows: Sequence[Any]) -> list[FindingWindow]:
-    """The events of verdicts, by item and time, as far as the log still has them."""
+    """Group the events of verdicts by item and time, if the log still has them."""
     if not rows:
         return []
     steps = Step.objects.filter(shard=shard, number__in={row.step for row in rows})
@@ -183,8 +193,10 @@ def _windows(shard: int, rows: Sequence[Any]) -> list[FindingWindow]:
 
 @transaction.atomic
 def _add(shard: int, window: FindingWindow) -> None:
-    """Put a window's events into the finding they belong to, or a new one. Locks that finding: nobody decides on it
-    between what it had and what it gets."""
+    """Put a window's events into the finding they belong to, or into a new one.
+
+    It locks that finding, so no one can decide on it while it gets events.
+    """
     near = FindingItem.objects.filter(
         item=window.item,
         last_ms__gte=window.first_ms - GAP_MS,
@@ -198,7 +210,7 @@ def _add(shard: int, window: FindingWindow) -> None:
     if finding is None:
         finding = Finding.objects.create(
             kind=Finding.Kind.ITEM_WINDOW,
-            title=f"Something happens on {window.item}.",
+            title=f"Suspicious events on {window.item}.",
             item=window.item,
             shard=shard,
             first_ms=window.first_ms,

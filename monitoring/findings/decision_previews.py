@@ -1,23 +1,25 @@
-"""What a release, or a confirmation, would do to an item's place: bounds, from the list as it is published.
+"""Bounds for the effect of a release or a confirmation on an item's place.
 
     acts of the finding, by actor ──> Unit: what it may add, at least and at most, at its own time ──┐
-    the published list ──> the item's score, everybody else's ──────────────────────────────────────┴──> Outcome
+    the published list ──> the score of the item, and of all others ────────────────────────────────┴──> Outcome
 
-What an act weighs is its kind's weight times the actor's trust, and trust only the learner knows. But it is at least
-the floor, and at most what the log allows: `TrustConfig.weight_bound` of the actor's active days. So the outcome is
-an interval, not a guess; for accounts on their first day, as those of a campaign mostly are, both ends meet.
+An act weighs the weight of its kind times the actor's trust, and only the learner knows the trust. But the trust is
+at
+least the floor, and at most the bound that the log allows: `TrustConfig.weight_bound` of the actor's active days. So
+the outcome is an interval and no guess. For accounts on their first day, as most of a campaign are, both ends meet.
 
 - **Networks.** A score counts networks concavely (`recommender.core.trend.trend`), so acts add at most their weight.
-  How much less depends on what the item has from their networks already. The least they can add is what they would if
-  everything stood in one prefix: the slope of phi2(phi1(x)) falls with x, no prefix of an item holds more than the
-  score allows if it held everything, so no act adds less than there. Acts without an address add their weight.
-- **Nothing is added for sure** by an actor whose acts this does not know all of, who acted on the item besides (its
-  unit may count already), who takes acts back, or who is on the canary panel. Those units begin at 0.
-- **Scale.** A count is on a forward-decayed scale that does not move, so what an act adds at its own time is added
-  to the count as published; no time passes in a preview.
+  How much less depends on the weight that the item already has from their networks. They add least if everything is
+  in one prefix. Reason: the slope of phi2(phi1(x)) falls with x, and no prefix of an item holds more than the score
+  allows if that prefix held everything. Acts without an address add their full weight.
+- **Nothing is added for sure** by some actors, whose units begin at 0. The log may hold acts of theirs that this
+  module did not read. They may have other acts on the item, so that their unit counts already. They may take acts
+  back, or be on the canary panel.
+- **Scale.** A count is on a forward-decayed scale that does not move. So the weight of an act at its own time is
+  simply added to the published count, and no time passes in a preview.
 
-Everything here is pure. What is exact, for any exclusion, is the preview of a revert (`recommender.control.reverts`),
-which folds the log again in the background.
+Everything here is pure. The preview of a revert (`recommender.control.reverts`) is exact for any exclusion. It folds
+the log again in the background.
 """
 
 from bisect import bisect_left
@@ -27,14 +29,17 @@ from math import sqrt
 
 from recommender.publishing.published_boards import BOARD_DEPTH, PublishedBoard
 
-ROUNDING = 1e-3  # of a contribution: ticks, integers
-KNEE_LAG = 2 ** (-1 / 64)  # the trend moves its knees 64 times a half-life; until then they are that much lower
+ROUNDING = 1e-3  # of a contribution, for ticks and integers
+KNEE_LAG = 2 ** (-1 / 64)  # the trend moves its knees 64 times a half-life, so they can be this much lower
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What one actor's acts on one item may weigh, 1.0 an act of full trust: at least `least`, made at `least_ms`, at
-    most `most`, made at `most_ms`. Below 0 it takes away. `has_network`: they came with an address."""
+    """The possible weight of one actor's acts on one item, in acts of full trust.
+
+    least, least_ms: the least weight and the time of its act. Below 0 it takes weight away.
+    most, most_ms: the same of the most weight. has_network: the acts came with an address.
+    """
 
     least: float
     least_ms: int
@@ -45,7 +50,10 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Knees:
-    """Up to where a prefix and a group of prefixes count in full, in acts of full trust made now."""
+    """The amounts up to which a prefix and a group of prefixes count in full.
+
+    The unit is an act of full trust made now.
+    """
 
     network: float = 5.0
     group: float = 40.0
@@ -53,8 +61,10 @@ class Knees:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Scores in acts of full trust made now. Places from 1; None is past the end of the list. `best` and `worst` are
-    the places it can take; `is_listed`: the list as published has the item, `place` there."""
+    """The effect on one item, with scores in acts of full trust made now.
+
+    place: in the published list, from 1; None is past its end. best, worst: the places the item can take.
+    """
 
     place: int | None
     score: float
@@ -69,9 +79,9 @@ class Outcome:
 
 
 def released(board: PublishedBoard, item: str, units: Iterable[Unit], *, half_life_s: int, knees: Knees) -> Outcome:
-    """The list if these units counted as well."""
+    """Return the outcome if these units counted as well."""
     place, score = _standing(board, item)
-    sure = {True: 0.0, False: 0.0}  # by whether an address came with it
+    sure = {True: 0.0, False: 0.0}  # by whether an address came with the acts
     lost = most = 0.0
     for unit in units:
         most += _worth(unit.most, unit.most_ms, board, half_life_s)
@@ -82,20 +92,23 @@ def released(board: PublishedBoard, item: str, units: Iterable[Unit], *, half_li
             sure[unit.has_network] += least * (1 - ROUNDING)
     low = max(score, _behind_one_network(score, sure[True], knees)) + sure[False] - lost * (1 + ROUNDING)
     low, high = max(0.0, low), score + most * (1 + ROUNDING)
-    if place is None:  # it may stand anywhere below the last
+    if place is None:  # it may have any score below the last place
         high += _unlisted(board)
     return _outcome(board, item, place, score, low, high)
 
 
 def confirmed(board: PublishedBoard, item: str, units: Iterable[Unit], *, half_life_s: int) -> Outcome:
-    """The list if these units, which may count, counted no more: taken out, they take at most their weight."""
+    """Return the outcome if these units counted no more.
+
+    They take away at most their weight.
+    """
     place, score = _standing(board, item)
     most = sum(_worth(unit.most, unit.most_ms, board, half_life_s) for unit in units)
     return _outcome(board, item, place, score, max(0.0, score - most * (1 + ROUNDING)), score)
 
 
 def _worth(weight: float, own_ms: int, board: PublishedBoard, half_life_s: int) -> float:
-    """What an act of that weight and time is worth when an act made now is worth 1."""
+    """Return the worth of an act of that weight and time. A full act now is worth 1."""
     return weight * float(2.0 ** ((own_ms - board.stream_ms) / (1000 * half_life_s)))
 
 
@@ -107,7 +120,7 @@ def _standing(board: PublishedBoard, item: str) -> tuple[int | None, float]:
 
 
 def _unlisted(board: PublishedBoard) -> float:
-    """The most that an item which is not on the list may have: nothing, unless the list is full."""
+    """Return the most that an item off the list may have: 0 unless the list is full."""
     return board.counts[-1] / board.unit if len(board.counts) >= BOARD_DEPTH else 0.0
 
 
@@ -125,9 +138,9 @@ def _shown(place: int, score: float) -> int | None:
 
 
 def _behind_one_network(score: float, added: float, knees: Knees) -> float:
-    """The score with so much more, if everything stood in one prefix.
+    """Return the score after adding an amount, if everything came from one prefix.
 
-    The lower the knees, the less is added, so they are taken at their lowest.
+    Lower knees mean that less is added, so they are taken at their lowest.
 
     >>> _behind_one_network(0.0, 4.0, Knees()), round(_behind_one_network(0.0, 5.0 * 4, Knees()), 1)
     (4.0, 14.9)

@@ -1,4 +1,7 @@
-"""Findings and their events as the API, commands and console show them: reads, bounded, in a stable order."""
+"""Findings and their events as the API, the commands and the console show them.
+
+All functions only read. Every list has a maximum length and a stable order.
+"""
 
 from typing import Any
 
@@ -13,14 +16,14 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict
 
-EVENTS_SHOWN = 100  # of a finding
-EVIDENCE_OF = 2_000  # events, at most, that percentiles are taken over
+EVENTS_SHOWN = 100  # events of a finding
+EVIDENCE_OF = 2_000  # most events that percentiles are computed over
 
 
 def list_findings(
     *, state: str = "", kind: str = "", item: str = "", limit: int = 50, before: int | None = None
 ) -> Page:
-    """Newest first; those that have `item` among their items."""
+    """List findings, newest first, filtered by state, kind and one of their items."""
     rows = Finding.objects.order_by("-id")
     if state:
         rows = rows.filter(state=state)
@@ -56,8 +59,11 @@ def describe_finding(row: Finding) -> dict[str, Any]:
 
 
 def explain_finding(*, finding_id: int) -> dict[str, Any]:
-    """A finding with its items, why, the evidence over its events, and the newest EVENTS_SHOWN of them, with what the
-    log says of these. Raises NotFound."""
+    """Return a finding with its items, reasons, evidence and newest events.
+
+    The evidence is over its newest EVIDENCE_OF events. The newest EVENTS_SHOWN come with their data from the log.
+    Raises NotFound.
+    """
     row = get_finding(finding_id)
     at = list(row.events.order_by("-received_ms", "-id").values_list("xid", "seq")[:EVIDENCE_OF])
     verdicts = {(each.xid, each.seq): each for each in EventVerdict.objects.filter(seq__in=[seq for _, seq in at])}
@@ -103,8 +109,10 @@ def describe_event(events: event_log.LogSlice, place: int, verdict: EventVerdict
 
 
 def summarise(verdicts: list[EventVerdict]) -> list[dict[str, Any]]:
-    """Where events stand among cleared traffic, feature by feature, strangest first: the median of their percentiles,
-    and how many stand at 95 or above."""
+    """Compare events with cleared traffic, feature by feature, the strangest first.
+
+    Each row has the median of the events' percentiles, and the number of events at 95 or above.
+    """
     width = len(FEATURES)
     rows = [bytes(each.evidence)[:width] for each in verdicts if each.evidence and len(each.evidence) >= width]
     table = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, width)

@@ -1,13 +1,14 @@
-"""Everything a reviewer sees of one finding: reads, bounded whatever the finding holds.
+"""Everything a reviewer sees of one finding. All functions read, and are bounded.
 
-    its events, by place in the log, with what is said of them ──┬─> the newest LOOKED_AT, read in the log
-                                                                 ├─> who did them (actor_history)
-                                                                 ├─> how they move, beside the site (actor_likeness)
-                                                                 ├─> what a decision would do (act_weights,
-                                                                 decision_previews) └─> what else happened on the item
-                                                                 (log.lookups)
+    its events, by position in the log, with their verdicts ──┬─> the newest LOOKED_AT, read in the log
+                                                              ├─> their actors (actor_history)
+                                                              ├─> how they move, compared with the site
+                                                              │   (actor_likeness)
+                                                              ├─> the effect of a decision (act_weights,
+                                                              │   decision_previews)
+                                                              └─> other events on the item (log.lookups)
 
-Actors stand here by id; whoever may not know them is shown `actor_history.pseudonym` (see console.finding).
+Actors are given by id. An account that may not see ids is shown `actor_history.pseudonym` (see console.finding).
 """
 
 import time
@@ -45,9 +46,9 @@ from recommender.log.lookups import Act
 from recommender.models import EventVerdict, Item
 from recommender.publishing import published_boards
 
-MAX_EVENTS = 50_000  # of a finding; it grows no further (monitoring.findings.collect_findings)
-LOOKED_AT = 2_000  # of these, in the log
-BEFORE = 500  # events of the site just before, to compare with
+MAX_EVENTS = 50_000  # a finding grows no further (monitoring.findings.collect_findings)
+LOOKED_AT = 2_000  # events that are read in the log
+BEFORE = 500  # events of the site just before, for comparison
 BEFORE_ACTORS = 100
 ACTORS_SHOWN = 50
 EVENTS_SHOWN = 50
@@ -70,7 +71,7 @@ WHERE e.finding_id <> %s GROUP BY 1
 
 @dataclass(frozen=True, slots=True)
 class ShownEvent:
-    """An event of a finding: where it stands, and what is said of it now (None: nothing any more)."""
+    """An event of a finding: its position, and its verdict now (None: it has none)."""
 
     xid: int
     seq: int
@@ -80,7 +81,7 @@ class ShownEvent:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a decision would do to one item."""
+    """The effect of a decision on one item."""
 
     item: str
     name: str
@@ -90,14 +91,14 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """Another finding, and why it belongs here."""
+    """Another finding, and the reasons why it is related."""
 
     finding: Finding
     why: list[str]
 
 
 def get_page(*, finding_id: int) -> dict[str, Any]:
-    """The context of the page. Raises NotFound."""
+    """Return the context of the page. Raises NotFound."""
     finding = get_finding(finding_id)
     places, verdicts = _places(finding)
     looked = _read(finding, places[:LOOKED_AT], verdicts)
@@ -151,8 +152,11 @@ def get_page(*, finding_id: int) -> dict[str, Any]:
 
 
 def _places(finding: Finding) -> tuple[list[ShownEvent], dict[int, EventVerdict]]:
-    """Its newest events, newest first, and by seq all that is said of the first LOOKED_AT. Of the rest, which few
-    findings have, one statement more reads the verdicts alone."""
+    """Read the newest events, newest first, and the full verdicts on the first ones.
+
+    The verdicts on the first LOOKED_AT are by seq. Few findings have more events, and for these one more statement
+    reads the verdicts alone.
+    """
     _, xids, seqs, received_ms = finding_places.read_newest(finding.pk, MAX_EVENTS)
     if not seqs:
         return [], {}
@@ -164,7 +168,7 @@ def _places(finding: Finding) -> tuple[list[ShownEvent], dict[int, EventVerdict]
 
 
 def _read(finding: Finding, places: Sequence[ShownEvent], verdicts: dict[int, EventVerdict]) -> list[Act]:
-    """The events at these places as the log has them, newest first, each with what is said of it."""
+    """Read these events in the log, newest first, each with its verdict."""
     if not places:
         return []
     events = event_log.read_at([Position(each.xid, each.seq) for each in places], since_ms=finding.first_ms)
@@ -194,7 +198,7 @@ def _read(finding: Finding, places: Sequence[ShownEvent], verdicts: dict[int, Ev
 
 
 def _before(finding: Finding, places: Sequence[ShownEvent], theirs: set[str]) -> list[Act]:
-    """What others did on the site just before the first event."""
+    """Read the events of other actors on the site just before the first event."""
     if not places:
         return []
     first = min(Position(each.xid, each.seq) for each in places)
@@ -203,8 +207,10 @@ def _before(finding: Finding, places: Sequence[ShownEvent], theirs: set[str]) ->
 
 
 def _timeline(finding: Finding, places: Sequence[ShownEvent], items: Sequence[str]) -> dict[str, Any] | None:
-    """What was admitted, held and quarantined on its items, and a while before and after, as a chart; where that is
-    more than can be looked through, its own events only."""
+    """Chart the verdicts on events on the finding's items, with some time around them.
+
+    If there are too many events to read, the chart shows only the finding's own.
+    """
     if not places:
         return None
     beside_ms = min(NEAR_MS, max(MINUTE_MS, finding.last_ms - finding.first_ms))
@@ -216,12 +222,12 @@ def _timeline(finding: Finding, places: Sequence[ShownEvent], items: Sequence[st
     if counts is None:
         of_slots = Counter((each.received_ms // slot_ms * slot_ms, each.verdict or 0) for each in places)
         counts = [lookups.Count(at_ms, verdict, n) for (at_ms, verdict), n in of_slots.items()]
-    end_ms = max(finding.last_ms, min(to_ms, int(time.time() * 1000)))  # nothing is drawn of what is to come
+    end_ms = max(finding.last_ms, min(to_ms, int(time.time() * 1000)))  # the chart does not reach into the future
     slots = range(from_ms // slot_ms * slot_ms, end_ms + 1, slot_ms)
     by_verdict = {verdict: {each.at_ms: each.n for each in counts if each.verdict == verdict} for verdict in range(3)}
     series = [
         {"label": label, "look": look, "y": [by_verdict[verdict].get(at_ms, 0) for at_ms in slots], "axis": "left"}
-        for verdict, label, look in ((0, "admitted", "good"), (1, "held", "warn"), (2, "quarantined", "bad"))
+        for verdict, label, look in ((0, "admitted", "good"), (1, "held", "warn"), (2, "removed", "bad"))
     ]
     data = {"kind": "bar", "stacked": True, "x": list(slots), "unit": f"events in {slot_ms // 1000} s"}
     return {"is_whole": is_whole, "data": data | {"series": series, "marks": []}}
@@ -231,7 +237,7 @@ def _timeline(finding: Finding, places: Sequence[ShownEvent], items: Sequence[st
 
 
 def _most_active(acts: Sequence[Act]) -> list[str]:
-    """Actors, those with most of these acts first."""
+    """List the actors with most of these acts, the busiest first."""
     counts = Counter(act.actor for act in acts)
     return [actor for actor, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))][: lookups.MAX_ACTORS]
 
@@ -263,15 +269,18 @@ def _why(finding: Finding, known: Sequence[EventVerdict]) -> list[dict[str, Any]
 
 
 def _stands(median: int) -> str:
-    """Where a percentile stands, in a word."""
-    for least, word in ((95, "stranger than nearly all"), (80, "unusual"), (50, "ordinary")):
+    """Describe a percentile in a word."""
+    for least, word in ((95, "very unusual"), (80, "unusual"), (50, "ordinary")):
         if median >= least:
             return word
-    return "nothing against it"
+    return "not suspicious"
 
 
 def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
-    """What the forests of actor, item and network said: the threshold then, and how many passed it."""
+    """Summarise the answers of the forests of actor, item and network.
+
+    Each has its threshold, and the number of events that passed it.
+    """
     found = []
     for column, name in enumerate(("the account", "the item's window", "the network")):
         asked = [
@@ -293,11 +302,11 @@ def _forests(known: Sequence[EventVerdict]) -> list[dict[str, Any]]:
     return found
 
 
-# -- what a decision would do ---------------------------------------------------------------------------------------
+# -- effect of a decision --------------------------------------------------------------------------------------------
 
 
 def weighing_rules() -> act_weights.WeighingRules:
-    """What acts weigh, as the learner was told."""
+    """Return the weights of acts, as the learner was configured."""
     encoder, panel = ids.encoder(), np.uint64(int(settings.CANARY_SHARE * 2**64))
 
     def is_canary(actor: str) -> bool:
@@ -319,14 +328,16 @@ def _previews(
     items: Sequence[str],
     titles: dict[str, str],
 ) -> list[Preview]:
-    """Bounds for the first items, from the list as published; none where nothing is published, or nothing is to be
-    decided."""
+    """Compute bounds for the first items from the published list.
+
+    None if nothing is published, or there is nothing to decide.
+    """
     board = published_boards.reader().board("")
     if board is None or not board.stream_ms or not looked:
         return []
     rules = weighing_rules()
     release, confirm = act_weights.to_release(looked, seen, rules), act_weights.to_confirm(looked, seen, rules)
-    rest = places[LOOKED_AT:]  # of whom nothing is known but when: any of these items, any trust
+    rest = places[LOOKED_AT:]  # of these only the time is known, so each may be on any of these items with any trust
     more = [_whatever(each) for each in rest if each.verdict in STOPPED]
     fewer = [_whatever(each) for each in rest if each.verdict not in STOPPED]
     half_life_s = settings.HALF_LIVES_S[0]
@@ -347,11 +358,14 @@ def _whatever(place: ShownEvent) -> decision_previews.Unit:
     return decision_previews.Unit(0.0, place.received_ms, 1.0, place.received_ms)
 
 
-# -- what belongs to it ---------------------------------------------------------------------------------------------
+# -- related findings ------------------------------------------------------------------------------------------------
 
 
 def _related(finding: Finding, seen: dict[str, Seen], items: Sequence[str]) -> list[Related]:
-    """Findings of the same accounts, on the same items, at the same time; in that order, newest first."""
+    """Return findings with the same accounts, the same items or the same time.
+
+    They come in that order, newest first.
+    """
     acts = [(act.xid, act.seq, n) for n, who in enumerate(seen.values()) for act in who.acts]
     shared: dict[int, int] = {}
     with connection.cursor() as cursor:

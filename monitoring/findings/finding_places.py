@@ -1,4 +1,7 @@
-"""Where the events of a finding stand in the log, as columns: tens of thousands of rows would cost a second."""
+"""Positions of a finding's events in the log, as columns.
+
+Rows would cost a second for tens of thousands of events.
+"""
 
 from typing import NamedTuple
 
@@ -16,7 +19,7 @@ FROM (
 
 
 class FindingPlaces(NamedTuple):
-    """The newest events of a finding, newest first: lists of one length."""
+    """The newest events of a finding, newest first, as lists of one length."""
 
     shards: list[int]
     xids: list[int]
@@ -24,10 +27,13 @@ class FindingPlaces(NamedTuple):
     received_ms: list[int]
 
     def positions(self, limit: int) -> list[Position]:
-        """Where the first so many stand."""
+        """Return the positions of the first `limit` events."""
         return [Position(*each) for each in zip(self.xids[:limit], self.seqs[:limit], strict=True)]
 
 
 def read_newest(finding_id: int, limit: int | None = None) -> FindingPlaces:
-    """Read where its newest events stand, at most so many. One statement, 1 us an event."""
+    """Read the positions of the newest events, at most `limit`.
+
+    One statement, 1 us an event.
+    """
     return FindingPlaces(*event_log.fetch(_NEWEST, [finding_id, limit]))

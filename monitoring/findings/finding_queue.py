@@ -1,12 +1,12 @@
-"""What the queue shows: findings by exposure at stake or by age, page by page, and the little of each that a decision
-needs.
+"""The queue of findings, by exposure or by age, page by page.
 
     Filter ──> list_queue ──> Queue: PAGE rows, the cursor of the next       keyset, so a page is as fast as the first
     finding ─> glance     ──> reasons, evidence, patterns of a few actors    asked for when a row is opened
 
-Ordered by (exposure, id) or by id, both unique, so pages neither overlap nor skip while findings come and go; one
-whose exposure is counted anew meanwhile may be seen twice. Open findings stand in a partial index in that order;
-others are listed newest first unless somebody asks otherwise, which sorts what the filters leave.
+The order is by (exposure, id) or by id. Both are unique, so pages neither overlap nor skip while findings come and
+go. A finding whose exposure is counted again in the meantime may appear twice. Open findings have a partial index in
+the order of exposure. Other findings are listed newest first, unless someone chooses the other order, which sorts all
+rows that match the filters.
 """
 
 from collections import Counter, defaultdict
@@ -40,7 +40,10 @@ BY_EXPOSURE, NEWEST = "exposure", "newest"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which findings, and in which order. state: one of Finding.State or ANY; since, until: seen in between."""
+    """The filters of the queue, and its order.
+
+    state: one of Finding.State or ANY. since, until: seen in this time.
+    """
 
     state: str = Finding.State.OPEN
     kind: str = ""
@@ -57,7 +60,7 @@ class Filter:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether anything but the state is asked for."""
+        """Return True if there is any filter except the state."""
         return bool(self.kind or self.severity or self.item or self.text or self.since or self.until)
 
 
@@ -87,7 +90,10 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """`after` continues the list, empty at its end; n_open: all that wait, at most COUNTED."""
+    """A page of the queue.
+
+    after: continues the list, empty at its end. n_open: all open findings, at most COUNTED.
+    """
 
     rows: list[QueueRow]
     after: str
@@ -95,7 +101,7 @@ class Queue:
 
 
 def list_queue(wanted: Filter, *, after: str = "") -> Queue:
-    """A page. Two queries; an unreadable `after` begins again from the top."""
+    """Read a page in two queries. An unreadable `after` begins again at the top."""
     rows = _following(_filtered(wanted), wanted.by, after)
     order = ("-exposure", "-id") if wanted.by == BY_EXPOSURE else ("-id",)
     found = list(rows.order_by(*order)[: PAGE + 1])
@@ -131,7 +137,7 @@ def _following(rows: QuerySet[Finding], by: str, after: str) -> QuerySet[Finding
         return rows
     if by != BY_EXPOSURE:
         return rows.filter(id__lt=last_id)
-    # the first condition follows from the second, and is what an index can begin at
+    # The second condition includes the first, but an index can begin at the first.
     return rows.filter(Q(exposure__lt=last) | Q(exposure=last, id__lt=last_id), exposure__lte=last)
 
 
@@ -155,8 +161,10 @@ def _row(finding: Finding, now: datetime) -> QueueRow:
 
 
 def glance(*, finding_id: int) -> dict[str, Any]:
-    """Why it is one, where its events stand among cleared traffic, and how a few of its actors behave. Raises
-    NotFound."""
+    """Return the reasons, the evidence, and the behaviour of a few actors.
+
+    Raises NotFound.
+    """
     found = finding_descriptions.explain_finding(finding_id=finding_id)
     newest = found["newest"]
     return {
@@ -175,23 +183,23 @@ def glance(*, finding_id: int) -> dict[str, Any]:
 
 
 def _together(events: list[dict[str, Any]]) -> str:
-    """How they move together, in a sentence."""
+    """Describe in a sentence how the actors act together."""
     if not events:
         return ""
     per_actor = Counter(each["actor"] for each in events)
     n_once = sum(n == 1 for n in per_actor.values())
-    parts = [f"{n_once} of {_n(len(per_actor), 'actor')} acted once"]
+    parts = [f"{n_once} of {_n(len(per_actor), 'actor')} acted only once"]
     networks = {_network(each["ip"]) for each in events if each["ip"]}
     if networks:
         parts.append(f"from {_n(len(networks), 'network')}")
     programs = {each["user_agent"] for each in events if each["user_agent"]}
     if programs:
-        parts.append(f"with {_n(len(programs), 'program')}")
-    return f"Of the newest {_n(len(events), 'event')}: {', '.join(parts)}, within {_span(events)}."
+        parts.append(f"with {_n(len(programs), 'user agent')}")
+    return f"In the newest {_n(len(events), 'event')}: {', '.join(parts)}, within {_span(events)}."
 
 
 def _actors(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The busiest of them, with what each did."""
+    """Return the busiest actors, each with a description of its acts."""
     by_actor = defaultdict(list)
     for each in events:
         by_actor[each["actor"]].append(each)
@@ -220,7 +228,10 @@ def _span(events: list[dict[str, Any]]) -> str:
 
 
 def _network(ip: str) -> str:
-    """The network that the screen counts an address to; what is no address stays."""
+    """Return the network that the screen counts an address in.
+
+    Other text stays as it is.
+    """
     try:
         address = ip_address(ip)
     except ValueError:

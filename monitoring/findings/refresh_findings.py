@@ -1,20 +1,20 @@
-"""The figures of stale findings: counted again, told as a sentence, merged where the actors are the same.
+"""Count stale findings again, summarise them, and merge those of the same actors.
 
-    stale Finding ──> its events' verdicts as they are now     ──> held, out, counting after all; open or expired
-                  ──> the log at its events                  ──> different actors, and who they share with others
+    stale Finding ──> the verdicts on its events now         ──> held, removed, let in; open or expired
+                  ──> the log at its events                  ──> its actors, and those it shares with other findings
                   ──> the published list                     ──> exposure, severity
 
-**Exposure** is what a finding's acts would weigh if all counted now, each from an actor never seen before, in scores
-of the tenth place: from 1 on they would have been enough for a list of ten. It is a plain upper bound for accounts
-that are new (no decay, no sharing of networks), and a lower one for accounts that are trusted.
+**Exposure** is the weight of a finding's acts if all counted now, each as the act of a newcomer. Its unit is the
+score of place 10, so from 1 on the acts would be enough for a list of ten. For new accounts it is a plain upper
+bound, because it leaves out decay and shared networks. For trusted accounts it is a lower bound.
 
-Each finding is one short transaction of its own, after which it is not stale any more; whoever dies before has
-changed nothing. Called by `collect_findings.gather`, which sees to it that nobody else does the same.
+Each finding has one short transaction of its own, and is not stale after it. A process that dies earlier has changed
+nothing. `collect_findings.gather` calls this module, and makes sure that only one process does so at a time.
 """
 
 import time
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -31,11 +31,12 @@ from recommender.log import event_log
 from recommender.models import Item
 from recommender.publishing import published_boards
 
-LOOKED_AT = 10_000  # of a finding's newest events, for its actors
-CANDIDATES = 20  # findings compared with one,
-COMPARED = 2_000  # by so many of their events
-MERGE_SHARED = 8  # actors, half of the smaller group, who make two findings one; as many as make a crowd
-MERGE_SHARED_AGAIN = 3  # where both hold actors who were together before
+LOOKED_AT = 10_000  # newest events of a finding that are read for its actors
+CANDIDATES = 20  # findings that one is compared with
+COMPARED = 2_000  # events of each candidate that are read
+# Shared actors that make two findings one, if they are also half of the smaller group. As many as make a crowd.
+MERGE_SHARED = 8
+MERGE_SHARED_AGAIN = 3  # the same, where both findings hold actors that were together before
 TOGETHER_BEFORE = BITS["lockstep"] | BITS["cohort"]
 MERGE_GAP_MS = 10 * MINUTE_MS
 TENTH = 10
@@ -44,18 +45,21 @@ CLOSED = (Finding.State.RELEASED, Finding.State.CONFIRMED)
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who acts in a finding, and how many pairs of actor and item there are."""
+    """The actors of a finding, and the number of its pairs of actor and item."""
 
     actors: frozenset[str]
     n_units: int
 
 
 Looks: TypeAlias = dict[tuple[int, int], Who]
-"""Who was seen in a run, by finding and number of its events."""
+"""Actors that were read in a run, by finding and number of its events."""
 
 
 def refresh(*, ends_at: float) -> int:
-    """Take the figures of stale findings until a moment of time.monotonic(); one at least. Returns how many."""
+    """Count stale findings until `ends_at` (time.monotonic()), at least one.
+
+    Returns the number of findings counted.
+    """
     n_done = 0
     looks: Looks = {}
     for number in list(Finding.objects.filter(is_stale=True).order_by("id").values_list("id", flat=True)[:1000]):
@@ -70,9 +74,10 @@ def refresh(*, ends_at: float) -> int:
 
 
 def take(finding: Finding, looks: Looks) -> None:
-    """Count one finding again, and merge it where it belongs to another. 10 ms, and 20 us an event.
+    """Count one finding again, and merge it with another if they belong together.
 
-    Memory: 24 bytes an event of the finding, all of whose places are read at once."""
+    It takes 10 ms, and 20 us an event. The positions of all its events are read at once, 24 bytes an event.
+    """
     places = finding_places.read_newest(finding.pk)
     who = _look(finding, places)
     _count(finding, who, places)
@@ -85,7 +90,7 @@ def take(finding: Finding, looks: Looks) -> None:
 
 
 def look(finding: Finding, limit: int = LOOKED_AT) -> Who:
-    """Read in the log who acts in the newest of its events. 20 us an event."""
+    """Read the actors of a finding's newest events in the log, 20 us an event."""
     return _look(finding, finding_places.read_newest(finding.pk, limit))
 
 
@@ -95,7 +100,10 @@ def _look(finding: Finding, places: FindingPlaces) -> Who:
 
 
 def _count(finding: Finding, who: Who, places: FindingPlaces) -> None:
-    """Take the figures of a finding that has these events, and tell them. One look at each event's verdict."""
+    """Count the finding with these events, store the figures and notify people.
+
+    The verdict on each event is read once.
+    """
     said = verdict_counts.sum_up(shards=places.shards, xids=places.xids, seqs=places.seqs)
     n_events = len(places.seqs)
     items = list(finding.items.order_by("-n_events", "item")[:2].values_list("item", flat=True))
@@ -117,7 +125,7 @@ def _count(finding: Finding, who: Who, places: FindingPlaces) -> None:
         )
         state = Finding.State.OPEN if said.n_held or said.n_quarantined else Finding.State.EXPIRED
         if finding.state not in CLOSED and finding.state != state:
-            # unless somebody decided meanwhile
+            # A reviewer may have decided in the meantime: then the state stays as the reviewer set it.
             if Finding.objects.filter(pk=finding.pk, state=finding.state).update(state=state):
                 finding.state = state
             else:
@@ -126,7 +134,7 @@ def _count(finding: Finding, who: Who, places: FindingPlaces) -> None:
 
 
 def _tell(finding: Finding) -> None:
-    """Have people told, once, of a campaign that matters."""
+    """Notify people of an open campaign, once."""
     if finding.state != Finding.State.OPEN or finding.kind != Finding.Kind.CAMPAIGN:
         return
     if not Finding.objects.filter(pk=finding.pk, is_told=False).update(is_told=True):
@@ -140,7 +148,7 @@ def _tell(finding: Finding) -> None:
 
 
 def _same_actors(finding: Finding, who: Who, looks: Looks) -> Finding | None:
-    """The open finding of the same time whose actors these are, largest first."""
+    """Return an open finding of the same time with the same actors, the largest first."""
     if len(who.actors) < MERGE_SHARED_AGAIN:
         return None
     for other in _near(finding):
@@ -168,7 +176,10 @@ def _near(finding: Finding) -> QuerySet[Finding]:
 
 @transaction.atomic
 def _merge(into: int, other: int) -> bool:
-    """Let a finding have all of another's events; False where somebody decided on one of them meanwhile."""
+    """Move all events of one finding into another.
+
+    Returns False where a reviewer decided on one of the two in the meantime.
+    """
     both = {each.pk: each for each in Finding.objects.select_for_update().filter(pk__in=(into, other)).order_by("id")}
     if len(both) < 2 or any(each.state != Finding.State.OPEN for each in both.values()):
         return False
@@ -195,7 +206,7 @@ def _merge(into: int, other: int) -> bool:
 
 
 def _exposure(n_units: int) -> float:
-    """See the module; 0.0 while no list is published."""
+    """Return the exposure (see the module), 0.0 while no list is published."""
     board = published_boards.reader().board("")
     if board is None or not board.counts:
         return 0.0
@@ -204,26 +215,43 @@ def _exposure(n_units: int) -> float:
 
 
 def _severity(finding: Finding) -> int:
-    """High: a campaign whose acts would have made a place; low: neither of the two."""
+    """Return high for a campaign that is enough for a place, low for neither."""
     is_campaign, is_enough = finding.kind == Finding.Kind.CAMPAIGN, finding.exposure >= 1
     return Finding.Severity.LOW + is_campaign + is_enough
 
 
 def _title(finding: Finding) -> str:
-    """A sentence: who, where, how fast, what became of it, why."""
+    """Write the finding's summary: who, where, how fast, the outcome, and why."""
     n_more = finding.items.count() - 1
     name = Item.objects.filter(pk=finding.item).values_list("title", flat=True).first() or finding.item
-    where = f"{name[:100]!r}" + (f" and {n_more} more" if n_more > 0 else "")
+    where = _quoted(name[:100]) + (f" and {n_more} more item{'s' * (n_more > 1)}" if n_more > 0 else "")
     seconds = max(1, round((finding.last_ms - finding.first_ms) / 1000))
     span = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
-    parts: list[Any] = [
-        (finding.n_quarantined, "out"),
-        (finding.n_held, "held"),
-        (finding.n_released_since, "let in"),
-    ]
-    states = ", ".join(f"{n} {word}" for n, word in parts if n) or "none in the model's history now"
     accounts = "1 account" if finding.n_actors == 1 else f"{finding.n_actors} accounts"
     if finding.n_events > LOOKED_AT:
         accounts = f"At least {accounts}"
-    title = f"{accounts} on {where} within {span}; of {finding.n_events} events {states}: {in_words(finding.reasons)}"
-    return title[:499] + "." if len(title) >= 500 else title + "."
+    did = "pushed" if finding.kind == Finding.Kind.CAMPAIGN else "acted on"
+    title = f"{accounts} {did} {where} in {span}. {_outcome(finding)}"
+    if finding.reasons:
+        title += f" Why: {in_words(finding.reasons)}."
+    return title if len(title) <= 500 else title[:499] + "."
+
+
+def _outcome(finding: Finding) -> str:
+    """Write the outcome: 285 of 354 events were removed, 69 are on hold."""
+    of_all = f"of {finding.n_events} event{'s' * (finding.n_events != 1)}"
+    parts: list[tuple[int, str, str]] = [
+        (finding.n_quarantined, "was removed", "were removed"),
+        (finding.n_held, "is on hold", "are on hold"),
+        (finding.n_released_since, "was let in", "were let in"),
+    ]
+    told = [(n, one if n == 1 else many) for n, one, many in parts if n]
+    if not told:
+        return f"None {of_all} is in the model's history now."
+    (first, word), *rest = told
+    return ", ".join([f"{first} {of_all} {word}", *(f"{n} {word}" for n, word in rest)]) + "."
+
+
+def _quoted(name: str) -> str:
+    """Put a name in quotes, with characters that cannot be seen written as escapes."""
+    return '"' + "".join(each if each.isprintable() else repr(each)[1:-1] for each in name) + '"'

@@ -1,4 +1,4 @@
-"""What the console's templates say the same way everywhere: moments, states, numbers, charts."""
+"""Tags and filters for parts that all console templates show in the same way."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from monitoring.findings.actor_history import pseudonym
 
 register = template.Library()
 
-# Words that are states, and how they look. Never by colour alone: the word is always there, and a sign before it.
+# The look of each state. Colour is never alone: the word is always shown, with a sign before it.
 _STATES = {
     "learning": ("good", "●"),
     "frozen": ("bad", "■"),
@@ -40,15 +40,17 @@ _STATES = {
 
 @register.simple_tag
 def state(word: str) -> SafeString:
-    """A state as word, sign and colour."""
+    """Show a state as word, sign and colour."""
     look, sign = _STATES.get(word, ("dim", "·"))
     return format_html('<span class="gs-state gs-{}"><span aria-hidden="true">{}</span> {}</span>', look, sign, word)
 
 
 @register.simple_tag
 def moment(at: datetime | int | None) -> SafeString:
-    """A point in time (datetime, or ms since 1970): UTC as written here, in the viewer's zone where there is
-    JavaScript, with UTC on hover."""
+    """Show a point in time (datetime, or ms since 1970), with UTC on hover.
+
+    The page contains UTC. With JavaScript the browser shows the viewer's zone.
+    """
     if not at:
         return mark_safe("–")
     if isinstance(at, int):
@@ -59,7 +61,7 @@ def moment(at: datetime | int | None) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def actor(context: template.Context, id: str) -> SafeString:
-    """Who acted: for reviewers the id, with a way to its page; for others a pseudonym."""
+    """Show an actor: to reviewers its id with a link, to others a pseudonym."""
     if not context.get("may_review"):
         return format_html("{}", pseudonym(id))
     return format_html(
@@ -69,13 +71,17 @@ def actor(context: template.Context, id: str) -> SafeString:
 
 @register.filter
 def utc(at_ms: int) -> str:
-    """A point in time where no markup can be, as in an option: 2026-01-31 12:00:00."""
+    """Write a point in time without markup, as for an option: 2026-01-31 12:00:00."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 @register.simple_tag
 def item_url(item: str) -> str:
-    """The page of an item, whatever its id: as a part of the path, browsers and servers would take some ids apart."""
+    """Return the page of an item, for any id.
+
+    Some ids cannot be part of a path, because browsers and servers would change them. Their page has the id in the
+    query.
+    """
     if "//" in item or item.strip(" ") != item or {".", ".."} & set(item.split("/")) or item.startswith("/"):
         return f"{reverse('console:items')}?{urlencode({'id': item})}"
     return reverse("console:item", args=[item])
@@ -83,19 +89,19 @@ def item_url(item: str) -> str:
 
 @register.filter
 def count(n: int | None) -> str:
-    """1234567 as 1,234,567; nothing known as a dash."""
+    """Write 1234567 as 1,234,567, and None as a dash."""
     return "–" if n is None else f"{n:,}"
 
 
 @register.filter
 def percent(share: float | None) -> str:
-    """0.0123 as 1.2 %."""
+    """Write 0.0123 as 1.2 %."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
 @register.filter
 def seconds(n: float | None) -> str:
-    """A duration as people say it: 0.8 s, 95 s, 12 min, 5 h, 3 days."""
+    """Write a duration as people say it: 0.8 s, 95 s, 12 min, 5 h, 3 days."""
     if n is None:
         return "–"
     for below, unit, name in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
@@ -106,15 +112,15 @@ def seconds(n: float | None) -> str:
 
 @register.inclusion_tag("console/_chart.html")
 def chart(name: str, label: str, data: dict[str, Any], height: str = "medium") -> dict[str, Any]:
-    """A canvas drawn by static/console/charts.js, and the same figures as a table for who does not see it.
+    """Draw a chart by static/console/charts.js, with the same figures as a table.
 
     data: {"kind": "line" | "bar", "stacked": bool, "x": [ms since 1970, ...], "unit": str,
            "series": [{"label": str, "look": "good" | "warn" | "bad" | "dim" | "one" | "two" | "three", "y": [...],
                        "axis": "left" | "right"}],
            "marks": [{"at": ms, "label": str, "look": str, "href": str}],
-           "ticks": [{"at": ms, "label": str, "look": str, "href": str}]    small ones at the foot, not in the table
-           "from": ms, "to": ms                             where the axis begins and ends; default: where x does
-           "zoom": "?from={from}&to={to}", "out": "?..."    where a drag over the chart and a double click lead}
+           "ticks": [{"at": ms, "label": str, "look": str, "href": str}]    small ones at the bottom, not in the table
+           "from": ms, "to": ms                             the ends of the axis; default: the ends of x
+           "zoom": "?from={from}&to={to}", "out": "?..."    the targets of a drag and of a double click}
     """
     rows = list(zip(data["x"], *(each["y"] for each in data["series"]), strict=True))
     every = max(1, len(rows) // 20)

@@ -1,10 +1,10 @@
-"""A real browser in front of everything that `make run` starts: one Groundswell for all of a file's tests.
+"""A real browser in front of all processes of `make run`.
 
-Without a browser the tests are skipped, and the end of the report says so. What a failing test saw
-is kept: a picture and the page's source, named in its report.
+All tests of a file share one Groundswell. Without a browser the tests are skipped, and the end of the report shows
+this. For a failing test the page's picture and source are kept, and its report names them.
 
-Playwright is ended with the file: the event loop it leaves in the thread would have Django refuse the database to
-whatever test comes after.
+Playwright ends with the file. Its event loop stays in the thread, and would make Django refuse the database to any
+later test.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.browser import world
 from tests.browser.visitor import Visitor
 from tests.help.supervised import BASE_DIR, Running, fresh_home, wait_for
 
-# Small steps, so that the morning is learned as it would have been while it passed (tests/help/attacked_site.py).
+# Steps are small, so that the morning is learned as if in real time (tests/help/attacked_site.py).
 SETTINGS = {"STEP_EVENTS": "60", "SHADOW": "true", "AUTO_FREEZE": "false", "HTTPS": "false"}
 _NAMED = ("DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY")
 _seen: pytest.StashKey[Visitor] = pytest.StashKey()
@@ -29,7 +29,7 @@ _has_failed: pytest.StashKey[bool] = pytest.StashKey()
 
 @pytest.fixture(scope="module")
 def chrome(request):
-    """The browser's process."""
+    """Run the browser's process."""
     path = chromium.find()
     if not path:
         pytest.skip(f"no Chromium to look with. {chromium.ADVICE}")
@@ -41,7 +41,7 @@ def chrome(request):
 
 @pytest.fixture(scope="module")
 def running(chrome):
-    """Everything, with the morning of `world` learned and its findings made."""
+    """Run everything, with the morning of `world` learned and its findings made."""
     with fresh_home() as home, Running(home, **SETTINGS) as running:
         env = {
             name: value
@@ -52,7 +52,7 @@ def running(chrome):
         made = [sys.executable, "-m", "tests.browser.world"]
         done = subprocess.run(made, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
-        # a checkout that never learned compiles first
+        # a checkout that has never learned compiles first
         wait_for(lambda: _held_items(running) >= set(world.HELD), within_s=400)
         yield running
 
@@ -63,7 +63,10 @@ def _held_items(running) -> set[str]:
 
 @pytest.fixture(scope="module")
 def signed_in(chrome, running):
-    """signed_in("rita"): what her browser remembers after she signed in, by the form, once."""
+    """Return a function that signs someone in once, by the form.
+
+    signed_in("rita"): the state of her browser after that.
+    """
     states = {}
 
     def remember(name):
@@ -80,8 +83,10 @@ def signed_in(chrome, running):
 
 @pytest.fixture
 def visit(chrome, running, signed_in, request):
-    """visit("rita", width=390): a new window of somebody; without a name, of nobody. At the test's end, nothing may
-    have gone wrong in any."""
+    """Return a function that opens a new window: visit("rita", width=390).
+
+    Without a name no one is signed in. At the end of the test, nothing may have gone wrong in any window.
+    """
     visitors = []
 
     def open_window(name=None, **more):
@@ -94,7 +99,7 @@ def visit(chrome, running, signed_in, request):
     complaints = [line for visitor in visitors for line in visitor.complaints]
     for visitor in visitors:
         visitor.context.close()
-    if not request.node.stash.get(_has_failed, False):  # or its failure is told twice
+    if not request.node.stash.get(_has_failed, False):  # otherwise its failure would be reported twice
         assert not complaints, "\n".join(complaints)
 
 
@@ -107,7 +112,7 @@ def pytest_runtest_makereport(item, call):
         try:
             visitor.keep(folder, item.name)
             report.sections.append(("What it saw", f"{folder}/{item.name}.png and .html, of {visitor.page.url}"))
-        except Exception as error:  # the failure itself must be told whatever the browser does
+        except Exception as error:  # the failure itself must be reported, no matter what the browser does
             report.sections.append(("What it saw", f"could not be kept: {error}"))
     return report
 

@@ -1,7 +1,7 @@
-"""What people do in the console, in a real browser: find an attack, decide, stop, go back. And every page for all.
+"""Journeys of people in the console, in a real browser, and a look at every page.
 
-The first tests only look; the later ones act on an item each, so that none depends on another. Nothing is asserted
-about time: what takes a while is waited for, and how long it took is in the test's output.
+They find an attack, decide, freeze and revert. The first tests only look. Each later test acts on an item of its own,
+so that none depends on another. No test asserts a duration. The tests wait, and their output shows how long it took.
 """
 
 import re
@@ -17,12 +17,13 @@ from tests.test_journey import call
 CONSOLE = ["", "findings/", "items/", "actors/", "timeline/", "audit/"]
 TABLES = ["recommender/item/", "recommender/apikey/", "recommender/apikey/add/", "monitoring/notification/",
           "auth/user/", "auth/user/add/", "password_change/"]  # fmt: skip
-N_LIVE, NEWCOMER = 150, 0.05  # accounts of an attack, and what an act of each may weigh
-LOOKS = [(1280, "light"), (390, "dark")]  # colours do not depend on the width, nor room on the colours
+N_LIVE, NEWCOMER = 150, 0.05  # accounts of an attack, and the most that an act of each may weigh
+# two runs are enough: colours do not depend on the width, nor the layout on the colours
+LOOKS = [(1280, "light"), (390, "dark")]
 
 
 def pages(running):
-    """Every page there is, with one that shows each kind of thing."""
+    """Return the address of every page, with one example of each kind of thing."""
     number = finding_of(running, "target")
     things = [f"findings/{number}/", "items/target/", "items/item-0/", "actors/reader-1/", "timeline/revert"]
     return ["/", *(f"/admin/console/{each}" for each in CONSOLE + things), *(f"/admin/{each}" for each in TABLES)]
@@ -57,7 +58,7 @@ def test_the_login_page_has_no_grave_barriers(visit):
 
 
 def test_the_api_s_docs_are_drawn_under_the_policy(visit):
-    """Its contrasts and nested buttons are Swagger UI's own."""
+    """Show the API's docs. Their contrasts and nested buttons are Swagger UI's own."""
     page = visit().go("/api/docs/")
     expect(page.get_by_text("/api/v1/trending", exact=True)).to_be_visible()
 
@@ -99,12 +100,12 @@ def test_a_viewer_has_no_buttons_and_forged_forms_are_refused(visit, running):
 
 
 def test_a_reviewer_finds_a_running_attack_reads_why_and_confirms_it(visit, running, client, record_property):
-    for number in range(12):  # a lunch hour: readers of this morning, on other items than then
+    for number in range(12):  # a lunch hour: the morning's readers open other items
         client.post_events([{"actor": f"reader-{n}", "item": f"lunch-{number}"} for n in range(number, 400, 13)])
     visitor = visit("rita")
     page = visitor.go("/admin/console/")
     began = time.monotonic()
-    for start in range(0, N_LIVE, 15):  # ten seconds of it
+    for start in range(0, N_LIVE, 15):  # ten seconds of the attack
         client.post_events([{"actor": f"live-{start + n}", "item": "running-attack"} for n in range(15)])
         page.wait_for_timeout(1000)
     page.get_by_role("link", name="Findings").first.click()
@@ -112,19 +113,19 @@ def test_a_reviewer_finds_a_running_attack_reads_why_and_confirms_it(visit, runn
     visitor.until(row.count)
     record_property("from the first event of an attack to the queue, s", time.monotonic() - began)
 
-    row.get_by_role("link", name=re.compile("accounts on")).click()
+    row.get_by_role("link", name=re.compile("accounts (pushed|acted on)")).click()
     expect(page.get_by_role("heading", name="Why it was stopped")).to_be_visible()
     expect(page.get_by_role("heading", name="How they move together")).to_be_visible()
     number = int(re.search(r"findings/(\d+)/", page.url).group(1))
 
     still_open = open_in(running) - {number}
     board = trending(running)
-    assert score_of(running, "running-attack") < 0.5 * N_LIVE * NEWCOMER  # of what it had without a defence
+    assert score_of(running, "running-attack") < 0.5 * N_LIVE * NEWCOMER  # half of its score without a defence
     page.get_by_label("Why").first.fill("one crowd, nowhere else")
     page.get_by_role("button", name="Confirm").click()
     expect(page.get_by_text("1 finding confirmed")).to_be_visible()
     assert running.execute(f"SELECT state FROM monitoring_finding WHERE id = {number}") == [("confirmed",)]
-    now_open = open_in(running)  # less one, and whatever else came to light meanwhile
+    now_open = open_in(running)  # without the confirmed one, and perhaps with new ones
     assert number not in now_open
     assert still_open <= now_open
     visitor.until(lambda: not undecided(running), reload=False)
@@ -153,7 +154,8 @@ def test_a_decision_needs_no_mouse_and_is_undone_by_a_key(visit, running):
     expect(page.locator(":focus")).to_have_attribute("aria-label", re.compile(f"Finding {number},"))
     page.keyboard.press("c")
     visitor.until(lambda: state_of(running, "by-keys") == "confirmed", reload=False)
-    expect(page.locator(".gs-undo")).to_contain_text(f"confirm finding {number}")  # not one of rita's before
+    # not one of rita's earlier decisions
+    expect(page.locator(".gs-undo")).to_contain_text(f"confirm finding {number}")
     page.keyboard.press("u")
     visitor.until(lambda: state_of(running, "by-keys") == "open", reload=False)
 
@@ -176,14 +178,14 @@ def test_an_operator_freezes_events_wait_and_he_thaws(visit, running, client):
     page = visitor.go("/admin/console/timeline/")
     page.locator("#freeze").get_by_label("Why").fill("a look at the lists")
     page.get_by_role("button", name="Freeze", exact=True).click()
-    expect(page.get_by_text("Learning is frozen; events wait.")).to_be_visible()
+    expect(page.get_by_text("Learning is frozen. New events wait.")).to_be_visible()
     expect(page.get_by_text("Learning: ■ frozen")).to_be_visible()
     client.post_events([{"actor": f"reader-{n}", "item": "while-frozen"} for n in range(20)])
     visitor.until(lambda: page.get_by_text("about 20 wait").count())
     assert "while-frozen" not in trending(running, 200)
     page.locator("#thaw").get_by_label("Why").fill("the lists are fine")
     page.get_by_role("button", name="Thaw", exact=True).click()
-    expect(page.get_by_text("Learning goes on, what waited first.")).to_be_visible()
+    expect(page.get_by_text("Learning goes on, with the waiting events first.")).to_be_visible()
     visitor.until(lambda: n_waiting(running) == 0, reload=False)
 
 
@@ -193,21 +195,21 @@ def test_an_operator_goes_back_without_the_attackers_after_a_preview(visit, runn
     visitor = visit("otto")
     page = visitor.go(f"/admin/console/timeline/revert?checkpoint={checkpoint}&mode=exclude&exclude_finding={number}")
     expect(page.get_by_role("checkbox", name=re.compile(f"Finding {number}"))).to_be_checked()
-    page.get_by_role("button", name="Preview it").click()
-    expect(page.get_by_role("heading", name=re.compile("What would change"))).to_be_visible()
-    visitor.until(lambda: page.get_by_role("heading", name="Do it, or not").count())
+    page.get_by_role("button", name="Preview", exact=True).click()
+    expect(page.get_by_role("heading", name=re.compile("Preview: "))).to_be_visible()
+    visitor.until(lambda: page.get_by_role("heading", name="Carry out this revert").count())
     n_reverts = running.execute("SELECT n_reverts FROM recommender_learner")
     expect(page.get_by_role("heading", name="The list of all items")).to_be_visible()
 
     page.get_by_label("Why").fill("without the crowd of that finding")
-    page.get_by_role("button", name=re.compile("Do it: go back")).click()
-    visitor.until(lambda: page.get_by_text("Done.").count())
+    page.get_by_role("button", name=re.compile("Go back to checkpoint")).click()
+    visitor.until(lambda: page.get_by_text("The revert is done.").count())
     assert running.execute("SELECT n_reverts FROM recommender_learner") != n_reverts
-    left_out = page.get_by_text("Of those, left out").locator("xpath=following-sibling::dd")
+    left_out = page.get_by_text("Of these, left out").locator("xpath=following-sibling::dd")
     assert int(left_out.inner_text().replace(",", "")) >= world.N_BOTS // 2
 
 
-# -- what the tests ask the servers ----------------------------------------------------------------------------------
+# -- questions to the servers ----------------------------------------------------------------------------------------
 
 
 def trending(running, limit=50):

@@ -1,4 +1,4 @@
-"""Somebody in front of a browser, who notices whatever goes wrong in it."""
+"""A visitor with a browser, who notices everything that goes wrong in it."""
 
 import re
 import time
@@ -9,17 +9,20 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 
-# axe's own levels; below them are matters of taste
+# These are axe's own levels. The levels below are matters of taste.
 GRAVE = {"serious", "critical"}
-# Of a page that is left while it asks for something.
+# The error of a request that is still open when the page is left.
 _GIVEN_UP = "net::ERR_ABORTED"
-PATIENCE_MS = 60_000  # of a busy machine; nothing waits so long on an idle one
+PATIENCE_MS = 60_000  # for a busy machine; on an idle one nothing waits so long
 
 expect.set_options(timeout=PATIENCE_MS)
 
 
 class Visitor:
-    """One browser context with one page. `complaints` has what the console, the page or the network said."""
+    """One browser context with one page.
+
+    complaints: problems that the console, the page or the network reported.
+    """
 
     def __init__(self, browser: Browser, url: str, *, width: int = 1280, **context: Any) -> None:
         self.url = url
@@ -39,7 +42,7 @@ class Visitor:
         self.page.on("response", self._answered)
         self.page.on("request", self._asked)
 
-    # -- what it does ---------------------------------------------------------------------------------------------
+    # -- actions --------------------------------------------------------------------------------------------------
 
     def sign_in(self, username: str, password: str, *, path: str = "/admin/console/") -> None:
         self.page.goto(f"/admin/login/?next={path}")
@@ -49,14 +52,17 @@ class Visitor:
         self.page.wait_for_url(f"**{path}")
 
     def go(self, path: str) -> Page:
-        """To a page, which must be there."""
+        """Open a page, which must exist."""
         response = self.page.goto(path)
         assert response, path
         assert response.status == 200, f"{path}: {response.status}"
         return self.page
 
     def until(self, condition, *, within_s: float = 60.0, reload: bool = True):
-        """Looks again until the condition holds; returns its answer and the seconds it took."""
+        """Look again until the condition holds.
+
+        Returns its answer and the seconds it took.
+        """
         began = time.monotonic()
         while not (answer := condition()):
             assert time.monotonic() - began < within_s, f"nothing came of it in {within_s} s on {self.page.url}"
@@ -65,14 +71,14 @@ class Visitor:
                 self.page.reload()
         return answer, time.monotonic() - began
 
-    # -- what it notices ------------------------------------------------------------------------------------------
+    # -- checks ---------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Nothing went wrong so far."""
+        """Check that nothing has gone wrong so far."""
         assert not self.complaints, "\n".join(self.complaints)
 
     def grave_barriers(self) -> list[str]:
-        """What would keep somebody with a screen reader, or with weak eyes, from the page: a line each."""
+        """List the barriers for people with a screen reader or weak eyes, a line each."""
         found = Axe().run(self.page).response["violations"]
         return [
             f"{each['id']} ({each['impact']}): {node['target']} {node['html'][:160]} {_reason(node)}"
@@ -82,11 +88,11 @@ class Visitor:
         ]
 
     def overflow(self) -> list[str]:
-        """What stands out to the right of the window, unless within something that scrolls by itself."""
+        """List elements that reach past the right edge, except in something that scrolls."""
         return self.page.evaluate(_OVERFLOW)
 
     def keep(self, folder: Path, name: str) -> None:
-        """A picture and the page's source, for whoever looks into a failure."""
+        """Save a picture and the page's source, to look into a failure."""
         folder.mkdir(parents=True, exist_ok=True)
         stem = folder / re.sub(r"[^\w-]+", "-", name)[:120]
         self.page.screenshot(path=f"{stem}.png", full_page=True)

@@ -1,13 +1,13 @@
-"""What happened on the site before the tests look: a morning of readers, pushes by fresh accounts, and four people.
+"""The site before the tests look: a morning of readers, pushes, and four people.
 
-`python -m tests.browser.world` puts it into the database of GROUNDSWELL_HOME, where the running learner finds it. The
-morning is written with its own times, which the API would not allow; what happens while the tests look is sent
-through the API.
+Fresh accounts push some items. `python -m tests.browser.world` puts this into the database of GROUNDSWELL_HOME, where
+the running learner finds it. The morning is written with its own times, which the API would not allow. Events during
+the tests are sent through the API.
 """
 
 import django
 
-HELD = ("target", "school-trip", "by-hand", "by-keys")  # an item each, pushed by accounts of its own
+HELD = ("target", "school-trip", "by-hand", "by-keys")  # items, each pushed by accounts of its own
 PASSWORD = "a pass phrase of the browser's tests"
 PEOPLE = {"vera": "viewer", "rita": "reviewer", "otto": "operator"}
 ROOT = "olga"

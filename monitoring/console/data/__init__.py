@@ -1,1 +1,4 @@
-"""What the console's pages show: reads only, bounded whatever the request says, in a stable order."""
+"""Data for the console's pages.
+
+These modules only read. They are bounded for every request, and their order is stable.
+"""

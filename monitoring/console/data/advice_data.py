@@ -1,6 +1,6 @@
-"""What to do next, in sentences: what an operator or a reviewer should look at first, and why.
+"""Advice on the overview: what needs an operator or a reviewer first, and why.
 
-learners, freezes of the policy, findings, lag ──> Advice, worst first; none where nothing needs anybody
+learners, freezes of the policy, findings, lag ──> Advice, worst first; none if nothing needs a person
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from monitoring.model_state import Standing
 from monitoring.models import AutoFreeze, Finding
 from recommender.models import Learner
 
-COUNTED = 100_000  # open findings, at most: 40 ms
+COUNTED = 100_000  # open findings at most; counting them takes 40 ms
 SHOWN = 5
 _COUNTS = """
 SELECT severity, count(*) FROM (SELECT severity FROM monitoring_finding WHERE state = 'open' LIMIT %s) AS counted
@@ -25,7 +25,10 @@ GROUP BY severity
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """look: bad, warn or dim. A sentence, and where to go (`to`, with the words of the link)."""
+    """A sentence, and where to go.
+
+    look: bad, warn or dim. to, link: an address and the words of the link.
+    """
 
     look: str
     text: str
@@ -35,8 +38,11 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class OpenFindings:
-    """How many of each severity, most severe first; the first few, serious ones first and then by what is at stake.
-    `is_more`: past COUNTED they are not counted."""
+    """The number of open findings by severity, most severe first, and the first few.
+
+    top: serious findings first, then those with most at stake. is_more: there are more than COUNTED, which are not
+    counted.
+    """
 
     counts: list[tuple[str, int]]
     n: int
@@ -45,7 +51,10 @@ class OpenFindings:
 
 
 def get_open_findings() -> OpenFindings:
-    """Three reads of the open ones; a drift alarm is serious though nothing is at stake by it."""
+    """Count the open findings in three reads.
+
+    A drift alarm is serious although its exposure is 0.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS, [COUNTED])
         counts = dict(cursor.fetchall())
@@ -72,7 +81,7 @@ def get_open_findings() -> OpenFindings:
 
 
 def advise(*, standing: Standing, lag_s: float, n_waiting: int, findings: OpenFindings) -> list[Advice]:
-    """Worst first."""
+    """Return the advice, worst first."""
     model = reverse("console:timeline")
     found = []
     if standing.revert:
@@ -80,55 +89,56 @@ def advise(*, standing: Standing, lag_s: float, n_waiting: int, findings: OpenFi
         found.append(
             Advice(
                 "warn",
-                "The model is being taken back. Lists are served meanwhile; wait for its end.",
+                "A revert is running. Lists are still served. Wait until it finishes.",
                 there,
-                "Watch it",
+                "Watch the revert",
             )
         )
     found += [_of_freeze(freeze, model) for freeze in AutoFreeze.objects.filter(ended_at=None).order_by("shard")[:3]]
     if standing.word == "frozen" and not found:
         text = (
-            f"Learning is frozen and {n_waiting:,} events wait: the lists stand still. Thaw it below when what was"
-            " wrong is dealt with; what waits is learned first, and nothing is lost."
+            f"Learning is frozen: {n_waiting:,} events wait and the lists do not change. Solve the problem, then thaw"
+            " learning below. The waiting events are learned first, and none are lost."
         )
         found.append(Advice("bad", text, model, "See what happened"))
     if standing.word == "learning" and lag_s > settings.LAG_ALARM_S:
         text = (
-            f"The learner is {lag_s:,.0f} s behind with {n_waiting:,} events waiting. See whether its worker runs and"
-            " what its log says; events are safe meanwhile."
+            f"The learner is {lag_s:,.0f} s behind, and {n_waiting:,} events wait. Check that its worker runs, and"
+            " read the worker's log. No events are lost."
         )
-        found.append(Advice("bad", text, model, "See since when"))
+        found.append(Advice("bad", text, model, "See when it began"))
     found += _of_checkpoints()
     if findings.top and findings.top[0]["severity"] == "high":
         first, n_high = findings.top[0], findings.counts[0][1]
         what = "A serious finding waits" if n_high == 1 else f"{n_high:,} serious findings wait"
-        text = f"{what} for a decision. Begin with the one that could have moved the list most."
+        text = f"{what} for your decision. Begin with the finding that could move the list most."
         found.append(Advice("warn", text, reverse("console:finding", args=[first["id"]]), "Open it"))
     elif findings.top and findings.top[0]["exposure"] >= 1.0:
-        text = "What was held would have been enough for a place in the list. See why it was, and decide."
+        text = "An open finding would be enough for a place in the top 10. See why it was stopped, and decide."
         there = reverse("console:finding", args=[findings.top[0]["id"]])
         found.append(Advice("warn", text, there, "Open it"))
     return found
 
 
 def _of_freeze(freeze: AutoFreeze, model: str) -> Advice:
-    ends = f" It ends by itself at {freeze.until:%H:%M:%S} UTC, unless you freeze learning yourself."
+    ends = f" The freeze ends by itself at {freeze.until:%H:%M:%S} UTC, unless you freeze learning yourself."
     if freeze.until <= timezone.now() or not settings.AUTO_THAW:
         ends = ""
     proposal = ""
     if freeze.suspects is not None:
         proposal = (
-            f" It proposes to go back to checkpoint {freeze.checkpoint_id} without {freeze.n_suspects:,} suspected"
-            f" actors ({freeze.n_suspected:,} of {freeze.n_since:,} events since): preview that first."
+            f" The policy proposes to go back to checkpoint {freeze.checkpoint_id} without {freeze.n_suspects:,}"
+            f" suspected actors. They made {freeze.n_suspected:,} of {freeze.n_since:,} events since then. Look at a"
+            " preview first."
         )
-    return Advice("bad", f"The monitor froze learning: {freeze.reason}{ends}{proposal}", model, "Look at the model")
+    return Advice("bad", f"The policy froze learning: {freeze.reason}{ends}{proposal}", model, "Look at the model")
 
 
 def _of_checkpoints() -> list[Advice]:
     rows = list(Learner.objects.values_list("checkpoint_id", "n_events"))
     if not any(n_events for _, n_events in rows):
-        return [Advice("dim", "Nothing has been learned yet. Send an event; the first page says how.", "/", "How to")]
+        return [Advice("dim", "Groundswell has learned no events yet. Send one.", "/", "See how")]
     if any(checkpoint is None and n_events for checkpoint, n_events in rows):
-        text = "There is no checkpoint to go back to yet; the first is kept within seconds of the first events."
+        text = "There is no checkpoint to go back to yet. Groundswell makes one within seconds of the first events."
         return [Advice("warn", text)]
     return []

@@ -1,4 +1,4 @@
-"""The list that is served beside the list as it would be without a defence, with titles and prices."""
+"""The served list next to the list without a defence, with titles and prices."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,11 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Boards:
-    """`live`: place, item, title, score, price (new accounts needed to take the place). `shadow`: place, item, title,
-    score, served_place, is_held_back; None where there is no undefended list. as_of: unix time."""
+    """The live and the shadow list. as_of: unix time.
+
+    live: place, item, title, score, price (new accounts needed to take the place).
+    shadow: place, item, title, score, served_place, is_held_back. None if there is no undefended list.
+    """
 
     as_of: float
     live: list[dict[str, Any]]
@@ -28,7 +31,10 @@ class Boards:
 
 
 def get_boards() -> Boards | None:
-    """As published now; None while nothing is, or the store is away."""
+    """Return the lists as they are published now.
+
+    None while nothing is published, or if the store is away.
+    """
     try:
         board, as_of = published_boards.read_board("")
         compared = shadow_board.compare()
@@ -51,7 +57,7 @@ def get_boards() -> Boards | None:
 
 
 def describe_places(board: published_boards.PublishedBoard | None) -> list[dict[str, Any]]:
-    """The first places of a list of SHOWN, each with its price."""
+    """Return the first SHOWN places of a list, each with its price."""
     if board is None:
         return []
     counts = board.counts[: SHOWN + 1]
@@ -64,6 +70,9 @@ def describe_places(board: published_boards.PublishedBoard | None) -> list[dict[
 
 
 def get_titles(items: list[str]) -> dict[str, str]:
-    """What items are called; one that nobody described, by its id."""
+    """Return the titles of items.
+
+    An item that the site never described has its id as title.
+    """
     known = Item.objects.filter(pk__in=items).exclude(title="").values_list("id", "title")
     return {item: item for item in items} | dict(known)

@@ -1,12 +1,14 @@
-"""How much comes in, what is stopped of it, and how good the list is: now, and minute by minute over the last hour.
+"""The events that come in, those that are stopped, and the quality of the list.
+
+Figures are for now, and for each minute of the last hour.
 
     Watched, by (shard, stream_ms) ──> the step an hour ago ──> Steps since, by number      ──> events a minute
-                                                          └──> EventVerdicts since, by ordinal ──> what was stopped
+                                                          └──> EventVerdicts since, by ordinal ──> stopped events
     learner_state.list_learner_states ──> lag, waiting, quality
 
-The log itself is never asked: of ten million events only the last hour's steps (at most five a second and shard) and
-the verdicts on what was suspicious are read. An hour is kept for KEPT_S a process, since a chart by the minute has no
-news sooner. Times are stream time in ms, which is the server's clock.
+These functions never read the log. Of ten million events they read only the last hour's steps (at most five a second
+and shard) and the verdicts on suspicious events. Each process keeps an hour for KEPT_S, because a chart by the minute
+has nothing new sooner. Times are stream time in ms, which is the server's clock.
 """
 
 from collections import defaultdict
@@ -21,16 +23,19 @@ from recommender.learning import learner_state, step_figures, verdict_counts
 from recommender.models import Learner, Step, Watched
 from recommender.process_state import remembered
 
-NOW_MS, LATELY_MS = 10 * SECOND_MS, 5 * MINUTE_MS  # what "now" and "lately" mean
-HELD_WITHIN_MS = 5 * MINUTE_MS  # nothing is held for longer than a minute of stream time, and what steps take
-MAX_VERDICTS = 200_000  # the newest, of a shard
+NOW_MS, LATELY_MS = 10 * SECOND_MS, 5 * MINUTE_MS  # the spans of `rate_now` and `rate_lately`
+HELD_WITHIN_MS = 5 * MINUTE_MS  # an event is held for at most a minute of stream time, plus the time of steps
+MAX_VERDICTS = 200_000  # the newest verdicts of a shard
 KEPT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """rate_now, rate_lately: events learned a second, over the last seconds and minutes of stream time. lag_s: age of
-    the oldest event that is not learned. n_held: events that wait for a verdict."""
+    """The flow of events now.
+
+    rate_now, rate_lately: events learned per second, over the last seconds and minutes of stream time.
+    lag_s: age of the oldest event that is not learned. n_held: events that wait for a verdict.
+    """
 
     rate_now: float
     rate_lately: float
@@ -42,7 +47,10 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """Of the last hour: how many events were held and then let in, wait, are out; two charts (see `chart`)."""
+    """The events of the last hour that were held and let in, are held, or are removed.
+
+    It has two charts (see the template tag `chart`).
+    """
 
     n_let_in: int
     n_waiting: int
@@ -52,7 +60,7 @@ class Hour:
 
 
 def get_flow() -> Flow:
-    """What is going on. Some ten indexed reads a shard."""
+    """Read the flow of events now, in about ten indexed reads a shard."""
     states = learner_state.list_learner_states()
     now_ms = _stream_ms()
     n_now = n_lately = n_held = 0
@@ -76,7 +84,7 @@ def get_flow() -> Flow:
 
 
 def get_hour() -> Hour:
-    """The last hour, as it was up to KEPT_S ago."""
+    """Return the last hour, at most KEPT_S old."""
     hour = cache.get("monitoring:hour")
     if hour is None:
         hour = _read_hour()
@@ -87,7 +95,7 @@ def get_hour() -> Hour:
 
 @remembered
 def forget() -> None:
-    """Read the hour anew next time."""
+    """Forget the hour, so that it is read again."""
     cache.delete("monitoring:hour")
 
 
@@ -109,7 +117,7 @@ def _read_hour() -> Hour:
     first = min(events, default=now_ms // MINUTE_MS * MINUTE_MS)
     minutes = list(range(first, now_ms // MINUTE_MS * MINUTE_MS + 1, MINUTE_MS)) if events else []
     totals = {verdict: sum(n for (_, each), n in stopped.items() if each == verdict) for verdict in (0, 1, 2)}
-    series = (("let in after waiting", "good", ADMIT), ("waiting", "warn", HOLD), ("out", "bad", QUARANTINE))
+    series = (("held, then let in", "good", ADMIT), ("held", "warn", HOLD), ("removed", "bad", QUARANTINE))
     return Hour(
         n_let_in=totals[ADMIT],
         n_waiting=totals[HOLD],
@@ -129,7 +137,7 @@ def _read_hour() -> Hour:
 
 
 def _quality(rows: list[Watched]) -> list[dict[str, Any]]:
-    """Hit rates of the last hour, over all shards, weighted by the predictions they stand on."""
+    """Average the hit rates of the last hour over all shards, weighted by predictions."""
     found = []
     for label, rate, n, none in _POPULATIONS:
         total = sum(getattr(row, n) for row in rows)
@@ -139,14 +147,17 @@ def _quality(rows: list[Watched]) -> list[dict[str, Any]]:
 
 
 _POPULATIONS = (
-    ("all readers", "hit_rate", "n_predictions", "nobody clicked yet"),
-    ("trusted readers", "trusted_hit_rate", "n_trusted", "trust is earned by coming back on other days"),
-    ("secret panel", "canary_hit_rate", "n_canary", "none of the panel clicked yet"),
+    ("all readers", "hit_rate", "n_predictions", "no clicks yet"),
+    ("trusted readers", "trusted_hit_rate", "n_trusted", "readers earn trust by coming back on other days"),
+    ("secret panel", "canary_hit_rate", "n_canary", "no clicks by the panel yet"),
 )
 
 
 def _quality_chart(since_ms: int) -> dict[str, Any]:
-    """By the minute: the last figures of each; 720 rows a shard at most."""
+    """Chart the quality by the minute, with the last figures of each minute.
+
+    At most 720 rows a shard are read.
+    """
     shards = list(Learner.objects.order_by("shard").values_list("shard", flat=True))
     by_minute: dict[int, dict[int, Watched]] = defaultdict(dict)
     for row in Watched.objects.filter(shard__in=shards, stream_ms__gte=since_ms).order_by("stream_ms"):
@@ -179,12 +190,15 @@ def _stream_ms() -> int:
 
 
 def _step_before(shard: int, at_ms: int) -> int:
-    """The number of a watched step before a time, 0 where none is known. Steps have no index by time; Watched has."""
+    """Return the number of a watched step before a time, 0 if none is known.
+
+    Steps have no index by time, but Watched has one.
+    """
     rows = Watched.objects.filter(shard=shard, stream_ms__lt=at_ms).order_by("-stream_ms")
     return rows.values_list("step", flat=True).first() or 0
 
 
 def _ordinal_after(shard: int, step: int) -> int:
-    """The number in the fold of the first event after a step."""
+    """Return the number in the fold of the first event after a step."""
     rows = Step.objects.filter(shard=shard, number__gt=step, first_ordinal__isnull=False).order_by("number")
     return rows.values_list("first_ordinal", flat=True).first() or 0

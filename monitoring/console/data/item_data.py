@@ -1,12 +1,12 @@
-"""An item as its page shows it: where it stands, what its place would cost, who is behind it, what was held of it.
+"""Data for the page of an item: places, prices, accounts and events.
 
     published boards (all, its categories, countries) ──> places, prices (recommender.core.trend.place_prices)
-    published excerpt                                 ──> what the longer memories say
-    the newest LOOKED_AT events of the log            ──> admitted, held, out, waiting: stacked over time
+    published excerpt                                 ──> places with longer half-lives
+    the newest LOOKED_AT events of the log            ──> admitted, held, removed, waiting: stacked over time
     FindingItem by item                               ──> findings, newest first
 
-The log has no index by item, and needs none for the rest: so the chart is of its newest events, and says how far they
-reach. Every part is bounded whatever the item; ids that nobody ever sent have a page too.
+The log has no index by item, and nothing else needs one. So the chart covers only the log's newest events, and shows
+how far back they go. Every part is bounded for every item. An id that no one ever sent has a page too.
 """
 
 from dataclasses import dataclass
@@ -19,27 +19,31 @@ from recommender.log import lookups
 from recommender.models import Item
 from recommender.publishing import excerpt, published_boards
 
-LISTED = 10  # places of a list as most clients show it
+LISTED = 10  # places of a list that most clients show
 MAX_COUNTRIES = 60
-LOOKED_AT = 50_000  # events of the log
+LOOKED_AT = 50_000  # newest events of the log that are read
 LOOKED_BACK_S = 6 * 3600
 N_BARS = 60
 MAX_FINDINGS = 20
 MAX_FOUND = 20
 BANDS = (
-    (0.5, "strong: half an act of full trust, or more"),
-    (0.2, "middling: a fifth to a half"),
-    (0.05, "little: as a new account's act of this moment, up to a fifth"),
-    (0.0, "next to nothing: new accounts' acts of some minutes ago, or old ones of anybody"),
+    (0.5, "high: half an act of full trust, or more"),
+    (0.2, "medium: a fifth to a half"),
+    (0.05, "low: from a new account's act made now up to a fifth"),
+    (0.0, "very low: acts of new accounts some minutes ago, or old acts of any account"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPrice:
-    """What it would take to change whether an item is among the first LISTED of a list. `place`: None where it is on
-    none of the published ones. `is_exact`: its score is known, not only bounded. Prices: of new accounts, of networks
-    (None: not known), of trust in acts of full weight; `readers`: how many of its own must be fake for it to fall out
-    (None: not known, or not listed). `n_listed`: places there are."""
+    """The price of changing whether an item is among the first LISTED of a list.
+
+    place: None if the item is on none of the published places. n_listed: places on the list.
+    is_exact: the item's score is known, not only bounded.
+    actors, networks: the price in new accounts and in networks (None: not known).
+    trust: the price in acts of full weight.
+    readers: how many of its own readers must be fake for it to fall out (None: not known, or not listed).
+    """
 
     scope: str
     place: int | None
@@ -59,7 +63,7 @@ class ShownPrice:
 
     @property
     def is_open(self) -> bool:
-        """Has the list places to spare?"""
+        """Return True if the list has free places."""
         return self.n_listed < LISTED
 
     @property
@@ -70,7 +74,7 @@ class ShownPrice:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """About so many accounts, and their share of the item's weight."""
+    """About how many accounts have a weight in a range, and their share of the whole."""
 
     label: str
     n: int
@@ -79,7 +83,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class ItemStanding:
-    """Where an item stands on the lists now. `problem`: why nothing is known of it."""
+    """The places of an item now. `problem`: why nothing is known about it."""
 
     prices: list[ShownPrice]
     memories: list[excerpt.Remembered]
@@ -88,7 +92,7 @@ class ItemStanding:
 
     @property
     def main(self) -> list[ShownPrice]:
-        """On the list of all, and on those of its categories."""
+        """Return its prices on the list of all items and on those of its categories."""
         return [each for each in self.prices if not each.scope.startswith("country:")]
 
     @property
@@ -98,7 +102,10 @@ class ItemStanding:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """`chart` for the template tag; of events received since `since_ms`, of which `n` are on the item."""
+    """A chart for the template tag.
+
+    It covers events since `since_ms`; `n` counts those on the item.
+    """
 
     chart: dict[str, Any] | None
     since_ms: int | None
@@ -106,12 +113,12 @@ class Bars:
 
 
 def describe(item_id: str) -> Item | None:
-    """What the site says of it."""
+    """Return the item as the site described it, or None."""
     return Item.objects.filter(id=item_id).first() if "\0" not in item_id else None
 
 
 def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
-    """By scope and half-life, from the published view."""
+    """Return the item's places by scope and half-life, from the published view."""
     categories = [f"category:{each}" for each in item.categories] if item else []
     try:
         countries = [scope for scope in published_boards.read_scopes() if scope.startswith("country:")][
@@ -134,8 +141,12 @@ def get_standing(*, item_id: str, item: Item | None) -> ItemStanding:
 
 
 def price(item: str, scope: str, board: published_boards.PublishedBoard) -> ShownPrice:
-    """See `recommender.core.trend.place_prices`; as `GET /trending` tells margins, and the other way round for items
-    that are not listed: their last rival is the one in place LISTED."""
+    """Compute the price of an item's place on one list.
+
+    See `recommender.core.trend.place_prices`. A listed item has the margin that `GET /trending` reports. For an item
+    that is
+    not listed the margin is the other way round: its rival is the item in place LISTED.
+    """
     n, counts = len(board.items), board.counts
     place = board.items.index(item) if item in board.items else None
     is_listed = place is not None and place < LISTED
@@ -143,7 +154,7 @@ def price(item: str, scope: str, board: published_boards.PublishedBoard) -> Show
         gap = counts[place] - (counts[LISTED] if n > LISTED else 0)
         rival = board.items[LISTED] if n > LISTED else ""
     else:
-        # of items beyond the end of a full board no more is known than that they count no more than its last
+        # Of an item beyond the end of a full board we only know that it counts no more than the last item there.
         own = counts[place] if place is not None else counts[-1] if n >= published_boards.BOARD_DEPTH else 0
         gap = counts[LISTED - 1] - own if n >= LISTED else 0
         rival = board.items[LISTED - 1] if n >= LISTED else ""
@@ -165,8 +176,11 @@ def price(item: str, scope: str, board: published_boards.PublishedBoard) -> Show
 
 
 def bands(sizes: Any, unit: int) -> list[Band]:
-    """Contributions by what each weighs now, strong ones first. A class of contributions is told by its mean; what
-    nobody in particular is told to have added since they were looked at is left out."""
+    """Group contributions by their weight now, the strong ones first.
+
+    Each class of contributions counts with its mean. Weight that was added since the classes were counted, and
+    belongs to no known account, is left out.
+    """
     total = sum(amount for n, amount, _ in sizes if n)
     found = [[0, 0] for _ in BANDS]
     for n, amount, _ in sizes:
@@ -182,7 +196,7 @@ def bands(sizes: Any, unit: int) -> list[Band]:
 
 
 def get_bars(*, item_id: str, shards: int) -> Bars:
-    """Its events among the log's newest. 2 us an event looked at, whatever the log holds."""
+    """Count the item's events among the log's newest, in 2 us an event read."""
     found = lookups.count_newest_on(
         item=item_id.replace("\0", ""),
         looked_at=LOOKED_AT,
@@ -202,19 +216,20 @@ def get_bars(*, item_id: str, shards: int) -> Bars:
             series[name][min(bar.place, N_BARS)] += count
             totals[name] += count
     looks = {"admitted": "good", "held": "warn", "out": "bad", "waiting": "dim"}
+    labels = {"out": "removed", "waiting": "not judged yet"}
     chart = {
         "kind": "bar",
         "stacked": True,
         "unit": f"events in {max(1, round(width / 1000))} s",
         "x": [int(since + width * place) for place in range(N_BARS + 1)],
-        "series": [{"label": name, "look": looks[name], "y": series[name]} for name in names],
+        "series": [{"label": labels.get(name, name), "look": looks[name], "y": series[name]} for name in names],
         "marks": [],
     }
     return Bars(chart if any(totals.values()) else None, int(since), totals)
 
 
 def list_findings(*, item_id: str) -> list[Finding]:
-    """Those it is part of: open ones first, then by time."""
+    """List findings with this item, the open ones first, then by time."""
     if "\0" in item_id:
         return []
     rows = FindingItem.objects.filter(item=item_id).select_related("finding").order_by("-last_ms", "-id")
@@ -225,19 +240,19 @@ def list_findings(*, item_id: str) -> list[Finding]:
 
 
 def list_hidings(*, item_id: str) -> list[Review]:
-    """Who hid it or showed it again, and why."""
+    """List the decisions that hid the item or showed it again, with their reasons."""
     if "\0" in item_id:
         return []
     rows = Review.objects.filter(action=Review.Action.HIDE, subject__item=item_id)
     return list(rows.order_by("-id")[:10])
 
 
-# -- finding one -----------------------------------------------------------------------------------------------------
+# -- search ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ListedItem:
-    """An item of a list: its place and score where it has one now."""
+    """An item of a list, with its place and score if it has one now."""
 
     id: str
     title: str
@@ -247,7 +262,7 @@ class ListedItem:
 
 
 def list_best(*, depth: int = 20) -> list[ListedItem]:
-    """The first places of the list of all; none while it cannot be read."""
+    """List the first places of the list of all items, none while it cannot be read."""
     try:
         board = published_boards.read_boards([""]).get("")
     except NoView:
@@ -262,7 +277,10 @@ def list_best(*, depth: int = 20) -> list[ListedItem]:
 
 
 def search(*, text: str) -> list[ListedItem]:
-    """Items whose id begins so, or on the list with the text in their title; listed ones first."""
+    """Find items by the start of their id, and listed items by text in their title.
+
+    Listed items come first.
+    """
     text = text.replace("\0", "")
     try:
         board = published_boards.read_boards([""]).get("")

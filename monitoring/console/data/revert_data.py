@@ -1,5 +1,7 @@
-"""A revert as its page shows it: how far it is, what it changes or would, and whether that is still so; and what a
-form for one offers to leave out."""
+"""Data for the page of a revert and for the form that requests one.
+
+The page shows the progress, the changes, and whether a preview is still valid. The form offers findings to leave out.
+"""
 
 import time
 from dataclasses import dataclass
@@ -13,13 +15,16 @@ from recommender.ids import MAX_ROW_ID
 from recommender.models import Checkpoint, Item, Learner, Revert
 
 FINDINGS_OFFERED = 50
-STUCK_S = 30  # without a sign of life
-UNTAKEN_S = 15  # queued
+STUCK_S = 30  # without a report from the worker
+UNTAKEN_S = 15  # time in the queue
 
 
 @dataclass(frozen=True, slots=True)
 class ListedPlace:
-    """A place in one of the two lists side by side. `change`: "new", "gone", "up", "down" or ""."""
+    """A place in one of the two lists that are compared.
+
+    `change`: "new", "gone", "up", "down" or "".
+    """
 
     place: int
     item: str
@@ -31,8 +36,11 @@ class ListedPlace:
 
 @dataclass(frozen=True, slots=True)
 class ShownJob:
-    """`waits_s`: queued or without a sign of life for so long that somebody should look. `undo`: a checkpoint of the
-    state before it, as far as one is kept."""
+    """A revert or preview as its page shows it.
+
+    is_untaken, is_stuck: it is queued, or its worker has not reported, for so long that someone should look.
+    undo: a checkpoint of the state before it, if one is kept.
+    """
 
     row: Revert
     by: str
@@ -57,12 +65,12 @@ class ShownJob:
 
     @property
     def is_same(self) -> bool:
-        """Do both lists hold the same items in the same places?"""
+        """Return True if both lists have the same items in the same places."""
         return [each.item for each in self.before] == [each.item for each in self.after]
 
 
 def get_job(*, revert_id: int) -> ShownJob:
-    """Raises NotFound."""
+    """Read a revert or preview. Raises NotFound."""
     row = Revert.objects.select_related("exclusion").filter(pk=revert_id).first() if revert_id <= MAX_ROW_ID else None
     if row is None:
         raise NotFound(f"There is no revert {revert_id}.")
@@ -102,8 +110,11 @@ def get_job(*, revert_id: int) -> ShownJob:
 
 
 def list_findings_since(*, since_ms: int, also: list[int]) -> tuple[list[Finding], bool]:
-    """Open and confirmed findings that reach past a time, newest first, and those of numbers asked for; True where
-    there are more. By the index on time."""
+    """List open and confirmed findings that reach past a time, newest first.
+
+    Findings in `also` come first, in any state. The second value is True if there are more. It uses the index on
+    time.
+    """
     states = (Finding.State.OPEN, Finding.State.CONFIRMED)
     rows = Finding.objects.filter(last_ms__gte=since_ms, state__in=states).exclude(kind=Finding.Kind.DRIFT)
     found = list(rows.order_by("-last_ms", "-id")[: FINDINGS_OFFERED + 1])
@@ -114,7 +125,7 @@ def list_findings_since(*, since_ms: int, also: list[int]) -> tuple[list[Finding
 
 
 def point_before(*, at_ms: int) -> int | None:
-    """The newest checkpoint from before a time that learning came through."""
+    """Return the newest checkpoint before a time that is part of the model's history."""
     points = [enforcement.revert_point(shard, at_ms) for shard in Learner.objects.values_list("shard", flat=True)]
     return max((each.pk for each in points if each is not None), default=None)
 
@@ -124,7 +135,7 @@ def _checkpoint(number: int) -> Checkpoint | None:
 
 
 def _undo(row: Revert) -> Checkpoint | None:
-    """The checkpoint that stood for the state when a revert was asked for."""
+    """Return the checkpoint of the state before a revert."""
     if row.is_preview or row.state != Revert.State.DONE:
         return None
     asked = AskedRevert.objects.filter(pk=row.pk).first()

@@ -1,4 +1,4 @@
-"""Which source of recommendations earns its clicks: what web processes counted since they started."""
+"""Clicks by source of recommendations, counted since the web processes started."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,19 @@ from recommender import counters
 from recommender.serving.list_ids import SOURCES
 
 _WORDS = {
-    "similar": "goes with what the reader read",
+    "similar": "is read together with items that the reader read",
     "trending": "trends now",
-    "fresh": "is new, and tried",
-    "steady": "has been read for hours",
+    "fresh": "is new and on trial",
+    "steady": "has had readers for hours",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """Items shown, and clicks on them that named their list and place. `rate`: None where nothing was shown."""
+    """Items shown from one source, and clicks that named their list and place.
+
+    rate: None if nothing was shown.
+    """
 
     name: str
     says: str
@@ -29,7 +32,10 @@ class ListSource:
 
 @dataclass(frozen=True, slots=True)
 class RecommendedBySource:
-    """By source. n_not_credited: clicks that named a list which was not ours, not the reader's own, or too old."""
+    """The counts by source.
+
+    n_not_credited: clicks that named a list which was not Groundswell's, was another reader's, or was too old.
+    """
 
     sources: list[ListSource]
     n_not_credited: int

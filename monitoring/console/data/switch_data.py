@@ -1,5 +1,7 @@
-"""What the forms of the stop switch say before they are pressed: how learning stands, which lists stand still, what
-the policy proposes."""
+"""Data for the forms of the stop switch.
+
+They show the state of learning, the frozen lists, and the policy's proposal.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +18,7 @@ MAX_FROZEN_SCOPES = 100
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Where one learner stands."""
+    """The state of one learner."""
 
     number: int
     is_frozen: bool
@@ -28,7 +30,10 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What the policy proposes beside a freeze of its own; `is_ready` once it has looked for suspects."""
+    """The policy's proposal after a freeze of its own.
+
+    `is_ready`: it has looked for suspects.
+    """
 
     freeze: AutoFreeze
     is_ready: bool
@@ -36,7 +41,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """`is_frozen`: some shard; `is_learning`: some shard. `scopes`: lists that can be frozen."""
+    """The state of the stop switch.
+
+    is_frozen, is_learning: true for at least one shard. scopes: lists that can be frozen.
+    """
 
     is_frozen: bool
     is_learning: bool
@@ -48,7 +56,7 @@ class Switch:
 
 
 def get_switch() -> Switch:
-    """Four indexed reads, and the names of the published lists."""
+    """Read the state in four indexed reads, and the names of the published lists."""
     shards = [
         Shard(row.shard, row.state == Learner.State.FROZEN, row.step, row.n_events, row.stream_ms, row.checkpoint_id)
         for row in Learner.objects.order_by("shard")
@@ -69,16 +77,18 @@ def get_switch() -> Switch:
 def _list_scopes() -> list[str]:
     try:
         return published_boards.read_scopes()
-    except NoView:  # the form takes a name typed
+    except NoView:  # the form also takes a typed name
         return []
 
 
 def _proposal() -> Proposal | None:
-    """Of the newest automatic freeze that has not ended, or else of one that a person took on, while the shard is
-    still frozen."""
+    """Return the proposal of the newest automatic freeze.
+
+    The freeze has not ended, or a person took it over, and its shard is still frozen.
+    """
     frozen = dict(Learner.objects.filter(state=Learner.State.FROZEN).values_list("shard", "n_reverts"))
     for freeze in AutoFreeze.objects.filter(shard__in=list(frozen)).order_by("-id")[:5]:
-        # one of an earlier freeze, or of a history that was changed since, is no proposal any more
+        # The proposal of an earlier freeze is out of date, and so is one from before a revert.
         if freeze.checkpoint_id and freeze.n_reverts == frozen[freeze.shard] and freeze.revert_id is None:
             return Proposal(freeze, freeze.suspects is not None)
     return None

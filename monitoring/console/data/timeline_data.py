@@ -1,12 +1,12 @@
-"""The model over time: quality by population, events a second, what happened, and the checkpoints one can go back to.
+"""The model over time: hit rates, events, decisions, alarms and checkpoints.
 
-    step_figures.list_points    ──> at most N_BUCKETS points ──> hit rates, events a second
+    step_figures.list_points    ──> at most N_BUCKETS points ──> hit rates, events per second
     Review by time, Step alarms ──> marks, at most MAX_MARKS, those of one kind and point made one
     Checkpoint                  ──> ticks, and a list by id
 
-Whatever the range: figures are thinned with age (`recommender.learning.quality_log`), so a month of one shard is some
-6,000 rows, and of Steps, of which there may be millions, only those of the points are looked up. Times are stream
-time in ms, which is the server's clock.
+Every range is bounded. Figures are thinned with age (`recommender.learning.quality_log`), so a month of one shard is
+some 6,000 rows. There may be millions of Steps, but only those of the points are read. Times are stream time in ms,
+which is the server's clock.
 """
 
 import math
@@ -31,7 +31,7 @@ MAX_TICKS = 120
 MIN_RANGE_MS, MAX_RANGE_MS = 10 * SECOND_MS, 400 * DAY_MS
 RATES = (
     ("hit_rate", "all readers", "one"),
-    ("trusted_hit_rate", "readers of earned trust", "good"),
+    ("trusted_hit_rate", "trusted readers", "good"),
     ("canary_hit_rate", "secret panel", "two"),
 )
 MARKED = (Review.Action.FREEZE, Review.Action.THAW, Review.Action.REVERT, Review.Action.ALARM)
@@ -39,14 +39,17 @@ MARKED = (Review.Action.FREEZE, Review.Action.THAW, Review.Action.REVERT, Review
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From `from_ms` on and before `to_ms`."""
+    """A time range from `from_ms` on and before `to_ms`."""
 
     from_ms: int
     to_ms: int
 
     @classmethod
     def between(cls, from_ms: int, to_ms: int) -> "Range":
-        """The range of these ends, in either order, neither too narrow nor too wide."""
+        """Return the range between two ends, in either order.
+
+        It is at least MIN_RANGE_MS and at most MAX_RANGE_MS wide.
+        """
         first, end = sorted((max(0, from_ms), max(0, to_ms)))
         if end - first < MIN_RANGE_MS:
             first = max(0, (first + end - MIN_RANGE_MS) // 2)
@@ -55,23 +58,26 @@ class Range:
 
     @property
     def width_ms(self) -> int:
-        """Of a bucket."""
+        """Return the width of a bucket."""
         return max(1000, math.ceil((self.to_ms - self.from_ms) / N_BUCKETS))
 
     def scaled(self, by: float) -> "Range":
-        """Around its middle, by so much wider."""
+        """Return the range made wider by a factor, with the same middle."""
         middle, half = (self.from_ms + self.to_ms) / 2, (self.to_ms - self.from_ms) * by / 2
         return self.between(int(middle - half), int(middle + half))
 
     def moved(self, by: float) -> "Range":
-        """By so much of its length, later."""
+        """Return the range moved later by a share of its length."""
         ms = int((self.to_ms - self.from_ms) * by)
         return self.between(self.from_ms + ms, self.to_ms + ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What a chart shows (see the template tag `chart`), and of how many steps. `is_cut`: there are more marks."""
+    """A chart (see the template tag `chart`) and its number of steps.
+
+    `is_cut`: there are more marks.
+    """
 
     chart: dict[str, Any]
     n_points: int
@@ -80,13 +86,16 @@ class Timeline:
 
 
 def newest_ms() -> int | None:
-    """Stream time of the newest figures; None where there are none."""
+    """Return the stream time of the newest figures, None if there are none."""
     newest: int | None = Watched.objects.filter(shard__in=_shards()).aggregate(at=Max("stream_ms"))["at"]
     return newest
 
 
 def get_timeline(*, range_: Range, is_cropped: bool = False) -> Timeline:
-    """The chart of a range, where `is_cropped` from the first figures in it. Six indexed reads."""
+    """Return the chart of a range, in six indexed reads.
+
+    With `is_cropped` it begins at the first figures in the range.
+    """
     points = step_figures.list_points(
         shards=_shards(), from_ms=range_.from_ms, to_ms=range_.to_ms, width_ms=range_.width_ms
     )
@@ -114,7 +123,10 @@ def get_timeline(*, range_: Range, is_cropped: bool = False) -> Timeline:
 
 
 def _rates(points: list[QualityPoint]) -> list[float | None]:
-    """Events received a second, between each point and the one before it. The log gives its numbers in order."""
+    """Return the events per second between each point and the one before it.
+
+    The log numbers events in order, so this is the difference of their numbers.
+    """
     rates: list[float | None] = []
     before: tuple[int, int] | None = None
     for point in points:
@@ -128,12 +140,14 @@ def _rates(points: list[QualityPoint]) -> list[float | None]:
     return rates
 
 
-# -- what happened ---------------------------------------------------------------------------------------------------
+# -- decisions and alarms --------------------------------------------------------------------------------------------
 
 
 def _marks(range_: Range) -> tuple[list[dict[str, Any]], bool]:
-    """Decisions and alarms in a range, oldest first, those of one kind within four buckets as one; True where there
-    were more than are shown."""
+    """Return the decisions and alarms of a range, oldest first.
+
+    Marks of one kind within four buckets are joined. The second value is True if there were more than are shown.
+    """
     found = [*_decided(range_), *_alarms(range_)]
     found.sort(key=lambda mark: mark["at"])
     joined: list[dict[str, Any]] = []
@@ -150,7 +164,7 @@ def _marks(range_: Range) -> tuple[list[dict[str, Any]], bool]:
 
 
 def _decided(range_: Range) -> list[dict[str, Any]]:
-    """Freezes, thaws, reverts (not previews) and the policy's alarms."""
+    """Return freezes, thaws, reverts (not previews) and the policy's alarms."""
     between = Review.objects.filter(at__gte=_moment(range_.from_ms), at__lt=_moment(range_.to_ms))
     rows = between.filter(action__in=MARKED).exclude(subject__contains={"preview": True}).order_by("-at", "-id")
     return [mark for row in rows[: 4 * MAX_MARKS] if (mark := _mark_of(row))]
@@ -173,7 +187,7 @@ def _mark_of(row: Review) -> dict[str, Any] | None:
             "href": "",
         }
     state, number = row.subject.get("state", ""), row.subject.get("revert")
-    if state == "done":  # told where it was asked for
+    if state == "done":  # its mark is at the time of the request
         return None
     label = "revert failed" if state == "failed" else f"revert to {row.subject.get('checkpoint', '?')}"
     href = reverse("console:revert", args=[number]) if isinstance(number, int) else ""
@@ -181,7 +195,10 @@ def _mark_of(row: Review) -> dict[str, Any] | None:
 
 
 def _alarms(range_: Range) -> list[dict[str, Any]]:
-    """Steps that raised an alarm, by their index; with the finding that a stop made."""
+    """Return the steps with an alarm, by their index.
+
+    A stop's mark leads to its finding.
+    """
     rows = Step.objects.filter(
         shard__in=_shards(), stream_ms__gte=range_.from_ms, stream_ms__lt=range_.to_ms, alarm__gt=0
     ).order_by("-stream_ms")
@@ -202,7 +219,7 @@ def _alarms(range_: Range) -> list[dict[str, Any]]:
 
 
 def _ticks(range_: Range) -> list[dict[str, Any]]:
-    """Checkpoints in a range, spread over it where there are more than MAX_TICKS."""
+    """Return the checkpoints of a range, thinned evenly to about MAX_TICKS."""
     rows = Checkpoint.objects.filter(stream_ms__gte=range_.from_ms, stream_ms__lt=range_.to_ms).order_by("-id")
     found = list(rows.values_list("pk", "stream_ms", "is_pinned")[: 20 * MAX_TICKS])
     every = math.ceil(len(found) / MAX_TICKS) or 1
@@ -221,8 +238,11 @@ def _ticks(range_: Range) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class TimelinePoint:
-    """A checkpoint as one may go back to it. `is_on_way`: learning came through it; else a revert left it behind.
-    `n_since`: about how many events came since."""
+    """A checkpoint that one can go back to.
+
+    is_on_way: it is part of the model's history. Otherwise a revert left it behind.
+    n_since: about how many events have come since.
+    """
 
     id: int
     shard: int
@@ -240,7 +260,10 @@ class TimelinePoint:
 def list_points(
     *, limit: int = 25, before: int | None = None, range_: Range | None = None
 ) -> tuple[list[TimelinePoint], bool]:
-    """Newest first, from the one before `before` on; True where there are more."""
+    """List checkpoints, newest first, from the one before `before` on.
+
+    The second value is True if there are more.
+    """
     rows = _without_bytes()
     if before is not None:
         rows = rows.filter(id__lt=before)
@@ -251,12 +274,12 @@ def list_points(
 
 
 def list_pinned(*, limit: int = 50) -> list[TimelinePoint]:
-    """The newest of those that are kept whatever their age."""
+    """List the newest pinned checkpoints."""
     return _points(_without_bytes().filter(is_pinned=True).order_by("-id")[:limit])
 
 
 def list_choices(*, chosen: int | None = None) -> list[TimelinePoint]:
-    """What a form offers to go back to: the newest 100, the pinned, and the chosen one where there is such a one."""
+    """List the checkpoints that a form offers: the newest, the pinned, and the chosen."""
     rows = _without_bytes()
     newest = list(rows.order_by("-id").values_list("pk", flat=True)[:100])
     pinned = list(rows.filter(is_pinned=True).order_by("-id").values_list("pk", flat=True)[:50])

@@ -1,6 +1,7 @@
-// Canvases with data-chart="ID OF A JSON SCRIPT" become charts (Chart.js, which comes with the theme). The shape of the
-// data is told in monitoring/templatetags/console.py. A drag over one with data-zoom asks the server for that range, a
-// double click for a wider one; the page has buttons for the same. Marks and ticks with an address lead there.
+// Draw a chart on each canvas with data-chart="ID OF A JSON SCRIPT" (Chart.js, which comes with the theme). The template
+// tag `chart` in monitoring/templatetags/console.py describes the data. A drag over a chart with data-zoom asks the
+// server for that range, and a double click for a wider one. The page has buttons for the same. A click on a mark or
+// tick with an address opens it.
 "use strict";
 
 (() => {
@@ -18,7 +19,7 @@
     id: "gsMarks",
     afterDatasetsDraw(chart, _args, options) {
       const { ctx, chartArea: area, scales: { x } } = chart;
-      const ends = [0, 0, 0]; // where the last label of each of three rows ended
+      const ends = [0, 0, 0]; // the end of the last label in each of three rows
       ctx.save();
       for (const mark of options.marks || []) {
         const at = x.getPixelForValue(mark.at);
@@ -55,7 +56,7 @@
     },
   };
 
-  // Round times of the viewer's zone, at most eight of them.
+  // Put at most eight ticks at round times of the viewer's zone.
   function roundTimes(axis) {
     const step = STEPS.find((each) => (axis.max - axis.min) / each <= 8) || 365 * D;
     const zone = new Date(axis.min).getTimezoneOffset() * M;
@@ -64,7 +65,7 @@
     if (ticks.length) axis.ticks = ticks;
   }
 
-  // What of a chart's marks and ticks the pointer is at.
+  // Return the mark or tick under the pointer.
   function under(chart, data, event) {
     const { chartArea: area, scales: { x } } = chart;
     const isAtFoot = event.offsetY > area.bottom - 14;
@@ -119,7 +120,7 @@
     if (!source || Chart.getChart(canvas)) return;
     const data = JSON.parse(source.textContent);
     const ink = getComputedStyle(canvas.closest(".gs")).color;
-    const half = data.kind === "bar" && data.x.length > 1 ? (data.x[1] - data.x[0]) / 2 : 0; // of a bar, past both ends
+    const half = data.kind === "bar" && data.x.length > 1 ? (data.x[1] - data.x[0]) / 2 : 0; // half a bar, added at both ends
     const from = (data.from ?? data.x[0]) - half, to = (data.to ?? data.x[data.x.length - 1]) + half;
     const told = to - from > 43_200_000 ? day : to - from > 300_000 ? minute : clock;
     const axis = { ticks: { color: ink }, grid: { color: "rgba(128,128,128,.2)" } };
@@ -161,7 +162,7 @@
 
   drawAll(document);
   document.addEventListener("gs:shown", (event) => {
-    for (const each of Object.values(Chart.instances)) if (!each.canvas?.isConnected) each.destroy(); // what it replaced
+    for (const each of Object.values(Chart.instances)) if (!each.canvas?.isConnected) each.destroy(); // of replaced parts
     drawAll(event.target);
   });
 })();

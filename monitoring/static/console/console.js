@@ -1,8 +1,8 @@
-// Times in the viewer's zone, and parts of a page that keep themselves up to date while somebody looks.
+// Show times in the viewer's zone, and keep parts of a page up to date while someone looks.
 //
-// <div data-poll="3" data-url="?part=1"> is asked for again every 3 s, ten times as seldom while the page is hidden,
-// and more seldom after a failure; what came is put in its place unless somebody types or has something open in it.
-// Where what came holds [data-poll-end], it is over, and not asked for any more.
+// <div data-poll="3" data-url="?part=1"> is loaded again every 3 s. A hidden page does this ten times less often, and a
+// failure also makes it less often. The new part replaces the old one, unless the user types in it or has opened
+// something in it. A part with [data-poll-end] is not loaded again.
 "use strict";
 
 (() => {

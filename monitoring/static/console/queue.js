@@ -1,7 +1,8 @@
-// The queue of findings without leaving it: forms are sent and the list is replaced in place, rows are opened where
-// they are, and keys do what the buttons do. Without this script the same forms and links work by loading the page.
+// Work in the queue of findings without leaving the page: send forms, replace the list in place, open rows, and press
+// buttons by keys. Without this script the same forms and links work by loading the page.
 //
-// The marked row is remembered by its finding's number, so a list that changes underneath never decides on another.
+// The script remembers the marked row by its finding's number. So a key never decides on another finding when the list
+// changes.
 "use strict";
 
 (() => {
@@ -9,7 +10,7 @@
   const said = document.getElementById("gs-said");
   if (!part) return;
   let marked = null; // the number of a finding
-  let place = 0; // where it stood
+  let place = 0; // its place in the list
   let isSending = false;
 
   const rows = () => [...part.querySelectorAll("[data-finding]")];
@@ -17,7 +18,7 @@
 
   function say(text) {
     said.textContent = "";
-    setTimeout(() => { said.textContent = text; }, 50); // or the same words twice are not read again
+    setTimeout(() => { said.textContent = text; }, 50); // without this, a screen reader does not read the same words twice
   }
 
   function mark(target, { focus = true } = {}) {
@@ -39,7 +40,7 @@
     mark(all[at < 0 ? 0 : Math.max(0, Math.min(all.length - 1, at + by))]);
   }
 
-  // What was picked and typed stays when the list is replaced, here or by the poller.
+  // Keep the picked and typed values when the list is replaced, here or by the poller.
   const picked = new Map();
   const PICKED = "[name=reason_release], [name=reason_confirm], [name=note]";
 
@@ -66,7 +67,7 @@
       if (!answer.ok || !new URL(answer.url).searchParams.has("part")) throw new Error(String(answer.status));
       show(await answer.text());
     } catch {
-      say("That did not work; the page is loaded again.");
+      say("That did not work. The page reloads.");
       location.reload();
     } finally {
       isSending = false;
@@ -115,7 +116,7 @@
       inside.innerHTML = await answer.text();
       inside.dispatchEvent(new CustomEvent("gs:shown", { bubbles: true }));
     } catch {
-      delete details.dataset.seen; // asked again when it is opened again
+      delete details.dataset.seen; // so that it loads when it is opened again
     }
   }, true);
 

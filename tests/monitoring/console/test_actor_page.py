@@ -1,4 +1,4 @@
-"""The page of an actor: what the log says of it, whoever it claims to be, and its right to be forgotten."""
+"""The page of an actor: its events in the log, hostile ids, and its erasure."""
 
 from urllib.parse import urlencode
 
@@ -36,7 +36,7 @@ def read(client, actor):
 
 
 def acted(actor, hours_ago, **columns):
-    """Acts of an actor so many hours ago each, on an item of its own each time."""
+    """Write acts of an actor, each so many hours ago and on an item of its own."""
     ensure_partitions()
     with connection.cursor() as cursor:
         cursor.execute("SELECT extract(epoch FROM now())::float8")
@@ -103,7 +103,7 @@ NOBODY = [
 def test_whoever_is_not_known_has_an_empty_page(accounts, actor):
     status, page = read(signed_in(accounts["operator"]), actor)
     assert status == 200
-    assert "The log knows nothing of this actor" in page
+    assert "The log has no events of this actor" in page
     assert "<script>alert" not in page
 
 
@@ -111,7 +111,7 @@ def test_whoever_is_not_known_has_an_empty_page(accounts, actor):
 def test_what_is_no_id_is_not_found(accounts, actor):
     address = f"{reverse('console:actors')}?id={''.join(f'%{byte:02X}' for byte in actor.encode(errors='replace'))}"
     answer = signed_in(accounts["reviewer"]).get(address)
-    assert answer.status_code == (200 if actor == "\ud800" else 404)  # what is no text arrives as another
+    assert answer.status_code == (200 if actor == "\ud800" else 404)  # a path that is no text arrives as another
 
 
 def test_a_viewer_may_not_know_who_acted(accounts):
@@ -119,7 +119,7 @@ def test_a_viewer_may_not_know_who_acted(accounts):
     client = signed_in(accounts["viewer"])
     assert read(client, "ana")[0] == 403
     assert client.get(reverse("console:actor", args=["ana"])).status_code == 403
-    assert "shown to reviewers only" in client.get(reverse("console:actors")).content.decode()
+    assert "Only reviewers see actors" in client.get(reverse("console:actors")).content.decode()
 
 
 def test_the_number_of_queries_is_the_same_for_anybody(accounts):
@@ -139,10 +139,10 @@ def test_operators_erase_and_nobody_else(accounts):
     form = {"actor": "ana", "again": "ana", "note": "asked for by mail"}
     for role in ("viewer", "reviewer"):
         assert signed_in(accounts[role]).post(reverse("console:erase"), form).status_code == 403
-        assert "Erase for good" not in read(signed_in(accounts[role]), "ana")[1]
+        assert "Erase permanently" not in read(signed_in(accounts[role]), "ana")[1]
     assert not Erasure.objects.exists()
     client = signed_in(accounts["operator"])
-    assert "Erase for good" in read(client, "ana")[1]
+    assert "Erase permanently" in read(client, "ana")[1]
     client.post(reverse("console:erase"), form)
     asked = Erasure.objects.get()
     assert (asked.actor, asked.state) == ("ana", "queued")

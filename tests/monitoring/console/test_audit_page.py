@@ -1,4 +1,4 @@
-"""The chain on a page: filtered, checked, downloaded, and safe whatever a note says."""
+"""The audit log on a page: filtered, checked, downloaded, and safe with any note."""
 
 import csv
 from datetime import timedelta
@@ -146,7 +146,7 @@ def test_a_changed_row_is_told_and_checked_again_from_the_beginning(rita, decide
     n = Review.objects.count()
     chain_checks.check(by="policy")
     with unguarded() as cursor:
-        # the head of the last check is written anew as well, where it is the row
+        # If the row is the head of the last check, that is rewritten as well.
         at = n if row == 3 else 2
         cursor.execute("UPDATE monitoring_review SET note = 'x', hash = md5('a') || md5('b') WHERE id = %s", [at])
     form = {"full": "" if row == 3 else "1", "next": reverse("console:audit")}

@@ -1,4 +1,7 @@
-"""Decisions from the list: one, many, and what is refused. Alarms stand in for findings: they need no log."""
+"""Decisions from the list: one, many, and refusals.
+
+Alarms take the place of findings, because they need no log.
+"""
 
 import pytest
 from django.contrib.messages import get_messages
@@ -21,7 +24,7 @@ def rita(accounts):
 
 
 def send(client, name="decide", **fields):
-    """What was said."""
+    """Send the form and return the messages."""
     answer = client.post(reverse(f"console:{name}"), WHY | {"next": reverse("console:queue")} | fields)
     assert (answer.status_code, answer["Location"]) == (302, reverse("console:queue"))
     return [str(each) for each in get_messages(answer.wsgi_request)]
@@ -43,7 +46,7 @@ def test_one_is_decided_by_its_own_button_whatever_is_selected(rita):
 def test_many_are_decided_each_with_a_review(rita):
     chosen = [alarm().pk for _ in range(3)]
     (said,) = send(rita, ruling="confirm", finding=chosen, note="As on Monday.")
-    assert said == "3 findings confirmed: 0 events count no more."
+    assert said == "3 findings confirmed: 0 events no longer count."
     reviews = Review.objects.filter(action="confirm")
     assert [each.subject["finding"] for each in reviews.order_by("id")] == chosen
     assert {each.note for each in reviews} == {f"{QUICK['confirm'][0]} As on Monday."}
@@ -54,9 +57,9 @@ def test_one_that_is_refused_is_told_and_stops_no_other(rita):
     chosen = [alarm().pk for _ in range(3)]
     decide_finding.confirm(by="policy", note="first", finding_id=chosen[1])
     warned, said = send(rita, ruling="confirm", finding=[*chosen, 10**9])
-    assert said == "2 findings confirmed: 0 events count no more."
-    assert warned.startswith("Not done for 2 findings.")
-    assert f"Finding {chosen[1]} is confirmed already." in warned
+    assert said == "2 findings confirmed: 0 events no longer count."
+    assert warned.startswith("Not changed: 2 findings.")
+    assert f"Finding {chosen[1]} is already confirmed." in warned
     assert f"There is no finding {10**9}" in warned
     assert states() == ["confirmed"] * 3
 
@@ -64,7 +67,7 @@ def test_one_that_is_refused_is_told_and_stops_no_other(rita):
 def test_where_all_are_refused_that_is_all_that_is_said(rita):
     decided = alarm(state="confirmed")
     (said,) = send(rita, ruling="confirm", finding=[decided.pk])
-    assert said.startswith("Nothing was done.")
+    assert said.startswith("Nothing was changed.")
     assert not Review.objects.filter(action="confirm").exists()
 
 
@@ -74,13 +77,13 @@ def test_where_all_are_refused_that_is_all_that_is_said(rita):
         ({"ruling": "confirm"}, "Choose at least one"),
         ({"ruling": "erase", "finding": ["1"]}, "release or to confirm"),
         ({"finding": ["1"]}, "release or to confirm"),
-        ({"ruling": "confirm", "finding": ["x"]}, "no numbers"),
-        ({"ruling": "confirm", "finding": ["-1"]}, "no numbers"),
-        ({"ruling": "confirm", "finding": ["9" * 30]}, "no numbers"),
+        ({"ruling": "confirm", "finding": ["x"]}, "has digits only"),
+        ({"ruling": "confirm", "finding": ["-1"]}, "has digits only"),
+        ({"ruling": "confirm", "finding": ["9" * 30]}, "has digits only"),
         ({"one": "confirm:"}, "Choose at least one"),
-        ({"ruling": "confirm", "finding": list(range(1, decide.MAX_AT_ONCE + 2))}, "At most 200"),
-        ({"ruling": "confirm", "finding": ["1"], "reason_confirm": "", "note": " "}, "Say why"),
-        ({"ruling": "confirm", "finding": ["1"], "reason_confirm": "made up"}, "Say why"),
+        ({"ruling": "confirm", "finding": list(range(1, decide.MAX_AT_ONCE + 2))}, "at most 200"),
+        ({"ruling": "confirm", "finding": ["1"], "reason_confirm": "", "note": " "}, "Give a reason"),
+        ({"ruling": "confirm", "finding": ["1"], "reason_confirm": "made up"}, "Give a reason"),
     ],
 )
 def test_a_form_that_makes_no_sense_decides_nothing(rita, fields, says):
@@ -112,6 +115,6 @@ def test_the_list_alone_tells_what_came_of_it(rita):
     part = f"{reverse('console:queue')}?part=1"
     answer = rita.post(reverse("console:decide"), WHY | {"one": f"confirm:{finding.pk}", "next": part}, follow=True)
     shown = answer.content.decode()
-    assert "1 finding confirmed: 0 events count no more." in shown
+    assert "1 finding confirmed: 0 events no longer count." in shown
     assert 'data-key="u"' in shown
     assert "<html" not in shown

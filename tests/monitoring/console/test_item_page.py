@@ -1,4 +1,4 @@
-"""The page of an item: its place and its price in words, who is behind it, what was held, and acting from there."""
+"""The page of an item: places, prices in words, accounts, held events, actions."""
 
 import re
 
@@ -62,7 +62,7 @@ def test_an_item_outside_needs_what_lifts_it_past_the_tenth_place():
     told = item_data.price("story-20", "", board())
     gap = 4100 - 3100
     assert (told.actors, told.trust, told.rival) == (gap // 50 + 1, gap / 1000, "story-10")
-    # as many new acts more, and no fewer, are more than the tenth place has
+    # With so many new acts more, and no fewer, the item has more than place 10.
     assert 3100 + told.actors * 50 > 4100 >= 3100 + (told.actors - 1) * 50
 
 
@@ -100,16 +100,15 @@ def test_the_page_says_it_in_words(client, publish):
     )
     text = re.sub(r"\s+", " ", page(client, reverse("console:item", args=["story-3"])))
     assert "All items: place 3, score 4.800" in text
-    assert (
-        "<b>17 new accounts</b> from at least <b>1 network</b> would be needed to push it out of the first 10" in text
-    )
+    assert "To push it out of the top 10, an attacker needs at least <b>17 new accounts</b>" in text
+    assert "from at least <b>1 network</b>" in text
     assert "at least 1 of its readers are fake" in text
     assert "Category sports: place 1" in text
     assert "country DE</th>" in text
     assert "country FR" not in text
     assert "<b>bold" not in text
     assert 'href="javascript' not in text
-    assert "strong: half an act" in text
+    assert "high: half an act" in text
 
 
 @pytest.mark.django_db
@@ -118,7 +117,7 @@ def test_every_id_has_a_page_and_none_breaks_it(client, publish, item):
     publish({"": [(item, 5000), *PLACES]}, fresh=50)
     text = page(client, item_url(item))
     assert "All items: place 1, score 5.000" in text
-    assert "The site never described it" in text
+    assert "The site has not described this item" in text
     assert "<script>alert" not in text
 
 
@@ -134,7 +133,7 @@ def test_ids_that_nobody_can_have_sent_are_told_or_empty(client, publish):
 @pytest.mark.django_db
 def test_without_lists_the_page_opens_and_says_so(client, view_store):
     assert "No list has been published yet" in page(client, reverse("console:item", args=["a"]))
-    assert "Nothing is listed" in page(client, reverse("console:items"))
+    assert "The list is empty" in page(client, reverse("console:items"))
 
 
 @pytest.mark.django_db
@@ -149,7 +148,7 @@ def test_the_page_is_a_bounded_number_of_reads(client, publish, django_assert_ma
     assert text.count('class="gs-finding"') == 20
 
 
-# -- finding one ----------------------------------------------------------------------------------------------------
+# -- search ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db
@@ -211,7 +210,7 @@ def test_each_role_sees_the_buttons_it_may_press(accounts, publish):
     finding = Finding.objects.create(title="x", first_ms=1, last_ms=2, is_stale=False)
     finding.items.create(item="story-1", first_ms=1, last_ms=2, n_events=1)
     address = reverse("console:item", args=["story-1"])
-    may = {"viewer": (), "reviewer": ("Release:",), "operator": ("Release:", "Hide:", "Learn again from before it")}
+    may = {"viewer": (), "reviewer": ("Release:",), "operator": ("Release:", "Hide:", "Revert to before it")}
     for role, labels in may.items():
         text = page(signed_in(accounts[role]), address)
         for label in may["operator"]:
@@ -272,4 +271,4 @@ class TestLearned:
         client.post(reverse("console:hide"), {"item": "story", "hidden": "1", "note": "x"})
         learner.learn(0)
         assert published_boards.read_board("")[0] is None
-        assert "Hidden, it is on no list" in page(client, reverse("console:item", args=["story"]))
+        assert "This item is hidden" in page(client, reverse("console:item", args=["story"]))

@@ -1,4 +1,4 @@
-"""The first page: how learning stands, what is stopped, what would be listed otherwise, what to do next."""
+"""The first page: the state of learning, stopped events, both lists, and advice."""
 
 import re
 from datetime import timedelta
@@ -33,7 +33,7 @@ FIGURES = dict.fromkeys(
 
 @pytest.fixture
 def look(accounts):
-    """The overview as a role sees it: look("operator")."""
+    """Return a function that shows the overview as a role sees it: look("operator")."""
 
     def look(role="viewer", **query):
         answer = signed_in(accounts[role]).get(reverse("console:overview"), query)
@@ -83,7 +83,7 @@ def test_what_only_the_shadow_board_has_is_marked_held_back_in_words(look, publi
     Item.objects.create(id="push", title="You will not believe this")
     publish({"": [("story", 3000), ("vote", 2000)], "shadow": [("push", 9000), ("story", 5000)]}, fresh=50)
     page = look()
-    live, shadow = page.split("The live board")[1].split("The shadow board")
+    live, shadow = page.split("Live board")[1].split("Shadow board")
     assert "held back" not in live
     assert live.index(">story<") < live.index(">vote<")
     assert "You will not believe this" in shadow
@@ -107,9 +107,9 @@ def test_without_a_shadow_board_it_says_how_to_get_one(look, publish):  # noqa: 
 
 def test_before_anything_is_published_the_page_opens_and_says_what_to_do(look):
     page = look()
-    assert "Nothing is listed yet" in page
-    assert "Nothing has been learned yet" in page
-    assert "No event was learned yet" in page
+    assert "The list is empty" in page
+    assert "Groundswell has learned no events yet. Send one" in page
+    assert "The charts begin with the first one" in page
 
 
 def test_with_the_store_away_the_page_still_opens(look, monkeypatch):
@@ -118,7 +118,7 @@ def test_with_the_store_away_the_page_still_opens(look, monkeypatch):
             raise redis.ConnectionError
 
         def __exit__(self, *_):
-            """Never entered."""
+            """Fail, because it is never entered."""
 
     monkeypatch.setattr(published_boards, "connect", Away)
     assert "the store of the lists does not answer" in look()
@@ -143,7 +143,7 @@ def test_what_is_held_now_is_counted_over_the_newest_verdicts_only():
     step(1, NOW_MS - 500_000)
     watched(1, NOW_MS - 500_000)
     step(2, NOW_MS - 20_000)
-    verdict(1, 1, flow_data.HOLD, was_held=True)  # of long ago: would have been settled
+    verdict(1, 1, flow_data.HOLD, was_held=True)  # too long ago to be held still
     verdict(2, 1, flow_data.HOLD, was_held=True)
     verdict(2, 2, flow_data.QUARANTINE, was_held=True)
     assert flow_data.get_flow().n_held == 1
@@ -159,7 +159,7 @@ def test_the_hour_tells_by_the_minute_what_became_of_the_suspicious():
     verdict(2, 1, flow_data.ADMIT, was_held=True)
     verdict(2, 2, flow_data.QUARANTINE)
     verdict(3, 1, flow_data.HOLD, was_held=True)
-    verdict(3, 2, flow_data.QUARANTINE, reasons=4)  # a declared crawler is no suspicion
+    verdict(3, 2, flow_data.QUARANTINE, reasons=4)  # a declared crawler is not suspicious
     hour = flow_data.get_hour()
     assert (hour.n_let_in, hour.n_waiting, hour.n_out) == (1, 1, 1)
     assert hour.stopped["x"] == [NOW_MS - 90_000, NOW_MS - 30_000]
@@ -172,7 +172,7 @@ def test_past_a_number_only_the_newest_verdicts_are_told(monkeypatch):
     step(1, NOW_MS - 90_000)
     for nth in range(5):
         verdict(1, nth, flow_data.QUARANTINE)
-    assert flow_data.get_hour().n_out == 3  # the one at the cut, too
+    assert flow_data.get_hour().n_out == 3  # including the one at the cut
 
 
 def test_quality_is_told_for_all_trusted_and_panel_over_all_shards():
@@ -194,18 +194,18 @@ def test_neither_the_log_nor_all_of_its_verdicts_are_read(look):
     with CaptureQueriesContext(connection) as queries:
         look()
     of_the_log = [each["sql"] for each in queries if "recommender_event " in each["sql"]]
-    assert all("LIMIT 1" in sql for sql in of_the_log)  # the oldest that is not learned
+    assert all("LIMIT 1" in sql for sql in of_the_log)  # the oldest event that is not learned
     assert not any("count(" in sql.lower() and "recommender_event " in sql for sql in of_the_log)
     n_queries = len(queries)
     assert n_queries < 60
 
 
-# -- what to do -----------------------------------------------------------------------------------------------------
+# -- advice ---------------------------------------------------------------------------------------------------------
 
 
 def test_where_nothing_is_wrong_nothing_is_asked(look):
     learner(n_events=0)
-    assert "Nothing has been learned yet" in look()
+    assert "Groundswell has learned no events yet" in look()
     Learner.objects.update(n_events=5, checkpoint=None)
     assert "no checkpoint to go back to yet" in look()
 
@@ -214,7 +214,7 @@ def test_where_nothing_is_wrong_nothing_is_asked(look):
 def test_what_could_have_reached_the_list_is_to_be_decided_though_it_is_not_serious(look, exposure, is_advised):
     learner(n_events=5)
     finding("a ring", exposure=exposure, severity=Finding.Severity.MEDIUM)
-    assert ("would have been enough for a place in the list" in look()) is is_advised
+    assert ("An open finding would be enough for a place" in look()) is is_advised
 
 
 def test_an_open_serious_finding_is_the_thing_to_do(look):
@@ -263,7 +263,7 @@ def test_a_freeze_of_the_monitor_is_told_with_its_proposal(look):
         **{"n_suspected": 55, "n_since": 900},
     )
     page = look()
-    assert "The monitor froze learning: The list got worse." in page
+    assert "The policy froze learning: The list got worse." in page
     assert "checkpoint 812 without 40 suspected" in page
     assert "frozen" in page
 
@@ -278,7 +278,7 @@ def test_an_operator_freezes_and_thaws_from_here_and_comes_back(accounts, look):
     answer = client.post(reverse("console:freeze"), {"note": "a raid", "next": here})
     assert answer["Location"] == here
     page = look("operator")
-    assert re.search(r"Learning is frozen and [\d,]+ events wait", page)  # numbers of other tests' events count, too
+    assert re.search(r"Learning is frozen: [\d,]+ events wait", page)  # events of other tests count as well
     assert 'action="/admin/console/timeline/thaw"' in page
     client.post(reverse("console:thaw"), {"note": "over", "next": here})
     written = Review.objects.exclude(action="settings").order_by("id").values_list("action", "note")
@@ -327,7 +327,7 @@ def test_the_poller_gets_the_parts_alone(look):
 def test_what_a_person_froze_is_no_freeze_of_the_monitor(accounts, look):
     learner()
     stop_switch.freeze(by=accounts["operator"], note="a raid")
-    assert "The monitor froze" not in look()
+    assert "The policy froze" not in look()
 
 
 def test_an_hour_is_read_once_in_a_while(monkeypatch):
@@ -340,11 +340,11 @@ def test_an_hour_is_read_once_in_a_while(monkeypatch):
 
 
 class TestRecommended:
-    """Which source of recommendations earns its clicks."""
+    """Clicks by source of recommendations."""
 
     @pytest.fixture
     def counted(self, monkeypatch):
-        """counted(similar=(shown, clicked), ...): what the web processes say they counted."""
+        """Set the counts of the web processes: counted(similar=(shown, clicked), ...)."""
 
         def count(**by_source):
             told = [counters.Recommended(source, *n) for source, n in by_source.items()]
@@ -355,9 +355,9 @@ class TestRecommended:
     def test_shown_clicked_and_their_rate_are_told_by_source(self, look, counted):
         counted(similar=(2000, 85), trending=(10, 0), not_credited=(0, 3))
         page = look()
-        row = re.search(r"goes with what the reader read.*?</tr>", page, re.DOTALL)[0]
+        row = re.search(r"is read together with items.*?</tr>", page, re.DOTALL)[0]
         assert re.findall(r">([^<>]+)</td>", row) == ["2,000", "85", "4.2 %"]
-        assert "3 clicks named a list that was not ours" in page
+        assert "3 clicks did not count" in page
 
     def test_a_source_that_was_never_shown_has_no_rate(self, counted):
         counted(trending=(4, 1))

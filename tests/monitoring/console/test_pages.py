@@ -1,4 +1,4 @@
-"""Every page of the console opens for whoever has a role, and for nobody else."""
+"""Every page of the console opens for accounts with a role, and for no one else."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What other packages offer to the overview: found by a setting, checked at the start, and missed by no page."""
+"""Panels of other packages: named by a setting, checked at the start, optional."""
 
 import logging
 
@@ -22,7 +22,7 @@ no_panel = object()
 
 @pytest.fixture
 def look(accounts, view_store):
-    """The overview as a role sees it."""
+    """Return a function that shows the overview as a role sees it."""
 
     def look(role):
         answer = signed_in(accounts[role]).get(reverse("console:overview"))
@@ -34,7 +34,7 @@ def look(accounts, view_store):
 
 @pytest.fixture
 def play(monkeypatch):
-    """play(story, attack): what the demo is said to play."""
+    """Set what the demo plays: play(story, attack)."""
 
     def play(story, attack):
         playing = Playing(story=story, attack=attack, next_attack_at=1_800_000_200.0)
@@ -99,5 +99,5 @@ def test_a_panel_that_fails_is_missed_by_no_page(look, monkeypatch, caplog):
         raise ZeroDivisionError
 
     monkeypatch.setattr(demo_panel.stage, "read_playing", fail)
-    assert "The live board" in look("operator")
-    assert "the panel demo cannot be read" in caplog.text
+    assert "Live board" in look("operator")
+    assert "the panel demo failed" in caplog.text

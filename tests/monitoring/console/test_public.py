@@ -1,4 +1,4 @@
-"""The public page: the list for whoever comes by, whatever is down."""
+"""The public page shows the list to everyone, during any outage."""
 
 import pytest
 from django.db import OperationalError, connection
@@ -27,7 +27,7 @@ def test_it_lists_titles_scores_and_prices_without_a_login(publish):  # noqa: F8
     first = page.split("<li>")[1]
     assert "Dam gives way above Marlow" in first
     assert "2.00" in first
-    assert "at least 21 new accounts would be needed to take this place" in first
+    assert "price: at least 21 new accounts" in first
     assert page.count("<li>") == 10
     assert "item-9" in page
     assert "item-10" not in page
@@ -49,7 +49,7 @@ def test_the_undefended_list_is_not_on_it(publish):  # noqa: F811
 
 def test_before_the_first_click_it_says_how_to_make_one():
     page = look()
-    assert "Nothing has been clicked yet" in page
+    assert "There are no clicks yet" in page
     assert "curl" in page
 
 
@@ -66,7 +66,7 @@ def test_with_the_store_down_the_last_copy_is_served_with_its_age(publish, lose_
     lose_store()
     page = look()
     assert page.count("<li>") == 10
-    assert "No newer list has come for 4" in page
+    assert "This list is 4" in page
 
 
 def test_with_the_database_down_ids_are_listed(publish, monkeypatch):  # noqa: F811

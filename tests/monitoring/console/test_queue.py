@@ -1,4 +1,4 @@
-"""The queue: filtered, in an order that stands still, read by an index, and safe whatever findings are called."""
+"""The queue: filtered, in a stable order, by an index, and safe with any title."""
 
 import pytest
 from django.db import connection
@@ -21,7 +21,7 @@ def numbers(**wanted):
 
 
 def plan_of(query):
-    """How PostgreSQL would read it, were the table large."""
+    """Return PostgreSQL's plan for the query, as if the table were large."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_sort = off")
@@ -36,7 +36,7 @@ def test_most_at_stake_stands_first_and_older_below_of_equals():
 
 def test_each_filter_leaves_what_it_says():
     target = make_finding()
-    other = make_finding(item="other", title="8 accounts on 'Other news' within 9 s.", severity=1)
+    other = make_finding(item="other", title='8 accounts pushed "Other news" in 9 s.', severity=1)
     fell = alarm()
     done = make_finding(state="confirmed")
     assert numbers(kind="drift") == [fell.pk]
@@ -51,8 +51,8 @@ def test_each_filter_leaves_what_it_says():
 @pytest.mark.parametrize("text", ["other", "NEWS oth", "item-7", "7", "am's", "news/2024"])
 def test_words_are_found_by_their_beginnings_in_sentence_and_item(text):
     make_finding()
-    found = make_finding(item="item-7_news/2024", title="8 accounts on 'Sam's Other news': hasty.")
-    if text == "am's":  # the middle of a word is no beginning
+    found = make_finding(item="item-7_news/2024", title='8 accounts pushed "Sam\'s Other news": hasty.')
+    if text == "am's":  # the middle of a word is not its beginning
         assert numbers(text=text) == []
     else:
         assert numbers(text=text) == [found.pk]
@@ -80,7 +80,7 @@ def test_pages_neither_overlap_nor_skip_while_findings_come(monkeypatch):
         page = list_queue(Filter(), after=after)
         seen += [row.finding.pk for row in page.rows]
         after, n_pages = page.after, n_pages + 1
-        make_finding(exposure=99.0)  # stands above what was read
+        make_finding(exposure=99.0)  # it comes before the rows that were read
     assert len(seen) == len(set(seen))
     assert set(seen) == made
     assert n_pages == 3
@@ -128,8 +128,8 @@ def test_a_page_takes_as_many_queries_for_fifty_findings_as_for_one(accounts):
 def test_a_row_says_what_a_decision_needs(accounts):
     make_finding(exposure=2.345, n_held=4, reasons=256)
     shown = signed_in(accounts["viewer"]).get(reverse("console:queue")).content.decode()
-    assert "2.3 times what the tenth place needs" in shown
-    assert "next to none of them went on to another item" in shown
+    assert "2.3 times the score of place 10" in shown
+    assert "almost none opened a second item" in shown
     assert "Campaign" in shown
     assert "<strong>4</strong> held" in shown
 
@@ -154,8 +154,8 @@ def test_a_viewer_sees_no_buttons_to_decide(accounts):
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ({}, "Nothing waits for you"),
-        ({"q": "x"}, "No finding is like that"),
+        ({}, "There are no open findings"),
+        ({"q": "x"}, "No findings match these filters"),
         ({"state": "released"}, "in this state"),
     ],
 )
@@ -173,7 +173,7 @@ def test_only_the_list_is_answered_to_the_poller(accounts):
 def test_a_glance_at_an_alarm_and_at_what_is_not_there(accounts):
     client = signed_in(accounts["viewer"])
     shown = client.get(reverse("console:glance", args=[alarm().pk])).content.decode()
-    assert "An alarm has no actors" in shown
+    assert "A drift alarm has no actors" in shown
     assert client.get(reverse("console:glance", args=[10**9])).status_code == 404
 
 
@@ -184,7 +184,7 @@ def test_actors_are_told_by_what_they_do_together():
 
     events = [act("a", 0, ip="192.0.2.7"), act("a", 30, ip="192.0.2.9"), act("b", 5, ip="2001:db8::1"), act("c", 6)]
     assert finding_queue._together(events) == (
-        "Of the newest 4 events: 2 of 3 actors acted once, from 2 networks, within 30 s."
+        "In the newest 4 events: 2 of 3 actors acted only once, from 2 networks, within 30 s."
     )
     assert finding_queue._actors(events)[0] == {
         "actor": "a",

@@ -1,4 +1,4 @@
-"""Olga stops learning, looks at what a way back would change, and does it; nobody else may."""
+"""Olga freezes learning, previews a revert and carries it out. No one else may."""
 
 import pytest
 from django.contrib.messages import get_messages
@@ -38,7 +38,7 @@ def said(answer):
 
 
 def ask(client, point, **more):
-    """Ask for a preview by the form and have it worked out. Returns its page's address."""
+    """Request a preview by the form, and compute it. Returns its page's address."""
     answer = client.post(reverse(FORM), {"checkpoint": point.pk, "mode": "replay"} | more)
     assert answer.status_code == 302, answer.content
     assert reverts.run_next()
@@ -52,7 +52,7 @@ def carry_out(client, preview=None, note="hit rate fell"):
 
 def test_learning_is_frozen_and_thawed_with_a_reason(client, point):
     answer = client.post(reverse("console:freeze"), {"note": "quality fell", "scope": ""})
-    assert "events wait" in said(answer)
+    assert "New events wait" in said(answer)
     event_log.append(clicks(7, start=90))
     text = page(client, reverse("console:timeline"))
     assert "about 7 wait" in text
@@ -106,9 +106,9 @@ def test_a_preview_shows_both_lists_and_changes_nothing(client, point):
     before, digest = Learner.objects.values().get(), warm().digest()
     address = ask(client, point, mode="drop")
     text = page(client, address)
-    assert "As it is<" in text
+    assert "Now</h3>" in text
     assert "leaves" in text
-    assert "A revert can itself be taken back" in text
+    assert "You can undo a revert" in text
     assert Learner.objects.values().get() == before
     assert warm().digest() == digest
     assert [each.subject["preview"] for each in decided()] == [True]
@@ -129,8 +129,8 @@ def test_what_was_previewed_is_done_with_a_reason_and_its_outcome_shown(client, 
     request_revert.close_reverts()
     text = page(client, done)
     assert "data-poll=" not in text
-    assert "Learning goes on from there" in text
-    assert "As it is since" in text
+    assert "Learning goes on from the new state" in text
+    assert "After the revert" in text
     assert warm().trend.contributions("mal's").size == 0
     assert warm().trend.contributions("story").size == 20
     asked = [each for each in decided() if not each.subject.get("preview")]
@@ -146,10 +146,10 @@ def test_a_revert_can_be_taken_back_by_the_link_it_offers(client, point):
     learner.learn(0)
     assert warm().trend.contributions("mal's").size == 0
     text = page(client, done)
-    assert "Take this revert back" in text
+    assert "Undo this revert" in text
     before = Checkpoint.objects.get(digest=digest)
     assert f"?checkpoint={before.pk}&amp;mode=replay" in text
-    assert "takes that revert back" in page(client, f"{reverse(FORM)}?checkpoint={before.pk}")
+    assert "you undo that revert" in page(client, f"{reverse(FORM)}?checkpoint={before.pk}")
     ask(client, before)
     carry_out(client, Revert.objects.filter(is_preview=True).first())
     reverts.run_next()
@@ -185,10 +185,10 @@ def test_an_account_typed_is_left_out(client, point):
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ({"mode": "exclude"}, "Tick or type what is to be left out"),
-        ({"mode": "exclude", "networks": "192.0.2.0/16"}, "is no network"),
-        ({"mode": "exclude", "item": "a", "item_from": "", "item_to": ""}, "needs the item, when it begins"),
-        ({"mode": "exclude", "item": "a", "item_from": "x", "item_to": "y"}, "is no time"),
+        ({"mode": "exclude"}, "Tick or type the events to leave out"),
+        ({"mode": "exclude", "networks": "192.0.2.0/16"}, "is not a network"),
+        ({"mode": "exclude", "item": "a", "item_from": "", "item_to": ""}, "type the item, the start and the end"),
+        ({"mode": "exclude", "item": "a", "item_from": "x", "item_to": "y"}, "is not a time"),
         ({"mode": "exclude", "finding": "999"}, "There is no finding 999"),
         ({"mode": "sideways"}, "mode must be one of"),
         ({"checkpoint": ""}, "Choose the checkpoint"),
@@ -213,7 +213,7 @@ def test_looking_at_another_point_asks_for_nothing(client, point):
     answer = client.post(reverse(FORM), {"checkpoint": point.pk, "mode": "exclude", "actors": "mal", "look": "1"})
     text = answer.content.decode()
     assert answer.status_code == 200
-    assert "about <b>20 events</b> came since" in text
+    assert "About <b>20 events</b> have come since then" in text
     assert ">mal</textarea>" in text
     assert not Revert.objects.exists()
 
@@ -222,16 +222,16 @@ def test_a_preview_of_another_history_is_not_carried_out(client, point):
     ask(client, point)
     old = Revert.objects.get()
     request_revert.revert(by="shell:otto", note="x", checkpoint_id=point.pk, mode="drop")
-    assert carry_out(client, old).status_code == 409  # one is under way
+    assert carry_out(client, old).status_code == 409  # another revert is running
     reverts.run_next()
     answer = carry_out(client, old)
     assert answer.status_code == 409
     assert "Preview again" in answer.content.decode()
-    assert "cannot be carried out any more" in page(client, reverse("console:revert", args=[old.pk]))
+    assert "cannot be carried out" in page(client, reverse("console:revert", args=[old.pk]))
     assert Revert.objects.filter(is_preview=False).count() == 1
     again = client.post(reverse("console:preview-again", args=[old.pk]))["Location"]
     reverts.run_next()
-    assert "Do it: go back" in page(client, again)
+    assert "Go back to checkpoint" in page(client, again)
 
 
 def test_done_twice_is_done_once(client, point):
@@ -245,7 +245,7 @@ def test_without_a_reason_nothing_is_done(client, point):
     ask(client, point)
     answer = carry_out(client, note="  ")
     assert answer.status_code == 400
-    assert "Say why" in answer.content.decode()
+    assert "Give a reason" in answer.content.decode()
     assert not Revert.objects.filter(is_preview=False).exists()
 
 
@@ -263,14 +263,14 @@ def test_a_failed_revert_says_why_and_what_to_do(client, point):
     text = page(client, done)
     assert "nothing was changed" in text
     assert "not all of the steps" in text
-    assert "Choose another point" in text
+    assert "Choose another checkpoint" in text
 
 
 def test_one_that_nobody_takes_on_says_what_to_start(client, point):
     address = client.post(reverse(FORM), {"checkpoint": point.pk, "mode": "replay"})["Location"]
     assert "No worker" not in page(client, address)
     Revert.objects.update(created_at="2026-01-01T00:00Z")
-    assert "No worker has taken it on" in page(client, address)
+    assert "No worker has started this" in page(client, address)
 
 
 def test_the_policys_proposal_is_previewed_as_it_is(client, point):
@@ -296,7 +296,7 @@ def test_nobody_but_an_operator_asks_previews_or_does(accounts, client, point, r
     ask(client, point)
     number = Revert.objects.get().pk
     other = signed_in(accounts[role])
-    assert "Do it" not in page(other, reverse("console:revert", args=[number]))
+    assert "Carry out this revert" not in page(other, reverse("console:revert", args=[number]))
     assert page(other, reverse(FORM), status=403)
     for name, args in [
         ("ask-revert", []),
@@ -319,4 +319,4 @@ def test_a_revert_that_never_was_is_told(client):
 
 
 def test_an_empty_model_has_nothing_to_go_back_to(client):
-    assert "no checkpoint to go back to yet" in page(client, reverse(FORM))
+    assert "There is no checkpoint yet" in page(client, reverse(FORM))

@@ -1,4 +1,4 @@
-"""The model over time: what the chart holds, how far it may be asked for, what the list of checkpoints says."""
+"""The model over time: the chart, its ranges, and the list of checkpoints."""
 
 import json
 import re
@@ -26,7 +26,7 @@ ZERO = {
 
 
 def watch(n, *, every_ms=5000, rate=0.5, events=100, end_ms=NOW_MS):
-    """So many figures up to a time, each after a step of so many events."""
+    """Write so many figures up to a time, each after a step of so many events."""
     Learner.objects.get_or_create(shard=0)
     begins_ms = end_ms - n * every_ms
     for number in range(1, n + 1):
@@ -64,7 +64,7 @@ def test_quality_is_shown_by_population_and_events_by_the_second():
     watch(10)
     shown = ask(60_000)
     assert series(shown, "all readers") == [0.5] * 10
-    assert series(shown, "readers of earned trust") == [0.9] * 10
+    assert series(shown, "trusted readers") == [0.9] * 10
     assert series(shown, "secret panel") == [None] * 10
     assert series(shown, "events/s") == [None] + [20.0] * 9
     assert shown.n_steps == 10
@@ -189,13 +189,14 @@ def test_times_may_be_typed_in_utc(accounts):
 
 @pytest.mark.parametrize("query", ["from=yesterday", "to=1e5", "from=99999-01-01", "to=999999999999999", "from=%00"])
 def test_a_time_that_is_none_is_told(accounts, query):
-    assert "is no time" in page(signed_in(accounts["viewer"]), f"{reverse('console:timeline')}?{query}", status=400)
+    text = page(signed_in(accounts["viewer"]), f"{reverse('console:timeline')}?{query}", status=400)
+    assert "is not a time" in text
 
 
 def test_an_empty_model_says_what_to_do(accounts):
     text = page(signed_in(accounts["operator"]), reverse("console:timeline"))
     assert "POST /api/v1/events" in text
-    assert "No checkpoint yet" in text
+    assert "There is no checkpoint yet" in text
 
 
 def test_the_poller_gets_the_part_alone(accounts):
@@ -224,10 +225,10 @@ def test_the_policys_proposal_is_offered_while_the_shard_is_frozen(accounts):
         **{"changed_ms": NOW_MS, "reason": "hit rate <b>fell</b>", "checkpoint_id": point.pk},
     )
     client = signed_in(accounts["operator"])
-    assert "being worked out" in page(client, reverse("console:timeline"))
+    assert "looking for suspected accounts" in page(client, reverse("console:timeline"))
     AutoFreeze.objects.update(suspects={"actors": [5], "prefixes": [], "windows": []}, n_suspects=1, n_suspected=3)
     text = page(client, reverse("console:timeline"))
     assert reverse("console:preview-proposal", args=[freeze.pk]) in text
     assert "hit rate &lt;b&gt;fell&lt;/b&gt;" in text
     Learner.objects.update(n_reverts=1)
-    assert "Proposed" not in page(client, reverse("console:timeline"))
+    assert "Proposal" not in page(client, reverse("console:timeline"))

@@ -1,4 +1,4 @@
-"""Undo: exact while no step has taken the decision, and every event's verdict given back where one has."""
+"""Undo is exact until a step has taken the decision, then it gives verdicts back."""
 
 from datetime import timedelta
 
@@ -43,7 +43,7 @@ def reviewer(name):
 
 @pytest.fixture
 def target():
-    """The finding of an attack that was stopped."""
+    """Return the finding of an attack that was stopped."""
     write(push(site(), "target", 120))
     learn_all()
     learner.learn(0)
@@ -53,7 +53,7 @@ def target():
 
 @pytest.fixture
 def counted():
-    """A finding of twenty honest clicks that count, made by hand, beside some others."""
+    """Make a finding of twenty honest clicks that count, next to some others."""
     for batch in (clicks(20, item="story"), clicks(9, start=30, item="other")):
         event_log.append(batch)
         learner.learn(0)
@@ -73,7 +73,7 @@ def board():
 
 
 def words():
-    """The verdict on each event that has one, by its place."""
+    """Return the verdict on each event that has one, by its position."""
     return dict(EventVerdict.objects.values_list("seq", "verdict"))
 
 
@@ -116,7 +116,7 @@ def test_a_glance_names_actors_to_who_may_decide_alone(target, rita):
     address = reverse("console:glance", args=[target.pk])
     for user, is_named in ((rita, True), (get_user_model().objects.get(username="vera"), False)):
         shown = signed_in(user).get(address).content.decode()
-        assert "acted once" in shown
+        assert "acted only once" in shown
         assert ("mal-" in shown) is is_named
 
 
@@ -130,7 +130,7 @@ def test_a_release_that_was_taken_takes_the_fakes_out_again(target, rita):
     assert board() == before
     assert words() == said
     assert undone.subject["given_back"] == target.n_events <= n_stopped
-    assert not EventVerdict.objects.filter(reasons__gte=16_384, reasons__lt=32_768).exists()  # nobody was confirmed
+    assert not EventVerdict.objects.filter(reasons__gte=16_384, reasons__lt=32_768).exists()  # no one was confirmed
     collect_findings.gather()
     target.refresh_from_db()
     assert (target.state, target.n_quarantined) == ("open", target.n_events)
@@ -160,7 +160,7 @@ def test_a_learner_begun_anew_folds_the_undo_to_the_same_state(target, rita):
 
 
 def test_a_step_that_has_the_decision_in_hand_begins_again(counted, rita, monkeypatch):
-    """The learner read the decision, then it is withdrawn, then the step is to be committed."""
+    """Withdraw a decision that the learner has read, before the step commits."""
     before, digest = board(), warm().digest()
     decide_finding.confirm(by=rita, note="too quick", finding_id=counted.pk)
     take_step = learner.take_step
@@ -190,7 +190,7 @@ def test_what_went_back_behind_the_decision_is_not_undone(counted, rita):
 
 
 def test_events_of_no_history_are_left_alone_by_an_undo(counted, rita):
-    """Their actors were excluded: an undo of a confirm must not learn them."""
+    """Undo a confirm after its actors were excluded. It must not learn their events."""
     start = Checkpoint.objects.order_by("step").first()
     exclusion = learning_switch.exclusion(actors=[f"actor-{n}" for n in range(20)])
     learning_switch.ask_for_revert(checkpoint_id=start.pk, mode="exclude", exclusion=exclusion, is_preview=False)
@@ -207,9 +207,9 @@ def test_only_the_last_word_of_ones_own_is_undone(rita):
     first, second, third = alarm(), alarm(), alarm()
     for finding in (first, second, third):
         decide_finding.release(by=rita, note="x", finding_id=finding.pk)
-    decide_finding.confirm(by="policy", note="no", finding_id=third.pk)  # somebody else had the last word
+    decide_finding.confirm(by="policy", note="no", finding_id=third.pk)  # someone else decided last
     of_third = Review.objects.get(action="release", subject__finding=third.pk)
-    with pytest.raises(Conflict, match="decided on again"):
+    with pytest.raises(Conflict, match="has decided on finding"):
         undo_decision.undo(by=rita, review_id=of_third.pk)
     assert undo_decision.last(rita).findings == [second.pk]
     (undone,) = undo_last(rita)
@@ -259,7 +259,7 @@ def test_what_one_form_decided_is_undone_by_one_button(rita):
         reverse("console:undo"), {"review": undoable.reviews, "next": reverse("console:queue")}, follow=True
     )
     shown = answer.content.decode()
-    assert "Undone: 2 findings as before." in shown
-    assert "Not done for 1 finding." in shown
+    assert "Undone: 2 findings as before the decision." in shown
+    assert "Not changed: 1 finding." in shown
     assert list(Finding.objects.order_by("id").values_list("state", flat=True)) == ["released", "open", "open"]
     assert Review.objects.filter(action="undo").count() == 2

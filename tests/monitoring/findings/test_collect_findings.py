@@ -1,4 +1,4 @@
-"""Findings: an attack is one thing to look at, an honest crowd none, whatever happens in between."""
+"""Findings: an attack makes one, an honest crowd none, no matter what interrupts."""
 
 import pytest
 from django.db import connection, transaction
@@ -54,8 +54,8 @@ def test_an_attack_is_one_finding_with_the_right_counts():
     assert finding.n_quarantined == verdicts.filter(verdict=2).count()
     assert 290 <= finding.n_events <= 300
     assert finding.n_held == 0
-    assert "next to none of them went on" in finding.title
-    assert finding.title.startswith(f"{finding.n_actors} accounts on 'target' within ")
+    assert "almost none opened a second item" in finding.title
+    assert finding.title.startswith(f'{finding.n_actors} accounts pushed "target" in ')
     assert finding.last_ms - finding.first_ms < 61_000
     actors = refresh_findings.look(finding).actors
     assert all(actor.startswith("mal-") for actor in actors)
@@ -78,7 +78,7 @@ def test_gathering_again_changes_nothing():
     attack(100)
     gather_all()
     before = snapshot()
-    FindingCursor.objects.update(verdict_id=0, step=0)  # as if it had never been written
+    FindingCursor.objects.update(verdict_id=0, step=0)  # as if the cursor had never been written
     gather_all()
     assert snapshot() == before
 
@@ -135,7 +135,7 @@ def test_the_same_accounts_on_two_items_are_one_finding():
     assert set(finding.items.values_list("item", flat=True)) >= {"target", "other"}
     assert 76 <= finding.n_actors <= 81
     assert finding.n_events == finding.events.count() == sum(finding.items.values_list("n_events", flat=True))
-    assert " and 1 more within" in finding.title
+    assert " and 1 more item in" in finding.title
 
 
 def test_declared_crawlers_are_counted_and_make_no_finding():
@@ -175,7 +175,7 @@ def test_a_revert_takes_the_figures_along():
                 0,
                 len(finding.events.all()),
             )
-            assert "none in the model's history now" in finding.title
+            assert "is in the model's history now" in finding.title
     assert snapshot() == before
 
 

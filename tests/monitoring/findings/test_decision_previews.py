@@ -1,5 +1,7 @@
-"""The arithmetic of a preview: what acts are worth at their own time, which places are possible, and both ends of it
-beside the real counts of a Trend."""
+"""The arithmetic of a preview: the worth of acts, possible places, and bounds.
+
+The bounds are compared with the real counts of a Trend.
+"""
 
 import numpy as np
 import pytest
@@ -89,7 +91,7 @@ def test_what_is_taken_out_takes_its_weight_at_most():
     has_address=st.booleans(),
 )
 def test_the_real_count_lies_within_the_bounds_wherever_the_acts_come_from(before, added, has_address):
-    """Acts of accounts at full trust (a floor of 1), from few networks, so that the knees bend."""
+    """Use accounts of full trust (a floor of 1) from few networks, to bend the knees."""
     config = Config(trust=Config().trust.__class__(floor=1.0), canary_share=0.0)
     pipeline = Pipeline(config)
 
@@ -175,6 +177,6 @@ def test_what_they_have_in_common_is_told_beside_the_site():
     }
     assert (told["come from one network"].share, told["come from one network"].usual) == (1.0, 0.1)
     assert told["use the same browser"].is_unusual
-    assert not told["acted on nothing else"].is_unusual
+    assert not told["acted on no other item"].is_unusual
     assert actor_likeness.pace(crowd).gap_s == 1.0
     assert actor_likeness.pace(readers[:3]) is None
