@@ -1,10 +1,12 @@
-"""What people, policy and machines do to the model and to findings: done and written down in one transaction.
+"""Operations of people, policy and programs on the model and on findings.
+
+Each is carried out and recorded in one transaction.
 
     with transaction.atomic():
-        recommender.control   the mechanism; Conflict where somebody was first, and then nothing is written
-        reviews.record        who, when, what about, why, the state's digest before
-        outbox.notify         whoever is to be told
+        recommender.control   the mechanism; Conflict if someone else was faster, and then nothing is recorded
+        reviews.record        who, when, what about, why, and the digest of the state before
+        outbox.notify         people who must know
 
-Reviews name findings, checkpoints, exclusions and numbers, never the actors behind them. Who may is the caller's to
-see to: keys by scope (monitoring.api.views), accounts by role (monitoring.roles).
+Reviews name findings, checkpoints, exclusions and numbers, never the actors behind them. The caller checks
+permissions: keys by scope (monitoring.api.views), accounts by role (monitoring.roles).
 """

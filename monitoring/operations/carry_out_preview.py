@@ -1,10 +1,10 @@
-"""From a preview to the revert it showed: exactly what was looked at is done, or it is refused.
+"""Turn a preview into the revert that it showed: exactly this is done, or nothing.
 
     request_revert.revert(is_preview=True) ──┐                       ┌──> carry_out: the same rule, for good
     AutoFreeze's proposal ──propose──────────┴──> Revert, previewed ─┴──> look_again: the same, on the log as it is
 
-What a preview leaves out is stored with it by keys (`recommender.models.Exclusion`). Using that rule again, rather
-than asking once more who stands behind a finding, means that nothing is left out that nobody saw.
+A preview stores the keys of everything that it leaves out (`recommender.models.Exclusion`). The revert uses the same
+keys, and does not look up the actors of a finding again. So nothing is left out that no one saw in the preview.
 """
 
 from django.db import transaction
@@ -17,35 +17,41 @@ from recommender.errors import Conflict, NotFound
 from recommender.ids import MAX_ROW_ID
 from recommender.models import Revert
 
-PREVIEWED = "A preview, asked for in the console."
+PREVIEWED = "A preview, requested in the console."
 
 
 def carry_out(*, by: By, note: str, preview_id: int) -> Revert:
-    """Do for good what a preview showed. Raises NotFound, Invalid, and Conflict where the preview is not over, where
-    the history was changed since, or while another revert is under way."""
+    """Carry out what a preview showed.
+
+    Raises NotFound and Invalid. Raises Conflict if the preview is not done, if the history changed since, or while
+    another revert is running.
+    """
     preview = get_preview(preview_id)
     if preview.state != Revert.State.DONE:
-        raise Conflict(f"This preview is {preview.state}; only one that is done can be carried out.")
+        raise Conflict(f"This preview is {preview.state}. You can carry it out when it is done.")
     with transaction.atomic():
         asked = _ask(preview, by=by, note=note, is_preview=False)
-        if is_stale(preview) or asked.checkpoints != preview.checkpoints:  # now that no other can begin
-            raise Conflict("The model was reverted since this preview: it shows another history. Preview again.")
+        # checked now, when no other revert can begin
+        if is_stale(preview) or asked.checkpoints != preview.checkpoints:
+            raise Conflict("This preview is out of date, because the model was reverted after it. Preview again.")
     return asked
 
 
 def look_again(*, by: By, preview_id: int) -> Revert:
-    """Work a preview out anew. Raises NotFound, Conflict."""
+    """Compute a preview again. Raises NotFound, Conflict."""
     return _ask(get_preview(preview_id), by=by, note=PREVIEWED, is_preview=True)
 
 
 def propose(*, by: By, freeze_id: int) -> Revert:
-    """Preview what the policy proposes beside a freeze of its own. Raises NotFound, Conflict where it proposes
-    nothing (yet)."""
+    """Preview the policy's proposal for an automatic freeze.
+
+    Raises NotFound, and Conflict if there is no proposal, or none yet.
+    """
     freeze = AutoFreeze.objects.filter(pk=freeze_id).first()
     if freeze is None:
         raise NotFound(f"There is no automatic freeze {freeze_id}.")
     if not freeze.checkpoint_id or freeze.suspects is None:
-        raise Conflict("There is no proposal for this freeze (yet); choose a point yourself.")
+        raise Conflict("This freeze has no proposal yet. Try again in a few seconds, or choose a checkpoint.")
     rule = decisions.ExclusionRule.from_state(freeze.suspects) if freeze.n_suspects else None
     return request_revert.ask(
         by=by,
@@ -59,7 +65,7 @@ def propose(*, by: By, freeze_id: int) -> Revert:
 
 
 def get_preview(preview_id: int) -> Revert:
-    """Raises NotFound."""
+    """Return a preview. Raises NotFound."""
     preview = Revert.objects.filter(pk=preview_id, is_preview=True).first() if preview_id <= MAX_ROW_ID else None
     if preview is None:
         raise NotFound(f"There is no preview {preview_id}.")
@@ -67,13 +73,16 @@ def get_preview(preview_id: int) -> Revert:
 
 
 def is_stale(preview: Revert) -> bool:
-    """Was the history changed since it was asked for?"""
+    """Return True if the history changed since the preview was requested."""
     reverts = Revert.objects.filter(is_preview=False, state=Revert.State.DONE)
     return reverts.filter(finished_at__gte=preview.created_at).exists()
 
 
 def asked_in(revert_id: int) -> Review | None:
-    """The decision by which a revert or preview was asked for. Reads reverts' decisions only, by the index."""
+    """Return the decision that requested a revert or preview.
+
+    It reads only decisions on reverts, by the index.
+    """
     reverts = Review.objects.filter(action=Review.Action.REVERT, subject__revert=revert_id)
     return reverts.order_by("id").first()
 

@@ -1,4 +1,4 @@
-"""The word of people on a finding: its events are released or confirmed, and that is written down with it."""
+"""Release or confirm the events of a finding, and record the decision with it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from recommender.errors import Conflict, NotFound
 from recommender.ids import MAX_ROW_ID
 from recommender.log.event_log import Position
 
-MAX_ENTRIES = 200  # of the history, named in the review of a decision
+MAX_ENTRIES = 200  # most entries of the history that the review of a decision names
 Action = Review.Action
 
 
@@ -30,8 +30,10 @@ def release(
     since_ms: int = 0,
     together: str = "",
 ) -> int:
-    """Let a finding's events, or those at positions, count at their own times. `together`: a word that decisions made
-    by one form share. Returns how many; see `_decide`."""
+    """Let the events of a finding, or those at positions, count at their own times.
+
+    together: a word that all decisions of one form share. Returns the number of events; see `_decide`.
+    """
     return _decide(Finding.State.RELEASED, by, note, finding_id, positions, since_ms, together)
 
 
@@ -44,7 +46,10 @@ def confirm(
     since_ms: int = 0,
     together: str = "",
 ) -> int:
-    """Let them count no more: they are manipulation. Returns how many; see `release` and `_decide`."""
+    """Remove the events as manipulation.
+
+    Returns their number; see `release` and `_decide`.
+    """
     return _decide(Finding.State.CONFIRMED, by, note, finding_id, positions, since_ms, together)
 
 
@@ -57,9 +62,14 @@ def _decide(
     since_ms: int,
     together: str,
 ) -> int:
-    """1. Lock the finding; refuse where it is decided so, or changed since it was looked at. 2. Decide on its events.
-    3. Record, with what `monitoring.operations.undo_decision` needs. The finding gets no new events meanwhile. Raises
-    NotFound, Conflict, Invalid."""
+    """Decide on a finding or on events, in one transaction.
+
+    1. Lock the finding. Refuse if it has this decision already, or changed since it was read.
+    2. Decide on its events.
+    3. Record the decision, with the facts that `monitoring.operations.undo_decision` needs.
+
+    The finding gets no new events in the meantime. Raises NotFound, Conflict, Invalid.
+    """
     is_release = state == Finding.State.RELEASED
     seen = get_finding(finding_id).state if finding_id is not None else ""
     with transaction.atomic():
@@ -72,7 +82,8 @@ def _decide(
         if together:
             subject["together"] = together[:64]
         ruling = Ruling.RELEASE if is_release else Ruling.CONFIRM
-        is_alarm = finding_id is not None and finding.kind == Finding.Kind.DRIFT  # without events: settled, no more
+        # it has no events, so the decision only closes it
+        is_alarm = finding_id is not None and finding.kind == Finding.Kind.DRIFT
         n_events, entries = 0, []
         for start in range(0, 0 if is_alarm else len(positions) or 1, learning_switch.MAX_DECIDED):
             part = positions[start : start + learning_switch.MAX_DECIDED]
@@ -96,18 +107,18 @@ def _decide(
 def _lock(finding_id: int, seen: str, state: str) -> Finding:
     finding = Finding.objects.select_for_update().filter(pk=finding_id).first()
     if finding is None:
-        raise Conflict(f"Finding {finding_id} has just become part of another; look again.")
+        raise Conflict(f"Finding {finding_id} was just merged into another finding. Reload the page.")
     if finding.state == state or (state == Finding.State.RELEASED and finding.state == Finding.State.EXPIRED):
-        raise Conflict(f"Finding {finding_id} is {finding.state} already.")
+        raise Conflict(f"Finding {finding_id} is already {finding.state}.")
     if finding.state != seen:
-        raise Conflict(f"Finding {finding_id} has just been {finding.state}; look again.")
+        raise Conflict(f"Finding {finding_id} was just {finding.state} by someone else. Look at it again.")
     Finding.objects.filter(pk=finding_id).update(state=state, decided_at=Now(), updated_at=Now())
     return finding
 
 
 def get_finding(finding_id: int) -> Finding:
-    """Raises NotFound."""
+    """Return a finding. Raises NotFound."""
     finding = Finding.objects.filter(pk=finding_id).first() if finding_id <= MAX_ROW_ID else None
     if finding is None:
-        raise NotFound(f"There is no finding {finding_id}; GET /api/v1/findings lists them.")
+        raise NotFound(f"There is no finding {finding_id}. GET /api/v1/findings lists all findings.")
     return finding

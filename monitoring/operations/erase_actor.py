@@ -1,10 +1,10 @@
-"""Erasing an actor, and writing down that it was asked for, in one transaction.
+"""Erase an actor, and record the request in the same transaction.
 
-    control.erasures.ask_for ──> the job;  reviews.record ──> who asked, why, how many events; a keyed hash of whom
+    control.erasures.ask_for ──> the job;  reviews.record ──> who asked, why, how many events; a keyed hash of the id
 
-Decisions are kept for ever, so neither the note nor the subject may hold the actor's id. The hash is keyed with
-SECRET_KEY: whoever has the key and an id can tell that this decision was about it, and nobody else can guess.
-Findings name events by their place in the log, where nothing stands any more afterwards.
+Decisions are kept forever, so neither the note nor the subject may hold the actor's id. The hash is keyed with
+SECRET_KEY. Someone with this key and an id can check that the decision was about that id, and no one else can guess
+it. Findings name events by their position in the log, where nothing is left after the erasure.
 """
 
 import re
@@ -25,10 +25,13 @@ ASKED = "The actor asked to be forgotten."
 
 @transaction.atomic
 def erase(*, actor_id: str, by: By, note: str = ASKED) -> Erasure:
-    """Have an actor's events and its influence removed in the background. Asked for again while it is under way, the
-    same erasure is given and nothing is written. Who may is the caller's to see to. Raises Invalid."""
+    """Have an actor's events and its influence removed in the background.
+
+    While an erasure of the actor is running, a second request returns the same erasure and records nothing. The
+    caller checks permissions. Raises Invalid.
+    """
     if re.search(rf"(?<!\w){re.escape(actor_id)}(?!\w)", note, re.IGNORECASE):
-        raise Invalid(fields={"note": "The note is kept for ever: say why without the actor's id."})
+        raise Invalid(fields={"note": "The note is kept forever. Write it without the actor's id."})
     asked, is_new = erasures.ask_for(actor_id=actor_id)
     if is_new:
         subject = {"erasure": asked.pk, "actor_hash": asked.actor_hash, "events": event_log.count_of(actor_id)}
@@ -38,9 +41,9 @@ def erase(*, actor_id: str, by: By, note: str = ASKED) -> Erasure:
 
 
 def _unsuspect(actor_id: str) -> None:
-    """Take the actor's key out of what automatic freezes propose to leave out."""
+    """Remove the actor's key from the proposals of automatic freezes."""
     key = ids.encoder().key(actor_id)
     for freeze in AutoFreeze.objects.select_for_update().filter(suspects__actors__contains=[key]):
-        assert freeze.suspects is not None  # the filter
+        assert freeze.suspects is not None  # the filter guarantees it
         freeze.suspects["actors"].remove(key)
         freeze.save(update_fields=["suspects"])

@@ -1,4 +1,4 @@
-"""An item taken off every list by a person, or allowed there again, and written down with it."""
+"""Hide an item from every list, or show it again, and record the decision."""
 
 from django.db import transaction
 
@@ -11,8 +11,10 @@ from recommender.models import Item
 
 @transaction.atomic
 def set_hidden(*, by: By, note: str, item_id: str, is_hidden: bool) -> Item:
-    """Within a wake of the learners it leaves the lists, or is on them again with what it counted meanwhile. Raises
-    Invalid, Conflict."""
+    """Hide or show an item. The lists change when the learners wake next.
+
+    An item that is shown again has the counts that it got while hidden. Raises Invalid, Conflict.
+    """
     item = items.set_hidden(item_id=item_id, is_hidden=is_hidden)
     subject = {"item": item_id, "is_hidden": is_hidden}
     reviews.record(by=by, action=Review.Action.HIDE, note=note, subject=subject)

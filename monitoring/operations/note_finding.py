@@ -1,4 +1,7 @@
-"""A remark about a finding: it decides nothing, and stands in the chain of decisions like those that do."""
+"""Record a note about a finding.
+
+It decides nothing, but is in the audit log like decisions.
+"""
 
 from django.db import transaction
 
@@ -10,6 +13,6 @@ from monitoring.operations.decide_finding import get_finding
 
 @transaction.atomic
 def note(*, by: By, finding_id: int, note: str) -> Review:
-    """Write a note about a finding, for ever. Raises NotFound, Invalid."""
+    """Record a note about a finding, forever. Raises NotFound, Invalid."""
     finding = get_finding(finding_id)
     return reviews.record(by=by, action=Review.Action.NOTE, note=note, subject={"finding": finding.pk})

@@ -1,14 +1,13 @@
-"""The way back: a revert, its preview or a promotion, asked for and written down in one transaction, and its outcome.
+"""Request a revert, its preview or a promotion, and record the outcome.
 
     revert(Exclude) ──keys──> ask ─┬─> learning_switch ──> Revert, queued ──> Review: who, why, the digest before
     promote(trial)  ───────────────┘                              │
-                                             worked out by recommender.control.reverts
+                                             carried out by recommender.control.reverts
                                                                   └──close_reverts──> Review: outcome, digest after
 
-As every operation (`monitoring.operations`) it is done and written down together, or neither. But it takes its time,
-so it has two reviews: the first when it is asked for, and the second, written exactly once, when it has ended. A
-preview changes nothing and has the first only; how it becomes a revert is in
-`monitoring.operations.carry_out_preview`.
+Like every operation (`monitoring.operations`) a request is made and recorded together, or neither. But a revert takes
+time, so it has two reviews. The first is recorded with the request, and the second, exactly once, when the revert has
+ended. A preview changes nothing and has only the first. `monitoring.operations.carry_out_preview` makes it a revert.
 """
 
 from collections.abc import Sequence
@@ -31,17 +30,20 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Revert, Trial
 
-MAX_EXCLUDED = 100_000  # actors, those of findings included
-MAX_NAMED = 1_000  # networks, items, findings in one request
-NAMED_IN_REVIEW = 50  # findings of an exclusion
+MAX_EXCLUDED = 100_000  # actors, including those of findings
+MAX_NAMED = 1_000  # networks, items or findings in one request
+NAMED_IN_REVIEW = 50  # findings of an exclusion that its review names
 CLOSED_AT_ONCE = 20
 Action = Review.Action
 
 
 @dataclass(frozen=True, slots=True)
 class Exclude:
-    """What a revert leaves out. items: (item, from_ms, to_ms), received then; networks: "192.0.2.0/24"; findings:
-    numbers, for their actors whose events are held or out."""
+    """The events that a revert leaves out.
+
+    items: (item, from_ms, to_ms), events received in that time. networks: "192.0.2.0/24".
+    findings: numbers; of each, the actors with held or removed events.
+    """
 
     actors: Sequence[str] = ()
     networks: Sequence[str] = ()
@@ -55,9 +57,11 @@ class Exclude:
 def revert(
     *, by: By, note: str, checkpoint_id: int, mode: str, exclude: Exclude | None = None, is_preview: bool = False
 ) -> Revert:
-    """Have a way back, or its preview, worked out; `exclude` goes with its mode. Raises NotFound, Invalid,
-    Conflict."""
-    exclusion = _exclusion(exclude) if exclude else None  # reads the log, so before the transaction
+    """Request a revert or its preview. `exclude` is for the mode of that name.
+
+    Raises NotFound, Invalid, Conflict.
+    """
+    exclusion = _exclusion(exclude) if exclude else None  # it reads the log, so it comes before the transaction
     return ask(
         by=by,
         note=note,
@@ -81,8 +85,10 @@ def ask(
     findings: Sequence[int] = (),
     **more: Any,
 ) -> Revert:
-    """The same where what is left out is known by its keys; `findings` that it comes from, and `more`, are named in
-    the review. Raises NotFound, Invalid, Conflict."""
+    """Request a revert or preview whose exclusion is known by its keys.
+
+    The review names `findings`, where the exclusion comes from, and `more`. Raises NotFound, Invalid, Conflict.
+    """
     before = state_digest.state_digest()
     asked = learning_switch.ask_for_revert(
         checkpoint_id=checkpoint_id, mode=mode, exclusion=exclusion, is_preview=is_preview
@@ -108,16 +114,18 @@ def ask(
     review = reviews.record(by=by, action=Action.REVERT, note=note, subject=subject, before=before)
     if not is_preview:
         AskedRevert.objects.create(revert=asked, by=review.by, note=review.note, before_digest=before)
-        title = f"{review.by} goes back to checkpoint {checkpoint_id} ({mode})."
+        title = f"{review.by} reverts to checkpoint {checkpoint_id} ({mode})."
         outbox.notify(kind="revert", title=title, review=review)
     return asked
 
 
 @transaction.atomic
 def promote(*, by: By, note: str, trial_id: int) -> Review:
-    """Let the learners go on from the winner of a trial. It takes its time, as a revert does, and `close_reverts`
-    writes the outcome. Way back: a revert to what they went on from before, which is pinned. Raises NotFound,
-    Conflict, Invalid."""
+    """Let the learners go on from the winner of a trial.
+
+    Like a revert this takes time, and `close_reverts` records the outcome. To undo it, revert to the checkpoint from
+    before, which is pinned. Raises NotFound, Conflict, Invalid.
+    """
     before = state_digest.state_digest()
     left = list(Learner.objects.order_by("shard").values_list("checkpoint_id", flat=True))
     trial, asked = learning_switch.ask_for_promotion(trial_id=trial_id)
@@ -137,7 +145,7 @@ def promote(*, by: By, note: str, trial_id: int) -> Review:
 
 
 def close_reverts() -> int:
-    """Write the second review of reverts that ended, once each. Returns how many."""
+    """Record the second review of reverts that ended, once each. Returns how many."""
     return sum(_close(number) for number in _unclosed())
 
 
@@ -149,7 +157,7 @@ def _unclosed() -> list[int]:
 
 @transaction.atomic
 def _close(number: int) -> bool:
-    asked_for = {"by": reviews.POLICY, "note": "Asked for past the operations."}
+    asked_for = {"by": reviews.POLICY, "note": "Requested without an operation."}
     AskedRevert.objects.get_or_create(revert_id=number, defaults=asked_for)
     asked = AskedRevert.objects.select_for_update().get(revert_id=number)
     if asked.closed_in is not None:
@@ -173,7 +181,7 @@ def _close(number: int) -> bool:
     trial = Trial.objects.filter(revert=revert).first()
     if trial is not None:
         subject |= {"trial": trial.pk, "winner": trial.winner}
-        if not is_done:  # its states are there still, and it can be tried again
+        if not is_done:  # its states still exist, and it can be tried again
             is_outdone = Trial.objects.filter(state=Trial.State.WAITING).exists()
             state = Trial.State.SUPERSEDED if is_outdone else Trial.State.WAITING
             Trial.objects.filter(pk=trial.pk).update(state=state, revert=None)
@@ -193,7 +201,7 @@ def _close(number: int) -> bool:
 
 
 def _still_there(by: str) -> str:
-    """Who asked, or policy where that account is called otherwise now."""
+    """Return the account that asked, or policy if that account has another name now."""
     try:
         reviews.check_decider(by)
     except Invalid:
@@ -205,7 +213,7 @@ def _exclusion(exclude: Exclude) -> decisions.ExclusionRule:
     wrong = {}
     for name in ("networks", "items", "findings"):
         if len(getattr(exclude, name)) > MAX_NAMED:
-            wrong[name] = f"At most {MAX_NAMED:,} at once."
+            wrong[name] = f"Name at most {MAX_NAMED:,} at once."
     networks = []
     for text in exclude.networks[:MAX_NAMED]:
         try:
@@ -213,23 +221,23 @@ def _exclusion(exclude: Exclude) -> decisions.ExclusionRule:
         except ValueError:
             network = None
         if network is None or network.prefixlen != (24 if network.version == 4 else 48):
-            wrong["networks"] = f"{text[:100]!r} is no network; write 192.0.2.0/24 or 2001:db8:1::/48."
+            wrong["networks"] = f"{text[:100]!r} is not a network. Write it as 192.0.2.0/24 or 2001:db8:1::/48."
         networks.append(str(network))
     if any(from_ms >= to_ms for _, from_ms, to_ms in exclude.items):
-        wrong["items"] = "A window begins before it ends."
+        wrong["items"] = "The time span of an item must begin before it ends."
     actors = set(exclude.actors)
     if not wrong:
         for number in exclude.findings:
             actors |= _accused(decide_finding.get_finding(number))
     if len(actors) > MAX_EXCLUDED:
-        wrong["actors"] = f"At most {MAX_EXCLUDED:,} actors at once; use networks or items."
+        wrong["actors"] = f"You can leave out at most {MAX_EXCLUDED:,} actors at once. Use networks or items instead."
     if wrong:
         raise Invalid(fields=wrong)
     return learning_switch.exclusion(actors=sorted(actors), networks=networks, windows=exclude.items)
 
 
 def _accused(finding: Finding) -> set[str]:
-    """The actors of a finding whose events are held or out. Reads the log."""
+    """Return the actors of a finding with held or removed events. Reads the log."""
     events = finding.events.values("seq")
     against = EventVerdict.objects.filter(seq__in=events).exclude(verdict=Verdict.ADMIT)
     positions = [Position(*each) for each in against.values_list("xid", "seq")[:MAX_EXCLUDED]]

@@ -1,6 +1,6 @@
-"""A trial, and what is done about its outcome: promoted at once, left to a person, or told.
+"""Run a trial, then promote the winner, leave it to a person, or notify.
 
-recommender.batch.retrain ──> Trial ──auto──> request_revert.promote ──> Review (promote), twice: asked for, and ended
+recommender.batch.retrain ──> Trial ──auto──> request_revert.promote ──> Review (promote), twice: request and end
                                     ├──ask───> notification; `manage.py model promote N --note ...`
                                     └──never─> notification
 """
@@ -41,8 +41,11 @@ def hold(
     with_yardstick: bool = True,
     say: Callable[[str, int], None] | None = None,
 ) -> tuple[Report, Trial]:
-    """See the module. A promotion that is refused, because a revert is under way, leaves the winner waiting. Raises
-    what `retrain.retrain` raises."""
+    """Run a trial; see the module.
+
+    A promotion may be refused, because a revert is running. Then the winner waits. Raises the errors of
+    `retrain.retrain`.
+    """
     report, trial = retrain.retrain(
         paths or (),
         since=since,
@@ -70,7 +73,11 @@ def hold(
 
 
 def hold_by_settings() -> None:
-    """What the schedule does. A trial under way is enough; too little to try is told, and tried again later."""
+    """Run the trial of the schedule.
+
+    If a trial is running already, nothing happens. If there is too little to try, the log reports it, and the next
+    run tries again.
+    """
     try:
         hold(
             by=reviews.POLICY,

@@ -7,8 +7,10 @@ from recommender.models import Learner
 
 
 def state_digest() -> str:
-    """The digest of the active checkpoint; with several shards, of their digests in order; empty where there is none.
-    It is a few seconds behind the state."""
+    """Return the digest of the active checkpoint, "" if there is none.
+
+    With several shards it is the digest of their digests in order. It is a few seconds behind the state.
+    """
     digests = list(
         Learner.objects.exclude(checkpoint=None).order_by("shard").values_list("checkpoint__digest", flat=True)
     )
@@ -16,7 +18,7 @@ def state_digest() -> str:
 
 
 def one_digest(digests: Sequence[str]) -> str:
-    """Of the digests of all shards, in order; see `state_digest`."""
+    """Combine the digests of all shards, in order; see `state_digest`."""
     if len(digests) > 1:
         return hashlib.sha256("".join(digests).encode()).hexdigest()
     return digests[0] if digests else ""

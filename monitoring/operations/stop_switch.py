@@ -1,4 +1,7 @@
-"""Stop learning, let it go on, keep a checkpoint: done and written down in one transaction."""
+"""Freeze and thaw learning, and pin a checkpoint.
+
+Each is recorded in its transaction.
+"""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,9 +24,11 @@ Action = Review.Action
 
 @transaction.atomic
 def freeze(*, by: By, note: str, scope: str = "") -> Review:
-    """Stop learning between two steps, while events are accepted and wait; of a scope, let its list stand still. What
-    the policy froze is taken on: it does not end by itself any more. Raises Conflict where a person froze it,
-    Invalid, NotFound."""
+    """Stop learning between two steps, while events are accepted and wait.
+
+    With a scope, only that list stays as it is. A freeze of the policy becomes the person's, and no longer ends by
+    itself. Raises Conflict if a person froze it already, Invalid, NotFound.
+    """
     before = state_digest()
     subject: dict[str, Any] = {}
     if scope:
@@ -36,14 +41,16 @@ def freeze(*, by: By, note: str, scope: str = "") -> Review:
         learning_switch.freeze()
     review = reviews.record(by=by, action=Action.FREEZE, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"
-    outbox.notify(kind="freeze", title=f"{what} was stopped by {review.by}.", review=review)
+    outbox.notify(kind="freeze", title=f"{what} was frozen by {review.by}.", review=review)
     return review
 
 
 @transaction.atomic
 def thaw(*, by: By, note: str, scope: str = "") -> Review:
-    """Learn again, what waited first; of a scope, let its list be as counted. Raises Conflict where it is not frozen,
-    Invalid."""
+    """Learn again, with the waiting events first.
+
+    With a scope, that list shows the present counts again. Raises Conflict if it is not frozen, Invalid.
+    """
     before = state_digest()
     rows = FrozenScope.objects.filter(scope=scope) if scope else Learner.objects.order_by("shard")
     frozen_at = rows.values_list("frozen_at", flat=True).first()
@@ -57,13 +64,16 @@ def thaw(*, by: By, note: str, scope: str = "") -> Review:
         subject["alarms_settled"] = n_settled
     review = reviews.record(by=by, action=Action.THAW, note=note, subject=subject, scope=scope, before=before)
     what = f"The list {scope}" if scope else "Learning"
-    outbox.notify(kind="thaw", title=f"{what} goes on, by {review.by}.", review=review)
+    outbox.notify(kind="thaw", title=f"{what} was thawed by {review.by}.", review=review)
     return review
 
 
 @transaction.atomic
 def set_pinned(*, by: By, note: str, checkpoint_id: int, is_pinned: bool) -> Checkpoint:
-    """Keep a checkpoint whatever its age, or no more. Raises NotFound, Conflict, Invalid."""
+    """Pin a checkpoint, so that it is kept at any age, or unpin it.
+
+    Raises NotFound, Conflict, Invalid.
+    """
     checkpoint = learning_switch.pin(checkpoint_id=checkpoint_id, is_pinned=is_pinned)
     reviews.record(
         by=by,

@@ -1,25 +1,28 @@
-"""Taking a decision on a finding back: for whoever made it, for ten minutes, as long as it is the last word on it.
+"""Undo a decision on a finding.
+
+The account that decided can do so for ten minutes, if no one decided on the finding since.
 
     Review (release | confirm: finding, was, entries, together) ──> last(user)   what could be undone now
     undo(review_id)  ──> learning_switch.take_back(entries) ──> the finding as it was ──> Review (undo: undo_of)
 
-**What is exact.** An entry of the history that no step has taken yet is deleted, and the state is bit for bit that of
-a model nobody ever decided on: while learning is frozen always, otherwise within a fraction of a second.
+**What is exact.** An entry of the history that no step has taken yet is deleted. The state is then bit for bit that
+of a model without the decision. While learning is frozen this is always so, otherwise within a fraction of a second.
 
-What a step has taken is part of the history, so it is ruled on again: each event gets back the verdict it had at the
-moment the decision took effect (`Decision.before`). What counted counts again, at its own time; what was held or out
-is out, without a word against those who did it. What remains then:
-- what was *held* waits no more: it stays out until somebody releases the finding, which is open again for that;
-- a *confirm* has made the actors known as a cohort: those with an act that counted are cleared, the others stay known
-  until the finding is released;
-- a *release* has told the screen not to take these acts back and has lifted what stood against their items: later
-  acts there are judged anew;
-- an act that the screen had let count for less than the actor's trust allows counts for all of that;
-- decisions are by actor and item: an act outside the finding whose unit a confirm took out with it comes back only
-  where the finding has another act of the same actor on the item that counted;
-- what was learned, shown and measured in between was so.
+An entry that a step has taken is part of the history, so Groundswell decides again. Each event gets back the verdict
+it had when the decision took effect (`Decision.before`). An event that counted counts again, at its own time. An
+event that was held or removed is removed, without evidence against its actor. Some things remain:
+- An event that was *held* does not wait any more. It stays removed until someone releases the finding, which is open
+  again for that.
+- A *confirm* has made the actors known as a cohort. Those with an act that counted are cleared. The others stay known
+  until the finding is released.
+- A *release* has told the screen not to remove these acts again, and has cleared the evidence against their items.
+  Later acts there are judged anew.
+- The screen may have let an act count for less than its actor's trust allows. It now counts for all of that.
+- Decisions are by actor and item. A confirm may have removed the unit of an act outside the finding. That act comes
+  back only if the finding has another act of the same actor on the item that counted.
+- Everything that was learned, shown and measured in between stays so.
 
-Whoever needs it exact after that goes back to a checkpoint from before (`request_revert.revert`).
+For an exact undo after that, go back to an earlier checkpoint (`request_revert.revert`).
 """
 
 from collections.abc import Iterable
@@ -40,7 +43,7 @@ from recommender.control import learning_switch
 from recommender.errors import Conflict, NotFound
 
 WITHIN = timedelta(minutes=10)
-LOOKED_AT = 1_000  # of an account's decisions of that time
+LOOKED_AT = 1_000  # decisions of an account that are read
 RULINGS: dict[str, Finding.State] = {
     Review.Action.RELEASE: Finding.State.RELEASED,
     Review.Action.CONFIRM: Finding.State.CONFIRMED,
@@ -50,7 +53,7 @@ UNDECIDED = (Finding.State.OPEN, Finding.State.EXPIRED)
 
 @dataclass(frozen=True, slots=True)
 class Undoable:
-    """What one form decided, newest review first: all of one action."""
+    """The decisions of one form, newest review first, all with the same action."""
 
     reviews: list[int]
     action: str
@@ -59,7 +62,10 @@ class Undoable:
 
 
 def last(user: AbstractBaseUser) -> Undoable | None:
-    """The last decision of an account, with those made by the same form, as far as it can be undone. Two reads."""
+    """Return the last decision of an account that can be undone, in two reads.
+
+    Decisions made by the same form belong to it.
+    """
     rows = list(_lately(user).order_by("-id")[:LOOKED_AT])
     undone = _undone(rows)
     candidates = [row for row in rows if row.pk not in undone and _is_undoable(row)]
@@ -82,24 +88,32 @@ def last(user: AbstractBaseUser) -> Undoable | None:
 
 @transaction.atomic
 def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
-    """Undo one decision. 1. Lock the finding; refuse what is not the last word on it. 2. Take the entries back, and
-    the finding to what it was. 3. Record. Raises NotFound, Conflict."""
+    """Undo one decision.
+
+    1. Lock the finding. Refuse if someone decided on it since.
+    2. Take the entries back, and give the finding its old state.
+    3. Record the undo.
+
+    Raises NotFound, Conflict.
+    """
     review = Review.objects.filter(pk=review_id, user_id=by.pk).first()
     if review is None or not _is_undoable(review):
-        raise NotFound(f"There is no decision {review_id} of yours on a finding that could be undone.")
+        raise NotFound(f"You have no decision {review_id} that can be undone.")
     if review.at < timezone.now() - WITHIN:
-        raise Conflict(f"Decision {review_id} is older than {WITHIN.seconds // 60} minutes; decide anew instead.")
+        raise Conflict(
+            f"Decision {review_id} is older than {WITHIN.seconds // 60} minutes and cannot be undone. Decide again."
+        )
     number, was = _finding(review), review.subject["was"]
     finding = Finding.objects.select_for_update().filter(pk=number).first()
     if finding is None:
-        raise Conflict(f"Finding {number} is no more.")
+        raise Conflict(f"Finding {number} no longer exists.")
     since = list(Review.objects.filter(id__gt=review_id, subject__finding=number))
     undone = _undone(since)
     if review_id in undone:
-        raise Conflict(f"Decision {review_id} is undone already.")
+        raise Conflict(f"Decision {review_id} is already undone.")
     is_last = all(row.pk in undone for row in since if row.action in RULINGS)
     if finding.state != RULINGS[review.action] or not is_last:
-        raise Conflict(f"Finding {number} was decided on again since; decide anew instead.")
+        raise Conflict(f"Someone has decided on finding {number} since. Decide again instead.")
     taken = learning_switch.take_back(review.subject["entries"])
     decided_at = None if was in UNDECIDED else finding.decided_at
     is_stale = finding.kind != Finding.Kind.DRIFT

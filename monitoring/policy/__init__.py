@@ -1,6 +1,7 @@
-"""What is done without a person when quality falls: alarms, a freeze, a proposed revert, a thaw.
+"""The policy: actions without a person when quality falls.
 
-`after_step` is handed on because deployments name it in AFTER_STEP by this path.
+These are alarms, a freeze, a proposed revert and a thaw. `after_step` is exported here, because deployments name it
+in AFTER_STEP by this path.
 """
 
 from monitoring.policy.enforcement import after_step

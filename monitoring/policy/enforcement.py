@@ -1,12 +1,12 @@
-"""The policy at work: what `monitoring.policy.freeze_decision` decides is done here, and written down with it.
+"""Carry out and record the decisions of `monitoring.policy.freeze_decision`.
 
     learning.quality_log, in a step's transaction ──> after_step ──> decide ──> alarms | freeze of this shard
     monitoring.follow_up, every second and shard  ──> follow_up  ──> proposal (policy.suspects) | revert | thaw
 
-Every act is a Review by `policy` and a notification, in the same transaction. A freeze is of the shard whose list
-went bad only: the learner holds its own row's lock, and taking the others' too would deadlock with whoever freezes
-them. `follow_up` runs in the shard's own worker, where the learner would run, so a long revert in another one does
-not put off the thaw.
+Every act is a Review by `policy` and a notification, in the same transaction. A freeze affects only the shard whose
+list got worse. The learner holds the lock of its own row. If it also took the locks of the others, it could deadlock
+with someone who freezes them. `follow_up` runs in the shard's own worker, where the learner would run. So a long
+revert in another worker does not delay the thaw.
 """
 
 import logging
@@ -48,7 +48,7 @@ from recommender.process_state import remembered
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 WHOLE_LIST = 10.0  # exposure of an alarm: every place of a list of ten
-MAX_SUSPECTED = 0.5  # of the events since a checkpoint, that are taken out without a person
+MAX_SUSPECTED = 0.5  # share of the events since a checkpoint that may be removed without a person
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ _normals: dict[int, Normal] = {}
 
 
 def rules() -> FreezeRules:
-    """As the settings say."""
+    """Return the rules from the settings."""
     return FreezeRules(
         auto_freeze=settings.AUTO_FREEZE,
         auto_thaw=settings.AUTO_THAW,
@@ -67,11 +67,14 @@ def rules() -> FreezeRules:
 
 
 def after_step(learner: Learner, step: Step, result: StepResult, watched: Watched | None) -> bool:
-    """Look at a step, in its transaction. Returns whether the shard is frozen now.
+    """Look at a step, in its transaction. Returns True if the shard is frozen now.
 
-    1. Where there is neither an alarm nor a row of figures: nothing. 2. Decide. 3. Write alarms that were not raised
-    within ALARM_EVERY_S, with a finding. 4. Freeze the shard, with what is written about it. Locks the finding of an
-    alarm that goes on, and the audit's chain.
+    1. If there is neither an alarm nor a row of figures, do nothing.
+    2. Decide.
+    3. Record alarms that were not raised within ALARM_EVERY_S, with a finding.
+    4. Freeze the shard, and record it.
+
+    It locks the finding of an alarm that continues, and the chain of the audit log.
     """
     if watched is None and not result.alarm.level:
         return False
@@ -90,7 +93,8 @@ def after_step(learner: Learner, step: Step, result: StepResult, watched: Watche
     if watched and figures:
         normal.add(step.stream_ms, figures)
     if step.alarm == Level.STOP:
-        _find(step, action)  # before the chain's lock: whoever decides on the finding takes them in this order
+        # before the chain's lock, because a decision on the finding takes the locks in this order
+        _find(step, action)
     for alarm in action.alarms:
         _raise(alarm, step)
     if action.freeze_s:
@@ -99,8 +103,12 @@ def after_step(learner: Learner, step: Step, result: StepResult, watched: Watche
 
 
 def follow_up(shard: int) -> None:
-    """See after a freeze of ours, if there is one: work out the proposal once, revert where AUTO_REVERT says so, thaw
-    when it is time. Harmless when run twice."""
+    """Look after an automatic freeze, if there is one.
+
+    It is harmless to run this twice.
+
+    It computes the proposal once, reverts if AUTO_REVERT is on, and thaws when the time has come.
+    """
     freeze = AutoFreeze.objects.filter(shard=shard, ended_at=None).first()
     if freeze is None:
         return
@@ -119,8 +127,10 @@ def follow_up(shard: int) -> None:
 
 
 def take_over() -> int:
-    """Make automatic freezes a person's, in the caller's transaction: they end when a person ends them. Returns how
-    many there were."""
+    """Hand automatic freezes over to a person, in the caller's transaction.
+
+    From then on only a person ends them. Returns how many there were.
+    """
     learners = {row.shard: row.frozen_at for row in Learner.objects.select_for_update().order_by("shard")}
     rows = AutoFreeze.objects.select_for_update().filter(ended_at=None)
     frozen = [each for each in rows if learners.get(each.shard) == each.frozen_at]
@@ -130,14 +140,17 @@ def take_over() -> int:
 
 
 def revert_point(shard: int, changed_ms: int) -> Checkpoint | None:
-    """The newest checkpoint from before a change that is on the way of the learner's history."""
+    """Return the newest checkpoint before a change that is on the history's way."""
     recipe = Learner.objects.values_list("recipe", flat=True).get(shard=shard)
     older = Checkpoint.objects.defer("data").filter(shard=shard, stream_ms__lt=changed_ms).order_by("-step", "-id")
     return next((each for each in older[:200] if history.begins_with(recipe, each.recipe, each.step)), None)
 
 
 def spent(shard: int) -> tuple[float, int]:
-    """Seconds of the last hour that a shard was frozen by itself, and how often in 24 hours."""
+    """Return the seconds of automatic freezes in the last hour, and their number.
+
+    The number is that of 24 hours.
+    """
     now = timezone.now()
     rows = AutoFreeze.objects.filter(shard=shard).filter(Q(frozen_at__gte=now - DAY) | Q(ended_at=None))
     spans = list(rows.values_list("frozen_at", "ended_at"))
@@ -147,11 +160,14 @@ def spent(shard: int) -> tuple[float, int]:
     return seconds, len(spans)
 
 
-# -- what it knows ------------------------------------------------------------------------------------------------
+# -- figures and budget --------------------------------------------------------------------------------------------
 
 
 def _normal(shard: int) -> Normal:
-    """What is usual, from the rows of the last day when a process begins."""
+    """Return the usual figures.
+
+    When the process starts, they come from the rows of the last day.
+    """
     if shard not in _normals:
         normal = Normal()
         newest = Watched.objects.filter(shard=shard).order_by("-stream_ms").first()
@@ -166,7 +182,7 @@ def _normal(shard: int) -> Normal:
 
 @remembered
 def forget() -> None:
-    """What is usual is read anew."""
+    """Forget the usual figures, so that they are read again."""
     _normals.clear()
 
 
@@ -193,11 +209,11 @@ def _state(shard: int) -> FreezeState:
     return FreezeState(spent_s=seconds, n_freezes=n_freezes)
 
 
-# -- what it does -------------------------------------------------------------------------------------------------
+# -- actions -------------------------------------------------------------------------------------------------------
 
 
 def _raise(alarm: Alarmed, step: Step) -> None:
-    """Write an alarm and tell it, unless the same was raised a moment ago."""
+    """Record an alarm and notify people, unless the same was raised a moment ago."""
     since = timezone.now() - timedelta(seconds=settings.ALARM_EVERY_S)
     lately = reviews.list_reviews(action=Review.Action.ALARM, by=reviews.POLICY, since=since, limit=500)
     if any(row.shard == step.shard and row.subject.get("signal") == alarm.signal for row in lately):
@@ -212,7 +228,10 @@ def _raise(alarm: Alarmed, step: Step) -> None:
 
 
 def settle(*, state: str, shard: int | None = None) -> int:
-    """Close the open findings on alarms, in the caller's transaction. Returns how many there were."""
+    """Close the open findings on alarms, in the caller's transaction.
+
+    Returns how many there were.
+    """
     rows = Finding.objects.filter(kind=Finding.Kind.DRIFT, state=Finding.State.OPEN)
     if shard is not None:
         rows = rows.filter(shard=shard)
@@ -220,8 +239,11 @@ def settle(*, state: str, shard: int | None = None) -> int:
 
 
 def _find(step: Step, action: Action) -> None:
-    """A finding, for a person to settle; they were told by the alarm or the freeze. As long as one of the shard is
-    open, what follows is the same alarm: it stops again with every step until somebody does something."""
+    """Make a finding of the alarm, for a person to decide on.
+
+    The alarm or the freeze has notified people already. While the shard has an open finding, later stops belong to
+    the same alarm, because it stops again with every step until someone acts.
+    """
     going_on = Finding.objects.filter(kind=Finding.Kind.DRIFT, state=Finding.State.OPEN, shard=step.shard)
     if going_on.update(last_ms=Greatest("last_ms", step.stream_ms), updated_at=timezone.now()):
         return
@@ -241,7 +263,7 @@ def _find(step: Step, action: Action) -> None:
 def _freeze(learner: Learner, step: Step, action: Action) -> None:
     learning_switch.freeze(shard=step.shard)
     frozen_at = Learner.objects.values_list("frozen_at", flat=True).get(shard=step.shard)
-    assert frozen_at is not None  # as of just now
+    assert frozen_at is not None  # it was set just now
     point = revert_point(step.shard, step.changed_ms or step.stream_ms)
     freeze = AutoFreeze.objects.create(
         shard=step.shard,
@@ -273,8 +295,11 @@ def _freeze(learner: Learner, step: Step, action: Action) -> None:
 
 
 def _propose(freeze: AutoFreeze) -> None:
-    """Work out who to leave out, write it down, and, where AUTO_REVERT says so, ask for it."""
-    assert freeze.checkpoint_id is not None  # whoever calls has looked
+    """Find the suspects and record the proposal.
+
+    Request the revert if AUTO_REVERT is on.
+    """
+    assert freeze.checkpoint_id is not None  # the caller has checked it
     found = suspects.since(shard=freeze.shard, checkpoint_id=freeze.checkpoint_id)
     freeze.suspects = found.exclusion.state()
     freeze.n_suspects, freeze.n_suspected, freeze.n_since = found.n_actors, found.n_events, found.n_since
@@ -301,10 +326,10 @@ def _propose(freeze: AutoFreeze) -> None:
             except Conflict as error:
                 logger.warning("no automatic revert of shard %d: %s", freeze.shard, error)
         freeze.save()
-        did = "Going back to" if freeze.revert_id else "Proposed:"
+        did = "Reverting to" if freeze.revert_id else "Proposal: revert to"
         note = (
             f"{did} checkpoint {freeze.checkpoint_id}, without {found.n_actors} suspected actors"
-            f" ({found.n_events} of {found.n_since} events since)."
+            f" ({found.n_events} of {found.n_since} events since then)."
         )
         action = Review.Action.REVERT if freeze.revert_id else Review.Action.NOTE
         review = reviews.record(by=reviews.POLICY, action=action, note=note, shard=freeze.shard, subject=subject)
@@ -317,12 +342,13 @@ def _thaw(freeze: AutoFreeze, reason: str) -> None:
     with transaction.atomic():
         learner = Learner.objects.select_for_update().get(shard=freeze.shard)
         if learner.state != Learner.State.FROZEN or learner.frozen_at != freeze.frozen_at:
-            return  # a person was first
+            return  # a person was faster
         learning_switch.thaw(shard=freeze.shard)
         _end(freeze, AutoFreeze.Ended.POLICY)
-        if learner.n_reverts != freeze.n_reverts:  # repaired; of one that only ran out a person has yet to judge
+        # the history was repaired; if the freeze only ran out, a person must still judge the alarm
+        if learner.n_reverts != freeze.n_reverts:
             settle(state=str(Finding.State.EXPIRED), shard=freeze.shard)
-        assert freeze.ended_at is not None  # as of just now
+        assert freeze.ended_at is not None  # it was set just now
         lasted_s = (freeze.ended_at - freeze.frozen_at).total_seconds()
         subject = {"freeze": freeze.pk, "step": learner.step, "lasted_s": round(lasted_s, 1)}
         review = reviews.record(

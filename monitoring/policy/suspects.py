@@ -1,11 +1,13 @@
-"""Who most likely spoilt a list: what a reviewer finds preselected beside a proposed revert point.
+"""Find the actors who most likely spoilt a list.
 
-    events since the checkpoint ──> held or quarantined (EventVerdict): their actors ────────────────┐
-    units since the checkpoint  ──> on items that rose into the list since, where nearly all of what ├──> Exclusion
-                                    carries them up are actors who earned little: those actors ──────┘
+A reviewer finds them preselected next to a proposed checkpoint.
 
-A guess, for a person to look at: a story that broke has fresh readers behind it as well. The state the list is in is
-the learner's last one, restored beside the live one; nothing is changed.
+    events since the checkpoint ──> held or quarantined (EventVerdict): their actors ─────────────────┐
+    units since the checkpoint  ──> on items that rose into the list since, if nearly all the weight  ├──> Exclusion
+                                    behind them is from actors with little trust: those actors ───────┘
+
+This is a guess, and a person must check it: a news story that breaks has new readers behind it as well. The present
+state of the list is the learner's last one. It is restored next to the live one, and nothing is changed.
 """
 
 from dataclasses import dataclass
@@ -26,14 +28,17 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, EventVerdict, Learner
 
-MAX_EVENTS = 200_000  # looked at
+MAX_EVENTS = 200_000  # events that are read
 MAX_ACTORS = 20_000
-CARRIED = 0.8  # of an item's weight since
+CARRIED = 0.8  # of an item's weight since the checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """An exclusion of n_actors, who made n_events of the n_since looked at; n_items rose on such actors."""
+    """An exclusion of n_actors, who made n_events of the n_since events read.
+
+    n_items: items that rose by such actors.
+    """
 
     exclusion: decisions.ExclusionRule
     n_actors: int
@@ -43,7 +48,10 @@ class Suspects:
 
 
 def since(*, shard: int, checkpoint_id: int) -> Suspects:
-    """Of the events after a checkpoint, at most MAX_EVENTS. 5 us an event, and the time of a restore."""
+    """Find the suspects in the events after a checkpoint, at most MAX_EVENTS.
+
+    It takes 5 us an event, and the time of a restore.
+    """
     row, checkpoint = Learner.objects.get(shard=shard), Checkpoint.objects.get(pk=checkpoint_id)
     now = learner.restore(row).pipeline
     risen = _risen(now, Pipeline.from_bytes(bytes(checkpoint.data)), checkpoint.stream_ms)
@@ -68,7 +76,10 @@ def since(*, shard: int, checkpoint_id: int) -> Suspects:
 
 
 def _risen(now: Pipeline, before: Pipeline, since_ms: int) -> NDArray[np.uint64]:
-    """Keys of items in the list now and not in it then, of whose weight since then CARRIED is of low trust."""
+    """Return the keys of items that entered the list by actors with little trust.
+
+    Such actors have at least CARRIED of the item's weight since the checkpoint.
+    """
     pairs = now.trend.pairs
     is_since = pairs["at_ms"][:] > since_ms
     item, weight = pairs["item"][is_since], pairs["weight"][is_since]
@@ -81,7 +92,10 @@ def _risen(now: Pipeline, before: Pipeline, since_ms: int) -> NDArray[np.uint64]
 
 
 def weights_of(pipeline: Pipeline, actors: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """What acts of these actors weigh, by what they have earned, in WEIGHT_ONE; of unknown ones the floor."""
+    """Return the weights of acts of these actors by their trust, in WEIGHT_ONE.
+
+    Unknown actors have the floor.
+    """
     rules, known = pipeline.config.trust.rules(), pipeline.trend.actors
     keys = known.keys[: len(known)]
     order = np.argsort(keys)

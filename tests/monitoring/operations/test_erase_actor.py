@@ -1,4 +1,4 @@
-"""Erasing by API and shell: it is done, it is written down, and nobody is named."""
+"""Erasing by API and shell: it is done and recorded, and no actor is named."""
 
 import json
 

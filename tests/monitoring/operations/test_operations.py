@@ -1,4 +1,4 @@
-"""What is decided is written down with it, once, or neither happens."""
+"""A decision and its record happen together and once, or neither happens."""
 
 import pytest
 

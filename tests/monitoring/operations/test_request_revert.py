@@ -1,4 +1,4 @@
-"""A way back is asked for once, and its outcome is written down once, whoever asks and whatever becomes of it."""
+"""A revert is requested once, and its outcome is recorded once."""
 
 import pytest
 from django.contrib.auth import get_user_model

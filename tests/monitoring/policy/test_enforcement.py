@@ -1,4 +1,4 @@
-"""The policy at work: frozen in the step of the alarm, within a budget, written down, and thawed again."""
+"""The policy freezes in the step of an alarm, within a budget, records, and thaws."""
 
 from dataclasses import fields, replace
 from datetime import timedelta
@@ -34,7 +34,7 @@ def _asked_after_every_step(settings, fresh_process):
 
 @pytest.fixture
 def falling(monkeypatch):
-    """The next steps raise a stop; it is confirmed, or not."""
+    """Let the next steps raise a stop, which is confirmed or not."""
     step = Pipeline.step
 
     def raise_it(level=Level.STOP, *, confirmed=True):

@@ -1,4 +1,4 @@
-"""What is decided when quality falls: two signals, a budget, and people first."""
+"""Decisions when quality falls: two signals, a budget, and people first."""
 
 from dataclasses import replace
 
@@ -69,7 +69,7 @@ def test_the_budget_is_never_passed(normal):
 def test_where_it_may_not_freeze_people_are_told_why(normal, rules):
     action = decide(ODD, FreezeState(n_freezes=2), rules, normal)
     assert action.freeze_s == 0
-    assert "not frozen, because" in action.alarms[0].text
+    assert "Learning is not frozen, because" in action.alarms[0].text
 
 
 def test_nothing_is_unusual_where_little_is_known():
