@@ -1,1 +1,1 @@
-"""Messages to people: written with what they tell, delivered later."""
+"""Messages to people: recorded with the change that they report, delivered later."""

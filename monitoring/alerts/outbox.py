@@ -1,17 +1,18 @@
-"""Telling people: an outbox written with what it tells, emptied later.
+"""Notify people, by an outbox that is emptied later.
 
     notify() ──same transaction──> Notification, pending, one for each channel that is configured
                                         │  monitoring.deliver, every few seconds
                                         ├─ webhook: one signed POST each (monitoring.alerts.webhook)
                                         └─ email: urgent ones at once, the rest as one digest every DIGEST_EVERY_S
 
-A failure is tried again after 10 s, 20 s, ... up to an hour, each time with jitter, for a day; then it stays as
-`failed` for a person to see. Delivery is at least once: the event id is the same in every try, so a receiver can drop
-what it knows. One process at a time delivers to a channel (a lock of the session, released when the process dies).
+A failure is tried again after 10 s, 20 s, ... up to an hour, each time with jitter, for a day. Then the message stays
+as `failed` for a person to see. Delivery is at least once. The event id is the same in every try, so a receiver can
+drop a message that it knows. One process at a time delivers to a channel (a session lock, released when the process
+dies).
 
-No transaction is open while a receiver is waited for: one that had written would hold up the reader of the event log
-(recommender.log.event_log). And as the learner may live in the same process, at most a tenth of its time goes into
-waiting.
+While a process waits for a receiver, it has no transaction open. A transaction that had written would hold up the
+reader of the event log (recommender.log.event_log). The learner may be in the same process, so waiting takes at most
+a tenth of the process's time.
 """
 
 import logging
@@ -41,7 +42,7 @@ URGENT_KINDS = frozenset({"freeze"})
 FIRST_RETRY_S, LONGEST_RETRY_S = 10.0, 3600.0
 GIVE_UP_AFTER = timedelta(days=1)
 KEPT = timedelta(days=30)
-RUN_S = 5.0  # a run starts nothing more after this
+RUN_S = 5.0  # a run sends no further message after this
 MAX_A_RUN = 100
 MAX_A_MAIL = 200
 _LOCK_CLASS = 0x67737764  # "gswd"
@@ -71,10 +72,13 @@ def notify(
     review: Review | None = None,
     is_urgent: bool | None = None,
 ) -> uuid.UUID | None:
-    """Have people told, if the caller's transaction commits; returns the event's id, None where nobody is to be told.
+    """Notify people, if the caller's transaction commits.
 
-    `kind`: a word such as freeze, thaw, finding, alarm; of these URGENT_KINDS are mailed at once unless `is_urgent`
-    says otherwise. `facts`: a small JSON object, at most 4 kB; it leaves the house, so no actors. Raises ValueError.
+    Returns the event's id, or None if no channel is configured. Raises ValueError.
+
+    kind: a word such as freeze, thaw, finding or alarm. Those in URGENT_KINDS are mailed at once, unless `is_urgent`
+    is set.
+    facts: a small JSON object, at most 4 kB. It leaves the site, so it must hold no actors.
     """
     channels = configured_channels()
     if not channels:
@@ -109,7 +113,7 @@ def notify(
 
 
 def configured_channels() -> list[str]:
-    """Where messages go."""
+    """List the channels that are configured."""
     channels: list[str] = []
     if settings.ALERT_WEBHOOK_URL:
         channels.append(str(Notification.Channel.WEBHOOK))
@@ -119,7 +123,10 @@ def configured_channels() -> list[str]:
 
 
 def _told_of(review: Review) -> dict[str, Any]:
-    """Its hash goes along: whoever keeps the message keeps a witness of the chain."""
+    """Return the facts of a review for a message.
+
+    They include its hash, so anyone who keeps the message keeps a witness of the chain.
+    """
     fields = ("id", "action", "by", "scope", "shard", "note", "hash")
     return {name: getattr(review, name) for name in fields}
 
@@ -128,7 +135,7 @@ def _told_of(review: Review) -> dict[str, Any]:
 
 
 def deliver() -> Delivered:
-    """Send what is due, of each configured channel, unless another process is at it."""
+    """Send the messages that are due on each channel, unless another process does so."""
     n_sent = n_failed = 0
     for channel in configured_channels():
         if rests[channel].is_on:
@@ -143,7 +150,10 @@ def deliver() -> Delivered:
 
 
 def _deliver_webhook() -> Delivered:
-    """One by one, oldest first, until the first failure: the next would most likely fail as well."""
+    """Send one by one, oldest first, until the first failure.
+
+    After a failure the next message would most likely fail as well.
+    """
     n_sent, ends_at = 0, time.monotonic() + RUN_S
     while n_sent < MAX_A_RUN and time.monotonic() < ends_at:
         rows = _claim(channel=Notification.Channel.WEBHOOK, limit=1)
@@ -161,7 +171,10 @@ def _post(row: Notification) -> None:
 
 
 def _deliver_email() -> Delivered:
-    """The urgent ones that are due, in one mail; then, if any other is due, all that wait, in one more."""
+    """Send the urgent messages that are due in one mail, and the others in a digest.
+
+    If any other message is due, the digest has all that wait.
+    """
     n_sent = 0
     for is_urgent in (True, False):
         rows = _claim(channel=Notification.Channel.EMAIL, limit=MAX_A_MAIL, is_urgent=is_urgent)
@@ -174,9 +187,10 @@ def _deliver_email() -> Delivered:
 
 
 def _claim(*, channel: str, limit: int, is_urgent: bool | None = None) -> list[Notification]:
-    """Rows to try now, oldest first, their next try already put off: who dies while sending has failed.
+    """Take rows to try now, oldest first.
 
-    Of a digest, one row that is due brings along all that were not tried yet.
+    Their next try is set before they are sent. So if the process dies while it sends, that counts as a failure. In a
+    digest, one row that is due brings along all rows that were not tried yet.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -195,13 +209,13 @@ def _claim(*, channel: str, limit: int, is_urgent: bool | None = None) -> list[N
 
 
 def _try(rows: list[Notification], send: Callable[[], object]) -> bool:
-    """Send, and write down what came of it."""
+    """Send messages, and record the outcome."""
     mine = Notification.objects.filter(pk__in=[row.pk for row in rows])
     try:
         send()
-    except (webhook.DeliveryFailed, OSError, ValueError) as error:  # smtplib's are OSErrors
+    except (webhook.DeliveryFailed, OSError, ValueError) as error:  # the errors of smtplib are OSErrors
         told = " ".join(str(error).split()) or type(error).__name__
-        logger.warning("%d notification(s) by %s not delivered: %s", len(rows), rows[0].channel, told)
+        logger.warning("%d notification(s) by %s were not delivered: %s", len(rows), rows[0].channel, told)
         mine.update(last_error=told.replace("\0", "")[:500])
         mine.filter(created_at__lte=timezone.now() - GIVE_UP_AFTER).update(state=Notification.State.FAILED)
         return False
@@ -210,12 +224,15 @@ def _try(rows: list[Notification], send: Callable[[], object]) -> bool:
 
 
 def retry_s(attempts: int) -> float:
-    """Seconds to the next try after so many: doubling from FIRST_RETRY_S to LONGEST_RETRY_S, half of it by chance."""
+    """Return the seconds to the next try after so many attempts.
+
+    They double from FIRST_RETRY_S to LONGEST_RETRY_S, and up to half of them is taken off by chance.
+    """
     return min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(attempts - 1, 20)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _mail(rows: list[Notification]) -> EmailMessage:
-    subject = rows[0].title if len(rows) == 1 else f"{len(rows)} messages, the first: {rows[0].title}"
+    subject = rows[0].title if len(rows) == 1 else f"{len(rows)} messages. The first: {rows[0].title}"
     urgent = "URGENT: " if rows[0].is_urgent else ""
     head = reviews.head()
     body = "\n".join([*(_line(row) for row in rows), "", f"Audit head {head.id}: {head.hash}", ""])
@@ -240,9 +257,12 @@ def _short(value: Any) -> str:
     return " ".join(text.split())[:300]
 
 
-# -- keep house ---------------------------------------------------------------------------------------------------
+# -- pruning ------------------------------------------------------------------------------------------------------
 
 
 def prune(*, now: datetime | None = None) -> int:
-    """Forget what was sent, given up, or waits for a channel long unconfigured, after KEPT. Returns how many."""
+    """Delete messages older than KEPT, whether sent, failed or pending.
+
+    Returns how many.
+    """
     return Notification.objects.filter(created_at__lt=(now or timezone.now()) - KEPT).delete()[0]

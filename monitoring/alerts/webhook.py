@@ -1,10 +1,12 @@
-"""One signed POST to the operator's address: no redirects, no retries, an end after TIMEOUT_S whatever happens.
+"""Send one signed POST to the operator's address.
+
+It follows no redirects, makes no retries, and always ends after TIMEOUT_S.
 
     X-Groundswell-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, "<t>." + body)>
     X-Groundswell-Event: <id, the same in every try>
 
-The receiver recomputes v1, refuses a `t` minutes away from its own clock, and drops an id it has seen. Knows no
-database; standard library only. The address may hold a token, so errors name its host and nothing else.
+The receiver computes v1 again, refuses a `t` minutes away from its own clock, and drops an id that it has seen. This
+module uses no database and only the standard library. The address may hold a token, so errors name only its host.
 """
 
 import hashlib
@@ -21,11 +23,11 @@ USER_AGENT = "groundswell"
 
 
 class DeliveryFailed(Exception):
-    """The message did not arrive, or nobody said it did."""
+    """The message did not arrive, or the receiver did not confirm it."""
 
 
 def sign(body: bytes, *, secret: str, t: int) -> str:
-    """The signature's header.
+    """Return the signature's header.
 
     >>> sign(b"{}", secret="s" * 16, t=1700000000)[:40]
     't=1700000000,v1=8145b6bbe655be9ac8ceb507'
@@ -35,7 +37,7 @@ def sign(body: bytes, *, secret: str, t: int) -> str:
 
 
 def post(url: str, body: bytes, *, secret: str, event_id: str) -> None:
-    """Send once; returns when the receiver answered 2xx. Raises DeliveryFailed."""
+    """Send once, and return when the receiver answered 2xx. Raises DeliveryFailed."""
     parts = urlsplit(url)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port)
     headers = {
@@ -50,7 +52,7 @@ def post(url: str, body: bytes, *, secret: str, event_id: str) -> None:
     alarm: threading.Timer | None = None
     try:
         connection.connect()
-        # the socket's own timeout begins anew with each byte, and a byte a second would hold the worker for ever
+        # The socket's own timeout begins again with each byte, so a byte a second would hold the worker forever.
         alarm = threading.Timer(max(0.0, ends_at - time.monotonic()), _hang_up, (connection.sock, late))
         alarm.daemon = True
         alarm.start()
@@ -65,9 +67,11 @@ def post(url: str, body: bytes, *, secret: str, event_id: str) -> None:
             alarm.cancel()
         connection.close()
     if 300 <= status < 400:
-        raise DeliveryFailed(f"{parts.hostname} answers {status}: redirects are not followed, name the final address")
+        raise DeliveryFailed(
+            f"{parts.hostname} answered {status}. Redirects are not followed: configure the final address"
+        )
     if not 200 <= status < 300:
-        raise DeliveryFailed(f"{parts.hostname} answers {status}")
+        raise DeliveryFailed(f"{parts.hostname} answered {status}")
 
 
 def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
@@ -81,5 +85,5 @@ def _hang_up(sock: socket.socket | None, late: threading.Event) -> None:
     if sock is not None:
         try:
             sock.shutdown(socket.SHUT_RDWR)
-        except OSError:  # closed meanwhile
+        except OSError:  # closed in the meantime
             return

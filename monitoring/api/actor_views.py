@@ -1,4 +1,7 @@
-"""The API of the right to be forgotten. Keys need the scope `admin`; an actor is never named in an answer."""
+"""The API that erases actors.
+
+Keys need the scope `admin`, and no answer names an actor.
+"""
 
 from typing import Any
 
@@ -20,11 +23,11 @@ ERASURE = inline_serializer(
     {
         "erasure": serializers.IntegerField(),
         "state": serializers.ChoiceField(Erasure.State.choices),
-        "url": serializers.CharField(help_text="Ask here how it stands."),
-        "n_done": serializers.IntegerField(help_text="Events folded again so far."),
-        "n_total": serializers.IntegerField(help_text="Events to fold again, as far as known."),
+        "url": serializers.CharField(help_text="The address of this erasure's state."),
+        "n_done": serializers.IntegerField(help_text="Events learned again so far."),
+        "n_total": serializers.IntegerField(help_text="Events to learn again, as far as known."),
         "outcome": serializers.JSONField(
-            help_text="What was removed; `is_exact`: the model is now as if the actor had never been here."
+            help_text="Counts of removed data. `is_exact`: the model is now as if the actor had never acted."
         ),
         "error": serializers.CharField(),
     },
@@ -32,22 +35,26 @@ ERASURE = inline_serializer(
 
 
 class ActorView(AdminView):
-    """One actor."""
+    """The address of one actor."""
 
     @extend_schema(
         operation_id="erase_actor",
         tags=["actors"],
         parameters=[
-            OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded; may hold slashes."),
-            OpenApiParameter("note", OpenApiTypes.STR, description="Why; kept for ever, without the actor's id."),
+            OpenApiParameter("id", str, OpenApiParameter.PATH, description="Percent-encoded. May contain slashes."),
+            OpenApiParameter(
+                "note",
+                OpenApiTypes.STR,
+                description="The reason. It is kept forever, so do not write the actor's id.",
+            ),
         ],
         responses={202: ERASURE} | docs.refusals(errors.Invalid, *docs.OF_ANY),
     )
     def delete(self, request: Request, id: str) -> Response:
         """Remove an actor's events and its influence on the lists. Scope `admin`.
 
-        202: it is worked out in the background, whether the actor is known or not. Asked for again meanwhile, the
-        same erasure is answered. Events that come from the actor afterwards are new events.
+        The answer is 202, whether the actor is known or not, and the erasure runs in the background. A second request
+        in the meantime gets the same erasure. Later events of the actor are new events.
         """
         note = request.query_params.get("note", erase_actor.ASKED)
         asked = erase_actor.erase(actor_id=id, by=self.by(request), note=note)
@@ -56,7 +63,7 @@ class ActorView(AdminView):
 
 
 class ErasureView(AdminView):
-    """One erasure."""
+    """The address of one erasure."""
 
     @extend_schema(
         operation_id="get_erasure",
@@ -64,12 +71,12 @@ class ErasureView(AdminView):
         responses={200: ERASURE} | docs.refusals(errors.NotFound, *docs.OF_ANY),
     )
     def get(self, request: Request, id: int) -> Response:
-        """How an erasure stands, and what it removed. Scope `admin`."""
+        """Return the progress of an erasure, and what it removed. Scope `admin`."""
         return Response(describe(erasures.get(erasure_id=id)))
 
 
 def describe(row: Erasure) -> dict[str, Any]:
-    """What is told of an erasure."""
+    """Return the answer about an erasure."""
     return {
         "erasure": row.pk,
         "state": row.state,

@@ -1,5 +1,8 @@
-"""What the control addresses take and give. Requests are checked here, answers only described
-(`monitoring.model_state` and `monitoring.findings.finding_descriptions` make them)."""
+"""Shapes of the requests and answers of the control addresses.
+
+Requests are checked here. Answers are only described: `monitoring.model_state` and
+`monitoring.findings.finding_descriptions` make them.
+"""
 
 from typing import Any
 
@@ -25,9 +28,9 @@ def _id(**more: Any) -> serializers.IntegerField:
 
 
 class NoteSerializer(serializers.Serializer[Any]):
-    """A decision says why."""
+    """The reason for a decision."""
 
-    note = serializers.CharField(max_length=MAX_NOTE, help_text="Why. It is kept for ever: name no actors.")
+    note = serializers.CharField(max_length=MAX_NOTE, help_text="The reason. Kept forever: do not name actors.")
 
 
 class ScopedNoteSerializer(NoteSerializer):
@@ -36,45 +39,48 @@ class ScopedNoteSerializer(NoteSerializer):
     )
 
 
-# `from` is a word of Python's, so the fields are made by name
+# `from` is a Python keyword, so the fields are made by name.
 WindowSerializer = type(
     "WindowSerializer",
     (serializers.Serializer,),
     {
         "item": _text(MAX_ID),
-        "from": serializers.DateTimeField(help_text="Received from then on ..."),
-        "to": serializers.DateTimeField(help_text="... and before then."),
+        "from": serializers.DateTimeField(help_text="Received at this time or later."),
+        "to": serializers.DateTimeField(help_text="Received before this time."),
     },
 )
 
 
 class ExcludeSerializer(serializers.Serializer[Any]):
-    """What the history leaves out, from the checkpoint on."""
+    """The events that a revert leaves out, from the checkpoint on."""
 
     actors = serializers.ListField(child=_text(MAX_ID), max_length=MAX_EXCLUDED, required=False)
     networks = serializers.ListField(
         child=_text(50), max_length=MAX_NAMED, required=False, help_text="192.0.2.0/24 or 2001:db8:1::/48"
     )
     items = serializers.ListField(
-        child=WindowSerializer(), max_length=MAX_NAMED, required=False, help_text="Items in windows of time."
+        child=WindowSerializer(), max_length=MAX_NAMED, required=False, help_text="Items, each with a time span."
     )
     findings = serializers.ListField(
-        child=_id(), max_length=MAX_NAMED, required=False, help_text="The actors whose events in these are out."
+        child=_id(),
+        max_length=MAX_NAMED,
+        required=False,
+        help_text="Findings: leave out the actors with held or removed events in them.",
     )
 
 
 class RevertSerializer(NoteSerializer):
-    """A way back."""
+    """A request to revert."""
 
-    checkpoint = _id(help_text="Where to go back to; GET /api/v1/model/checkpoints lists them.")
+    checkpoint = _id(help_text="The checkpoint to go back to. GET /api/v1/model/checkpoints lists them.")
     mode = serializers.ChoiceField(Revert.Mode.choices, default=Revert.Mode.REPLAY)
-    exclude = ExcludeSerializer(required=False, allow_null=True, help_text="With mode exclude, and only then.")
-    preview = serializers.BooleanField(default=False, help_text="Work it out and change nothing.")
+    exclude = ExcludeSerializer(required=False, allow_null=True, help_text="Only with mode exclude.")
+    preview = serializers.BooleanField(default=False, help_text="Compute the outcome, and change nothing.")
 
 
 class PageSerializer(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=50)
-    before = _id(required=False, help_text="Continues a list: `before` of the last answer.")
+    before = _id(required=False, help_text="Continues a list. Send `before` of the last answer.")
 
 
 class FindingsQuerySerializer(PageSerializer):
@@ -84,7 +90,7 @@ class FindingsQuerySerializer(PageSerializer):
 
 
 def parse(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]:
-    """A request's values, checked. Raises Invalid."""
+    """Check and return a request's values. Raises Invalid."""
     serializer = shape(data=data)
     if not serializer.is_valid():
         raise Invalid(fields={name: _flat(each) for name, each in serializer.errors.items()})
@@ -92,7 +98,7 @@ def parse(shape: type[serializers.Serializer[Any]], data: Any) -> dict[str, Any]
 
 
 def _flat(errors: Any) -> str:
-    """One sentence of what DRF says, which is as deep as the request."""
+    """Return one sentence from DRF's errors, which are nested like the request."""
     if isinstance(errors, dict):
         name, each = next(iter(errors.items()))
         return f"{name}: {_flat(each)}"
@@ -102,7 +108,7 @@ def _flat(errors: Any) -> str:
 
 
 def exclude_of(values: dict[str, Any] | None) -> Exclude | None:
-    """What a revert is to leave out; None for nothing."""
+    """Return the events that a revert leaves out, None for none."""
     if not values:
         return None
     windows = [(each["item"], _ms(each["from"]), _ms(each["to"])) for each in values.get("items", ())]
@@ -122,12 +128,12 @@ class CheckpointSerializer(serializers.Serializer[Any]):
     digest = serializers.CharField()
     step = serializers.IntegerField()
     stream_time = serializers.DateTimeField(allow_null=True)
-    events = serializers.IntegerField(help_text="Folded in.")
-    hr20 = serializers.FloatField(allow_null=True, help_text="Share of the last hours' clicks found in the top 20.")
+    events = serializers.IntegerField(help_text="Events in this state.")
+    hr20 = serializers.FloatField(allow_null=True, help_text="Share of the last hours' clicks on the top 20.")
     predictions = serializers.IntegerField()
     is_pinned = serializers.BooleanField()
     bytes = serializers.IntegerField()
-    # A field of that name; the metaclass takes it out of the class.
+    # A field of this name. The metaclass removes it from the class.
     parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]
     created_at = serializers.DateTimeField()
 
@@ -137,7 +143,7 @@ class ShardSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(Learner.State.choices)
     stream_time = serializers.DateTimeField(allow_null=True)
     step = serializers.IntegerField()
-    lag_s = serializers.FloatField(help_text="Age of the oldest event not learned.")
+    lag_s = serializers.FloatField(help_text="Age of the oldest event that is not learned, in seconds.")
     events = serializers.IntegerField()
     verdicts = serializers.DictField(child=serializers.IntegerField())
     reverts = serializers.IntegerField()
@@ -148,11 +154,11 @@ class ShardSerializer(serializers.Serializer[Any]):
 class ModelSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(Learner.State.choices)
     frozen_since = serializers.DateTimeField(allow_null=True)
-    waiting_events = serializers.IntegerField(help_text="Not learned yet, about.")
+    waiting_events = serializers.IntegerField(help_text="About how many events are not learned yet.")
     stream_time = serializers.DateTimeField(allow_null=True)
     findings = serializers.DictField(child=serializers.IntegerField())
-    automated_events = serializers.IntegerField(help_text="Of declared crawlers; they make no finding.")
-    revert = serializers.IntegerField(allow_null=True, help_text="The one under way.")
+    automated_events = serializers.IntegerField(help_text="Events of declared crawlers. They make no finding.")
+    revert = serializers.IntegerField(allow_null=True, help_text="The number of the revert that is running.")
     shards = ShardSerializer(many=True)
 
 
@@ -167,7 +173,7 @@ class RevertStateSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
     outcome = serializers.JSONField(help_text="When done: events, excluded, quality, boards and changes.")
-    error = serializers.CharField(help_text="When failed.")
+    error = serializers.CharField(help_text="The reason, if it failed.")
 
 
 class FindingSerializer(serializers.Serializer[Any]):
@@ -176,7 +182,7 @@ class FindingSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(Finding.State.choices)
     severity = serializers.ChoiceField(["low", "medium", "high"])
     title = serializers.CharField()
-    item = serializers.CharField(help_text="The one most of its events are on.")
+    item = serializers.CharField(help_text="The item that most of its events are on.")
     shard = serializers.IntegerField(allow_null=True)
     first_at = serializers.DateTimeField()
     last_at = serializers.DateTimeField()
@@ -186,7 +192,9 @@ class FindingSerializer(serializers.Serializer[Any]):
     quarantined = serializers.IntegerField()
     released_since = serializers.IntegerField()
     reasons = serializers.ListField(child=serializers.CharField())
-    exposure = serializers.FloatField(help_text="Its acts, as those of new actors, in scores of the tenth place.")
+    exposure = serializers.FloatField(
+        help_text="Weight of its acts, each as a new actor's, divided by the score of place 10."
+    )
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     decided_at = serializers.DateTimeField(allow_null=True)
@@ -194,15 +202,18 @@ class FindingSerializer(serializers.Serializer[Any]):
 
 class FindingDetailSerializer(FindingSerializer):
     items = serializers.ListField(child=serializers.DictField())
-    why = serializers.ListField(child=serializers.DictField(), help_text="Reasons in words, with how many events.")
+    why = serializers.ListField(
+        child=serializers.DictField(), help_text="Reasons in words, with their number of events."
+    )
     evidence = serializers.ListField(
-        child=serializers.DictField(), help_text="By feature: where its events stand among cleared traffic, 0 to 100."
+        child=serializers.DictField(),
+        help_text="By feature: percentiles of its events among cleared traffic, 0 to 100.",
     )
     newest = serializers.ListField(child=serializers.DictField(), help_text="Up to 100 of its events.")
 
 
 def page_of(name: str, rows: str, of: type[serializers.Serializer[Any]]) -> Any:
-    before = serializers.IntegerField(allow_null=True, help_text="Send it to get more; null at the end.")
+    before = serializers.IntegerField(allow_null=True, help_text="Send it to get more rows. Null at the end.")
     return inline_serializer(name, {rows: of(many=True), "before": before})
 
 
@@ -211,6 +222,8 @@ FINDINGS = page_of("Findings", "findings", FindingSerializer)
 ASKED = inline_serializer(
     "RevertAsked", {"revert": serializers.IntegerField(), "state": serializers.ChoiceField(Revert.State.choices)}
 )
-DECIDED = inline_serializer("Decided", {"events": serializers.IntegerField(help_text="Decided on.")})
+DECIDED = inline_serializer(
+    "Decided", {"events": serializers.IntegerField(help_text="The number of events decided on.")}
+)
 STATE = inline_serializer("ModelState", {"state": serializers.ChoiceField(Learner.State.choices)})
 ID = [OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH)]

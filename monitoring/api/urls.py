@@ -1,4 +1,7 @@
-"""Addresses of the stop switch, the findings and erasure, written out like those of recommender.api.urls."""
+"""Addresses of the stop switch, the findings and erasure.
+
+They are written out, like those of recommender.api.urls.
+"""
 
 from django.urls import path
 

@@ -1,5 +1,7 @@
-"""The API of the stop switch and the findings: each view checks a request, makes one call, answers. All need a key
-with the scope `admin`; what a key decides is written down as `api:` and its name.
+"""The API of the stop switch and the findings.
+
+Each view checks a request, makes one call, and answers. All need a key with the scope `admin`. The decisions of a key
+are recorded as `api:` and its name.
 """
 
 from typing import cast
@@ -31,7 +33,7 @@ class AdminView(ApiView):
 
     @staticmethod
     def by(request: Request) -> str:
-        """Who decides."""
+        """Return the name under which the key decides."""
         return f"api:{cast(Key, request.auth).name}"
 
 
@@ -42,7 +44,7 @@ class ModelView(AdminView):
         responses={200: shapes.ModelSerializer} | docs.refusals(*docs.OF_ANY),
     )
     def get(self, request: Request) -> Response:
-        """How learning stands. Scope `admin`."""
+        """Return the state of learning. Scope `admin`."""
         return Response(model_state.get_model())
 
 
@@ -54,7 +56,7 @@ class CheckpointsView(AdminView):
         responses={200: shapes.CHECKPOINTS} | _OF_READS,
     )
     def get(self, request: Request) -> Response:
-        """States to go back to, newest first. Scope `admin`."""
+        """List the checkpoints that you can go back to, newest first. Scope `admin`."""
         page = model_state.list_checkpoints(**parse(shapes.PageSerializer, request.query_params))
         return Response({"checkpoints": page.rows, "before": page.before})
 
@@ -81,7 +83,7 @@ class PinView(_PinView):
         responses={200: shapes.CheckpointSerializer} | _OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
-        """Keep a checkpoint whatever its age. Scope `admin`."""
+        """Pin a checkpoint, so that it is kept at any age. Scope `admin`."""
         return self.pin(request, id)
 
 
@@ -96,7 +98,7 @@ class UnpinView(_PinView):
         responses={200: shapes.CheckpointSerializer} | _OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
-        """Let a checkpoint be thinned out like any other. Scope `admin`."""
+        """Unpin a checkpoint, so that it may be deleted when it is old. Scope `admin`."""
         return self.pin(request, id)
 
 
@@ -108,7 +110,10 @@ class FreezeView(AdminView):
         responses={200: shapes.STATE} | _OF_DECISIONS,
     )
     def post(self, request: Request) -> Response:
-        """Stop learning at once. Events are accepted and wait; lists stay as they are. Scope `admin`."""
+        """Stop learning at once. Events are accepted and wait, and lists stay as they are.
+
+        Scope `admin`.
+        """
         stop_switch.freeze(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
         return Response({"state": "frozen"})
 
@@ -121,7 +126,7 @@ class ThawView(AdminView):
         responses={200: shapes.STATE} | _OF_DECISIONS,
     )
     def post(self, request: Request) -> Response:
-        """Learn again, what waited first. Scope `admin`."""
+        """Learn again, with the waiting events first. Scope `admin`."""
         stop_switch.thaw(by=self.by(request), **parse(shapes.ScopedNoteSerializer, request.data))
         return Response({"state": "learning"})
 
@@ -134,11 +139,13 @@ class RevertView(AdminView):
         responses={202: shapes.ASKED} | _OF_DECISIONS,
     )
     def post(self, request: Request) -> Response:
-        """Go back to a checkpoint: drop what was learned since, learn it again, or learn it again without some of it.
+        """Go back to a checkpoint.
 
-        It is worked out in the background while lists are served and events accepted, as
-        `GET /api/v1/model/reverts/{id}` tells. With `preview` nothing changes, and the outcome says what would.
-        Scope `admin`.
+        Drop all later events, or learn them again, or leave some out.
+
+        The revert runs in the background, while lists are served and events accepted. `GET
+        /api/v1/model/reverts/{id}` reports its progress. With `preview` nothing changes, and the outcome shows what
+        would change. Scope `admin`.
         """
         values = parse(shapes.RevertSerializer, request.data)
         asked = request_revert.revert(
@@ -160,7 +167,7 @@ class RevertStateView(AdminView):
         responses={200: shapes.RevertStateSerializer} | _OF_ONE,
     )
     def get(self, request: Request, id: int) -> Response:
-        """How far a revert is, and what it changed, or would. Scope `admin`."""
+        """Return the progress of a revert or preview, and its outcome. Scope `admin`."""
         return Response(model_state.get_revert(revert_id=id))
 
 
@@ -172,7 +179,7 @@ class FindingsView(AdminView):
         responses={200: shapes.FINDINGS} | _OF_READS,
     )
     def get(self, request: Request) -> Response:
-        """What there is to look at, newest first. Scope `admin`."""
+        """List the findings, newest first. Scope `admin`."""
         page = finding_descriptions.list_findings(**parse(shapes.FindingsQuerySerializer, request.query_params))
         return Response({"findings": page.rows, "before": page.before})
 
@@ -185,7 +192,10 @@ class FindingView(AdminView):
         responses={200: shapes.FindingDetailSerializer} | _OF_ONE,
     )
     def get(self, request: Request, id: int) -> Response:
-        """A finding with its reasons in words, the evidence, and the newest of its events. Scope `admin`."""
+        """Return a finding with reasons in words, evidence and newest events.
+
+        Scope `admin`.
+        """
         return Response(finding_descriptions.explain_finding(finding_id=id))
 
 
@@ -198,7 +208,10 @@ class ReleaseView(AdminView):
         responses={200: shapes.DECIDED} | _OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
-        """They are honest: all its events count, each at its own time, within a second. Scope `admin`."""
+        """Release a finding: it is honest. Scope `admin`.
+
+        All its events count within a second, each at its own time.
+        """
         n = decide_finding.release(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
         return Response({"events": n})
 
@@ -212,6 +225,9 @@ class ConfirmView(AdminView):
         responses={200: shapes.DECIDED} | _OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
-        """It is manipulation: none of its events counts any more, within a second. Scope `admin`."""
+        """Confirm a finding: it is manipulation. Scope `admin`.
+
+        None of its events counts any more, within a second.
+        """
         n = decide_finding.confirm(by=self.by(request), finding_id=id, **parse(shapes.NoteSerializer, request.data))
         return Response({"events": n})

@@ -1,1 +1,1 @@
-"""Decisions written down for good: append-only, in a hash chain that can be checked."""
+"""The audit log: decisions recorded forever, in a hash chain that can be checked."""

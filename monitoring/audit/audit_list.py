@@ -1,7 +1,7 @@
-"""What the audit page shows of the chain: filtered, newest first, and the same as lines of a CSV file.
+"""Decisions by filter, newest first for the audit page, or as lines of a CSV file.
 
-Rows are never changed, so a list can be read in pieces by id without a transaction that stays open as long as
-somebody downloads: nothing but new rows comes, and those are above where the reading began.
+Rows never change. So a list can be read in pieces by id, and no transaction must stay open while someone downloads
+it. Only new rows come in the meantime, and those are past the point where the reading began.
 """
 
 import csv
@@ -22,14 +22,17 @@ from monitoring.text_search import having_words
 
 PAGE = 50
 BATCH = 1_000
-# A column of the table (migration 0005) that the model, which is what is hashed, does not have.
+# A column of the table (migration 0005). The model does not have it, because the model's fields are hashed.
 _WORDS = RawSQL("monitoring_review.words", [], output_field=SearchVectorField())
 LINKED = ("finding", "checkpoint", "revert", "undo_of")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which decisions. by: an account or a machine, as written down; text: words of the note."""
+    """Filters for decisions.
+
+    by: an account or a program, as recorded. text: words in the note.
+    """
 
     action: str = ""
     by: str = ""
@@ -40,7 +43,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A decision as the page lists it; links: what its subject names that has a page, in the order of LINKED."""
+    """A decision as the page lists it.
+
+    links: the things in its subject that have a page, in the order of LINKED.
+    """
 
     review: Review
     links: dict[str, int]
@@ -54,7 +60,7 @@ class AuditPage:
 
 
 def list_audit(asked: Asked, *, before: int | None = None) -> AuditPage:
-    """A page, newest first; `before` continues a list."""
+    """Return a page, newest first. `before` continues a list."""
     rows = _filtered(asked)
     if before is not None:
         rows = rows.filter(id__lt=before)
@@ -63,7 +69,7 @@ def list_audit(asked: Asked, *, before: int | None = None) -> AuditPage:
 
 
 def lines(asked: Asked) -> Iterator[str]:
-    """CSV, oldest first, a batch of rows in each piece."""
+    """Yield CSV, oldest first, with a batch of rows in each piece."""
     line = StringIO()
     sheet = csv.writer(line, lineterminator="\r\n")
     sheet.writerow(Entry._fields)

@@ -1,10 +1,10 @@
-"""Checks of the chain that a page can show: made on demand, bounded, and kept with how they ended.
+"""Check the chain on demand, and keep the result for the audit page.
 
     check(by=)                ──> rows after the last head that was found intact, CHECKED_ROWS at most ──> ChainCheck
-    check(by=, is_full=True)  ──> the same from the first row; what is left over is the next one's
+    check(by=, is_full=True)  ──> the same from the first row; the next check does the remaining rows
 
-A check of what is new takes the rows before to be as an earlier check found them, but for the one it begins behind,
-which must still be there. Whoever changed an older row since is found by a full one, and by `manage.py audit verify`.
+A check of new rows trusts the rows before them, as an earlier check found them. Only the row where it begins must
+still be there. A full check, or `manage.py audit verify`, finds a change in an older row.
 """
 
 import time
@@ -15,12 +15,12 @@ from monitoring.audit.hash_chain import ChainHead
 from monitoring.audit.reviews import EMPTY, By
 from monitoring.models import ChainCheck
 
-CHECKED_ROWS = 100_000  # at once: some 3 s
+CHECKED_ROWS = 100_000  # most rows of one check, some 3 s
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The last check, and how many decisions came after the last row known to be intact."""
+    """The last check, and the number of decisions that are not known to be intact."""
 
     check: ChainCheck | None
     head: ChainHead
@@ -28,7 +28,10 @@ class Verified:
 
 
 def check(*, by: By, is_full: bool = False) -> ChainCheck:
-    """Compare the chain from the last head found intact, or from its beginning. 30 us a row."""
+    """Check the chain from the last head found intact, or from its beginning.
+
+    It takes 30 us a row.
+    """
     by_text, _ = reviews.check_decider(by)
     after = EMPTY if is_full else intact_head()
     began_at = time.perf_counter()
@@ -46,7 +49,10 @@ def check(*, by: By, is_full: bool = False) -> ChainCheck:
 
 
 def intact_head() -> ChainHead:
-    """Up to where the chain is known to be intact: the head of the last check, unless that found problems."""
+    """Return the head up to which the chain is known to be intact.
+
+    This is the head of the last check, unless it found problems.
+    """
     last = ChainCheck.objects.order_by("-id").values_list("head_id", "head_hash", "n_problems", "after_id").first()
     if last is None or last[2]:
         return EMPTY
@@ -54,12 +60,12 @@ def intact_head() -> ChainHead:
 
 
 def get_verified() -> Verified:
-    """What a page says of it. Two indexed reads."""
+    """Return the facts about the chain for the page, in two indexed reads."""
     head = reviews.head()
     return Verified(ChainCheck.objects.order_by("-id").first(), head, head.id - intact_head().id)
 
 
 def prune(*, kept: int = 1_000) -> int:
-    """Forget all checks but the newest. Returns how many."""
+    """Delete all checks but the newest. Returns how many."""
     last = ChainCheck.objects.order_by("-id").values_list("id", flat=True)[kept : kept + 1]
     return ChainCheck.objects.filter(id__lte=last[0]).delete()[0] if last else 0

@@ -1,4 +1,4 @@
-"""Values as a spreadsheet may open them."""
+"""Values that are safe in a spreadsheet."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +7,7 @@ from monitoring.audit.hash_chain import canonical
 
 
 def cell(value: Any) -> Any:
-    """A text that would be a formula there begins with an apostrophe.
+    """Return a value for a cell. A text that looks like a formula gets an apostrophe.
 
     >>> cell("=1+1")
     "'=1+1"

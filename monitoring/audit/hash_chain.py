@@ -1,12 +1,13 @@
-"""The arithmetic of the audit chain: what of a decision is hashed, and what a head of the chain looks like.
+"""The arithmetic of the audit chain: the hash of a decision, and the chain's head.
 
     hash(n) = sha256(canonical JSON of every other field of row n), previous_hash(n) = hash(n - 1), hash(0) = 64 zeros
 
-The chain finds whoever changed, removed or inserted rows behind the service's back. It cannot find whoever rewrote
-everything from some row on, or dropped the newest rows: for that a `ChainHead` has to be kept elsewhere (a mail, a
-ticket, another machine) and compared. A head is signed with SECRET_KEY, so that one brought back is known to be ours.
+The chain reveals rows that were changed, removed or inserted behind the service's back. It cannot reveal that someone
+rewrote all rows from some row on, or deleted the newest rows. To find that, keep a `ChainHead` somewhere else (a
+mail, a ticket, another machine) and compare it. A head is signed with SECRET_KEY, so that a head brought back is
+known to be genuine.
 
-Knows no table; pure functions.
+Pure functions, which know no table.
 """
 
 import hashlib
@@ -21,7 +22,8 @@ from django.core import signing
 
 GENESIS = "0" * 64
 MAX_SUBJECT_BYTES = 4096
-_SALT = "monitoring.chain.Head"  # kept, though the module moved: heads signed before stay valid
+# the old name stays although the module moved, so that heads signed earlier stay valid
+_SALT = "monitoring.chain.Head"
 
 
 class Entry(NamedTuple):
@@ -43,7 +45,7 @@ class Entry(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The hash its contents give: sha256, 64 hex digits."""
+        """Return the hash of its contents: sha256, 64 hex digits."""
         fields = self._asdict()
         del fields["hash"]
         fields["at"] = self.at.astimezone(UTC).isoformat(timespec="microseconds")
@@ -58,21 +60,23 @@ class ChainHead:
     hash: str
 
     def signed(self) -> str:
-        """ID:HASH:SIGNATURE, to be kept elsewhere."""
+        """Return ID:HASH:SIGNATURE, to be kept somewhere else."""
         return signing.Signer(salt=_SALT).sign(f"{self.id}:{self.hash}")
 
     @classmethod
     def parse(cls, text: str) -> "ChainHead":
-        """From `signed()`. Raises ValueError where it was not signed here."""
+        """Read the text of `signed()`. Raises ValueError if it was not signed here."""
         try:
             number, _, digest = signing.Signer(salt=_SALT).unsign(text.strip()).partition(":")
         except signing.BadSignature:
-            raise ValueError("this head was not signed with this site's SECRET_KEY") from None
+            raise ValueError("this head was not signed with the SECRET_KEY of this site") from None
         return cls(int(number), digest)
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces. Raises ValueError on NaN and infinities.
+    """Write JSON with sorted keys and no spaces.
+
+    Raises ValueError on NaN and infinities.
 
     >>> canonical({"b": [1, None], "a": "ü"})
     '{"a":"ü","b":[1,null]}'
@@ -81,25 +85,25 @@ def canonical(value: Any) -> str:
 
 
 def storable(subject: Mapping[str, Any]) -> dict[str, Any]:
-    """A subject as PostgreSQL's jsonb gives it back, so that its hash is the same afterwards.
+    """Return a subject as PostgreSQL's jsonb gives it back, so that its hash stays.
 
     jsonb keeps numbers as decimals: 5e3 comes back as 5000 and -0.0 as 0, so whole floats become integers here.
-    Raises ValueError where it is no JSON, holds a NUL or half a character, or is longer than MAX_SUBJECT_BYTES.
+    Raises ValueError if it is no JSON, holds a NUL or half a character, or is longer than MAX_SUBJECT_BYTES.
 
     >>> storable({"hit_rate": 0.25, "n": 5e3})
     {'hit_rate': 0.25, 'n': 5000}
     """
     if not isinstance(subject, Mapping):
-        raise ValueError("no JSON object")
+        raise ValueError("it is no JSON object")
     try:
         text = canonical(_whole(subject))
         n_bytes = len(text.encode())
     except (TypeError, RecursionError) as error:
-        raise ValueError(f"no JSON: {error}") from None
+        raise ValueError(f"it is no JSON ({error})") from None
     if n_bytes > MAX_SUBJECT_BYTES:
-        raise ValueError(f"{n_bytes} bytes; at most {MAX_SUBJECT_BYTES} (name ids and counts, not contents)")
+        raise ValueError(f"it has {n_bytes} bytes (name only ids and counts)")
     if "\\u0000" in text and "\0" in _all_text(subject):
-        raise ValueError("holds a NUL character")
+        raise ValueError("it has a NUL character")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
@@ -116,12 +120,12 @@ def _whole(value: Any) -> Any:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{key!r} is a key; keys are texts")
+        raise TypeError(f"the key {key!r} is not a text")
     return key
 
 
 def _all_text(value: Any) -> str:
-    """Every text in it, put together."""
+    """Join all texts in a value."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

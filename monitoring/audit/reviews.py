@@ -1,13 +1,13 @@
-"""The decisions of people and policy: written with what they decide, listed, and proven unchanged.
+"""Record the decisions of people and policy, list them, and verify their chain.
 
     with transaction.atomic():
         recommender's freeze | thaw | revert | release | confirm | erase
         reviews.record(by=, action=, note=, subject=)          last: it takes the chain's lock until the commit
 
-The mechanism knows no Review; who calls it writes one in the same transaction, so that neither stands without the
-other. Writers queue at one lock, so ids have no gaps and the chain no forks (`monitoring.audit.hash_chain` says what
-the hashes find). Recording comes last so that the lock is short, and always taken after the locks of the mechanism:
-taken the other way round by two callers, they would deadlock.
+The mechanism knows no Review. Its caller records one in the same transaction, so that neither exists without the
+other. Writers queue at one lock, so ids have no gaps and the chain has no forks (see `monitoring.audit.hash_chain`).
+The record comes last, so that the lock is held briefly and always taken after the mechanism's locks. Two callers that
+took the locks in different orders would deadlock.
 """
 
 from collections.abc import Iterator
@@ -25,17 +25,17 @@ from monitoring.models import Review
 from recommender.errors import Invalid
 
 By: TypeAlias = str | AbstractBaseUser
-"""A Django user, the name of one, or for what is none: `policy`, `api:KEY NAME`, `shell:ACCOUNT`."""
+"""A Django user or its name, or for a program: `policy`, `api:KEY NAME`, `shell:ACCOUNT`."""
 
 POLICY = "policy"
 MAX_NOTE = 2000
 EMPTY = ChainHead(0, GENESIS)
-MAX_PROBLEMS = 20  # told of a broken chain; all are counted
+MAX_PROBLEMS = 20  # problems that are listed; all are counted
 _MACHINES = ("api:", "shell:")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('monitoring_review chain'))"
 _FIELDS = Entry._fields
 
-# -- write --------------------------------------------------------------------------------------------------------
+# -- record -------------------------------------------------------------------------------------------------------
 
 
 def record(
@@ -49,21 +49,25 @@ def record(
     before: str = "",
     after: str = "",
 ) -> Review:
-    """Write a decision at the end of the chain, in the caller's transaction and after everything else in it.
+    """Append a decision to the chain, in the caller's transaction and last in it.
 
-    `before`, `after`: digests of the state, 64 hex digits or empty. `subject`: ids and counts, at most 4 kB, no
-    actors. 1. Check. 2. Lock the chain until the commit. 3. Append. Raises Invalid, and TransactionManagementError
-    outside a transaction.
+    before, after: digests of the state, 64 hex digits or empty. subject: ids and counts, at most 4 kB, no actors.
+
+    1. Check.
+    2. Lock the chain until the commit.
+    3. Append.
+
+    Raises Invalid, and TransactionManagementError outside a transaction.
     """
     if not connection.in_atomic_block:
-        raise transaction.TransactionManagementError("A decision is recorded in the transaction of what it decides.")
+        raise transaction.TransactionManagementError("Record a decision in the transaction that carries it out.")
     by_text, user_id = check_decider(by)
     wrong = {}
     if action not in Review.Action.values:
-        wrong["action"] = f"Actions are {', '.join(Review.Action.values)}."
+        wrong["action"] = f"Choose one of {', '.join(Review.Action.values)}."
     note = note.strip()
     if not note or len(note) > MAX_NOTE or not _is_text(note):
-        wrong["note"] = f"Say why, in 1 to {MAX_NOTE} characters."
+        wrong["note"] = f"Give a reason of 1 to {MAX_NOTE} characters."
     if len(scope) > 200 or not _is_text(scope):
         wrong["scope"] = "A scope has at most 200 characters."
     for name, digest in (("before", before), ("after", after)):
@@ -72,12 +76,12 @@ def record(
     try:
         subject = storable(subject)
     except ValueError as error:
-        wrong["subject"] = f"A subject is a small JSON object, at most {MAX_SUBJECT_BYTES} bytes: {error}."
+        wrong["subject"] = f"A subject is a JSON object of at most {MAX_SUBJECT_BYTES} bytes, but {error}."
     if wrong:
         raise Invalid(fields=wrong)
     with connection.cursor() as cursor:
         cursor.execute(_LOCK)
-        # a statement after the lock's, so that its snapshot has what the holder before us committed
+        # This statement comes after the lock's, so that its snapshot includes the commit of the holder before.
         cursor.execute("SELECT clock_timestamp()")
         (at,) = cursor.fetchone()
     last = head()
@@ -99,22 +103,25 @@ def record(
 
 
 def check_decider(by: By) -> tuple[str, int | None]:
-    """The text and the account. Raises Invalid where no such account is, or one is called like a machine."""
+    """Return the text and the account that decides.
+
+    Raises Invalid if there is no such account, or if its name is a program's.
+    """
     if isinstance(by, str):
         if by == POLICY or (by.startswith(_MACHINES) and by.split(":", 1)[1].strip() and by.isprintable()):
             return by[:200], None
         user = get_user_model().objects.filter(username=by).first() if _is_text(by) else None
         if user is None:
-            raise Invalid(fields={"by": f"No account is called {by!r}."})
+            raise Invalid(fields={"by": f"There is no account {by!r}."})
         by = user
     name = by.get_username()
     if by.pk is None or not name or name == POLICY or name.startswith(_MACHINES):
-        raise Invalid(fields={"by": f"An account called {name!r} cannot decide: the name stands for a machine."})
+        raise Invalid(fields={"by": f"The account {name!r} cannot decide, because its name is that of a program."})
     return name, by.pk
 
 
 def _is_text(text: str) -> bool:
-    """Whether PostgreSQL can keep it."""
+    """Return True if PostgreSQL can store the text."""
     return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
 
 
@@ -126,7 +133,7 @@ def _is_digest(text: str) -> bool:
 
 
 def head() -> ChainHead:
-    """The end of the chain; `ChainHead.signed()` is for keeping elsewhere."""
+    """Return the end of the chain. Keep its `ChainHead.signed()` somewhere else."""
     newest = Review.objects.order_by("-id").values_list("id", "hash").first()
     return ChainHead(*newest) if newest else EMPTY
 
@@ -134,7 +141,7 @@ def head() -> ChainHead:
 def list_reviews(
     *, action: str = "", by: str = "", since: datetime | None = None, before_id: int | None = None, limit: int = 100
 ) -> list[Review]:
-    """Newest first, at most 1,000; `before_id` continues a list."""
+    """List reviews, newest first, at most 1,000. `before_id` continues a list."""
     rows = Review.objects.order_by("-id")
     if action:
         rows = rows.filter(action=action)
@@ -149,21 +156,26 @@ def list_reviews(
 
 @contextmanager
 def stream(*, batch: int = 1000, after_id: int = 0, limit: int | None = None) -> Iterator[Iterator[Entry]]:
-    """Every row, or `limit` of those after one, oldest first, as of now; `batch` of them in memory. For the time of
-    the block."""
-    with transaction.atomic():  # a cursor of the server's, which without a transaction would first copy everything
+    """Stream all rows, or `limit` rows after one, oldest first, as of now.
+
+    At most `batch` rows are in memory. The stream is open for the time of the block.
+    """
+    with transaction.atomic():  # for a server-side cursor, without which the whole table would be copied first
         rows = Review.objects.order_by("id", "hash").values_list(*_FIELDS)
         if after_id:
             rows = rows.filter(id__gt=after_id)
         yield (Entry(*row) for row in rows[:limit].iterator(chunk_size=batch))
 
 
-# -- prove --------------------------------------------------------------------------------------------------------
+# -- verify -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at a row; `kind` is changed, missing, reordered, forked, unlinked or head."""
+    """A fault at a row.
+
+    `kind` is changed, missing, reordered, forked, unlinked or head.
+    """
 
     id: int
     kind: str
@@ -172,7 +184,7 @@ class Problem:
 
 @dataclass(slots=True)
 class ChainReport:
-    """`problems` holds the first MAX_PROBLEMS of `n_problems`."""
+    """The result of a check. `problems` holds the first MAX_PROBLEMS of `n_problems`."""
 
     n_rows: int = 0
     head: ChainHead = EMPTY
@@ -197,15 +209,17 @@ def verify_chain(
     after: ChainHead = EMPTY,
     limit: int | None = None,
 ) -> ChainReport:
-    """Walk the whole chain and compare. Reads only; memory for `batch` rows, some 30 us a row.
+    """Read the chain and check each row.
 
-    `kept`: a head from earlier, which must still stand where it stood; `kept_hash`: the same by its hash alone.
-    Without either, rows dropped at the end are not noticed. `after`: a head up to which nothing is looked at, but
-    that it is still there; `limit`: rows looked at.
+    It needs memory for `batch` rows, and 30 us a row.
+
+    kept: a head from earlier, which must still be at its place. kept_hash: the same, by its hash alone. Without
+    either, rows deleted at the end are not noticed.
+    after: a head up to which nothing is checked, except that it is still there. limit: most rows to check.
     """
     report = ChainReport(head=after)
     if after.id and not Review.objects.filter(id=after.id, hash=after.hash).exists():
-        report.add(after.id, "head", "the row that an earlier check ended with is gone, or was written anew")
+        report.add(after.id, "head", "the row at which an earlier check ended was deleted or changed")
     wanted = {each for each in (kept.hash if kept else "", kept_hash) if each and each != GENESIS}
     with stream(batch=batch, after_id=after.id, limit=limit) as rows:
         for row in rows:
@@ -216,31 +230,34 @@ def verify_chain(
             report.head = ChainHead(row.id, row.hash)
     for digest in sorted(wanted):
         at = kept.id if kept and kept.hash == digest else report.head.id
-        report.add(at, "head", f"the head kept earlier, {digest[:12]}…, is gone: rows were dropped or written anew")
+        report.add(at, "head", f"the head {digest[:12]}…, kept earlier, is gone: rows were deleted or changed")
     return report
 
 
 def _compare(row: Entry, before: ChainHead, report: ChainReport) -> None:
-    """One row with the one before it. Each fault is told once, at the first row that shows it."""
+    """Compare a row with the row before it.
+
+    Each fault is reported once, at the first row that shows it.
+    """
     if row.digest != row.hash:
-        report.add(row.id, "changed", "its contents do not give its hash")
+        report.add(row.id, "changed", "its hash does not match its contents")
     last_id, last_hash = before.id, before.hash
     if row.id > last_id + 1:
         gone = f"row {last_id + 1} is" if row.id == last_id + 2 else f"rows {last_id + 1} to {row.id - 1} are"
         report.add(last_id + 1, "missing", f"{gone} missing")
-        return  # the broken link says nothing more
+        return  # the broken link shows nothing more
     if row.id == last_id:
-        report.add(row.id, "forked", "there is more than one row of this number")
+        report.add(row.id, "forked", "there is more than one row with this number")
         return
     if row.previous_hash == last_hash:
         return
-    # by the row's own hash, so that two rows that changed places are seen for what they are
+    # The row's own hash is used, so that two rows that changed places are recognised.
     followed = Review.objects.filter(hash=row.previous_hash).values_list("id", flat=True).first()
     if row.previous_hash == GENESIS:
         followed = 0
     if followed is None:
-        report.add(row.id, "unlinked", f"the row it followed is gone: row {last_id} was written anew")
+        report.add(row.id, "unlinked", f"the row it followed is gone: row {last_id} was replaced")
     elif Review.objects.filter(previous_hash=row.previous_hash).exclude(id=row.id).exists():
         report.add(row.id, "forked", f"it follows row {followed}, as another row does")
     else:
-        report.add(row.id, "reordered", f"by its hash it follows row {followed}, not row {last_id}")
+        report.add(row.id, "reordered", f"according to its hash it follows row {followed}, not row {last_id}")

@@ -1,4 +1,7 @@
-"""Messages: written with what they tell, delivered later, signed, tried again, never twice at a time."""
+"""Messages are recorded with their change, then delivered, signed and tried again.
+
+No two processes deliver the same message at a time.
+"""
 
 import hashlib
 import hmac
@@ -38,7 +41,7 @@ def answer(status, **headers):
 
 @pytest.fixture
 def hook(db, settings):
-    """A receiver that does what it is told: hook(ok) -> Script."""
+    """Return a function that scripts a receiver: hook(ok) -> Script."""
     running = []
 
     def hook(*acts, tls=None):
@@ -169,7 +172,7 @@ def test_a_redirect_is_not_followed(hook, status):
     outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     assert len(script.got) == 1
-    assert "redirects are not followed" in only().last_error
+    assert "Redirects are not followed" in only().last_error
 
 
 def test_a_receiver_that_hangs_up_or_is_away_has_not_got_it(hook, settings):
@@ -341,7 +344,7 @@ def test_the_rest_is_one_digest(mailed):
     Notification.objects.filter(title="crowd 0").update(next_at=timezone.now())
     assert deliver() == (3, 0)
     [message] = mailed
-    assert message.subject == "[Groundswell] 3 messages, the first: crowd 0"
+    assert message.subject == "[Groundswell] 3 messages. The first: crowd 0"
     assert all(f"crowd {i}" in message.body for i in range(3))
     make_due()
     assert deliver() == (0, 0)
@@ -406,11 +409,11 @@ def test_a_test_message_tells_whether_it_arrived(hook):
     call_command("alerts", "test", stdout=out)
     assert "webhook sent" in out.getvalue()
     outbox.rests["webhook"].end()
-    with pytest.raises(CommandError, match="Not delivered"):
+    with pytest.raises(CommandError, match="not delivered"):
         call_command("alerts", "test", stdout=StringIO())
     out = StringIO()
     call_command("alerts", "list", "--state", "pending", stdout=out)
-    assert "answers 500" in out.getvalue()
+    assert "answered 500" in out.getvalue()
 
 
 def test_a_test_message_to_nobody_says_what_to_set(db):

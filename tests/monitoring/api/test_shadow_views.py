@@ -1,4 +1,4 @@
-"""The undefended list is shown to operators, and to nobody else."""
+"""The undefended list is shown to operators, and to no one else."""
 
 import pytest
 

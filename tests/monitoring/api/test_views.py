@@ -1,4 +1,4 @@
-"""The stop switch and the findings by API: an attack is confirmed, released and gone back from."""
+"""The API of the stop switch and the findings: confirm, release and revert."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def learned(api):
 def attacked(api):
     write(push(site(), "target", 300))
     learn_all()
-    learner.learn(0)  # publishes: a finding is measured against the list
+    learner.learn(0)  # it publishes a list, and a finding is measured against it
     collect_findings.gather()
     return Finding.objects.get(item="target")
 
@@ -90,7 +90,7 @@ def test_an_attack_is_confirmed_then_released_and_comes_back(api, attacked):
 def test_a_finding_says_why(api, attacked):
     found = api.get(f"/api/v1/findings/{attacked.pk}", key="admin").json
     why = {each["reason"]: each for each in found["why"]}
-    assert why["no_return"]["says"] == "next to none of them went on to another item"
+    assert why["no_return"]["says"] == "almost none opened a second item"
     assert why["no_return"]["events"] == 300
     assert set(why) == set(found["reasons"])
     (item,) = found["items"]
@@ -292,8 +292,8 @@ def test_a_revert_from_a_shell_shows_what_changes(learned, tmp_path, capsys, mon
         *("model", "revert", str(learned.pk), "--mode", "exclude", "--actors", str(actors), "--wait", "--note", "x")
     )
     told = capsys.readouterr().out
-    assert "20 excluded" in told
-    assert "mal's" in told.split("out")[-1]
+    assert "20 left out" in told
+    assert "mal's" in told.split("gone")[-1]
     assert "mal's" not in board()
     assert [review.subject["state"] for review in Review.objects.order_by("id")] == ["queued", "done"]
 
@@ -301,10 +301,10 @@ def test_a_revert_from_a_shell_shows_what_changes(learned, tmp_path, capsys, mon
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--item", "x"], "belong together"),
+        (["--item", "x"], "together"),
         (["--findings", "1,x"], "numbers"),
         (["--actors", "/nowhere/at/all"], "cannot be read"),
-        (["--networks", "10.0.0.0/8"], "no network"),
+        (["--networks", "10.0.0.0/8"], "not a network"),
         ([], "Name actors, networks or items"),
     ],
 )
@@ -316,11 +316,11 @@ def test_a_shells_mistakes_are_told(learned, wrong, message):
 
 def test_findings_from_a_shell(attacked, capsys):
     call_command("finding", "list", "--state", "open")
-    assert "300 accounts on 'target'" in capsys.readouterr().out
+    assert '300 accounts pushed "target"' in capsys.readouterr().out
     call_command("finding", "show", str(attacked.pk))
-    assert "next to none of them went on to another item (300 events)" in capsys.readouterr().out
+    assert "almost none opened a second item (300 events)" in capsys.readouterr().out
     call_command("finding", "confirm", str(attacked.pk), "--note", "x")
-    with pytest.raises(CommandError, match="confirmed already"):
+    with pytest.raises(CommandError, match="already confirmed"):
         call_command("finding", "confirm", str(attacked.pk), "--note", "x")
     call_command("finding", "release", str(attacked.pk), "--note", "x")
     assert "released: 300 events" in capsys.readouterr().out

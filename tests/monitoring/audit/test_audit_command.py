@@ -32,7 +32,7 @@ def test_tampering_is_told_by_row_and_ends_with_an_error(decide):
     out = StringIO()
     with pytest.raises(CommandError, match="NOT INTACT: 1 problem"):
         call_command("audit", "verify", stdout=out)
-    assert out.getvalue() == "2  changed: its contents do not give its hash\n"
+    assert out.getvalue() == "2  changed: its hash does not match its contents\n"
 
 
 def test_a_head_kept_elsewhere_is_compared(decide):

@@ -1,4 +1,4 @@
-"""Decisions: written with what they decide, in one chain, and not changed unseen."""
+"""Decisions are recorded with their effect in one chain that shows every change."""
 
 import os
 import subprocess
@@ -215,7 +215,7 @@ def test_writers_at_once_make_one_chain_without_gaps_or_forks():
             for i in range(n_each):
                 with transaction.atomic():
                     reviews.record(by="policy", action="note", note=f"{writer}.{i}", subject={})
-                    transaction.set_rollback(i % 4 == 3)  # leaves no gap
+                    transaction.set_rollback(i % 4 == 3)  # a rollback leaves no gap
         finally:
             connection.close()
 
@@ -257,7 +257,7 @@ def test_a_writer_with_an_old_snapshot_is_refused_instead_of_forking():
     assert reviews.verify_chain().n_rows == 1
 
 
-# -- proving ------------------------------------------------------------------------------------------------------
+# -- verifying ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [1, 3, 1000])
@@ -353,7 +353,7 @@ def test_dropping_the_newest_rows_is_found_by_a_head_kept_elsewhere(decide):
         cursor.execute("DELETE FROM monitoring_review WHERE id >= 4")
     assert reviews.verify_chain().is_intact
     assert kinds(reviews.verify_chain(kept=kept)) == [(4, "head")]
-    decide()  # in its place
+    decide()  # a new row in its place
     assert kinds(reviews.verify_chain(kept_hash=kept.hash)) == [(4, "head")]
 
 
