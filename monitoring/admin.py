@@ -1,4 +1,4 @@
-"""The people's side in the console: findings, decisions and messages, to be read; accounts and their roles."""
+"""Tables in the console: findings, decisions and messages to read, and accounts."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from monitoring import roles
 from monitoring.models import Finding, Notification, Review
 
-if TYPE_CHECKING:  # Unfold's classes say no types; they are Django's, and take no model in brackets at run time
+if TYPE_CHECKING:  # Unfold's classes have no types. They are Django's, and take no model in brackets at run time.
     from django.contrib.auth import forms as auth_forms
     from django.contrib.auth.forms import AdminPasswordChangeForm, UserCreationForm
 
@@ -68,7 +68,7 @@ class AccountForm(UserChangeForm):
         choices=[("", "none"), *((role, role) for role in roles.CODENAMES)],
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text="A viewer sees, a reviewer also releases and confirms, an operator also freezes and reverts.",
+        help_text="A viewer only looks. A reviewer can also release and confirm, an operator also freeze and revert.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -76,14 +76,17 @@ class AccountForm(UserChangeForm):
         self.fields["role"].initial = self.role_before = roles.role_of(self.instance)
 
 
-# Roles are groups, made and filled by the code; nobody edits them here.
+# Roles are groups, which the code makes and fills. No one edits them here.
 admin.site.unregister(Group)
 admin.site.unregister(User)
 
 
 @admin.register(User)
 class AccountAdmin(DjangoUserAdmin, AccountModelAdmin):
-    """Accounts: made, given a role, deactivated. For superusers, whom `manage.py createsuperuser` makes."""
+    """Accounts: superusers make them, give them a role, or deactivate them.
+
+    `manage.py createsuperuser` makes the superusers.
+    """
 
     form, add_form, change_password_form = AccountForm, UserCreationForm, AdminPasswordChangeForm
     list_display = ["username", "role", "is_active", "last_login"]
@@ -91,12 +94,12 @@ class AccountAdmin(DjangoUserAdmin, AccountModelAdmin):
     search_fields = ["username", "email"]
     fieldsets = [
         (None, {"fields": ["username", "password", "email", "role", "is_active"]}),
-        ("So far", {"fields": ["is_superuser", "last_login", "date_joined"]}),
+        ("History", {"fields": ["is_superuser", "last_login", "date_joined"]}),
     ]
     readonly_fields = ["is_superuser", "last_login", "date_joined"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Decisions name who made them: an account is deactivated."""
+        """Refuse to delete accounts, because decisions name them. Deactivate them instead."""
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:

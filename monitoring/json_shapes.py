@@ -1,4 +1,4 @@
-"""Shapes that every answer shares: pages of rows, and moments."""
+"""Shapes that all answers share: pages of rows, and moments."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ MAX_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Newest first; `before` continues the list, None at its end."""
+    """Rows, newest first. `before` continues the list, None at its end."""
 
     rows: list[Any]
     before: int | None

@@ -1,4 +1,4 @@
-"""How learning stands, and its checkpoints and reverts, as the API, commands and console show them."""
+"""The state of learning, checkpoints and reverts, for all that show them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +15,12 @@ from recommender.models import Checkpoint, Learner, Revert
 
 
 def get_model() -> dict[str, Any]:
-    """How learning stands, overall and shard by shard."""
+    """Return the state of learning, overall and by shard."""
     states = {state.shard: state for state in learner_state.list_learner_states()}
     shards: list[dict[str, Any]] = []
     for row in Learner.objects.select_related("checkpoint").defer("checkpoint__data").order_by("shard"):
         state = states.get(row.shard)
-        if state is None:  # made this moment
+        if state is None:  # the shard is brand new
             continue
         shards.append(
             {
@@ -52,7 +52,7 @@ def get_model() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How learning stands, in a word: learning, frozen or reverting."""
+    """The state of learning in one word: learning, frozen or reverting."""
 
     word: str
     frozen_at: datetime | None
@@ -60,7 +60,7 @@ class Standing:
 
 
 def get_standing() -> Standing:
-    """The word a page begins with. Two indexed reads."""
+    """Return the state that every page shows, in two indexed reads."""
     frozen_at = Learner.objects.filter(state=Learner.State.FROZEN).aggregate(at=Min("frozen_at"))["at"]
     revert = _revert_under_way()
     return Standing("reverting" if revert else "frozen" if frozen_at else "learning", frozen_at, revert)
@@ -72,7 +72,7 @@ def _revert_under_way() -> int | None:
 
 
 def list_checkpoints(*, limit: int = 50, before: int | None = None) -> Page:
-    """Without their bytes."""
+    """List checkpoints without their bytes."""
     rows = Checkpoint.objects.defer("data").order_by("-id")
     return paged(rows if before is None else rows.filter(id__lt=before), limit, describe_checkpoint)
 
@@ -95,7 +95,7 @@ def describe_checkpoint(row: Checkpoint) -> dict[str, Any]:
 
 
 def get_revert(*, revert_id: int) -> dict[str, Any]:
-    """How far it is, and what it changed or would. Raises NotFound."""
+    """Return the progress of a revert or preview, and its outcome. Raises NotFound."""
     row = Revert.objects.filter(pk=revert_id).first() if revert_id <= MAX_ROW_ID else None
     if row is None:
         raise NotFound(f"There is no revert {revert_id}.")

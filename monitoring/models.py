@@ -1,14 +1,14 @@
-"""What the people's side keeps: findings, the decisions (append-only, chained), the messages about them.
+"""Tables for review: findings, decisions (append-only, chained), and messages.
 
-    a decision ──reviews.record──> Review ──(its hash stands in the next one)──> Review ──> ...
+    a decision ──reviews.record──> Review ──(its hash is in the next one)──> Review ──> ...
                └──outbox.notify──> Notification, pending ──monitoring.deliver──> sent | failed
 
     verdicts ──collect_findings.gather──> Finding: FindingEvent by log position, FindingItem
 
-`Review` is plain SQL (migration 0001) and written by `monitoring.audit.reviews` only: the database itself refuses to
-change or delete a row. Its subject names findings, checkpoints, exclusions and numbers, never the actors behind them:
-what an actor may ask to have erased must not stand in a table nothing can be erased from. A finding has no actors
-either: it has positions in the log, and who acted there is looked up when somebody asks.
+`Review` is plain SQL (migration 0001), and only `monitoring.audit.reviews` writes it. The database itself refuses to
+change or delete a row. The subject of a review names findings, checkpoints, exclusions and numbers, but never the
+actors behind them. An actor may ask to be erased, and nothing can be erased from this table. A finding has no actors
+either. It has positions in the log, and the actors there are read when someone asks.
 """
 
 from django.conf import settings
@@ -20,7 +20,10 @@ from monitoring.text_search import Words
 
 
 class Review(models.Model):
-    """Who decided what, when and why. Row n carries the hash of row n - 1; ids have no gaps."""
+    """A decision: who, what, when and why.
+
+    Row n contains the hash of row n - 1, and ids have no gaps.
+    """
 
     class Action(models.TextChoices):
         FREEZE = "freeze"
@@ -38,18 +41,18 @@ class Review(models.Model):
         UNDO = "undo"
 
     id = models.BigIntegerField(primary_key=True)
-    at = models.DateTimeField(help_text="By the database's clock.")
-    by = models.CharField(max_length=200, help_text="An operator, `policy`, `api:KEY NAME` or `shell:ACCOUNT`.")
-    # No constraint in the database, so that emptying the accounts' table (tests do) asks nothing of this one; Django
-    # itself refuses to delete an account that decided something. It can be deactivated.
+    at = models.DateTimeField(help_text="Time by the database's clock.")
+    by = models.CharField(max_length=200, help_text="An account, `policy`, `api:KEY NAME` or `shell:ACCOUNT`.")
+    # There is no constraint in the database. So to empty the accounts' table, as tests do, needs nothing of this one.
+    # Django itself refuses to delete an account that decided something. The account can be deactivated.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False
     )
     action = models.CharField(max_length=20, choices=Action.choices)
-    scope = models.CharField(max_length=200, blank=True, help_text="Which list; empty: all of them.")
+    scope = models.CharField(max_length=200, blank=True, help_text="The list that it is about. Empty: all lists.")
     shard = models.SmallIntegerField(null=True)
-    subject = models.JSONField(help_text="What it was about, by id and number; no actors.")
-    note = models.CharField(max_length=2000, help_text="Why.")
+    subject = models.JSONField(help_text="The ids and numbers that it is about. No actors.")
+    note = models.CharField(max_length=2000, help_text="The reason.")
     before_digest = models.CharField(max_length=64, blank=True)
     after_digest = models.CharField(max_length=64, blank=True)
     previous_hash = models.CharField(max_length=64, unique=True)
@@ -62,7 +65,7 @@ class Review(models.Model):
         default_permissions = ("view",)
         permissions = [
             ("view_console", "Can see the console"),
-            ("review", "Can release and confirm what was held"),
+            ("review", "Can release and confirm held events"),
             ("operate", "Can freeze, thaw, revert, pin and erase"),
         ]
 
@@ -71,16 +74,21 @@ class Review(models.Model):
 
 
 class ChainCheck(models.Model):
-    """The chain, or what was new of it, compared from end to end. Written by `monitoring.audit.chain_checks`."""
+    """A check of the whole chain, or of its new rows.
+
+    Written by `monitoring.audit.chain_checks`.
+    """
 
     at = models.DateTimeField(auto_now_add=True)
     by = models.CharField(max_length=200)
-    after_id = models.BigIntegerField(help_text="Rows up to here were taken to be as an earlier check found them.")
-    head_id = models.BigIntegerField(help_text="The last row looked at, and its hash.")
+    after_id = models.BigIntegerField(
+        help_text="The check trusted rows up to this one, as an earlier check found them."
+    )
+    head_id = models.BigIntegerField(help_text="The last row checked, with its hash.")
     head_hash = models.CharField(max_length=64)
-    n_rows = models.BigIntegerField(help_text="Looked at.")
+    n_rows = models.BigIntegerField(help_text="Number of rows checked.")
     n_problems = models.BigIntegerField()
-    problems = models.JSONField(default=list, help_text="The first of them: [row, what is wrong].")
+    problems = models.JSONField(default=list, help_text="The first problems, as [row, problem].")
     took_ms = models.FloatField()
 
     class Meta:
@@ -93,7 +101,10 @@ class ChainCheck(models.Model):
 
 
 class Notification(models.Model):
-    """One message to one channel; written in the transaction of what it tells, sent later."""
+    """A message to one channel.
+
+    It is written in the transaction of the change that it reports, and sent later.
+    """
 
     class Channel(models.TextChoices):
         WEBHOOK = "webhook"
@@ -104,15 +115,15 @@ class Notification(models.Model):
         SENT = "sent"
         FAILED = "failed"
 
-    event_id = models.UUIDField(help_text="The same in every try, and in every channel.")
+    event_id = models.UUIDField(help_text="The same in every try and in every channel.")
     channel = models.CharField(max_length=10, choices=Channel.choices)
     kind = models.CharField(max_length=50)
     title = models.CharField(max_length=200)
-    is_urgent = models.BooleanField(default=False, help_text="Mailed at once instead of in the next digest.")
+    is_urgent = models.BooleanField(default=False, help_text="Mailed at once, not with the next digest.")
     payload = models.JSONField()
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     attempts = models.IntegerField(default=0)
-    next_at = models.DateTimeField(help_text="Not tried before.")
+    next_at = models.DateTimeField(help_text="Not tried before this time.")
     last_error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
@@ -140,12 +151,14 @@ class Notification(models.Model):
 
 
 class Finding(models.Model):
-    """What a person must look at: a group of suspicious events. Written by `monitoring.findings.collect_findings`,
-    decided on by `monitoring.operations`."""
+    """A group of suspicious events for a person to review.
+
+    `monitoring.findings.collect_findings` writes it, and `monitoring.operations` decides on it.
+    """
 
     class Kind(models.TextChoices):
-        CAMPAIGN = "campaign", "a group of actors gave itself away"
-        ITEM_WINDOW = "item_window", "an item rose in a way that is being looked at"
+        CAMPAIGN = "campaign", "a group of accounts acted together"
+        ITEM_WINDOW = "item_window", "an item rose in an unusual way"
         DRIFT = "drift", "the quality of the list fell"
 
     class State(models.TextChoices):
@@ -163,23 +176,23 @@ class Finding(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     severity = models.SmallIntegerField(choices=Severity.choices, default=Severity.LOW)
     title = models.CharField(max_length=500)
-    item = models.TextField(blank=True, help_text="The item most of its events are on.")
-    shard = models.SmallIntegerField(null=True, help_text="Null: several.")
-    first_ms = models.BigIntegerField(help_text="Received from, ms since 1970 ...")
-    last_ms = models.BigIntegerField(help_text="... to.")
+    item = models.TextField(blank=True, help_text="The item that most of its events are on.")
+    shard = models.SmallIntegerField(null=True, help_text="Null: several shards.")
+    first_ms = models.BigIntegerField(help_text="Time of the first event received, ms since 1970.")
+    last_ms = models.BigIntegerField(help_text="Time of the last event received, ms since 1970.")
     n_events = models.IntegerField(default=0)
-    n_actors = models.IntegerField(default=0, help_text="Different ones, among the newest of its events.")
-    n_units = models.IntegerField(default=0, help_text="Different pairs of actor and item, among the same.")
-    n_held = models.IntegerField(default=0, help_text="Events that wait now.")
-    n_quarantined = models.IntegerField(default=0, help_text="Events that are out now.")
-    n_released_since = models.IntegerField(default=0, help_text="Events that count after all.")
+    n_actors = models.IntegerField(default=0, help_text="Different actors among its newest events.")
+    n_units = models.IntegerField(default=0, help_text="Different pairs of actor and item among its newest events.")
+    n_held = models.IntegerField(default=0, help_text="Events that are held now.")
+    n_quarantined = models.IntegerField(default=0, help_text="Events that are quarantined now.")
+    n_released_since = models.IntegerField(default=0, help_text="Events that were let in and count now.")
     reasons = models.IntegerField(
         default=0, help_text="All bits of recommender.core.vocabulary.Reason in its events."
     )
     exposure = models.FloatField(
-        default=0.0, help_text="What its acts would weigh now, as those of new actors, in scores of the 10th place."
+        default=0.0, help_text="Weight of its acts now, each as a new actor's, divided by the score of place 10."
     )
-    is_stale = models.BooleanField(default=True, help_text="Its figures are to be taken again.")
+    is_stale = models.BooleanField(default=True, help_text="Its figures must be counted again.")
     is_told = models.BooleanField(default=False, help_text="People were notified.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -209,7 +222,10 @@ class Finding(models.Model):
 
 
 class FindingItem(models.Model):
-    """An item of a finding; with several, actors have been together on all of them."""
+    """An item of a finding.
+
+    If there are several, the actors were together on all of them.
+    """
 
     finding = models.ForeignKey(Finding, on_delete=models.CASCADE, related_name="items")
     item = models.TextField()
@@ -227,7 +243,10 @@ class FindingItem(models.Model):
 
 
 class FindingEvent(models.Model):
-    """An event of a finding, by its place in the log: in no other finding, and without its actor."""
+    """An event of a finding, by its position in the log.
+
+    It is in no other finding, and has no actor here.
+    """
 
     finding = models.ForeignKey(Finding, on_delete=models.CASCADE, related_name="events")
     shard = models.SmallIntegerField()
@@ -244,14 +263,17 @@ class FindingEvent(models.Model):
 
 
 class FindingCursor(models.Model):
-    """How far a shard's verdicts are gathered; moved in the transaction of what was gathered."""
+    """The point up to which a shard's verdicts are gathered.
+
+    It moves in the transaction of the gathered verdicts.
+    """
 
     shard = models.SmallIntegerField(primary_key=True)
-    verdict_id = models.BigIntegerField(default=0, help_text="EventVerdict rows up to here are seen.")
-    step = models.BigIntegerField(default=0, help_text="Revisions up to this step are seen.")
-    n_reverts = models.IntegerField(default=0, help_text="The learner's, when it was last looked at.")
-    n_automated = models.BigIntegerField(default=0, help_text="Verdicts on declared crawlers: no finding, a count.")
-    n_unjudged = models.BigIntegerField(default=0, help_text="Verdicts without a suspicion: no finding either.")
+    verdict_id = models.BigIntegerField(default=0, help_text="EventVerdict rows up to this one are gathered.")
+    step = models.BigIntegerField(default=0, help_text="Revisions up to this step are gathered.")
+    n_reverts = models.IntegerField(default=0, help_text="The learner's number of reverts at the last run.")
+    n_automated = models.BigIntegerField(default=0, help_text="Verdicts on declared crawlers, which make no finding.")
+    n_unjudged = models.BigIntegerField(default=0, help_text="Verdicts without a suspicion, which make no finding.")
 
     class Meta:
         default_permissions = ()
@@ -261,13 +283,16 @@ class FindingCursor(models.Model):
 
 
 class AskedRevert(models.Model):
-    """Who asked for a revert, until the review that says how it ended is written."""
+    """The account that requested a revert.
+
+    It is needed until the review of the revert's outcome is recorded.
+    """
 
     revert = models.OneToOneField("recommender.Revert", on_delete=models.CASCADE, primary_key=True, related_name="+")
     by = models.CharField(max_length=200)
     note = models.CharField(max_length=2000)
     before_digest = models.CharField(max_length=64, blank=True)
-    closed_in = models.BigIntegerField(null=True, help_text="The closing review. Null: not written yet.")
+    closed_in = models.BigIntegerField(null=True, help_text="The review of the outcome. Null: not recorded yet.")
 
     class Meta:
         default_permissions = ()
@@ -277,28 +302,30 @@ class AskedRevert(models.Model):
 
 
 class AutoFreeze(models.Model):
-    """A freeze of one shard that no person decided: what it may cost, how it ended, what is proposed. Written by
-    `monitoring.policy.enforcement`."""
+    """A freeze of one shard by the policy: its budget, its end, and its proposal.
+
+    Written by `monitoring.policy.enforcement`.
+    """
 
     class Ended(models.TextChoices):
         POLICY = "policy"
         PERSON = "person"
 
     shard = models.SmallIntegerField()
-    frozen_at = models.DateTimeField(help_text="As in the learner's row: another time there is another freeze.")
-    until = models.DateTimeField(help_text="Ends by itself then, if it may.")
+    frozen_at = models.DateTimeField(help_text="As in the learner's row. Another time there means another freeze.")
+    until = models.DateTimeField(help_text="The freeze ends by itself at this time, if it may.")
     ended_at = models.DateTimeField(null=True)
     ended_by = models.CharField(max_length=10, choices=Ended.choices, blank=True)
-    step = models.BigIntegerField(help_text="The last one learned.")
-    n_reverts = models.IntegerField(help_text="Of the learner, then.")
-    changed_ms = models.BigIntegerField(help_text="Stream time up to which all was well, as estimated.")
+    step = models.BigIntegerField(help_text="The last step learned.")
+    n_reverts = models.IntegerField(help_text="The learner's number of reverts at that time.")
+    changed_ms = models.BigIntegerField(help_text="Estimated stream time until which the list was good.")
     reason = models.CharField(max_length=2000)
-    checkpoint_id = models.BigIntegerField(null=True, help_text="Proposed to go back to.")
-    suspects = models.JSONField(null=True, help_text="Proposed to leave out: an exclusion's rule, keys only.")
+    checkpoint_id = models.BigIntegerField(null=True, help_text="The checkpoint that is proposed.")
+    suspects = models.JSONField(null=True, help_text="The exclusion rule that is proposed, with keys only.")
     n_suspects = models.IntegerField(default=0)
-    n_suspected = models.IntegerField(default=0, help_text="Events since the checkpoint that are theirs.")
+    n_suspected = models.IntegerField(default=0, help_text="Their events since the checkpoint.")
     n_since = models.IntegerField(default=0, help_text="Events since the checkpoint.")
-    revert_id = models.BigIntegerField(null=True, help_text="Asked for by itself.")
+    revert_id = models.BigIntegerField(null=True, help_text="The revert that the policy requested.")
 
     class Meta:
         ordering = ["-id"]

@@ -1,15 +1,15 @@
-"""Who may do what in the console: three roles, each with all that the one before it may.
+"""The three roles of the console. Each may do all that the role before it may.
 
     viewer    sees the console                            monitoring.view_console
-    reviewer  releases and confirms what was held         monitoring.review
+    reviewer  releases and confirms held events           monitoring.review
     operator  freezes, thaws, reverts, pins and erases    monitoring.operate
 
-Everybody with a role reads the tables of described items, decisions and messages. An operator also describes and
-hides items and makes and revokes API keys: he may stop the model anyway, and a key may no more than he. Accounts are
-for superusers: whoever gives out roles could give himself any.
+Every role may read the tables of described items, decisions and messages. An operator may also describe and hide
+items, and make and revoke API keys. This gives him nothing new: he may stop the model anyway, and a key may do no
+more than he. Only superusers manage accounts, because anyone who gives out roles could give himself any role.
 
-A role is a Django group (migrations 0002, 0006). Superusers may everything; machines come with API keys and their
-scopes instead (recommender.api.api_keys). Views ask `require`.
+A role is a Django group (migrations 0002, 0006). Superusers may do everything. Programs use API keys with scopes
+instead (recommender.api.api_keys). Views call `require`.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,10 @@ _NEEDED = {VIEW_CONSOLE: VIEWER, REVIEW: REVIEWER, OPERATE: OPERATOR}
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may come in; `role` is empty for none, `superuser` for one who may everything."""
+    """An account of the console.
+
+    role: empty for none, `superuser` for one that may do everything.
+    """
 
     username: str
     role: str
@@ -49,18 +52,25 @@ class Account:
 
 
 def require(user: Any, permission: str) -> None:
-    """Raises Forbidden unless an active account has one of the permissions above. Nobody logged in has none."""
+    """Raise Forbidden unless an active account has one of the permissions above.
+
+    A request without a login has none.
+    """
     if user is None or not user.has_perm(permission):
         needed = _NEEDED.get(permission)
         raise Forbidden(
-            f"This needs the role `{needed}`: manage.py roles add {getattr(user, 'username', '') or 'USER'} {needed}"
+            f"You need the role `{needed}` for this. An administrator can give it to you:"
+            f" manage.py roles add {getattr(user, 'username', '') or 'USER'} {needed}"
             if needed
-            else f"This needs the permission {permission}."
+            else f"You need the permission {permission} for this."
         )
 
 
 def make_groups() -> None:
-    """The three groups with exactly their permissions; those of other parts that somebody added to them stay."""
+    """Make the three groups with exactly their permissions.
+
+    Permissions of other apps that someone added to a group stay.
+    """
     with transaction.atomic():
         ours = Permission.objects.filter(
             content_type__app_label__in=("monitoring", "recommender"),
@@ -73,17 +83,19 @@ def make_groups() -> None:
 
 
 def assign(*, username: str, role: str, by: reviews.By, note: str = "") -> User:
-    """Give an account one role and no other; empty: none any more. It is written down as a decision.
+    """Give an account one role and no other, or none if the role is empty.
 
-    The console stands in the admin, so an account with a role may log in there (`is_staff`), and one without may not
-    unless it is a superuser. Raises NotFound, Invalid.
+    This is recorded as a decision. The console is part of the admin, so an account with a role may log in there
+    (`is_staff`). An account without one may not, unless it is a superuser. Raises NotFound, Invalid.
     """
     if role and role not in CODENAMES:
-        raise Invalid(fields={"role": f"Roles are {', '.join(CODENAMES)}."})
+        raise Invalid(fields={"role": f"Choose one of {', '.join(CODENAMES)}."})
     with transaction.atomic():
         user = get_user_model().objects.select_for_update().filter(username=username).first()
         if user is None:
-            raise NotFound(f"No account is called {username!r}; manage.py createsuperuser and the console make them.")
+            raise NotFound(
+                f"There is no account {username!r}. Make it in the console, or with manage.py createsuperuser."
+            )
         if role:
             make_groups()
         user.groups.remove(*Group.objects.filter(name__in=CODENAMES))
@@ -94,14 +106,14 @@ def assign(*, username: str, role: str, by: reviews.By, note: str = "") -> User:
         reviews.record(
             by=by,
             action=Review.Action.SETTINGS,
-            note=note or (f"Role of {username}: {role}." if role else f"{username} has no role any more."),
+            note=note or (f"Role of {username}: {role}." if role else f"{username} no longer has a role."),
             subject={"account": username, "role": role},
         )
     return user
 
 
 def list_accounts() -> list[Account]:
-    """Accounts that may come into the console, by name; at most 1,000."""
+    """List the accounts that may use the console, by name, at most 1,000."""
     users = (
         get_user_model()
         .objects.filter(Q(groups__name__in=CODENAMES) | Q(is_superuser=True))
@@ -113,7 +125,7 @@ def list_accounts() -> list[Account]:
 
 
 def role_of(user: User) -> str:
-    """The role of an account: `superuser`, one of CODENAMES, or empty."""
+    """Return the role of an account: `superuser`, one of CODENAMES, or empty."""
     if user.is_superuser:
         return "superuser"
     names = {group.name for group in user.groups.all()}

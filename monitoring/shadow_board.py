@@ -1,4 +1,4 @@
-"""The shadow model's published list beside the one that is served: what the defence held back."""
+"""The shadow model's published list next to the served one."""
 
 from typing import Any
 
@@ -8,8 +8,11 @@ SHOWN = 20  # places
 
 
 def compare(*, depth: int = SHOWN) -> dict[str, Any]:
-    """Both lists' first places as published now. `held_back`: items the undefended list has there and the served one
-    has not; a burst of newcomers that turns out honest is among them for a while, too. Raises NoView."""
+    """Compare the first places of both lists as they are published now.
+
+    held_back: items that have such a place in the undefended list, but not in the served one. An item with a burst of
+    newcomers that turn out honest is also among them for a while. Raises NoView.
+    """
     undefended, as_of = published_boards.read_board(published_boards.SHADOW)
     served, _ = published_boards.read_board("")
     if undefended is None:

@@ -1,4 +1,7 @@
-"""Celery tasks of the people's side: nothing or ids in, one call each, harmless when run twice."""
+"""Celery tasks of monitoring.
+
+They take nothing or ids, make one call each, and are harmless when run twice.
+"""
 
 import logging
 
@@ -16,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="monitoring.deliver")
 def deliver_notifications() -> None:
-    """Send the messages that are due. The next tick tries again whatever happens here."""
+    """Send the messages that are due. After any failure the next tick tries again."""
     with database_outage.waits(logger, "messages wait"):
         outbox.deliver()
 
 
 @shared_task(name="monitoring.gather")
 def gather_findings() -> None:
-    """Bring findings up to date with the verdicts, and write down how reverts ended."""
+    """Bring findings up to date with the verdicts, and record how reverts ended."""
     with database_outage.waits(logger, "findings wait"):
         collect_findings.gather()
         request_revert.close_reverts()
@@ -31,23 +34,26 @@ def gather_findings() -> None:
 
 @shared_task(name="monitoring.follow_up")
 def follow_up(shard: int) -> None:
-    """See after a shard that the policy froze. The next tick tries again whatever happens here."""
+    """Look after a shard that the policy froze.
+
+    After any failure the next tick tries again.
+    """
     with database_outage.waits(logger, f"shard {shard} waits"):
         enforcement.follow_up(shard)
 
 
 @shared_task(name="monitoring.retrain")
 def retrain() -> None:
-    """Hold a trial of challengers, as the settings say."""
+    """Run a trial of challengers, as the settings define it."""
     from monitoring.operations import run_trial  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
 
-    with database_outage.waits(logger, "no trial"):
+    with database_outage.waits(logger, "no trial was run"):
         run_trial.hold_by_settings()
 
 
 @shared_task(name="monitoring.keep_house")
 def keep_house() -> None:
-    """Forget old messages and findings. Decisions are kept for ever."""
+    """Delete old messages and findings. Decisions are kept forever."""
     outbox.prune()
     collect_findings.prune()
     chain_checks.prune()

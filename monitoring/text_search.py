@@ -1,12 +1,12 @@
-"""Finding rows by words, with PostgreSQL's own text search, whichever language the site is in.
+"""Find rows by words with PostgreSQL's own text search, for sites in any language.
 
     words column: GENERATED ALWAYS AS (Words("title", "item")) STORED, with a GIN index
     having_words(rows, text) ──> rows with every word of it, each as the beginning of one
 
-No stemming and no stop words: ids are searched as often as titles. What stands between words is taken out first:
-PostgreSQL's parser makes one word of `item-42`, `news/2024` or an address otherwise. The words are stored and not
-only indexed, because for a word that most rows have the planner passes the index by, and taking 100,000 texts to
-pieces takes seconds where comparing them takes 0.1 s.
+There is no stemming and there are no stop words, because people search for ids as often as for titles. Characters
+between words are removed first. Otherwise PostgreSQL's parser makes one word of `item-42`, `news/2024` or an address.
+The words are stored and not only indexed. For a word that most rows have, the planner does not use the index. Then it
+takes seconds to parse 100,000 texts, but only 0.1 s to compare stored words.
 """
 
 import string
@@ -18,7 +18,7 @@ from django.db.models import Func, Model, QuerySet
 M = TypeVar("M", bound=Model)
 
 MAX_WORDS = 8
-# Neither quotes nor per cent signs, which the parser takes out itself and SQL would have to escape.
+# No quotes and no per cent signs: the parser removes them itself, and SQL would have to escape them.
 BETWEEN = "-/._@:~+&=?<>#;,()[]"
 _TO_SPACES = str.maketrans(dict.fromkeys(string.punctuation + "\0", " "))
 
@@ -32,7 +32,10 @@ class Words(Func):
 
 
 def having_words(rows: QuerySet[M], text: str) -> QuerySet[M]:
-    """Those of the rows whose `words` begin with each word of a text; all where it has none."""
+    """Return the rows that have, for each word of a text, a word beginning with it.
+
+    All rows if the text has no words.
+    """
     wanted = text.translate(_TO_SPACES).split()[:MAX_WORDS]
     if not wanted:
         return rows

@@ -1,4 +1,4 @@
-"""What commands that decide something have in common: who typed them, and how a refusal is told."""
+"""Helpers for commands that decide: the deciding account, and refusals."""
 
 import getpass
 import os
@@ -11,16 +11,19 @@ from recommender.errors import ApiError
 
 
 def shell_account() -> str:
-    """Who decides, as `monitoring.audit.reviews` writes it: `shell:` and the account of the operating system."""
+    """Return the deciding account, as `monitoring.audit.reviews` records it.
+
+    It is `shell:` and the account of the operating system.
+    """
     try:
         return f"shell:{getpass.getuser()}"
-    except (OSError, KeyError, ImportError):  # a container's user without a name
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
         return f"shell:uid-{os.getuid()}"
 
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """A refused operation ends the command with its message."""
+    """End the command with the message of a refused operation."""
     try:
         yield
     except ApiError as error:

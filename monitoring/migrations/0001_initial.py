@@ -1,4 +1,4 @@
-"""The chain of decisions, with what refuses to change it; the outbox of messages."""
+"""The audit chain with its protection against changes, and the outbox of messages."""
 
 from django.db import migrations, models
 
@@ -50,11 +50,11 @@ class Migration(migrations.Migration):
             name="Review",
             fields=[
                 ("id", models.BigIntegerField(primary_key=True, serialize=False)),
-                ("at", models.DateTimeField(help_text="By the database's clock.")),
+                ("at", models.DateTimeField(help_text="Time by the database's clock.")),
                 (
                     "by",
                     models.CharField(
-                        help_text="An operator, `policy`, `api:KEY NAME` or `shell:ACCOUNT`.", max_length=200
+                        help_text="An account, `policy`, `api:KEY NAME` or `shell:ACCOUNT`.", max_length=200
                     ),
                 ),
                 (
@@ -76,10 +76,10 @@ class Migration(migrations.Migration):
                         max_length=20,
                     ),
                 ),
-                ("scope", models.CharField(blank=True, help_text="Which list; empty: all of them.", max_length=200)),
+                ("scope", models.CharField(blank=True, help_text="The list that it is about. Empty: all lists.", max_length=200)),
                 ("shard", models.SmallIntegerField(null=True)),
-                ("subject", models.JSONField(help_text="What it was about, by id and number; no actors.")),
-                ("note", models.CharField(help_text="Why.", max_length=2000)),
+                ("subject", models.JSONField(help_text="The ids and numbers that it is about. No actors.")),
+                ("note", models.CharField(help_text="The reason.", max_length=2000)),
                 ("before_digest", models.CharField(blank=True, max_length=64)),
                 ("after_digest", models.CharField(blank=True, max_length=64)),
                 ("previous_hash", models.CharField(max_length=64, unique=True)),
@@ -90,7 +90,7 @@ class Migration(migrations.Migration):
                 "ordering": ["-id"],
                 "permissions": [
                     ("view_console", "Can see the console"),
-                    ("review", "Can release and confirm what was held"),
+                    ("review", "Can release and confirm held events"),
                     ("operate", "Can freeze, thaw, revert, pin and erase"),
                 ],
                 "managed": False,
@@ -101,13 +101,13 @@ class Migration(migrations.Migration):
             name="Notification",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("event_id", models.UUIDField(help_text="The same in every try, and in every channel.")),
+                ("event_id", models.UUIDField(help_text="The same in every try and in every channel.")),
                 ("channel", models.CharField(choices=[("webhook", "Webhook"), ("email", "Email")], max_length=10)),
                 ("kind", models.CharField(max_length=50)),
                 ("title", models.CharField(max_length=200)),
                 (
                     "is_urgent",
-                    models.BooleanField(default=False, help_text="Mailed at once instead of in the next digest."),
+                    models.BooleanField(default=False, help_text="Mailed at once, not with the next digest."),
                 ),
                 ("payload", models.JSONField()),
                 (
@@ -119,7 +119,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("attempts", models.IntegerField(default=0)),
-                ("next_at", models.DateTimeField(help_text="Not tried before.")),
+                ("next_at", models.DateTimeField(help_text="Not tried before this time.")),
                 ("last_error", models.CharField(blank=True, max_length=500)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("sent_at", models.DateTimeField(null=True)),

@@ -1,11 +1,14 @@
-"""The three roles as groups. Permissions are usually made after all migrations; here they are needed in one."""
+"""The three roles as groups.
+
+Django usually makes permissions after all migrations. This migration needs them earlier.
+"""
 
 from django.db import migrations
 
 PERMISSIONS = {
     ("review", "view_review"): "Can view review",
     ("review", "view_console"): "Can see the console",
-    ("review", "review"): "Can release and confirm what was held",
+    ("review", "review"): "Can release and confirm held events",
     ("review", "operate"): "Can freeze, thaw, revert, pin and erase",
     ("notification", "view_notification"): "Can view notification",
 }

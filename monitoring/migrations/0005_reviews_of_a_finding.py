@@ -1,4 +1,4 @@
-"""What was decided about a finding, and said of it, by an index."""
+"""An index for the decisions and notes about a finding."""
 
 from django.db import migrations
 

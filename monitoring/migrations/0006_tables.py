@@ -1,4 +1,7 @@
-"""What the roles may in the tables of items and keys. Permissions are usually made after all migrations."""
+"""The roles' permissions for the tables of items and keys.
+
+Django usually makes permissions after all migrations.
+"""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""The queue of findings by exposure and by words; reviews by words; how checks of the chain ended."""
+"""The queue of findings by exposure and words, reviews by words, and chain checks."""
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 from monitoring.text_search import Words
 
-# Derived from the note and no part of what is hashed: the chain is as before.
+# Derived from the note, and not hashed, so the chain stays the same.
 REVIEW_WORDS = f"""
 ALTER TABLE monitoring_review
     ADD COLUMN words tsvector GENERATED ALWAYS AS ({Words.template % {"expressions": "note"}}) STORED;
@@ -27,16 +27,16 @@ class Migration(migrations.Migration):
                 (
                     "after_id",
                     models.BigIntegerField(
-                        help_text="Rows up to here were taken to be as an earlier check found them."
+                        help_text="The check trusted rows up to this one, as an earlier check found them."
                     ),
                 ),
-                ("head_id", models.BigIntegerField(help_text="The last row looked at, and its hash.")),
+                ("head_id", models.BigIntegerField(help_text="The last row checked, with its hash.")),
                 ("head_hash", models.CharField(max_length=64)),
-                ("n_rows", models.BigIntegerField(help_text="Looked at.")),
+                ("n_rows", models.BigIntegerField(help_text="Number of rows checked.")),
                 ("n_problems", models.BigIntegerField()),
                 (
                     "problems",
-                    models.JSONField(default=list, help_text="The first of them: [row, what is wrong]."),
+                    models.JSONField(default=list, help_text="The first problems, as [row, problem]."),
                 ),
                 ("took_ms", models.FloatField()),
             ],

@@ -1,4 +1,4 @@
-"""People and decisions. Olga operates, Rita reviews, Vera looks on, Mal tampers."""
+"""People and decisions. Olga operates, Rita reviews, Vera only looks, Mal tampers."""
 
 from contextlib import contextmanager
 
@@ -23,7 +23,7 @@ def olga(db):
 
 @pytest.fixture
 def accounts(db):
-    """One with each role, and one without: accounts["operator"]."""
+    """Make an account with each role, and one without: accounts["operator"]."""
     names = {"viewer": "vera", "reviewer": "rita", "operator": "otto", "": "nemo"}
     users = {}
     for role, name in names.items():
@@ -36,7 +36,7 @@ def accounts(db):
 
 @pytest.fixture
 def decide(db):
-    """Record decisions: decide(), decide(by="api:shop", note="why")."""
+    """Return a function that records decisions: decide(by="api:shop", note="why")."""
 
     def decide(**more):
         row = {"by": "policy", "action": Review.Action.FREEZE, "note": "hit rate fell", "subject": {"finding": 7}}
@@ -48,7 +48,10 @@ def decide(db):
 
 @pytest.fixture
 def learned(empty_log):
-    """The first checkpoint of two steps of twenty events, the second all on Mal's item."""
+    """Learn two steps of twenty events, the second all on Mal's item.
+
+    Returns the checkpoint after the first.
+    """
     for batch in (clicks(20), clicks(20, start=20, item="mal's")):
         event_log.append(batch)
         learner.learn(0)
@@ -57,7 +60,7 @@ def learned(empty_log):
 
 @contextmanager
 def unguarded():
-    """A cursor past the triggers, as somebody has who owns the database."""
+    """Open a cursor past the triggers, as an owner of the database has."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE monitoring_review DISABLE TRIGGER append_only")
         yield cursor

@@ -1,4 +1,4 @@
-"""The console's pages of decisions and messages: there to be read by whoever has a role."""
+"""The admin's pages of decisions and messages, for accounts with a role."""
 
 import pytest
 from django.contrib import admin
@@ -72,7 +72,7 @@ def test_a_forged_form_changes_nothing(admin_client, decide):
 def test_a_superuser_gives_an_account_a_role_and_it_is_written_down(admin_client, accounts):
     nemo = accounts[""]
     path = f"/admin/auth/user/{nemo.pk}/change/"
-    assert "A viewer sees" in admin_client.get(path).content.decode()
+    assert "A viewer only looks" in admin_client.get(path).content.decode()
     answer = admin_client.post(path, {"username": "nemo", "email": "", "role": "reviewer", "is_active": "on"})
     assert answer.status_code == 302
     nemo.refresh_from_db()

@@ -1,4 +1,4 @@
-"""Roles: an operator may what a reviewer may, a reviewer what a viewer may, the rest nothing."""
+"""Roles: each may do what the role before it may, and no role means nothing."""
 
 from importlib import import_module
 from io import StringIO
@@ -108,7 +108,7 @@ def test_the_command_gives_lists_and_takes_roles(accounts):
     assert run("remove", "nemo") == "nemo: no role\n"
     assert "nemo" not in run("list")
     assert Review.objects.first().by.startswith("shell:")
-    with pytest.raises(CommandError, match="No account"):
+    with pytest.raises(CommandError, match="no account"):
         run("add", "nobody", "viewer")
 
 

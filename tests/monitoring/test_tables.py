@@ -1,4 +1,4 @@
-"""Whose tables are whose: monitoring asks the recommender for what stands in the recommender's."""
+"""Owners of tables: monitoring asks the recommender for rows of the recommender."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import monitoring
 
 ROOT = Path(monitoring.__file__).parent
-TABLE = re.compile(r"(?<!admin:)\brecommender_[a-z]\w*")  # the admin's addresses begin so, too
+TABLE = re.compile(r"(?<!admin:)\brecommender_[a-z]\w*")  # the admin's addresses begin in the same way
 
 
 def test_no_sql_of_monitoring_names_a_table_of_the_recommender():

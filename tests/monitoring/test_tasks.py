@@ -1,4 +1,4 @@
-"""A task while the database is away: a line in the log, and the next tick tries again."""
+"""A task without a database logs a line, and the next tick tries again."""
 
 import logging
 

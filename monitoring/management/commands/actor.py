@@ -1,4 +1,4 @@
-"""`manage.py actor erase|traces`: the right to be forgotten, and its proof, from a shell."""
+"""`manage.py actor erase|traces`: erase an actor, and prove it."""
 
 from typing import Any
 
@@ -12,15 +12,17 @@ from recommender.models import UNFINISHED, Erasure
 
 
 class Command(BaseCommand):
-    help = "Erase an actor's events and its influence, and show what there is of it."
+    help = "Erase an actor's events and its influence, or count its traces."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        erase = verbs.add_parser("erase", help="Remove its events and its influence.")
-        erase.add_argument("id", help="The actor's id, as it stands in the events.")
-        erase.add_argument("--note", default=erase_actor.ASKED, help="Why; it is written down, so without the id.")
-        erase.add_argument("--now", action="store_true", help="Do it here instead of leaving it to the worker.")
-        traces = verbs.add_parser("traces", help="Count what there is of it; exits with 1 where anything is.")
+        erase = verbs.add_parser("erase", help="Remove the actor's events and its influence.")
+        erase.add_argument("id", help="The actor's id, as in its events.")
+        erase.add_argument(
+            "--note", default=erase_actor.ASKED, help="The reason. It is recorded: do not write the id."
+        )
+        erase.add_argument("--now", action="store_true", help="Erase in this process instead of the worker.")
+        traces = verbs.add_parser("traces", help="Count the actor's traces. Exits with 1 if there are any.")
         traces.add_argument("id")
 
     def handle(self, *, verb: str, **options: Any) -> None:
@@ -35,7 +37,7 @@ class Command(BaseCommand):
             asked.refresh_from_db()
         told = f": {asked.error}" if asked.error else "".join(f"  {key} {n}" for key, n in asked.outcome.items())
         if asked.state == Erasure.State.FAILED or (now and asked.state in UNFINISHED):
-            raise CommandError(f"{asked}{told or ': a revert is under way, or a worker is at it'}")
+            raise CommandError(f"{asked}{told or ': a revert is running, or a worker does it already'}")
         self.stdout.write(f"{asked}{told}")
 
     def _traces(self, *, id: str, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py alerts test|list`: whether messages arrive, and what became of them."""
+"""`manage.py alerts test|list`: test the delivery of messages, and list them."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from monitoring.models import Notification
 
 
 class Command(BaseCommand):
-    help = "Try the webhook and the mail, and list the last messages."
+    help = "Test the webhook and the mail, and list the last messages."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        verbs.add_parser("test", help="Send a test message now, by every channel that is configured.")
-        listed = verbs.add_parser("list", help="The last messages, newest first.")
+        verbs.add_parser("test", help="Send a test message now, by every configured channel.")
+        listed = verbs.add_parser("list", help="List the last messages, newest first.")
         listed.add_argument("--state", choices=Notification.State.values)
         listed.add_argument("--limit", type=int, default=20)
 
@@ -27,15 +27,15 @@ class Command(BaseCommand):
             self._tell(row)
 
     def _test(self) -> None:
-        event_id = outbox.notify(kind="test", title="A test message: it arrived.", is_urgent=True)
+        event_id = outbox.notify(kind="test", title="A test message. Messages arrive.", is_urgent=True)
         if event_id is None:
-            raise CommandError("Nobody is to be told: set ALERT_WEBHOOK_URL or ALERT_EMAILS (docs/settings.md).")
+            raise CommandError("No channel is configured. Set ALERT_WEBHOOK_URL or ALERT_EMAILS (docs/settings.md).")
         outbox.deliver()
         rows = list(Notification.objects.filter(event_id=event_id))
         for row in rows:
             self._tell(row)
         if any(row.state != Notification.State.SENT for row in rows):
-            raise CommandError("Not delivered yet; it will be tried again.")
+            raise CommandError("The message is not delivered yet. Groundswell will try again.")
 
     def _tell(self, row: Notification) -> None:
         error = f" ({row.last_error})" if row.last_error else ""

@@ -1,4 +1,4 @@
-"""`manage.py audit verify|head|list|export`: the chain of decisions from a shell."""
+"""`manage.py audit verify|head|list|export`: the audit log from a shell."""
 
 import contextlib
 import csv
@@ -20,21 +20,21 @@ from monitoring.models import Review
 
 
 class Command(BaseCommand):
-    help = "List, export and verify the decisions taken; they are append-only and each carries the hash of the last."
+    help = "List, export and verify decisions. They are append-only, and each contains the hash of the one before."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        verify = verbs.add_parser("verify", help="Walk the whole chain; exits with 1 where it was tampered with.")
+        verify = verbs.add_parser("verify", help="Check the whole chain. Exits with 1 if someone changed it.")
         verify.add_argument(
-            "--head", help="What `audit head` printed earlier, or just its hash: it must still be there."
+            "--head", help="The text that `audit head` printed earlier, or its hash. It must still be in the chain."
         )
-        verbs.add_parser("head", help="The end of the chain, signed: keep it on another machine.")
-        listed = verbs.add_parser("list", help="Decisions, newest first.")
+        verbs.add_parser("head", help="Print the end of the chain with a signature. Keep it on another machine.")
+        listed = verbs.add_parser("list", help="List decisions, newest first.")
         listed.add_argument("--action", choices=Review.Action.values)
-        listed.add_argument("--since", type=_moment, help="A date or a time (RFC 3339; UTC where it names no zone).")
-        listed.add_argument("--limit", type=int, default=50, help="At most 1000 (50).")
-        export = verbs.add_parser("export", help="All decisions as CSV, oldest first.")
-        export.add_argument("file", metavar="FILE.csv", help="Replaced when complete; - for the terminal.")
+        listed.add_argument("--since", type=_moment, help="A date or a time (RFC 3339, in UTC if it has no zone).")
+        listed.add_argument("--limit", type=int, default=50, help="Most decisions, up to 1000 (50).")
+        export = verbs.add_parser("export", help="Write all decisions as CSV, oldest first.")
+        export.add_argument("file", metavar="FILE.csv", help="The file, replaced when complete. - is the terminal.")
 
     def handle(self, *, verb: str, **options: Any) -> None:
         getattr(self, f"_{verb}")(**options)
@@ -92,7 +92,7 @@ def _kept(text: str | None) -> tuple[ChainHead | None, str]:
         return None, ""
     if ":" not in text:
         if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
-            raise CommandError("--head takes what `audit head` printed, or the 64 hexadecimal digits in it.")
+            raise CommandError("--head takes the text that `audit head` printed, or the 64 hexadecimal digits in it.")
         return None, text
     try:
         return ChainHead.parse(text), ""
@@ -107,5 +107,5 @@ def _moment(text: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None:
-        raise ArgumentTypeError(f"{text!r} is neither a date (2026-01-31) nor a time (2026-01-31T12:00Z)")
+        raise ArgumentTypeError(f"{text!r} is not a date (2026-01-31) or a time (2026-01-31T12:00Z)")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

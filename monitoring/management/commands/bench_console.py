@@ -1,4 +1,4 @@
-"""`manage.py bench_console`: how long the server takes for each page of the console, on a full database."""
+"""`manage.py bench_console`: time each page of the console on a full database."""
 
 import os
 import subprocess
@@ -25,25 +25,25 @@ _SERVERS = ("DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY")
 class Command(BaseCommand):
     requires_system_checks = ()
     help = (
-        "Measure the console's pages with 100,000 findings and a million events in the log. Starts servers of its own"
-        " and removes them; nothing of a running Groundswell is touched."
+        "Measure the console's pages with 100,000 findings and a million events in the log. It starts servers of its"
+        " own and removes them afterwards. It does not touch a running Groundswell."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--findings", type=int, default=100_000, help="In the queue (100,000).")
-        parser.add_argument("--events", type=int, default=1_000_000, help="In the log (1,000,000).")
-        parser.add_argument("--repeats", type=int, default=20, help="GETs of a page (20).")
-        parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there.")
-        parser.add_argument("--here", action="store_true", help="On the servers configured, which must be empty.")
+        parser.add_argument("--findings", type=int, default=100_000, help="Findings in the queue (100,000).")
+        parser.add_argument("--events", type=int, default=1_000_000, help="Events in the log (1,000,000).")
+        parser.add_argument("--repeats", type=int, default=20, help="Requests for each page (20).")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="Also write the figures to this file.")
+        parser.add_argument("--here", action="store_true", help="Use the configured servers, which must be empty.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["findings"] < 1 or options["events"] < 5 * options["findings"]:
-            raise CommandError("--findings is at least 1, --events at least five for each of them.")
+            raise CommandError("--findings must be at least 1, and --events at least five times as many.")
         if not options["here"]:
             sys.exit(self._elsewhere(options))
         call_command("migrate", verbosity=0)
         if event_log.last_seq() or Finding.objects.exists():
-            raise CommandError("This database holds events; leave --here away for servers of its own.")
+            raise CommandError("This database holds events. Leave out --here to use servers of its own.")
         console = Console(stderr=True, width=120)
         size = Size(n_events=options["events"], n_findings=options["findings"])
         context = results.machine() | {"commit": results.commit(settings.BASE_DIR)}

@@ -1,4 +1,4 @@
-"""`manage.py finding list|show|release|confirm`: what there is to look at, and what is decided about it."""
+"""`manage.py finding list|show|release|confirm`: read findings, decide on them."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        listed = verbs.add_parser("list", help="Findings, newest first.")
+        listed = verbs.add_parser("list", help="List findings, newest first.")
         listed.add_argument("--state", choices=Finding.State.values, default="")
         listed.add_argument("--kind", choices=Finding.Kind.values, default="")
         listed.add_argument("--item", default="")
         listed.add_argument("--limit", type=int, default=20)
-        show = verbs.add_parser("show", help="One finding, why it is one, and some of its events.")
-        release = verbs.add_parser("release", help="It is honest: its events count, each at its own time.")
-        confirm = verbs.add_parser("confirm", help="It is manipulation: its events count no more.")
+        show = verbs.add_parser("show", help="Show one finding, its reasons and some of its events.")
+        release = verbs.add_parser("release", help="Release it as honest: its events count, each at its own time.")
+        confirm = verbs.add_parser("confirm", help="Confirm it as manipulation: its events no longer count.")
         for verb in (show, release, confirm):
             verb.add_argument("id", type=int)
         for verb in (release, confirm):
-            verb.add_argument("--note", required=True, help="Why; it is written down.")
+            verb.add_argument("--note", required=True, help="The reason, which is recorded.")
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         with refusals_told():
@@ -47,7 +47,7 @@ class Command(BaseCommand):
                 f"  on {each['item']}: {each['events']} events, {each['first_at']:%F %T} to {each['last_at']:%T}"
             )
         for each in found["evidence"][:5]:
-            self.stdout.write(f"  {each['feature']}: above {each['median']} % of cleared traffic")
+            self.stdout.write(f"  {each['feature']}: more than {each['median']} % of cleared traffic")
         for each in found["newest"][:10]:
             self.stdout.write(
                 f"  {each['received_at']:%T} {each['actor']} on {each['item']}: {each['verdict']}"

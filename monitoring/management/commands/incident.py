@@ -1,4 +1,7 @@
-"""`manage.py incident`: an attack that gets past the screen, and the way back from it, on servers of its own."""
+"""`manage.py incident`: an attack that passes the screen, and the revert after it.
+
+It runs on servers of its own.
+"""
 
 import os
 import subprocess
@@ -18,7 +21,7 @@ from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Learner
 
-# A weak defence and a learner in a hurry; three days pass in a minute.
+# The defence is weak and the learner is fast, so that three days pass in a minute.
 ENVIRONMENT = {
     "HALF_LIVES_S": "300,3600,21600",
     "SCREEN": "false",
@@ -37,24 +40,24 @@ ENVIRONMENT = {
 
 class Command(BaseCommand):
     requires_system_checks = ()
-    help = (
-        "Rehearse an incident: flood, alarm, freeze, revert without the attackers, thaw. Exits with 1 where it fails."
-    )
+    help = "Rehearse an incident: flood, alarm, freeze, revert without the attackers, thaw. Exits with 1 if it fails."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--readers", type=int, default=IncidentPlan().n_readers, help="Honest readers.")
-        parser.add_argument("--accounts", type=int, default=IncidentPlan().n_accounts, help="Of the attackers.")
+        parser.add_argument("--readers", type=int, default=IncidentPlan().n_readers, help="Number of honest readers.")
+        parser.add_argument(
+            "--accounts", type=int, default=IncidentPlan().n_accounts, help="Number of the attackers' accounts."
+        )
         parser.add_argument("--seed", type=int, default=IncidentPlan().seed)
-        parser.add_argument("--here", action="store_true", help="On the servers configured, which must be empty.")
+        parser.add_argument("--here", action="store_true", help="Use the configured servers, which must be empty.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["here"]:
             sys.exit(self._elsewhere(options))
         call_command("migrate", verbosity=0)
         if Learner.objects.exists() or event_log.last_seq():
-            raise CommandError("This database holds events; leave --here away for servers of its own.")
+            raise CommandError("This database holds events. Leave out --here to use servers of its own.")
         began_at = time.monotonic()
-        for days in range(0, 5):  # partitions for the days the stream is of
+        for days in range(0, 5):  # partitions for the days of the stream
             ensure_partitions(today=datetime.fromtimestamp(time.time() - 86_400 * days, UTC).date())
         plan = IncidentPlan(n_readers=options["readers"], n_accounts=options["accounts"], seed=options["seed"])
         incident = Incident(plan, lambda moment: self._progress(began_at, moment))
@@ -77,7 +80,7 @@ class Command(BaseCommand):
             self._line(f"{'yes' if is_so else 'NO ':3}  {what}")
         self._line(f"{time.monotonic() - began_at:.0f} s")
         if not story.holds:
-            raise CommandError("The story does not hold.")
+            raise CommandError("The rehearsal failed: see the lines with NO above.")
 
     def _elsewhere(self, options: dict[str, Any]) -> int:
         named = [f"--{name}={options[name]}" for name in ("readers", "accounts", "seed")]

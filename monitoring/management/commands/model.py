@@ -1,4 +1,4 @@
-"""`manage.py model state|freeze|thaw|revert|promote|rebuild`: the stop switch from a shell."""
+"""`manage.py model state|freeze|thaw|revert|promote|rebuild`: the stop switch."""
 
 import time
 from argparse import ArgumentTypeError
@@ -21,7 +21,7 @@ from recommender.learning.refold import LogIncomplete
 from recommender.models import Learner, Revert
 
 POLL_EVERY_S = 0.5
-OURSELVES_AFTER_S = 3.0  # without a worker that takes a revert on
+OURSELVES_AFTER_S = 3.0  # without a worker that starts the revert
 
 
 class Command(BaseCommand):
@@ -29,28 +29,28 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        verbs.add_parser("state", help="How learning stands.")
-        freeze = verbs.add_parser("freeze", help="Stop learning at once; events are accepted and wait.")
-        thaw = verbs.add_parser("thaw", help="Learn again, what waited first.")
-        revert = verbs.add_parser("revert", help="Go back to a checkpoint, and on from there.")
+        verbs.add_parser("state", help="Show the state of learning.")
+        freeze = verbs.add_parser("freeze", help="Stop learning at once. Events are accepted and wait.")
+        thaw = verbs.add_parser("thaw", help="Learn again, with the waiting events first.")
+        revert = verbs.add_parser("revert", help="Go back to a checkpoint, and learn on from there.")
         revert.add_argument("checkpoint", type=int)
         revert.add_argument("--mode", choices=Revert.Mode.values, default=str(Revert.Mode.REPLAY))
-        revert.add_argument("--actors", type=Path, help="A file of actors to exclude, an id a line.")
-        revert.add_argument("--networks", default="", help="To exclude, with commas: 192.0.2.0/24,2001:db8:1::/48")
-        revert.add_argument("--item", help="To exclude, received --from ... --to ...")
+        revert.add_argument("--actors", type=Path, help="A file of actors to leave out, one id per line.")
+        revert.add_argument("--networks", default="", help="Networks to leave out: 192.0.2.0/24,2001:db8:1::/48")
+        revert.add_argument("--item", help="An item to leave out, for events received --from ... --to ...")
         revert.add_argument("--from", dest="start", type=_moment, help="A time, 2026-01-31T12:00Z")
         revert.add_argument("--to", dest="end", type=_moment)
-        revert.add_argument("--findings", default="", help="Whose actors to exclude, with commas: 1,2")
-        revert.add_argument("--preview", action="store_true", help="Say what would change, and change nothing.")
-        revert.add_argument("--wait", action="store_true", help="Until it is done; then show what changed.")
+        revert.add_argument("--findings", default="", help="Findings whose actors to leave out: 1,2")
+        revert.add_argument("--preview", action="store_true", help="Show what would change, and change nothing.")
+        revert.add_argument("--wait", action="store_true", help="Wait until it is done, then show the changes.")
         for verb in (freeze, thaw):
             verb.add_argument("--scope", default="", help="One list only: category:NAME or country:XX.")
-        promote = verbs.add_parser("promote", help="Go on from the winner of a trial (`manage.py retrain`).")
+        promote = verbs.add_parser("promote", help="Learn on from the winner of a trial (`manage.py retrain`).")
         promote.add_argument("trial", type=int)
-        promote.add_argument("--wait", action="store_true", help="Until it is done; then show what changed.")
+        promote.add_argument("--wait", action="store_true", help="Wait until it is done, then show the changes.")
         for verb in (freeze, thaw, revert, promote):
-            verb.add_argument("--note", required=True, help="Why; it is written down.")
-        verbs.add_parser("rebuild", help="Fold the whole log again, e.g. after a change of half-lives.")
+            verb.add_argument("--note", required=True, help="The reason, which is recorded.")
+        verbs.add_parser("rebuild", help="Learn the whole log again, as after a change of half-lives.")
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         with refusals_told():
@@ -96,7 +96,7 @@ class Command(BaseCommand):
     def _promote(self, options: dict[str, Any]) -> None:
         review = request_revert.promote(by=shell_account(), note=options["note"], trial_id=options["trial"])
         before = ", ".join(map(str, review.subject["from"]))
-        self.stdout.write(f"{review.subject['winner']} is promoted; back: `model revert {before}`")
+        self.stdout.write(f"{review.subject['winner']} is promoted. To undo this: `model revert {before}`")
         if options["wait"]:
             self._wait(Revert.objects.get(pk=review.subject["revert"]))
 
@@ -104,7 +104,7 @@ class Command(BaseCommand):
         told, began_at = "", time.monotonic()
         while asked.state in (Revert.State.QUEUED, Revert.State.RUNNING):
             if asked.state == Revert.State.QUEUED and time.monotonic() - began_at > OURSELVES_AFTER_S:
-                self.stdout.write("no worker takes it on; doing it here")
+                self.stdout.write("No worker has started it, so this command does it.")
                 reverts.run_next()
             else:
                 time.sleep(POLL_EVERY_S)
@@ -120,7 +120,7 @@ class Command(BaseCommand):
 
     def _show(self, outcome: dict[str, Any]) -> None:
         before, after = (outcome["quality"][name]["hr20"] for name in ("before", "after"))
-        self.stdout.write(f"{outcome['events']:,} events folded, {outcome['excluded']:,} excluded")
+        self.stdout.write(f"{outcome['events']:,} events learned again, {outcome['excluded']:,} left out")
         self.stdout.write(f"hit rate at 20 since the checkpoint: {_share(before)} before, {_share(after)} after")
         boards = outcome["boards"]
         was = {place["item"]: number for number, place in enumerate(boards["before"], 1)}
@@ -130,7 +130,7 @@ class Command(BaseCommand):
                 str(number), place["item"], f"{place['score']:.3f}", str(was.pop(place["item"], "not in it"))
             )
         for item, number in was.items():
-            table.add_row("out", item, "", str(number))
+            table.add_row("gone", item, "", str(number))
         Console(file=cast(IO[str], self.stdout), highlight=False, markup=False, width=100).print(table)
 
     def _rebuild(self, options: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ class Command(BaseCommand):
                 checkpoint = learner.rebuild(row)
             except LogIncomplete as error:
                 raise CommandError(str(error)) from error
-            self.stdout.write(f"shard {row.shard} goes on from {checkpoint}, digest {checkpoint.digest}")
+            self.stdout.write(f"shard {row.shard} learns on from {checkpoint}, digest {checkpoint.digest}")
 
 
 def _exclude(options: dict[str, Any]) -> Exclude | None:
@@ -151,10 +151,10 @@ def _exclude(options: dict[str, Any]) -> Exclude | None:
             raise CommandError(f"{options['actors']} cannot be read: {error}") from None
     is_whole = options["item"] is not None, options["start"] is not None, options["end"] is not None
     if any(is_whole) and not all(is_whole):
-        raise CommandError("--item, --from and --to belong together.")
+        raise CommandError("Give --item, --from and --to together.")
     findings = _parts(options["findings"])
     if not all(part.isdecimal() for part in findings):
-        raise CommandError("--findings takes numbers with commas between them.")
+        raise CommandError("--findings takes numbers separated by commas.")
     exclude = Exclude(
         actors=actors,
         networks=_parts(options["networks"]),
@@ -173,11 +173,11 @@ def _share(value: float | None) -> str:
 
 
 def _moment(text: str) -> int:
-    """Milliseconds since 1970."""
+    """Read a time as milliseconds since 1970."""
     try:
         moment = parse_datetime(text)
     except ValueError:
         moment = None
     if moment is None:
-        raise ArgumentTypeError(f"{text!r} is no time (2026-01-31T12:00Z)")
+        raise ArgumentTypeError(f"{text!r} is not a time. Write it as 2026-01-31T12:00Z")
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""`manage.py policy`: the policy rehearsed on a recorded log."""
+"""`manage.py policy`: rehearse the policy on a recorded log."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +14,21 @@ from recommender.learning.learner import configured
 
 
 class Command(BaseCommand):
-    requires_system_checks = ()  # needs no server of ours
-    help = "How often the policy would freeze on a recorded log: for nothing, and provoked (A17)."
+    requires_system_checks = ()  # it needs none of our servers
+    help = "Count how often the policy would freeze on a recorded log, by itself and provoked (A17)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        verb = verbs.add_parser("rehearse", help="Replay a log beside the policy.")
-        verb.add_argument("file", type=Path, nargs="?", help="Parquet. Default: the news log in the data folder.")
-        verb.add_argument("--limit", type=int, help="Rows at most.")
+        verb = verbs.add_parser("rehearse", help="Replay a log with the policy.")
+        verb.add_argument(
+            "file", type=Path, nargs="?", help="A Parquet file. Default: the news log in the data folder."
+        )
+        verb.add_argument("--limit", type=int, help="Most rows to read.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = options["file"] or real_log()
         if path is None:
-            raise CommandError("Name a log; the news log is not in the data folder.")
+            raise CommandError("Name a log, because the news log is not in the data folder.")
         try:
             for name, found in policy_on_a_log.rehearse(
                 path, replace(configured(), secret=""), limit=options["limit"]

@@ -1,4 +1,4 @@
-"""`manage.py retrain`: hold challengers against the model that learns, and go on from the winner."""
+"""`manage.py retrain`: test challengers against the model, and keep the winner."""
 
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,18 @@ from recommender.management.batch import moment, progress_told, refusals_told, s
 
 class Command(BaseCommand):
     help = (
-        "Collect events from the log, the archives and files, merge them, test challengers against the model that"
-        " learns, on clean and on attacked data, and keep the winner's state ready if it is better by the margin."
+        "Collect and merge events from the log, the archives and files. Test challengers against the model that"
+        " learns, on clean and on attacked data. Keep the winner's state ready if it is better by the margin."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--files", type=Path, nargs="+", default=[], help="Parquet, CSV, or folders of them.")
-        parser.add_argument("--since", type=moment, help="Events from then on, 2026-01-31. Default: all.")
+        parser.add_argument("--since", type=moment, help="Use events since this time, 2026-01-31. Default: all.")
         parser.add_argument("--promote", choices=("auto", "ask", "never"), default=settings.RETRAIN_PROMOTE)
-        parser.add_argument("--margin", type=float, default=settings.RETRAIN_MARGIN, help="Of HR@20 (0.005).")
-        parser.add_argument("--memory-mb", type=int, default=settings.RETRAIN_MEMORY_MB, help="MiB, for all (4096).")
+        parser.add_argument("--margin", type=float, default=settings.RETRAIN_MARGIN, help="Margin of HR@20 (0.005).")
+        parser.add_argument(
+            "--memory-mb", type=int, default=settings.RETRAIN_MEMORY_MB, help="Most memory, MiB (4096)."
+        )
         parser.add_argument(
             "--try",
             dest="wanted",
@@ -31,10 +33,10 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="SETTING=VALUE,VALUE",
-            help="Challengers instead of the standing ones, as in half_lives_s.0=150,600; may be repeated.",
+            help="Challengers instead of the usual ones, as in half_lives_s.0=150,600. May be repeated.",
         )
-        parser.add_argument("--no-yardstick", action="store_true", help="Fit no factorisation beside.")
-        parser.add_argument("--work", type=Path, help="Folder for the merged log; default: where temporary files go.")
+        parser.add_argument("--no-yardstick", action="store_true", help="Fit no factorisation for comparison.")
+        parser.add_argument("--work", type=Path, help="Folder for the merged log. Default: the temporary folder.")
         parser.add_argument("--out", type=Path, help="Folder for the table as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -62,7 +64,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{row.name}: {row.note}")
         self.stdout.write(f"{trial}. {report.reason}")
         if why := trial.report.get("error"):
-            self.stdout.write(f"Nothing is kept of the winner: {why}")
+            self.stdout.write(f"The winner's state is not kept: {why}")
         if trial.state == trial.State.WAITING:
-            self.stdout.write(f"`manage.py model promote {trial.pk} --note ...` lets learning go on from it.")
+            self.stdout.write(f"To learn on from the winner: `manage.py model promote {trial.pk} --note ...`")
         self.stdout.write(f"peak memory {retrain.peak_bytes() / 2**20:,.0f} of {options['memory_mb']:,} MiB")

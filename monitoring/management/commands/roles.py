@@ -1,4 +1,4 @@
-"""`manage.py roles add|remove|list`: who may do what in the console."""
+"""`manage.py roles add|remove|list`: give accounts a role in the console."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        add = verbs.add_parser("add", help="Give an account a role, in place of the one it has.")
+        add = verbs.add_parser("add", help="Give an account a role, instead of the role it has.")
         add.add_argument("user")
         add.add_argument("role", choices=[*roles.CODENAMES])
-        remove = verbs.add_parser("remove", help="Take an account's role.")
+        remove = verbs.add_parser("remove", help="Remove an account's role.")
         remove.add_argument("user")
         for verb in (add, remove):
-            verb.add_argument("--note", default="", help="Why; it is written down.")
-        verbs.add_parser("list", help="Accounts that may come into the console.")
+            verb.add_argument("--note", default="", help="The reason, which is recorded.")
+        verbs.add_parser("list", help="List the accounts that may use the console.")
 
     def handle(self, *, verb: str, user: str = "", role: str = "", note: str = "", **_: Any) -> None:
         if verb == "list":
