@@ -1,4 +1,4 @@
-"""The documents say what is so: links lead somewhere, commands exist, and lines to type work when typed."""
+"""Tests that links lead somewhere, commands exist, and lines to type work."""
 
 import json
 import os
@@ -161,7 +161,7 @@ def test_what_a_page_says_to_type_works(page, running, tmp_path):
 
 
 def test_make_run_starts_from_a_clone(tmp_path):
-    """`make run` as the README says, in a clone that shares this environment, until the web server answers."""
+    """Stop it when the web server answers. The clone shares this environment."""
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     (clone / ".venv").symlink_to(Path(sys.prefix))

@@ -1,4 +1,4 @@
-"""Read the documents as the tests do: links, paths, commands, and blocks that a reader would type.
+"""Read links, paths, commands and typed lines out of the documents.
 
     README.md, CONTRIBUTING.md, SECURITY.md, docs/**.md ──> pages
         page ──> blocks: `<!-- run -->` or `<!-- no-run: reason -->`, then a fenced block
@@ -66,7 +66,10 @@ def shell_blocks(page: Path) -> list[Block]:
 
 
 def dead_links(page: Path) -> list[str]:
-    """Return links to pages, files or headings that do not exist. Links to other sites are not followed."""
+    """Return links to pages, files or headings that do not exist.
+
+    Links to other sites are not followed.
+    """
     dead = []
     for link in _LINK.findall(_without_code(page.read_text())):
         if re.match(r"[a-z]+:", link):
@@ -93,7 +96,10 @@ def anchors(page: Path) -> set[str]:
 
 
 def named_commands() -> dict[str, set[str]]:
-    """Return each command that a document names (`manage.py NAME ...` or `groundswell NAME ...`) and its pages."""
+    """Return each command that a document names, and its pages.
+
+    A command is named as `manage.py NAME` or `groundswell NAME`.
+    """
     named: dict[str, set[str]] = {}
     for page in PAGES:
         for name in re.findall(r"(?:manage\.py|(?<![\w/-])groundswell) ([a-z][a-z_]+)", page.read_text()):

@@ -29,7 +29,9 @@ class Command(BaseCommand):
     def _test(self) -> None:
         event_id = outbox.notify(kind="test", title="A test message. Messages arrive.", is_urgent=True)
         if event_id is None:
-            raise CommandError("No channel is configured. Set ALERT_WEBHOOK_URL or ALERT_EMAILS (docs/settings.md).")
+            raise CommandError(
+                "No channel is configured. Set ALERT_WEBHOOK_URL or ALERT_EMAILS (docs/reference/settings.md)."
+            )
         outbox.deliver()
         rows = list(Notification.objects.filter(event_id=event_id))
         for row in rows:
