@@ -53,10 +53,14 @@ incident: setup ## an attack that gets past the screen, and the way back from it
 	@$(BIN)/python manage.py incident $(ARGS)
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+RUN_EXTRAS = --extra learn --extra firstrun --extra pictures
 lock:        ## resolve pyproject.toml into the lock files (needs uv; ARGS=--upgrade)
-	@$(LOCK) $(ARGS) pyproject.toml -o requirements.txt
-	@$(LOCK) $(ARGS) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) $(ARGS) pyproject.toml $(RUN_EXTRAS) -o requirements.txt
+	@$(LOCK) $(ARGS) pyproject.toml $(RUN_EXTRAS) --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) $(ARGS) pyproject.toml -c requirements.txt -o requirements-web.txt
+	@$(LOCK) $(ARGS) pyproject.toml --extra learn -c requirements.txt -o requirements-learn.txt
 	@echo uv | $(LOCK) $(ARGS) - -o config/installer.txt
+	@echo hatchling | $(LOCK) $(ARGS) - -c requirements-dev.txt -o config/builder.txt
 
 clean:       ## remove the environment and caches; the data in .groundswell stays
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis static
