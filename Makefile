@@ -14,7 +14,7 @@ setup-dev:   ## the same with the tools for developing
 	@$(PYTHON) config/bootstrap.py --dev
 
 run: setup   ## everything, with a live demo; Ctrl-C stops it (PORT=8000, DEMO=1, SPEED=1)
-	@$(BIN)/python -m config.supervisor run
+	@$(BIN)/python manage.py run
 
 test: setup-dev browser  ## the whole suite, on a private PostgreSQL and Valkey (ARGS="-k trending")
 	@$(BIN)/python -m recommender.core.warmup

@@ -1,14 +1,7 @@
 #!/usr/bin/env python
-"""Groundswell's command line.
+"""Groundswell's command line in a checkout: `manage.py help` lists the commands."""
 
-`manage.py help` lists the commands.
-"""
-
-import os
-import sys
+from config.command_line import main
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    from django.core.management import execute_from_command_line
-
-    execute_from_command_line(sys.argv)
+    main()

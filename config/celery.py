@@ -6,11 +6,15 @@ before the next wake but one is due, so a worker that was stopped finds no backl
 """
 
 import os
+import sys
 
 from celery import Celery
 from celery.schedules import crontab
+from celery.signals import worker_init
 from django.conf import settings
 from kombu import Exchange, Queue
+
+from config import extras
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -82,3 +86,12 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks(["recommender", "monitoring"])
+
+
+@worker_init.connect
+def _require_learn(**_: object) -> None:
+    """End a worker that could not learn. Without PyOD its screen would hold every event."""
+    try:
+        extras.require("learn", by="A worker")
+    except extras.MissingExtra as error:
+        sys.exit(str(error))

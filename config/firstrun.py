@@ -18,6 +18,7 @@ from django.core.management.base import SystemCheckError
 from django.db import transaction
 
 from config.home import Home
+from config.places import WORK_DIR
 
 
 def make_accounts() -> None:
@@ -26,7 +27,7 @@ def make_accounts() -> None:
 
     from recommender.api import api_keys  # noqa: PLC0415
 
-    credentials = Home.of_project(settings.BASE_DIR).credentials()
+    credentials = Home.of_project(WORK_DIR).credentials()
     users = get_user_model().objects
     with transaction.atomic():
         if not users.filter(username=credentials["operator"]).exists():

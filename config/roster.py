@@ -11,13 +11,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from config.home import CannotStart, Home
+from config.places import BASE_DIR, COMMAND, RUN, WORK_DIR
 from config.processes import MARK, Child
 
-BASE_DIR = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 _PORTS_TRIED = 20
@@ -33,6 +32,8 @@ def _child(home: Home, name: str, *argv: str, **more: Any) -> Child:
         MARK: str(home.path),
         **more.pop("env", {}),
     }
+    if folder := env.get("ARCHIVE_DIR"):
+        env["ARCHIVE_DIR"] = str(WORK_DIR / folder)  # the child starts in the folder of the code
     # Start modules, not scripts: after a checkout is moved, a script's first line names a path that is gone.
     argv = (sys.executable, "-m", *argv)
     return Child(name=name, argv=argv, env=env, log=home.logs / f"{name}.log", cwd=BASE_DIR, **more)
@@ -149,7 +150,7 @@ def claim_port(*, say: Callable[[str], None]) -> socket.socket:
         if not named.isdecimal() or not 0 < int(named) < 65_536:
             raise CannotStart(f"PORT={named} is not a port. Set a number from 1 to 65535.")
         if problem := _problem_with(int(named)):
-            raise CannotStart(f"Port {named} {problem}. Choose another port, for example: PORT=8001 make run")
+            raise CannotStart(f"Port {named} {problem}. Choose another port, for example: PORT=8001 {RUN}")
         return _claim(int(named))
     for port in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
         problem = _problem_with(port)
@@ -157,7 +158,7 @@ def claim_port(*, say: Callable[[str], None]) -> socket.socket:
             return _claim(port)
         say(f"Port {port} {problem}. Trying {port + 1}.")
     last = DEFAULT_PORT + _PORTS_TRIED - 1
-    raise CannotStart(f"No port from {DEFAULT_PORT} to {last} is free. Choose another: PORT=9000 make run")
+    raise CannotStart(f"No port from {DEFAULT_PORT} to {last} is free. Choose another: PORT=9000 {RUN}")
 
 
 def _claim(port: int) -> socket.socket:
@@ -220,13 +221,13 @@ def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: f
         lines += [
             "",
             "  Groundswell makes no account and no key on your own database. Make yours, unless you have them:",
-            "    .venv/bin/python manage.py createsuperuser",
-            "    .venv/bin/python manage.py keys make NAME --scope read",
+            f"    {COMMAND} createsuperuser",
+            f"    {COMMAND} keys make NAME --scope read",
         ]
     if pace:
         lines += _what_plays(pace)
     if "GROUNDSWELL_HOME" in os.environ:
-        lines += ["", f"  Before you use manage.py in another terminal: export GROUNDSWELL_HOME={home.path}"]
+        lines += ["", f"  Before you use {COMMAND} in another terminal: export GROUNDSWELL_HOME={home.path}"]
     return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])
 
 
@@ -246,5 +247,5 @@ def _what_plays(pace: float) -> list[str]:
         f"    {attack}  A botnet pushes an article. Its clicks are held, so only the shadow board shows the article.",
         f"    {found}  A finding shows why the botnet was noticed. You decide: release or confirm it.",
         f"  The botnet comes back every {every_min:.0f} minutes. A button in the console starts it at once.",
-        "  To play the demo four times as fast: SPEED=4 make run. To run without it: DEMO=0 make run.",
+        f"  To play the demo four times as fast: SPEED=4 {RUN}. To run without it: DEMO=0 {RUN}.",
     ]

@@ -8,7 +8,6 @@ two.
 
 import logging
 import os
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,7 +16,8 @@ from environs import Env
 from marshmallow import ValidationError
 from marshmallow.validate import Email, Length, OneOf, Range
 
-from config import embedded
+from config import __version__, embedded, places
+from config.places import BASE_DIR, IS_CHECKOUT, WORK_DIR
 from recommender.learning import checkpoint_retention
 
 
@@ -43,9 +43,9 @@ def _is_schedule(value: str) -> None:
         raise ValidationError(str(error)) from None
 
 
-BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
-home = embedded.Home.of_project(BASE_DIR)
+home = embedded.Home.of_project(WORK_DIR)
+places.choose_numba_cache(home.path)
 
 # -- servers -----------------------------------------------------------------------------------------------------
 # PostgreSQL, as postgres://user:password@host:port/name. Default: the private one of a first run.
@@ -269,7 +269,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "static"
+STATIC_ROOT = (BASE_DIR if IS_CHECKOUT else home.path) / "static"
 WHITENOISE_USE_FINDERS = True
 APPEND_SLASH = False
 
@@ -284,7 +284,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Groundswell",
-    "VERSION": "1",
+    "VERSION": __version__,
     "DESCRIPTION": "Send click events and read the trending items a second later.",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

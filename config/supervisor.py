@@ -20,18 +20,18 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from config import roster
+from config import __version__, extras, places, roster
 from config.crew import LOOK_EVERY_S, Crew, StopSign, say
 from config.embedded import CannotStart, Home, PostgreSQL, Valkey
 from config.home import ServiceAccount
 from config.processes import end_orphans
 from recommender.core import warmup
 
-BASE_DIR = Path(__file__).resolve().parent.parent
 _LEARNS_WITHIN_S = 20.0  # The learner takes longer if many events wait, but `run` does not wait for that.
+_FIRST_RUN = f"\nThe first run compiles the learning code. This takes about {warmup.ABOUT_S} s on two cores, once."
 
 
 @contextlib.contextmanager
@@ -62,18 +62,17 @@ def run() -> None:
     started_at = time.monotonic()
     stop_sign = StopSign()
     crew = Crew(say=say, stop_sign=stop_sign)
-    home = Home.of_project(BASE_DIR)
+    home = Home.of_project(places.WORK_DIR)
     is_first_run = "DATABASE_URL" not in os.environ
-    if not is_first_run and len(os.environ.get("SECRET_KEY", "")) < 32:
-        raise CannotStart(
-            "You have set DATABASE_URL, so SECRET_KEY must be set too: at least 32 random characters. Keep the key:\n"
-            "    export SECRET_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
-        )
+    _check_environment(is_first_run)
+    places.choose_numba_cache(home.path)
 
     def progress(text: str) -> None:
         say(f"{time.monotonic() - started_at:6.1f} s  {text}")
 
-    say(f"Starting Groundswell. Its data and logs are in {home.path}")
+    is_warm = warmup.is_warm()
+    first_run = "" if is_warm else _FIRST_RUN
+    say(f"Starting Groundswell {__version__}. Its data and logs are in {home.path}{first_run}")
     pace = roster.demo_pace()
     with roster.claim_port(say=progress) as claim, private_servers(home, crew) as addresses:
         _, port = claim.getsockname()
@@ -84,10 +83,10 @@ def run() -> None:
             file.unlink()
         if stop_sign.is_up():
             return
-        compiler = None if warmup.is_warm() else roster.compiler(home)
+        compiler = None if is_warm else roster.compiler(home)
         if compiler:
             crew.start(compiler, may_end=True)
-            progress(f"Compiling the learning code, once per checkout. It takes {warmup.ABOUT_S} s on two cores.")
+            progress("Compiling the learning code. The web process starts meanwhile.")
         code = crew.run_to_end(migrate := roster.migrate(home))
         if stop_sign.is_up():
             return
@@ -114,7 +113,19 @@ def run() -> None:
             say(roster.banner(home, port, credentials, pace=pace if credentials else None))
         crew.watch_until(stop_sign.is_up)
         say("\nStopping. Press Ctrl-C again to stop at once.")
-    say("Stopped. The next `make run` continues with the same data.")
+    say(f"Stopped. The next `{places.RUN}` continues with the same data.")
+
+
+def _check_environment(is_first_run: bool) -> None:
+    """Raise CannotStart if a setting or an extra is missing that something here needs."""
+    if not is_first_run and len(os.environ.get("SECRET_KEY", "")) < 32:
+        raise CannotStart(
+            "You have set DATABASE_URL, so SECRET_KEY must be set too: at least 32 random characters. Keep the key:\n"
+            "    export SECRET_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
+        )
+    has_database = {"DATABASE_URL", "PG_BIN_DIR"} & os.environ.keys()
+    has_valkey = "VALKEY_BIN" in os.environ or {"BROKER_URL", "VIEW_URL"} <= os.environ.keys()
+    extras.require("learn", *(() if has_database and has_valkey else ("firstrun",)), by=places.RUN)
 
 
 def exec_command(command: list[str]) -> int:
@@ -163,25 +174,41 @@ def _test_env(home: Home, addresses: dict[str, str]) -> dict[str, str]:
     return {"SECRET_KEY": os.environ.get("SECRET_KEY") or home.secret_key(), **addresses}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m config.supervisor", description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None, *, program: str = "python -m config.supervisor") -> int:
+    """Carry out a command, and return the exit code."""
+    parser = argparse.ArgumentParser(prog=program)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="run everything until Ctrl-C")
+    _add_run(commands)
     hold_parser = commands.add_parser("hold", help="run the two servers until standard input closes")
     hold_parser.add_argument("home", nargs="?", type=Path, metavar="HOME", help="default: a throw-away folder")
     exec_parser = commands.add_parser("exec", help="run a command with throw-away servers")
     exec_parser.add_argument("argv", nargs="+", metavar="CMD")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         if options.command == "exec":
             return exec_command(options.argv)
         if options.command == "hold":
             return hold(options.home and options.home.absolute())
+        os.environ.update(_named(options))
         run()
     except CannotStart as error:
         sys.stderr.write(f"\nGroundswell cannot start. {error}\n")
         return 1
     return 0
+
+
+def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    what = "Start everything in this folder, and stop it with Ctrl-C. The next run continues with the same data."
+    parser = commands.add_parser("run", help="everything, until Ctrl-C", description=what)
+    parser.add_argument("--port", help="Port of the web server (PORT). Default: the first free one from 8000 on.")
+    parser.add_argument("--no-demo", action="store_true", help="Start without invented readers (DEMO=0).")
+    parser.add_argument("--speed", help="Pace of the demo, above 0 and at most 10 (SPEED). Default: 1.")
+
+
+def _named(options: argparse.Namespace) -> dict[str, str]:
+    """Return the options of `run` as the environment variables that they stand for."""
+    named = {"PORT": options.port, "SPEED": options.speed, "DEMO": "0" if options.no_demo else None}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,48 @@
-from django.apps import AppConfig
+"""Load the recommender in Groundswell's own project, and refuse any other project in one sentence."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import checks
+
+_OWN_SETTINGS = ("BROKER_URL", "VIEW_URL", "SHARDS", "STEP_EVENTS", "OVERVIEW_PANELS")
 
 
 class RecommenderConfig(AppConfig):
     name = "recommender"
+
+    def import_models(self) -> None:
+        if is_own_project():
+            super().import_models()
+        else:
+            refuse(self)
+
+
+def is_own_project() -> bool:
+    """Return whether the settings are those of `config.settings`, or were made from them."""
+    return all(hasattr(settings, name) for name in _OWN_SETTINGS)
+
+
+def refuse(app: AppConfig) -> None:
+    """Leave this app empty and register the check, so that the check is the first thing a developer reads.
+
+    Django imports some modules of every app before it prints a check. Ours would fail there.
+    """
+    app.models = apps.all_models[app.label]
+    for name in (f"{app.name}.admin", f"{app.name}.templatetags"):
+        sys.modules[name] = ModuleType(name)
+    checks.register(check_project)
+
+
+def check_project(**_: Any) -> list[checks.CheckMessage]:
+    """Return the error for a project that lists Groundswell's packages in its INSTALLED_APPS."""
+    if is_own_project():
+        return []
+    what = (
+        "Groundswell is a server of its own, not a reusable app: remove `recommender` and `monitoring` from"
+        " INSTALLED_APPS, start it with `groundswell run`, and call its HTTP API from your project."
+    )
+    return [checks.Error(what, id="recommender.E001")]

@@ -150,7 +150,7 @@ def main() -> None:
         return
     began = time.monotonic()
     sys.stdout.write(
-        f"Groundswell compiles its learning code, once per checkout. This takes about {ABOUT_S} s on two cores.\n"
+        f"Groundswell compiles its learning code, once per installation. This takes about {ABOUT_S} s on two cores.\n"
     )
     sys.stdout.flush()
     try:

@@ -78,16 +78,8 @@ class Command(BaseCommand):
         named = [f"--{name}={options[name]}" for name in ("findings", "events", "repeats")]
         if options["json"]:
             named.append(f"--json={options['json'].absolute()}")
-        command = [
-            sys.executable,
-            "-m",
-            "config.supervisor",
-            "exec",
-            "--",
-            sys.executable,
-            "manage.py",
-            "bench_console",
-        ]
+        python = [sys.executable, "-m"]
+        command = [*python, "config.supervisor", "exec", "--", *python, "django", "bench_console"]
         env = {name: value for name, value in os.environ.items() if name not in _SERVERS} | {"LOG_LEVEL": "ERROR"}
         done = subprocess.run([*command, "--here", *named], cwd=settings.BASE_DIR, env=env, check=False)  # noqa: S603
         return done.returncode

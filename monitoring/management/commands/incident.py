@@ -84,7 +84,8 @@ class Command(BaseCommand):
 
     def _elsewhere(self, options: dict[str, Any]) -> int:
         named = [f"--{name}={options[name]}" for name in ("readers", "accounts", "seed")]
-        command = [sys.executable, "-m", "config.supervisor", "exec", "--", sys.executable, "manage.py", "incident"]
+        python = [sys.executable, "-m"]
+        command = [*python, "config.supervisor", "exec", "--", *python, "django", "incident"]
         env = {name: value for name, value in os.environ.items() if name not in _SERVERS} | ENVIRONMENT
         done = subprocess.run([*command, "--here", *named], cwd=settings.BASE_DIR, env=env, check=False)  # noqa: S603
         return done.returncode

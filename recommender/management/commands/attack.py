@@ -100,10 +100,12 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(log):,} events of {log['actor'].n_unique():,} actors in {options['out']}")
 
     def _run(self, options: dict[str, Any]) -> None:
+        if options["readme"] and not settings.IS_CHECKOUT:
+            raise CommandError("--readme writes into the documents of a checkout, and this is an installation.")
         choice, logs = _choice(options)
         console = Console(stderr=True)
         began_at = time.monotonic()
-        out = options["out"] or settings.BASE_DIR / "out" / "attack"
+        out = options["out"] or settings.WORK_DIR / "out" / "attack"
         out.mkdir(parents=True, exist_ok=True)
         cores = len(os.sched_getaffinity(0))
         found = whole_suite.measure(

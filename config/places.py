@@ -1,0 +1,40 @@
+"""Say where Groundswell's code is, where its data goes, and how its commands are typed.
+
+    checkout   code and data in the checkout                   `make run`, `manage.py COMMAND`
+    installed  code in site-packages, data in the folder       `groundswell run`, `groundswell COMMAND`
+               that the command is typed in
+
+Nothing is ever written next to installed code if that folder is read-only. The supervisor imports this module, so it
+uses the standard library only.
+"""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent  # of the three packages
+IS_CHECKOUT = all((BASE_DIR / name).is_file() for name in ("manage.py", "Makefile", "pyproject.toml"))
+WORK_DIR = BASE_DIR if IS_CHECKOUT else Path.cwd()
+RUN = "make run" if IS_CHECKOUT else "groundswell run"
+COMMAND = ".venv/bin/python manage.py" if IS_CHECKOUT else "groundswell"
+
+
+def choose_numba_cache(home: Path) -> None:
+    """Set NUMBA_CACHE_DIR to a folder of the home if Numba itself would find no folder to write to.
+
+    Numba refuses to import a loop that it cannot cache. It tries the folder of the source file, then the user's
+    cache folder. An account without a home folder, on a read-only installation, has neither.
+    """
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(map(_is_writable, _numba_folders())):
+        os.environ["NUMBA_CACHE_DIR"] = str(home / "numba")
+
+
+def _numba_folders() -> tuple[Path, Path]:
+    users = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return BASE_DIR / "recommender" / "core" / "__pycache__", users / "numba"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether files can be made in this folder, or in the nearest folder above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
