@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test browser screenshots check lint types contracts migrations format bench attack incident lock clean
+.PHONY: help setup setup-dev run test browser screenshots check lint types contracts migrations format bench attack incident release lock clean
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -51,6 +51,9 @@ attack: setup ## the attacks against the defences; ten minutes on two cores (ARG
 
 incident: setup ## an attack that gets past the screen, and the way back from it; two minutes
 	@$(BIN)/python manage.py incident $(ARGS)
+
+release: setup-dev ## build the wheel and the sdist into dist/, and try the wheel (ARGS=--dev)
+	@$(BIN)/python -m config.release $(ARGS)
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 RUN_EXTRAS = --extra learn --extra firstrun --extra pictures

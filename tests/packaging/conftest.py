@@ -1,0 +1,64 @@
+"""The wheel of this checkout, built once by the installed hatchling, and programs started next to it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+# Anything that would lead a program to this session's servers, or to a home of its own.
+OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOME", "DJANGO_SETTINGS_MODULE"}
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The file. A copy of the tracked files is built, so that nothing else can slip in."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=BASE_DIR, text=True).split("\0")
+    for name in filter(None, tracked):
+        if (BASE_DIR / name).is_file() and not name.startswith(("tests/", "docs/")):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((BASE_DIR / name).read_bytes())
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [found] = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Run a program in an empty folder, with none of this session's servers; returns its code and its words."""
+
+    def run(*command, code=BASE_DIR, cwd=None, timeout=60, **env):
+        folder = cwd or tmp_path / "empty"
+        folder.mkdir(exist_ok=True)
+        clean = {name: value for name, value in os.environ.items() if name not in OURS}
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=folder,
+            env=clean | {"PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1"} | env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def without(tmp_path):
+    """A folder for PYTHONPATH in which these modules cannot be imported."""
+
+    def block(*modules):
+        folder = tmp_path / "blocked"
+        folder.mkdir(exist_ok=True)
+        lines = ["import sys", *(f"sys.modules[{name!r}] = None" for name in modules)]
+        (folder / "sitecustomize.py").write_text("\n".join(lines))
+        return folder
+
+    return block
