@@ -3,8 +3,6 @@
 import sys
 import tomllib
 
-import pytest
-
 from config import extras
 from tests.packaging.conftest import BASE_DIR
 
@@ -19,10 +17,6 @@ NEED_LEARN = ("archive", "attack", "bench", "compare", "incident", "peers", "pol
 NEED_NOTHING = ("actor", "alerts", "audit", "checkpoint", "demo", "finding", "keys", "model", "roles")
 
 
-def manage(start, blocked, *words, **env):
-    return start(sys.executable, BASE_DIR / "manage.py", *words, code=f"{blocked}:{BASE_DIR}", **SERVERS, **env)
-
-
 def test_the_extras_are_those_of_pyproject():
     project = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {extra: {line.split("=")[0] for line in lines} for extra, lines in project.items() if extra != "dev"}
@@ -30,32 +24,39 @@ def test_the_extras_are_those_of_pyproject():
     assert modules == named
 
 
-@pytest.mark.parametrize("command", NEED_LEARN)
-def test_a_command_names_the_extra_that_it_lacks(command, start, without):
-    assert manage(start, without(*ALL), command) == (
-        1,
-        f"manage.py {command} needs polars: pip install 'groundswell[learn]'\n",
-    )
-
-
-def test_all_other_commands_work_without_any_extra(start, without):
+def said_by_commands(start, blocked, *commands):
+    """The last words of each command line, all in one process, since a start takes a second."""
     program = (
-        "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'\n"
-        "import django; django.setup(); from django.core.management import get_commands, load_command_class\n"
-        f"[load_command_class(get_commands()[name], name) for name in {NEED_NOTHING!r}]; print('loaded')"
+        "import sys; from config import command_line\n"
+        f"for words in {commands!r}:\n"
+        "    sys.argv = ['groundswell', *words.split()]\n"
+        "    print(command_line.run_django('groundswell', sys.argv[1:]))"
     )
-    assert start(sys.executable, "-c", program, code=f"{without(*ALL)}:{BASE_DIR}", **SERVERS) == (0, "loaded\n")
+    code, said = start(sys.executable, "-c", program, code=f"{blocked}:{BASE_DIR}", **SERVERS)
+    assert code == 0, said
+    return said.splitlines()
 
 
-def test_a_sweep_names_its_pictures(start, without):
-    code, said = manage(start, without("matplotlib"), "sweep")
-    assert (code, said) == (1, "manage.py sweep needs matplotlib: pip install 'groundswell[pictures]'\n")
+def test_each_command_names_the_extra_that_it_lacks_and_all_others_work_without(start, without):
+    helped = [f"help {name}" for name in NEED_NOTHING]
+    said = said_by_commands(start, without(*ALL), *NEED_LEARN, "checkpoint verify", *helped)
+    assert said[: len(NEED_LEARN)] == [
+        f"groundswell {name} needs {'river' if name == 'bench' else 'polars'}: pip install 'groundswell[learn]'"
+        for name in NEED_LEARN
+    ]
+    # It would fold with a screen that holds every event.
+    assert said[len(NEED_LEARN)] == (
+        "groundswell checkpoint needs river and pyod and polars: pip install 'groundswell[learn]'"
+    )
+    usages = [line.split()[2] for line in said if line.startswith("usage: ")]
+    assert usages == list(NEED_NOTHING)
 
 
-def test_a_check_of_a_checkpoint_does_not_fold_with_a_screen_that_holds_everything(start, without):
-    code, said = manage(start, without(*ALL), "checkpoint", "verify")
-    assert code == 1
-    assert said == "manage.py checkpoint needs river and pyod and polars: pip install 'groundswell[learn]'\n"
+def test_pictures_are_an_extra_of_their_own(start, without):
+    said = said_by_commands(start, without("matplotlib"), "sweep", "compare")
+    assert said == [
+        f"groundswell {name} needs matplotlib: pip install 'groundswell[pictures]'" for name in ("sweep", "compare")
+    ]
 
 
 def test_run_names_all_that_it_lacks(start, without):
@@ -68,7 +69,12 @@ def test_run_names_all_that_it_lacks(start, without):
 
 
 def test_run_on_named_servers_needs_no_servers_of_its_own(start, without):
-    code, said = manage(start, without(*ALL), "run", VIEW_URL="redis://127.0.0.1:1/1")
+    code, said = start(
+        *(sys.executable, BASE_DIR / "manage.py", "run"),
+        code=f"{without(*ALL)}:{BASE_DIR}",
+        VIEW_URL="redis://127.0.0.1:1/1",
+        **SERVERS,
+    )
     assert code == 1
     assert said.strip().endswith("pip install 'groundswell[learn]'")
 
