@@ -4,7 +4,7 @@ The web process needs none of them. pyproject.toml lists the packages of each ex
 """
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from config.home import CannotStart
 
@@ -14,8 +14,14 @@ MODULES = {
     "pictures": ("matplotlib",),
     "batch": ("implicit",),
 }
-# Commands that fold events. Without PyOD the screen would hold every event instead of failing.
-_FOLDING = (("checkpoint", "verify"),)
+_READ_LOGS = ("archive", "attack", "bench", "incident", "peers", "policy", "replay", "retrain", "send")
+_OF_COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
+    **{(command,): ("learn",) for command in _READ_LOGS},
+    ("compare",): ("learn", "pictures"),
+    ("sweep",): ("learn", "pictures"),
+    # It folds events. Without PyOD the screen would hold every event instead of failing.
+    ("checkpoint", "verify"): ("learn",),
+}
 
 
 class MissingExtra(CannotStart):
@@ -30,9 +36,9 @@ def require(*extras: str, by: str) -> None:
 
 
 def require_for(arguments: Sequence[str], *, by: str) -> None:
-    """Raise MissingExtra for a command that would go wrong silently without its extra."""
-    if tuple(arguments[:2]) in _FOLDING:
-        require("learn", by=by)
+    """Raise MissingExtra if an extra of this command is not installed."""
+    needed = _OF_COMMANDS.get(tuple(arguments[:1])) or _OF_COMMANDS.get(tuple(arguments[:2])) or ()
+    require(*needed, by=by)
 
 
 def explain(error: ModuleNotFoundError, *, by: str) -> MissingExtra | None:
@@ -42,8 +48,9 @@ def explain(error: ModuleNotFoundError, *, by: str) -> MissingExtra | None:
     return MissingExtra(_sentence(by, [module], extras)) if extras else None
 
 
-def _sentence(by: str, modules: Iterable[str], extras: Iterable[str]) -> str:
-    return f"{by} needs {' and '.join(modules)}: pip install 'groundswell[{','.join(extras)}]'"
+def _sentence(by: str, modules: Sequence[str], extras: Sequence[str]) -> str:
+    listed = " and ".join(filter(None, (", ".join(modules[:-1]), modules[-1])))
+    return f"{by} needs {listed}: pip install 'groundswell[{','.join(extras)}]'"
 
 
 def _is_installed(module: str) -> bool:

@@ -35,6 +35,6 @@ def _numba_folders() -> tuple[Path, Path]:
 
 def _is_writable(folder: Path) -> bool:
     """Return whether files can be made in this folder, or in the nearest folder above it that exists."""
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
     return os.access(folder, os.W_OK | os.X_OK)

@@ -1,8 +1,10 @@
 """The wheel of this checkout, built once by the installed hatchling, and programs started next to it."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,16 +31,23 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Run a program in an empty folder, with none of this session's servers; returns its code and its words."""
+def empty():
+    """An empty folder that everyone can walk through, as the servers of root's home must."""
+    folder = Path(tempfile.mkdtemp(prefix="gs-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
-    def run(*command, code=BASE_DIR, cwd=None, timeout=60, **env):
-        folder = cwd or tmp_path / "empty"
-        folder.mkdir(exist_ok=True)
+
+@pytest.fixture
+def start(empty):
+    """Run a program in the empty folder, with none of this session's servers; returns its code and its words."""
+
+    def run(*command, code=BASE_DIR, cwd=empty, timeout=120, **env):
         clean = {name: value for name, value in os.environ.items() if name not in OURS}
         done = subprocess.run(
             [str(part) for part in command],
-            cwd=folder,
+            cwd=cwd,
             env=clean | {"PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1"} | env,
             capture_output=True,
             text=True,

@@ -36,9 +36,8 @@ def test_run_explains_its_options(start):
 
 
 def test_options_of_run_count_like_its_environment_variables(start):
-    code, said = start(
-        *MANAGE, "run", "--port", "http", DATABASE_URL="postgres://x@127.0.0.1:1/x", SECRET_KEY="x" * 32
-    )
+    named = {"DATABASE_URL": "postgres://x@127.0.0.1:1/x", "SECRET_KEY": "x" * 32}
+    code, said = start(*MANAGE, "run", "--port", "http", **named)
     assert code == 1
     assert "PORT=http is not a port" in said
     code, said = start(*MANAGE, "run", "--speed", "0", **named)

@@ -79,25 +79,25 @@ def test_the_console_script_leads_to_the_command_line(wheel):
     assert EntryPoint("groundswell", found[0][1], "console_scripts").load() is config.command_line.main
 
 
-def test_an_installed_wheel_keeps_its_data_in_the_current_folder(installed, start, tmp_path):
+def test_an_installed_wheel_keeps_its_data_in_the_current_folder(installed, start, empty):
     code, said = start(*GROUNDSWELL, "check", code=installed)
     assert (code, said) == (0, "System check identified no issues (0 silenced).\n")
-    [home] = (tmp_path / "empty").iterdir()
+    [home] = empty.iterdir()
     assert home.name == ".groundswell"
     assert stat.S_IMODE(home.stat().st_mode) & 0o066 == 0
 
 
 @pytest.mark.parametrize("words", [["--version"], ["help"]])
-def test_version_and_help_write_nothing(words, installed, start, tmp_path):
+def test_version_and_help_write_nothing(words, installed, start, empty):
     code, said = start(*GROUNDSWELL, *words, code=installed)
     assert code == 0
     assert config.__version__ in said
-    assert list((tmp_path / "empty").iterdir()) == []
+    assert list(empty.iterdir()) == []
 
 
-def test_a_folder_called_config_does_not_stand_in_for_ours(installed, start, tmp_path):
-    (tmp_path / "empty" / "config").mkdir(parents=True)
-    (tmp_path / "empty" / "config" / "__init__.py").write_text("raise SystemExit('not ours')")
+def test_a_folder_called_config_does_not_stand_in_for_ours(installed, start, empty, tmp_path):
+    (empty / "config").mkdir(parents=True)
+    (empty / "config" / "__init__.py").write_text("raise SystemExit('not ours')")
     script = tmp_path / "groundswell"
     script.write_text("from config.command_line import main\nmain()\n")
     code, said = start(sys.executable, script, "check", code=installed)
