@@ -9,6 +9,7 @@ uses the standard library only.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent  # of the three packages
@@ -34,7 +35,10 @@ def _numba_folders() -> tuple[Path, Path]:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether files can be made in this folder, or in the nearest folder above it that exists."""
-    while not os.path.exists(folder) and folder != folder.parent:
-        folder = folder.parent
-    return os.access(folder, os.W_OK | os.X_OK)
+    """Return whether a file can be made in this folder. Only a try is sure, and Numba tries the same."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
