@@ -16,7 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent  # of the three packages
 IS_CHECKOUT = all((BASE_DIR / name).is_file() for name in ("manage.py", "Makefile", "pyproject.toml"))
 WORK_DIR = BASE_DIR if IS_CHECKOUT else Path.cwd()
 RUN = "make run" if IS_CHECKOUT else "groundswell run"
-COMMAND = ".venv/bin/python manage.py" if IS_CHECKOUT else "groundswell"
+COMMAND = "manage.py" if IS_CHECKOUT else "groundswell"
 
 
 def choose_numba_cache(home: Path) -> None:

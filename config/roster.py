@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from config.home import CannotStart, Home
-from config.places import BASE_DIR, COMMAND, RUN, WORK_DIR
+from config.places import BASE_DIR, COMMAND, IS_CHECKOUT, RUN, WORK_DIR
 from config.processes import MARK, Child
 
 HOST = "127.0.0.1"
@@ -191,6 +191,7 @@ def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: f
     pace: of the demo, or None without a demo.
     """
     url = f"http://{HOST}:{port}"
+    typed = f".venv/bin/python {COMMAND}" if IS_CHECKOUT else COMMAND
     lines = [
         "",
         "Groundswell is running. Open these pages in your browser:",
@@ -221,8 +222,8 @@ def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: f
         lines += [
             "",
             "  Groundswell makes no account and no key on your own database. Make yours, unless you have them:",
-            f"    {COMMAND} createsuperuser",
-            f"    {COMMAND} keys make NAME --scope read",
+            f"    {typed} createsuperuser",
+            f"    {typed} keys make NAME --scope read",
         ]
     if pace:
         lines += _what_plays(pace)

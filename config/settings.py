@@ -46,6 +46,8 @@ def _is_schedule(value: str) -> None:
 env = Env()
 home = embedded.Home.of_project(WORK_DIR)
 places.choose_numba_cache(home.path)
+# How a person types a command here, for messages.
+COMMAND, RUN = places.COMMAND, places.RUN
 
 # -- servers -----------------------------------------------------------------------------------------------------
 # PostgreSQL, as postgres://user:password@host:port/name. Default: the private one of a first run.

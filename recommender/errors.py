@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import orjson
+from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
@@ -81,7 +82,7 @@ class Unparsable(ApiError):
 
 class NotAuthenticated(ApiError):
     code, status = "not_authenticated", 401
-    message = "Send an API key with `Authorization: Bearer KEY`. Make a key with `manage.py keys make`."
+    message = f"Send an API key with `Authorization: Bearer KEY`. Make a key with `{settings.COMMAND} keys make`."
 
 
 class Forbidden(ApiError):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, cast
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -232,7 +233,8 @@ def revoke_key(*, key: str) -> list[ApiKey]:
         found = list(ApiKey.objects.select_for_update().filter(Q(name=key) | Q(start=key), revoked_at=None))
         if not found:
             raise NotFound(
-                f"No key in use has the name {key!r} or starts with it. `manage.py keys list` shows all keys."
+                f"No key in use has the name {key!r} or starts with it."
+                f" `{settings.COMMAND} keys list` shows all keys."
             )
         revoke_keys(chosen=ApiKey.objects.filter(pk__in=[row.pk for row in found]))
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -30,8 +31,8 @@ def key_of(options: dict[str, Any]) -> str:
     key = options["key"] or os.environ.get(KEY_VARIABLE)
     if not key:
         raise CommandError(
-            f"No API key is given. Use --key or set {KEY_VARIABLE}. `make run` printed a key. You can make another"
-            " with: manage.py keys make NAME --scope ingest"
+            f"No API key is given. Use --key or set {KEY_VARIABLE}. `{settings.RUN}` printed a key."
+            f" You can make another with: {settings.COMMAND} keys make NAME --scope ingest"
         )
     return str(key)
 
