@@ -42,7 +42,7 @@ def test_options_of_run_count_like_its_environment_variables(start):
     assert "PORT=http is not a port" in said
     code, said = start(*MANAGE, "run", "--speed", "0", **named)
     assert code == 1
-    assert "SPEED=0 is not a pace" in said
+    assert "SPEED=0 is not a speed" in said
 
 
 def test_without_a_database_a_command_says_how_to_start_one(start, tmp_path):
