@@ -26,7 +26,7 @@ browser:     ## a Chromium for the console's tests, where this account may insta
 screenshots: setup-dev browser  ## pictures of the console's pages, into docs/screenshots (ARGS="--url ... --account ...")
 	@$(BIN)/python -m config.screenshots $(ARGS)
 
-check: lint types contracts migrations  ## everything CI looks at besides the tests
+check: lint types contracts migrations  ## everything CI looks at except the tests
 
 lint: setup-dev  ## style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

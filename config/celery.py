@@ -90,7 +90,10 @@ app.autodiscover_tasks(["recommender", "monitoring"])
 
 @worker_init.connect
 def _require_learn(**_: object) -> None:
-    """End a worker that could not learn. Without PyOD its screen would hold every event."""
+    """End a worker that could not learn.
+
+    Without PyOD its screen would hold every event.
+    """
     try:
         extras.require("learn", by="A worker")
     except extras.MissingExtra as error:

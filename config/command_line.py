@@ -1,4 +1,4 @@
-"""The command line: `groundswell` of an installation and `manage.py` of a checkout both end here.
+"""The command line, for `groundswell` and for `manage.py` in a checkout.
 
     run                  config.supervisor: everything, until Ctrl-C. Imports no Django
     help, --version      printed here, without reading a setting

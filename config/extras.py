@@ -1,4 +1,4 @@
-"""Name the extra that is not installed, in one sentence with the command that installs it.
+"""Name the extra that is not installed, and the command that installs it.
 
 The web process needs none of them. pyproject.toml lists the packages of each extra.
 """
@@ -29,7 +29,10 @@ class MissingExtra(CannotStart):
 
 
 def require(*extras: str, by: str) -> None:
-    """Raise MissingExtra if a module of these extras is not installed. by: who needs it, for the sentence."""
+    """Raise MissingExtra if a module of these extras is not installed.
+
+    by: who needs the module, for the sentence.
+    """
     missing = {extra: [name for name in MODULES[extra] if not _is_installed(name)] for extra in extras}
     if modules := [name for names in missing.values() for name in names]:
         raise MissingExtra(_sentence(by, modules, [extra for extra in extras if missing[extra]]))
@@ -42,7 +45,7 @@ def require_for(arguments: Sequence[str], *, by: str) -> None:
 
 
 def explain(error: ModuleNotFoundError, *, by: str) -> MissingExtra | None:
-    """Return what to say about a module that cannot be imported, or None if no extra has it."""
+    """Return the error for a module that is not there, or None if no extra has it."""
     module = (error.name or "").partition(".")[0]
     extras = [extra for extra, modules in MODULES.items() if module in modules]
     return MissingExtra(_sentence(by, [module], extras)) if extras else None

@@ -1,4 +1,4 @@
-"""Say where Groundswell's code is, where its data goes, and how its commands are typed.
+"""Say where code and data are, and how commands are typed.
 
     checkout   code and data in the checkout                   `make run`, `manage.py COMMAND`
     installed  code in site-packages, data in the folder       `groundswell run`, `groundswell COMMAND`
@@ -20,7 +20,7 @@ COMMAND = "manage.py" if IS_CHECKOUT else "groundswell"
 
 
 def choose_numba_cache(home: Path) -> None:
-    """Set NUMBA_CACHE_DIR to a folder of the home if Numba itself would find no folder to write to.
+    """Set NUMBA_CACHE_DIR to a folder of the home if Numba could write nowhere.
 
     Numba refuses to import a loop that it cannot cache. It tries the folder of the source file, then the user's
     cache folder. An account without a home folder, on a read-only installation, has neither.
@@ -35,7 +35,10 @@ def _numba_folders() -> tuple[Path, Path]:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a file can be made in this folder. Only a try is sure, and Numba tries the same."""
+    """Return whether a file can be made in this folder.
+
+    Only a try is sure, and Numba tries the same.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

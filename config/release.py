@@ -22,18 +22,22 @@ from config.places import BASE_DIR
 PACKAGES = ("config", "monitoring", "recommender")
 
 
-class Refused(Exception):
+class ReleaseRefused(Exception):
     """The message says why there is no release, and what to do."""
 
 
 def refuse(root: Path, version: str, *, allow_dev: bool) -> None:
-    """Raise Refused if this checkout is not ready for a release of this version."""
+    """Raise ReleaseRefused if this checkout is not ready for this version."""
     if changed := _run("git", "status", "--porcelain", cwd=root).splitlines():
-        raise Refused(f"Commit or remove your changes first: {len(changed)} files, the first is {changed[0][3:]}.")
+        raise ReleaseRefused(
+            f"Commit or remove your changes first: {len(changed)} files, the first is {changed[0][3:]}."
+        )
     if not re.search(rf"^## {re.escape(version)}(\s|$)", (root / "CHANGELOG.md").read_text(), re.MULTILINE):
-        raise Refused(f"CHANGELOG.md has no section `## {version}`: write one line for each change.")
+        raise ReleaseRefused(f"CHANGELOG.md has no section `## {version}`: write one line for each change.")
     if "dev" in version and not allow_dev:
-        raise Refused(f"{version} is a development version: set config/__init__.py, or give ARGS=--dev to try it.")
+        raise ReleaseRefused(
+            f"{version} is a development version: set config/__init__.py, or give ARGS=--dev to try it."
+        )
 
 
 def build(root: Path, out: Path) -> tuple[Path, Path]:
@@ -44,21 +48,26 @@ def build(root: Path, out: Path) -> tuple[Path, Path]:
 
 
 def packaged_files(root: Path) -> set[str]:
-    """Return the tracked files that a wheel must have: all of the packages but their lock files."""
+    """Return the tracked files that a wheel must have: all but lock files."""
     tracked = _run("git", "ls-files", *PACKAGES, cwd=root).splitlines()
     return {name for name in tracked if not re.fullmatch(r"config/\w+\.txt", name)}
 
 
 def compare(root: Path, wheel: Path) -> None:
-    """Raise Refused if the wheel lacks a file of the packages, or has one more."""
+    """Raise ReleaseRefused if the wheel lacks a file of the packages, or has one more."""
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     if different := sorted(found ^ packaged_files(root)):
-        raise Refused(f"{wheel.name} and the checkout differ in {len(different)} files: {', '.join(different[:5])}.")
+        raise ReleaseRefused(
+            f"{wheel.name} and the checkout differ in {len(different)} files: {', '.join(different[:5])}."
+        )
 
 
 def try_out(root: Path, wheel: Path) -> str:
-    """Install the wheel into a fresh environment, run two commands there, and return what they print."""
+    """Install the wheel into a fresh environment, and run two commands there.
+
+    Returns what they print.
+    """
     with tempfile.TemporaryDirectory(prefix="groundswell-release-") as folder:
         environment = Path(folder) / "venv"
         _run(sys.executable, "-m", "venv", str(environment), cwd=root)
@@ -70,7 +79,7 @@ def try_out(root: Path, wheel: Path) -> str:
         groundswell = str(environment / "bin" / "groundswell")
         said = _run(groundswell, "--version", cwd=empty)
         if said.strip() != f"groundswell {__version__}":
-            raise Refused(f"The installed wheel reports `{said.strip()}` instead of {__version__}.")
+            raise ReleaseRefused(f"The installed wheel reports `{said.strip()}` instead of {__version__}.")
         return said + _run(groundswell, "check", cwd=empty)
 
 
@@ -86,18 +95,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"Built {wheel.name} ({_kib(wheel)} KiB) and {sdist.name} ({_kib(sdist)} KiB) in dist/.")
         _say("Installing the wheel into a fresh environment ...")
         _say(try_out(BASE_DIR, wheel).strip())
-    except Refused as error:
+    except ReleaseRefused as error:
         sys.stderr.write(f"No release. {error}\n")
         return 1
     return 0
 
 
 def _run(*command: str, cwd: Path) -> str:
-    """Run a command, and return what it prints. Raises Refused with the end of it if the command fails."""
+    """Run a command, and return what it prints.
+
+    Raises ReleaseRefused with the last lines if the command fails.
+    """
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603  our own words
     if done.returncode != 0:
         end = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise Refused(f"`{' '.join(command[:4])}` failed:\n{end}")
+        raise ReleaseRefused(f"`{' '.join(command[:4])}` failed:\n{end}")
     return done.stdout
 
 

@@ -206,7 +206,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _named(options: argparse.Namespace) -> dict[str, str]:
-    """Return the options of `run` as the environment variables that they stand for."""
+    """Return the options of `run` as the environment variables that they set."""
     named = {"PORT": options.port, "SPEED": options.speed, "DEMO": "0" if options.no_demo else None}
     return {name: value for name, value in named.items() if value is not None}
 

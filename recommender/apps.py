@@ -1,4 +1,4 @@
-"""Load the recommender in Groundswell's own project, and refuse any other project in one sentence."""
+"""Load the recommender in Groundswell's own project, and refuse any other."""
 
 import sys
 from types import ModuleType
@@ -22,14 +22,14 @@ class RecommenderConfig(AppConfig):
 
 
 def is_own_project() -> bool:
-    """Return whether the settings are those of `config.settings`, or were made from them."""
+    """Return whether the settings come from `config.settings`."""
     return all(hasattr(settings, name) for name in _OWN_SETTINGS)
 
 
 def refuse(app: AppConfig) -> None:
-    """Leave this app empty and register the check, so that the check is the first thing a developer reads.
+    """Leave this app empty, and register the check.
 
-    Django imports some modules of every app before it prints a check. Ours would fail there.
+    So the check is the first thing that a developer reads. Django imports some modules of every app before it prints a check. Ours would fail there.
     """
     app.models = apps.all_models[app.label]
     for name in (f"{app.name}.admin", f"{app.name}.templatetags"):
@@ -38,7 +38,7 @@ def refuse(app: AppConfig) -> None:
 
 
 def check_project(**_: Any) -> list[checks.CheckMessage]:
-    """Return the error for a project that lists Groundswell's packages in its INSTALLED_APPS."""
+    """Return the error for a project that lists our packages as its apps."""
     if is_own_project():
         return []
     what = (

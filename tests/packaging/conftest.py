@@ -1,4 +1,4 @@
-"""The wheel of this checkout, built once by the installed hatchling, and programs started next to it."""
+"""The wheel of this checkout, and programs in an empty folder."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOM
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The file. A copy of the tracked files is built, so that nothing else can slip in."""
+    """The file, built once by the installed hatchling from the tracked files."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=BASE_DIR, text=True).split("\0")
     for name in filter(None, tracked):
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture
 def empty():
-    """An empty folder that everyone can walk through, as the servers of root's home must."""
+    """An empty folder that everyone can walk through, as root's servers must."""
     folder = Path(tempfile.mkdtemp(prefix="gs-", dir="/tmp"))
     folder.chmod(0o755)
     yield folder
@@ -41,7 +41,7 @@ def empty():
 
 @pytest.fixture
 def start(empty):
-    """Run a program in the empty folder, with none of this session's servers; returns its code and its words."""
+    """Run a program without this session's servers; return its code and its words."""
 
     def run(*command, code=BASE_DIR, cwd=empty, timeout=120, **env):
         clean = {name: value for name, value in os.environ.items() if name not in OURS}

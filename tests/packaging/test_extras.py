@@ -1,4 +1,4 @@
-"""A program without its extra ends with one sentence that names the pip command. The web process needs no extra."""
+"""A program without its extra ends with one sentence that names the pip command."""
 
 import sys
 import tomllib
@@ -29,7 +29,7 @@ def test_the_extras_are_those_of_pyproject():
 
 
 def said_by_commands(start, blocked, *commands):
-    """The last words of each command line, all in one process, since a start takes a second."""
+    """The last words of each command, all in one process to save time."""
     program = (
         "import sys; from config import command_line\n"
         f"for words in {commands!r}:\n"

@@ -1,4 +1,4 @@
-"""Another Django project that lists Groundswell's packages gets one sentence, and no traceback."""
+"""Another Django project that lists our packages gets one sentence."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The workflow, the hooks and the compose file say what is true here: verbs of make, tools and files that exist."""
+"""The workflow, the hooks and the images name only what exists."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The wheel has every file of the three packages and no other, and runs from a folder that is closed to writing."""
+"""The wheel has every file of the packages, and runs from a read-only folder."""
 
 import os
 import re
@@ -106,7 +106,7 @@ def test_a_folder_called_config_does_not_stand_in_for_ours(installed, start, emp
 
 
 def test_compiled_loops_go_to_the_home_where_no_other_folder_is_open(installed, start):
-    """Asked by an account that may write nowhere else. As root everything is open, so another account asks."""
+    """Ask as an account that may write nowhere else, since root may."""
     account = ServiceAccount.of_services()
     become = f"import os; os.setgid({account.gid}); os.setuid({account.uid})\n" if account else ""
     # The modules are imported before the account changes. Python itself may be closed to the other account.
