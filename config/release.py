@@ -22,22 +22,18 @@ from config.places import BASE_DIR
 PACKAGES = ("config", "monitoring", "recommender")
 
 
-class ReleaseRefused(Exception):
+class NotReady(Exception):
     """The message says why there is no release, and what to do."""
 
 
 def refuse(root: Path, version: str, *, allow_dev: bool) -> None:
-    """Raise ReleaseRefused if this checkout is not ready for this version."""
+    """Raise NotReady if this checkout is not ready for this version."""
     if changed := _run("git", "status", "--porcelain", cwd=root).splitlines():
-        raise ReleaseRefused(
-            f"Commit or remove your changes first: {len(changed)} files, the first is {changed[0][3:]}."
-        )
+        raise NotReady(f"Commit or remove your changes first: {len(changed)} files, the first is {changed[0][3:]}.")
     if not re.search(rf"^## {re.escape(version)}(\s|$)", (root / "CHANGELOG.md").read_text(), re.MULTILINE):
-        raise ReleaseRefused(f"CHANGELOG.md has no section `## {version}`: write one line for each change.")
+        raise NotReady(f"CHANGELOG.md has no section `## {version}`: write one line for each change.")
     if "dev" in version and not allow_dev:
-        raise ReleaseRefused(
-            f"{version} is a development version: set config/__init__.py, or give ARGS=--dev to try it."
-        )
+        raise NotReady(f"{version} is a development version: set config/__init__.py, or give ARGS=--dev to try it.")
 
 
 def build(root: Path, out: Path) -> tuple[Path, Path]:
@@ -54,13 +50,11 @@ def packaged_files(root: Path) -> set[str]:
 
 
 def compare(root: Path, wheel: Path) -> None:
-    """Raise ReleaseRefused if the wheel lacks a file of the packages, or has one more."""
+    """Raise NotReady if the wheel lacks a file of the packages, or has one more."""
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     if different := sorted(found ^ packaged_files(root)):
-        raise ReleaseRefused(
-            f"{wheel.name} and the checkout differ in {len(different)} files: {', '.join(different[:5])}."
-        )
+        raise NotReady(f"{wheel.name} and the checkout differ in {len(different)} files: {', '.join(different[:5])}.")
 
 
 def try_out(root: Path, wheel: Path) -> str:
@@ -79,7 +73,7 @@ def try_out(root: Path, wheel: Path) -> str:
         groundswell = str(environment / "bin" / "groundswell")
         said = _run(groundswell, "--version", cwd=empty)
         if said.strip() != f"groundswell {__version__}":
-            raise ReleaseRefused(f"The installed wheel reports `{said.strip()}` instead of {__version__}.")
+            raise NotReady(f"The installed wheel reports `{said.strip()}` instead of {__version__}.")
         return said + _run(groundswell, "check", cwd=empty)
 
 
@@ -95,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"Built {wheel.name} ({_kib(wheel)} KiB) and {sdist.name} ({_kib(sdist)} KiB) in dist/.")
         _say("Installing the wheel into a fresh environment ...")
         _say(try_out(BASE_DIR, wheel).strip())
-    except ReleaseRefused as error:
+    except NotReady as error:
         sys.stderr.write(f"No release. {error}\n")
         return 1
     return 0
@@ -104,12 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(*command: str, cwd: Path) -> str:
     """Run a command, and return what it prints.
 
-    Raises ReleaseRefused with the last lines if the command fails.
+    Raises NotReady with the last lines if the command fails.
     """
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603  our own words
     if done.returncode != 0:
         end = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise ReleaseRefused(f"`{' '.join(command[:4])}` failed:\n{end}")
+        raise NotReady(f"`{' '.join(command[:4])}` failed:\n{end}")
     return done.stdout
 
 

@@ -29,7 +29,8 @@ def is_own_project() -> bool:
 def refuse(app: AppConfig) -> None:
     """Leave this app empty, and register the check.
 
-    So the check is the first thing that a developer reads. Django imports some modules of every app before it prints a check. Ours would fail there.
+    So the check is the first thing that a developer reads. Django imports some modules of every app before it prints
+    a check. Ours would fail there.
     """
     app.models = apps.all_models[app.label]
     for name in (f"{app.name}.admin", f"{app.name}.templatetags"):

@@ -33,20 +33,18 @@ def test_a_clean_checkout_with_a_section_is_not_refused(checkout):
 
 def test_a_change_that_is_not_committed_is_named(checkout):
     (checkout / "new.py").write_text("")
-    with pytest.raises(
-        release.ReleaseRefused, match=r"Commit or remove your changes first: 1 files, the first is new\.py"
-    ):
+    with pytest.raises(release.NotReady, match=r"Commit or remove your changes first: 1 files, the first is new\.py"):
         release.refuse(checkout, "1.0.0", allow_dev=False)
 
 
 @pytest.mark.parametrize("version", ["1.0.1", "1.0", "1.0.0.1", "1.1.0"])
 def test_a_version_without_a_section_is_refused(version, checkout):
-    with pytest.raises(release.ReleaseRefused, match=rf"CHANGELOG.md has no section `## {version}`"):
+    with pytest.raises(release.NotReady, match=rf"CHANGELOG.md has no section `## {version}`"):
         release.refuse(checkout, version, allow_dev=False)
 
 
 def test_a_development_version_needs_the_flag(checkout):
-    with pytest.raises(release.ReleaseRefused, match="is a development version"):
+    with pytest.raises(release.NotReady, match="is a development version"):
         release.refuse(checkout, "1.1.0.dev0", allow_dev=False)
     release.refuse(checkout, "1.1.0.dev0", allow_dev=True)
 
@@ -57,12 +55,12 @@ def test_a_wheel_that_lacks_a_file_is_found(checkout, tmp_path):
         for package in release.PACKAGES[:2]:
             archive.writestr(f"{package}/__init__.py", "")
         archive.writestr("w.dist-info/METADATA", "")
-    with pytest.raises(release.ReleaseRefused, match=r"differ in 1 files: recommender/__init__\.py"):
+    with pytest.raises(release.NotReady, match=r"differ in 1 files: recommender/__init__\.py"):
         release.compare(checkout, wheel)
 
 
 def test_a_command_that_fails_is_told_with_its_words(tmp_path):
-    with pytest.raises(release.ReleaseRefused, match="no such package"):
+    with pytest.raises(release.NotReady, match="no such package"):
         release._run(sys.executable, "-c", "raise SystemExit('no such package')", cwd=tmp_path)
 
 
