@@ -4,52 +4,52 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test browser screenshots check lint types contracts migrations format bench attack incident release lock clean
 
-help:        ## this list
+help:        ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-setup:       ## the environment to run in, .venv
+setup:       ## make the environment to run in, .venv
 	@$(PYTHON) config/bootstrap.py
 
-setup-dev:   ## the same with the tools for developing
+setup-dev:   ## the same with the tools for development
 	@$(PYTHON) config/bootstrap.py --dev
 
-run: setup   ## everything, with a live demo; Ctrl-C stops it (PORT=8000, DEMO=1, SPEED=1)
+run: setup   ## start everything with a live demo; Ctrl-C stops it (PORT=8000, DEMO=1, SPEED=1)
 	@$(BIN)/python manage.py run
 
-test: setup-dev browser  ## the whole suite, on a private PostgreSQL and Valkey (ARGS="-k trending")
+test: setup-dev browser  ## run the whole suite on a private PostgreSQL and Valkey (ARGS="-k trending")
 	@$(BIN)/python -m recommender.core.warmup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-browser:     ## a Chromium for the console's tests, where this account may install one
+browser:     ## install a Chromium for the console's tests, where this account may
 	@$(PYTHON) config/chromium.py
 
-screenshots: setup-dev browser  ## pictures of the console's pages, into docs/screenshots (ARGS="--url ... --account ...")
+screenshots: setup-dev browser  ## take pictures of the console's pages into docs/screenshots (ARGS="--url ... --account ...")
 	@$(BIN)/python -m config.screenshots $(ARGS)
 
-check: lint types contracts migrations  ## everything CI looks at except the tests
+check: lint types contracts migrations  ## check style, types, import contracts and migrations
 
-lint: setup-dev  ## style
+lint: setup-dev  ## check the style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-types: setup-dev  ## types
+types: setup-dev  ## check the types
 	@$(BIN)/mypy config recommender monitoring
 
-contracts: setup-dev  ## who may import whom
+contracts: setup-dev  ## check who imports whom
 	@$(BIN)/lint-imports
 
-migrations: setup-dev  ## whether a model changed without one
+migrations: setup-dev  ## check that no model changed without a migration
 	@$(BIN)/python -m config.supervisor exec -- $(BIN)/python manage.py makemigrations --check --dry-run
 
-format: setup-dev  ## put the style right
+format: setup-dev  ## fix the style
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: setup  ## what this machine can do, as a table (ARGS="--json")
+bench: setup  ## measure this machine and print a table (ARGS="--json")
 	@$(BIN)/python manage.py bench $(ARGS)
 
-attack: setup ## the attacks against the defences; ten minutes on two cores (ARGS="--quick", ARGS="--readme")
+attack: setup ## run the attack benchmark; ten minutes on two cores (ARGS="--quick", ARGS="--readme")
 	@$(BIN)/python manage.py attack run $(ARGS)
 
-incident: setup ## an attack that gets past the screen, and the way back from it; two minutes
+incident: setup ## rehearse an attack that passes the screen, and the way back; two minutes
 	@$(BIN)/python manage.py incident $(ARGS)
 
 release: setup-dev ## build the wheel and the sdist into dist/, and try the wheel (ARGS=--dev)

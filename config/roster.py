@@ -210,13 +210,12 @@ def banner(home: Home, port: int, credentials: dict[str, Any] | None, *, pace: f
             "",
             "  Sign in to the console with this first password, unless you have changed it:",
             f"    user {credentials['operator']}   password {credentials['password']}",
-            "  Your programs use these API keys, one per scope:",
-            *(f"    {scope:8} {key}" for scope, key in keys.items()),
-            "",
-            "  Read the trending list, then send a click:",
-            f"    curl -H 'Authorization: Bearer {keys['read']}' '{url}/api/v1/trending?limit=5'",
-            f"    curl -H 'Authorization: Bearer {keys['ingest']}' -H 'Content-Type: application/json' \\",
+            "  Your programs use API keys, one per scope. Paste these lines into another terminal:",
+            *(f"    export {scope.upper()}={key}" for scope, key in keys.items()),
+            "  Then send a click from there, and read the trending list:",
+            """    curl -H "Authorization: Bearer $INGEST" -H 'Content-Type: application/json' \\""",
             f"""      -d '{{"actor": "ana", "item": "story-1"}}' {url}/api/v1/events""",
+            f"""    curl -H "Authorization: Bearer $READ" '{url}/api/v1/trending?limit=5'""",
         ]
     else:
         lines += [

@@ -15,6 +15,7 @@ instead (recommender.api.api_keys). Views call `require`.
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
@@ -60,7 +61,7 @@ def require(user: Any, permission: str) -> None:
         needed = _NEEDED.get(permission)
         raise Forbidden(
             f"You need the role `{needed}` for this. An administrator can give it to you:"
-            f" manage.py roles add {getattr(user, 'username', '') or 'USER'} {needed}"
+            f" {settings.COMMAND} roles add {getattr(user, 'username', '') or 'USER'} {needed}"
             if needed
             else f"You need the permission {permission} for this."
         )
@@ -94,7 +95,8 @@ def assign(*, username: str, role: str, by: reviews.By, note: str = "") -> User:
         user = get_user_model().objects.select_for_update().filter(username=username).first()
         if user is None:
             raise NotFound(
-                f"There is no account {username!r}. Make it in the console, or with manage.py createsuperuser."
+                f"There is no account {username!r}. Make it in the console, or with"
+                f" {settings.COMMAND} createsuperuser."
             )
         if role:
             make_groups()

@@ -16,7 +16,7 @@ OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOM
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The file, built once by the installed hatchling from the tracked files."""
+    """Return the file, built once by the installed hatchling from the tracked files."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=BASE_DIR, text=True).split("\0")
     for name in filter(None, tracked):
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture
 def empty():
-    """An empty folder that everyone can walk through, as root's servers must."""
+    """Yield an empty folder that everyone can walk through, as root's servers must."""
     folder = Path(tempfile.mkdtemp(prefix="gs-", dir="/tmp"))
     folder.chmod(0o755)
     yield folder
@@ -61,7 +61,7 @@ def start(empty):
 
 @pytest.fixture
 def without(tmp_path):
-    """A folder for PYTHONPATH in which these modules cannot be imported."""
+    """Return a folder for PYTHONPATH in which these modules cannot be imported."""
 
     def block(*modules):
         folder = tmp_path / "blocked"

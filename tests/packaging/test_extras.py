@@ -29,7 +29,7 @@ def test_the_extras_are_those_of_pyproject():
 
 
 def said_by_commands(start, blocked, *commands):
-    """The last words of each command, all in one process to save time."""
+    """Return the last words of each command, all in one process to save time."""
     program = (
         "import sys; from config import command_line\n"
         f"for words in {commands!r}:\n"

@@ -12,7 +12,7 @@ from config import release
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A repository with one commit: a package, and a changelog of two versions."""
+    """Make a repository with one commit: a package, and a changelog of two versions."""
     folder = tmp_path / "checkout"
     for package in release.PACKAGES:
         (folder / package).mkdir(parents=True)

@@ -32,7 +32,7 @@ def names(wheel):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The unpacked wheel, in which nothing can be written, except by root."""
+    """Return the unpacked wheel, in which nothing can be written, except by root."""
     folder = tmp_path_factory.mktemp("site-packages")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)

@@ -45,7 +45,7 @@ class Command(BaseCommand):
         revert.add_argument("--wait", action="store_true", help="Wait until it is done, then show the changes.")
         for verb in (freeze, thaw):
             verb.add_argument("--scope", default="", help="One list only: category:NAME or country:XX.")
-        promote = verbs.add_parser("promote", help="Learn on from the winner of a trial (`manage.py retrain`).")
+        promote = verbs.add_parser("promote", help="Learn on from the winner of a trial, made by `retrain`.")
         promote.add_argument("trial", type=int)
         promote.add_argument("--wait", action="store_true", help="Wait until it is done, then show the changes.")
         for verb in (freeze, thaw, revert, promote):

@@ -66,5 +66,5 @@ class Command(BaseCommand):
         if why := trial.report.get("error"):
             self.stdout.write(f"The winner's state is not kept: {why}")
         if trial.state == trial.State.WAITING:
-            self.stdout.write(f"To learn on from the winner: `manage.py model promote {trial.pk} --note ...`")
+            self.stdout.write(f"Learn on from the winner: `{settings.COMMAND} model promote {trial.pk} --note ...`")
         self.stdout.write(f"peak memory {retrain.peak_bytes() / 2**20:,.0f} of {options['memory_mb']:,} MiB")
