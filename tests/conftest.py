@@ -11,12 +11,14 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import connection
+from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from recommender.log.partitions import drop_before, ensure_partitions
+from recommender.log.partitions import PARTITIONS_AHEAD, drop_before, ensure_partitions, partitions
 from recommender.process_state import clock as process_clock
 from recommender.process_state import forget_all
+from tests.help import emptied_tables
 from tests.help.held_clock import HeldClock
 from tests.help.private_servers import PRIVATE
 
@@ -47,6 +49,14 @@ def pytest_collection_modifyitems(items):
     With `--no-loadscope-reorder`, pytest-xdist hands the files out in this order.
     """
     items.sort(key=lambda item: SLOW.index(name) if (name := item.nodeid.split("::")[0]) in SLOW else len(SLOW))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_filled_tables_are_emptied():
+    """Django's flush after each test that commits would cost more than most of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _case: emptied_tables.empty_all())
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -100,12 +110,7 @@ def _decisions_end_with_their_test(request):
         return
     request.getfixturevalue("transactional_db")
     yield
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM monitoring_review)")
-        if cursor.fetchone()[0]:
-            cursor.execute("ALTER TABLE monitoring_review DISABLE TRIGGER append_only")
-            cursor.execute("TRUNCATE monitoring_review")
-            cursor.execute("ALTER TABLE monitoring_review ENABLE ALWAYS TRIGGER append_only")
+    emptied_tables.empty_reviews()
 
 
 @pytest.fixture
@@ -114,10 +119,12 @@ def empty_log(transactional_db):
 
     Django's own flush does not know unmanaged tables.
     """
-    drop_before(datetime.now(UTC).date() - timedelta(days=1))
-    ensure_partitions()
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE recommender_event, recommender_event_key")
+    today = datetime.now(UTC).date()
+    days = [today + timedelta(days=offset) for offset in range(-1, PARTITIONS_AHEAD + 1)]
+    if partitions() != days:
+        drop_before(days[0])
+        ensure_partitions(today=today)
+    emptied_tables.empty_log()
 
 
 @pytest.fixture
