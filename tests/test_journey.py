@@ -22,7 +22,8 @@ import pytest
 import redis
 from kombu import Connection
 
-from tests.help.supervised import BASE_DIR, Running, fresh_home, wait_for
+from tests.help.patience import PATIENCE_S, wait_for
+from tests.help.supervised import BASE_DIR, Running, fresh_home
 
 POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 VIEW = "redis://127.0.0.1:6379/15"
@@ -35,7 +36,7 @@ def call(running, path, *, key, body=None, method=None):
     headers = {"Authorization": f"Bearer {running.keys[key]}", "Content-Type": "application/json"}
     request = urllib.request.Request(running.url + path, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         with error:
@@ -60,7 +61,9 @@ def manage(running, *arguments):
     }
     env |= {"GROUNDSWELL_HOME": str(running.home.path)} | getattr(running, "servers", {})
     command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(command, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -193,14 +196,11 @@ def test_whatever_is_killed_every_acknowledged_event_counts_once(home):
                 wait_for(lambda before=before: feeder.n_acknowledged > before + 200)
                 os.kill(wait_for(lambda program=program: running.pid_of(program)), signal.SIGKILL)
             before = feeder.n_acknowledged
-            wait_for(lambda: feeder.n_acknowledged > before + 200, within_s=60)
+            wait_for(lambda: feeder.n_acknowledged > before + 200)
         finally:
             feeder.stop()
 
-        wait_for(
-            lambda: running.execute("SELECT n_events FROM recommender_learner") == [(feeder.n_acknowledged,)],
-            within_s=60,
-        )
+        wait_for(lambda: running.execute("SELECT n_events FROM recommender_learner") == [(feeder.n_acknowledged,)])
         assert running.execute("SELECT count(*), count(DISTINCT event_key) FROM recommender_event") == [
             (feeder.n_acknowledged, feeder.n_acknowledged)
         ]

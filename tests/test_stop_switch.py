@@ -28,8 +28,9 @@ from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from recommender.publishing import published_boards
 from tests.help.learner_process import restart
 from tests.help.log_rows import events
+from tests.help.patience import PATIENCE_S, wait_for
 from tests.help.private_servers import PRIVATE
-from tests.help.supervised import BASE_DIR, wait_for
+from tests.help.supervised import BASE_DIR
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
 
@@ -224,7 +225,7 @@ def finish(asked):
 def test_a_killed_revert_has_changed_nothing_or_everything(town, server_env, call, when, nth, is_switched):
     before, asked = stored(), ask(town)
     killed = start(REVERT, server_env, call, when, str(nth))
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=PATIENCE_S)
     assert killed.returncode == -signal.SIGKILL
     row = Learner.objects.get()
     if is_switched:
@@ -297,7 +298,7 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
         working = start(LEARN, server_env)
         stream.stop()
         n_events = 200 * (BEFORE + SINCE) + stream.n_appended
-        wait_for(lambda: Learner.objects.get().n_events == n_events, within_s=120)
+        wait_for(lambda: Learner.objects.get().n_events == n_events)
     finally:
         stream.stop()
         readers.stop()

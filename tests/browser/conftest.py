@@ -18,7 +18,8 @@ from playwright.sync_api import sync_playwright
 from config import chromium
 from tests.browser import world
 from tests.browser.visitor import Visitor
-from tests.help.supervised import BASE_DIR, Running, fresh_home, wait_for
+from tests.help.patience import PATIENCE_S, wait_for
+from tests.help.supervised import BASE_DIR, Running, fresh_home
 
 # Steps are small, so that the morning is learned as if in real time (tests/help/attacked_site.py).
 SETTINGS = {"STEP_EVENTS": "60", "SHADOW": "true", "AUTO_FREEZE": "false", "HTTPS": "false"}
@@ -50,7 +51,9 @@ def running(chrome):
         }
         env |= {"GROUNDSWELL_HOME": str(home.path), "DJANGO_SETTINGS_MODULE": "config.settings"}
         made = [sys.executable, "-m", "tests.browser.world"]
-        done = subprocess.run(made, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            made, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
         assert done.returncode == 0, done.stderr
         # a checkout that has never learned compiles first
         wait_for(lambda: _held_items(running) >= set(world.HELD), within_s=400)

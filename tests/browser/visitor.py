@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 
+from tests.help.patience import PATIENCE_S
+
 # These are axe's own levels. The levels below are matters of taste.
 GRAVE = {"serious", "critical"}
 # The error of a request that is still open when the page is left.
 _GIVEN_UP = "net::ERR_ABORTED"
-PATIENCE_MS = 60_000  # for a busy machine; on an idle one nothing waits so long
+PATIENCE_MS = 1000 * PATIENCE_S
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -58,7 +60,7 @@ class Visitor:
         assert response.status == 200, f"{path}: {response.status}"
         return self.page
 
-    def until(self, condition, *, within_s: float = 60.0, reload: bool = True):
+    def until(self, condition, *, within_s: float = PATIENCE_S, reload: bool = True):
         """Look again until the condition holds.
 
         Returns its answer and the seconds it took.
@@ -66,7 +68,7 @@ class Visitor:
         began = time.monotonic()
         while not (answer := condition()):
             assert time.monotonic() - began < within_s, f"nothing came of it in {within_s} s on {self.page.url}"
-            self.page.wait_for_timeout(200)
+            self.page.wait_for_timeout(200 if reload else 50)
             if reload:
                 self.page.reload()
         return answer, time.monotonic() - began

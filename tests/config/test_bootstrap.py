@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.help.patience import PATIENCE_S
+
 BOOTSTRAP = Path(__file__).resolve().parents[2] / "config" / "bootstrap.py"
 UNREACHABLE = "not-to-be-found==1.0 --hash=sha256:" + 64 * "0"
 OFFLINE = {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
@@ -39,7 +41,7 @@ def start(checkout, *arguments, **env):
 
 def set_up(checkout, *arguments, **env):
     process = start(checkout, *arguments, **env)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     return process.returncode, said
 
 
@@ -84,7 +86,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(checkout):
 
 def test_of_two_at_once_one_sets_up_and_the_other_waits(checkout):
     both = [start(checkout), start(checkout)]
-    said = [process.communicate(timeout=120)[0] for process in both]
+    said = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("Setting up .venv" in text for text in said) == 1
 

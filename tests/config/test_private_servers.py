@@ -16,7 +16,8 @@ import redis
 from config.embedded import PostgreSQL
 from config.home import ServiceAccount
 from config.processes import find_orphans
-from tests.help.supervised import Held, fresh_home, start_supervisor, wait_for
+from tests.help.patience import PATIENCE_S, wait_for
+from tests.help.supervised import Held, fresh_home, start_supervisor
 
 OTHER_POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 OTHER_VALKEY = shutil.which("valkey-server") or shutil.which("redis-server")
@@ -46,7 +47,7 @@ def test_the_servers_stop_when_the_program_that_wanted_them_is_gone(home):
     with Held(home) as held:
         held.process.stdin.close()
         held.process.stdin = None
-        assert held.process.wait(30) == 0
+        assert held.process.wait(PATIENCE_S) == 0
         assert find_orphans(home.path) == []
 
 
@@ -98,7 +99,7 @@ def test_a_process_of_somebody_else_is_no_orphan_of_ours(home):
 def test_a_second_supervisor_on_the_same_home_is_refused_by_name(home):
     with Held(home) as held:
         second = start_supervisor("hold", str(home.path))
-        said, _ = second.communicate(timeout=30)
+        said, _ = second.communicate(timeout=PATIENCE_S)
         assert second.returncode == 1
         assert f"already running on {home.path} (process {held.process.pid})" in said
         assert "GROUNDSWELL_HOME" in said
@@ -111,7 +112,7 @@ def test_data_of_another_postgresql_version_is_left_alone_with_advice(home):
     version = PostgreSQL(home=home, account=None).data / "PG_VERSION"
     version.write_text("12\n")
     second = start_supervisor("hold", str(home.path))
-    said, _ = second.communicate(timeout=30)
+    said, _ = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 1
     assert "made by PostgreSQL 12" in said
     assert "PG_BIN_DIR" in said
@@ -168,6 +169,6 @@ def test_other_programs_are_used_when_they_are_named(home, monkeypatch):
 def test_a_named_program_that_is_none_is_refused(home, monkeypatch):
     monkeypatch.setenv("PG_BIN_DIR", "/nowhere")
     second = start_supervisor("hold", str(home.path))
-    said, _ = second.communicate(timeout=30)
+    said, _ = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 1
     assert "PG_BIN_DIR does not lead to a program" in said

@@ -9,6 +9,7 @@ import pytest
 
 from config import roster
 from config.home import CannotStart
+from tests.help.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_the_web_server_listens_on_the_claimed_port_and_gets_every_connection(po
         web.bind(("127.0.0.1", port))
         web.listen()
         for _ in range(20):
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as visitor:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as visitor:
                 accepted, _ = web.accept()
                 with accepted:
                     assert accepted.getpeername() == visitor.getsockname()

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import psycopg
 
 from config.home import Home
 from config.processes import find_orphans
+from tests.help.patience import PATIENCE_S
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 _OURS = {"DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY", "GROUNDSWELL_HOME", "PORT", "DEMO", "SPEED"}
@@ -38,15 +38,6 @@ def fresh_home() -> Iterator[Home]:
         yield Home(folder / "home")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_for(condition, *, within_s: float = 30.0):
-    """Return the condition's first true answer, or fail if none comes in time."""
-    deadline = time.monotonic() + within_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"{condition} was not true within {within_s} s"
-        time.sleep(0.05)
-    return answer
 
 
 def start_supervisor(*arguments: str, **env: str) -> subprocess.Popen[str]:
@@ -79,16 +70,16 @@ class _Supervised:
         """Ask the supervisor to stop, and return the rest of its output."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        said, _ = self.process.communicate(timeout=60)
+        said, _ = self.process.communicate(timeout=PATIENCE_S)
         return said
 
     def kill(self) -> None:
         """Kill the supervisor as kill -9 does, so that it cannot stop anything."""
         self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENCE_S)
 
     def execute(self, query: str) -> list[tuple]:
-        with psycopg.connect(self.home.database_url, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(self.home.database_url, autocommit=True, connect_timeout=int(PATIENCE_S)) as connection:
             cursor = connection.execute(query)
             return cursor.fetchall() if cursor.description else []
 

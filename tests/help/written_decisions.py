@@ -5,6 +5,7 @@ import threading
 from django.db import connection
 
 from monitoring.models import Review
+from tests.help.patience import PATIENCE_S
 
 WHY = {"by": "shell:olga", "note": "hit rate fell"}
 
@@ -34,5 +35,5 @@ def at_once(*calls):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE_S)
     return outcomes

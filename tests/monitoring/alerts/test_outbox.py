@@ -25,6 +25,7 @@ from monitoring import tasks
 from monitoring.alerts import outbox, webhook
 from monitoring.models import Notification
 from recommender import database_outage
+from tests.help.patience import PATIENCE_S
 from tests.help.scripted_server import Script, closed_port, drop, serving
 
 SECRET = "a secret of the receiver"
@@ -189,7 +190,7 @@ def test_a_receiver_that_hangs_up_or_is_away_has_not_got_it(hook, settings):
 def test_a_receiver_that_stays_silent_is_given_up(hook, monkeypatch):
     monkeypatch.setattr(webhook, "TIMEOUT_S", 0.2)
     enough = threading.Event()
-    hook(lambda handler: enough.wait(10) and drop(handler))
+    hook(lambda handler: enough.wait(PATIENCE_S) and drop(handler))
     outbox.notify(kind="finding", title="A crowd")
     assert deliver() == (0, 1)
     enough.set()
@@ -296,7 +297,7 @@ def test_a_channel_is_delivered_to_by_one_at_a_time_and_no_transaction_waits_for
 
     def slow(handler):
         arrived.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
         ok(handler)
 
     script = hook(slow, ok)
@@ -312,7 +313,7 @@ def test_a_channel_is_delivered_to_by_one_at_a_time_and_no_transaction_waits_for
 
     first = threading.Thread(target=run)
     first.start()
-    assert arrived.wait(10)
+    assert arrived.wait(PATIENCE_S)
     assert outbox.deliver() == (0, 0)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_snapshot_xmin(s) = pg_snapshot_xmax(s) FROM pg_current_snapshot() s")

@@ -17,6 +17,7 @@ from monitoring.audit import reviews
 from monitoring.audit.hash_chain import GENESIS, MAX_SUBJECT_BYTES, ChainHead, Entry
 from monitoring.models import Review
 from recommender.errors import Invalid
+from tests.help.patience import PATIENCE_S
 from tests.monitoring.conftest import unguarded
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
@@ -234,7 +235,7 @@ def test_a_writer_with_an_old_snapshot_is_refused_instead_of_forking():
     started, written = threading.Event(), threading.Event()
 
     def write_between():
-        started.wait(10)
+        started.wait(PATIENCE_S)
         try:
             with transaction.atomic():
                 reviews.record(by="policy", action="note", note="between", subject={})
@@ -249,7 +250,7 @@ def test_a_writer_with_an_old_snapshot_is_refused_instead_of_forking():
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             cursor.execute("SELECT 1 FROM monitoring_review")
         started.set()
-        assert written.wait(10)
+        assert written.wait(PATIENCE_S)
         with pytest.raises(IntegrityError):
             reviews.record(by="policy", action="note", note="late", subject={})
         transaction.set_rollback(True)

@@ -9,6 +9,7 @@ from django.db import connection
 from recommender.api import health
 from recommender.log import event_log
 from recommender.models import Learner, Step
+from tests.help.patience import PATIENCE_S
 
 ASKED_AGAIN_S = 1.1 * health.KEPT_S
 
@@ -161,7 +162,12 @@ def test_metrics_add_up_over_the_web_processes(server_env, tmp_path):
     def run(code):
         start = "import django; django.setup(); from recommender import counters; "
         return subprocess.run(
-            [sys.executable, "-c", start + code], env=env, check=True, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", start + code],
+            env=env,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         ).stdout
 
     run("counters.ACCEPTED.inc(3)")

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from recommender.core.config import small_config
 from recommender.core.pipeline import Pipeline
+from tests.help.patience import PATIENCE_S
 from tests.help.streams import HOUR, MINUTE, SMALL, T0, Stream, readers
 
 # The program of the device. Its peak is about 220 MB, most of it for NumPy and Numba's compiler.
@@ -89,7 +90,11 @@ def device(tmp_path, pipeline, local):
     files[0].write_bytes(pipeline.to_bytes())
     files[1].write_text(json.dumps(columns_of(local)))
     done = subprocess.run(
-        [sys.executable, "-c", DEVICE, *map(str, files)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", DEVICE, *map(str, files)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), files[2]

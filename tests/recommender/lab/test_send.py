@@ -17,8 +17,8 @@ from recommender.api import api_keys
 from recommender.lab.client import Client, Refused
 from recommender.lab.send import MAX_AGE_S, EventFile, Sender, UnreadableLog
 from recommender.models import Event
+from tests.help.patience import PATIENCE_S, wait_for
 from tests.help.scripted_server import Script, accept, accept_and_close, drop, refuse, serving
-from tests.help.supervised import wait_for
 
 NOW = 1_800_000_000.0
 
@@ -231,7 +231,7 @@ def test_when_told_to_stop_it_says_how_to_go_on(log_file):
         wait_for(lambda: script.got or process.poll() is not None)
         assert process.poll() is None
         process.terminate()
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "--run tuesday" in told
 

@@ -12,7 +12,7 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Event
 from tests.help.log_rows import clicks, events
-from tests.help.supervised import wait_for
+from tests.help.patience import PATIENCE_S, wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_log")]
 
@@ -128,12 +128,12 @@ def test_nothing_is_read_past_an_open_transaction():
         with transaction.atomic():
             event_log.append(clicks(1, item="held"))
             is_open.set()
-            may_end.wait(10)
+            may_end.wait(PATIENCE_S)
         connection.close()
 
     holder = threading.Thread(target=hold)
     holder.start()
-    is_open.wait(10)
+    assert is_open.wait(PATIENCE_S)
     event_log.append(clicks(1, item="after"))
     first = event_log.read(after=Position(), since_ms=0, limit=10)
     assert (first.items, first.is_end) == (["before"], False)

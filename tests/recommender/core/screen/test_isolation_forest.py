@@ -22,6 +22,7 @@ from recommender.core.screen.isolation_forest import (
     flattened,
     packed,
 )
+from tests.help.patience import PATIENCE_S
 from tests.help.streams import SCREENED, fold, readers
 
 ALL = np.ones(40_000, np.uint8)
@@ -128,7 +129,8 @@ def test_it_makes_no_difference_when_a_fit_is_done(monkeypatch):
 def test_a_checkpoint_taken_while_a_fit_is_under_way_has_its_trees(monkeypatch):
     go_on = Event()
     monkeypatch.setattr(
-        "recommender.core.screen.forest_refits.fit", lambda *args, **named: go_on.wait(60) and fit(*args, **named)
+        "recommender.core.screen.forest_refits.fit",
+        lambda *args, **named: go_on.wait(PATIENCE_S) and fit(*args, **named),
     )
     forests = Pipeline(SCREENED).screen.forests
     rows = np.random.default_rng(1).random((100, forests.reservoir.rows.shape[1]))

@@ -27,6 +27,7 @@ from recommender.lab.demo.newsroom import (
 )
 from recommender.lab.demo.readers import MAX_READERS, SEEN_KEPT
 from recommender.models import Event, Item
+from tests.help.patience import PATIENCE_S
 from tests.help.scripted_server import Script, accept, refuse, serving
 
 START = 1_700_000_000.0
@@ -269,7 +270,7 @@ def test_the_command_ends_well_when_told_to_even_while_the_server_is_away():
     )
     assert "a news site opens" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert "closed after 0 events" in out
 
