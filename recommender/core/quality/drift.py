@@ -40,6 +40,7 @@ State is two arrays, 160 bytes. `learn` runs every step, `look` every LOOK_MS of
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from math import isqrt, log
 from typing import Any
 
@@ -219,6 +220,7 @@ class Drift:
         self._volume, self._tick, self._before_ms = state["volume"], state["tick"], state["before_ms"]
 
 
+@cache
 def log_likelihood_ratios(rise: float) -> NDArray[np.int64]:
     """Return the log-likelihood ratios of a hit and a miss, by cells of p.
 
