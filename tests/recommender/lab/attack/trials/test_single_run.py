@@ -18,7 +18,14 @@ from recommender.lab.attack.defences import defence_kinds
 from recommender.lab.attack.defences.forest_defence import _Trees
 from recommender.lab.attack.delivery.campaign import Campaign
 from recommender.lab.attack.report.full_tables import of_log
-from recommender.lab.attack.trials import benchmark, margin_tightness, measured_prices, run_metrics, whole_suite
+from recommender.lab.attack.trials import (
+    benchmark,
+    margin_tightness,
+    measured_prices,
+    pair_trials,
+    run_metrics,
+    whole_suite,
+)
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.attack.trials.honest_cost import Diary, Pages, delays, find_spikes, lateness
 from recommender.lab.attack.trials.single_run import Trace, follow
@@ -189,6 +196,15 @@ def test_the_benchmark_writes_records_and_a_table():
     assert "flash crowd" in table
 
 
+@pytest.fixture
+def _few_pairs(monkeypatch):
+    """One attack on links, with one budget of each unit: test_pair_trials.py has the others."""
+    monkeypatch.setattr(pair_trials, "ATTACKS", dict([*pair_trials.ATTACKS.items()][:1]))
+    monkeypatch.setattr(pair_trials, "BUDGETS", pair_trials.BUDGETS[:1])
+    monkeypatch.setattr(pair_trials, "MARGINS", pair_trials.MARGINS[:1])
+
+
+@pytest.mark.usefixtures("_few_pairs")
 def test_the_command_runs_and_leaves_raw_results(tmp_path, capsys):
     small_town.log().write_parquet(tmp_path / "log.parquet")
     call_command(
@@ -213,11 +229,13 @@ def short_log(tmp_path):
 def test_the_number_of_processes_changes_no_record(short_log):
     choice = Choice(
         attacks=("A12",), look_alikes=("B1",), defences=("none", "caps"), prices=(2.0,), variants=("plain",), seeds=1,
+        pairs=("links",),
     )  # fmt: skip
     one, two = (whole_suite.measure([short_log], choice, small_town.CONFIG, n_processes=n)[0] for n in (1, 2))
     assert one.records
     assert one.tightness
-    for name in ("records", "honest", "tightness", "starts_s"):
+    assert one.pairs
+    for name in ("records", "honest", "tightness", "pairs", "starts_s"):
         assert getattr(one, name) == getattr(two, name), name
 
 
