@@ -11,7 +11,7 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -56,6 +56,13 @@ def _only_filled_tables_are_emptied():
     """Django's flush after each test that commits would cost more than most of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _case: emptied_tables.empty_all())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords_are_hashed_at_once():
+    """The product's hasher takes half a second by design, for each account and each time it signs in."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
 
 

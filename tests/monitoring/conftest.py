@@ -21,17 +21,24 @@ def olga(db):
     return get_user_model().objects.create_user("olga")
 
 
-@pytest.fixture
-def accounts(db):
+class Accounts(dict):
     """Make an account with each role, and one without: accounts["operator"]."""
-    names = {"viewer": "vera", "reviewer": "rita", "operator": "otto", "": "nemo"}
-    users = {}
-    for role, name in names.items():
-        users[role] = get_user_model().objects.create_user(name)
+
+    NAMES = {"viewer": "vera", "reviewer": "rita", "operator": "otto", "": "nemo"}
+
+    def __missing__(self, role):
+        name = self.NAMES[role]
+        self[role] = get_user_model().objects.create_user(name)
         if role:
             roles.assign(username=name, role=role, by="policy")
-            users[role] = get_user_model().objects.get(username=name)
-    return users
+            self[role] = get_user_model().objects.get(username=name)
+        return self[role]
+
+
+@pytest.fixture
+def accounts(db):
+    """accounts["operator"]"""
+    return Accounts()
 
 
 @pytest.fixture

@@ -17,6 +17,14 @@ PERMISSIONS = (roles.VIEW_CONSOLE, roles.REVIEW, roles.OPERATE)
 MAY = {"": 0, "viewer": 1, "reviewer": 2, "operator": 3}
 
 
+@pytest.fixture
+def accounts(accounts):
+    """All of them are there from the beginning."""
+    for role in accounts.NAMES:
+        accounts[role]
+    return accounts
+
+
 def may(user, permission):
     try:
         roles.require(user, permission)
