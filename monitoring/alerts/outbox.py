@@ -17,7 +17,6 @@ a tenth of the process's time.
 
 import logging
 import random
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -154,8 +153,8 @@ def _deliver_webhook() -> Delivered:
 
     After a failure the next message would most likely fail as well.
     """
-    n_sent, ends_at = 0, time.monotonic() + RUN_S
-    while n_sent < MAX_A_RUN and time.monotonic() < ends_at:
+    n_sent, ends_at = 0, clock() + RUN_S
+    while n_sent < MAX_A_RUN and clock() < ends_at:
         rows = _claim(channel=Notification.Channel.WEBHOOK, limit=1)
         if not rows:
             break

@@ -19,7 +19,6 @@ written and stayed open would hold up the learner's reader (recommender.log.even
 are on one item, and each window some 7 ms more.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from recommender.learning import verdict_counts
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Step
+from recommender.process_state import clock
 
 GAP_MS = 10 * MINUTE_MS  # after so much quiet, later events on the item are a new finding
 BATCH = 5_000  # verdicts read at once
@@ -98,13 +98,13 @@ def gather() -> int:
 
     Returns the number of new verdicts, 0 if another process gathers at the moment.
     """
-    n_rows, ends_at = 0, time.monotonic() + RUN_S
+    n_rows, ends_at = 0, clock() + RUN_S
     with locks.hold(0, lock_class=_LOCK_CLASS) as is_ours:
         if not is_ours:
             return 0
         for shard in Learner.objects.order_by("shard").values_list("shard", flat=True):
             n = BATCH
-            while n == BATCH and time.monotonic() < ends_at:
+            while n == BATCH and clock() < ends_at:
                 n = _gather_shard(shard)
                 n_rows += n
         refresh_findings.refresh(ends_at=ends_at)

@@ -12,7 +12,6 @@ Each finding has one short transaction of its own, and is not stale after it. A 
 nothing. `collect_findings.gather` calls this module, and makes sure that only one process does so at a time.
 """
 
-import time
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,6 +28,7 @@ from recommender.core.vocabulary import MINUTE_MS
 from recommender.learning import verdict_counts
 from recommender.log import event_log
 from recommender.models import Item
+from recommender.process_state import clock
 from recommender.publishing import published_boards
 
 LOOKED_AT = 10_000  # newest events of a finding that are read for its actors
@@ -68,7 +68,7 @@ def refresh(*, ends_at: float) -> int:
             continue
         take(finding, looks)
         n_done += 1
-        if time.monotonic() >= ends_at:
+        if clock() >= ends_at:
             break
     return n_done
 

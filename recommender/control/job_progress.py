@@ -5,7 +5,6 @@ begin ──> progress: told of events as they are folded ──> finish, in the
 Reverts and erasures are such jobs. Each has a row that shows its progress.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from recommender.models import Job
+from recommender.process_state import clock
 
 FEW_EVENTS = 5000  # few enough to fold while the learner waits
 PROGRESS_EVERY_S = 1.0
@@ -26,14 +26,14 @@ def begin(job: Job, n_total: int) -> Callable[[int], None]:
     n_total: the number of events to fold.
     """
     _update(job, state=Job.State.RUNNING, heartbeat_at=Now(), n_done=0, n_total=n_total)
-    n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
+    n_new, due_at = 0, clock() + PROGRESS_EVERY_S
 
     def say(n_events: int) -> None:
         nonlocal n_new, due_at
         n_new += n_events
-        if time.monotonic() >= due_at:
+        if clock() >= due_at:
             _update(job, n_done=F("n_done") + n_new, heartbeat_at=Now())
-            n_new, due_at = 0, time.monotonic() + PROGRESS_EVERY_S
+            n_new, due_at = 0, clock() + PROGRESS_EVERY_S
 
     return say
 

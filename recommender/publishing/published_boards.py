@@ -28,6 +28,7 @@ HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 SHADOW = "shadow"  # the scope of the shadow model's list. No list that a client can ask for has this name.
 POLL_EVERY_S = 0.05
 STORE_RETRY_EVERY_S = 1.0
+STORE_TIMEOUT_S = 0.5
 BOARD_DEPTH = 500  # places of a board
 N_CACHED_SCOPES = 1000  # bounded, since clients choose the names of scopes
 logger = logging.getLogger(__name__)
@@ -142,7 +143,9 @@ def connect() -> Any:
 
     redis-py types its answers as text or bytes. Here they are bytes.
     """
-    return redis.Redis.from_url(settings.VIEW_URL, socket_timeout=0.5, socket_connect_timeout=0.5)
+    return redis.Redis.from_url(
+        settings.VIEW_URL, socket_timeout=STORE_TIMEOUT_S, socket_connect_timeout=STORE_TIMEOUT_S
+    )
 
 
 def read_board(scope: str) -> tuple[PublishedBoard | None, float]:
