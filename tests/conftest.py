@@ -12,6 +12,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase, override_settings
+from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -19,7 +20,8 @@ from recommender.log.partitions import PARTITIONS_AHEAD, drop_before, ensure_par
 from recommender.process_state import clock as process_clock
 from recommender.process_state import forget_all
 from tests.help import emptied_tables
-from tests.help.held_clock import HeldClock
+from tests.help.held_clock import HeldClock, HeldWallClock
+from tests.help.patience import PATIENCE_S
 from tests.help.private_servers import PRIVATE
 
 # No test asserts a time. An example that compiles a loop, or runs on a busy machine, takes seconds.
@@ -27,6 +29,18 @@ hypothesis_settings.register_profile("groundswell", deadline=None, suppress_heal
 hypothesis_settings.load_profile("groundswell")
 
 # Each takes minutes. If one began last, it would keep one worker busy alone at the end. Longest first.
+settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] = int(PATIENCE_S)
+PATIENT = (
+    "monitoring.alerts.outbox.RUN_S",
+    "monitoring.alerts.webhook.TIMEOUT_S",
+    "monitoring.findings.collect_findings.RUN_S",
+    "recommender.api.health.BROKER_TIMEOUT_S",
+    "recommender.api.rate_limits.STORE_TIMEOUT_S",
+    "recommender.lab.demo.stage.ALIVE_S",
+    "recommender.lab.demo.stage.CUE_S",
+    "recommender.publishing.published_boards.STORE_TIMEOUT_S",
+)
+
 SLOW = (
     "tests/test_journey.py",
     "tests/test_stop_switch.py",
@@ -60,6 +74,14 @@ def _only_filled_tables_are_emptied():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _nothing_is_given_up_within_moments():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PATIENT:
+            patch.setattr(name, int(PATIENCE_S))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _passwords_are_hashed_at_once():
     """The product's hasher takes half a second by design, for each account and each time it signs in."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
@@ -82,6 +104,17 @@ def clock(monkeypatch):
     """
     held = HeldClock()
     monkeypatch.setattr(process_clock, "read", held)
+    return held
+
+
+@pytest.fixture
+def wall(monkeypatch):
+    """The time of day as Django gives it, all but still: `wall.forward(10)` lets ten seconds pass.
+
+    The database has a clock of its own, which goes on.
+    """
+    held = HeldWallClock(timezone.now())
+    monkeypatch.setattr(timezone, "now", held)
     return held
 
 

@@ -125,7 +125,7 @@ def test_a_decision_goes_with_the_transaction_of_what_it_decides(decide):
     assert reviews.verify_chain().is_intact
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(subject=st.dictionaries(TEXTS, JSON, max_size=5), note=TEXTS.filter(str.strip))
 @example(subject={"a": 1e22, "b": -0.0, "c": 5e-324, "d": 1e308, "e": "\\u0000"}, note="x")
 def test_whatever_is_recorded_still_gives_its_hash_when_read_back(decide, subject, note):

@@ -22,7 +22,7 @@ from tests.help.log_rows import clicks
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("view_store", "empty_log", "fresh_process"),
+    pytest.mark.usefixtures("view_store", "empty_log", "fresh_process", "wall"),
 ]
 
 

@@ -14,7 +14,7 @@ from recommender.log.partitions import ensure_partitions
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("view_store", "empty_log", "fresh_process")
+@pytest.mark.usefixtures("view_store", "empty_log", "fresh_process", "wall")
 def test_an_incident_ends_in_the_state_of_a_learner_that_never_got_the_attack(settings, clock, monkeypatch):
     settings.AFTER_STEP = "monitoring.policy.after_step"
     settings.SCREEN = False

@@ -173,7 +173,9 @@ json_values = st.recursive(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60
+)
 @given(odd=st.fixed_dictionaries({}, optional=dict.fromkeys(FULL, json_values)) | json_values)
 def test_whatever_is_sent_a_good_item_gets_through(api, odd):
     answer = put(api, {"items": [odd, {"id": "good"}]})
