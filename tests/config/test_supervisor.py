@@ -48,32 +48,37 @@ def clicks(item):
     return {"events": [{"actor": actor, "item": item} for actor in ("ana", "ben", "eva")]}
 
 
-def test_a_click_trends_and_still_does_after_a_stop_and_a_start(home):
-    with Running(home) as running:
-        assert running.url in running.said
-        assert running.keys["read"] in running.said
-        accepted = call(running, "/api/v1/events", key="ingest", body=clicks("story-1"))
-        assert accepted["accepted"] == 3
-        assert wait_for(lambda: trending(running)) == ["story-1"]
-        assert running.execute("SELECT count(*) FROM auth_user WHERE is_superuser") == [(1,)]
-        said = running.stop()
-        assert running.process.returncode == 0
-        assert "Stopped" in said
-        assert find_orphans(home.path) == []
-    with Running(home) as running:
-        assert wait_for(lambda: trending(running)) == ["story-1"]
+@pytest.fixture(scope="module")
+def running():
+    """Everything, on a home of its own; each test leaves it running or dead."""
+    with fresh_home() as home, Running(home) as running:
+        yield running
 
 
-def test_killed_children_are_replaced_and_a_killed_supervisor_leaves_nobody(home):
-    with Running(home) as running:
-        for program in ("granian", "worker", "beat", "valkey-server", "postgres"):
-            os.kill(wait_for(lambda program=program: running.pid_of(program)), signal.SIGKILL)
-        wait_for(lambda: call(running, "/api/v1/events", key="ingest", body=clicks("story-2")))
-        assert wait_for(lambda: trending(running)) == ["story-2"]  # who failed often pauses long
-        running.kill()
-        wait_for(lambda: not find_orphans(home.path))
-        with pytest.raises(urllib.error.URLError):
-            urllib.request.urlopen(running.url, timeout=PATIENCE_S)
+def test_a_click_trends_and_still_does_after_a_stop_and_a_start(running):
+    assert running.url in running.said
+    assert running.keys["read"] in running.said
+    accepted = call(running, "/api/v1/events", key="ingest", body=clicks("story-1"))
+    assert accepted["accepted"] == 3
+    assert wait_for(lambda: trending(running)) == ["story-1"]
+    assert running.execute("SELECT count(*) FROM auth_user WHERE is_superuser") == [(1,)]
+    said = running.stop()
+    assert running.process.returncode == 0
+    assert "Stopped" in said
+    assert find_orphans(running.home.path) == []
+    running.start()
+    assert wait_for(lambda: trending(running)) == ["story-1"]
+
+
+def test_killed_children_are_replaced_and_a_killed_supervisor_leaves_nobody(running):
+    for program in ("granian", "worker", "beat", "valkey-server", "postgres"):
+        os.kill(wait_for(lambda program=program: running.pid_of(program)), signal.SIGKILL)
+    wait_for(lambda: call(running, "/api/v1/events", key="ingest", body=clicks("story-2")))
+    wait_for(lambda: "story-2" in trending(running))  # who failed often pauses long
+    running.kill()
+    wait_for(lambda: not find_orphans(running.home.path))
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(running.url, timeout=PATIENCE_S)
 
 
 def test_a_port_in_use_is_named_with_a_way_out(home):

@@ -121,6 +121,10 @@ class Running(_Supervised):
         self._env = {"DEMO": "0", "PORT": str(self.port), "GROUNDSWELL_HOME": str(home.path)} | env
 
     def __enter__(self) -> "Running":
+        self.start()
+        return self
+
+    def start(self) -> None:
         self.process = start_supervisor("run", **self._env)
         assert self.process.stdout
         self.said = ""
@@ -128,7 +132,6 @@ class Running(_Supervised):
             line = self.process.stdout.readline()
             assert line, f"the supervisor ended while starting:\n{self.said}"
             self.said += line
-        return self
 
     @property
     def keys(self) -> dict[str, str]:
