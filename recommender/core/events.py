@@ -183,7 +183,7 @@ class Encoder:
             occurred_ms,
             self.keys(actors),
             self.keys(items),
-            kind,
+            np.require(kind, requirements="W"),  # a loop would be compiled again for one that is read-only
             country,
             items,
             self._context_keys(sessions, n),
