@@ -42,18 +42,24 @@ PATIENT = (
 )
 
 SLOW = (
-    "tests/test_journey.py",
-    "tests/test_stop_switch.py",
-    "tests/config/test_supervisor.py",
-    "tests/recommender/lab/attack/trials/test_single_run.py",
-    "tests/recommender/core/screen/test_crowds.py",
-    "tests/recommender/core/screen/test_screen.py",
     "tests/browser/test_console.py",
+    "tests/test_journey.py",
+    "tests/recommender/lab/test_replay.py",
+    "tests/recommender/core/screen/test_crowds.py",
     "tests/recommender/core/trend/test_place_prices.py",
-    "tests/recommender/core/test_pipeline.py",
-    "tests/recommender/learning/test_histories.py",
+    "tests/test_stop_switch.py",
+    "tests/recommender/core/screen/test_screen.py",
+    "tests/recommender/lab/attack/trials/test_single_run.py",
+    "tests/config/test_supervisor.py",
     "tests/monitoring/rehearsals/test_incident.py",
-    "tests/recommender/core/quality/test_drift.py",
+    "tests/monitoring/findings/test_collect_findings.py",
+    "tests/recommender/learning/test_histories.py",
+    "tests/monitoring/console/test_finding_page.py",
+    "tests/recommender/learning/test_old_state.py",
+    "tests/recommender/batch/test_challenger_trial.py",
+    "tests/recommender/core/test_decisions.py",
+    "tests/recommender/batch/test_compare.py",
+    "tests/recommender/core/test_pipeline.py",
 )
 
 
