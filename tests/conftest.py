@@ -28,7 +28,7 @@ from tests.help.private_servers import PRIVATE
 hypothesis_settings.register_profile("groundswell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("groundswell")
 
-# Each takes minutes. If one began last, it would keep one worker busy alone at the end. Longest first.
+# Time limits of the product that a slow machine could pass in a test. Every test gives them PATIENCE_S.
 settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] = int(PATIENCE_S)
 PATIENT = (
     "monitoring.alerts.outbox.RUN_S",
@@ -41,6 +41,7 @@ PATIENT = (
     "recommender.publishing.published_boards.STORE_TIMEOUT_S",
 )
 
+# Each takes a minute or more. If one began last, it would keep one worker busy alone at the end. Longest first.
 SLOW = (
     "tests/browser/test_console.py",
     "tests/test_journey.py",
@@ -73,7 +74,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _only_filled_tables_are_emptied():
-    """Django's flush after each test that commits would cost more than most of these tests."""
+    """Replace Django's flush, which would cost more than most tests that commit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _case: emptied_tables.empty_all())
         yield
@@ -89,7 +90,7 @@ def _nothing_is_given_up_within_moments():
 
 @pytest.fixture(scope="session", autouse=True)
 def _passwords_are_hashed_at_once():
-    """The product's hasher takes half a second by design, for each account and each time it signs in."""
+    """Hash passwords at once. The product's hasher takes half a second by design."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
 
@@ -115,7 +116,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def wall(monkeypatch):
-    """The time of day as Django gives it, all but still: `wall.forward(10)` lets ten seconds pass.
+    """Hold Django's time of day. `wall.forward(10)` lets ten seconds pass.
 
     The database has a clock of its own, which goes on.
     """

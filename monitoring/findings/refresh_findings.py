@@ -56,7 +56,7 @@ Looks: TypeAlias = dict[tuple[int, int], Who]
 
 
 def refresh(*, ends_at: float) -> int:
-    """Count stale findings until `ends_at` (time.monotonic()), at least one.
+    """Count stale findings until `ends_at` on `process_state.clock`, at least one.
 
     Returns the number of findings counted.
     """

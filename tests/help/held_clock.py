@@ -15,7 +15,10 @@ class HeldClock:
 
 
 class HeldWallClock:
-    """The time of day, as a datetime. Each reading is a millisecond after the last, so rows have an order."""
+    """The time of day, as a datetime.
+
+    Each reading is a millisecond after the last, so that rows have an order.
+    """
 
     def __init__(self, now: datetime) -> None:
         self.now = now

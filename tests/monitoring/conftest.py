@@ -37,7 +37,7 @@ class Accounts(dict):
 
 @pytest.fixture
 def accounts(db):
-    """accounts["operator"]"""
+    """Return accounts by role, as in accounts["operator"]."""
     return Accounts()
 
 

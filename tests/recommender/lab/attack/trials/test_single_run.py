@@ -198,7 +198,7 @@ def test_the_benchmark_writes_records_and_a_table():
 
 @pytest.fixture
 def _few_pairs(monkeypatch):
-    """One attack on links, with one budget of each unit: test_pair_trials.py has the others."""
+    """Try one attack on links, with one budget. test_pair_trials.py has the others."""
     monkeypatch.setattr(pair_trials, "ATTACKS", dict([*pair_trials.ATTACKS.items()][:1]))
     monkeypatch.setattr(pair_trials, "BUDGETS", pair_trials.BUDGETS[:1])
     monkeypatch.setattr(pair_trials, "MARGINS", pair_trials.MARGINS[:1])
