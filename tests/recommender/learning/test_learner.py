@@ -28,12 +28,19 @@ pytestmark = [
 FRESH = TrustConfig().floor  # no one here has come back yet
 
 
+@pytest.fixture
+def _nothing_fades(settings):
+    """However long a machine takes from one event to the next."""
+    settings.HALF_LIVES_S = [10**7]
+
+
 def board(scope=""):
     """Return the board that a web process sees right after its start."""
     reader = published_boards.ViewReader(published_boards.connect())
     return reader.board(scope)
 
 
+@pytest.mark.usefixtures("_nothing_fades")
 def test_what_is_in_the_log_is_learned_and_shown():
     event_log.append(clicks(5))
     event_log.append(clicks(3, item="other"))
@@ -208,6 +215,7 @@ def test_boards_by_country():
     assert board("country:FR").items == ["x"]
 
 
+@pytest.mark.usefixtures("_nothing_fades")
 def test_shards_publish_their_sum(settings):
     settings.SHARDS = 2
     event_log.append(clicks(50))
