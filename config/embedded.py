@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from config.home import CannotStart, Home, ServiceAccount
+from config.places import install
 from config.processes import MARK, Child
 
 __all__ = ["CannotStart", "Home", "PostgreSQL", "Valkey"]
@@ -287,7 +288,7 @@ def _draft_of(target: Path) -> Iterator[Path]:
 def _package_dir(name: str, instead: str) -> Path:
     spec = importlib.util.find_spec(name)  # finds the package without importing it
     if spec is None or spec.origin is None:
-        raise CannotStart(f"{name} is not installed. Run `pip install 'groundswell[firstrun]'`, or set {instead}.")
+        raise CannotStart(f"{name} is not installed. Run `{install('firstrun')}`, or set {instead}.")
     return Path(spec.origin).parent
 
 

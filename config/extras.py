@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from config.home import CannotStart
+from config.places import install
 
 MODULES = {
     "learn": ("river", "pyod", "polars"),
@@ -19,8 +20,9 @@ _OF_COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     **{(command,): ("learn",) for command in _READ_LOGS},
     ("compare",): ("learn", "pictures"),
     ("sweep",): ("learn", "pictures"),
-    # It folds events. Without PyOD the screen would hold every event instead of failing.
+    # These fold events. Without PyOD the screen would hold every event instead of failing.
     ("checkpoint", "verify"): ("learn",),
+    ("model", "rebuild"): ("learn",),
 }
 
 
@@ -41,7 +43,19 @@ def require(*extras: str, by: str) -> None:
 def require_for(arguments: Sequence[str], *, by: str) -> None:
     """Raise MissingExtra if an extra of this command is not installed."""
     needed = _OF_COMMANDS.get(tuple(arguments[:1])) or _OF_COMMANDS.get(tuple(arguments[:2])) or ()
+    if _folds_here(arguments):
+        needed = ("learn",)
     require(*needed, by=by)
+
+
+def _folds_here(arguments: Sequence[str]) -> bool:
+    """Return True if the command does a background job in its own process instead of leaving it to the keeper."""
+    match arguments:
+        case ["model", "revert" | "promote", *options]:
+            return any(option.startswith("--w") for option in options)  # --wait, which may be shortened
+        case ["actor", "erase", *options]:
+            return "--now" in options
+    return False
 
 
 def explain(error: ModuleNotFoundError, *, by: str) -> MissingExtra | None:
@@ -53,7 +67,7 @@ def explain(error: ModuleNotFoundError, *, by: str) -> MissingExtra | None:
 
 def _sentence(by: str, modules: Sequence[str], extras: Sequence[str]) -> str:
     listed = " and ".join(filter(None, (", ".join(modules[:-1]), modules[-1])))
-    return f"{by} needs {listed}: pip install 'groundswell[{','.join(extras)}]'"
+    return f"{by} needs {listed}: {install(*extras)}"
 
 
 def _is_installed(module: str) -> bool:

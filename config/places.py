@@ -4,7 +4,7 @@
     installed  code in site-packages, data in the folder       `groundswell run`, `groundswell COMMAND`
                that the command is typed in
 
-Nothing is ever written next to installed code if that folder is read-only. The supervisor imports this module, so it
+Data never goes next to installed code. Numba's cache does if that folder is writable. The supervisor imports this module, so it
 uses the standard library only.
 """
 
@@ -17,6 +17,11 @@ IS_CHECKOUT = all((BASE_DIR / name).is_file() for name in ("manage.py", "Makefil
 WORK_DIR = BASE_DIR if IS_CHECKOUT else Path.cwd()
 RUN = "make run" if IS_CHECKOUT else "groundswell run"
 COMMAND = "manage.py" if IS_CHECKOUT else "groundswell"
+
+
+def install(*extras: str) -> str:
+    """Return the command that installs these extras."""
+    return "make setup" if IS_CHECKOUT else f"pip install 'groundswell[{','.join(extras)}]'"
 
 
 def choose_numba_cache(home: Path) -> None:
@@ -37,7 +42,7 @@ def _numba_folders() -> tuple[Path, Path]:
 def _is_writable(folder: Path) -> bool:
     """Return whether a file can be made in this folder.
 
-    Only a try is sure, and Numba tries the same.
+    It tries, as Numba does, because permissions alone do not tell.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

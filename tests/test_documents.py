@@ -17,7 +17,8 @@ from django.core.management import get_commands, load_command_class
 
 from recommender.api import metrics
 from tests.help.documents import PAGES, ROOT, Block, dead_links, missing_paths, name_of, named_commands, shell_blocks
-from tests.help.supervised import Running, fresh_home, wait_for
+from tests.help.patience import PATIENCE_S, wait_for
+from tests.help.supervised import Running, fresh_home
 
 COMMANDS = {name for name, app in get_commands().items() if app in ("recommender", "monitoring")}
 DJANGO = {"migrate", "createsuperuser", "check", "help"}
@@ -41,7 +42,7 @@ TYPED = [page for page in PAGES if any(block.mark == "run" for block in shell_bl
 # An item that trends after a page was typed.
 LISTED = {"README.md": "story-1", "docs/tutorial/news-site.md": "storm", "docs/reference/api.md": "article-42"}
 PRELUDE = (
-    'set -euo pipefail\ncurl() { command curl --silent --show-error --fail-with-body --max-time 60 "$@"; echo; }\n'
+    'set -euo pipefail\ncurl() { command curl --silent --show-error --fail-with-body --max-time 180 "$@"; echo; }\n'
 )
 
 pages = pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -89,6 +90,13 @@ def test_every_page_is_in_the_index():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_the_tables_written_by_the_benchmark_are_there():
+    for page in ("README.md", "docs/benchmark.md"):
+        assert re.search(
+            r"<!-- attack table -->\n.+?\| .+?\n<!-- /attack table -->", (ROOT / page).read_text(), re.DOTALL
+        )
 
 
 def test_every_command_is_documented_with_its_verbs():
@@ -157,7 +165,7 @@ def test_what_a_page_says_to_type_works(page, running, tmp_path):
     finally:
         for process in started:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=PATIENCE_S)
 
 
 def test_make_run_starts_from_a_clone(tmp_path):
@@ -182,7 +190,7 @@ def test_make_run_starts_from_a_clone(tmp_path):
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE_S)
     shutil.rmtree(clone)
 
 
@@ -203,7 +211,7 @@ def _type(block: Block, text: str, folder: Path, env: dict[str, str], started: l
     else:
         interpreter = [sys.executable, "-c", text] if block.way == "python" else ["bash", "-c", PRELUDE + text]
         done = subprocess.run(
-            interpreter, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
+            interpreter, cwd=folder, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
         assert done.returncode == 0, f"{block.place}\n{text}\n{done.stdout}\n{done.stderr}"
 
@@ -211,14 +219,14 @@ def _type(block: Block, text: str, folder: Path, env: dict[str, str], started: l
 def _trending(running: Running) -> list[str]:
     headers = {"Authorization": f"Bearer {running.keys['read']}"}
     with urllib.request.urlopen(
-        urllib.request.Request(f"{running.url}/api/v1/trending?limit=50", headers=headers), timeout=20
+        urllib.request.Request(f"{running.url}/api/v1/trending?limit=50", headers=headers), timeout=PATIENCE_S
     ) as answer:
         return [place["item"] for place in json.load(answer)["items"]]
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -279,6 +279,7 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
         for call, when, nth in rng.permutation(moments):  # learner and revert in turns
             reverting = start(REVERT, server_env, f"{REVERT_OF_A_SHARD}.{call}", when, nth)
             reverting.communicate(timeout=PATIENCE_S)
+            assert reverting.returncode == -signal.SIGKILL
             working = restarted(working, server_env)
             is_old = Learner.objects.get().n_reverts == 0
             assert is_old == (Learner.objects.get().recipe == [[1, None, None]])

@@ -44,7 +44,9 @@ def _hide_again(request: HttpRequest, error: ApiError) -> HttpResponse:
 def hide(request: ConsoleRequest) -> str:
     is_hidden, item_id = request.POST.get("hidden") == "1", request.POST.get("item", "")
     hide_item.set_hidden(by=request.user, note=request.POST.get("note", ""), item_id=item_id, is_hidden=is_hidden)
-    return "Hidden: the item leaves every list within a second." if is_hidden else "Shown: lists may have it again."
+    return (
+        "Hidden: the item leaves every list within a second." if is_hidden else "Shown: the item can be listed again."
+    )
 
 
 def _answer(request: HttpRequest, id: str, failed: dict[str, Any] | None = None) -> HttpResponse:

@@ -111,7 +111,7 @@ def _lock(finding_id: int, seen: str, state: str) -> Finding:
     if finding.state == state or (state == Finding.State.RELEASED and finding.state == Finding.State.EXPIRED):
         raise Conflict(f"Finding {finding_id} is already {finding.state}.")
     if finding.state != seen:
-        raise Conflict(f"Finding {finding_id} was just {finding.state} by someone else. Look at it again.")
+        raise Conflict(f"Finding {finding_id} is now {finding.state}. Look at it again.")
     Finding.objects.filter(pk=finding_id).update(state=state, decided_at=Now(), updated_at=Now())
     return finding
 

@@ -113,7 +113,7 @@ def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
         raise Conflict(f"Decision {review_id} is already undone.")
     is_last = all(row.pk in undone for row in since if row.action in RULINGS)
     if finding.state != RULINGS[review.action] or not is_last:
-        raise Conflict(f"Someone has decided on finding {number} since. Decide again instead.")
+        raise Conflict(f"Finding {number} was decided on again since. Decide again instead.")
     taken = learning_switch.take_back(review.subject["entries"])
     decided_at = None if was in UNDECIDED else finding.decided_at
     is_stale = finding.kind != Finding.Kind.DRIFT

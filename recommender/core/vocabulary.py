@@ -40,8 +40,8 @@ class Ruling(IntEnum):
     """Rulings of a reviewer on events. Never reuse a number."""
 
     RELEASE = 1  # honest: counts at its own time, as if it had never been held
-    CONFIRM = 2  # manipulation: counts no more, and its actors are known as a cohort
-    WITHHOLD = 3  # undecided: counts no more until someone rules on it, and its actors are not known by it
+    CONFIRM = 2  # manipulation: no longer counts, and its actors are known as a cohort
+    WITHHOLD = 3  # undecided: does not count until someone rules on it, and its actors are not known by it
 
 
 class Reason(IntFlag):

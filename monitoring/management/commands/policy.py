@@ -23,7 +23,7 @@ class Command(BaseCommand):
         verb.add_argument(
             "file", type=Path, nargs="?", help="A Parquet file. Default: the news log in the data folder."
         )
-        verb.add_argument("--limit", type=int, help="Most rows to read.")
+        verb.add_argument("--limit", type=int, help="Largest number of rows to read.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = options["file"] or real_log()

@@ -20,11 +20,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--files", type=Path, nargs="+", default=[], help="Parquet, CSV, or folders of them.")
-        parser.add_argument("--since", type=moment, help="Use events since this time, 2026-01-31. Default: all.")
+        parser.add_argument(
+            "--since", type=moment, help="Use events since this time, for example 2026-01-31. Default: all."
+        )
         parser.add_argument("--promote", choices=("auto", "ask", "never"), default=settings.RETRAIN_PROMOTE)
         parser.add_argument("--margin", type=float, default=settings.RETRAIN_MARGIN, help="Margin of HR@20 (0.005).")
         parser.add_argument(
-            "--memory-mb", type=int, default=settings.RETRAIN_MEMORY_MB, help="Most memory, MiB (4096)."
+            "--memory-mb",
+            type=int,
+            default=settings.RETRAIN_MEMORY_MB,
+            help="Memory limit of the whole process, MiB (4096).",
         )
         parser.add_argument(
             "--try",

@@ -212,7 +212,7 @@ def meet(
 
 @njit(cache=True)
 def _unite(bursts: FeatureRows, own: int, root: int) -> None:
-    """Join two bursts into one cohort, as large as the larger, that met now."""
+    """Join two bursts into one cohort. It gets the larger size and the present time."""
     if own == root:
         return
     mine, theirs = find(bursts.slots, bursts.keys, np.uint64(own)), find(bursts.slots, bursts.keys, np.uint64(root))

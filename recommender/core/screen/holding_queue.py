@@ -60,7 +60,7 @@ class Holding:
     def is_due(self, now_ms: int) -> bool:
         """Return True if any event is due.
 
-        Rows are in order of time unless a clock ran back, so the earliest time is looked for.
+        Rows are in order of time unless a clock ran back, so it searches for the earliest time.
         """
         return len(self.names) > MAX_HELD or (bool(self.names) and int(self.columns["due_ms"].min()) <= now_ms)
 

@@ -14,7 +14,7 @@ UNCHANGED, GAINED, CHANGED = 0, 1, 2  # outcomes of a unit, see Units
 TRUSTED_WEIGHT = WEIGHT_ONE // 2
 # mixed with an actor's key: a result below `Shown.panel` makes the actor a canary
 PANEL = np.uint64(0x5EED0FCA4A127000)
-RETRACTED = -(1 << 30)  # the weight of a unit removed for good: within the horizon the pair counts no more
+RETRACTED = -(1 << 30)  # the weight of a unit removed for good: within the horizon the pair no longer counts
 
 
 class Pairs(NamedTuple):
@@ -175,7 +175,7 @@ class Units(NamedTuple):
     """Outcome of each event of a batch for its actor's unit on its item.
 
     change: GAINED for a new unit, CHANGED for a changed one, otherwise UNCHANGED.
-    weight, at_ms: the unit's weight and time now. Below 0 it counts no more. A canary's act gives no unit, and its
+    weight, at_ms: the unit's weight and time now. Below 0 it no longer counts. A canary's act gives no unit, and its
     weight is 0.
     """
 

@@ -56,7 +56,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def table(rows: Sequence[BenchRow]) -> Table:
     """Draw the rows for a terminal. `notes` adds the names of the ceilings."""
-    drawn = Table(title="manage.py bench")
+    drawn = Table(title="bench")
     drawn.add_column("measure", no_wrap=True)
     for name in ("value", "budget", "met", "ceiling", "ratio"):
         drawn.add_column(name, justify="left" if name == "met" else "right", no_wrap=True)

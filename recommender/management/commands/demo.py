@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from recommender.lab.client import Client, Refused, Stopped
@@ -52,7 +53,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 < options["rate"] <= 2000:
-            raise CommandError("--rate must be above 0 and at most 2000. For a load test use `manage.py bench`.")
+            raise CommandError(
+                f"--rate must be above 0 and at most 2000. For a load test use `{settings.COMMAND} bench`."
+            )
         if not 0 < options["pace"] <= MAX_PACE:
             raise CommandError(f"--pace must be above 0 and at most {MAX_PACE:g}.")
         stop = threading.Event()

@@ -121,7 +121,7 @@ def test_with_the_store_away_the_page_still_opens(look, monkeypatch):
             """Fail, because it is never entered."""
 
     monkeypatch.setattr(published_boards, "connect", Away)
-    assert "the store of the lists does not answer" in look()
+    assert "the view store does not answer" in look()
 
 
 # -- figures --------------------------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_only_the_last_word_of_ones_own_is_undone(rita):
         decide_finding.release(by=rita, note="x", finding_id=finding.pk)
     decide_finding.confirm(by="policy", note="no", finding_id=third.pk)  # someone else decided last
     of_third = Review.objects.get(action="release", subject__finding=third.pk)
-    with pytest.raises(Conflict, match="has decided on finding"):
+    with pytest.raises(Conflict, match="was decided on again"):
         undo_decision.undo(by=rita, review_id=of_third.pk)
     assert undo_decision.last(rita).findings == [second.pk]
     (undone,) = undo_last(rita)
