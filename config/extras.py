@@ -49,7 +49,7 @@ def require_for(arguments: Sequence[str], *, by: str) -> None:
 
 
 def _folds_here(arguments: Sequence[str]) -> bool:
-    """Return True if the command does a background job in its own process instead of leaving it to the keeper."""
+    """Return True if the command does a background job itself, not by the keeper."""
     match arguments:
         case ["model", "revert" | "promote", *options]:
             return any(option.startswith("--w") for option in options)  # --wait, which may be shortened

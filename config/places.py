@@ -4,8 +4,8 @@
     installed  code in site-packages, data in the folder       `groundswell run`, `groundswell COMMAND`
                that the command is typed in
 
-Data never goes next to installed code. Numba's cache does if that folder is writable. The supervisor imports this module, so it
-uses the standard library only.
+Data never goes next to installed code. Numba's cache does if that folder is writable. The supervisor imports this
+module, so it uses the standard library only.
 """
 
 import os

@@ -4,8 +4,9 @@
     the published list ──> the score of the item, and of all others ────────────────────────────────┴──> Outcome
 
 An act weighs the weight of its kind times the actor's trust, and only the learner knows the trust. But the trust is
-at least the floor, and at most the bound that the log allows: `TrustConfig.weight_bound` of the actor's active days. So
-the outcome is an interval, not a guess. For accounts on their first day, as most of a campaign are, both ends meet.
+at least the floor, and at most the bound that the log allows: `TrustConfig.weight_bound` of the actor's active
+days. So the outcome is an interval, not a guess. For accounts on their first day, as most of a campaign are, both
+ends meet.
 
 - **Networks.** A score counts networks concavely (`recommender.core.trend.trend`), so acts add at most their weight.
   How much less depends on the weight that the item already has from their networks. They add least if everything is

@@ -224,7 +224,8 @@ class Drift:
 def log_likelihood_ratios(rise: float) -> NDArray[np.int64]:
     """Return the log-likelihood ratios of a hit and a miss, by cells of p.
 
-    All detectors share this array, so no one may write into it. It compares a miss rate of p + rise with p. int64 (cells, 2), in nats of ONE. They are rounded, so that they are
+    All detectors share this array, so no one may write into it.
+    It compares a miss rate of p + rise with p. int64 (cells, 2), in nats of ONE. They are rounded, so that they are
     the same on every machine.
     """
     cells = 1 << dk.LLR_BITS

@@ -40,7 +40,7 @@ class Command(BaseCommand):
         names = rankings.available() if options["rankings"] == "all" else options["rankings"].split(",")
         if missing := set(names) & rankings.OPTIONAL - set(rankings.available()):
             raise CommandError(
-                f"{', '.join(sorted(missing))} cannot run yet. Install the extra `batch` first: pip install implicit==0.7.3"
+                f"{', '.join(sorted(missing))} cannot run without the extra `batch`: pip install implicit==0.7.3"
             )
         with refusals_told(), progress_told() as say:
             config = config_of(options)
