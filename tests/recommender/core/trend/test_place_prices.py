@@ -184,7 +184,7 @@ def test_fewer_fake_clickers_than_told_never_cost_an_item_its_place(seed, place,
     clickers = sorted({row[2] for row in stream.rows if row[3] == item})
     data = pipeline.to_bytes()
     if chosen == "largest":
-        clickers.sort(key=lambda actor: _contribution(data, actor, item), reverse=True)
+        clickers = _by_contribution(pipeline, clickers, item)
     else:
         clickers.sort(key=lambda actor: home(actor) or "")
     fakes = clickers[: exact - 1]
@@ -262,7 +262,7 @@ def test_an_item_stays_until_as_many_of_its_own_clickers_are_fake_as_certified(s
     fewest = dependence(contributions.tolist(), int(board.counts[place]) - outside)
     clickers = sorted({row[2] for row in stream.rows if row[3] == item})
     data = pipeline.to_bytes()
-    by_weight = sorted(clickers, key=lambda actor: _contribution(data, actor, item), reverse=True)
+    by_weight = _by_contribution(pipeline, clickers, item)
     for n_fake, stays in ((fewest - 1, True), (fewest, False)):
         copy = Pipeline.from_bytes(data)
         fakes = by_weight[:n_fake]
@@ -271,11 +271,17 @@ def test_an_item_stays_until_as_many_of_its_own_clickers_are_fake_as_certified(s
         assert (left >= outside) == stays
 
 
-def _contribution(data, actor, item) -> int:
-    copy = Pipeline.from_bytes(data)
-    before = copy.trend.counts()[copy.trend.names.index(item)]
-    copy.trend.retract(copy.encoder.keys([actor]), copy.encoder.keys([item]))
-    return int(before - copy.trend.counts()[copy.trend.names.index(item)])
+def _by_contribution(pipeline, clickers, item) -> list[str]:
+    """Order clickers of an item by what it loses without each, the largest first."""
+    copy, state = Pipeline.from_bytes(pipeline.to_bytes()), pipeline.trend.state()
+    row = copy.trend.names.index(item)
+
+    def left_without(actor) -> int:
+        copy.trend.restore(state, pipeline.stream_ms)
+        copy.trend.retract(copy.encoder.keys([actor]), copy.encoder.keys([item]))
+        return int(copy.trend.counts()[row])
+
+    return sorted(clickers, key=left_without)
 
 
 def test_nobody_contributes_to_what_nobody_clicked():
