@@ -51,7 +51,6 @@ SLOW = (
     "tests/test_stop_switch.py",
     "tests/recommender/core/screen/test_screen.py",
     "tests/recommender/lab/attack/trials/test_single_run.py",
-    "tests/config/test_supervisor.py",
     "tests/monitoring/rehearsals/test_incident.py",
     "tests/monitoring/findings/test_collect_findings.py",
     "tests/recommender/learning/test_histories.py",
