@@ -159,7 +159,10 @@ def test_a_click_goes_its_way_on_the_machines_servers(home, servers):
 
 @pytest.fixture(scope="module")
 def running():
-    """Everything, on private servers. The first test must find it without any event, and the last kills it."""
+    """Start everything on private servers.
+
+    The first test must find it without any event, and the last test kills it.
+    """
     with fresh_home() as home, Running(home, **UNFADING) as running:
         yield running
 
