@@ -69,7 +69,7 @@ def describe(found: Sequence[LogResult], *, command: str, n_starts: int, seed: i
     logs = " and ".join(f"{each.name} ({each.n_events:,} events)" for each in found)
     runs = sum(len(each.records) + len(each.pairs) for each in found)
     return (
-        f"`{command}` on {logs}: {runs:,} runs, {n_starts} start time{"s" * (n_starts != 1)} per log, seed {seed},"
+        f"`{command}` on {logs}: {runs:,} runs, {n_starts} start time{'s' * (n_starts != 1)} per log, seed {seed},"
         f" {took_s / 60:.1f} min on {cores} cores."
     )
 
