@@ -34,8 +34,9 @@ from recommender.history import Recipe
 from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer
 from recommender.learning.checkpoint_writer import store_checkpoint
 from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
-from recommender.log import event_log
+from recommender.log import event_log, origin
 from recommender.log.event_log import LogSlice, Position
+from recommender.log.origin import Origin
 from recommender.models import Checkpoint, Decision, Learner, Step
 from recommender.process_state import clock, remembered
 from recommender.publishing.publisher import Publisher
@@ -64,14 +65,18 @@ class WarmPipeline:
     checkpoint_id: int | None
     checkpoint_step: int
     n_reverts: int
+    origin: Origin
     shadow: Shadow | None = None
     checkpoint_due_at: float = -inf
     step_due_at: float = -inf
 
     @property
-    def stand(self) -> tuple[int, int | None, int]:
-        """Return the values that differ if another process changed the Learner row."""
-        return self.step, self.checkpoint_id, self.n_reverts
+    def stand(self) -> tuple[int, int | None, int, Origin]:
+        """Return the values that differ if another process changed the Learner row, or the database was moved.
+
+        After a recovery to an earlier time, other steps and checkpoints get the same numbers.
+        """
+        return self.step, self.checkpoint_id, self.n_reverts, self.origin
 
 
 _in_memory: dict[int, WarmPipeline] = {}  # by shard
@@ -92,7 +97,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         return 0
     _in_memory.pop(shard, None)  # put back only if all goes well
     learner = get_learner(shard)
-    if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts):
+    if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts, origin.current()):
         warm = restore(learner)
         warm.pipeline.ranker.prepare()
         warm.shadow = shadow_learner.begin(warm.pipeline, learner)
@@ -182,13 +187,6 @@ def restore(learner: Learner) -> WarmPipeline:
     the whole log again. Raises LogIncomplete if the log or the steps no longer reach back far enough.
     """
     began_at = time.monotonic()
-    if learner.xid > event_log.newest_xid():
-        raise LogIncomplete(
-            f"shard {learner.shard} has learned up to transaction {learner.xid}, but the server is only at "
-            f"{event_log.newest_xid()}. The database was restored from a dump, so new events would sort before the"
-            " old ones. Advance the server's counter past this transaction with pg_resetwal --next-transaction-id"
-            " (and --epoch), then start again"
-        )
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:
         try:
@@ -206,7 +204,7 @@ def restore(learner: Learner) -> WarmPipeline:
     position = Position(learner.xid, learner.seq)
     publisher = Publisher(learner.shard)
     return WarmPipeline(
-        pipeline, learner.step, position, publisher, learner.checkpoint_id, from_step, learner.n_reverts
+        pipeline, learner.step, position, publisher, learner.checkpoint_id, from_step, learner.n_reverts, origin.current()
     )
 
 

@@ -9,6 +9,8 @@ Serial numbers become visible out of order: of two writers, the one with the hig
 that remembers only the highest number it saw would skip the other. So the log is ordered by the id of the writing
 transaction, then by number. It is read only below `pg_snapshot_xmin(pg_current_snapshot())`. Every transaction below
 that has ended, so nothing can appear there any more. Rows are never updated, so each keeps its position for ever.
+A generation before the transaction's id keeps this order when the log moves to another server
+(`recommender.log.origin`). On a server that is not known yet, nothing is appended and no new event is read.
 
 A transaction that has written and stays open delays the reader for as long, in any database of the server. This is a
 visible lag and loses nothing.
@@ -32,6 +34,7 @@ from django.db import IntegrityError, connection
 from numpy.typing import NDArray
 
 from recommender.core.events import country_code
+from recommender.log.origin import on_known_server
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Step
 
@@ -45,7 +48,7 @@ _ROW = np.dtype([("xid", ">i8"), ("seq", ">i8"), ("received", ">i8"), ("occurred
 class Position(NamedTuple):
     """A place in the log: after the event `seq` written by transaction `xid`.
 
-    (0, 0) is the beginning.
+    (0, 0) is the beginning. `xid` contains the generation (`recommender.log.origin`).
     """
 
     xid: int = 0
@@ -122,7 +125,8 @@ _TYPES = [
     "text",
 ]
 
-# Keys are inserted in order, so that two writers with the same keys wait for one another instead of deadlocking.
+# Keys are inserted in order, so that two writers with the same keys wait for one another instead of deadlocking. The
+# position is asked for once a statement. As the column's default it would be asked for once a row, at 8 us each.
 _APPEND = f"""
 WITH input AS (
     SELECT * FROM unnest(%b::bytea[], {", ".join(f"%b::{each}[]" for each in _TYPES)})
@@ -131,9 +135,9 @@ WITH input AS (
     INSERT INTO recommender_event_key (key) SELECT event_key FROM input WHERE event_key IS NOT NULL ORDER BY event_key
     ON CONFLICT DO NOTHING RETURNING key
 ), written AS (
-    INSERT INTO recommender_event ({_COLUMNS})
-    SELECT event_key, bucket, kind, actor, item, to_timestamp(occurred_at), session, value, recommendation,
-           position, ip, user_agent, referrer, country
+    INSERT INTO recommender_event (xid, {_COLUMNS})
+    SELECT (SELECT recommender_xid()), event_key, bucket, kind, actor, item, to_timestamp(occurred_at), session, value,
+           recommendation, position, ip, user_agent, referrer, country
     FROM input WHERE event_key IS NULL OR event_key IN (SELECT key FROM fresh) ORDER BY n
     RETURNING 1
 )
@@ -207,14 +211,15 @@ WITH gone AS (
 )
 SELECT xid::text::bigint, seq FROM gone ORDER BY xid, seq
 """
-_READ_NEW = _READ.format(bound="xid < pg_snapshot_xmin(pg_current_snapshot())")
+_READ_NEW = _READ.format(bound="xid < (SELECT recommender_readable_before())")
 _READ_KNOWN = _READ.format(bound="(xid, seq) <= (%(to_xid)s::text::xid8, %(to_seq)s)")
 
 
 def append(events: NewEvents) -> int:
     """Write the events whose key is new, in one transaction, and return their number.
 
-    They are committed on return, unless the caller has a transaction open. About 20 us an event.
+    They are committed on return, unless the caller has a transaction open. About 20 us an event. Raises
+    ServerNotKnown.
     """
     arrays: list[list[Any]] = [
         events.key,
@@ -236,12 +241,12 @@ def append(events: NewEvents) -> int:
     if len(events) == 1 and events.key[0] is not None:
         query, parameters = _APPEND_ONE, [values[0] for values in arrays]
     try:
-        (written,) = fetch(query, parameters)
+        (written,) = on_known_server(lambda: fetch(query, parameters))
     except IntegrityError as error:
         if not isinstance(error.__cause__, psycopg.errors.CheckViolation):
             raise
         ensure_partitions()  # today had no partition, because housekeeping did not run for a week
-        (written,) = fetch(query, parameters)
+        (written,) = on_known_server(lambda: fetch(query, parameters))
     return int(written)
 
 
@@ -272,6 +277,8 @@ def read(
 
     since_ms: the stream time at that position, 0 at the beginning.
     until: read up to and including this position, which must have been read before.
+
+    Raises OperationalError if `until` is None and the server is not known (`recommender.log.origin.current`).
     """
     since = (
         datetime.fromtimestamp(since_ms / 1000, UTC) - PARTITION_SLACK
@@ -365,12 +372,6 @@ def erase(actor: str) -> list[Position]:
     with connection.cursor() as cursor:
         cursor.execute(_ERASE, [actor])
         return [Position(xid, seq) for xid, seq in cursor.fetchall()]
-
-
-def newest_xid() -> int:
-    """Return the transaction id that the server will give next."""
-    (xid,) = fetch("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint", [])
-    return int(xid)
 
 
 def last_seq() -> int:

@@ -21,12 +21,14 @@ def ensure_partitions(*, today: date | None = None) -> None:
     today = today or datetime.now(UTC).date()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_event partitions'))")
-        for offset in range(-1, PARTITIONS_AHEAD + 1):
-            day = today + timedelta(days=offset)
+        wanted = {today + timedelta(days=offset) for offset in range(-1, PARTITIONS_AHEAD + 1)}
+        for day in sorted(wanted.difference(partitions())):
             cursor.execute(
-                f"CREATE TABLE IF NOT EXISTS {partition(day)} PARTITION OF recommender_event"
+                f"CREATE TABLE {partition(day)} PARTITION OF recommender_event"
                 f" FOR VALUES FROM ('{day} 00:00+00') TO ('{day + timedelta(days=1)} 00:00+00')"
             )
+            # A partition does not take this from its table. Without it, a publication would refuse every erasure.
+            cursor.execute(f"ALTER TABLE {partition(day)} REPLICA IDENTITY FULL")
 
 
 def partitions() -> list[date]:

@@ -12,6 +12,12 @@ from recommender.process_state import clock
 RELOAD_EVERY_S = 60.0  # a read of changes does not see rows that were deleted by hand
 
 
+# On a server that is not known yet, all items count as changed.
+_READABLE_BEFORE = """
+SELECT coalesce(recommender_xid_base() + pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 0)
+"""
+
+
 class Listing(msgspec.Struct, frozen=True):
     """The site's description of an item."""
 
@@ -23,7 +29,8 @@ class Listing(msgspec.Struct, frozen=True):
 class Catalogue:
     """Descriptions of items in the learner's process, kept up to date.
 
-    Changes are found by xid. `recommender.log.event_log` explains why.
+    Changes are found by xid. `recommender.log.event_log` explains why. A learner that finds its database moved makes a
+    new catalogue.
     """
 
     def __init__(self) -> None:
@@ -44,7 +51,7 @@ class Catalogue:
 
     def _read(self) -> bool:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            cursor.execute(_READABLE_BEFORE)
             (xmin,) = cursor.fetchone()
         rows = Item.objects.filter(changed_xid__gte=self._xid).values_list(
             "id", "is_hidden", "published_at", "categories"
