@@ -16,6 +16,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from recommender.log import origin
 from recommender.log.partitions import PARTITIONS_AHEAD, drop_before, ensure_partitions, partitions
 from recommender.process_state import clock as process_clock
 from recommender.process_state import forget_all
@@ -77,6 +78,13 @@ def _only_filled_tables_are_emptied():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _case: emptied_tables.empty_all())
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """Recognise the server of the tests' database, which a test inside a transaction could not do."""
+    with django_db_blocker.unblock():
+        origin.current()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,15 +32,16 @@ from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import OperationalError, connection, transaction
+from django.db import InternalError, OperationalError, connection, transaction
 
 from recommender.process_state import clock, remembered
 
 REFUSED = "57G01"  # SQLSTATE of recommender_refuse_server()
+READ_ONLY = "25006"  # SQLSTATE of a standby
 GENERATION = 2**48  # positions per generation
 EXACT_GENERATIONS = 31  # the last generation whose positions are below 2**53
 MAX_GENERATION = 2**15 - 1
-LOCK_TIMEOUT_S = 2
+LOCK_TIMEOUT_MS = 2000
 RETRY_S = 1.0  # after a refusal, this process asks no earlier
 NEWEST_EVENTS = 2_000_000  # read to find the highest event number: those of the last minute at 33,000 a second
 
@@ -80,6 +81,10 @@ SELECT greatest(
     (SELECT max(xid) FROM recommender_learner), (SELECT max(to_xid) FROM recommender_step),
     (SELECT max(xid) FROM recommender_checkpoint), (SELECT max(changed_xid) FROM recommender_item WHERE changed_xid < %s),
     0)
+"""
+_CAN_GO_ON = """
+SELECT recommender_xid_base() + pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+       > coalesce((SELECT max(xid) FROM recommender_learner), 0)
 """
 _SUBSCRIBED = """
 SELECT s.subname FROM pg_subscription AS s
@@ -146,9 +151,13 @@ def on_known_server(work: Callable[[], T]) -> T:
     """
     try:
         return work()
-    except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) != REFUSED or connection.in_atomic_block:
+    except (OperationalError, InternalError) as error:
+        state = getattr(error.__cause__, "sqlstate", None)
+        if connection.in_atomic_block or state not in (REFUSED, READ_ONLY):
             raise
+        if state == READ_ONLY:
+            connection.close()  # the next one may reach the primary
+            raise ServerNotKnown(f"this server takes no events: {error}") from error
     recognise()
     return work()
 
@@ -164,7 +173,7 @@ def recognise() -> Origin:
     try:
         _refuse_copies()
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             cursor.execute("SET LOCAL statement_timeout = 0")
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_log_origin'))")
             origin = _recognise_alone(cursor)
@@ -178,12 +187,13 @@ def recognise() -> Origin:
 def current() -> Origin:
     """Return the present server, which is recognised if it is not the known one.
 
-    About 0.2 ms. Raises ServerNotKnown.
+    A learner whose position is ahead of the server's counter would never read again. So the server counts as unknown
+    then too, as after rows were copied into a database that was in use. About 0.2 ms. Raises ServerNotKnown.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT recommender_xid_base() IS NOT NULL")
-        (is_known,) = cursor.fetchone()
-        origin = _known(cursor) if is_known else None
+        cursor.execute(_CAN_GO_ON)
+        (can_go_on,) = cursor.fetchone()
+        origin = _known(cursor) if can_go_on else None
     return origin or recognise()
 
 
@@ -196,16 +206,16 @@ def _recognise_alone(cursor: Any) -> Origin:
     )
     *server, counter = cursor.fetchone()
     now = Origin(generation, *server)
-    if now == before:
+    is_ahead = generation * GENERATION + counter > highest
+    if now == before and is_ahead:
         return now  # another process was first
     if now.system_identifier is None:
         logger.warning(
             "this server does not tell its system identifier, so it is recognised by the numbers of its objects: %s",
             now.objects,
         )
-    is_ahead = generation * GENERATION + counter > highest
     if before and before.is_on(now) and is_ahead:
-        logger.info("the database server was restarted, and its positions go on in generation %d", generation)
+        logger.info("the database server is known: positions go on in generation %d", generation)
     else:
         now = _raise_generation(cursor, now)
     _store(cursor, now)
@@ -219,6 +229,7 @@ def _raise_generation(cursor: Any, now: Origin) -> Origin:
         raise ServerNotKnown(
             f"the log was moved {MAX_GENERATION} times and has no further positions: start with an empty database"
         )
+    cursor.execute("LOCK TABLE recommender_event IN SHARE ROW EXCLUSIVE MODE")  # no append under the generation before
     n_advanced = _advance_sequences(cursor)
     logger.warning(
         "the log is on another database server: its positions go on in generation %d, and %d sequences were advanced",

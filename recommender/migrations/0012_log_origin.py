@@ -71,15 +71,18 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- A dump of an earlier version may have been restored on a server whose counter is behind.
+-- A dump of an earlier version may have been restored on a server whose counter is behind. An empty log may still get
+-- rows that were copied from another server, so its server counts as not known until the first append.
 INSERT INTO recommender_log_origin (generation, started_at, system_identifier, objects)
-SELECT (greatest(
-           (SELECT max(xid::text::bigint) FROM (SELECT xid FROM recommender_event ORDER BY xid DESC LIMIT 1) AS last),
-           (SELECT max(xid) FROM recommender_learner),
-           (SELECT max(changed_xid) FROM recommender_item),
-           0
-       ) >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)::int,
-       pg_postmaster_start_time(), recommender_system_identifier(), recommender_objects();
+SELECT (highest >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)::int,
+       CASE WHEN highest > 0 THEN pg_postmaster_start_time() ELSE '-infinity' END,
+       recommender_system_identifier(), recommender_objects()
+FROM (SELECT greatest(
+    (SELECT max(xid::text::bigint) FROM (SELECT xid FROM recommender_event ORDER BY xid DESC LIMIT 1) AS last),
+    (SELECT max(xid) FROM recommender_learner),
+    (SELECT max(changed_xid) FROM recommender_item),
+    0
+) AS highest) AS known;
 """
 
 DROP_ORIGIN = """
