@@ -82,7 +82,10 @@ def _only_filled_tables_are_emptied():
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
-    """Recognise the server of the tests' database, which a test inside a transaction could not do."""
+    """Recognise the server of the tests' database.
+
+    A test inside a transaction could not do it.
+    """
     with django_db_blocker.unblock():
         origin.current()
 

@@ -33,7 +33,7 @@ from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
 from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer
 from recommender.learning.checkpoint_writer import store_checkpoint
-from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
+from recommender.learning.refold import as_decided, encode, refold
 from recommender.log import event_log, origin
 from recommender.log.event_log import LogSlice, Position
 from recommender.log.origin import Origin
@@ -72,9 +72,10 @@ class WarmPipeline:
 
     @property
     def stand(self) -> tuple[int, int | None, int, Origin]:
-        """Return the values that differ if another process changed the Learner row, or the database was moved.
+        """Return the values that differ if another process changed the Learner row.
 
-        After a recovery to an earlier time, other steps and checkpoints get the same numbers.
+        The origin differs if the database was moved. After a recovery to an earlier time, other steps and checkpoints
+        get the same numbers.
         """
         return self.step, self.checkpoint_id, self.n_reverts, self.origin
 
@@ -186,7 +187,7 @@ def restore(learner: Learner) -> WarmPipeline:
     It loads the newest sound checkpoint and folds the steps recorded after it. Without a sound checkpoint it folds
     the whole log again. Raises LogIncomplete if the log or the steps no longer reach back far enough.
     """
-    began_at = time.monotonic()
+    began_at, server = time.monotonic(), origin.current()
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:
         try:
@@ -204,7 +205,14 @@ def restore(learner: Learner) -> WarmPipeline:
     position = Position(learner.xid, learner.seq)
     publisher = Publisher(learner.shard)
     return WarmPipeline(
-        pipeline, learner.step, position, publisher, learner.checkpoint_id, from_step, learner.n_reverts, origin.current()
+        pipeline,
+        learner.step,
+        position,
+        publisher,
+        learner.checkpoint_id,
+        from_step,
+        learner.n_reverts,
+        server,
     )
 
 

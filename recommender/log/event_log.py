@@ -136,8 +136,9 @@ WITH input AS (
     ON CONFLICT DO NOTHING RETURNING key
 ), written AS (
     INSERT INTO recommender_event (xid, {_COLUMNS})
-    SELECT (SELECT recommender_xid()), event_key, bucket, kind, actor, item, to_timestamp(occurred_at), session, value,
-           recommendation, position, ip, user_agent, referrer, country
+    SELECT (SELECT recommender_xid()),
+           event_key, bucket, kind, actor, item, to_timestamp(occurred_at), session, value, recommendation,
+           position, ip, user_agent, referrer, country
     FROM input WHERE event_key IS NULL OR event_key IN (SELECT key FROM fresh) ORDER BY n
     RETURNING 1
 )

@@ -1,4 +1,4 @@
-"""The server that the log's positions come from, recognised after every restart and move.
+"""Recognise the database server, so that positions survive a move.
 
     append, read ──> recommender_xid_base() ──> the known server: generation * 2**48
                                             └─> another or restarted one: refused
@@ -55,13 +55,13 @@ _MARK = 1 << 62  # of an item that was written on a server not known yet
 _LAST_SEQ = """
 SELECT setval('recommender_event_seq', newest.seq)
 FROM (SELECT max(seq) AS seq FROM (
-    SELECT seq FROM recommender_event ORDER BY xid DESC, seq DESC LIMIT %s
+    (SELECT seq FROM recommender_event ORDER BY xid DESC, seq DESC LIMIT %s)
+    UNION ALL SELECT seq FROM recommender_learner
 ) AS last) AS newest, recommender_event_seq AS given
 WHERE newest.seq > given.last_value
 """
 _SEQUENCES = """
-SELECT quote_ident(n.nspname) || '.' || quote_ident(s.relname), quote_ident(n.nspname) || '.' || quote_ident(t.relname),
-       quote_ident(a.attname)
+SELECT format('%I.%I', n.nspname, s.relname), format('%I.%I', n.nspname, t.relname), quote_ident(a.attname)
 FROM pg_depend AS d
 JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
 JOIN pg_class AS t ON t.oid = d.refobjid
@@ -79,8 +79,10 @@ _HIGHEST = """
 SELECT greatest(
     (SELECT max(xid::text::bigint) FROM (SELECT xid FROM recommender_event ORDER BY xid DESC LIMIT 1) AS last),
     (SELECT max(xid) FROM recommender_learner), (SELECT max(to_xid) FROM recommender_step),
-    (SELECT max(xid) FROM recommender_checkpoint), (SELECT max(changed_xid) FROM recommender_item WHERE changed_xid < %s),
-    0)
+    (SELECT max(xid) FROM recommender_checkpoint),
+    (SELECT max(changed_xid) FROM recommender_item WHERE changed_xid < %s),
+    0
+)
 """
 _CAN_GO_ON = """
 SELECT recommender_xid_base() + pg_snapshot_xmax(pg_current_snapshot())::text::bigint
@@ -121,7 +123,10 @@ class Origin(NamedTuple):
 
 
 class _Refusal:
-    """Remember the last refusal for RETRY_S, so that a busy process does not repeat its work."""
+    """Remember the last refusal for RETRY_S.
+
+    So a busy process does not repeat the work.
+    """
 
     def __init__(self) -> None:
         self.forget()
@@ -144,10 +149,11 @@ remembered(_refusal.forget)
 
 
 def on_known_server(work: Callable[[], T]) -> T:
-    """Run a statement that needs the known server, and recognise the server once if it is refused.
+    """Run a statement that only the known server accepts.
 
-    Raises ServerNotKnown while the server cannot be recognised. Inside the caller's transaction nothing can be
-    repeated, so the database's own error is raised.
+    If it is refused, the server is recognised and the statement is tried once more. Raises ServerNotKnown while the
+    server cannot be recognised. Inside the caller's transaction nothing can be repeated, so the database's own error
+    is raised.
     """
     try:
         return work()
@@ -229,7 +235,9 @@ def _raise_generation(cursor: Any, now: Origin) -> Origin:
         raise ServerNotKnown(
             f"the log was moved {MAX_GENERATION} times and has no further positions: start with an empty database"
         )
-    cursor.execute("LOCK TABLE recommender_event IN SHARE ROW EXCLUSIVE MODE")  # no append under the generation before
+    cursor.execute(
+        "LOCK TABLE recommender_event IN SHARE ROW EXCLUSIVE MODE"
+    )  # no append under the generation before
     n_advanced = _advance_sequences(cursor)
     logger.warning(
         "the log is on another database server: its positions go on in generation %d, and %d sequences were advanced",
@@ -267,9 +275,12 @@ def _store(cursor: Any, origin: Origin) -> None:
 
 
 def _advance_sequences(cursor: Any) -> int:
-    """Move each sequence past its table's highest value, and return the number of those that were behind."""
+    """Move each sequence past its table's highest value.
+
+    Returns the number of those that were behind.
+    """
     cursor.execute(_LAST_SEQ, [NEWEST_EVENTS])
-    n_advanced = cursor.rowcount
+    n_advanced = int(cursor.rowcount)
     cursor.execute(_SEQUENCES)
     for sequence, table, column in cursor.fetchall():
         cursor.execute(_ADVANCE.format(sequence=sequence, table=table, column=column), [sequence])

@@ -1,6 +1,6 @@
-"""Put a generation before the server's transaction ids, so that positions survive a move to another server.
+"""Put a generation before the server's transaction ids.
 
-`recommender.log.origin` explains positions, and raises the generation.
+So positions survive a move to another server. `recommender.log.origin` explains positions, and raises the generation.
 """
 
 from typing import Any

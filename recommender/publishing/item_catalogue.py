@@ -29,8 +29,8 @@ class Listing(msgspec.Struct, frozen=True):
 class Catalogue:
     """Descriptions of items in the learner's process, kept up to date.
 
-    Changes are found by xid. `recommender.log.event_log` explains why. A learner that finds its database moved makes a
-    new catalogue.
+    Changes are found by xid. `recommender.log.event_log` explains why. A learner whose database was moved makes a new
+    catalogue.
     """
 
     def __init__(self) -> None:

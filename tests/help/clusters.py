@@ -1,9 +1,9 @@
 """PostgreSQL servers that a test makes, moves and throws away.
 
-    with made() as old, made() as new:      two empty servers, each in a closed folder of its own
-        with django_on(old):                Django's connection, and its memory, belong to that server
-            ...
-        old.run("pg_dump", ...)             a program of the same version, as the servers' user
+with made() as old, made() as new:      two empty servers, each in a closed folder of its own
+    with django_on(old):                Django's connection, and its memory, belong to that server
+        ...
+    old.run("pg_dump", ...)             a program of the same version, as the servers' user
 """
 
 import contextlib

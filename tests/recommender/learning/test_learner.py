@@ -136,15 +136,6 @@ def test_of_two_learners_at_one_position_one_wins_and_the_other_starts_over():
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
 
 
-def test_a_database_restored_from_a_dump_is_not_learned_from_silently():
-    event_log.append(clicks(5))
-    learner.learn(0)
-    Learner.objects.update(xid=2**62)
-    restart()
-    with pytest.raises(LogIncomplete, match="restored from a dump"):
-        learner.learn(0)
-
-
 def test_learning_goes_on_while_the_store_is_down(settings, view_store, caplog):
     learner.learn(0)
     settings.VIEW_URL = "redis://127.0.0.1:1/0"

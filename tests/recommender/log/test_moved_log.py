@@ -1,7 +1,6 @@
-"""Every acknowledged event is learned once, wherever the database is moved."""
+"""Every acknowledged event is learned once, however the database is moved."""
 
 import pytest
-from django.db import connection
 
 from recommender.learning import learner
 from recommender.log import event_log, origin
@@ -30,7 +29,10 @@ def begin(cluster: Cluster) -> None:
 
 
 def goes_on(cluster: Cluster, *, generation: int, n_waiting: int = N_WAITING, database: str = "groundswell") -> None:
-    """Accept and learn more on the server that the log was moved to, and check that nothing is lost or repeated."""
+    """Accept and learn more on the server that the log was moved to.
+
+    Check that nothing is lost or repeated.
+    """
     with django_on(cluster, database):
         n_before = Learner.objects.get().n_events
         seqs = {seq for (seq,) in rows("seq")}

@@ -11,7 +11,6 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 
-from recommender.api import api_keys
 from recommender.learning import learner
 from recommender.log import event_log, origin
 from recommender.models import Event, Item, Learner
@@ -42,7 +41,10 @@ def execute(query):
 
 @pytest.fixture
 def moved(live_api):
-    """Yield a client of a log whose server is not known, with 3 events. Afterwards it is known as before."""
+    """Yield a client of a log with 3 events, whose server is not known.
+
+    Afterwards it is known as before.
+    """
     event_log.append(clicks(3))
     before = origin.current()
     execute(MOVED)
@@ -62,7 +64,9 @@ def recognising(url: str) -> subprocess.Popen[str]:
 
 
 def send(api, n=2):
-    return api.post("/api/v1/events", {"events": [{"actor": f"a{each}", "item": "x"} for each in range(n)]}, key="ingest")
+    return api.post(
+        "/api/v1/events", {"events": [{"actor": f"a{each}", "item": "x"} for each in range(n)]}, key="ingest"
+    )
 
 
 def test_ingest_refuses_until_the_server_is_recognised_and_loses_nothing(moved, clock, monkeypatch):
