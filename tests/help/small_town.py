@@ -10,7 +10,7 @@ import polars as pl
 
 from recommender.core.pipeline import Config
 from recommender.lab.attack.catalogue.known_site import World, as_text, see
-from recommender.lab.attack.trials.single_run import Site, WarmStates
+from recommender.lab.attack.trials.single_run import TrialSite, WarmStates
 
 START_S = 1_767_571_200.0
 CONFIG = Config(half_lives_s=(300, 3600), horizon_s=6 * 3600, actor_budget=50, lateness_s=6 * 3600)
@@ -39,8 +39,8 @@ def log(*, seconds=4500, n=4500, n_readers=900, seed=3, has_numbers=False) -> pl
 
 
 @cache
-def site() -> Site:
-    return Site.of("small", log(), CONFIG)
+def site() -> TrialSite:
+    return TrialSite.of("small", log(), CONFIG)
 
 
 @cache

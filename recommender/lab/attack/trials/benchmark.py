@@ -1,6 +1,6 @@
 """Run every chosen attack at every budget against every chosen defence.
 
-    Site ──> starts ──> for each: attacks x budgets x variants ──follow──> one record a run
+    TrialSite ──> starts ──> for each: attacks x budgets x variants ──follow──> one record a run
 
 Each run is repeated from several start times. Budgets come in two units:
 
@@ -19,7 +19,7 @@ from recommender.lab.attack.catalogue.attack_base import TARGET_CHOICES, Attack,
 from recommender.lab.attack.defences.defences import Defence, Product
 from recommender.lab.attack.delivery.campaign import Campaign, Variant
 from recommender.lab.attack.trials import pair_trials, run_metrics
-from recommender.lab.attack.trials.single_run import SERVED, Site, Trace, WarmStates, follow
+from recommender.lab.attack.trials.single_run import SERVED, Trace, TrialSite, WarmStates, follow
 
 TAIL_S = 120  # after an attack's last act
 STOLEN = frozenset({"A9", "A14"})  # their accounts have a history and may weigh up to 1
@@ -78,7 +78,7 @@ class _Ready:
         return Campaign(self.plan, self.run.variant)
 
 
-def run(site: Site, choice: Choice, warm: WarmStates, starts_ms: Sequence[int]) -> Iterator[dict[str, Any]]:
+def run(site: TrialSite, choice: Choice, warm: WarmStates, starts_ms: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield all records, start by start. `warm` may have been folded already."""
     for number, start_ms in enumerate(starts_ms):
         for name in choice.defences:
@@ -86,7 +86,7 @@ def run(site: Site, choice: Choice, warm: WarmStates, starts_ms: Sequence[int]) 
 
 
 def against(
-    name: str, site: Site, choice: Choice, warm: WarmStates, start: tuple[int, int]
+    name: str, site: TrialSite, choice: Choice, warm: WarmStates, start: tuple[int, int]
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of one defence at one start (its number, and its time in ms).
 

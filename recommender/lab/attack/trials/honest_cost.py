@@ -23,7 +23,7 @@ from recommender.core.vocabulary import ADMIT, HOUR_MS, MINUTE_MS
 from recommender.lab.attack.defences.defences import Defence, Judged, Product
 from recommender.lab.attack.trials import run_metrics
 from recommender.lab.attack.trials.event_fates import READERS, Ledger
-from recommender.lab.attack.trials.single_run import WARM_STEP_MS, WATCHED_DEPTH, Site
+from recommender.lab.attack.trials.single_run import WARM_STEP_MS, WATCHED_DEPTH, TrialSite
 
 SPIKE = 10.0  # times the hourly average of the day before
 MIN_SPIKE = 30
@@ -62,7 +62,7 @@ class Pages:
 class Diary:
     """Notes of one fold: the first places after each step, by the time after it."""
 
-    site: Site
+    site: TrialSite
     ledger: Ledger = field(default_factory=Ledger)
     hits: int = 0
     events: int = 0
@@ -129,7 +129,7 @@ class Diary:
         } | self.quality
 
 
-def find_spikes(site: Site, *, until_ms: int | None = None) -> pl.DataFrame:
+def find_spikes(site: TrialSite, *, until_ms: int | None = None) -> pl.DataFrame:
     """Find the spikes: item, hour (ms), n and baseline.
 
     The first day is left out because there is no day before it.

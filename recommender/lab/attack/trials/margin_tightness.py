@@ -20,7 +20,7 @@ from recommender.lab.attack.catalogue.attack_base import Attack
 from recommender.lab.attack.catalogue.known_site import World
 from recommender.lab.attack.delivery.campaign import Campaign
 from recommender.lab.attack.trials import run_metrics
-from recommender.lab.attack.trials.single_run import Site, WarmStates, follow
+from recommender.lab.attack.trials.single_run import TrialSite, WarmStates, follow
 
 BOUNDED = ("caps", "trust", "full")
 SECONDS = 220  # a hold of one or two minutes, and a minute in the list
@@ -62,7 +62,9 @@ class Strike(Attack):
         return accounts.act(np.arange(n), world.now_s + 0.9 * rng.random(n), targets[0])
 
 
-def measure(name: str, site: Site, warm: WarmStates, start: tuple[int, int], *, seed: int) -> list[dict[str, Any]]:
+def measure(
+    name: str, site: TrialSite, warm: WarmStates, start: tuple[int, int], *, seed: int
+) -> list[dict[str, Any]]:
     """Search for one defence at one start (number, ms), in values that JSON takes.
 
     The full defence is searched in both ways.
@@ -74,7 +76,7 @@ def measure(name: str, site: Site, warm: WarmStates, start: tuple[int, int], *, 
 
 
 def _search(
-    name: str, site: Site, warm: WarmStates, start: tuple[int, int], how: str, browse: float, seed: int
+    name: str, site: TrialSite, warm: WarmStates, start: tuple[int, int], how: str, browse: float, seed: int
 ) -> Tightness:
     number, start_ms = start
     state = warm.state(name, start_ms)

@@ -26,7 +26,7 @@ import polars as pl
 
 from recommender.core.pipeline import Pipeline
 from recommender.lab.attack.defences.defences import Defence, Product
-from recommender.lab.attack.trials.single_run import Site, WarmStates
+from recommender.lab.attack.trials.single_run import TrialSite, WarmStates
 
 DAY_S = 86_400.0
 HOT_S = 45_000.0
@@ -58,7 +58,7 @@ class MeasuredPrice:
     top1: int | None
 
 
-def measure(site: Site, start_ms: int, warm: WarmStates) -> list[MeasuredPrice]:
+def measure(site: TrialSite, start_ms: int, warm: WarmStates) -> list[MeasuredPrice]:
     """Measure the prices at one moment of a log, rule by rule.
 
     warm: knows the states at that moment.
@@ -134,7 +134,7 @@ def _ratio(past: pl.DataFrame, now_s: float) -> Callable[[int], int]:
     return lambda n: int((scores >= (float((n - 1) ** 2) if n >= RATIO_LEAST else 0.0)).sum()) + 1
 
 
-def _product(site: Site, start_ms: int, warm: WarmStates, name: str) -> Callable[[int], int]:
+def _product(site: TrialSite, start_ms: int, warm: WarmStates, name: str) -> Callable[[int], int]:
     """Let n new accounts act in one millisecond, and read the product's own list."""
 
     def place(n: int) -> int:

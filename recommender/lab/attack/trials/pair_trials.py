@@ -1,6 +1,6 @@
 """Attacks A5 and A6 on the items next to a popular item, and on readers' lists.
 
-    Site, start ──> anchors X, targets T ──> budgets in accounts and in margins ──follow──> one record a run
+    TrialSite, start ──> anchors X, targets T ──> budgets in accounts and in margins ──follow──> one record a run
 
 An attack succeeds if T is one of the first SERVED items next to X for a minute or more, and would not be there
 without the attack. A record also counts the readers who opened X during the run, and those of them who would have
@@ -26,7 +26,7 @@ from recommender.lab.attack.defences.raw_links import RawLinks
 from recommender.lab.attack.delivery.campaign import Campaign
 from recommender.lab.attack.trials.event_fates import READERS
 from recommender.lab.attack.trials.run_metrics import SUCCESS_S, TOLERANCE
-from recommender.lab.attack.trials.single_run import SERVED, Site, Trace, WarmStates, follow
+from recommender.lab.attack.trials.single_run import SERVED, Trace, TrialSite, WarmStates, follow
 
 DEFENCES = ("links", "caps", "trust", "full")
 FIRST = 5
@@ -75,7 +75,7 @@ class PairSight:
 
 
 def against(
-    name: str, site: Site, warm: WarmStates, start: tuple[int, int], *, seed: int
+    name: str, site: TrialSite, warm: WarmStates, start: tuple[int, int], *, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of one defence at one start (its number, and its time in ms)."""
     number, start_ms = start

@@ -1,6 +1,6 @@
 """One attack against one defence, second by second, with and without the attack.
 
-    Site ──warm, once a defence──> saved states at the start times
+    TrialSite ──warm, once a defence──> saved states at the start times
                                      ├──follow──────────────> Trace of the clean run
                                      └──follow(campaign)────> Trace of the attacked run
 
@@ -41,7 +41,7 @@ OnSecond = Callable[[Defence, EventBatch, NDArray[np.int8]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class TrialSite:
     """A log that is ready to be attacked.
 
     group: READERS or AUTOMATA, by row. It comes from the column `attack`, if the log has one.
@@ -123,7 +123,7 @@ class WarmStates:
     The states are in memory, or in a folder in which other processes find them.
     """
 
-    def __init__(self, site: Site, starts_ms: Sequence[int], folder: Path | None = None) -> None:
+    def __init__(self, site: TrialSite, starts_ms: Sequence[int], folder: Path | None = None) -> None:
         self.site, self.starts_ms = site, sorted(set(starts_ms))
         self._folder = folder
         self._saved: dict[tuple[str, int], bytes] = {}
@@ -207,7 +207,7 @@ class _Sight:
 
 def follow(
     defence: Defence,
-    site: Site,
+    site: TrialSite,
     start_ms: int,
     seconds: int,
     *,

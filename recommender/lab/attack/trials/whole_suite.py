@@ -26,7 +26,7 @@ from recommender.lab.attack.catalogue.invented_site import Town
 from recommender.lab.attack.trials import benchmark, honest_cost, margin_tightness, measured_prices, pair_trials
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.attack.trials.honest_cost import Pages
-from recommender.lab.attack.trials.single_run import WARM_STEP_MS, Site, WarmStates
+from recommender.lab.attack.trials.single_run import WARM_STEP_MS, TrialSite, WarmStates
 
 SYNTHETIC, SMALL = "synthetic", "small-town"
 TOWNS: dict[str, dict[str, Any]] = {SYNTHETIC: {}, SMALL: {"days": 2.2, "n_readers": 40_000}}
@@ -104,9 +104,9 @@ def default_logs() -> list[str]:
     return [str(main)] * main.exists() + [SYNTHETIC]
 
 
-def open_site(log: LogChoice) -> Site:
+def open_site(log: LogChoice) -> TrialSite:
     """Read a log file, whole or up to its limit."""
-    return Site.read(Path(log.name), log.config, limit=log.limit)
+    return TrialSite.read(Path(log.name), log.config, limit=log.limit)
 
 
 def _made(name: str, folder: str) -> str:
@@ -260,10 +260,10 @@ def _pairs(
     return list(pair_trials.against(name, site, WarmStates(site, starts_ms, Path(folder)), start, seed=seed))
 
 
-_open: dict[str, Site] = {}  # by log, in this process
+_open: dict[str, TrialSite] = {}  # by log, in this process
 
 
-def _site(log: LogChoice) -> Site:
+def _site(log: LogChoice) -> TrialSite:
     key = repr(log)
     if key not in _open:
         while len(_open) >= MAX_OPEN:
@@ -272,7 +272,7 @@ def _site(log: LogChoice) -> Site:
     return _open[key]
 
 
-def _end_ms(site: Site) -> int:
+def _end_ms(site: TrialSite) -> int:
     return int(site.batch.received_ms[-1]) // WARM_STEP_MS * WARM_STEP_MS
 
 
