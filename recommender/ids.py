@@ -5,12 +5,14 @@ whole numbers of at most MAX_ROW_ID. The secret is part of the configuration of 
 """
 
 import hashlib
+from functools import lru_cache
 
 from django.conf import settings
 
 from recommender.core.events import Encoder
 
 MAX_ID = 256  # characters of an actor's or an item's id
+N_CACHED = 50_000  # names whose key a process keeps, about 8 MB
 MAX_ROW_ID = 2**63 - 1  # the largest bigint: PostgreSQL refuses to look up a larger number
 
 
@@ -39,5 +41,10 @@ def name_hash(actor: str) -> str:
 
 
 def encoder() -> Encoder:
-    """Return the encoder that turns ids into keys as the learners do."""
-    return Encoder(bytes.fromhex(secret()))
+    """Return the process's encoder, which turns ids into keys as the learners do."""
+    return _encoder(secret())
+
+
+@lru_cache(maxsize=1)
+def _encoder(secret: str) -> Encoder:
+    return Encoder(bytes.fromhex(secret), n_cached=N_CACHED)

@@ -26,7 +26,7 @@ from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from recommender.publishing import published_boards
 from tests.help.learner_process import restart
-from tests.help.log_rows import events
+from tests.help.log_rows import actors_of, events
 from tests.help.patience import PATIENCE_S, wait_for
 from tests.help.private_servers import PRIVATE
 from tests.help.supervised import BASE_DIR
@@ -167,7 +167,7 @@ def clean_fold(after_step):
     pipeline, ordinals, verdicts = Pipeline(learner.configured()), {}, {}
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
-        is_kept = [step.number <= after_step or actor not in MAL for actor in part.actors]
+        is_kept = [step.number <= after_step or actor not in MAL for actor in actors_of(part)]
         rows = np.flatnonzero(is_kept)
         ordinals[step.number] = pipeline.n_events
         result = pipeline.step(refold.encode(pipeline, part).take(rows))
@@ -326,7 +326,7 @@ def assert_switched_while_learning(n_events):
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
         out = MAL if BEFORE < step.number <= switched_at else ()
-        rows = np.flatnonzero([actor not in out for actor in part.actors])
+        rows = np.flatnonzero([actor not in out for actor in actors_of(part)])
         assert step.first_ordinal == pipeline.n_events
         pipeline.step(refold.encode(pipeline, part).take(rows))
     assert learner.restore(row).pipeline.digest() == pipeline.digest()

@@ -12,8 +12,9 @@ from monitoring.json_shapes import MAX_LIMIT, Page, moment, paged
 from monitoring.models import Finding
 from monitoring.operations.decide_finding import get_finding
 from recommender.core.vocabulary import Verdict
-from recommender.log import event_log
+from recommender.log import lookups
 from recommender.log.event_log import Position
+from recommender.log.lookups import Act
 from recommender.models import EventVerdict
 
 EVENTS_SHOWN = 100  # events of a finding
@@ -68,7 +69,7 @@ def explain_finding(*, finding_id: int) -> dict[str, Any]:
     at = list(row.events.order_by("-received_ms", "-id").values_list("xid", "seq")[:EVIDENCE_OF])
     verdicts = {(each.xid, each.seq): each for each in EventVerdict.objects.filter(seq__in=[seq for _, seq in at])}
     known = [verdicts[each] for each in at if each in verdicts]
-    events = event_log.read_at([Position(*each) for each in at[:EVENTS_SHOWN]], since_ms=row.first_ms)
+    acts = lookups.acts_at([Position(*each) for each in at[:EVENTS_SHOWN]], since_ms=row.first_ms)
     items = row.items.order_by("-n_events", "item")[:MAX_LIMIT]
     return describe_finding(row) | {
         "items": [
@@ -86,21 +87,18 @@ def explain_finding(*, finding_id: int) -> dict[str, Any]:
             if row.reasons & bit
         ],
         "evidence": summarise(known),
-        "newest": [
-            describe_event(events, place, verdicts.get((int(events.xid[place]), int(events.seq[place]))))
-            for place in reversed(range(len(events)))
-        ],
+        "newest": [describe_act(act, verdicts.get((act.xid, act.seq))) for act in reversed(acts)],
     }
 
 
-def describe_event(events: event_log.LogSlice, place: int, verdict: EventVerdict | None) -> dict[str, Any]:
+def describe_act(act: Act, verdict: EventVerdict | None) -> dict[str, Any]:
     return {
-        "seq": int(events.seq[place]),
-        "actor": events.actors[place],
-        "item": events.items[place],
-        "received_at": moment(int(events.received_ms[place])),
-        "ip": events.ips[place] if events.ips else None,
-        "user_agent": events.user_agents[place] if events.user_agents else None,
+        "seq": act.seq,
+        "actor": act.actor,
+        "item": act.item,
+        "received_at": moment(act.received_ms),
+        "ip": act.ip,
+        "user_agent": act.user_agent,
         "verdict": Verdict(verdict.verdict).name.lower() if verdict else None,
         "was_held": verdict.was_held if verdict else None,
         "score": round(verdict.score, 4) if verdict else None,

@@ -14,7 +14,7 @@ Actors are given by id. An account that may not see ids is shown `actor_history.
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ from recommender.core.tables import hashing
 from recommender.core.trend import trend_columns
 from recommender.core.vocabulary import MINUTE_MS, Kind
 from recommender.learning import verdict_counts
-from recommender.log import event_log, lookups
+from recommender.log import lookups
 from recommender.log.event_log import Position
 from recommender.log.lookups import Act
 from recommender.models import EventVerdict, Item
@@ -171,28 +171,11 @@ def _read(finding: Finding, places: Sequence[ShownEvent], verdicts: dict[int, Ev
     """Read these events in the log, newest first, each with its verdict."""
     if not places:
         return []
-    events = event_log.read_at([Position(each.xid, each.seq) for each in places], since_ms=finding.first_ms)
+    at = [Position(each.xid, each.seq) for each in places]
     acts = []
-    for row in range(len(events)):
-        seq = int(events.seq[row])
-        said = verdicts.get(seq)
-        acts.append(
-            Act(
-                events.actors[row],
-                events.items[row],
-                int(events.kind[row]),
-                int(events.received_ms[row]),
-                int(events.occurred_ms[row]),
-                int(events.xid[row]),
-                seq,
-                events.ips[row] if events.ips else None,
-                events.user_agents[row] if events.user_agents else None,
-                events.sessions[row] if events.sessions else None,
-                said.verdict if said else None,
-                said.was_held if said else None,
-                said.reasons if said else None,
-            )
-        )
+    for act in lookups.acts_at(at, since_ms=finding.first_ms):
+        said = verdicts.get(act.seq)
+        acts.append(replace(act, verdict=said.verdict, was_held=said.was_held, reasons=said.reasons) if said else act)
     acts.sort(key=lambda act: (-act.received_ms, -act.seq))
     return acts
 

@@ -26,7 +26,7 @@ from monitoring.findings.wording import ACCUSED, BITS, in_words
 from monitoring.models import Finding, FindingEvent, FindingItem
 from recommender.core.vocabulary import MINUTE_MS
 from recommender.learning import verdict_counts
-from recommender.log import event_log
+from recommender.log import lookups
 from recommender.models import Item
 from recommender.process_state import clock
 from recommender.publishing import published_boards
@@ -95,8 +95,8 @@ def look(finding: Finding, limit: int = LOOKED_AT) -> Who:
 
 
 def _look(finding: Finding, places: FindingPlaces) -> Who:
-    events = event_log.read_at(places.positions(LOOKED_AT), since_ms=finding.first_ms)
-    return Who(frozenset(events.actors), len(set(zip(events.actors, events.items, strict=True))))
+    units = {(act.actor, act.item) for act in lookups.acts_at(places.positions(LOOKED_AT), since_ms=finding.first_ms)}
+    return Who(frozenset(actor for actor, _ in units), len(units))
 
 
 def _count(finding: Finding, who: Who, places: FindingPlaces) -> None:

@@ -26,7 +26,7 @@ from recommender.control import learning_switch
 from recommender.core import decisions
 from recommender.core.vocabulary import Verdict
 from recommender.errors import Invalid
-from recommender.log import event_log
+from recommender.log import lookups
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Revert, Trial
 
@@ -241,4 +241,4 @@ def _accused(finding: Finding) -> set[str]:
     events = finding.events.values("seq")
     against = EventVerdict.objects.filter(seq__in=events).exclude(verdict=Verdict.ADMIT)
     positions = [Position(*each) for each in against.values_list("xid", "seq")[:MAX_EXCLUDED]]
-    return set(event_log.read_at(positions, since_ms=finding.first_ms).actors) if positions else set()
+    return {act.actor for act in lookups.acts_at(positions, since_ms=finding.first_ms)} if positions else set()

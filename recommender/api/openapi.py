@@ -103,6 +103,9 @@ class EventSerializer(serializers.Serializer[Any]):
         help_text="RFC 3339 with a time zone, or unix seconds. Default: the time it arrives. You may send it late.",
     )
     session = serializers.CharField(required=False, allow_null=True, max_length=128)
+    campaign = serializers.CharField(
+        required=False, allow_null=True, max_length=128, help_text="What brought the actor, for example a newsletter."
+    )
     value = serializers.FloatField(required=False, allow_null=True)
     recommendation = serializers.CharField(
         required=False,

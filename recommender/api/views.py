@@ -61,7 +61,7 @@ class EventsView(LeanView):
         rate_limits.charge(key, cost=parsed.n_received)
         done = ingest.ingest(parsed=parsed)
         return json_response(
-            {"accepted": done.n_accepted, "duplicates": done.n_duplicates, "rejected": parsed.rejected}, status=202
+            {"accepted": done.n_accepted, "duplicates": done.n_duplicates, "rejected": done.rejected}, status=202
         )
 
 

@@ -10,12 +10,16 @@ state instead (`shard_erasure`). The Erasure row stays, with a keyed hash and co
 new events of an actor never seen before. This includes an old event that is sent again, because the ids of the
 actor's events are forgotten too.
 
+An actor that acted before buckets were keyed may be in two shards (recommender.log.buckets). Then both are prepared,
+one after the other, and both switch in the one transaction.
+
 If the worker is killed before the commit, nothing has changed, and the next worker begins again. The worker holds the
 lock HISTORY exclusively. So no revert, preview or rebuild folds a log while its rows are removed.
 """
 
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 from django.conf import settings
@@ -77,46 +81,63 @@ def run_next() -> bool:
 
 def _run(erasure: Erasure) -> None:
     began_at = time.monotonic()
-    row = learner.get_learner(event_log.shard_of(erasure.actor, settings.SHARDS))
+    rows = [learner.get_learner(shard) for shard in event_log.shards_of(erasure.actor, settings.SHARDS)]
     try:
-        outcome = _work_out(erasure, row)
+        outcome = _switch([_prepare(erasure, row) for row in rows], erasure)
     except (LogIncomplete, CheckpointCorrupt) as error:
         logger.error("%s cannot be done: %s", erasure, error)
         ErasedState.objects.filter(erasure=erasure).delete()
         job_progress.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
         return
     logger.info("%s done in %.1f s: %d events", erasure, time.monotonic() - began_at, outcome["events"])
-    wake_workers.wake(row.shard)
+    for row in rows:
+        wake_workers.wake(row.shard)
 
 
-def _work_out(erasure: Erasure, row: Learner) -> dict[str, Any]:
-    """Try the bases in turn, and raise LogIncomplete if the log suffices for none."""
+def _prepare(erasure: Erasure, row: Learner) -> ShardErasure:
+    """Fold a shard's history without the actor, until almost none of it is left.
+
+    It tries the bases in turn, and raises LogIncomplete if the log suffices for none.
+    """
     missing = LogIncomplete("the log reaches back to no checkpoint: ask again after the next checkpoint")
     for base in bases(row, erasure.actor):
         way = ShardErasure.on(base, row, erasure)
         try:
-            return _carry_out(way, erasure)
+            say = job_progress.begin(erasure, way.n_left(row.step))
+            way.advance(row.step, say)
+            while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:
+                way.advance(now.step, say)
         except LogIncomplete as error:
             missing = error
+        else:
+            return way
     raise missing
 
 
-def _carry_out(way: ShardErasure, erasure: Erasure) -> dict[str, Any]:
-    say = job_progress.begin(erasure, way.n_left(way.row.step))
-    way.advance(way.row.step, say)
-    while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:
-        way.advance(now.step, say)
-    n_scrubbed = way.scrub_others()
+def _switch(ways: list[ShardErasure], erasure: Erasure) -> dict[str, Any]:
+    """Take the last steps and switch, in one transaction. Returns the outcome."""
+    n_scrubbed = sum(way.scrub_others() for way in ways)
     n_archived = _erase_from_archives(erasure.actor)
     with transaction.atomic():
         with connection.cursor() as cursor:
             # one statement deletes all rows of an actor, however busy it was
             cursor.execute("SET LOCAL statement_timeout = 0")
-        row = Learner.objects.select_for_update().get(shard=way.shard)
-        way.row = row
-        way.advance(row.step)
-        removed = way.finish()
-        outcome = {"is_exact": way.is_exact and not n_scrubbed, "from_step": way.checkpoint.step, **removed}
+        shards = [way.shard for way in ways]
+        rows = Learner.objects.select_for_update().filter(shard__in=shards).order_by("shard").in_bulk()
+        for way in ways:
+            way.row = rows[way.shard]
+            way.advance(way.row.step)
+            way.prepare()
+        positions = event_log.erase(erasure.actor)
+        removed = Counter[str]()
+        for way in ways:
+            removed.update(way.finish(positions))
+        outcome = {
+            "is_exact": all(way.is_exact for way in ways) and not n_scrubbed,
+            "from_step": ways[0].checkpoint.step,
+            "events": len(positions),
+            **removed,
+        }
         if n_archived:
             outcome["archived"] = n_archived
         job_progress.finish(erasure, Erasure.State.DONE, outcome=outcome, actor="")

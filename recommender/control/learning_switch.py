@@ -143,8 +143,8 @@ def decide(*, ruling: Ruling, positions: Sequence[Position], since_ms: int) -> D
         raise Invalid(f"One decision may cover at most {MAX_DECIDED:,} events. Make several decisions.")
     events = event_log.read_at(positions, since_ms=since_ms)
     by_shard = defaultdict(list)
-    for row, actor in enumerate(events.actors):
-        by_shard[event_log.shard_of(actor, settings.SHARDS)].append(row)
+    for row, bucket in enumerate(events.bucket.tolist()):
+        by_shard[bucket % settings.SHARDS].append(row)
     if not by_shard:
         raise NotFound("None of these events is in the log. They are past its retention, or were erased.")
     made = Decision.objects.bulk_create(

@@ -70,11 +70,14 @@ class ShardErasure(ShardRevert):
     is_exact: bool = field(kw_only=True)
     key: int = field(kw_only=True)
     staged: set[int] = field(default_factory=set, kw_only=True)
+    taken: list[tuple[Position, int]] = field(default_factory=list, kw_only=True)
+    n_decided: int = field(default=0, kw_only=True)
 
     @classmethod
     def on(cls, base: Base, row: Learner, erasure: Erasure) -> "ShardErasure":
         """Begin at a base, and drop the states that earlier tries left behind."""
-        ErasedState.objects.filter(erasure=erasure).delete()
+        of_shard = Checkpoint.objects.filter(shard=row.shard)
+        ErasedState.objects.filter(erasure=erasure, checkpoint_id__in=of_shard.values("id")).delete()
         way = cls(
             shard=row.shard,
             checkpoint=base.checkpoint,
@@ -132,17 +135,23 @@ class ShardErasure(ShardRevert):
                 n += 1
         return n
 
-    def finish(self) -> dict[str, int]:
-        """Remove the actor from log and learner, and return the number of removed rows.
+    def prepare(self) -> None:
+        """Remove the actor from decisions and steps, while the log still has its events.
 
-        It runs in the caller's transaction. `row` must be locked and at `at_step`. The log is changed before the
-        verdicts, because writing verdicts reads the log.
+        It runs in the caller's transaction, before `finish`. `row` must be locked and at `at_step`.
         """
-        taken = event_log.actor_steps(self.erasure.actor, self.shard)
-        first = min((number for _, number in taken), default=None)
-        n_decided = _take_out_of_decisions(self.shard, [position for position, _ in taken])
-        self._shrink_steps(taken)
-        positions = event_log.erase(self.erasure.actor)
+        self.taken = event_log.actor_steps(self.erasure.actor, self.shard)
+        self.n_decided = _take_out_of_decisions(self.shard, [position for position, _ in self.taken])
+        self._shrink_steps(self.taken)
+
+    def finish(self, positions: list[Position]) -> dict[str, int]:
+        """Remove the actor from the learner, and return the number of removed rows.
+
+        The caller has deleted the actor's events, because writing verdicts reads the log.
+
+        positions: of the deleted events.
+        """
+        first = min((number for _, number in self.taken), default=None)
         theirs = EventVerdict.objects.filter(shard=self.shard, seq__in=[each.seq for each in positions])
         n_verdicts = theirs.delete()[0]
         self._switch_verdicts()
@@ -156,10 +165,9 @@ class ShardErasure(ShardRevert):
             stream_ms=self.pipeline.stream_ms, n_reverts=F("n_reverts") + 1
         )
         return {
-            "events": len(positions),
-            "learned": len(taken),
+            "learned": len(self.taken),
             "verdicts": n_verdicts,
-            "decided": n_decided,
+            "decided": self.n_decided,
             "exclusions": n_exclusions,
             "checkpoints_rewritten": n_rewritten,
             "checkpoints_dropped": n_dropped,

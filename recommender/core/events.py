@@ -105,10 +105,11 @@ class Encoder:
     True
     """
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, *, n_cached: int = N_CACHED) -> None:
         if len(secret) > blake2b.MAX_KEY_SIZE:
             raise ValueError(f"the secret must have at most {blake2b.MAX_KEY_SIZE} bytes")
         self._secret = secret
+        self._n_cached = n_cached
         self._known: dict[str, int] = {}
         self._networks: dict[str, int] = {}
         self._addresses: dict[str | None, int] = {}
@@ -123,7 +124,7 @@ class Encoder:
             # surrogatepass: a file may hold characters that no API accepts
             raw = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self._secret).digest()
             key = int.from_bytes(raw, "little")
-            if len(self._known) >= N_CACHED:
+            if len(self._known) >= self._n_cached:
                 self._known.clear()
             self._known[name] = key
         return key
@@ -141,10 +142,22 @@ class Encoder:
         key = self._networks.get(network)
         if key is None:
             key = (self.key(group_of(network)) & 0xFFFFFFFF) << 32 | self.key(network) & 0xFFFFFFFF
-            if len(self._networks) >= N_CACHED:
+            if len(self._networks) >= self._n_cached:
                 self._networks.clear()
             self._networks[network] = key
         return key
+
+    def context_key(self, text: str | None, *, empty: int = 0) -> int:
+        """Return the key of a session, user agent or referrer, 0 for None.
+
+        empty: the key of an empty text.
+        """
+        return self.key(text) if text else 0 if text is None else empty
+
+    def address_key(self, ip: str | None) -> int:
+        """Return the key of the network of an address, 0 if it is no address."""
+        key = self._addresses.get(ip)
+        return self._address_key(ip) if key is None else key
 
     def keys(self, names: Sequence[str]) -> NDArray[np.uint64]:
         """Return the keys of many ids, shape (n,)."""
@@ -202,7 +215,7 @@ class Encoder:
     def _address_key(self, ip: str | None) -> int:
         network = network_of(ip)
         key = self.network_key(network) if network else 0
-        if len(self._addresses) >= N_CACHED:
+        if len(self._addresses) >= self._n_cached:
             self._addresses.clear()
         self._addresses[ip] = key
         return key
@@ -267,6 +280,19 @@ def country_code(country: str) -> int:
     if len(country) != 2 or not ("A" <= country[0] <= "Z" and "A" <= country[1] <= "Z"):
         return 0
     return (ord(country[0]) - 64) * 27 + ord(country[1]) - 64
+
+
+def country_codes(letters: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return the numbers of many countries, (n,).
+
+    letters: two ASCII letters each, (n, 2).
+
+    >>> country_codes(np.frombuffer(b"DEde", np.uint8).reshape(2, 2)).tolist()
+    [113, 0]
+    """
+    numbers = letters.astype(np.int16) - 64
+    is_known = ((numbers >= 1) & (numbers <= 26)).all(axis=1)
+    return np.where(is_known, numbers[:, 0] * 27 + numbers[:, 1], 0).astype(np.int16)
 
 
 def country_name(code: int) -> str:

@@ -44,6 +44,22 @@ class Ruling(IntEnum):
     WITHHOLD = 3  # undecided: does not count until someone rules on it, and its actors are not known by it
 
 
+class ListValidity(IntEnum):
+    """Validities of a served list's id that an event names.
+
+    Never reuse a number. Only VALID counts for the list: the first act of its kind, by this actor, on this item, at
+    this place.
+    """
+
+    VALID = 1
+    SPENT = 2  # an act of this kind at this place was paid before
+    NOT_OURS = 3  # forged, changed, made by an earlier version, or no id at all
+    OTHER_ACTOR = 4  # the list was served to another actor
+    OTHER_ITEM = 5  # another item has this place
+    NO_PLACE = 6  # the position is missing, or the list has fewer places
+    EXPIRED = 7  # served more than an hour ago
+
+
 class Reason(IntFlag):
     """Reasons of a verdict, one bit each. Never reuse a number."""
 

@@ -1,5 +1,6 @@
 """Commit the events of a parsed body, the last work before the acknowledgement."""
 
+import time
 from collections.abc import Collection
 from math import inf
 from typing import NamedTuple
@@ -9,18 +10,25 @@ from django.conf import settings
 from recommender import counters, wake_workers
 from recommender.database_outage import database
 from recommender.errors import BacklogFull
-from recommender.intake.event_rows import Parsed
+from recommender.intake.event_rows import CONFLICT, SHAPE, Parsed
+from recommender.intake.json_rows import Rejection
 from recommender.learning import learner_state
 from recommender.log import event_log
+from recommender.log.buckets import bucket_of
+from recommender.log.event_log import Stored
 from recommender.process_state import Clock, clock, remembered
 from recommender.serving import list_ids
 
 BACKLOG_CHECK_EVERY_S = 0.5
+NOTHING_STORED = Stored([], [], [])
 
 
 class Ingested(NamedTuple):
+    """The outcome of a body: its rejections too, in the order of the body."""
+
     n_accepted: int
     n_duplicates: int
+    rejected: list[Rejection]
 
 
 class Backlog:
@@ -59,30 +67,32 @@ def ingest(*, parsed: Parsed) -> Ingested:
     They are committed on return.
 
     1. Refuse while the learner is too far behind.
-    2. Append the events. An event with a known event_id is a duplicate.
-    3. Count them, credit clicks on recommendations, and wake the learners of their actors.
+    2. Judge the lists that events name.
+    3. Append the events. One that is stored already is a duplicate, or a conflict if it has another content.
+    4. Count them, credit clicks on recommendations, and wake the learners of their actors.
     """
-    events = parsed.events
-    n_written = 0
+    events, stored = parsed.events, NOTHING_STORED
     if len(events):
         backlog.check()
+        list_ids.judge_all(events, now_s=time.time())
         with database():
-            n_written = event_log.append(events)
-    n_duplicates = parsed.n_duplicates + len(events) - n_written
-    for rejection in parsed.rejected:
+            stored = event_log.store(events, parsed.keys)
+    conflicts = [SHAPE.rejection(parsed.places[place], CONFLICT) for place in stored.conflicts]
+    rejected = sorted([*parsed.rejected, *conflicts], key=lambda each: each["index"])
+    n_written = stored.n_written
+    n_duplicates = len(events) - n_written - len(conflicts)
+    for rejection in rejected:
         counters.REJECTED.labels(rejection["code"]).inc()
     counters.ACCEPTED.inc(n_written)
     if n_duplicates:
         counters.DUPLICATES.inc(n_duplicates)
     if n_written:
-        list_ids.credit(events)
-        for shard in _shards_of(events.actor):
+        list_ids.credit(events, stored.list_validity)
+        for shard in _shards_of(parsed.keys.actor):
             wake_workers.wake(shard)
-    return Ingested(n_written, n_duplicates)
+    return Ingested(n_written, n_duplicates, rejected)
 
 
-def _shards_of(actors: list[str]) -> Collection[int]:
+def _shards_of(keys: Collection[int]) -> Collection[int]:
     shards = settings.SHARDS
-    if shards == 1:
-        return (0,)
-    return {event_log.shard_of(actor, shards) for actor in actors}
+    return (0,) if shards == 1 else {bucket_of(key) % shards for key in keys}

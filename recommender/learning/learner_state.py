@@ -12,12 +12,15 @@ from django.db import connection
 from django.db.models import Count, Min, Q
 
 from recommender.log import event_log
+from recommender.log.buckets import IS_MOVED
 from recommender.models import Learner, Step, Watched
 
 # Finds the first event after a learner's position by the index on (xid, seq). The slack is that of event_log.read.
-_OLDEST_UNLEARNED = """
+# Events of old web processes are left out with several shards, because SQL cannot tell whose they are.
+_OLDEST_UNLEARNED = f"""
 SELECT extract(epoch FROM now() - received_at)::float8 FROM recommender_event
-WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s) AND bucket %% %(shards)s = %(shard)s
+WHERE (xid, seq) > (%(xid)s::text::xid8, %(seq)s)
+  AND (%(shards)s = 1 OR bucket %% %(shards)s = %(shard)s AND NOT {IS_MOVED})
   AND received_at >= to_timestamp(%(since_s)s)
 ORDER BY xid, seq LIMIT 1
 """

@@ -14,7 +14,7 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from recommender import history, models
+from recommender import history, ids, models
 from recommender.core import decisions
 from recommender.core.events import EventBatch
 from recommender.core.pipeline import Pipeline
@@ -30,6 +30,10 @@ GROUP_EVENTS = 65_536  # events read at once
 
 class LogIncomplete(Exception):
     """The log, or the record of steps, does not reach back to the start of a fold."""
+
+
+class KeysDiffer(Exception):
+    """The keys of the log are made with another secret than those of a state."""
 
 
 class Folded(NamedTuple):
@@ -83,19 +87,16 @@ def get_exclusion(number: int | None) -> decisions.ExclusionRule | None:
 
 
 def encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
-    """Turn events of the log into the Pipeline's columns."""
-    return pipeline.encoder.encode(
-        received_ms=events.received_ms,
-        occurred_ms=events.occurred_ms,
-        actors=events.actors,
-        items=events.items,
-        kind=events.kind,
-        country=events.country,
-        sessions=events.sessions,
-        ips=events.ips,
-        user_agents=events.user_agents,
-        referrers=events.referrers,
-    )
+    """Return events of the log as the Pipeline's columns.
+
+    Raises KeysDiffer if the log's keys mean nothing to the Pipeline.
+    """
+    if pipeline.config.secret != ids.secret():
+        raise KeysDiffer(
+            "the state was learned under another secret of ids than the one that now makes the keys of events:"
+            " set the secret of that time again, or learn the whole log again with `manage.py model rebuild`"
+        )
+    return events.batch
 
 
 def as_decided(
@@ -111,7 +112,7 @@ def as_decided(
         events = event_log.read_at(positions, since_ms=row.since_ms)
         batch = encode(pipeline, events)
         if erased is not None:
-            batch = batch.take(np.flatnonzero(_is_there(events, erased)))
+            batch = batch.take(np.flatnonzero(_is_there(pipeline, batch, erased)))
         decided.append(decisions.DecidedEvents(Ruling(row.ruling), exclusion.apply(batch) if exclusion else batch))
     return [each for each in decided if len(each.events)]
 
@@ -126,7 +127,7 @@ def _fold_group(
     events = _read(pipeline, steps)
     batch = encode(pipeline, events)
     is_kept = exclusion.kept(batch) if exclusion else np.ones(len(batch), np.bool_)
-    is_there = _is_there(events, erased)
+    is_there = _is_there(pipeline, batch, erased)
     made = defaultdict(list)
     taken_in = models.Decision.objects.filter(
         shard=steps[0].shard, taken_in__gte=steps[0].number, taken_in__lte=steps[-1].number
@@ -147,10 +148,10 @@ def _fold_group(
             on_step(Folded(step, first_ordinal, result, *at, excluded, decided, n_there))
 
 
-def _is_there(events: LogSlice, erased: str | None) -> NDArray[np.bool_]:
+def _is_there(pipeline: Pipeline, batch: EventBatch, erased: str | None) -> NDArray[np.bool_]:
     if erased is None:
-        return np.ones(len(events), np.bool_)
-    return np.fromiter((actor != erased for actor in events.actors), np.bool_, count=len(events))
+        return np.ones(len(batch), np.bool_)
+    return np.asarray(batch.actor != np.uint64(pipeline.encoder.key(erased)))
 
 
 def _read(pipeline: Pipeline, steps: list[Step]) -> LogSlice:

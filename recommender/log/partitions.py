@@ -65,7 +65,7 @@ def forget_keys_before(day: date) -> None:
         while True:
             cursor.execute(
                 "DELETE FROM recommender_event_key WHERE ctid = ANY(ARRAY("
-                "SELECT ctid FROM recommender_event_key WHERE received_on < %s LIMIT %s))",
+                "SELECT ctid FROM recommender_event_key WHERE received_on < %s LIMIT %s FOR UPDATE SKIP LOCKED))",
                 [day, PRUNE_CHUNK],
             )
             if cursor.rowcount < PRUNE_CHUNK:

@@ -1,6 +1,6 @@
 """The tables of Groundswell in PostgreSQL.
 
-    log       Event, Item
+    log       Event, Item, Site
     learning  Learner, Checkpoint, Step, Watched, FrozenScope
     verdicts  EventVerdict, Decision, Exclusion
     jobs      Revert, Trial, Erasure, ErasedState
@@ -13,7 +13,7 @@ its own SQL (`recommender.log.event_log`). The other tables are ordinary.
 from recommender.models.access import ApiKey
 from recommender.models.jobs import UNFINISHED, ErasedState, Erasure, Job, Revert, Trial
 from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Watched
-from recommender.models.log import Event, Item
+from recommender.models.log import Event, Item, Site
 from recommender.models.verdicts import Decision, EventVerdict, Exclusion
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Job",
     "Learner",
     "Revert",
+    "Site",
     "Step",
     "Trial",
     "Watched",

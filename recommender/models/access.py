@@ -28,6 +28,7 @@ class ApiKey(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    site = models.SmallIntegerField(default=1, db_default=1, editable=False)
 
     class Meta:
         ordering = ["-created_at"]

@@ -73,6 +73,7 @@ class Learner(models.Model):
     n_reverts = models.IntegerField(default=0, help_text="How often its history was changed.")
     frozen_at = models.DateTimeField(null=True)
     stepped_at = models.DateTimeField(null=True)
+    site = models.SmallIntegerField(default=1, db_default=1, editable=False)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(seq__gte=0, xid__gte=0, step__gte=0), name="not_negative")]

@@ -1,4 +1,4 @@
-"""The event log and the items that are ranked.
+"""The event log, the items that are ranked, and the sites that both belong to.
 
 The log (`Event`) and its keys are plain SQL and partitioned. `recommender.log.event_log` writes them and
 `recommender.log.partitions` keeps the partitions. The model here only reads them.
@@ -7,13 +7,27 @@ The log (`Event`) and its keys are plain SQL and partitioned. `recommender.log.e
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from recommender.core.vocabulary import Kind
+from recommender.core.vocabulary import Kind, ListValidity
+
+
+class Site(models.Model):
+    """A site whose events, items and keys are apart from those of others.
+
+    There is one, with the number 1. Everything belongs to it by default.
+    """
+
+    id = models.SmallIntegerField(primary_key=True)
+    name = models.CharField(max_length=100, unique=True)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Event(models.Model):
     """One row of the log.
 
-    The table is partitioned by day of `received_at`. Rows are never updated: the database refuses it.
+    The table is partitioned by day of `received_at`. Rows are never updated: the database refuses it. The keys by
+    which it is learned are not here (`recommender.log.event_keys`).
     """
 
     seq = models.BigIntegerField(primary_key=True)
@@ -30,6 +44,12 @@ class Event(models.Model):
     user_agent = models.TextField(null=True)
     referrer = models.TextField(null=True)
     country = models.TextField(null=True)
+    site = models.SmallIntegerField(default=1)
+    campaign = models.TextField(null=True)
+    is_crawler = models.BooleanField(null=True, help_text="Null for an event of version 0.1.0 or before.")
+    list_validity = models.SmallIntegerField(
+        null=True, choices=[(int(validity), validity.name.title()) for validity in ListValidity]
+    )
 
     class Meta:
         managed = False
@@ -54,6 +74,7 @@ class Item(models.Model):
     # any, just as the learner reads the log. A trigger sets it (migration 0002).
     changed_xid = models.BigIntegerField(default=0, editable=False, db_index=True)
     changed_at = models.DateTimeField(auto_now=True)
+    site = models.SmallIntegerField(default=1, db_default=1, editable=False)
 
     class Meta:
         ordering = ["id"]

@@ -3,19 +3,19 @@
 An id holds its own content and cannot be forged.
 
     GET  recommendations ──> issue(actor, sources) ──> the answer's `recommendation`
-    POST events: click with `recommendation` and `position` ──> credit ──> one click for the source of that place
+    POST events: click with `recommendation` and `position` ──> judge ──> (validity, pay key)
+         the append stores each pay key once ──> credit ──> one click for the source of that place
 
 Groundswell keeps no record of served lists. An id holds the time of serving, the source of each place in two bits,
 and a MAC over both and the actor, keyed from SECRET_KEY. It has 24 characters for ten places, 86 for two hundred.
 
 A click is credited if its id is whole, belongs to that actor and is at most an hour old. Any other click is still
 learned like every click, and is only counted here as not credited. Credits are figures to watch, and nothing is
-learned from them. So a client that sends its own click twice falsifies a chart and nothing else.
+learned from them. A place of a list pays once for each kind of act, by a pay key that the log keeps.
 """
 
 import base64
 import binascii
-import time
 from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
@@ -24,7 +24,7 @@ from hmac import compare_digest
 from django.conf import settings
 
 from recommender import counters
-from recommender.core.vocabulary import Kind
+from recommender.core.vocabulary import Kind, ListValidity
 from recommender.log.event_log import NewEvents
 from recommender.process_state import remembered
 
@@ -57,17 +57,57 @@ def source_of(*, recommendation: str, actor: str, position: int, now_s: float) -
 
     It is None if the id is not ours, not this actor's, too old, or has no such place.
     """
-    try:
-        whole = base64.urlsafe_b64decode(recommendation + "=" * (-len(recommendation) % 4))
-    except (binascii.Error, ValueError):
-        return None
+    found = judge(recommendation=recommendation, actor=actor, item="", position=position, kind=_CLICK, now_s=now_s)
+    return _source_at(recommendation, position) if found[0] == ListValidity.VALID else None
+
+
+def judge(
+    *,
+    recommendation: str,
+    actor: str,
+    item: str,  # noqa: ARG001 - the id does not bind the item yet
+    position: int | None,
+    kind: int,
+    now_s: float,
+) -> tuple[ListValidity, bytes | None]:
+    """Return whether an id is good for an act, and the pay key.
+
+    The pay key has 16 bytes. It is None unless the id is VALID. It is never SPENT: the caller stores the key together
+    with the event, and changes VALID to SPENT if the key was stored before.
+    """
+    whole = _decode(recommendation)
     payload, mac = whole[:-_MAC], whole[-_MAC:]
     if len(payload) <= _TIME or not compare_digest(mac, _mac(payload, actor)):
-        return None
+        return ListValidity.NOT_OURS, None
     if not 0 <= now_s - int.from_bytes(payload[:_TIME], "big") <= MAX_AGE_S:
-        return None
-    n, packed = payload[_TIME], payload[_TIME + 1 :]
-    return SOURCES[packed[position // 4] >> 2 * (position % 4) & 3] if 0 <= position < n else None
+        return ListValidity.EXPIRED, None
+    if position is None or not 0 <= position < payload[_TIME]:
+        return ListValidity.NO_PLACE, None
+    place = b"%b:%d:%d" % (whole, position, kind)
+    return ListValidity.VALID, blake2b(place, digest_size=16, person=b"groundswell:pay").digest()
+
+
+def judge_all(events: NewEvents, *, now_s: float) -> None:
+    """Note the validity of the lists that events name, and what each would pay."""
+    if not any(events.recommendation):
+        return
+    paid: set[bytes] = set()
+    for place, recommendation in enumerate(events.recommendation):
+        if recommendation is None:
+            continue
+        validity, pay_key = judge(
+            recommendation=recommendation,
+            actor=events.actor[place],
+            item=events.item[place],
+            position=events.position[place],
+            kind=events.kind[place],
+            now_s=now_s,
+        )
+        if pay_key in paid:  # an earlier event of this body has it
+            validity, pay_key = ListValidity.SPENT, None
+        if pay_key is not None:
+            paid.add(pay_key)
+        events.list_validity[place], events.pay_key[place] = int(validity), pay_key
 
 
 def shown(sources: Sequence[int]) -> None:
@@ -76,22 +116,32 @@ def shown(sources: Sequence[int]) -> None:
         counters.RECOMMENDED.labels(SOURCES[number]).inc(sources.count(number))
 
 
-def credit(events: NewEvents) -> None:
-    """Count clicks on recommended items, by source."""
-    if not any(events.recommendation):
-        return
-    now_s = time.time()
-    for place, recommendation in enumerate(events.recommendation):
-        if recommendation is None or events.kind[place] != _CLICK:
+def credit(events: NewEvents, validity: Sequence[int | None]) -> None:
+    """Count clicks on recommended items, by source.
+
+    validity: a `ListValidity` for each event, after payment. None for an event that named no list or was not stored.
+    """
+    for kind, recommendation, position, found in zip(
+        events.kind, events.recommendation, events.position, validity, strict=True
+    ):
+        if recommendation is None or found is None or kind != _CLICK:
             continue
-        position = events.position[place]
-        source = source_of(
-            recommendation=recommendation,
-            actor=events.actor[place],
-            position=-1 if position is None else position,
-            now_s=now_s,
-        )
-        counters.RECOMMENDED_CLICKS.labels(source or "not_credited").inc()
+        source = "not_credited"
+        if found == ListValidity.VALID and position is not None:
+            source = _source_at(recommendation, position)
+        counters.RECOMMENDED_CLICKS.labels(source).inc()
+
+
+def _decode(recommendation: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(recommendation + "=" * (-len(recommendation) % 4))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _source_at(recommendation: str, position: int) -> str:
+    packed = _decode(recommendation)[_TIME + 1 : -_MAC]
+    return SOURCES[packed[position // 4] >> 2 * (position % 4) & 3]
 
 
 def _pack(sources: Sequence[int]) -> bytes:

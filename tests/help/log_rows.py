@@ -1,9 +1,8 @@
-"""Short ways to make events for the log."""
-
-from dataclasses import fields
+"""Short ways to make events for the log, and to name the actors of read ones."""
 
 from recommender.core.vocabulary import Kind
-from recommender.log.event_log import NewEvents
+from recommender.log import lookups
+from recommender.log.event_log import LogSlice, NewEvents, Position
 
 
 def events(actors, items, **columns) -> NewEvents:
@@ -11,11 +10,16 @@ def events(actors, items, **columns) -> NewEvents:
 
     Other columns are given by name. They are empty if they are not given.
     """
-    n = len(actors)
-    given = {"actor": list(actors), "item": list(items), "kind": [int(Kind.CLICK)] * n} | columns
-    return NewEvents(**{field.name: given.get(field.name, [None] * n) for field in fields(NewEvents)})
+    given = {"actor": list(actors), "item": list(items), "kind": [int(Kind.CLICK)] * len(actors)} | columns
+    return NewEvents(**given)
 
 
 def clicks(n, *, start=0, item="story") -> NewEvents:
     """Make n clicks on one item, each by an actor of its own."""
     return events([f"actor-{number}" for number in range(start, start + n)], [item] * n)
+
+
+def actors_of(part: LogSlice) -> list[str]:
+    """Return the ids of the actors of read events, whose columns have only keys."""
+    positions = [Position(int(xid), int(seq)) for xid, seq in zip(part.xid, part.seq, strict=True)]
+    return [act.actor for act in lookups.acts_at(positions, since_ms=1)]

@@ -17,7 +17,7 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
 from tests.help.learner_process import restart, warm
-from tests.help.log_rows import clicks, events
+from tests.help.log_rows import actors_of, clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -52,7 +52,7 @@ def never_received(actor=MAL):
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
         batch = encode(pipeline, part)
-        pipeline.step(batch.take(np.flatnonzero([each != actor for each in part.actors])))
+        pipeline.step(batch.take(np.flatnonzero([each != actor for each in actors_of(part)])))
     return pipeline.digest()
 
 
@@ -137,7 +137,7 @@ def test_keys_verdicts_decisions_and_exclusions_go_too():
     learned(batch)
     part = event_log.read_step(Step.objects.get())
     positions = [Position(int(xid), int(seq)) for xid, seq in zip(part.xid, part.seq, strict=True)]
-    theirs = [position for position, actor in zip(positions, part.actors, strict=True) if actor == MAL]
+    theirs = [position for position, actor in zip(positions, actors_of(part), strict=True) if actor == MAL]
     learning_switch.confirm(positions=positions[:50], since_ms=0)
     only, _ = theirs[0], learning_switch.confirm(positions=theirs, since_ms=0)
     learner.learn(0)

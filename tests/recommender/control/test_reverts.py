@@ -16,7 +16,7 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
 from tests.help.learner_process import restart, warm
-from tests.help.log_rows import clicks, events
+from tests.help.log_rows import actors_of, clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -60,7 +60,7 @@ def fold(*batches, without=()):
     for step in Step.objects.order_by("number")[: len(batches)]:
         events = event_log.read_step(step)
         batch = refold.encode(pipeline, events)
-        pipeline.step(batch.take(np.flatnonzero([actor not in without for actor in events.actors])))
+        pipeline.step(batch.take(np.flatnonzero([actor not in without for actor in actors_of(events)])))
     return pipeline.digest()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.errors import TooManyEvents, Unparsable
-from recommender.intake import json_rows
+from recommender.intake import json_rows, privacy
 from recommender.intake.event_rows import REJECTIONS, event_key, parse_events
 
 NOW_S = 1_790_000_000.0  # 2026-09-21T14:13:20Z
@@ -160,12 +160,27 @@ def test_late_events_and_slightly_fast_clocks_are_fine():
     assert code_of(occurred_at=NOW_S + 299) is None
 
 
-def test_an_event_id_twice_in_one_batch_is_a_duplicate():
-    parsed = parse(
-        {"events": [event(event_id="e1"), event(event_id="e2"), event(event_id="e1", item="other"), event()]}
-    )
-    assert (len(parsed.events), parsed.n_duplicates, parsed.n_received) == (3, 1, 4)
-    assert parsed.events.item == ["article-1"] * 3
+def test_every_event_keeps_its_place_in_the_body():
+    parsed = parse({"events": [event(item="a"), event(kind="stare"), event(item="b"), event(item="c")]})
+    assert list(zip(parsed.places, parsed.events.item, strict=True)) == [(0, "a"), (2, "b"), (3, "c")]
+    assert parsed.n_received == 4
+
+
+def test_the_keys_are_made_of_the_event_as_it_was_sent(monkeypatch):
+    context = {"ip": "192.0.2.77", "user_agent": "Googlebot/2.1", "referrer": "https://news.example/story"}
+    whole = parse(event(event_id="e1", session="s", context=context))
+    for name in ("shown_ip", "shown_agent", "shown_referrer"):
+        monkeypatch.setattr(privacy, name, lambda _text: None)
+    hidden = parse(event(event_id="e1", session="s", context=context))
+    assert hidden.keys == whole.keys == whole.events.keys()
+    assert hidden.keys.is_crawler == [True]
+    assert (hidden.events.ip, hidden.events.user_agent, hidden.events.referrer) == ([None], [None], [None])
+
+
+def test_a_campaign_is_kept_as_it_was_sent():
+    assert parse(event(campaign="Newsletter 7")).events.campaign == ["Newsletter 7"]
+    assert parse(event(campaign="")).events.campaign == [None]
+    assert code_of(campaign="x" * 129) == code_of(campaign="two\nlines") == code_of(campaign=7) == "invalid_campaign"
 
 
 def test_the_key_of_an_event_id_never_changes():

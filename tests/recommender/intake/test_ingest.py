@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import threading
+import time
 import uuid
 
 import psycopg
@@ -14,9 +15,11 @@ import pytest
 from django.db import connection, connections
 
 from recommender import database_outage
+from recommender.core.vocabulary import ListValidity
 from recommender.intake import ingest
 from recommender.log import event_log
 from recommender.models import Event, Learner
+from recommender.serving import list_ids
 
 
 def events(n, **more):
@@ -59,8 +62,43 @@ def test_an_event_id_counts_once_in_a_batch_and_over_batches(live_api):
     once = {"actor": "ana", "item": "a", "event_id": "e1"}
     assert post(live_api, {"events": [once, once]}).json == {"accepted": 1, "duplicates": 1, "rejected": []}
     assert post(live_api, {"events": [once, {**once, "event_id": "e2"}]}).json["duplicates"] == 1
-    assert post(live_api, {**once, "item": "another"}).json == {"accepted": 0, "duplicates": 1, "rejected": []}
+    assert post(live_api, once).json == {"accepted": 0, "duplicates": 1, "rejected": []}
     assert Event.objects.count() == 2
+
+
+def test_an_event_id_is_the_actors_own(live_api):
+    once = {"actor": "ana", "item": "a", "event_id": "e1"}
+    others = [{**once, "actor": "mal"}, {**once, "item": "b"}, {**once, "kind": "like"}]
+    assert post(live_api, {"events": [once, *others]}).json["accepted"] == 4
+
+
+def test_the_same_id_with_another_content_is_rejected_with_its_index(live_api):
+    sent = {"actor": "ana", "item": "a", "event_id": "e1", "value": 1, "position": 2, "session": "s"}
+    later = {**sent, "occurred_at": time.time() - 60, "context": {"ip": "192.0.2.1"}, "campaign": "letter"}
+    assert post(live_api, {"events": [sent, later]}).json == {"accepted": 1, "duplicates": 1, "rejected": []}
+    body = [
+        {"actor": "", "item": "x"},
+        later,
+        {**sent, "value": 2},
+        {**sent, "event_id": "e2"},
+        {**sent, "session": ""},
+    ]
+    answer = post(live_api, {"events": body}).json
+    assert (answer["accepted"], answer["duplicates"]) == (1, 1)
+    found = [(each["index"], each["code"]) for each in answer["rejected"]]
+    assert found == [(0, "invalid_actor"), (2, "conflict"), (4, "conflict")]
+    assert list(Event.objects.order_by("seq").values_list("value", flat=True)) == [1.0, 1.0]
+
+
+def test_the_list_that_an_event_names_is_judged_once(live_api):
+    recommendation = list_ids.issue(actor="ana", sources=[0, 1], now_s=time.time())
+    click = {"actor": "ana", "item": "a", "recommendation": recommendation, "position": 1}
+    body = [click, click, {**click, "actor": "mal"}, {**click, "position": 9}, {"actor": "ana", "item": "b"}]
+    assert post(live_api, {"events": body}).json["accepted"] == 5
+    assert post(live_api, click).json["accepted"] == 1
+    found = Event.objects.order_by("seq").values_list("list_validity", flat=True)
+    v = ListValidity
+    assert list(found) == [v.VALID, v.SPENT, v.NOT_OURS, v.NO_PLACE, None, v.SPENT]
 
 
 def test_retries_sent_side_by_side_count_once(live_api):

@@ -24,6 +24,7 @@ from recommender.log.event_log import Position
 from recommender.log.partitions import drop_before
 from recommender.models import Checkpoint, Decision, Erasure, Event, EventVerdict, Exclusion, Learner, Revert, Step
 from tests.fixtures import state_b6685f3 as old
+from tests.help import version_0_1
 from tests.help.forest_fits import fitted_once
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks
@@ -51,7 +52,8 @@ def old_rows(settings, empty_log):
     settings.SECRET_KEY = old.secret_key()
     settings.STEP_EVENTS = SAID["ahead"]["step_events"]
     old.load_rows()
-    yield
+    with version_0_1.migrated():
+        yield
     drop_before(datetime.now(UTC).date() - timedelta(days=1))
 
 

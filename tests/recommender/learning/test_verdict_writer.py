@@ -18,7 +18,7 @@ from recommender.core.vocabulary import Reason, Verdict
 from recommender.learning import learner, verdict_writer
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Step
-from tests.help.log_rows import clicks, events
+from tests.help.log_rows import actors_of, clicks, events
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
 
@@ -41,7 +41,7 @@ def test_a_declared_crawler_is_recorded_and_never_learned():
     row_of_learner = Learner.objects.get()
     assert (row_of_learner.n_quarantined, row_of_learner.n_held, row_of_learner.n_unjudged) == (1, 0, 2)
     assert b'groundswell_events_screened_total{shard="0",verdict="quarantined"} 1.0' in metrics.render()
-    (first,) = event_log.read_step(step).actors[row.ordinal :][:1]
+    (first,) = actors_of(event_log.read_step(step))[row.ordinal :][:1]
     assert first == "bot"
     assert learner.in_memory(0).pipeline.trend.contributions("x").size == 2
 
