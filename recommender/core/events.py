@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ DIRECT = 1  # the key for an event that is known to have no referrer
 PREFETCH = ("prefetch", "prerender")  # words of a purpose header that a client puts before its user agent
 Texts = Sequence[str | None]
 
+_MAPPED = bytes(10) + b"\xff\xff"  # the first bytes of an IPv4 address that is mapped into IPv6
 _NOTHING = np.zeros(0, np.uint64)
 _NOTHING_AUTOMATED = np.zeros(0, np.bool_)
 
@@ -108,7 +110,7 @@ class Encoder:
     def __init__(self, secret: bytes, *, n_cached: int = N_CACHED) -> None:
         if len(secret) > blake2b.MAX_KEY_SIZE:
             raise ValueError(f"the secret must have at most {blake2b.MAX_KEY_SIZE} bytes")
-        self._secret = secret
+        self._hash = blake2b(digest_size=8, key=secret)  # a copy takes two thirds of the time of a new one
         self._n_cached = n_cached
         self._known: dict[str, int] = {}
         self._networks: dict[str, int] = {}
@@ -122,8 +124,9 @@ class Encoder:
         key = self._known.get(name)
         if key is None:
             # surrogatepass: a file may hold characters that no API accepts
-            raw = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self._secret).digest()
-            key = int.from_bytes(raw, "little")
+            made = self._hash.copy()
+            made.update(name.encode("utf-8", "surrogatepass"))
+            key = int.from_bytes(made.digest(), "little")
             if len(self._known) >= self._n_cached:
                 self._known.clear()
             self._known[name] = key
@@ -250,13 +253,12 @@ def network_of(ip: str | None) -> str | None:
     >>> network_of("192.0.2.77"), network_of("2001:db8:1:2::3"), network_of("unknown")
     ('192.0.2.0/24', '2001:db8:1::/48', None)
     """
-    try:
-        address = ip_address(ip or "")
-    except ValueError:
+    octets = _octets(ip or "")
+    if octets is None:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    return str(ip_network((address, 24 if address.version == 4 else 48), strict=False))
+    if len(octets) == 16 and octets[:12] == _MAPPED:
+        octets = octets[12:]
+    return _network(octets, 24 if len(octets) == 4 else 48)
 
 
 def group_of(network: str) -> str:
@@ -267,8 +269,30 @@ def group_of(network: str) -> str:
     >>> group_of("192.0.2.0/24"), group_of("2001:db8:1::/48")
     ('192.0.0.0/16', '2001:db8::/32')
     """
-    prefix = ip_network(network)
-    return str(prefix.supernet(new_prefix=16 if prefix.version == 4 else 32))
+    octets = _octets(network.partition("/")[0])
+    if octets is None:
+        raise ValueError(f"{network} is no network: write it like 192.0.2.0/24")
+    return _network(octets, 16 if len(octets) == 4 else 32)
+
+
+def _octets(ip: str) -> bytes | None:
+    """Return the 4 or 16 bytes of an address, or None if it is none.
+
+    The system's parser takes a twentieth of the time of Python's, which reads what the system's refuses.
+    """
+    try:
+        return inet_pton(AF_INET6 if ":" in ip else AF_INET, ip)
+    except (OSError, ValueError):
+        try:
+            return ip_address(ip).packed
+        except ValueError:
+            return None
+
+
+def _network(octets: bytes, n_bits: int) -> str:
+    """Return the network of an address's first bits, which must be whole bytes."""
+    first = octets[: n_bits // 8] + bytes(len(octets) - n_bits // 8)
+    return f"{inet_ntop(AF_INET if len(octets) == 4 else AF_INET6, first)}/{n_bits}"
 
 
 def country_code(country: str) -> int:

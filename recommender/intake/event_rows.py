@@ -11,11 +11,11 @@ The keys are made of the origin as the client sent it. Only then it is shortened
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
+from socket import AF_INET, inet_pton
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -133,8 +133,9 @@ def parse_events(body: bytes, *, now_s: float, oldest_s: float) -> Parsed:
                 rejected.append(SHAPE.rejection(place, code))
         rejected.sort(key=lambda rejection: rejection["index"])
     columns = _columns(events)
-    keys = columns.keys()
-    return Parsed(_shown(columns), keys, places, rejected)
+    keys = columns.keys()  # of the events as they were sent
+    _hide_origin(columns)
+    return Parsed(columns, keys, places, rejected)
 
 
 def event_key(event_id: str) -> bytes:
@@ -158,6 +159,12 @@ def canonical_ip(text: str) -> str | None:
     ('192.0.2.1', '2001:db8::', None)
     """
     if len(text) > 45 or "%" in text:
+        return None
+    try:
+        if ":" not in text:
+            inet_pton(AF_INET, text)  # takes a tenth of the time, and knows one spelling only
+            return text
+    except (OSError, ValueError):
         return None
     try:
         address = ipaddress.ip_address(text)
@@ -241,14 +248,11 @@ def _columns(events: list[SentEvent]) -> NewEvents:
     )
 
 
-def _shown(events: NewEvents) -> NewEvents:
-    """Return the events with the origin that people may read."""
-    return replace(
-        events,
-        ip=list(map(privacy.shown_ip, events.ip)),
-        user_agent=list(map(privacy.shown_agent, events.user_agent)),
-        referrer=list(map(privacy.shown_referrer, events.referrer)),
-    )
+def _hide_origin(events: NewEvents) -> None:
+    """Leave of the events' origin only the part that people may read."""
+    events.ip = list(map(privacy.shown_ip, events.ip))
+    events.user_agent = list(map(privacy.shown_agent, events.user_agent))
+    events.referrer = list(map(privacy.shown_referrer, events.referrer))
 
 
 def _clean(values: list[Any], length: int) -> list[str | None]:

@@ -22,11 +22,12 @@ import psycopg
 from django.db import IntegrityError
 
 from recommender.core.vocabulary import ListValidity
+from recommender.log.append_statements import APPEND_AT, APPEND_MANY, APPEND_ONE
 from recommender.log.buckets import bucket_of
 from recommender.log.event_keys import EventKeys, keys_of
 from recommender.log.partitions import ensure_partitions
-from recommender.log.rollout import IdRule, id_rule
-from recommender.log.statements import ABSENT, bigints, fetch, floats, integers, nullable, texts
+from recommender.log.rollout import id_rule
+from recommender.log.statements import bigints, fetch, floats, integers, nullable, texts
 
 
 @dataclass(slots=True)
@@ -60,9 +61,9 @@ class NewEvents:
 
     def __post_init__(self) -> None:
         n = len(self.actor)
-        for column in fields(self)[3:]:
-            if not getattr(self, column.name):
-                setattr(self, column.name, [None] * n)
+        for name in _OPTIONAL:
+            if not getattr(self, name):
+                setattr(self, name, [None] * n)
 
     def __len__(self) -> int:
         return len(self.actor)
@@ -84,6 +85,9 @@ class NewEvents:
         )
 
 
+_OPTIONAL = tuple(each.name for each in fields(NewEvents))[3:]
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """The outcome of an append.
@@ -102,112 +106,7 @@ class Stored:
         return sum(self.is_written)
 
 
-# -- the statement -------------------------------------------------------------------------------------------------
-
-# name, type, value in the input of many events: `text` is one of many lines
-_COLUMNS: dict[str, tuple[str, str]] = {
-    "event_key": ("bytea", "{}"),
-    "bucket": ("integer", "{}"),
-    "kind": ("integer", "{}"),
-    "actor": ("text", "{}"),
-    "item": ("text", "{}"),
-    "occurred_at": ("float8", "to_timestamp(nullif({}, 'NaN'))"),
-    "session": ("text", "{}"),
-    "value": ("float8", "nullif({}, 'NaN')"),
-    "recommendation": ("text", "{}"),
-    "position": ("integer", f"nullif({{}}, {ABSENT})"),
-    "ip": ("text", "{}"),
-    "user_agent": ("text", "{}"),
-    "referrer": ("text", "{}"),
-    "country": ("text", "{}"),
-    "campaign": ("text", "{}"),
-    "is_crawler": ("integer", "{} <> 0"),
-    "list_validity": ("integer", f"nullif({{}}, {ABSENT})"),
-    "actor_key": ("bigint", "{}"),
-    "item_key": ("bigint", "{}"),
-    "session_key": ("bigint", "nullif({}, 0)"),
-    "network": ("bigint", "nullif({}, 0)"),
-    "agent": ("bigint", "nullif({}, 0)"),
-    "referrer_key": ("bigint", "nullif({}, 0)"),
-}
-_KEYS = {"log_key": "bytea", "content": "bigint", "pay_key": "bytea"}
-_NAMES = ", ".join(_COLUMNS)
-_TYPES = {name: kind for name, (kind, _) in _COLUMNS.items()} | _KEYS
-_ARRAYS = ", ".join(
-    "string_to_array(%b::text, E'\\n', '')" if kind == "text" else f"%b::{kind}[]" for kind in _TYPES.values()
-)
-_MANY = f"SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY AS t({', '.join(_TYPES)}, n)"
-_ONE = f"SELECT {', '.join(f'%b::{kind} AS {name}' for name, kind in _TYPES.items())}, 1 AS n"
-_OLD_IDS = {
-    IdRule.ALONE: ("", "true"),
-    IdRule.OLDER: (
-        "",
-        "NOT EXISTS (SELECT FROM recommender_event_key AS old WHERE old.key = event_key AND NOT old.is_alias)",
-    ),
-    # An update sees the newest row, also one that an old process has just committed. Only aliases are returned.
-    IdRule.BOTH: (
-        """, alias AS (
-    INSERT INTO recommender_event_key (key, is_alias)
-    SELECT DISTINCT event_key, true FROM input WHERE log_key IS NOT NULL ORDER BY event_key
-    ON CONFLICT (key) DO UPDATE SET is_alias = true WHERE recommender_event_key.is_alias RETURNING key
-)""",
-        "event_key IN (SELECT key FROM alias)",
-    ),
-}
-_PAID = """, paid AS (
-    INSERT INTO recommender_event_key (key)
-    SELECT pay_key FROM input
-    WHERE pay_key IS NOT NULL AND (log_key IS NULL OR log_key IN (SELECT key FROM fresh)) ORDER BY pay_key
-    ON CONFLICT DO NOTHING RETURNING key
-)"""
 _SIGN = 1 << 63  # of a key that PostgreSQL sees as negative
-_SPENT = (
-    "CASE WHEN pay_key IS NULL OR pay_key IN (SELECT key FROM paid) THEN {} ELSE " + f"{ListValidity.SPENT:d} END"
-)
-
-
-def _values(*, pays: bool) -> str:
-    values = {name: value.format(name) for name, (_, value) in _COLUMNS.items()}
-    if pays:
-        values["list_validity"] = _SPENT.format(values["list_validity"])
-    return ", ".join(values.values())
-
-
-def _statement(given: str, rule: IdRule, *, pays: bool) -> str:
-    alias, is_new = _OLD_IDS[rule]
-    return f"""
-WITH input AS ({given}){alias}, fresh AS (
-    INSERT INTO recommender_event_key (key, content)
-    SELECT log_key, content FROM input WHERE log_key IS NOT NULL AND {is_new} ORDER BY log_key
-    ON CONFLICT DO NOTHING RETURNING key
-){_PAID if pays else ""}, written AS (
-    INSERT INTO recommender_event ({_NAMES})
-    SELECT {_values(pays=pays)}
-    FROM input WHERE log_key IS NULL OR log_key IN (SELECT key FROM fresh) ORDER BY n
-    RETURNING 1
-)
-SELECT CASE WHEN (SELECT count(*) FROM written) < (SELECT count(*) FROM input)
-            THEN (SELECT coalesce(array_agg(key), '{{}}') FROM fresh) END,
-       {"(SELECT array_agg(key) FROM paid)" if pays else "NULL::bytea[]"}
-"""
-
-
-_APPEND = {
-    (given, rule, pays): _statement(given, rule, pays=pays)
-    for given in (_MANY, _ONE)
-    for rule in IdRule
-    for pays in (False, True)
-}
-_APPEND_AT = f"""
-WITH input AS (
-    SELECT * FROM unnest(%b::float8[], {_ARRAYS}) WITH ORDINALITY AS t(received_at, {", ".join(_TYPES)}, n)
-), written AS (
-    INSERT INTO recommender_event (received_at, {_NAMES})
-    SELECT to_timestamp(received_at), {_values(pays=False)} FROM input ORDER BY n
-    RETURNING 1
-)
-SELECT count(*) FROM written
-"""
 _CONTENTS = """
 SELECT coalesce(array_agg(key), '{}'), coalesce(array_agg(content), '{}') FROM recommender_event_key
 WHERE key = ANY(%b::bytea[])
@@ -231,7 +130,7 @@ def append_at(events: NewEvents, received_at: Sequence[float]) -> None:
     """
     nothing: list[bytes | None] = [None] * len(events)
     columns = _columns(replace(events, key=nothing), events.keys(), range(len(events)))
-    fetch(_APPEND_AT, [floats(received_at), *columns], packs=True)
+    fetch(APPEND_AT, [floats(received_at), *columns], packs=True)
 
 
 def store(events: NewEvents, keys: EventKeys) -> Stored:
@@ -267,19 +166,22 @@ def _firsts(log_key: Sequence[bytes | None]) -> Sequence[int]:
 
 def _write(events: NewEvents, keys: EventKeys, sent: Sequence[int]) -> tuple[set[bytes] | None, set[bytes]]:
     """Return the keys that are new, None if all are, and the payments that are new."""
-    pays = any(events.pay_key)
-    if len(sent) == 1:
-        given, parameters = _ONE, _row(events, keys, sent[0])
+    parameters: list[Any] | dict[str, Any]
+    is_one = len(sent) == 1
+    if is_one:
+        (place,) = sent
+        has_id, pays = keys.log_key[place] is not None, events.pay_key[place] is not None
+        query, parameters = APPEND_ONE[id_rule(), has_id, pays], _row(events, keys, place)
     else:
-        given, parameters = _MANY, _columns(events, keys, sent)
-    query = _APPEND[given, id_rule(), pays]
+        query = APPEND_MANY[id_rule(), any(events.pay_key)]
+        parameters = _columns(events, keys, sent)
     try:
-        fresh, paid = fetch(query, parameters, packs=given is _MANY)
+        fresh, paid = fetch(query, parameters, packs=not is_one)
     except IntegrityError as error:
         if not isinstance(error.__cause__, psycopg.errors.CheckViolation):
             raise
         ensure_partitions()  # today had no partition, because housekeeping did not run for a week
-        fresh, paid = fetch(query, parameters, packs=given is _MANY)
+        fresh, paid = fetch(query, parameters, packs=not is_one)
     return None if fresh is None else set(fresh), set(paid or ())
 
 
@@ -337,29 +239,37 @@ def _columns(events: NewEvents, keys: EventKeys, places: Sequence[int]) -> list[
     ]
 
 
-def _row(events: NewEvents, keys: EventKeys, place: int) -> list[Any]:
+def _row(events: NewEvents, keys: EventKeys, place: int) -> dict[str, Any]:
     """Return the parameters of a statement that writes one event."""
-    hashes = (keys.actor, keys.item, keys.session, keys.network, keys.agent, keys.referrer)
-    return [
-        events.key[place],
-        bucket_of(keys.actor[place]),
-        events.kind[place],
-        events.actor[place],
-        events.item[place],
-        events.occurred_at[place],
-        events.session[place],
-        events.value[place],
-        events.recommendation[place],
-        events.position[place],
-        events.ip[place],
-        events.user_agent[place],
-        events.referrer[place],
-        events.country[place],
-        events.campaign[place],
-        int(keys.is_crawler[place]),
-        events.list_validity[place],
-        *((each[place] ^ _SIGN) - _SIGN for each in hashes),
-        keys.log_key[place],
-        keys.content[place],
-        events.pay_key[place],
-    ]
+    return {
+        "event_key": events.key[place],
+        "bucket": bucket_of(keys.actor[place]),
+        "kind": events.kind[place],
+        "actor": events.actor[place],
+        "item": events.item[place],
+        "occurred_at": events.occurred_at[place],
+        "session": events.session[place],
+        "value": events.value[place],
+        "recommendation": events.recommendation[place],
+        "position": events.position[place],
+        "ip": events.ip[place],
+        "user_agent": events.user_agent[place],
+        "referrer": events.referrer[place],
+        "country": events.country[place],
+        "campaign": events.campaign[place],
+        "is_crawler": int(keys.is_crawler[place]),
+        "list_validity": events.list_validity[place],
+        "actor_key": _signed(keys.actor[place]),
+        "item_key": _signed(keys.item[place]),
+        "session_key": _signed(keys.session[place]),
+        "network": _signed(keys.network[place]),
+        "agent": _signed(keys.agent[place]),
+        "referrer_key": _signed(keys.referrer[place]),
+        "log_key": keys.log_key[place],
+        "content": keys.content[place],
+        "pay_key": events.pay_key[place],
+    }
+
+
+def _signed(key: int) -> int:
+    return (key ^ _SIGN) - _SIGN

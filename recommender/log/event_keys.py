@@ -12,12 +12,17 @@ whole key in versions up to 0.1.0 and is still a column of the log. `content` is
 same in a retry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+from typing import TypeVar
 
 from recommender import ids
 from recommender.core.events import DIRECT, is_declared
+
+Text = TypeVar("Text", str, str | None)
+Key = TypeVar("Key")
 
 DEFAULT_SITE = 1
 
@@ -65,15 +70,14 @@ def keys_of(
 ) -> EventKeys:
     """Return the keys of events as they were sent. About 3 us an event."""
     encoder = ids.encoder()
-    key, context_key, address_key = encoder.key, encoder.context_key, encoder.address_key
     return EventKeys(
-        actor=[key(each) for each in actor],
-        item=[key(each) for each in item],
-        session=[context_key(each) for each in session],
-        network=[address_key(each) for each in ip],
-        agent=[context_key(each) for each in user_agent],
-        referrer=[context_key(each, empty=DIRECT) for each in referrer],
-        is_crawler=[is_declared(each) for each in user_agent],
+        actor=_each(encoder.key, actor),
+        item=_each(encoder.key, item),
+        session=_each(encoder.context_key, session),
+        network=_each(encoder.address_key, ip),
+        agent=_each(encoder.context_key, user_agent),
+        referrer=_each(partial(encoder.context_key, empty=DIRECT), referrer),
+        is_crawler=_each(is_declared, user_agent),
         log_key=[
             None if sent is None else log_key(sent, *of_event)
             for sent, of_event in zip(event_key, zip(actor, item, kind, strict=True), strict=True)
@@ -83,6 +87,12 @@ def keys_of(
             for sent, each in zip(event_key, zip(value, position, session, recommendation, strict=True), strict=True)
         ],
     )
+
+
+def _each(make: Callable[[Text], Key], texts: Sequence[Text]) -> list[Key]:
+    """Make the key of each text, and only one of equal texts."""
+    made = {text: make(text) for text in set(texts)}
+    return [made[text] for text in texts]
 
 
 def log_key(event_key: bytes, actor: str, item: str, kind: int, site: int = DEFAULT_SITE) -> bytes:
