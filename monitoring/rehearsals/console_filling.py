@@ -10,7 +10,7 @@ kept.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -123,8 +123,7 @@ def _learn_a_little() -> None:
     actors = [f"reader-{n}" for n in rng.integers(0, 2_000, _N_REAL)]
     items = [f"item-{n}" for n in (rng.random(_N_REAL) ** 4 * 200).astype(int)]
     given: dict[str, Any] = {"actor": actors, "item": items, "kind": [int(Kind.CLICK)] * _N_REAL}
-    nothing: list[Any] = [None] * _N_REAL
-    event_log.append(NewEvents(**{field.name: given.get(field.name, nothing) for field in fields(NewEvents)}))
+    event_log.append(NewEvents(**given))
     learner.learn(0)
 
 

@@ -259,14 +259,8 @@ class Incident:
     def _append(self, rows: pl.DataFrame) -> None:
         columns = {name: rows[name].to_list() for name in ("actor", "item", "session", "ip", "country")}
         agents = {name: rows[name].to_list() for name in ("user_agent", "referrer")}
-        nothing: list[Any] = [None] * len(rows)
         events = NewEvents(
-            key=nothing,
             kind=[KINDS[kind] for kind in rows["kind"]],
-            occurred_at=nothing,
-            value=nothing,
-            recommendation=nothing,
-            position=nothing,
             **columns,
             **agents,
         )

@@ -11,6 +11,7 @@ Each returns two arrays: the fresh keys, or NULL if every event was written, and
 from collections.abc import Mapping
 
 from recommender.core.vocabulary import ListValidity
+from recommender.log.positions import WRITTEN_AT
 from recommender.log.rollout import IdRule
 from recommender.log.statements import ABSENT
 
@@ -90,8 +91,8 @@ WITH input AS ({_MANY}), {alias}fresh AS (
     SELECT log_key, content FROM input WHERE log_key IS NOT NULL {condition} ORDER BY log_key
     ON CONFLICT DO NOTHING RETURNING key
 ), {paid if pays else ""}written AS (
-    INSERT INTO recommender_event ({_NAMES})
-    SELECT {_values({name: name for name in _COLUMNS}, is_paid)}
+    INSERT INTO recommender_event (xid, {_NAMES})
+    SELECT {WRITTEN_AT}, {_values({name: name for name in _COLUMNS}, is_paid)}
     FROM input WHERE log_key IS NULL OR log_key IN (SELECT key FROM fresh) ORDER BY n
     RETURNING 1
 )
@@ -121,8 +122,8 @@ def _of_one(rule: IdRule, *, has_id: bool, pays: bool) -> str:
 ), """
     return f"""
 WITH {before}written AS (
-    INSERT INTO recommender_event ({_NAMES})
-    SELECT {_values(given, "EXISTS (SELECT FROM paid)" if pays else "")} {source}
+    INSERT INTO recommender_event (xid, {_NAMES})
+    SELECT {WRITTEN_AT}, {_values(given, "EXISTS (SELECT FROM paid)" if pays else "")} {source}
     RETURNING 1
 )
 SELECT CASE WHEN count(*) = 0 THEN '{{}}'::bytea[] END,
@@ -141,8 +142,8 @@ APPEND_AT = f"""
 WITH input AS (
     SELECT * FROM unnest(%b::float8[], {_ARRAYS}) WITH ORDINALITY AS t(received_at, {", ".join(_TYPES)}, n)
 ), written AS (
-    INSERT INTO recommender_event (received_at, {_NAMES})
-    SELECT to_timestamp(received_at), {_values({name: name for name in _COLUMNS})} FROM input ORDER BY n
+    INSERT INTO recommender_event (xid, received_at, {_NAMES})
+    SELECT {WRITTEN_AT}, to_timestamp(received_at), {_values({name: name for name in _COLUMNS})} FROM input ORDER BY n
     RETURNING 1
 )
 SELECT count(*) FROM written

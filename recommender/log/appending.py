@@ -25,6 +25,7 @@ from recommender.core.vocabulary import ListValidity
 from recommender.log.append_statements import APPEND_AT, APPEND_MANY, APPEND_ONE
 from recommender.log.buckets import bucket_of
 from recommender.log.event_keys import EventKeys, keys_of
+from recommender.log.origin import on_known_server
 from recommender.log.partitions import ensure_partitions
 from recommender.log.rollout import id_rule
 from recommender.log.statements import bigints, fetch, floats, integers, nullable, texts
@@ -137,7 +138,7 @@ def store(events: NewEvents, keys: EventKeys) -> Stored:
     """Write the events whose key is new, in one transaction.
 
     They are committed on return, unless the caller has a transaction open. Of several events with one key the first
-    is written. About 20 us an event.
+    is written. About 20 us an event. Raises ServerNotKnown.
 
     keys: made of the texts as they were sent.
     """
@@ -175,13 +176,17 @@ def _write(events: NewEvents, keys: EventKeys, sent: Sequence[int]) -> tuple[set
     else:
         query = APPEND_MANY[id_rule(), any(events.pay_key)]
         parameters = _columns(events, keys, sent)
+
+    def write() -> tuple[Any, ...]:
+        return fetch(query, parameters, packs=not is_one)
+
     try:
-        fresh, paid = fetch(query, parameters, packs=not is_one)
+        fresh, paid = on_known_server(write)
     except IntegrityError as error:
         if not isinstance(error.__cause__, psycopg.errors.CheckViolation):
             raise
         ensure_partitions()  # today had no partition, because housekeeping did not run for a week
-        fresh, paid = fetch(query, parameters, packs=not is_one)
+        fresh, paid = on_known_server(write)
     return None if fresh is None else set(fresh), set(paid or ())
 
 

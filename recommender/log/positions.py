@@ -22,6 +22,8 @@ from typing import NamedTuple
 from recommender.log.statements import fetch
 
 PARTITION_SLACK = timedelta(days=1)
+# in SQL, each asked for once a statement
+WRITTEN_AT = "(SELECT recommender_xid())"
 READABLE_BEFORE = "(SELECT recommender_readable_before())"
 
 

@@ -143,6 +143,8 @@ def read(
 
     since_ms: the stream time at that position, 0 at the beginning.
     until: read up to and including this position, which must have been read before.
+
+    Raises OperationalError if `until` is None and the server is not known (`recommender.log.origin.current`).
     """
     if until is not None and until <= after:
         limit = 0

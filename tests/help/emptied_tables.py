@@ -9,7 +9,7 @@ from django.db import connection, transaction
 LARGE = 2**20  # bytes, from which a new file costs less than deleting the rows
 EVENTS = ("recommender_event", "recommender_event_key")
 # Migrations fill them, and every test may count on what they hold.
-_KEPT = frozenset({"django_content_type", "auth_permission", "django_migrations"})
+_KEPT = frozenset({"django_content_type", "auth_permission", "django_migrations", "recommender_site"})
 
 
 def empty_all() -> None:

@@ -1,7 +1,7 @@
 """Ceiling of ingest: the same batches by bare binary COPY into the same database.
 
-Each batch is committed. The table has only the log's columns of text and time. It has no index, no partition, and no
-check for an event seen before. The number of connections is that of the measure. The bytes are made beforehand, so
+Each batch is committed. The table has the log's columns of texts, times and keys. It has no index, no partition, and
+no check for an event seen before. The number of connections is that of the measure. The bytes are made beforehand, so
 that only PostgreSQL is measured.
 """
 
@@ -18,10 +18,12 @@ OF = "binary COPY, same batches and connections, no index, no check for duplicat
 
 _COLUMNS = (
     "event_key bytea, bucket int2, kind int2, actor text, item text, occurred_at timestamptz, session text, ip text,"
-    " user_agent text, referrer text, country text"
+    " user_agent text, referrer text, country text, is_crawler bool, actor_key int8, item_key int8, session_key int8,"
+    " network int8, agent int8, referrer_key int8"
 )
 _TYPES = tuple(column.split()[1] for column in _COLUMNS.split(", "))
 _AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/141.0.0.0 Safari/537.36"
+_SOME_KEY = 2**62
 _CONTEXT = ("10.1.2.3", _AGENT, "https://search.example/", "DE")
 _COPY_IN = "COPY bench_copy FROM STDIN (FORMAT binary)"
 
@@ -65,7 +67,8 @@ def _content(opened: psycopg.Connection, batch: int, seed: int) -> bytes:
             copy.set_types(_TYPES)
             for row, (actor, item) in enumerate(zip(made.actor.tolist(), made.item.tolist(), strict=True)):
                 ids = (row.to_bytes(16, "big"), actor % 64, 2, f"a00000000-{actor}", f"item-{item}")
-                copy.write_row((*ids, now, f"s{actor}", *_CONTEXT))
+                keys = (_SOME_KEY + actor, _SOME_KEY + item, _SOME_KEY + actor, *(_SOME_KEY,) * 3)
+                copy.write_row((*ids, now, f"s{actor}", *_CONTEXT, False, *keys))
         with cursor.copy("COPY bench_copy TO STDOUT (FORMAT binary)") as copy:
             content = b"".join(bytes(block) for block in copy)
         cursor.execute("TRUNCATE bench_copy")

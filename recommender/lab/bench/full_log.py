@@ -16,13 +16,19 @@ from recommender.log import event_log
 
 N_ITEMS, N_ACTORS = 20_000, 300_000
 
-# An act at regular times, on items by a power law, by actors who come back.
+# An act at regular times, on items by a power law, by actors who come back. The keys are hashes like any others, but
+# not those of the installation.
 _EVENTS = """
-INSERT INTO recommender_event (received_at, bucket, kind, actor, item, ip, country)
-SELECT to_timestamp(%(first_s)s + n * %(every_s)s), (n %% 16)::smallint, %(kind)s,
-    'reader-' || (power(random(), 2) * %(n_actors)s)::int, 'item-' || (power(random(), 4) * %(n_items)s)::int,
-    '198.51.' || (random() * 255)::int || '.' || (random() * 255)::int, 'DE'
-FROM generate_series(0, %(n)s - 1) AS n
+INSERT INTO recommender_event (received_at, bucket, kind, actor, item, ip, country, is_crawler, actor_key, item_key,
+    network)
+SELECT to_timestamp(%(first_s)s + n * %(every_s)s), (n %% 16)::smallint, %(kind)s, actor, item, ip, 'DE', false,
+    hashtextextended(actor, 0), hashtextextended(item, 0), hashtextextended(ip, 0)
+FROM (
+    SELECT n, 'reader-' || (power(random(), 2) * %(n_actors)s)::int AS actor,
+        'item-' || (power(random(), 4) * %(n_items)s)::int AS item,
+        '198.51.' || (random() * 255)::int || '.' || (random() * 255)::int AS ip
+    FROM generate_series(0, %(n)s - 1) AS n OFFSET 0
+) AS made
 """
 _STEPS = """
 INSERT INTO recommender_step (shard, number, from_xid, from_seq, to_xid, to_seq, first_ordinal, n_events, n_admitted,

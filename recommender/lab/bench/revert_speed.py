@@ -149,15 +149,10 @@ def _wait(stop_at: float, what: str) -> None:
 def _new_events(made: event_stream.Columns, start: int, end: int) -> NewEvents:
     actors, n = made.actor[start:end].tolist(), end - start
     return NewEvents(
-        key=[None] * n,
         actor=[f"actor-{actor}" for actor in actors],
         item=[f"item-{item}" for item in made.item[start:end].tolist()],
         kind=event_stream.KIND_CODES[made.kind[start:end]].tolist(),
-        occurred_at=[None] * n,
         session=[f"s{actor}" for actor in actors],
-        value=[None] * n,
-        recommendation=[None] * n,
-        position=[None] * n,
         ip=[event_stream.address(actor) for actor in actors],
         user_agent=[event_stream.agent(actor) for actor in actors],
         referrer=["https://search.example/"] * n,
