@@ -3,10 +3,10 @@
     recommender_event (server-side cursor) ──┐
     Parquet (read in batches), CSV (csv_file) ┴──> frames of at most `n` rows with the columns of SCHEMA, and an `id`
 
-They come in pieces of bounded size. Rows with the same `id` are one event. The id is the key of the event id if there
-is one. Otherwise it is the number in the log, which a row shares with its archived copy. Otherwise it is actor, item,
-time and kind. So two rows of a file that have neither and agree in all four are taken for one act. At most one of
-them would count anyway.
+They come in pieces of bounded size. Rows with the same `id` are one event. The id is the key of the event id, with
+actor, item and kind, if there is one. Otherwise it is the number in the log, which a row shares with its archived
+copy. Otherwise it is actor, item, time and kind. So two rows of a file that have neither and agree in all four are
+taken for one act. At most one of them would count anyway.
 
 All SQL that reads whole rows of the log is here. Learners read through `recommender.log.event_log`.
 """
@@ -210,7 +210,8 @@ def identified(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with the column `id`, as the module's docstring defines it."""
     number = pl.lit("#") + pl.col("seq").cast(pl.String)
     act = pl.concat_str("actor", "item", pl.col("ts").cast(pl.String), "kind", separator="\x1f")
-    return frame.with_columns(pl.coalesce("event_key", number, act).alias("id"))
+    sent = pl.concat_str("event_key", "actor", "item", "kind", separator="\x1f")
+    return frame.with_columns(pl.coalesce(sent, number, act).alias("id"))
 
 
 def _of_log(rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
