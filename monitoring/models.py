@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
+from django.db.models.functions import Now
 
 from monitoring.text_search import Words
 
@@ -79,7 +80,7 @@ class ChainCheck(models.Model):
     Written by `monitoring.audit.chain_checks`.
     """
 
-    at = models.DateTimeField(auto_now_add=True)
+    at = models.DateTimeField(db_default=Now(), editable=False)
     by = models.CharField(max_length=200)
     after_id = models.BigIntegerField(
         help_text="The check trusted rows up to this one, as an earlier check found them."
@@ -125,7 +126,7 @@ class Notification(models.Model):
     attempts = models.IntegerField(default=0)
     next_at = models.DateTimeField(help_text="Not tried before this time.")
     last_error = models.CharField(max_length=500, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     sent_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -148,6 +149,21 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} {self.state}: {self.title}"
+
+
+class ToldWarning(models.Model):
+    """A warning about the servers that people were notified of (`monitoring.alerts.server_warnings`)."""
+
+    name = models.CharField(max_length=50, primary_key=True, help_text="As in recommender.upkeep.warnings.")
+    text = models.CharField(max_length=500)
+    began_at = models.DateTimeField(help_text="The time at which it was first seen.")
+    told_at = models.DateTimeField(help_text="The time of the last message about it.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} since {self.began_at:%F %T}"
 
 
 class Finding(models.Model):
@@ -194,8 +210,8 @@ class Finding(models.Model):
     )
     is_stale = models.BooleanField(default=True, help_text="Its figures must be counted again.")
     is_told = models.BooleanField(default=False, help_text="People were notified.")
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
     decided_at = models.DateTimeField(null=True)
     words = models.GeneratedField(
         expression=Words("title", "item"), output_field=SearchVectorField(), db_persist=True, editable=False

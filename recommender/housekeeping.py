@@ -1,10 +1,11 @@
 """Regular chores: make partitions ahead, drop old data, thin checkpoints."""
 
 import logging
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from django.conf import settings
 
+from recommender import database_clock
 from recommender.learning import quality_log
 from recommender.learning.checkpoint_thinning import thin_checkpoints
 from recommender.log.partitions import drop_before, ensure_partitions, forget_keys_before, partitions
@@ -20,7 +21,7 @@ def keep_house() -> None:
     ARCHIVE_DIR is set, they are archived first. Steps, verdicts and quality figures past retention are deleted.
     """
     ensure_partitions()
-    oldest = datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
+    oldest = database_clock.now() - timedelta(days=settings.RETENTION_DAYS)
     if settings.ARCHIVE_DIR:
         archive_before(oldest.date())
     else:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from recommender import database_clock
 from recommender.log import origin
 from recommender.log.partitions import PARTITIONS_AHEAD, drop_before, ensure_partitions, partitions
 from recommender.process_state import clock as process_clock
@@ -126,12 +127,14 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def wall(monkeypatch):
-    """Hold Django's time of day. `wall.forward(10)` lets ten seconds pass.
+    """Hold the time of day, of Django and of the database as this process knows it.
 
-    The database has a clock of its own, which goes on.
+    `wall.forward(10)` lets ten seconds pass. Inside the database, now() goes on.
     """
     held = HeldWallClock(timezone.now())
     monkeypatch.setattr(timezone, "now", held)
+    monkeypatch.setattr(database_clock, "now", held)
+    monkeypatch.setattr(database_clock, "unix_s", lambda: held().timestamp())
     return held
 
 

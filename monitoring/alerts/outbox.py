@@ -27,13 +27,12 @@ import orjson
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.utils import timezone
 
 from monitoring.alerts import webhook
 from monitoring.audit import reviews
 from monitoring.audit.hash_chain import storable
 from monitoring.models import Notification, Review
-from recommender import locks
+from recommender import database_clock, locks
 from recommender.database_outage import Pause
 from recommender.process_state import clock, remembered
 
@@ -84,7 +83,7 @@ def notify(
         return None
     urgent = kind in URGENT_KINDS if is_urgent is None else is_urgent
     title = " ".join(title.split())[:200]
-    now = timezone.now()
+    now = database_clock.now()
     event_id = uuid.uuid4()
     payload = {
         "id": str(event_id),
@@ -166,7 +165,13 @@ def _deliver_webhook() -> Delivered:
 
 def _post(row: Notification) -> None:
     body = orjson.dumps(row.payload, option=orjson.OPT_SORT_KEYS)
-    webhook.post(settings.ALERT_WEBHOOK_URL, body, secret=settings.ALERT_WEBHOOK_SECRET, event_id=str(row.event_id))
+    webhook.post(
+        settings.ALERT_WEBHOOK_URL,
+        body,
+        secret=settings.ALERT_WEBHOOK_SECRET,
+        event_id=str(row.event_id),
+        t=int(database_clock.unix_s()),
+    )
 
 
 def _deliver_email() -> Delivered:
@@ -191,7 +196,7 @@ def _claim(*, channel: str, limit: int, is_urgent: bool | None = None) -> list[N
     Their next try is set before they are sent. So if the process dies while it sends, that counts as a failure. In a
     digest, one row that is due brings along all rows that were not tried yet.
     """
-    now = timezone.now()
+    now = database_clock.now()
     with transaction.atomic():
         pending = Notification.objects.filter(channel=channel, state=Notification.State.PENDING).order_by("id")
         if is_urgent is not None:
@@ -216,9 +221,9 @@ def _try(rows: list[Notification], send: Callable[[], object]) -> bool:
         told = " ".join(str(error).split()) or type(error).__name__
         logger.warning("%d notification(s) by %s were not delivered: %s", len(rows), rows[0].channel, told)
         mine.update(last_error=told.replace("\0", "")[:500])
-        mine.filter(created_at__lte=timezone.now() - GIVE_UP_AFTER).update(state=Notification.State.FAILED)
+        mine.filter(created_at__lte=database_clock.now() - GIVE_UP_AFTER).update(state=Notification.State.FAILED)
         return False
-    mine.update(state=Notification.State.SENT, sent_at=timezone.now(), last_error="")
+    mine.update(state=Notification.State.SENT, sent_at=database_clock.now(), last_error="")
     return True
 
 
@@ -264,4 +269,4 @@ def prune(*, now: datetime | None = None) -> int:
 
     Returns how many.
     """
-    return Notification.objects.filter(created_at__lt=(now or timezone.now()) - KEPT).delete()[0]
+    return Notification.objects.filter(created_at__lt=(now or database_clock.now()) - KEPT).delete()[0]

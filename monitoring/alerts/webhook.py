@@ -36,15 +36,18 @@ def sign(body: bytes, *, secret: str, t: int) -> str:
     return f"t={t},v1={digest}"
 
 
-def post(url: str, body: bytes, *, secret: str, event_id: str) -> None:
-    """Send once, and return when the receiver answered 2xx. Raises DeliveryFailed."""
+def post(url: str, body: bytes, *, secret: str, event_id: str, t: int) -> None:
+    """Send once, and return when the receiver answered 2xx. Raises DeliveryFailed.
+
+    t: unix seconds of the signature.
+    """
     parts = urlsplit(url)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
         "X-Groundswell-Event": event_id,
-        "X-Groundswell-Signature": sign(body, secret=secret, t=int(time.time())),
+        "X-Groundswell-Signature": sign(body, secret=secret, t=t),
     }
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     ends_at = time.monotonic() + TIMEOUT_S

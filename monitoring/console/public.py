@@ -6,7 +6,6 @@
 The page needs no login and no session, and asks the database nothing if it knows the titles.
 """
 
-import time
 from math import inf
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from monitoring.console.data.boards_data import describe_places, get_titles
+from recommender import database_clock
 from recommender.database_outage import database
 from recommender.errors import Unavailable
 from recommender.process_state import clock, remembered
@@ -47,7 +47,7 @@ def _list() -> dict[str, Any]:
         return {"places": [], "state": head.state if head else ""}
     places = describe_places(board)
     titles = _titles_of([each["item"] for each in places])
-    age_s = max(0.0, time.time() - head.as_of)
+    age_s = max(0.0, database_clock.unix_s() - head.as_of)
     return {
         "places": [each | {"title": titles.get(each["item"], each["item"])} for each in places],
         "state": head.state,
@@ -63,6 +63,7 @@ def _titles_of(items: list[str]) -> dict[str, str]:
     if unknown:
         try:
             with database():
+                database_clock.learn()
                 found = get_titles(unknown)
         except Unavailable:
             return {item: title for item in items if (title := _titles.get(item, (0.0, ""))[1])}

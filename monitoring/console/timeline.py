@@ -4,7 +4,6 @@ Zooming asks the server: `?from=&to=` (ms since 1970, or a date and time in UTC)
 points. Without these values the page shows the last hour with events, and keeps itself up to date.
 """
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +14,7 @@ from django.urls import reverse
 from monitoring.console.data import revert_data, switch_data, timeline_data
 from monitoring.console.data.timeline_data import Range
 from monitoring.console.pages import in_a_sentence, page, render
+from recommender import database_clock
 from recommender.core.vocabulary import DAY_MS, HOUR_MS
 from recommender.errors import ApiError, Invalid
 
@@ -100,7 +100,7 @@ def read_range(query: QueryDict) -> Range:
     """Read the range that a query asks for. Raises Invalid."""
     from_ms, to_ms = read_moment(query, "from"), read_moment(query, "to")
     if to_ms is None:
-        newest = timeline_data.newest_ms() or int(time.time() * 1000)
+        newest = timeline_data.newest_ms() or int(database_clock.now().timestamp() * 1000)
         to_ms = from_ms + HOUR_MS if from_ms is not None and from_ms + HOUR_MS < newest else newest + 1
     return Range.between(to_ms - HOUR_MS if from_ms is None else from_ms, to_ms)
 

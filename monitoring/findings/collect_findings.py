@@ -31,12 +31,11 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Min
 from django.db.models.functions import Greatest, Least, Now
-from django.utils import timezone
 
 from monitoring.findings import refresh_findings
 from monitoring.findings.wording import NO_FINDING
 from monitoring.models import Finding, FindingCursor, FindingEvent, FindingItem
-from recommender import locks
+from recommender import database_clock, locks
 from recommender.core.vocabulary import ADMIT, MINUTE_MS, Reason
 from recommender.learning import verdict_counts
 from recommender.log import event_log
@@ -116,8 +115,9 @@ def prune() -> int:
 
     Returns how many.
     """
-    oldest_ms = int((timezone.now() - timedelta(days=settings.RETENTION_DAYS)).timestamp() * 1000)
-    expired = Finding.objects.filter(state=Finding.State.EXPIRED, updated_at__lt=timezone.now() - EXPIRED_KEPT)
+    now = database_clock.now()
+    oldest_ms = int((now - timedelta(days=settings.RETENTION_DAYS)).timestamp() * 1000)
+    expired = Finding.objects.filter(state=Finding.State.EXPIRED, updated_at__lt=now - EXPIRED_KEPT)
     past = Finding.objects.filter(last_ms__lt=oldest_ms)
     return sum(n_rows.get("monitoring.Finding", 0) for _, n_rows in (expired.delete(), past.delete()))
 

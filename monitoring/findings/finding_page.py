@@ -11,7 +11,6 @@
 Actors are given by id. An account that may not see ids is shown `actor_history.pseudonym` (see console.finding).
 """
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from monitoring.findings.actor_history import Seen
 from monitoring.findings.wording import FEATURE_WORDS, REASONS, reasons_of
 from monitoring.models import Finding, FindingItem, Review
 from monitoring.operations.decide_finding import get_finding
-from recommender import ids
+from recommender import database_clock, ids
 from recommender.core.config import KIND_WEIGHTS
 from recommender.core.tables import hashing
 from recommender.core.trend import trend_columns
@@ -205,7 +204,8 @@ def _timeline(finding: Finding, places: Sequence[ShownEvent], items: Sequence[st
     if counts is None:
         of_slots = Counter((each.received_ms // slot_ms * slot_ms, each.verdict or 0) for each in places)
         counts = [lookups.Count(at_ms, verdict, n) for (at_ms, verdict), n in of_slots.items()]
-    end_ms = max(finding.last_ms, min(to_ms, int(time.time() * 1000)))  # the chart does not reach into the future
+    now_ms = int(database_clock.now().timestamp() * 1000)  # the chart does not reach into the future
+    end_ms = max(finding.last_ms, min(to_ms, now_ms))
     slots = range(from_ms // slot_ms * slot_ms, end_ms + 1, slot_ms)
     by_verdict = {verdict: {each.at_ms: each.n for each in counts if each.verdict == verdict} for verdict in range(3)}
     series = [

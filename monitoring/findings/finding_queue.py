@@ -16,12 +16,12 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from monitoring.findings import finding_descriptions
 from monitoring.findings.wording import FEATURE_WORDS, REASONS, exposure_in_words
 from monitoring.models import Finding, FindingItem
 from monitoring.text_search import having_words
+from recommender import database_clock
 from recommender.ids import MAX_ROW_ID
 
 PAGE = 50
@@ -105,7 +105,7 @@ def list_queue(wanted: Filter, *, after: str = "") -> Queue:
     rows = _following(_filtered(wanted), wanted.by, after)
     order = ("-exposure", "-id") if wanted.by == BY_EXPOSURE else ("-id",)
     found = list(rows.order_by(*order)[: PAGE + 1])
-    shown, now = found[:PAGE], timezone.now()
+    shown, now = found[:PAGE], database_clock.now()
     n_open = Finding.objects.filter(state=Finding.State.OPEN)[:COUNTED].count()
     return Queue([_row(each, now) for each in shown], _cursor(shown, wanted.by) if len(found) > PAGE else "", n_open)
 

@@ -4,7 +4,6 @@ Each is recorded in its transaction.
 """
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
@@ -15,6 +14,7 @@ from monitoring.audit.reviews import By
 from monitoring.models import Finding, Review
 from monitoring.operations.state_digest import state_digest
 from monitoring.policy import enforcement
+from recommender import database_clock
 from recommender.control import learning_switch
 from recommender.errors import Conflict
 from recommender.models import Checkpoint, FrozenScope, Learner
@@ -58,7 +58,7 @@ def thaw(*, by: By, note: str, scope: str = "") -> Review:
         learning_switch.thaw_scope(scope)
     else:
         learning_switch.thaw()
-    frozen_s = int((datetime.now(UTC) - frozen_at).total_seconds()) if frozen_at else 0
+    frozen_s = int((database_clock.now() - frozen_at).total_seconds()) if frozen_at else 0
     subject: dict[str, Any] = {"frozen_s": frozen_s}
     if not scope and (n_settled := enforcement.settle(state=Finding.State.RELEASED)):
         subject["alarms_settled"] = n_settled

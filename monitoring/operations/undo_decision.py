@@ -33,12 +33,12 @@ from typing import Any
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.models import Finding, Review
 from monitoring.operations import state_digest
+from recommender import database_clock
 from recommender.control import learning_switch
 from recommender.errors import Conflict, NotFound
 
@@ -99,7 +99,7 @@ def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
     review = Review.objects.filter(pk=review_id, user_id=by.pk).first()
     if review is None or not _is_undoable(review):
         raise NotFound(f"You have no decision {review_id} that can be undone.")
-    if review.at < timezone.now() - WITHIN:
+    if review.at < database_clock.now() - WITHIN:
         raise Conflict(
             f"Decision {review_id} is older than {WITHIN.seconds // 60} minutes and cannot be undone. Decide again."
         )
@@ -133,7 +133,7 @@ def undo(*, by: AbstractBaseUser, review_id: int) -> Review:
 
 
 def _lately(user: AbstractBaseUser) -> Any:
-    since = timezone.now() - WITHIN
+    since = database_clock.now() - WITHIN
     return Review.objects.filter(user_id=user.pk, at__gte=since, action__in=[*RULINGS, Review.Action.UNDO])
 
 

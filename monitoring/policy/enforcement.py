@@ -17,7 +17,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, Sum
 from django.db.models.functions import Greatest
-from django.utils import timezone
 
 from monitoring.alerts import outbox
 from monitoring.audit import reviews
@@ -36,7 +35,7 @@ from monitoring.policy.freeze_decision import (
     Signals,
     decide,
 )
-from recommender import history
+from recommender import database_clock, history
 from recommender.control import learning_switch
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
@@ -119,7 +118,7 @@ def follow_up(shard: int) -> None:
     is_repaired = learner.n_reverts != freeze.n_reverts
     if freeze.checkpoint_id and freeze.suspects is None and not is_repaired:
         _propose(freeze)
-    now = timezone.now()
+    now = database_clock.now()
     state = FreezeState(is_frozen=True, is_ours=True, is_repaired=is_repaired, is_over=now >= freeze.until)
     action = decide(Signals(), state, rules(), Normal())
     if action.is_thaw:
@@ -151,7 +150,7 @@ def spent(shard: int) -> tuple[float, int]:
 
     The number is that of 24 hours.
     """
-    now = timezone.now()
+    now = database_clock.now()
     rows = AutoFreeze.objects.filter(shard=shard).filter(Q(frozen_at__gte=now - DAY) | Q(ended_at=None))
     spans = list(rows.values_list("frozen_at", "ended_at"))
     seconds = sum(
@@ -214,7 +213,7 @@ def _state(shard: int) -> FreezeState:
 
 def _raise(alarm: Alarmed, step: Step) -> None:
     """Record an alarm and notify people, unless the same was raised a moment ago."""
-    since = timezone.now() - timedelta(seconds=settings.ALARM_EVERY_S)
+    since = database_clock.now() - timedelta(seconds=settings.ALARM_EVERY_S)
     lately = reviews.list_reviews(action=Review.Action.ALARM, by=reviews.POLICY, since=since, limit=500)
     if any(row.shard == step.shard and row.subject.get("signal") == alarm.signal for row in lately):
         return
@@ -235,7 +234,7 @@ def settle(*, state: str, shard: int | None = None) -> int:
     rows = Finding.objects.filter(kind=Finding.Kind.DRIFT, state=Finding.State.OPEN)
     if shard is not None:
         rows = rows.filter(shard=shard)
-    return rows.update(state=state, decided_at=timezone.now(), updated_at=timezone.now())
+    return rows.update(state=state, decided_at=database_clock.now(), updated_at=database_clock.now())
 
 
 def _find(step: Step, action: Action) -> None:
@@ -245,7 +244,7 @@ def _find(step: Step, action: Action) -> None:
     the same alarm, because it stops again with every step until someone acts.
     """
     going_on = Finding.objects.filter(kind=Finding.Kind.DRIFT, state=Finding.State.OPEN, shard=step.shard)
-    if going_on.update(last_ms=Greatest("last_ms", step.stream_ms), updated_at=timezone.now()):
+    if going_on.update(last_ms=Greatest("last_ms", step.stream_ms), updated_at=database_clock.now()):
         return
     Finding.objects.create(
         kind=Finding.Kind.DRIFT,
@@ -268,7 +267,7 @@ def _freeze(learner: Learner, step: Step, action: Action) -> None:
     freeze = AutoFreeze.objects.create(
         shard=step.shard,
         frozen_at=frozen_at,
-        until=timezone.now() + timedelta(seconds=action.freeze_s),
+        until=database_clock.now() + timedelta(seconds=action.freeze_s),
         step=step.number,
         n_reverts=learner.n_reverts,
         changed_ms=step.changed_ms or step.stream_ms,
@@ -358,5 +357,5 @@ def _thaw(freeze: AutoFreeze, reason: str) -> None:
 
 
 def _end(freeze: AutoFreeze, by: str) -> None:
-    freeze.ended_at, freeze.ended_by = timezone.now(), by
+    freeze.ended_at, freeze.ended_by = database_clock.now(), by
     freeze.save(update_fields=["ended_at", "ended_by"])

@@ -18,11 +18,12 @@ from typing import Any, cast
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from recommender import database_clock
 from recommender.database_outage import database
 from recommender.errors import (
     CHALLENGE,
@@ -122,6 +123,7 @@ def require(key: Key, scope: str) -> None:
 
 def _look_up(digest: bytes) -> Key | None:
     with database():
+        database_clock.learn()
         row = (
             ApiKey.objects.filter(sha256=digest.hex(), revoked_at=None)
             .values_list("id", "name", "scopes", "rate_per_s")
@@ -245,6 +247,6 @@ def revoke_keys(*, chosen: QuerySet[ApiKey]) -> int:
 
     Other processes accept a key for up to CACHE_S more.
     """
-    n_revoked = chosen.filter(revoked_at=None).update(revoked_at=timezone.now())
+    n_revoked = chosen.filter(revoked_at=None).update(revoked_at=Now())
     known_keys.forget()
     return n_revoked

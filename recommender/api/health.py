@@ -5,7 +5,6 @@ list within a second. Lists are still served then, from the last copy of the vie
 here as long as there is a list, so let it ask /health/live instead.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from celery import current_app
 from django.db import connection
 from redis import RedisError
 
+from recommender import database_clock
 from recommender.database_outage import database
 from recommender.errors import Unavailable
 from recommender.learning import learner_state
@@ -82,7 +82,7 @@ def _learner() -> str:
     if behind > STALE_S:
         return f"{behind:.0f} s behind"
     head = published_boards.reader().head()
-    age_s = time.time() - head.as_of if head is not None else float("inf")
+    age_s = database_clock.unix_s() - head.as_of if head is not None else float("inf")
     if age_s > STALE_S and not any(learner.is_frozen for learner in learners):
         return "has published nothing" if head is None else f"last published {age_s:.0f} s ago"
     return "ok"

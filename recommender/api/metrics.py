@@ -6,13 +6,13 @@ the database and the view store at each scrape. A scrape never fails because a s
 it are left out, and `groundswell_database_up` shows a missing database.
 """
 
-import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from recommender import database_clock
 from recommender.counters import all_counters
 from recommender.database_outage import database
 from recommender.errors import Unavailable
@@ -36,7 +36,7 @@ class StateCollector(Collector):
             yield from _of_learners(learners)
         head = published_boards.reader().head()
         if head is not None:
-            age_s = max(0.0, time.time() - head.as_of)
+            age_s = max(0.0, database_clock.unix_s() - head.as_of)
             yield GaugeMetricFamily("groundswell_view_age_seconds", "Age of the served boards.", age_s)
             n_frozen = len(head.frozen_scopes)
             yield GaugeMetricFamily("groundswell_frozen_scopes", "Frozen lists of one category or country.", n_frozen)

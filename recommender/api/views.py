@@ -4,7 +4,6 @@ Their URLs are in recommender/api/urls.py. Events and lists are lean views, for 
 recommender/api/base_views.py. The others are DRF's.
 """
 
-import time
 from functools import cache
 
 from django.conf import settings
@@ -16,7 +15,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from recommender import counters, errors
+from recommender import counters, database_clock, errors
 from recommender.api import health, metrics, rate_limits
 from recommender.api import openapi as docs
 from recommender.api.api_keys import Key
@@ -56,7 +55,7 @@ class EventsView(LeanView):
         like: each id counts once.
         """
         body = read_body(request)
-        now_s = time.time()
+        now_s = database_clock.unix_s()
         parsed = parse_events(body, now_s=now_s, oldest_s=now_s - settings.RETENTION_DAYS * DAY_S)
         rate_limits.charge(key, cost=parsed.n_received)
         done = ingest.ingest(parsed=parsed)

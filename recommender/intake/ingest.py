@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from recommender import counters, wake_workers
+from recommender import counters, database_clock, wake_workers
 from recommender.database_outage import database
 from recommender.errors import BacklogFull
 from recommender.intake.event_rows import CONFLICT, SHAPE, Parsed
@@ -48,6 +48,7 @@ class Backlog:
         if now >= self._ask_at:
             with database():
                 self.n_events = learner_state.get_backlog()
+                database_clock.learn()
             self._ask_at = now + BACKLOG_CHECK_EVERY_S
         if self.n_events >= settings.BACKLOG_LIMIT:
             raise BacklogFull

@@ -3,7 +3,6 @@
 `recommender.learning.checkpoint_retention` chooses them.
 """
 
-import time
 from collections.abc import Collection, Mapping
 from itertools import chain
 
@@ -11,6 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
+from recommender import database_clock
 from recommender.learning import checkpoint_retention
 from recommender.learning.checkpoint_retention import Kept
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert
@@ -48,7 +48,7 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
     kept = checkpoint_retention.choose(
         [Kept(id, at.timestamp(), n_bytes) for id, _, at, n_bytes, _ in rows],
         schedule=settings.CHECKPOINT_SCHEDULE,
-        now_s=time.time() if now_s is None else now_s,
+        now_s=database_clock.now().timestamp() if now_s is None else now_s,
         max_bytes=settings.CHECKPOINTS_MAX_BYTES,
         protected={id for id, *_, is_pinned in rows if is_pinned} | _in_use(shard),
     )

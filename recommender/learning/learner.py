@@ -24,7 +24,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender import history, ids, locks
+from recommender import database_clock, history, ids, locks
 from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
@@ -97,6 +97,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     if warm and clock() < warm.step_due_at:
         return 0
     _in_memory.pop(shard, None)  # put back only if all goes well
+    database_clock.learn()
     learner = get_learner(shard)
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts, origin.current()):
         warm = restore(learner)
@@ -107,7 +108,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     stop_at = clock() + for_s
     is_draining = True
     while is_draining:
-        began_at, read_at = clock(), time.time()
+        began_at, read_at = clock(), database_clock.unix_s()
         as_of = warm.pipeline.stream_ms / 1000
         is_draining = False
         if learner.state == Learner.State.LEARNING:

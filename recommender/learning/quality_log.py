@@ -13,7 +13,6 @@ WATCH_SHARE of the time.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -24,6 +23,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils.module_loading import import_string
 
+from recommender import database_clock
 from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.step_result import StepResult
@@ -88,7 +88,7 @@ def after_step(learner: Learner, step: Step, result: StepResult, pipeline: Pipel
 
 def _watch(step: Step, pipeline: Pipeline) -> Watched:
     began_at = clock()
-    lag_s = max(0.0, time.time() - step.stream_ms / 1000)
+    lag_s = max(0.0, database_clock.unix_s() - step.stream_ms / 1000)
     watched, _ = Watched.objects.update_or_create(
         shard=step.shard, step=step.number, defaults=asdict(watch(pipeline)) | {"lag_s": lag_s}
     )

@@ -18,8 +18,10 @@ PRUNE_CHUNK = 20_000  # event keys deleted in one statement
 
 def ensure_partitions(*, today: date | None = None) -> None:
     """Create the missing partitions from yesterday to a week from now."""
-    today = today or datetime.now(UTC).date()
     with transaction.atomic(), connection.cursor() as cursor:
+        if today is None:
+            cursor.execute("SELECT (now() AT TIME ZONE 'UTC')::date")
+            (today,) = cursor.fetchone()
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_event partitions'))")
         wanted = {today + timedelta(days=offset) for offset in range(-1, PARTITIONS_AHEAD + 1)}
         for day in sorted(wanted.difference(partitions())):

@@ -5,6 +5,7 @@
     verdicts  EventVerdict, Decision, Exclusion
     jobs      Revert, Trial, Erasure, ErasedState
     access    ApiKey
+    upkeep    Chore, DatabaseSize
 
 The event log is the source of truth, and all else here is derived from it or about it. The log is partitioned and has
 its own SQL (`recommender.log.event_log`). The other tables are ordinary.
@@ -14,12 +15,15 @@ from recommender.models.access import ApiKey
 from recommender.models.jobs import UNFINISHED, ErasedState, Erasure, Job, Revert, Trial
 from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Watched
 from recommender.models.log import Event, Item, Site
+from recommender.models.upkeep import Chore, DatabaseSize
 from recommender.models.verdicts import Decision, EventVerdict, Exclusion
 
 __all__ = [
     "UNFINISHED",
     "ApiKey",
     "Checkpoint",
+    "Chore",
+    "DatabaseSize",
     "Decision",
     "ErasedState",
     "Erasure",

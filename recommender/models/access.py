@@ -2,6 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 
 
 class ApiKey(models.Model):
@@ -26,7 +27,7 @@ class ApiKey(models.Model):
         blank=True,
         help_text="Events (ingest) or requests (read, admin) per second. Leave it empty for no limit.",
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     site = models.SmallIntegerField(default=1, db_default=1, editable=False)
 

@@ -3,6 +3,7 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from recommender.models.verdicts import Exclusion
 
@@ -23,7 +24,7 @@ class Job(models.Model):
     n_done = models.BigIntegerField(default=0, help_text="Events folded so far.")
     n_total = models.BigIntegerField(default=0, help_text="Events to fold, as far as known.")
     error = models.TextField(blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     heartbeat_at = models.DateTimeField(null=True, help_text="Last sign of life of the process that runs it.")
     finished_at = models.DateTimeField(null=True)
 
@@ -91,7 +92,7 @@ class Trial(models.Model):
         related_name="+",
         help_text="The revert that switches to these states.",
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["-id"]

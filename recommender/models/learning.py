@@ -10,6 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from recommender import history
 
@@ -33,7 +34,7 @@ class Checkpoint(models.Model):
         default=0, help_text="Predictions of the last hours, over which hr20 is measured."
     )
     hr20 = models.FloatField(default=0.0, help_text="Share of these predictions that are in the first 20 places.")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["-id"]
@@ -130,7 +131,7 @@ class Step(models.Model):
     )
     stream_ms = models.BigIntegerField()
     duration_ms = models.FloatField()
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["shard", "number"], name="one_step_a_number")]
@@ -154,7 +155,7 @@ class Watched(models.Model):
     shard = models.SmallIntegerField()
     step = models.BigIntegerField()
     stream_ms = models.BigIntegerField(help_text="Stream time, ms since 1970.")
-    at = models.DateTimeField(auto_now_add=True)
+    at = models.DateTimeField(db_default=Now(), editable=False)
     lag_s = models.FloatField(help_text="Server clock minus stream time, in seconds.")
     hit_rate = models.FloatField()
     trusted_hit_rate = models.FloatField()
@@ -189,7 +190,7 @@ class FrozenScope(models.Model):
     scope = models.CharField(max_length=150, primary_key=True, help_text='"category:sports" or "country:DE".')
     board = models.BinaryField(help_text="As published when it was frozen.")
     as_of = models.FloatField(help_text="Unix time up to which it has all events.")
-    frozen_at = models.DateTimeField(auto_now_add=True)
+    frozen_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:
         return f"{self.scope} frozen at {self.frozen_at:%F %T}"

@@ -4,6 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from recommender.core.vocabulary import Ruling, Verdict
 
@@ -31,7 +32,7 @@ class EventVerdict(models.Model):
         help_text="P-values of the actor, item and network forests, where they were used.",
     )
     alpha = models.FloatField(null=True, help_text="The p-value at which a forest flagged.")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["shard", "ordinal"], name="one_verdict_an_event")]
@@ -66,7 +67,7 @@ class Decision(models.Model):
         null=True,
         help_text="The verdict on each event before, or -1 for an event in no history.",
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         indexes = [
@@ -85,7 +86,7 @@ class Exclusion(models.Model):
     """
 
     rule = models.JSONField(help_text="As recommender.core.decisions.ExclusionRule.state() gives it.")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:
         return f"exclusion {self.pk}"

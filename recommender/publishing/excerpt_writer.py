@@ -9,7 +9,6 @@ The excerpt is written whole, at most every WRITE_EVERY_S, and so that it takes 
 A frozen learner writes nothing, and its last excerpt stays.
 """
 
-import time
 from itertools import accumulate
 from math import inf
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from recommender import database_clock
 from recommender.core.affinity.published_links import published_links
 from recommender.core.pipeline import Pipeline
 from recommender.core.ranking.list_scores import Weights
@@ -47,7 +47,7 @@ class ExcerptWriter:
         if began_at < self._due_at:
             return
         if step != self._step or not self._store.hexists(VERSIONS, str(self.shard)):
-            message = make_message(pipeline, time.time_ns() // 1000, as_of, listings)
+            message = make_message(pipeline, int(1e6 * database_clock.unix_s()), as_of, listings)
             with self._store.pipeline() as both:
                 both.hset(EXCERPTS, str(self.shard), msgspec.msgpack.encode(message))
                 both.hset(VERSIONS, str(self.shard), str(message.version))

@@ -1,11 +1,11 @@
 """The site's description of its items, kept up to date for boards and excerpts."""
 
-import time
 from math import inf
 
 import msgspec
 from django.db import connection
 
+from recommender import database_clock
 from recommender.models import Item
 from recommender.process_state import clock
 
@@ -47,7 +47,7 @@ class Catalogue:
             self._xid, self._reload_at = 0, now + RELOAD_EVERY_S
             self._read()
             return before != self.listings
-        return self._read() or time.time() >= self._next_publication
+        return self._read() or database_clock.unix_s() >= self._next_publication
 
     def _read(self) -> bool:
         with connection.cursor() as cursor:
@@ -64,7 +64,7 @@ class Catalogue:
                 changed = True
         self._xid = xmin
         if changed:
-            now = time.time()
+            now = database_clock.unix_s()
             waiting = [each.published_at for each in self.listings.values() if each.published_at > now]
             self._next_publication = min(waiting, default=inf)
         return changed

@@ -87,6 +87,8 @@ class ViewReader:
         self._store = store
         self._head: Head | None = None
         self._boards: dict[str, PublishedBoard] = {}
+        # The head's version when each board was read. A store that was lost may begin again with a lower version.
+        self._of_head: dict[str, int] = {}
         self._ask_at = -inf
         self._is_down = False
         self._asking = threading.Lock()
@@ -111,19 +113,20 @@ class ViewReader:
         """
         head = self.head()
         known = self._boards.get(scope)
-        if head is None or self._is_down or (known and known.version >= head.version):
+        if head is None or self._is_down or (known and self._of_head.get(scope) == head.version):
             return known
         packed = self._ask(self._store.hget, BOARDS, scope)
         if self._is_down:
             return known
         if len(self._boards) >= N_CACHED_SCOPES:
             self._boards = {"": self._boards[""]} if "" in self._boards else {}
+            self._of_head = {}
         board = (
             msgspec.msgpack.decode(packed, type=PublishedBoard)
             if packed
             else PublishedBoard(head.version, [], [], 1, 1)
         )
-        self._boards[scope] = board
+        self._boards[scope], self._of_head[scope] = board, head.version
         return board
 
     def _ask(self, command: Callable[..., Any], *arguments: str) -> bytes | None:

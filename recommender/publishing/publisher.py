@@ -16,9 +16,8 @@ The board of a frozen scope is published as it was when it was frozen, at the ve
 """
 
 import logging
-import time
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import datetime
 from math import inf
 from typing import Any
 
@@ -27,6 +26,7 @@ import numpy as np
 import redis
 from django.conf import settings
 
+from recommender import database_clock
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow_trend import Shadow
 from recommender.core.tables.decay import EPOCH_OCTAVES
@@ -129,7 +129,7 @@ class Publisher:
         packed = self._store.get(HEAD)
         head = msgspec.msgpack.decode(packed, type=Head) if packed else None
         if is_new or head is None or not self._store.exists(BOARDS):
-            version = max(time.time_ns() // 1000, head.version + 1 if head else 0)
+            version = max(int(1e6 * database_clock.unix_s()), head.version + 1 if head else 0)
             boards = build_boards(
                 self._sum(tally(pipeline, self._sizes(pipeline))), self._catalogue.listings, version
             )
@@ -189,7 +189,7 @@ def build_boards(tally: Tally, listings: dict[str, Listing], version: int) -> di
 
     Items that the site never described are in no category.
     """
-    now = datetime.now(UTC).timestamp()
+    now = database_clock.unix_s()
     ranked: dict[str, tuple[list[str], list[int]]] = defaultdict(lambda: ([], []))
     ranked[""] = ([], [])
     for scope, (items, counts) in tally.scopes.items():

@@ -21,7 +21,6 @@ its own. `similar` reports the cost of placing an item next to another, `trendin
 """
 
 import random
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from django.conf import settings
 from django.http import QueryDict
 from numpy.typing import NDArray
 
+from recommender import database_clock
 from recommender.core.ranking.candidates import FEATURES
 from recommender.core.ranking.training_lists import columns
 from recommender.errors import Invalid, NoView
@@ -121,7 +121,7 @@ class Recommender:
             for name, score, source in zip(names, scores, sources, strict=True)
         ]
         list_ids.shown(sources)
-        now_s = time.time()
+        now_s = database_clock.unix_s()
         return {
             "items": items,
             "recommendation": list_ids.issue(actor=query.actor, sources=sources, now_s=now_s) if names else None,
@@ -148,7 +148,7 @@ class Recommender:
             for name, (strength, actors, price) in ranked
             if name not in exclude
         ]
-        return {"items": items[:limit], **_standing(head, time.time())}
+        return {"items": items[:limit], **_standing(head, database_clock.unix_s())}
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ The list of an answer changes only with the board, so its bytes are kept for eac
 changes every moment (`age_ms`) is appended each time. Nothing here asks the database.
 """
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -16,6 +15,7 @@ from zlib import crc32
 import orjson
 from django.http import QueryDict
 
+from recommender import database_clock
 from recommender.core.trend.place_prices import certain_places, fewest_clickers, margins, networks
 from recommender.errors import Invalid, NoView
 from recommender.process_state import Clock
@@ -64,10 +64,10 @@ class Lists:
     Memory is at most about MAX_CACHED_BYTES.
     """
 
-    def __init__(self, reader: published_boards.ViewReader, now_s: Clock = time.time) -> None:
+    def __init__(self, reader: published_boards.ViewReader, now_s: Clock = database_clock.unix_s) -> None:
         """Start without answers.
 
-        now_s: unix seconds, from which an answer's age is computed.
+        now_s: unix seconds by the database's clock, from which an answer's age is computed.
         """
         self._reader, self._now_s = reader, now_s
         self._kept: dict[str, _Kept] = {}

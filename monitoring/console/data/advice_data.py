@@ -9,10 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.urls import reverse
-from django.utils import timezone
 
 from monitoring.model_state import Standing
 from monitoring.models import AutoFreeze, Finding
+from recommender import database_clock
 from recommender.models import Learner
 
 COUNTED = 100_000  # open findings at most; counting them takes 40 ms
@@ -122,7 +122,7 @@ def advise(*, standing: Standing, lag_s: float, n_waiting: int, findings: OpenFi
 
 def _of_freeze(freeze: AutoFreeze, model: str) -> Advice:
     ends = f" The freeze ends by itself at {freeze.until:%H:%M:%S} UTC, unless you freeze learning yourself."
-    if freeze.until <= timezone.now() or not settings.AUTO_THAW:
+    if freeze.until <= database_clock.now() or not settings.AUTO_THAW:
         ends = ""
     proposal = ""
     if freeze.suspects is not None:

@@ -3,13 +3,13 @@
 The page shows the progress, the changes, and whether a preview is still valid. The form offers findings to leave out.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from monitoring.models import AskedRevert, Finding
 from monitoring.operations import carry_out_preview
 from monitoring.policy import enforcement
+from recommender import database_clock
 from recommender.errors import NotFound
 from recommender.ids import MAX_ROW_ID
 from recommender.models import Checkpoint, Item, Learner, Revert
@@ -88,7 +88,7 @@ def get_job(*, revert_id: int) -> ShownJob:
     checkpoint = _checkpoint(number)
     learner = Learner.objects.filter(shard=checkpoint.shard if checkpoint else 0).first()
     before, after = _side_by_side(row.outcome)
-    heard_s = time.time() - (row.heartbeat_at or row.created_at).timestamp()
+    heard_s = database_clock.now().timestamp() - (row.heartbeat_at or row.created_at).timestamp()
     return ShownJob(
         row=row,
         by=review.by if review else "policy",

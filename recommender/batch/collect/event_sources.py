@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import polars as pl
 from django.db import connection, transaction
 
+from recommender import database_clock
 from recommender.batch.collect import csv_file
 from recommender.core.parquet_log import REQUIRED, LogFileError
 from recommender.core.vocabulary import Kind
@@ -82,7 +83,7 @@ class LogRows:
     """The log's rows received from `since` on and before `until`, in order of time."""
 
     def __init__(self, since: datetime | None = None, until: datetime | None = None) -> None:
-        self._span = [since or _BEGINNING, until or datetime.now(UTC) + timedelta(days=1)]
+        self._span = [since or _BEGINNING, until or database_clock.now() + timedelta(days=1)]
 
     @classmethod
     def of_day(cls, day: date) -> "LogRows":

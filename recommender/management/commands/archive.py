@@ -1,11 +1,12 @@
 """`manage.py archive`: move old partitions of the log to Parquet."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from recommender import database_clock
 from recommender.batch.collect import archive
 from recommender.management.batch import moment
 
@@ -25,7 +26,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.ARCHIVE_DIR:
             raise CommandError("ARCHIVE_DIR is not set. Set it to the folder for archives.")
-        oldest = options["before"] or datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS)
+        oldest = options["before"] or database_clock.now() - timedelta(days=settings.RETENTION_DAYS)
         try:
             done = archive.leave(oldest.date(), is_drop=not options["keep"])
         except (OSError, archive.ArchiveDiffers) as error:
