@@ -1,15 +1,14 @@
 """The Celery app with its queues and its schedule.
 
 Tasks carry no events. They only wake a worker, which then reads the log. Each shard has its own queue, so that one
-worker process owns a shard and keeps its Pipeline warm. The queue `maintenance` takes all other tasks. A wake expires
-before the next wake but one is due, so a worker that was stopped finds no backlog of wakes.
+worker process owns a shard and keeps its Pipeline warm. The queue `maintenance` takes all other tasks. A wake has no
+time at which it expires, because the machines' clocks differ (`recommender.wake_workers`).
 """
 
 import os
 import sys
 
 from celery import Celery
-from celery.schedules import crontab
 from celery.signals import worker_init
 from django.conf import settings
 from kombu import Exchange, Queue
@@ -23,6 +22,7 @@ LEARN = [f"learn-{shard}" for shard in range(settings.SHARDS)]
 DELIVER_EVERY_S = 3.0
 GATHER_EVERY_S = 2.0
 FOLLOW_UP_EVERY_S = 1.0
+CHORE_EVERY_S = 30.0
 
 app = Celery("groundswell", broker=settings.BROKER_URL, set_as_current=True)
 app.conf.update(
@@ -36,6 +36,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_connection_timeout=2,
     broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 2},
+    beat_scheduler="config.beat:SteadyScheduler",
     beat_max_loop_interval=max(0.05, settings.WAKE_EVERY_S),
     beat_schedule={
         **{
@@ -43,7 +44,7 @@ app.conf.update(
                 "task": "recommender.learn",
                 "schedule": settings.WAKE_EVERY_S,
                 "args": (shard,),
-                "options": {"queue": name, "expires": 1.5 * settings.WAKE_EVERY_S},
+                "options": {"queue": name},
             }
             for shard, name in enumerate(LEARN)
         },
@@ -53,36 +54,25 @@ app.conf.update(
                 "task": "monitoring.follow_up",
                 "schedule": FOLLOW_UP_EVERY_S,
                 "args": (shard,),
-                "options": {"queue": name, "expires": 1.5 * FOLLOW_UP_EVERY_S},
+                "options": {"queue": name},
             }
             for shard, name in enumerate(LEARN)
         },
         # These two pick up work of a worker that was killed. New requests wake a worker at once.
-        "revert": {"task": "recommender.revert", "schedule": 10.0, "options": {"expires": 10.0}},
-        "erase": {"task": "recommender.erase", "schedule": 10.0, "options": {"expires": 10.0}},
-        "keep-house": {"task": "recommender.keep_house", "schedule": crontab(minute=7)},
-        "deliver": {
-            "task": "monitoring.deliver",
-            "schedule": DELIVER_EVERY_S,
-            "options": {"expires": 1.5 * DELIVER_EVERY_S},
+        "revert": {"task": "recommender.revert", "schedule": 10.0},
+        "erase": {"task": "recommender.erase", "schedule": 10.0},
+        "deliver": {"task": "monitoring.deliver", "schedule": DELIVER_EVERY_S},
+        "gather": {"task": "monitoring.gather", "schedule": GATHER_EVERY_S},
+        # The database's clock decides whether these are due (recommender.upkeep.chores).
+        **{
+            name: {"task": task, "schedule": CHORE_EVERY_S}
+            for name, task in {
+                "keep-house": "recommender.keep_house",
+                "keep-monitoring-house": "monitoring.keep_house",
+                "warn": "monitoring.warn",
+                **({"retrain": "monitoring.retrain"} if settings.RETRAIN_EVERY_H else {}),
+            }.items()
         },
-        "gather": {
-            "task": "monitoring.gather",
-            "schedule": GATHER_EVERY_S,
-            "options": {"expires": 1.5 * GATHER_EVERY_S},
-        },
-        **(
-            {
-                "retrain": {
-                    "task": "monitoring.retrain",
-                    "schedule": 3600.0 * settings.RETRAIN_EVERY_H,
-                    "options": {"expires": 1800.0 * settings.RETRAIN_EVERY_H},
-                }
-            }
-            if settings.RETRAIN_EVERY_H
-            else {}
-        ),
-        "keep-monitoring-house": {"task": "monitoring.keep_house", "schedule": crontab(minute=17)},
     },
 )
 app.autodiscover_tasks(["recommender", "monitoring"])
