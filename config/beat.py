@@ -2,8 +2,11 @@
 
 Celery's own scheduler compares times of day. Where the machine's clock is set back by two hours, it sends nothing
 for two hours. This one counts seconds, and stores nothing. It touches the file of `--schedule` every three minutes,
-so that a monitor sees that beat runs. At a start every entry is sent at once, because no task minds a wake too many. A task that must not run often asks the database whether it is due
-(`recommender.upkeep.chores`). A queue whose worker is stopped gets a few wakes only (`recommender.wake_workers`).
+so that a monitor sees that beat runs.
+
+At a start every entry is sent at once, because no task minds a wake too many. A task that must not run often asks the
+database whether it is due (`recommender.upkeep.chores`). A queue whose worker is stopped gets a few wakes only
+(`recommender.wake_workers`).
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Celery tasks: each takes only ids, makes one call, and may run twice."""
 
 import logging
-import time
+from math import inf
 
 from celery import shared_task
 from django.db import Error as DatabaseError
@@ -10,30 +10,79 @@ from django.db import connection
 from recommender import database_outage, housekeeping
 from recommender.control import erasures, reverts
 from recommender.learning import learner
+from recommender.process_state import Clock, clock, remembered
 
-RETRY_S = 1
-BACK_OFF_S = 10
+RETRY_S = 1.0
+BACK_OFF_S, LONGEST_BACK_OFF_S = 10.0, 120.0
 
 logger = logging.getLogger(__name__)
+
+
+class BackOff:
+    """When a shard may be tried again, after a failure.
+
+    No one sleeps: the worker does its other tasks meanwhile. The wakes that come before that time do nothing.
+    """
+
+    def __init__(self, now: Clock = clock) -> None:
+        self.now = now
+        self._at: dict[int, float] = {}
+        self._next_s: dict[int, float] = {}
+
+    def is_on(self, shard: int) -> bool:
+        return self.now() < self._at.get(shard, -inf)
+
+    def wait(self, shard: int, seconds: float) -> None:
+        """Try again after so many seconds."""
+        self._at[shard] = self.now() + seconds
+
+    def wait_longer(self, shard: int) -> float:
+        """Try again after BACK_OFF_S, and after each further failure in twice the time. Return the seconds."""
+        seconds = self._next_s.get(shard, BACK_OFF_S)
+        self._next_s[shard] = min(LONGEST_BACK_OFF_S, 2 * seconds)
+        self.wait(shard, seconds)
+        return seconds
+
+    def end(self, shard: int) -> None:
+        """Learning works again."""
+        self._next_s.pop(shard, None)
+
+    def forget(self) -> None:
+        self._at.clear()
+        self._next_s.clear()
+
+
+back_off = BackOff()
+remembered(back_off.forget)
 
 
 @shared_task(name="recommender.learn")
 def learn(shard: int) -> None:
     """Learn the events in the log of a shard.
 
-    If anything fails here, the next wake tries again.
+    If anything fails here, a later wake tries again. An outage is tried again after RETRY_S. Any other failure would
+    most likely repeat, so it is tried ever more rarely, and its cause is logged.
     """
+    if back_off.is_on(shard):
+        return
     try:
         learner.learn(shard)
     except learner.LearnerMoved as error:
         logger.info("%s. This worker starts from there", error)
     except DatabaseError as error:
-        logger.warning("the database does not answer, learning waits: %s", str(error).strip())
+        if database_outage.is_away(error):
+            logger.warning("%s: learning waits", database_outage.describe(error))
+            back_off.wait(shard, RETRY_S)
+        else:
+            told = database_outage.describe(error)
+            logger.error(
+                "shard %d cannot learn, trying again in %.0f s: %s", shard, back_off.wait_longer(shard), told
+            )
         connection.close()
-        time.sleep(RETRY_S)
-    except Exception:  # a wake comes four times a second: one traceback in BACK_OFF_S is enough
-        logger.exception("shard %d cannot learn", shard)
-        time.sleep(BACK_OFF_S)
+    except Exception:
+        logger.exception("shard %d cannot learn, trying again in %.0f s", shard, back_off.wait_longer(shard))
+    else:
+        back_off.end(shard)
 
 
 @shared_task(name="recommender.revert")

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 import orjson
@@ -49,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 CHANNELS: tuple[str, ...] = tuple(Notification.Channel.values)
 
-rests = {channel: Pause() for channel in CHANNELS}
+rests = {channel: Pause(longest_s=inf) for channel in CHANNELS}
 for _rest in rests.values():
     remembered(_rest.end)
 

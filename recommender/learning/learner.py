@@ -91,18 +91,20 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     3. Publish, and write a checkpoint when one is due.
 
     It starts no new step after `for_s` seconds and holds no lock between steps. It raises the errors of the database.
-    After an error the next call restores the Pipeline.
+    After an error in a step the next call restores the Pipeline. After any other error the warm Pipeline is still
+    sound, and the next call goes on from it.
     """
     warm = _in_memory.get(shard)
     if warm and clock() < warm.step_due_at:
         return 0
-    _in_memory.pop(shard, None)  # put back only if all goes well
     database_clock.learn()
     learner = get_learner(shard)
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts, origin.current()):
+        _in_memory.pop(shard, None)
         warm = restore(learner)
         warm.pipeline.ranker.prepare()
         warm.shadow = shadow_learner.begin(warm.pipeline, learner)
+        _in_memory[shard] = warm
     n_learned, publish_at = 0, -inf
     decided = list(Decision.objects.filter(shard=shard, taken_in=None).order_by("id")[:DECISIONS_A_STEP])
     stop_at = clock() + for_s
@@ -114,7 +116,9 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         if learner.state == Learner.State.LEARNING:
             events = read_next(warm, settings.STEP_EVENTS)
             if events or decided:
+                _in_memory.pop(shard, None)  # ahead of the database until the step is committed
                 learner = take_step(warm, learner, events, decided)
+                _in_memory[shard] = warm
                 n_learned += len(events)
                 decided = []
             as_of = read_at if events.is_end else warm.pipeline.stream_ms / 1000
@@ -127,7 +131,6 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         if warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
             write_checkpoint(warm, learner)
         warm.step_due_at = publish_at - 0.1 * settings.PUBLISH_EVERY_S  # beat may be a little early
-    _in_memory[shard] = warm
     return n_learned
 
 
