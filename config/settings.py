@@ -81,6 +81,10 @@ RETENTION_DAYS = env.int("RETENTION_DAYS", default=30, validate=Range(min=1))
 ARCHIVE_DIR = env.str("ARCHIVE_DIR", default="")
 # Most events that may wait to be learned. Above this, ingest answers 429.
 BACKLOG_LIMIT = env.int("BACKLOG_LIMIT", default=2_000_000, validate=Range(min=1))
+# Seconds after which a process opens its connection to PostgreSQL anew.
+CONNECTION_MAX_AGE_S = env.int("CONNECTION_MAX_AGE_S", default=600, validate=Range(min=0))
+# Most bytes that the database may have on its disk. Warnings begin before. 0: unknown.
+DATABASE_MAX_BYTES = env.int("DATABASE_MAX_BYTES", default=0, validate=Range(min=0))
 # "on": an accepted event survives a power cut. "off": it only survives a crash of the process.
 SYNCHRONOUS_COMMIT = env.str("SYNCHRONOUS_COMMIT", default="on", validate=OneOf(["on", "off"]))
 
@@ -182,7 +186,9 @@ OVERVIEW_PANELS: list[str] = env.list("OVERVIEW_PANELS", default=["recommender.l
 
 # -- Django ------------------------------------------------------------------------------------------------------
 DATABASES["default"] |= {
-    "CONN_MAX_AGE": None,
+    # A connection kept for ever lets the memory of the server's process grow, and outlives a change of the server.
+    "CONN_MAX_AGE": CONNECTION_MAX_AGE_S,
+    "CONN_HEALTH_CHECKS": True,
     "OPTIONS": {
         "connect_timeout": 3,
         # Give up a host that silently went away after seconds, not hours.

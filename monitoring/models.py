@@ -156,6 +156,7 @@ class ToldWarning(models.Model):
 
     name = models.CharField(max_length=50, primary_key=True, help_text="As in recommender.upkeep.warnings.")
     text = models.CharField(max_length=500)
+    is_urgent = models.BooleanField(default=False)
     began_at = models.DateTimeField(help_text="The time at which it was first seen.")
     told_at = models.DateTimeField(help_text="The time of the last message about it.")
 

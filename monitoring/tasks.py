@@ -4,15 +4,20 @@ They take nothing or ids, make one call each, and are harmless when run twice.
 """
 
 import logging
+from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 
-from monitoring.alerts import outbox
+from monitoring.alerts import outbox, warning_messages
 from monitoring.audit import chain_checks
 from monitoring.findings import collect_findings
 from monitoring.operations import request_revert
 from monitoring.policy import enforcement
 from recommender import database_outage
+from recommender.upkeep import chores, server_warnings
+
+HOUSE_EVERY = timedelta(hours=1)
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +49,29 @@ def follow_up(shard: int) -> None:
 
 @shared_task(name="monitoring.retrain")
 def retrain() -> None:
-    """Run a trial of challengers, as the settings define it."""
+    """Run a trial of challengers, as the settings define it, if one is due."""
     from monitoring.operations import run_trial  # noqa: PLC0415  Polars: 40 MB that the other workers do not need
 
     with database_outage.waits(logger, "no trial was run"):
-        run_trial.hold_by_settings()
+        every = timedelta(hours=settings.RETRAIN_EVERY_H)
+        parts = {"hold a trial": run_trial.hold_by_settings}
+        chores.run("retrain", parts, every=every, retry_after=every, is_due_at_first=False)
 
 
 @shared_task(name="monitoring.keep_house")
 def keep_house() -> None:
-    """Delete old messages and findings. Decisions are kept forever."""
-    outbox.prune()
-    collect_findings.prune()
-    chain_checks.prune()
+    """Delete old messages and findings, if that is due. Decisions are kept forever."""
+    parts = {
+        "delete old messages": outbox.prune,
+        "delete old findings": collect_findings.prune,
+        "delete old chain checks": chain_checks.prune,
+    }
+    with database_outage.waits(logger, "housekeeping of monitoring waits"):
+        chores.run("monitoring_housekeeping", parts, every=HOUSE_EVERY)
+
+
+@shared_task(name="monitoring.warn")
+def warn() -> None:
+    """Tell people about limits that come near and chores that fail, once each."""
+    with database_outage.waits(logger, "warnings wait"):
+        warning_messages.tell(server_warnings.list_warnings())

@@ -103,5 +103,6 @@ def erase() -> None:
 
 @shared_task(name="recommender.keep_house")
 def keep_house() -> None:
-    """Make partitions ahead, drop old ones, thin old checkpoints and figures."""
-    housekeeping.keep_house()
+    """Make partitions ahead, drop old ones, thin old checkpoints and figures, if that is due."""
+    with database_outage.waits(logger, "housekeeping waits"):
+        housekeeping.keep_house()

@@ -3,6 +3,8 @@
 Monitors may call `check` often, so its answer is kept for a second. A part is down if events can no longer get onto a
 list within a second. Lists are still served then, from the last copy of the view. A load balancer should send readers
 here as long as there is a list, so let it ask /health/live instead.
+
+Warnings are about limits that come near (`recommender.upkeep.server_warnings`). They take no part down.
 """
 
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from recommender.errors import Unavailable
 from recommender.learning import learner_state
 from recommender.process_state import clock, remembered
 from recommender.publishing import published_boards
+from recommender.upkeep import server_warnings
 
 KEPT_S = 1.0
 STALE_S = 30.0  # a learner that is this far behind, or silent for so long, is not learning
@@ -43,10 +46,30 @@ def forget() -> None:
     _kept = (0.0, {})
 
 
+def list_warnings() -> list[str]:
+    """Return the warnings about the servers, urgent ones first, or none while the database is away."""
+    try:
+        with database():
+            return [each.text for each in server_warnings.list_warnings()]
+    except Unavailable:
+        return []
+
+
+def _cause() -> str:
+    """Name the transaction that holds up learning, if there is one."""
+    try:
+        with database():
+            oldest = server_warnings.get_figures().transaction
+    except Unavailable:
+        return ""
+    return f", held up by {oldest}" if oldest and oldest.open_s >= server_warnings.HELD_UP_S else ""
+
+
 def _database() -> str:
     try:
         with database(), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+            database_clock.learn()
     except Unavailable:
         return "PostgreSQL does not answer"
     return "ok"
@@ -80,7 +103,7 @@ def _learner() -> str:
         return "has never run"
     behind = max((learner.lag_s for learner in learners if not learner.is_frozen), default=0.0)
     if behind > STALE_S:
-        return f"{behind:.0f} s behind"
+        return f"{behind:.0f} s behind{_cause()}"
     head = published_boards.reader().head()
     age_s = database_clock.unix_s() - head.as_of if head is not None else float("inf")
     if age_s > STALE_S and not any(learner.is_frozen for learner in learners):

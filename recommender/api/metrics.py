@@ -18,6 +18,8 @@ from recommender.database_outage import database
 from recommender.errors import Unavailable
 from recommender.learning import learner_state
 from recommender.publishing import published_boards
+from recommender.upkeep import server_warnings
+from recommender.upkeep.server_warnings import ServerFigures
 
 
 class StateCollector(Collector):
@@ -28,12 +30,15 @@ class StateCollector(Collector):
             with database():
                 learners = learner_state.list_learner_states()
                 backlog = learner_state.get_backlog()
+                database_clock.learn()
+                figures = server_warnings.get_figures()
         except Unavailable:
             yield GaugeMetricFamily("groundswell_database_up", "1 if PostgreSQL answers, else 0.", 0)
         else:
             yield GaugeMetricFamily("groundswell_database_up", "1 if PostgreSQL answers, else 0.", 1)
             yield GaugeMetricFamily("groundswell_backlog_events", "Events not learned yet, approximately.", backlog)
             yield from _of_learners(learners)
+            yield from _of_servers(figures)
         head = published_boards.reader().head()
         if head is not None:
             age_s = max(0.0, database_clock.unix_s() - head.as_of)
@@ -41,6 +46,42 @@ class StateCollector(Collector):
             n_frozen = len(head.frozen_scopes)
             yield GaugeMetricFamily("groundswell_frozen_scopes", "Frozen lists of one category or country.", n_frozen)
             yield GaugeMetricFamily("groundswell_view_version", "Version of the boards.", head.version)
+
+
+def _of_servers(figures: ServerFigures) -> Iterator[Metric]:
+    oldest, space, used, reach = figures.transaction, figures.space, figures.connections, figures.reach
+    known = {
+        "oldest_transaction_seconds": (
+            "Age of the oldest open transaction that has written, 0 if there is none.",
+            oldest.open_s if oldest else 0.0,
+        ),
+        "database_bytes": ("Size of the database.", space and space.n_bytes),
+        "database_bytes_left": ("Bytes left to its limit, or on its disk.", space and space.left_bytes),
+        "database_growth_bytes": ("Growth of the database a day.", space and space.growth_bytes),
+        "database_days_left": ("Days until the database is full.", space and space.days_left),
+        "connections_used": ("Connections in use, where they are closest to a limit.", used and used.n_used),
+        "connections_limit": ("The limit on these connections.", used and used.n_most),
+        "transaction_id_age": ("Age of the oldest transaction id.", figures.xid_age and figures.xid_age[1]),
+        "log_kept_days": ("Age of the oldest partition of the log.", reach and reach.kept_days),
+        "log_ahead_days": ("Days for which partitions are made already.", reach and reach.ahead_days),
+        "log_needed_days": ("Age of the oldest event that a learner needs.", reach and reach.needed_days),
+        "checkpoints_beyond_log": ("Kept checkpoints from before the log begins.", reach and reach.n_beyond),
+        "view_store_bytes": ("Memory in use in the view store.", figures.store and figures.store.n_bytes),
+        "view_store_limit_bytes": ("Memory that the view store may use.", figures.store and figures.store.n_most),
+    }
+    for name, (text, value) in known.items():
+        if value is not None:
+            yield GaugeMetricFamily(f"groundswell_{name}", text, value)
+    age = GaugeMetricFamily("groundswell_chore_age_seconds", "Time since a chore was done.", labels=["chore"])
+    failures = GaugeMetricFamily("groundswell_chore_failures", "Failures since then.", labels=["chore"])
+    for chore in figures.chores:
+        failures.add_metric([chore.name], chore.n_failures)
+        if chore.done_s is not None:
+            age.add_metric([chore.name], chore.done_s)
+    warnings = GaugeMetricFamily("groundswell_warning", "1 for each warning of /health/ready.", labels=["warning"])
+    for warning in server_warnings.warn(figures):
+        warnings.add_metric([warning.name], 1)
+    yield from (age, failures, warnings)
 
 
 def _of_learners(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:

@@ -338,5 +338,8 @@ READY = inline_serializer(
         "checks": serializers.DictField(
             child=serializers.CharField(), help_text="`ok` or the problem, for each part."
         ),
+        "warnings": serializers.ListField(
+            child=serializers.CharField(), help_text="Limits that come near, and what to do, urgent ones first."
+        ),
     },
 )

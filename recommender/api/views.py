@@ -253,11 +253,13 @@ class ReadyView(LeanView):
     def get(self, request: HttpRequest, key: None) -> HttpResponse:
         """Answer 200 when all parts work, else 503. No key needed.
 
-        `checks` names the parts that do not work.
+        `checks` names the parts that do not work. `warnings` has sentences about limits that come near, such as a
+        disk that fills up, and about a transaction that holds up learning.
         """
         checks = health.check()
         is_ready = all(state == "ok" for state in checks.values())
-        return json_response({"ready": is_ready, "checks": checks}, status=200 if is_ready else 503)
+        answer = {"ready": is_ready, "checks": checks, "warnings": health.list_warnings()}
+        return json_response(answer, status=200 if is_ready else 503)
 
 
 class MetricsView(LeanView):

@@ -22,8 +22,8 @@ def test_the_task_says_what_waits_and_ends_well(monkeypatch, caplog):
         deliver_notifications()
         follow_up(3)
     assert [record.getMessage() for record in caplog.records] == [
-        "the database does not answer, messages wait: server closed the connection",
-        "the database does not answer, shard 3 waits: server closed the connection",
+        "the database does not answer (server closed the connection): messages wait",
+        "the database does not answer (server closed the connection): shard 3 waits",
     ]
     assert {record.name for record in caplog.records} == {"monitoring.tasks"}
 

@@ -23,9 +23,8 @@ pytestmark = [
 def refuse(*_, **__):
     """Raise the error of PostgreSQL for a value that is too large."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "DO $$ BEGIN RAISE SQLSTATE 'XX000' USING MESSAGE = 'invalid memory alloc request size'; END $$"
-        )
+        message = "invalid memory alloc request size"
+        cursor.execute(f"DO $$ BEGIN RAISE SQLSTATE 'XX000' USING MESSAGE = '{message}'; END $$")
 
 
 def test_the_cause_of_a_refused_statement_is_named(monkeypatch, caplog):

@@ -14,6 +14,7 @@ from monitoring.model_state import Standing
 from monitoring.models import AutoFreeze, Finding
 from recommender import database_clock
 from recommender.models import Learner
+from recommender.upkeep import server_warnings
 
 COUNTED = 100_000  # open findings at most; counting them takes 40 ms
 SHOWN = 5
@@ -107,6 +108,8 @@ def advise(*, standing: Standing, lag_s: float, n_waiting: int, findings: OpenFi
             " read the worker's log. No events are lost."
         )
         found.append(Advice("bad", text, model, "See when it began"))
+    warnings = server_warnings.list_warnings()
+    found += [Advice("bad" if each.is_urgent else "warn", each.text) for each in warnings]
     found += _of_checkpoints()
     if findings.top and findings.top[0]["severity"] == "high":
         first, n_high = findings.top[0], findings.counts[0][1]

@@ -1,0 +1,1 @@
+"""Regular chores, and warnings before a limit of the servers is reached."""

@@ -1,0 +1,89 @@
+"""Run a chore when the database's clock says that it is due, and record how it ended.
+
+    beat, every half minute ──> run(name, every) ──due by the database's clock──> its parts ──> Chore row
+
+The row is claimed with a compare-and-set, so two workers never run a chore at once. A chore that was missed while all
+was down is run when things are up again. A part that fails does not keep the other parts from running. The failure
+is logged, stays in the row until the chore is done, and is one of the warnings (`recommender.upkeep.warnings`).
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from recommender.models import Chore
+
+RETRY_AFTER = timedelta(minutes=10)  # of a chore that failed, or whose worker died
+MAX_ERROR = 2000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChoreState:
+    """How a chore stands, by the database's clock.
+
+    done_s: seconds since it was last done, None if it never was.
+    """
+
+    name: str
+    done_s: float | None
+    n_failures: int
+    error: str
+
+
+def run(
+    name: str,
+    parts: Mapping[str, Callable[[], object]],
+    *,
+    every: timedelta,
+    retry_after: timedelta = RETRY_AFTER,
+    is_due_at_first: bool = True,
+) -> bool:
+    """Run the parts of a chore if it is due, and return whether it was.
+
+    Raises the errors of the database only where the row itself cannot be read or written.
+
+    retry_after: begin again so much later after a failure, or if the worker died.
+    is_due_at_first: without it, the first time is an interval from now.
+    """
+    Chore.objects.get_or_create(name=name, defaults={} if is_due_at_first else {"done_at": Now()})
+    is_idle = Q(begun_at=None) | Q(begun_at__lte=Now() - min(every, retry_after))
+    is_due = Q(done_at=None) | Q(done_at__lte=Now() - every)
+    if not Chore.objects.filter(is_idle & is_due, name=name).update(begun_at=Now()):
+        return False
+    errors = [told for part, do in parts.items() if (told := _try(name, part, do))]
+    row = Chore.objects.filter(name=name)
+    if errors:
+        row.update(failed_at=Now(), n_failures=F("n_failures") + 1, error="\n".join(errors)[:MAX_ERROR])
+    else:
+        row.update(done_at=Now(), n_failures=0, error="")
+    return True
+
+
+def _try(name: str, part: str, do: Callable[[], object]) -> str:
+    """Run a part, and return how it failed, or an empty text."""
+    try:
+        do()
+    except Exception as error:
+        logger.exception("%s: %s failed", name, part)
+        if isinstance(error, DatabaseError) and not connection.in_atomic_block:
+            connection.close()
+        return f"{part}: {type(error).__name__}: {' '.join(str(error).split())}"
+    return ""
+
+
+def list_chores() -> list[ChoreState]:
+    """Return the state of every chore that was ever run."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, extract(epoch FROM now() - done_at)::float8, n_failures, error FROM recommender_chore"
+            " ORDER BY name"
+        )
+        return [ChoreState(*row) for row in cursor.fetchall()]

@@ -1,0 +1,26 @@
+"""The memory of the view store."""
+
+from dataclasses import dataclass
+
+from redis import RedisError
+
+from recommender.publishing.published_boards import connect
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMemory:
+    """Bytes in use, and the most the store may use: its own limit, or else the machine's memory."""
+
+    n_bytes: int
+    n_most: int
+
+
+def read_store_memory() -> StoreMemory | None:
+    """Return the memory of the view store, or None if it does not answer or tells nothing."""
+    try:
+        with connect() as store:
+            told = store.info("memory")
+    except RedisError:
+        return None
+    n_most = int(told.get("maxmemory") or told.get("total_system_memory") or 0)
+    return StoreMemory(int(told["used_memory"]), n_most) if n_most else None
