@@ -36,7 +36,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_connection_timeout=2,
     broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 2},
-    beat_scheduler="config.beat:SteadyScheduler",
+    beat_scheduler="recommender.upkeep.beat_scheduler:SteadyScheduler",
     beat_max_loop_interval=max(0.05, settings.WAKE_EVERY_S),
     beat_schedule={
         **{

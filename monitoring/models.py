@@ -152,9 +152,12 @@ class Notification(models.Model):
 
 
 class ToldWarning(models.Model):
-    """A warning about the servers that people were notified of (`monitoring.alerts.server_warnings`)."""
+    """A warning about the servers that people were notified of.
 
-    name = models.CharField(max_length=50, primary_key=True, help_text="As in recommender.upkeep.warnings.")
+    `monitoring.alerts.warning_messages` writes it.
+    """
+
+    name = models.CharField(max_length=50, primary_key=True, help_text="As in recommender.upkeep.server_warnings.")
     text = models.CharField(max_length=500)
     is_urgent = models.BooleanField(default=False)
     began_at = models.DateTimeField(help_text="The time at which it was first seen.")

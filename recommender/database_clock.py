@@ -52,7 +52,10 @@ class DatabaseClock:
         self._is_told = False
 
     def learn(self) -> None:
-        """Ask the database if the offset is unknown or old. Raises the errors of the database."""
+        """Ask the database if the offset is unknown or old.
+
+        Raises the errors of the database.
+        """
         if not self._is_due():
             return
         sent_at = self._now()
@@ -85,9 +88,9 @@ remembered(_of_process.forget)
 
 
 def learn() -> None:
-    """Ask for the database's time if it was not asked lately, next to other statements.
+    """Ask for the database's time, unless it was asked lately.
 
-    Raises the errors of the database. 0.1 ms, once in ASK_EVERY_S.
+    Call it next to other statements. Raises the errors of the database. 0.1 ms, once in ASK_EVERY_S.
     """
     _of_process.learn()
 
@@ -98,9 +101,9 @@ def unix_s() -> float:
 
 
 def now() -> datetime:
-    """Return the time by the database's clock, for callers that use the database anyway.
+    """Return the time by the database's clock.
 
-    Raises the errors of the database.
+    It is for callers that use the database anyway. Raises the errors of the database.
     """
     learn()
     return datetime.fromtimestamp(unix_s(), UTC)

@@ -1,4 +1,4 @@
-"""Keep a process quick while the database is away, and name what a database error is.
+"""Keep a process quick while the database is away, and describe its errors.
 
     a request ──database()──> PostgreSQL                   an attempt to connect fails ──> the database is away
     while it is away: Unavailable at once                  a thread of its own tries until it answers ──> it is back
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class Pause:
-    """Remember a failure for ten times as long as it took, and for a few seconds at most."""
+    """Remember a failure for ten times as long as it took, at most `longest_s`."""
 
     def __init__(self, now: Clock = clock, longest_s: float = MAX_PAUSE_S) -> None:
         self.now, self._longest_s = now, longest_s
@@ -64,7 +64,7 @@ def _connect() -> None:
 
 
 class Outage:
-    """Whether the database is away, as one process knows it.
+    """An outage of the database, as one process knows it.
 
     The first failure starts a thread that tries to connect. It ends with the outage.
     """
@@ -116,7 +116,10 @@ class Outage:
 
 
 def pause_lengths() -> Iterator[float]:
-    """Yield the seconds between attempts to connect: they double up to LONGEST_PAUSE_S."""
+    """Yield the seconds between attempts to connect.
+
+    They double up to LONGEST_PAUSE_S.
+    """
     pause_s = FIRST_PAUSE_S
     while True:
         yield pause_s
@@ -130,7 +133,7 @@ remembered(_tell.end)
 
 
 def is_away(error: DatabaseError) -> bool:
-    """Return whether an error shows that the server is away, rather than that it refused a statement.
+    """Return whether the server is away, rather than refused a statement.
 
     A server that is away gives no SQLSTATE, or one about its own state. A full disk or a wrong value is no outage.
     """
@@ -146,7 +149,10 @@ def sqlstate(error: DatabaseError) -> str | None:
 
 
 def describe(error: DatabaseError) -> str:
-    """Return one line about a database error: that the server is away, or what it refused and why."""
+    """Describe a database error in one line.
+
+    It says that the server is away, or names the cause for which it refused a statement.
+    """
     told = " ".join(str(error).split())
     if is_away(error):
         return f"the database does not answer ({told})"

@@ -38,9 +38,10 @@ def keep_house() -> bool:
 
 
 def oldest_kept_day() -> date:
-    """Return the first day that is kept: RETENTION_DAYS back, or earlier if a learner still needs it.
+    """Return the first day that is kept.
 
-    A learner that was frozen or stopped for longer than retention still learns the events that were acknowledged.
+    It is RETENTION_DAYS back, or earlier if a learner still needs it. A learner that was frozen or stopped for longer
+    than retention still learns the events that were acknowledged.
     """
     day = (database_clock.now() - timedelta(days=settings.RETENTION_DAYS)).date()
     needed = log_reach.oldest_needed_day()

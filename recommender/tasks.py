@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class BackOff:
-    """When a shard may be tried again, after a failure.
+    """The time at which a shard may be tried again after a failure.
 
     No one sleeps: the worker does its other tasks meanwhile. The wakes that come before that time do nothing.
     """
@@ -37,7 +37,7 @@ class BackOff:
         self._at[shard] = self.now() + seconds
 
     def wait_longer(self, shard: int) -> float:
-        """Try again after BACK_OFF_S, and after each further failure in twice the time. Return the seconds."""
+        """Try again after BACK_OFF_S, then in twice the time, and return the seconds."""
         seconds = self._next_s.get(shard, BACK_OFF_S)
         self._next_s[shard] = min(LONGEST_BACK_OFF_S, 2 * seconds)
         self.wait(shard, seconds)
@@ -103,6 +103,6 @@ def erase() -> None:
 
 @shared_task(name="recommender.keep_house")
 def keep_house() -> None:
-    """Make partitions ahead, drop old ones, thin old checkpoints and figures, if that is due."""
+    """Make partitions ahead, drop old data and thin checkpoints, if that is due."""
     with database_outage.waits(logger, "housekeeping waits"):
         housekeeping.keep_house()

@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 def has_room(producer: Any, queue: str) -> bool:
-    """Return whether fewer than MAX_WAITING wakes wait in a queue. One round trip to the broker.
+    """Return whether fewer than MAX_WAITING wakes wait in a queue.
 
-    Raises the errors of the broker's client.
+    One round trip to the broker. Raises the errors of the broker's client.
 
     producer: a kombu Producer.
     """

@@ -1,4 +1,4 @@
-"""Tell people about the servers' warnings: when one begins, once a day while it lasts, and when it is over.
+"""Tell people when a warning about the servers begins, lasts and ends.
 
 server_warnings.list_warnings ──tell──> ToldWarning (told already) ──> outbox, log
 """
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 @transaction.atomic
 def tell(warnings: Sequence[ServerWarning]) -> int:
-    """Tell people about these warnings, unless they know, and return the number of messages.
+    """Tell people about these warnings, and return the number of messages.
 
-    A warning that became urgent is told again.
+    A warning is told when it begins, once a day while it lasts, and again when it became urgent. Its end is told too.
     """
     now = database_clock.now()
     known = {row.name: row for row in ToldWarning.objects.select_for_update()}

@@ -47,7 +47,10 @@ def forget() -> None:
 
 
 def list_warnings() -> list[str]:
-    """Return the warnings about the servers, urgent ones first, or none while the database is away."""
+    """Return the warnings about the servers, urgent ones first.
+
+    There are none while the database is away.
+    """
     try:
         with database():
             return [each.text for each in server_warnings.list_warnings()]

@@ -7,6 +7,8 @@ it are left out, and `groundswell_database_up` shows a missing database.
 """
 
 from collections.abc import Iterator
+from math import nan
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -50,21 +52,21 @@ class StateCollector(Collector):
 
 def _of_servers(figures: ServerFigures) -> Iterator[Metric]:
     oldest, space, used, reach = figures.transaction, figures.space, figures.connections, figures.reach
-    known = {
+    known: dict[str, tuple[str, Any]] = {
         "oldest_transaction_seconds": (
             "Age of the oldest open transaction that has written, 0 if there is none.",
             oldest.open_s if oldest else 0.0,
         ),
         "database_bytes": ("Size of the database.", space and space.n_bytes),
-        "database_bytes_left": ("Bytes left to its limit, or on its disk.", space and space.left_bytes),
-        "database_growth_bytes": ("Growth of the database a day.", space and space.growth_bytes),
-        "database_days_left": ("Days until the database is full.", space and space.days_left),
+        "database_bytes_left": ("Bytes left to its limit, or on its disk.", _or_nan(space and space.left_bytes)),
+        "database_growth_bytes": ("Growth of the database a day.", _or_nan(space and space.growth_bytes)),
+        "database_days_left": ("Days until the database is full.", _or_nan(space and space.days_left)),
         "connections_used": ("Connections in use, where they are closest to a limit.", used and used.n_used),
         "connections_limit": ("The limit on these connections.", used and used.n_most),
         "transaction_id_age": ("Age of the oldest transaction id.", figures.xid_age and figures.xid_age[1]),
         "log_kept_days": ("Age of the oldest partition of the log.", reach and reach.kept_days),
         "log_ahead_days": ("Days for which partitions are made already.", reach and reach.ahead_days),
-        "log_needed_days": ("Age of the oldest event that a learner needs.", reach and reach.needed_days),
+        "log_needed_days": ("Age of the oldest event that a learner needs.", _or_nan(reach and reach.needed_days)),
         "checkpoints_beyond_log": ("Kept checkpoints from before the log begins.", reach and reach.n_beyond),
         "view_store_bytes": ("Memory in use in the view store.", figures.store and figures.store.n_bytes),
         "view_store_limit_bytes": ("Memory that the view store may use.", figures.store and figures.store.n_most),
@@ -82,6 +84,11 @@ def _of_servers(figures: ServerFigures) -> Iterator[Metric]:
     for warning in server_warnings.warn(figures):
         warnings.add_metric([warning.name], 1)
     yield from (age, failures, warnings)
+
+
+def _or_nan(value: Any) -> float:
+    """Return a figure, or Prometheus' word for one that is not known."""
+    return nan if value is None else float(value)
 
 
 def _of_learners(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:

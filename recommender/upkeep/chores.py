@@ -1,4 +1,4 @@
-"""Run a chore when the database's clock says that it is due, and record how it ended.
+"""Run a chore when the database's clock says that it is due.
 
     beat, every half minute ──> run(name, every) ──due by the database's clock──> its parts ──> Chore row
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ChoreState:
-    """How a chore stands, by the database's clock.
+    """The state of a chore, by the database's clock.
 
     done_s: seconds since it was last done, None if it never was.
     """

@@ -1,4 +1,4 @@
-"""The database's size and growth, its connections, and the age of its transaction ids.
+"""The database's size and growth, connections and transaction ids.
 
     DatabaseSize, one row an hour ──> growth a day ──> days until DATABASE_MAX_BYTES, or until the disk is full
 
@@ -49,7 +49,10 @@ class Space:
 
     @property
     def days_left(self) -> float | None:
-        """Return the days until it is full, or None if it does not grow or nothing is known."""
+        """Return the days until it is full.
+
+        It is None if it does not grow or nothing is known.
+        """
         if self.left_bytes is None or not self.growth_bytes or self.growth_bytes <= 0:
             return None
         return max(0.0, self.left_bytes / self.growth_bytes)
@@ -62,7 +65,10 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Connections in use, and the least limit on them: of the server, the role or the database."""
+    """Connections in use, and the limit on them.
+
+    whose: the server, the role or the database, whichever has the least left.
+    """
 
     n_used: int
     n_most: int
@@ -77,7 +83,10 @@ def sample_size() -> None:
 
 
 def read_space() -> Space:
-    """Return the size, the space left and the growth. Some ms: PostgreSQL looks at every file."""
+    """Return the size, the space left and the growth.
+
+    Some ms, because PostgreSQL looks at every file.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_GROWTH, [GROWTH_DAYS])
         n_bytes, span_s, n_before = cursor.fetchone()
@@ -100,7 +109,7 @@ def read_connections() -> Connections:
 
 
 def read_transaction_id_age() -> tuple[str, int]:
-    """Return the database of the server with the oldest unfrozen transaction id, and its age."""
+    """Return the database with the oldest unfrozen transaction id, and its age."""
     with connection.cursor() as cursor:
         cursor.execute(_XID_AGE)
         name, age = cursor.fetchone()
@@ -113,7 +122,10 @@ def _left_of_setting(n_bytes: int) -> int | None:
 
 
 def _left_on_disk() -> int | None:
-    """Return the free bytes of PostgreSQL's disk if it is this machine's, and this role may know where."""
+    """Return the free bytes of PostgreSQL's disk, if it is this machine's.
+
+    It is None if this role may not know where the disk is.
+    """
     if not str(connection.settings_dict["HOST"]).startswith("/"):
         return None
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""How far the log reaches back, compared with the states that need it.
+"""The reach of the log, compared with the states that need it.
 
 A learner is restored from its active checkpoint and the log since. If retention dropped a partition that the
 checkpoint does not cover, the learner would stop for good, and acknowledged events would be lost. So these partitions
@@ -51,12 +51,12 @@ class LogReach:
 
     @property
     def days_left(self) -> float | None:
-        """Return the days until an event that a learner still needs is older than retention."""
+        """Return the days until a needed event is older than retention."""
         return None if self.needed_days is None else settings.RETENTION_DAYS - self.needed_days
 
 
 def oldest_needed_day() -> date | None:
-    """Return the UTC day of the oldest event that a learner needs, None if none needs any."""
+    """Return the UTC day of the oldest event that a learner needs, if any."""
     with connection.cursor() as cursor:
         cursor.execute(_OLDEST_NEEDED, {"shards": settings.SHARDS, "slack_s": DAY_S})
         _, _, day = cursor.fetchone() or (None, None, None)

@@ -65,7 +65,7 @@ class OpenTransaction:
         return f"{who}, {self.state or 'in a transaction'}, open for {at_least}{_in_words(self.open_s)}{hidden}"
 
 
-class Seen:
+class OldestSeen:
     """For how long this process has seen the same transaction as the oldest."""
 
     def __init__(self, now: Clock = clock) -> None:
@@ -81,7 +81,7 @@ class Seen:
         return self.now() - self._since
 
 
-_seen = Seen()
+_seen = OldestSeen()
 remembered(_seen.forget)
 
 

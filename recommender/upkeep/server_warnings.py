@@ -27,7 +27,7 @@ from recommender.upkeep.store_memory import StoreMemory
 
 KEPT_S = 10.0  # for which a process keeps the figures
 HELD_UP_S = 10.0  # an append takes milliseconds, and the longest transaction of Groundswell's own some seconds
-URGENT_HELD_UP_S = 60.0  # by then every reader sees that the lists stand still
+URGENT_HELD_UP_S = 60.0  # by then readers see that the lists do not change
 SPACE_SHARE, URGENT_SPACE_SHARE = 0.8, 0.92  # a day's partition and its indexes must still fit
 SPACE_DAYS, URGENT_SPACE_DAYS = 7.0, 2.0  # a weekend, and the time to order a disk
 CONNECTIONS_SHARE, URGENT_CONNECTIONS_SHARE = 0.8, 0.95  # a restart of the web servers needs some to spare
@@ -59,7 +59,7 @@ class ServerWarning:
 
 @dataclass(frozen=True, slots=True)
 class ServerFigures:
-    """What the servers have left. None: it could not be read."""
+    """The figures of the servers, each None if it could not be read."""
 
     transaction: OpenTransaction | None = None
     space: Space | None = None
@@ -93,7 +93,7 @@ def _read(read: Callable[[], T]) -> T | None:
         return None
 
 
-class _Kept:
+class _KeptFigures:
     """The figures of this process, a few seconds old at most."""
 
     def __init__(self) -> None:
@@ -109,17 +109,23 @@ class _Kept:
         return self._figures
 
 
-_kept = _Kept()
+_kept = _KeptFigures()
 remembered(_kept.forget)
 
 
 def get_figures() -> ServerFigures:
-    """Return figures that are at most KEPT_S old. Raises the errors of a database that is away."""
+    """Return figures that are at most KEPT_S old.
+
+    Raises the errors of a database that is away.
+    """
     return _kept.get()
 
 
 def list_warnings() -> list[ServerWarning]:
-    """Return the present warnings, urgent ones first. Raises the errors of a database that is away."""
+    """Return the present warnings, urgent ones first.
+
+    Raises the errors of a database that is away.
+    """
     return warn(get_figures())
 
 

@@ -9,14 +9,20 @@ from recommender.publishing.published_boards import connect
 
 @dataclass(frozen=True, slots=True)
 class StoreMemory:
-    """Bytes in use, and the most the store may use: its own limit, or else the machine's memory."""
+    """Bytes in use, and the most that the store may use.
+
+    The most is the store's own limit, or else the machine's memory.
+    """
 
     n_bytes: int
     n_most: int
 
 
 def read_store_memory() -> StoreMemory | None:
-    """Return the memory of the view store, or None if it does not answer or tells nothing."""
+    """Return the memory of the view store.
+
+    It is None if the store does not answer or tells nothing.
+    """
     try:
         with connect() as store:
             told = store.info("memory")

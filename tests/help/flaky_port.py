@@ -1,4 +1,4 @@
-"""A port in front of PostgreSQL that refuses connections, drops their packets, or lets them through."""
+"""A port in front of PostgreSQL that refuses, drops or passes on connections."""
 
 import contextlib
 import socket
@@ -31,7 +31,7 @@ class FlakyPort:
         self._open = []
 
     def drop(self) -> None:
-        """Let the kernel drop the packets of whatever connects: the queue of the port is full."""
+        """Fill the queue of the port, so that the kernel drops further packets."""
         self.refuse()
         self._listen(0)
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""The database's clock is known to a process whatever its own clock says."""
+"""A process knows the database's clock, however wrong its own clock is."""
 
 import pytest
 from django.db import connection

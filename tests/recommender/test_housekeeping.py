@@ -1,4 +1,4 @@
-"""Housekeeping drops what is past retention by the database's clock, and nothing that is still needed."""
+"""Housekeeping drops old data by the database's clock, and nothing still needed."""
 
 from datetime import timedelta
 

@@ -80,7 +80,7 @@ BROKERS = {"valkey": None, "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//"}
 
 @pytest.fixture(params=list(BROKERS))
 def queue(request, monkeypatch):
-    """Yield the name of a queue of a real broker that no worker reads, and a way to count its wakes."""
+    """Yield the name of a queue that no worker reads, and a way to count its wakes."""
     url = BROKERS[request.param] or django_settings.BROKER_URL
     name = f"unread-{uuid.uuid4().hex}"
     app = Celery("of the test", broker=url, broker_connection_timeout=2)

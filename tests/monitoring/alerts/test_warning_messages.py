@@ -1,4 +1,4 @@
-"""People are told of a warning when it begins, when it gets worse, daily, and when it is over."""
+"""People are told of a warning when it begins, gets worse, lasts and ends."""
 
 import pytest
 

@@ -54,6 +54,7 @@ def test_ready_when_everything_is_there(live_api, publish):
     assert answer.json == {
         "ready": True,
         "checks": {"database": "ok", "view": "ok", "broker": "ok", "learner": "ok"},
+        "warnings": [],
     }
     assert answer.status == 200
 

@@ -1,4 +1,4 @@
-"""The scheduler of beat: every entry at its interval, by a clock that no one can set.
+"""Send every wake of beat at its interval, by a clock that no one can set.
 
 Celery's own scheduler compares times of day. Where the machine's clock is set back by two hours, it sends nothing
 for two hours. This one counts seconds, and stores nothing. It touches the file of `--schedule` every three minutes,
@@ -12,7 +12,7 @@ database whether it is due (`recommender.upkeep.chores`). A queue whose worker i
 import logging
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from celery.beat import ScheduleEntry, Scheduler
 
@@ -41,7 +41,7 @@ class SteadyScheduler(Scheduler):
         self.merge_inplace(self.app.conf.beat_schedule)
         self._next_at: dict[str, float] = {}
 
-    def tick(self, **_: Any) -> float:
+    def tick(self, *_: Any, **__: Any) -> float:
         """Send the entries that are due, and return the seconds until the next one.
 
         An entry that could not be sent is sent again an interval later.
@@ -50,9 +50,10 @@ class SteadyScheduler(Scheduler):
             now = self.now()
             if now >= self._next_at.get(name, -inf):
                 self._send(entry)
-                self._next_at[name] = now + entry.schedule.run_every.total_seconds()
+                interval = cast(Any, entry.schedule).run_every
+                self._next_at[name] = now + interval.total_seconds()
         left_s = min(self._next_at.values(), default=inf) - self.now()
-        return max(0.0, min(left_s, self.max_interval))
+        return max(0.0, min(left_s, float(self.max_interval or inf)))
 
     def sync(self) -> None:
         """Touch the file."""
@@ -64,7 +65,7 @@ class SteadyScheduler(Scheduler):
             logger.warning("the file of --schedule cannot be touched, no monitor can see that beat runs: %s", error)
 
     def _send(self, entry: ScheduleEntry) -> None:
-        queue = entry.options.get("queue", self.app.conf.task_default_queue)
+        queue = (entry.options or {}).get("queue", self.app.conf.task_default_queue)
         try:
             has_room = wake_workers.has_room(self.producer, queue)
         except Exception as error:  # the broker's client can raise anything, and sending says what is wrong

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 
 from config import celery as project
-from config.beat import SteadyScheduler
+from recommender.upkeep.beat_scheduler import SteadyScheduler
 from tests.help.held_clock import HeldClock
 
 
@@ -58,7 +58,7 @@ def test_beat_never_sleeps_for_longer_than_it_was_told(beat):
 
 
 def test_no_wake_of_the_schedule_expires_by_a_clock():
-    assert project.app.conf.beat_scheduler == "config.beat:SteadyScheduler"
+    assert project.app.conf.beat_scheduler == "recommender.upkeep.beat_scheduler:SteadyScheduler"
     assert all("expires" not in entry.get("options", {}) for entry in project.app.conf.beat_schedule.values())
     assert all(isinstance(entry["schedule"], float) for entry in project.app.conf.beat_schedule.values())
 
