@@ -29,8 +29,9 @@ MAX_PAUSE_S = 5.0
 TELL_EVERY_S = 10.0  # of refused statements, which every request may meet
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # between two attempts to connect
 
-# SQLSTATEs of a server that is starting, stopping, in recovery, read-only or out of connections.
-_AWAY = ("57P01", "57P02", "57P03", "57P05", "25006", "53300")
+# SQLSTATEs of a server that is starting, stopping, in recovery, read-only, out of connections, or not recognised yet
+# (recommender.log.origin).
+_AWAY = ("57P01", "57P02", "57P03", "57P05", "25006", "53300", "57G01")
 
 logger = logging.getLogger(__name__)
 
