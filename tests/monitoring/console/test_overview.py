@@ -198,7 +198,7 @@ def test_neither_the_log_nor_all_of_its_verdicts_are_read(look, accounts):
     assert all("LIMIT 1" in sql for sql in of_the_log)  # the oldest event that is not learned
     assert not any("count(" in sql.lower() and "recommender_event " in sql for sql in of_the_log)
     n_queries = len(queries)
-    assert n_queries < 60
+    assert n_queries < 75
 
 
 # -- advice ---------------------------------------------------------------------------------------------------------
