@@ -1,4 +1,4 @@
-"""Workers and web servers learn and serve whatever their machines' clocks say.
+"""Workers and web servers learn and serve with any clock of their machines.
 
 Each test runs beat with the right time of day, a learner whose clock is off, and a web server whose clock is off the
 other way. Only the database's clock may decide what is due, how old a list is, and which events are from the future.

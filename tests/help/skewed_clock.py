@@ -67,5 +67,5 @@ def build(folder: Path) -> Path:
 
 
 def skewed(env: dict[str, str], library: Path, by_s: float) -> dict[str, str]:
-    """Return an environment whose processes see a time of day that is `by_s` seconds ahead."""
+    """Return an environment whose processes see a time of day `by_s` seconds ahead."""
     return env | {"LD_PRELOAD": str(library), "SKEWED_BY_S": f"{by_s:g}"}
