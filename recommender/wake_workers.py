@@ -3,8 +3,8 @@
 A wake carries no event. A lost wake costs only a moment, because beat wakes the workers too.
 
 A wake has no time at which it expires. Such a time would be one machine's, read by the clock of another, and a worker
-whose clock is ahead would drop every wake. Instead a queue holds at most MAX_WAITING wakes: while so many wait, the
-worker will run in any case, so another is not sent. A worker that was stopped finds these few and no more.
+whose clock is ahead would drop every wake. Instead a queue holds about MAX_WAITING wakes at most: while so many wait,
+the worker will run in any case, so another is not sent. A worker that was stopped finds these few and no more.
 """
 
 import logging

