@@ -42,8 +42,8 @@ class Recommended:
 def read_recommended() -> list[Recommended]:
     """Count items shown and clicks on them by source.
 
-    The counts begin when the web processes start. The source `not_credited` has the clicks that named a list which
-    Groundswell did not make, or which was too old.
+    The counts begin when the web processes start. The source `not_credited` has the clicks that named a list
+    which was not valid for them.
     """
     counts = {
         (sample.name, sample.labels["source"]): int(sample.value)

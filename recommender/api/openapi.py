@@ -15,7 +15,7 @@ from recommender import errors
 from recommender.core.ranking.bypass import MODES
 from recommender.core.vocabulary import Kind
 from recommender.ids import MAX_ID
-from recommender.intake.event_rows import MAX_POSITION, REJECTIONS
+from recommender.intake.event_rows import MAX_LIST_ID, MAX_POSITION, REJECTIONS
 from recommender.intake.item_rows import ITEM_REJECTIONS
 from recommender.intake.json_rows import MAX_ROWS
 from recommender.serving.list_ids import SOURCES
@@ -110,8 +110,8 @@ class EventSerializer(serializers.Serializer[Any]):
     recommendation = serializers.CharField(
         required=False,
         allow_null=True,
-        max_length=128,
-        help_text="The `recommendation` of the answer that showed the item.",
+        max_length=MAX_LIST_ID,
+        help_text="The `recommendation` of the answer that showed the item. Send `position` too.",
     )
     position = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=MAX_POSITION)
     # A field that must have this name. The metaclass removes it from the class.

@@ -31,6 +31,7 @@ MAX_AHEAD_S = 300.0  # clocks of honest clients are wrong by at most this much
 MAX_POSITION = 1_000_000
 MAX_USER_AGENT = 512
 MAX_REFERRER = 1024
+MAX_LIST_ID = 1024  # of a list of 200 places it has 816
 # part of every stored key, so changing it makes the log forget all events it has seen
 KEY_DOMAIN = b"groundswell:ev1"
 
@@ -47,7 +48,7 @@ REJECTIONS = {
     "invalid_session": "`session` must be a string of at most 128 printable characters.",
     "invalid_campaign": "`campaign` must be a string of at most 128 printable characters.",
     "invalid_value": "`value` must be a finite number.",
-    "invalid_recommendation": "`recommendation` must be a string of at most 128 printable characters.",
+    "invalid_recommendation": f"`recommendation` must be a string of at most {MAX_LIST_ID:,} printable characters.",
     "invalid_position": "`position` must be a whole number from 0 to 1,000,000.",
     "invalid_context": "`context` must be an object with any of `ip`, `user_agent`, `referrer`, `country`.",
     "invalid_ip": "`context.ip` must be an IPv4 or IPv6 address.",
@@ -85,7 +86,7 @@ class SentEvent(msgspec.Struct, gc=False):
     session: Label | None = None
     campaign: Label | None = None
     value: float | None = None
-    recommendation: Label | None = None
+    recommendation: Annotated[str, Meta(max_length=MAX_LIST_ID)] | None = None
     position: Annotated[int, Meta(ge=0, le=MAX_POSITION)] | None = None
     context: Context | None = None
 

@@ -124,7 +124,9 @@ class Recommender:
         now_s = database_clock.unix_s()
         return {
             "items": items,
-            "recommendation": list_ids.issue(actor=query.actor, sources=sources, now_s=now_s) if names else None,
+            "recommendation": list_ids.issue(actor=query.actor, items=names, sources=sources, now_s=now_s)
+            if names
+            else None,
             "ranked_by": shelf.mode,
             **_standing(head, now_s),
         }

@@ -34,7 +34,7 @@ class ListSource:
 class RecommendedBySource:
     """The counts by source.
 
-    n_not_credited: clicks that named a list which was not Groundswell's, was another reader's, or was too old.
+    n_not_credited: clicks that named a list which was not valid for them. `ListValidity` has the reasons.
     """
 
     sources: list[ListSource]

@@ -6,8 +6,9 @@ import pytest
 
 from recommender import counters, database_outage
 from recommender.api import views
+from recommender.core.vocabulary import Kind, ListValidity
 from recommender.publishing import excerpt
-from recommender.serving.list_ids import source_of
+from recommender.serving.list_ids import judge, source_of
 from tests.help.made_excerpts import make_message, store_excerpt
 
 BOARD = [(f"story-{n}", 10_000 - 100 * n) for n in range(60)]
@@ -134,11 +135,31 @@ def test_new_items_get_their_share_of_the_places_and_are_said_to_be_new(site, vi
 def test_a_click_on_a_place_is_credited_to_where_it_came_from(site):
     click(site, "match-0")
     answer = get(site, "actor=ana&limit=4").json
-    told = [
-        source_of(recommendation=answer["recommendation"], actor="ana", position=place, now_s=time.time())
-        for place in range(4)
-    ]
-    assert told == [each["reasons"][0]["source"] for each in answer["items"]]
+    sent = answer["recommendation"]
+    for place, each in enumerate(answer["items"]):
+        found, _ = judge(
+            recommendation=sent, actor="ana", item=each["item"], position=place, kind=Kind.CLICK, now_s=time.time()
+        )
+        assert found == ListValidity.VALID
+        assert source_of(recommendation=sent, position=place) == each["reasons"][0]["source"]
+
+
+def test_a_place_that_goes_to_a_new_item_is_signed_for_that_item(site, view_store, settings):
+    settings.EXPLORE_SHARE = 0.2
+    store_excerpt(view_store, make_message(ITEMS, LINKS, published={"match-7": time.time() - 60}, version=5))
+    answer = get(site, "actor=ana&limit=10").json
+    names = [each["item"] for each in answer["items"]]
+    assert "match-7" in names
+    for place, item in enumerate(names):
+        found, _ = judge(
+            recommendation=answer["recommendation"],
+            actor="ana",
+            item=item,
+            position=place,
+            kind=Kind.CLICK,
+            now_s=time.time(),
+        )
+        assert found == ListValidity.VALID
 
 
 def test_without_the_database_the_trend_is_served(site, monkeypatch):
