@@ -79,6 +79,9 @@ MAX_INFLATED_BYTES = env.int("MAX_INFLATED_BYTES", default=64 * 2**20, validate=
 RETENTION_DAYS = env.int("RETENTION_DAYS", default=30, validate=Range(min=1))
 # Folder for partitions that leave retention, archived as Parquet. If it is empty, they are dropped.
 ARCHIVE_DIR = env.str("ARCHIVE_DIR", default="")
+# Parts of an event's address, user agent and referrer that people may read: "raw" (all), "truncated" (network, family
+# and host) or "none". The model is the same with each.
+PRIVACY = env.str("PRIVACY", default="truncated", validate=OneOf(["raw", "truncated", "none"]))
 # Most events that may wait to be learned. Above this, ingest answers 429.
 BACKLOG_LIMIT = env.int("BACKLOG_LIMIT", default=2_000_000, validate=Range(min=1))
 # Seconds after which a process opens its connection to PostgreSQL anew.

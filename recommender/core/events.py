@@ -250,15 +250,28 @@ def is_declared(user_agent: str | None) -> bool:
 def network_of(ip: str | None) -> str | None:
     """Return the /24 or /48 network of an address, or None if it is no address.
 
+    Such a network is returned as it is, because it may be all that was kept of an address.
+
     >>> network_of("192.0.2.77"), network_of("2001:db8:1:2::3"), network_of("unknown")
     ('192.0.2.0/24', '2001:db8:1::/48', None)
+    >>> network_of("192.0.2.0/24"), network_of("192.0.0.0/16"), network_of("192.0.2.77/24")
+    ('192.0.2.0/24', None, None)
     """
     octets = _octets(ip or "")
     if octets is None:
-        return None
+        return _as_network(ip or "")
     if len(octets) == 16 and octets[:12] == _MAPPED:
         octets = octets[12:]
     return _network(octets, 24 if len(octets) == 4 else 48)
+
+
+def _as_network(text: str) -> str | None:
+    """Return a text that is a /24 or /48 network as this module writes it, or None."""
+    octets = _octets(text.partition("/")[0]) if "/" in text else None
+    if octets is None:
+        return None
+    network = _network(octets, 24 if len(octets) == 4 else 48)
+    return network if network == text else None
 
 
 def group_of(network: str) -> str:

@@ -13,7 +13,7 @@ from recommender.core.vocabulary import Kind, ListValidity
 from recommender.counters import RECOMMENDED_CLICKS
 from recommender.intake.event_rows import MAX_LIST_ID, event_key
 from recommender.serving import list_ids
-from recommender.serving.list_ids import MAX_AGE_S, MAX_AHEAD_S, MAX_PLACES, SOURCES, issue, judge, source_of
+from recommender.serving.list_ids import MAX_AGE_S, CLOCKS_S, MAX_PLACES, SOURCES, issue, judge, source_of
 
 NOW_S = 1_800_000_000.5
 CLICK, EXPOSURE = int(Kind.CLICK), int(Kind.EXPOSURE)
@@ -68,7 +68,7 @@ def test_an_id_is_good_for_its_actor_its_item_its_place_and_its_hour():
         ({"position": 10**6}, V.NO_PLACE),
         ({"position": None}, V.NO_PLACE),
         ({"now_s": NOW_S + MAX_AGE_S + 1}, V.EXPIRED),
-        ({"now_s": NOW_S - MAX_AHEAD_S - 1}, V.EXPIRED),
+        ({"now_s": NOW_S - CLOCKS_S - 1}, V.EXPIRED),
     ]:
         assert judged(sent, **named) == (found, None)
     # another machine served it, whose clock is a little ahead
