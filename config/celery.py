@@ -9,7 +9,7 @@ import os
 import sys
 
 from celery import Celery
-from celery.signals import worker_init
+from celery.signals import beat_init, worker_init
 from django.conf import settings
 from kombu import Exchange, Queue
 
@@ -88,3 +88,11 @@ def _require_learn(**_: object) -> None:
         extras.require("learn", by="A worker")
     except extras.MissingExtra as error:
         sys.exit(str(error))
+
+
+@worker_init.connect
+@beat_init.connect
+def _compare_id_secret(**_: object) -> None:
+    from recommender.log import id_secret  # noqa: PLC0415 - it needs the models, and these are loaded by now
+
+    id_secret.check_at_start()

@@ -29,6 +29,7 @@ GROUPS = {
     "The model": {
         "model": "Show the model, stop and start learning, go back to a checkpoint.",
         "checkpoint": "List, export, import and verify checkpoints.",
+        "ids": "Print or compare the secret that keys the hashes of ids.",
         "actor": "Erase an actor's events and influence, and list their traces.",
     },
     "Findings and decisions": {

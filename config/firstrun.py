@@ -43,7 +43,13 @@ def main() -> None:
         call_command("check", tags=["console"])
     except SystemCheckError as error:
         sys.exit(str(error))
-    call_command("migrate", interactive=False)
+    try:
+        call_command("migrate", interactive=False)
+    except SystemCheckError as error:  # the secret is not that of the database
+        sys.exit(str(error))
+    from recommender.log import id_secret  # noqa: PLC0415 - it needs the models
+
+    id_secret.check_at_start()
     if settings.IS_FIRST_RUN:
         make_accounts()
 

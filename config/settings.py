@@ -36,6 +36,11 @@ def _is_web_address(value: str) -> None:
         raise ValidationError("must be http:// or https:// with a host, and without user and fragment")
 
 
+def _is_id_secret(value: str) -> None:
+    if value and len(value) < 32:
+        raise ValidationError("must be 32 hex digits, or a text of at least 32 characters")
+
+
 def _is_schedule(value: str) -> None:
     try:
         checkpoint_retention.parse(value)
@@ -57,10 +62,16 @@ IS_FIRST_RUN = "DATABASE_URL" not in os.environ
 BROKER_URL = env.str("BROKER_URL", default=home.broker_url)
 # The store of the published boards: redis://, rediss:// or unix://. Default: the private Valkey.
 VIEW_URL = env.str("VIEW_URL", default=home.view_url)
-# Signs sessions and keys the hashes. At least 32 characters. Default in a first run: made once and kept.
+# Signs sessions, ids of lists and heads of the audit chain. At least 32 characters. Default in a first run: made once
+# and kept.
 SECRET_KEY = env.str("SECRET_KEY", default=home.secret_key() if IS_FIRST_RUN else "")
 if len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("SECRET_KEY must be set to at least 32 random characters when DATABASE_URL is set.")
+# Former secret keys, separated by commas. What they signed stays valid, and nothing new is signed with them.
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
+# Keys the hashes of ids, for as long as the database lives. 32 hex digits, as `ids secret` prints them, or a text of
+# at least 32 characters. Default: made from SECRET_KEY.
+ID_SECRET = env.str("ID_SECRET", default="", validate=_is_id_secret)
 # Show tracebacks in the browser. Never set this on a machine that others can reach.
 DEBUG = env.bool("DEBUG", default=False)
 # Host names of this site, separated by commas.

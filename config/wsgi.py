@@ -36,8 +36,12 @@ class _BareHandler(WSGIHandler):
 
 
 django.setup(set_prefix=False)
+
+from recommender.log import id_secret  # noqa: E402 - it needs the models
+
 # Static files come from the packages themselves until you run collectstatic.
 warnings.filterwarnings("ignore", "No directory at", UserWarning)
+id_secret.check_at_start()
 _machines, _pages = _BareHandler(), WSGIHandler()
 
 

@@ -1,12 +1,15 @@
 """Load the recommender in Groundswell's own project, and refuse any other."""
 
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
+from django.db import DatabaseError
 
 _OWN_SETTINGS = ("BROKER_URL", "VIEW_URL", "SHARDS", "STEP_EVENTS", "OVERVIEW_PANELS")
 
@@ -19,6 +22,10 @@ class RecommenderConfig(AppConfig):
             super().import_models()
         else:
             refuse(self)
+
+    def ready(self) -> None:
+        if is_own_project():
+            checks.register(check_id_secret, checks.Tags.database)
 
 
 def is_own_project() -> bool:
@@ -36,6 +43,19 @@ def refuse(app: AppConfig) -> None:
     for name in (f"{app.name}.admin", f"{app.name}.templatetags"):
         sys.modules[name] = ModuleType(name)
     checks.register(check_project)
+
+
+def check_id_secret(*, databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Return the error for settings with another secret than the database.
+
+    A database that does not answer is an error of its own, which the command reports.
+    """
+    from recommender.log import id_secret  # noqa: PLC0415 - it needs the models
+
+    with suppress(DatabaseError):
+        if databases and id_secret.is_wrong():
+            return [checks.Error(id_secret.IdSecretWrong.advice, id="recommender.E002")]
+    return []
 
 
 def check_project(**_: Any) -> list[checks.CheckMessage]:

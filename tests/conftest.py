@@ -100,6 +100,14 @@ def _nothing_is_given_up_within_moments():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _importing_the_web_server_needs_no_database():
+    """Leave out the comparison at the start of a web process, which would close the test's connection."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recommender.log.id_secret.check_at_start", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _passwords_are_hashed_at_once():
     """Hash passwords at once. The product's hasher takes half a second by design."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):

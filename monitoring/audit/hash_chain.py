@@ -5,7 +5,7 @@
 The chain reveals rows that were changed, removed or inserted behind the service's back. It cannot reveal that someone
 rewrote all rows from some row on, or deleted the newest rows. To find that, keep a `ChainHead` somewhere else (a
 mail, a ticket, another machine) and compare it. A head is signed with SECRET_KEY, so that a head brought back is
-known to be genuine.
+known to be genuine. A head that a former key signed stays genuine while that key is in SECRET_KEY_FALLBACKS.
 
 Pure functions, which know no table.
 """
@@ -69,7 +69,10 @@ class ChainHead:
         try:
             number, _, digest = signing.Signer(salt=_SALT).unsign(text.strip()).partition(":")
         except signing.BadSignature:
-            raise ValueError("this head was not signed with the SECRET_KEY of this site") from None
+            raise ValueError(
+                "this head was not signed with the SECRET_KEY of this site. If the key was changed since, add the"
+                " former key to SECRET_KEY_FALLBACKS"
+            ) from None
         return cls(int(number), digest)
 
 

@@ -122,9 +122,9 @@ def active_days(received_ms: Iterable[int]) -> int:
 def pseudonym(actor: str) -> str:
     """Return the name shown for an actor where its id is not shown.
 
-    It is the same on every page, and without SECRET_KEY there is no way back to the id.
+    It is the same on every page, and without the secret of ids there is no way back to the id.
     """
-    return "account " + salted_hmac("groundswell pseudonyms", actor, algorithm="sha256").hexdigest()[:8]
+    return "account " + salted_hmac("groundswell pseudonyms", actor, ids.secret(), algorithm="sha256").hexdigest()[:8]
 
 
 # -- one actor ------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def get_actor(*, actor_id: str) -> dict[str, Any]:
     findings = _findings_of(acts)
     names = dict(Item.objects.filter(id__in={act.item for act in acts}).exclude(title="").values_list("id", "title"))
     by_item = Counter(act.item for act in acts)
-    erasures = Erasure.objects.filter(actor_hash=ids.name_hash(actor_id)).order_by("-id")
+    erasures = Erasure.objects.filter(actor_hash__in=ids.name_hashes(actor_id)).order_by("-id")
     return {
         "actor": actor_id,
         "seen": seen,

@@ -3,8 +3,8 @@
     control.erasures.ask_for ──> the job;  reviews.record ──> who asked, why, how many events; a keyed hash of the id
 
 Decisions are kept forever, so neither the note nor the subject may hold the actor's id. The hash is keyed with
-SECRET_KEY. Someone with this key and an id can check that the decision was about that id, and no one else can guess
-it. Findings name events by their position in the log, where nothing is left after the erasure.
+the secret of ids. Someone with this secret and an id can check that the decision was about that id, and no one else
+can guess it. Findings name events by their position in the log, where nothing is left after the erasure.
 """
 
 import re

@@ -48,12 +48,15 @@ def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
     """
     if not ids.is_id(actor_id):
         raise Invalid(fields={"id": f"An actor's id must have 1 to {ids.MAX_ID} printable characters."})
-    name_hash = ids.name_hash(actor_id)
-    try:
-        with transaction.atomic():
-            erasure, is_new = Erasure.objects.create(actor=actor_id, actor_hash=name_hash), True
-    except IntegrityError:
-        erasure, is_new = Erasure.objects.get(actor_hash=name_hash, state__in=UNFINISHED), False
+    unfinished = Erasure.objects.filter(actor_hash__in=ids.name_hashes(actor_id), state__in=UNFINISHED)
+    erasure, is_new = unfinished.first(), False
+    if erasure is None:
+        try:
+            with transaction.atomic():
+                made = Erasure.objects.create(actor=actor_id, actor_hash=ids.name_hash(actor_id))
+            erasure, is_new = made, True
+        except IntegrityError:  # another request was first
+            erasure = unfinished.get()
     transaction.on_commit(wake_workers.wake_erasures)
     return erasure, is_new
 

@@ -13,7 +13,7 @@ from recommender.errors import BacklogFull
 from recommender.intake.event_rows import CONFLICT, SHAPE, Parsed
 from recommender.intake.json_rows import Rejection
 from recommender.learning import learner_state
-from recommender.log import event_log
+from recommender.log import event_log, id_secret
 from recommender.log.buckets import bucket_of
 from recommender.log.event_log import Stored
 from recommender.process_state import Clock, clock, remembered
@@ -67,7 +67,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
 
     They are committed on return.
 
-    1. Refuse while the learner is too far behind.
+    1. Refuse while the learner is too far behind, or if the ids were hashed with another secret.
     2. Judge the lists that events name.
     3. Append the events. One that is stored already is a duplicate, or a conflict if it has another content.
     4. Count them, credit clicks on recommendations, and wake the learners of their actors.
@@ -77,6 +77,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
         backlog.check()
         list_ids.judge_all(events, now_s=time.time())
         with database():
+            id_secret.require()
             stored = event_log.store(events, parsed.keys)
     conflicts = [SHAPE.rejection(parsed.places[place], CONFLICT) for place in stored.conflicts]
     rejected = sorted([*parsed.rejected, *conflicts], key=lambda each: each["index"])

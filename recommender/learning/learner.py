@@ -34,7 +34,7 @@ from recommender.history import Recipe
 from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer
 from recommender.learning.checkpoint_writer import store_checkpoint
 from recommender.learning.refold import as_decided, encode, refold
-from recommender.log import event_log, origin
+from recommender.log import event_log, id_secret, origin
 from recommender.log.event_log import LogSlice, Position
 from recommender.log.origin import Origin
 from recommender.models import Checkpoint, Decision, Learner, Step
@@ -151,8 +151,9 @@ def forget() -> None:
 def get_learner(shard: int) -> Learner:
     """Return the row of a shard's learner.
 
-    The first call makes the row, with a checkpoint of an empty Pipeline.
+    The first call makes the row, with a checkpoint of an empty Pipeline. Raises IdSecretWrong.
     """
+    id_secret.require()
     learner = Learner.objects.filter(shard=shard).first()
     if learner:
         return learner

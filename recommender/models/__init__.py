@@ -6,6 +6,7 @@
     jobs      Revert, Trial, Erasure, ErasedState
     access    ApiKey
     upkeep    Chore, DatabaseSize
+    secrets   IdFingerprint
 
 The event log is the source of truth, and all else here is derived from it or about it. The log is partitioned and has
 its own SQL (`recommender.log.event_log`). The other tables are ordinary.
@@ -15,6 +16,7 @@ from recommender.models.access import ApiKey
 from recommender.models.jobs import UNFINISHED, ErasedState, Erasure, Job, Revert, Trial
 from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Watched
 from recommender.models.log import Event, Item, Site
+from recommender.models.secrets import IdFingerprint
 from recommender.models.upkeep import Chore, DatabaseSize
 from recommender.models.verdicts import Decision, EventVerdict, Exclusion
 
@@ -31,6 +33,7 @@ __all__ = [
     "EventVerdict",
     "Exclusion",
     "FrozenScope",
+    "IdFingerprint",
     "Item",
     "Job",
     "Learner",

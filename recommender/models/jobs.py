@@ -113,7 +113,7 @@ class Erasure(Job):
     actor = models.TextField(
         blank=True, help_text="Emptied when the erasure ends, so that no one is named afterwards."
     )
-    actor_hash = models.CharField(max_length=64, help_text="Hash keyed with SECRET_KEY. See recommender.ids.")
+    actor_hash = models.CharField(max_length=64, help_text="Keyed hash. See recommender.ids.")
     outcome = models.JSONField(default=dict, help_text="The way it was done, and the number of removed rows.")
 
     class Meta:

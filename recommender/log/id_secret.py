@@ -1,0 +1,166 @@
+"""Hold every process to the one secret with which the database's ids were hashed.
+
+    first start:   the active checkpoint's configuration, or else the settings ──> IdFingerprint, one row
+    every start:   the fingerprint of `ids.secret()` is compared with the row. If it differs, the process ends
+
+The log holds hashes of ids, and so does the state. With another secret, every actor would be a stranger, and each old
+hash would be worthless. So the secret is compared before the first event is written and before a state is used, in
+every process. A process that starts while the database is away compares later (`require`).
+
+The row has only a fingerprint. The secret itself is in the settings, and in the configuration of every checkpoint, so
+`find` can name it even if SECRET_KEY is lost.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from recommender import ids
+from recommender.errors import Unavailable
+from recommender.models import Checkpoint, IdFingerprint, Learner
+from recommender.process_state import remembered
+
+logger = logging.getLogger(__name__)
+
+_MAGIC = b"GSWCKP02"
+
+
+class IdSecretWrong(Unavailable):
+    """The settings have another secret than the database.
+
+    Clients read `message`. `advice` is for the operator.
+    """
+
+    message = "This server's ID_SECRET is not the one of its database, so it takes no events. Tell the operator."
+    advice = (
+        "ID_SECRET (or SECRET_KEY, from which it is made by default) is not the secret of this database. Its log and"
+        f" its state hold ids that were hashed with another one. `{settings.COMMAND} ids secret` prints the right"
+        " value: set ID_SECRET to it, everywhere, and start again. Nothing was changed."
+    )
+
+
+_compared: set[str] = set()  # secrets that this process found to be right
+remembered(_compared.clear)
+
+
+def require() -> None:
+    """Compare the secret of the settings with the database's, once in a process.
+
+    The first call on a new database notes the fingerprint. Raises IdSecretWrong, and the errors of the database.
+    """
+    secret = ids.secret()
+    if secret in _compared:
+        return
+    if _noted() != fingerprint(secret):
+        logger.error("%s", IdSecretWrong.advice)
+        raise IdSecretWrong
+    _compared.add(secret)
+
+
+def is_wrong() -> bool:
+    """Return whether the settings have another secret than the database, and note nothing.
+
+    A database without tables has none. Raises the errors of the database.
+    """
+    if IdFingerprint._meta.db_table not in connection.introspection.table_names():
+        return False
+    noted = IdFingerprint.objects.values_list("fingerprint", flat=True).first()
+    return noted is not None and noted != fingerprint(ids.secret())
+
+
+def check_at_start() -> None:
+    """Compare the secret when a process starts, and end the process if it is wrong.
+
+    If the database is away or has no tables yet, a warning is logged. The process compares before its first use.
+    """
+    try:
+        require()
+    except IdSecretWrong as error:
+        sys.exit(f"Groundswell cannot start. {error.advice}")
+    except DatabaseError as error:
+        logger.warning("the secret of ids is compared later, the database does not answer: %s", str(error).strip())
+    finally:
+        connection.close()
+
+
+def find() -> tuple[str, str] | None:
+    """Return the database's secret and the place where it was found, or None if it is nowhere.
+
+    The places are the settings, SECRET_KEY, its fallbacks, and the checkpoints, newest first.
+    """
+    noted = _noted()
+    known = [(ids.secret(), "the settings"), (ids.secret_of(settings.SECRET_KEY), "SECRET_KEY")]
+    known += [(ids.secret_of(key), "SECRET_KEY_FALLBACKS") for key in settings.SECRET_KEY_FALLBACKS]
+    for secret, place in known:
+        if fingerprint(secret) == noted:
+            return secret, place
+    for checkpoint in Checkpoint.objects.defer("data").order_by("-id").iterator():
+        kept = secret_in(checkpoint)
+        if kept and fingerprint(kept) == noted:
+            return kept, str(checkpoint)
+    return None
+
+
+def fingerprint(secret: str) -> str:
+    """Return a hash by which a secret is recognised, 32 hex digits.
+
+    >>> fingerprint("00" * 16)
+    'ffe366426c5012d6613ec3364ea0dc4a'
+    """
+    return blake2b(bytes.fromhex(secret), digest_size=16, person=b"id fingerprint").hexdigest()
+
+
+def secret_in(checkpoint: Checkpoint) -> str | None:
+    """Return the secret in a checkpoint's configuration, or None if it cannot be read.
+
+    Only the header is read.
+    """
+    query = "SELECT substring(data FROM 1 FOR 16) FROM recommender_checkpoint WHERE id = %s"
+    header = "SELECT substring(data FROM 17 FOR %s) FROM recommender_checkpoint WHERE id = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(query, [checkpoint.pk])
+        start = bytes(cursor.fetchone()[0])
+        if len(start) < 16 or not start.startswith(_MAGIC):
+            return None
+        cursor.execute(header, [min(int.from_bytes(start[8:], "little"), 2**27), checkpoint.pk])
+        text = bytes(cursor.fetchone()[0])
+    try:
+        secret = json.loads(text)["config"]["secret"]
+        return secret if len(bytes.fromhex(secret)) == 16 else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _noted() -> str:
+    """Return the fingerprint of the database, and note it if there is none yet."""
+    row = IdFingerprint.objects.first()
+    if row is None:
+        IdFingerprint.objects.bulk_create(
+            [IdFingerprint(fingerprint=fingerprint(_first_secret()))], ignore_conflicts=True
+        )
+        row = IdFingerprint.objects.get()
+    return row.fingerprint
+
+
+def _first_secret() -> str:
+    """Return the secret with which the shards learn, or that of the settings if none has begun."""
+    learned = list(_learned_secrets())
+    found = {secret for _, secret in learned}
+    if len(found) > 1:
+        logger.error("the states of the shards have different secrets. That of shard %d counts", learned[0][0])
+    return learned[0][1] if learned else ids.secret()
+
+
+def _learned_secrets() -> Iterator[tuple[int, str]]:
+    for row in Learner.objects.exclude(checkpoint=None).order_by("shard"):
+        older = Checkpoint.objects.defer("data").filter(shard=row.shard, id__lte=row.checkpoint_id).order_by("-id")
+        secret = next(filter(None, map(secret_in, older.iterator())), None)
+        if secret is None:
+            logger.error("no checkpoint of shard %d can be read, so its secret is not known", row.shard)
+        else:
+            yield row.shard, secret
