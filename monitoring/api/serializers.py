@@ -209,7 +209,10 @@ class FindingDetailSerializer(FindingSerializer):
         child=serializers.DictField(),
         help_text="By feature: percentiles of its events among cleared traffic, 0 to 100.",
     )
-    newest = serializers.ListField(child=serializers.DictField(), help_text="Up to 100 of its events.")
+    newest = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="Up to 100 of its events. `ip`, `network` and `user_agent` are as much as `PRIVACY` keeps.",
+    )
 
 
 def page_of(name: str, rows: str, of: type[serializers.Serializer[Any]]) -> Any:

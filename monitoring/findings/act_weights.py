@@ -61,7 +61,7 @@ def to_release(acts: Iterable[Act], seen: Mapping[str, Seen], rules: WeighingRul
             most = max(0.0, most - rules.floor * max(rules.weights[act.kind] for act in group))
         own = [rules.own_ms(act) for act in group]
         if least or most:
-            has_network = any(act.ip for act in group)
+            has_network = any(act.network_key for act in group)
             units[item].append(Unit(least, max(own) if least < 0 else min(own), most, max(own), has_network))
     return units
 

@@ -5,7 +5,8 @@
 
 The learner's memory holds the trust that an actor has really earned, and a web process does not load that. The bound
 is the highest trust that is possible after this many active days. So it is never too low, as far back as the log
-goes. Networks are shown as /24 or /48, because no one needs a whole address to decide.
+goes. Networks are shown as /24 or /48, because no one needs a whole address to decide. Their number, and that of
+browsers, is counted by keys, because PRIVACY may keep only a part of the texts.
 """
 
 from collections import Counter
@@ -20,7 +21,6 @@ from django.utils.crypto import salted_hmac
 
 from monitoring.models import Finding, FindingEvent
 from recommender import ids
-from recommender.core.events import network_of
 from recommender.core.trust import TrustConfig
 from recommender.core.vocabulary import ADMIT, HOLD, HOUR_MS, QUARANTINE, Kind, Verdict
 from recommender.errors import NotFound
@@ -64,7 +64,15 @@ class Seen:
 
     @property
     def networks(self) -> list[str]:
-        return _newest(network_of(act.ip) for act in self.acts)
+        return _newest(act.network for act in self.acts)
+
+    @property
+    def n_networks(self) -> int:
+        return len({act.network_key for act in self.acts if act.network_key})
+
+    @property
+    def n_user_agents(self) -> int:
+        return len({act.agent_key for act in self.acts if act.agent_key})
 
     @property
     def user_agents(self) -> list[str]:
@@ -153,6 +161,7 @@ def get_actor(*, actor_id: str) -> dict[str, Any]:
         "seen": seen,
         "acts": [describe_act(act, names) for act in acts],
         "items": [(item, names.get(item, item), n) for item, n in by_item.most_common(SHOWN)],
+        "privacy": settings.PRIVACY,
         "networks": seen.networks[:SHOWN] if seen else [],
         "user_agents": seen.user_agents[:SHOWN] if seen else [],
         "n_sessions": len({act.session for act in acts if act.session}),
@@ -170,7 +179,7 @@ def describe_act(act: Act, names: dict[str, str]) -> dict[str, Any]:
         "kind": Kind(act.kind).name.lower(),
         "item": act.item,
         "name": names.get(act.item, act.item),
-        "network": network_of(act.ip),
+        "network": act.network,
         "user_agent": act.user_agent,
         "verdict": Verdict(act.verdict or ADMIT).name.lower(),
         "was_held": act.was_held,

@@ -3,7 +3,8 @@
     acts of the finding, its actors     ──┐
     the site's acts just before ──────────┴──> Likeness: a sentence, their share, the usual one
 
-A share counts only acts where the fact is known: an act without an address shares no network. Pure.
+A share counts only acts where the fact is known: an act without an address shares no network. Networks and browsers
+are compared by their keys, so they are compared exactly although only a part of their names is kept. Pure.
 """
 
 from collections import Counter
@@ -13,13 +14,13 @@ from itertools import pairwise
 from statistics import median
 
 from monitoring.findings.actor_history import Seen
-from recommender.core.events import network_of
 from recommender.core.vocabulary import DAY_MS, SECOND_MS
 from recommender.log.lookups import Act
 
 CLOSE_MS = 10 * SECOND_MS
 FEW = 5  # no share is computed over fewer than this
 N_TOGETHER = 10  # items
+NOT_KEPT = "its name is not kept"  # with PRIVACY=none
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,16 @@ def likenesses(
 ) -> list[Likeness]:
     """Return what they have in common, if it is known of at least FEW of them."""
     found = []
-    for says, pick in (
-        ("come from one network", lambda act: network_of(act.ip)),
-        ("use the same browser", lambda act: act.user_agent),
+    for says, key_of, name_of in (
+        ("come from one network", _network_key, _network),
+        ("use exactly the same browser", _agent_key, _user_agent),
     ):
-        common = _commonest(acts, pick)
+        common = _commonest(acts, key_of)
         if common:
             what, share = common
-            usual = _commonest(before, pick)
-            found.append(Likeness(f"{says}: {what}", share, usual[1] if usual else None))
+            usual = _commonest(before, key_of)
+            name = next(filter(None, (name_of(act) for act in acts if key_of(act) == what)), NOT_KEPT)
+            found.append(Likeness(f"{says}: {name}", share, usual[1] if usual else None))
     for says, is_so in (
         ("were first seen in the day before", lambda who: is_new(who, began_ms)),
         ("acted on no other item", lambda who: who.is_all and len(who.items) == 1),
@@ -114,7 +116,23 @@ def is_new(who: Seen, began_ms: int) -> bool:
     return who.is_all and who.first_ms >= began_ms - DAY_MS
 
 
-def _commonest(acts: Sequence[Act], pick: Callable[[Act], str | None]) -> tuple[str, float] | None:
+def _network_key(act: Act) -> int:
+    return act.network_key
+
+
+def _agent_key(act: Act) -> int:
+    return act.agent_key
+
+
+def _network(act: Act) -> str | None:
+    return act.network
+
+
+def _user_agent(act: Act) -> str | None:
+    return act.user_agent
+
+
+def _commonest(acts: Sequence[Act], pick: Callable[[Act], int]) -> tuple[int, float] | None:
     counts = Counter(value for value in map(pick, acts) if value)
     if counts.total() < FEW:
         return None

@@ -91,6 +91,10 @@ def explain_finding(*, finding_id: int) -> dict[str, Any]:
     }
 
 
+def _hex(key: int) -> str | None:
+    return f"{key:016x}" if key else None
+
+
 def describe_act(act: Act, verdict: EventVerdict | None) -> dict[str, Any]:
     return {
         "seq": act.seq,
@@ -98,7 +102,10 @@ def describe_act(act: Act, verdict: EventVerdict | None) -> dict[str, Any]:
         "item": act.item,
         "received_at": moment(act.received_ms),
         "ip": act.ip,
+        "network": act.network,
+        "network_key": _hex(act.network_key),
         "user_agent": act.user_agent,
+        "agent_key": _hex(act.agent_key),
         "verdict": Verdict(verdict.verdict).name.lower() if verdict else None,
         "was_held": verdict.was_held if verdict else None,
         "score": round(verdict.score, 4) if verdict else None,

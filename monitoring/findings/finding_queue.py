@@ -12,7 +12,6 @@ rows that match the filters.
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -189,10 +188,10 @@ def _together(events: list[dict[str, Any]]) -> str:
     per_actor = Counter(each["actor"] for each in events)
     n_once = sum(n == 1 for n in per_actor.values())
     parts = [f"{n_once} of {_n(len(per_actor), 'actor')} acted only once"]
-    networks = {_network(each["ip"]) for each in events if each["ip"]}
+    networks = {each["network_key"] for each in events if each["network_key"]}
     if networks:
         parts.append(f"from {_n(len(networks), 'network')}")
-    programs = {each["user_agent"] for each in events if each["user_agent"]}
+    programs = {each["agent_key"] for each in events if each["agent_key"]}
     if programs:
         parts.append(f"with {_n(len(programs), 'user agent')}")
     return f"In the newest {_n(len(events), 'event')}: {', '.join(parts)}, within {_span(events)}."
@@ -212,9 +211,12 @@ def _pattern(acts: list[dict[str, Any]]) -> str:
     parts = [f"{_n(len(acts), 'act')} on {_n(len(items), 'item')}"]
     if len(acts) > 1:
         parts.append(f"within {_span(acts)}")
-    networks = sorted({_network(each["ip"]) for each in acts if each["ip"]})
-    if networks:
-        parts.append(f"from {networks[0]}" + (f" and {len(networks) - 1} more" if len(networks) > 1 else ""))
+    n_networks = len({each["network_key"] for each in acts if each["network_key"]})
+    names = sorted({each["network"] for each in acts if each["network"]})
+    if names:
+        parts.append(f"from {names[0]}" + (f" and {n_networks - 1} more" if n_networks > 1 else ""))
+    elif n_networks:
+        parts.append(f"from {_n(n_networks, 'network')}")
     programs = sorted({each["user_agent"] for each in acts if each["user_agent"]})
     if programs:
         parts.append(f"with {programs[0][:80]}")
@@ -225,18 +227,6 @@ def _span(events: list[dict[str, Any]]) -> str:
     at = [each["received_at"] for each in events]
     seconds = (max(at) - min(at)).total_seconds()
     return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} min"
-
-
-def _network(ip: str) -> str:
-    """Return the network that the screen counts an address in.
-
-    Other text stays as it is.
-    """
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return ip
-    return str(ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 
 def _n(n: int, noun: str) -> str:

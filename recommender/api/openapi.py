@@ -79,8 +79,14 @@ OF_BODIES = (
 class ContextSerializer(serializers.Serializer[Any]):
     """The origin of an event, as your site saw it."""
 
-    ip = serializers.CharField(required=False, allow_null=True, help_text="IPv4 or IPv6.")
-    user_agent = serializers.CharField(required=False, allow_null=True, help_text="Cut to 512 characters.")
+    ip = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="IPv4 or IPv6. See PRIVACY.",
+    )
+    user_agent = serializers.CharField(
+        required=False, allow_null=True, help_text="Cut to 512 characters. See PRIVACY."
+    )
     referrer = serializers.CharField(required=False, allow_null=True, help_text="Cut to 1,024 characters.")
     country = serializers.CharField(required=False, allow_null=True, help_text="Two letters, ISO 3166.")
 

@@ -7,18 +7,21 @@ processes do not need this module: they use `recommender.log.event_log`. All SQL
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.db import connection
 
+from recommender import ids
+from recommender.core.events import network_of
 from recommender.core.vocabulary import Kind
 from recommender.log.event_log import PARTITION_SLACK, Position, fetch_all
 from recommender.log.partitions import partitions
 
 MAX_ACTORS = 1_000  # in one lookup
 AROUND_EVENTS = 100_000  # events of the log between the two positions that `count_around` may read
+_ALL_BITS = 2**64 - 1
 BESIDE_EVENTS = 20_000  # and the events it reads before and after them
 
 
@@ -26,7 +29,9 @@ BESIDE_EVENTS = 20_000  # and the events it reads before and after them
 class Act:
     """An event of the log with its verdict.
 
-    `verdict` is None if the event was simply admitted.
+    `verdict` is None if the event was simply admitted. `ip` and `user_agent` are as much as PRIVACY keeps: of an
+    address, all of it, its network, or None. The keys are hashes of the whole, and 0 if the site sent none. So acts
+    can be compared even if the texts are not kept.
     """
 
     actor: str
@@ -42,6 +47,13 @@ class Act:
     verdict: int | None
     was_held: bool | None
     reasons: int | None
+    network_key: int = 0
+    agent_key: int = 0
+
+    @property
+    def network(self) -> str | None:
+        """Return the /24 or /48, or None if it is not kept or not known."""
+        return network_of(self.ip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +94,12 @@ class ItemBars:
 _ACT = """e.actor, e.item, e.kind, (extract(epoch FROM e.received_at) * 1000)::bigint,
           (extract(epoch FROM coalesce(e.occurred_at, e.received_at)) * 1000)::bigint, e.xid::text::bigint, e.seq,
           e.ip, e.user_agent, e.session"""
+_KEYS = "e.network, e.agent"
 _SAID = "LEFT JOIN recommender_eventverdict AS v ON v.seq = e.seq AND v.xid = e.xid::text::bigint"
 
 # Uses the index (xid, seq).
 _AT = f"""
-SELECT {_ACT}, NULL, NULL, NULL FROM recommender_event AS e
+SELECT {_ACT}, NULL, NULL, NULL, {_KEYS} FROM recommender_event AS e
 WHERE e.received_at >= %(since)s
   AND (e.xid, e.seq) IN (SELECT x::xid8, s FROM unnest(%(xids)s::text[], %(seqs)s::bigint[]) AS at(x, s))
 ORDER BY e.xid, e.seq
@@ -94,7 +107,7 @@ ORDER BY e.xid, e.seq
 
 # Uses the index (actor, seq) of each day, newest first.
 _NEWEST_OF = f"""
-SELECT {_ACT}, v.verdict, v.was_held, v.reasons
+SELECT {_ACT}, v.verdict, v.was_held, v.reasons, {_KEYS}
 FROM unnest(%(actors)s::text[]) AS a(actor) CROSS JOIN LATERAL (
     SELECT * FROM recommender_event WHERE actor = a.actor COLLATE "C" ORDER BY seq DESC LIMIT %(each)s
 ) AS e {_SAID}
@@ -103,7 +116,7 @@ ORDER BY e.actor, e.seq DESC
 
 # Uses the index (xid, seq) backwards, over one day at most.
 _JUST_BEFORE = f"""
-SELECT {_ACT}, NULL, NULL, NULL FROM recommender_event AS e
+SELECT {_ACT}, NULL, NULL, NULL, {_KEYS} FROM recommender_event AS e
 WHERE (e.xid, e.seq) < (%(xid)s::text::xid8, %(seq)s) AND e.received_at BETWEEN %(since)s AND %(until)s
 ORDER BY e.xid DESC, e.seq DESC LIMIT %(limit)s
 """
@@ -180,7 +193,7 @@ def acts_at(positions: Sequence[Position], *, since_ms: int) -> list[Act]:
         "xids": [str(each.xid) for each in positions],
         "seqs": [each.seq for each in positions],
     }
-    return [Act(*row) for row in fetch_all(_AT, parameters)]
+    return [_act(row) for row in fetch_all(_AT, parameters)]
 
 
 def newest_of(actors: Sequence[str], each: int) -> dict[str, list[Act]]:
@@ -193,7 +206,7 @@ def newest_of(actors: Sequence[str], each: int) -> dict[str, list[Act]]:
     with connection.cursor() as cursor:
         cursor.execute(_NEWEST_OF, {"actors": list(actors[:MAX_ACTORS]), "each": each})
         for row in cursor.fetchall():
-            found[row[0]].append(Act(*row))
+            found[row[0]].append(_act(row))
     return found
 
 
@@ -214,7 +227,7 @@ def just_before(position: Position, *, at_ms: int, limit: int) -> list[Act]:
                 "limit": limit,
             },
         )
-        return [Act(*row) for row in cursor.fetchall()]
+        return [_act(row) for row in cursor.fetchall()]
 
 
 def count_around(
@@ -285,6 +298,18 @@ def count_newest_on(*, item: str, looked_at: int, back_s: int, n_bars: int, shar
     since_ms, width_ms, *_ = rows[0]
     bars = [ItemBar(*bar) for _, _, *bar in rows if bar[0] is not None]
     return ItemBars(float(since_ms), float(width_ms), bars)
+
+
+def _act(row: Sequence[Any]) -> Act:
+    """Make an act of a row. A row of 0.1.0 has no keys, and the whole texts."""
+    act = Act(*row[:-2])
+    network, agent = row[-2:]
+    encoder = ids.encoder()
+    return replace(
+        act,
+        network_key=encoder.address_key(act.ip) if network is None else network & _ALL_BITS,
+        agent_key=encoder.context_key(act.user_agent) if agent is None else agent & _ALL_BITS,
+    )
 
 
 def oldest_day() -> date | None:

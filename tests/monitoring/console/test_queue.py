@@ -180,15 +180,18 @@ def test_a_glance_at_an_alarm_and_at_what_is_not_there(accounts):
 def test_actors_are_told_by_what_they_do_together():
     def act(actor, second, **more):
         at = moment(1_700_000_000_000 + 1000 * second)
-        return {"actor": actor, "item": "target", "received_at": at, "ip": None, "user_agent": None} | more
+        nothing = dict.fromkeys(("ip", "network", "network_key", "user_agent", "agent_key"))
+        return {"actor": actor, "item": "target", "received_at": at} | nothing | more
 
-    events = [act("a", 0, ip="192.0.2.7"), act("a", 30, ip="192.0.2.9"), act("b", 5, ip="2001:db8::1"), act("c", 6)]
+    one, other = {"network": "192.0.2.0/24", "network_key": "1"}, {"network_key": "2", "agent_key": "3"}
+    events = [act("a", 0, **one), act("a", 30, **one), act("b", 5, **other), act("c", 6)]
     assert finding_queue._together(events) == (
-        "In the newest 4 events: 2 of 3 actors acted only once, from 2 networks, within 30 s."
+        "In the newest 4 events: 2 of 3 actors acted only once, from 2 networks, with 1 user agent, within 30 s."
     )
     assert finding_queue._actors(events)[0] == {
         "actor": "a",
         "pattern": "2 acts on 1 item, within 30 s, from 192.0.2.0/24",
         "acts": 2,
     }
+    assert finding_queue._actors(events)[1]["pattern"] == "1 act on 1 item, from 1 network"
     assert Finding.objects.count() == 0

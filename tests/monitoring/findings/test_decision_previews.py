@@ -12,6 +12,7 @@ from monitoring.findings import act_weights, actor_likeness, decision_previews
 from monitoring.findings.actor_history import Seen
 from monitoring.findings.decision_previews import Knees, Unit, confirmed, released
 from recommender.core.config import Config
+from recommender.core.events import Encoder
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables.decay import TICKS
 from recommender.core.trend.trend import KNEE_TICK_BITS
@@ -40,8 +41,12 @@ def preview(of: PublishedBoard, item: str, *units: Unit):
     return released(of, item, units, half_life_s=HALF_LIFE_S, knees=Knees())
 
 
+KEYS = Encoder(b"of this test")
+
+
 def act(actor, *, item="x", seq=1, verdict=1, kind=Kind.CLICK, at_ms=NOW_MS, ip="192.0.2.1", agent=None):
-    return Act(actor, item, int(kind), at_ms, at_ms, 1, seq, ip, agent, None, verdict, None, None)
+    keys = KEYS.address_key(ip), KEYS.context_key(agent)
+    return Act(actor, item, int(kind), at_ms, at_ms, 1, seq, ip, agent, None, verdict, None, None, *keys)
 
 
 def seen(*acts, is_all=True):
@@ -176,7 +181,7 @@ def test_what_they_have_in_common_is_told_beside_the_site():
         for each in actor_likeness.likenesses(crowd, seen(*crowd), readers, seen(*readers), began_ms=NOW_MS)
     }
     assert (told["come from one network"].share, told["come from one network"].usual) == (1.0, 0.1)
-    assert told["use the same browser"].is_unusual
+    assert told["use exactly the same browser"].is_unusual
     assert not told["acted on no other item"].is_unusual
     assert actor_likeness.pace(crowd).gap_s == 1.0
     assert actor_likeness.pace(readers[:3]) is None

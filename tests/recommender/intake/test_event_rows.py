@@ -10,8 +10,16 @@ from recommender.errors import TooManyEvents, Unparsable
 from recommender.intake import json_rows, privacy
 from recommender.intake.event_rows import REJECTIONS, event_key, parse_events
 
+pytestmark = pytest.mark.usefixtures("_everything_is_kept")
+
 NOW_S = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 OLDEST_S = NOW_S - 30 * 86_400
+
+
+@pytest.fixture
+def _everything_is_kept(settings):
+    """Keep the whole origin, to see what the checks make of it."""
+    settings.PRIVACY = privacy.RAW
 
 
 def parse(body):

@@ -92,14 +92,14 @@ def test_the_same_id_with_another_content_is_rejected_with_its_index(live_api):
 
 
 def test_the_list_that_an_event_names_is_judged_once(live_api):
-    recommendation = list_ids.issue(actor="ana", sources=[0, 1], now_s=time.time())
+    recommendation = list_ids.issue(actor="ana", items=["b", "a"], sources=[0, 1], now_s=time.time())
     click = {"actor": "ana", "item": "a", "recommendation": recommendation, "position": 1}
     body = [click, click, {**click, "actor": "mal"}, {**click, "position": 9}, {"actor": "ana", "item": "b"}]
     assert post(live_api, {"events": body}).json["accepted"] == 5
     assert post(live_api, click).json["accepted"] == 1
     found = Event.objects.order_by("seq").values_list("list_validity", flat=True)
     v = ListValidity
-    assert list(found) == [v.VALID, v.SPENT, v.NOT_OURS, v.NO_PLACE, None, v.SPENT]
+    assert list(found) == [v.VALID, v.SPENT, v.OTHER_ACTOR, v.NO_PLACE, None, v.SPENT]
 
 
 def test_retries_sent_side_by_side_count_once(live_api):

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from recommender.core.vocabulary import Kind, ListValidity
 from recommender.counters import RECOMMENDED_CLICKS
 from recommender.intake.event_rows import MAX_LIST_ID, event_key
+from recommender.models import Event
 from recommender.serving import list_ids
-from recommender.serving.list_ids import MAX_AGE_S, CLOCKS_S, MAX_PLACES, SOURCES, issue, judge, source_of
+from recommender.serving.list_ids import CLOCKS_S, MAX_AGE_S, MAX_PLACES, SOURCES, issue, judge, source_of
+from tests.help.written_decisions import at_once
 
 NOW_S = 1_800_000_000.5
 CLICK, EXPOSURE = int(Kind.CLICK), int(Kind.EXPOSURE)
@@ -206,3 +208,67 @@ def test_a_click_that_is_sent_in_counts_for_its_source(api):
     assert clicks("similar") == before["similar"] + 1
     assert clicks("trending") == before["trending"]
     assert clicks("not_credited") == before["not_credited"] + 2
+
+
+# -- in the log ------------------------------------------------------------------------------------------------------
+
+
+def send(api, *events):
+    """Send events in one body, and return the validity of each in the log."""
+    before = set(Event.objects.values_list("seq", flat=True))
+    answer = api.post("/api/v1/events", {"events": list(events)}, key="ingest")
+    assert answer.status == 202
+    assert answer.json["rejected"] == []
+    return list(Event.objects.exclude(seq__in=before).order_by("seq").values_list("list_validity", flat=True))
+
+
+@pytest.fixture
+def click(empty_log):
+    recommendation = issue(actor="ana", items=["other", "story"], sources=[1, 0], now_s=time.time())
+    return {"actor": "ana", "item": "story", "recommendation": recommendation, "position": 1}
+
+
+def test_a_place_pays_once_for_each_kind_of_act(api, click):
+    assert send(api, click | {"kind": "exposure"}) == [V.VALID]
+    assert send(api, click | {"kind": "view"}) == [V.VALID]
+    assert send(api, click) == [V.VALID]
+    assert send(api, click, click | {"event_id": "again"}) == [V.SPENT, V.SPENT]
+    assert send(api, click | {"kind": "exposure"}) == [V.SPENT]
+    assert send(api, click | {"item": "other", "position": 0}) == [V.VALID]
+    assert send(api, {"actor": "ana", "item": "story"}) == [None]
+
+
+def test_a_place_pays_once_in_a_body(api, click):
+    assert sorted(send(api, *[click] * 20)) == [V.VALID] + [V.SPENT] * 19
+
+
+def test_one_list_pays_neither_another_actor_nor_another_item(api, click):
+    wrong = [click | {"actor": "mal"}, click | {"item": "mine"}, click | {"position": 0}, click | {"position": 7}]
+    assert send(api, *wrong) == [V.OTHER_ACTOR, V.OTHER_ITEM, V.OTHER_ITEM, V.NO_PLACE]
+    assert send(api, click) == [V.VALID]  # the guesses did not use it up
+
+
+def test_a_repeated_request_pays_nothing(api, click):
+    event = click | {"event_id": "one"}
+    assert send(api, event) == [V.VALID]
+    assert send(api, event) == []
+    assert send(api, event | {"event_id": "two"}) == [V.SPENT]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("empty_log")
+def test_of_clicks_at_once_one_is_paid(api, click):
+    def one_click():
+        return api.post("/api/v1/events", {"events": [click, click | {"kind": "like"}]}, key="ingest").status
+
+    assert at_once(*[one_click] * 6) == [202] * 6
+    for kind in (Kind.CLICK, Kind.LIKE):
+        found = Event.objects.filter(kind=kind).values_list("list_validity", flat=True)
+        assert sorted(found) == [V.VALID] + [V.SPENT] * 5
+
+
+def test_hostile_ids_are_answered_and_stored_as_not_ours(api, click):
+    hostile = ["A" * 1024, "=" * 16, "ä" * 300, "AAAA AAAA", "\N{GRINNING FACE}" * 8, click["recommendation"][::-1]]
+    assert send(api, *[click | {"recommendation": each} for each in hostile]) == [V.NOT_OURS] * len(hostile)
+    answer = api.post("/api/v1/events", click | {"recommendation": "A" * 1025}, key="ingest")
+    assert (answer.status, answer.json["rejected"][0]["code"]) == (202, "invalid_recommendation")
