@@ -5,16 +5,18 @@
 Required columns: `ts` (unix seconds), `actor`, `item`.
 Optional columns: `kind` (a name, default click), `occurred_at` (unix seconds), `country` (two letters), `session`,
 `ip`, `user_agent`, `referrer` (text or number).
-An empty referrer means that there is none.
+An empty referrer means that there is none. A log that keeps only a part of these texts has the keys of the whole in
+`network_key`, `agent_key`, `referrer_key` (integers) and `is_crawler`. Where they are given, they count instead.
 
 Rows must be sorted by `ts`. Steps are cut by time only, never by count, so leaving rows out moves no boundary. A
 replay without some actors therefore equals, bit for bit, the replay of a log that never held them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +27,8 @@ from recommender.core.vocabulary import Kind
 
 CHUNK_ROWS = 262_144
 REQUIRED = ("ts", "actor", "item")
+KEYS = {"network_key": "prefix", "agent_key": "agent", "referrer_key": "referrer", "is_crawler": "is_automated"}
+"""Columns of a file that replace columns of the batch."""
 OPTIONAL = ("kind", "occurred_at", "country", "session", "ip", "user_agent", "referrer")
 
 
@@ -98,7 +102,7 @@ class LogFile:
             yield _joined(held)
 
     def _chunk(self, encoder: Encoder, start: int, n: int) -> LogFileStep:
-        names = [*REQUIRED, *(name for name in OPTIONAL if name in self._types)]
+        names = [*REQUIRED, *(name for name in OPTIONAL if name in self._types), *self._keys()]
         if "country" in names and self._types["country"] not in (pl.String, pl.Categorical):
             names.remove("country")  # a code of the file's own, not one of our country codes
         frame = self._frame.select(names).slice(start, n).with_columns(pl.col("actor", "item").cast(pl.String))
@@ -126,7 +130,15 @@ class LogFile:
             user_agents=_texts(columns, "user_agent"),
             referrers=_texts(columns, "referrer"),
         )
+        kept: dict[str, Any] = {KEYS[name]: _keys_of(columns[name], batch, KEYS[name]) for name in self._keys()}
+        batch = replace(batch, **kept)
         return LogFileStep(batch, rows["row"].to_numpy().astype(np.int64))
+
+    def _keys(self) -> list[str]:
+        """Return the columns of keys. A column of another type means something else."""
+        return [
+            name for name in KEYS if name in self._types and self._types[name] in (pl.Int64, pl.UInt64, pl.Boolean)
+        ]
 
     def _times(self, ts: pl.Series, rows: pl.DataFrame) -> NDArray[np.int64]:
         seconds = ts.cast(pl.Float64).to_numpy()
@@ -160,6 +172,13 @@ def _countries(columns: dict[str, pl.Series], n: int) -> NDArray[np.int16]:
     if "country" not in columns:
         return np.zeros(n, np.int16)
     return np.array([country_code(name or "") for name in columns["country"].cast(pl.String)], np.int16)
+
+
+def _keys_of(kept: pl.Series, batch: EventBatch, name: str) -> NDArray[Any]:
+    """Return a column of the batch, with the keys that the file kept."""
+    made: NDArray[Any] = getattr(batch, name)
+    given = kept.fill_null(value=False) if kept.dtype == pl.Boolean else kept.fill_null(0)
+    return np.where(kept.is_not_null().to_numpy(), given.to_numpy().astype(made.dtype), made)
 
 
 def _joined(parts: list[LogFileStep]) -> LogFileStep:

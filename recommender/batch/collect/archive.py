@@ -8,9 +8,10 @@ The check compares their count and the sum of their numbers, and the file read b
 written. If the process is killed anywhere, the partition or the archive exists, or both, but never neither. A
 leftover draft is written anew.
 
-`replay`, `compare` and `retrain` read archives. They are sorted by time, with `ts` in unix seconds. Archives contain
-actors. If an actor is erased, its rows are removed from them too (`erase`), by writing the files anew. Copies in
-other places are up to those who keep them.
+An archive has as much of an origin as PRIVACY kept, and the keys of the whole. So what is learned from it is what the
+learner learned. `replay`, `compare` and `retrain` read archives. They are sorted by time, with `ts` in unix seconds.
+Archives contain actors. If an actor is erased, its rows are removed from them too (`erase`), by writing the files
+anew. Copies in other places are up to those who keep them.
 
 Memory: CHUNK rows. `ARCHIVE_DIR` is the folder. If it is empty, partitions are dropped without an archive.
 """
@@ -188,7 +189,8 @@ def _replace(path: Path, rows: pl.LazyFrame, expected: _Hash) -> None:
     with part.open("rb") as file:
         os.fsync(file.fileno())
     found = _Hash()
-    for frame in pl.scan_parquet(part).select(SCHEMA.names()).collect_batches(chunk_size=CHUNK):
+    names = rows.collect_schema().names()  # an archive of an earlier version has fewer
+    for frame in pl.scan_parquet(part).select(names).collect_batches(chunk_size=CHUNK):
         found.add(frame)
     if (found.n_rows, found.total) != (expected.n_rows, expected.total):
         raise ArchiveDiffers(

@@ -3,10 +3,13 @@
     recommender_event (server-side cursor) ──┐
     Parquet (read in batches), CSV (csv_file) ┴──> frames of at most `n` rows with the columns of SCHEMA, and an `id`
 
-They come in pieces of bounded size. Rows with the same `id` are one event. The id is the key of the event id, with
-actor, item and kind, if there is one. Otherwise it is the number in the log, which a row shares with its archived
-copy. Otherwise it is actor, item, time and kind. So two rows of a file that have neither and agree in all four are
-taken for one act. At most one of them would count anyway.
+They come in pieces of bounded size. Rows with the same `id` are one event. The id is made of the key of the event id,
+the actor, the item and the kind, if there is an event id. Otherwise it is the number in the log, which a row shares
+with its archived copy. Otherwise it is actor, item, time and kind. So two rows of a file that have neither and agree
+in all four are taken for one act. At most one of them would count anyway.
+
+The log keeps only a part of addresses, user agents and referrers (`recommender.intake.privacy`). So rows of the log
+and of archives have the keys of the whole too (KEYS), and these are what is learned from.
 
 All SQL that reads whole rows of the log is here. Learners read through `recommender.log.event_log`.
 """
@@ -22,7 +25,7 @@ from django.db import connection, transaction
 
 from recommender import database_clock
 from recommender.batch.collect import csv_file
-from recommender.core.parquet_log import REQUIRED, LogFileError
+from recommender.core.parquet_log import KEYS, REQUIRED, LogFileError
 from recommender.core.vocabulary import Kind
 from recommender.intake.event_rows import event_key
 from recommender.log.partitions import partitions
@@ -44,6 +47,12 @@ SCHEMA = pl.Schema(
         "user_agent": pl.String(),
         "referrer": pl.String(),
         "country": pl.String(),
+        "campaign": pl.String(),
+        "list_validity": pl.Int16(),
+        "is_crawler": pl.Boolean(),
+        "network_key": pl.Int64(),
+        "agent_key": pl.Int64(),
+        "referrer_key": pl.Int64(),
     }
 )
 SUFFIXES = (".parquet", ".csv")
@@ -53,7 +62,7 @@ _KINDS = {int(kind): kind.name.lower() for kind in Kind}
 _SELECT = """
 SELECT seq, encode(event_key, 'hex'), extract(epoch FROM received_at)::float8,
        extract(epoch FROM occurred_at)::float8, actor, item, kind, session, value, recommendation, position, ip,
-       user_agent, referrer, country
+       user_agent, referrer, country, campaign, list_validity, is_crawler, network, agent, referrer_key
 FROM recommender_event WHERE received_at >= %s AND received_at < %s ORDER BY received_at, seq
 """
 _COUNT = """
@@ -158,7 +167,9 @@ class FileRows:
 
         A row group of a Parquet file is decoded at once for any n, so row groups should not be huge.
         """
-        known = {name: dtype for name, dtype in SCHEMA.items() if name in self._names}
+        # a CSV file is never an archive, so columns of these names mean something else there
+        taken = self._names - KEYS.keys() if self._is_csv else self._names
+        known = {name: dtype for name, dtype in SCHEMA.items() if name in taken}
         if "event_id" in self._names:
             known["event_id"] = pl.String()
         for frame in self._read(known, n):
@@ -209,9 +220,9 @@ class FileRows:
 
 def identified(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with the column `id`, as the module's docstring defines it."""
+    sent = pl.concat_str("event_key", "actor", "item", "kind", separator="\x1f")
     number = pl.lit("#") + pl.col("seq").cast(pl.String)
     act = pl.concat_str("actor", "item", pl.col("ts").cast(pl.String), "kind", separator="\x1f")
-    sent = pl.concat_str("event_key", "actor", "item", "kind", separator="\x1f")
     return frame.with_columns(pl.coalesce(sent, number, act).alias("id"))
 
 

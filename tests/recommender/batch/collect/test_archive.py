@@ -1,5 +1,6 @@
 """A partition that leaves retention is in a file, complete, before it is dropped."""
 
+import json
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,12 +8,15 @@ import polars as pl
 import pytest
 from django.core.management import call_command
 
-from recommender import housekeeping
+from recommender import housekeeping, ids
 from recommender.batch.collect import archive
 from recommender.batch.collect.event_sources import FileRows, LogRows, identified
+from recommender.batch.collect.open_logs import journal_of
 from recommender.control import erasures
 from recommender.core.events import Encoder
-from recommender.core.parquet_log import LogFile
+from recommender.core.parquet_log import KEYS, LogFile
+from recommender.intake import privacy
+from recommender.intake.event_rows import parse_events
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions, partitions
 from tests.help.log_rows import events
@@ -165,3 +169,59 @@ def test_the_command_says_what_it_did(folder, capsys):
     call_command("archive")
     assert f"{N:,} events" in capsys.readouterr().out
     assert OLD not in partitions()
+
+
+# -- what PRIVACY keeps --------------------------------------------------------------------------------------------
+
+AGENTS = ["Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0", "Googlebot/2.1", None]
+
+
+def send(n=60):
+    rows = [
+        {
+            "actor": f"reader-{row % 20}",
+            "item": f"item-{row % 7}",
+            "event_id": f"e{row % 30}",
+            "context": {
+                "ip": f"192.0.{row % 3}.{row}",
+                "user_agent": AGENTS[row % 3],
+                "referrer": f"https://news.example/{row % 4}",
+            },
+        }
+        for row in range(n)
+    ]
+    now_s = datetime.now(UTC).timestamp()
+    parsed = parse_events(json.dumps({"events": rows}).encode(), now_s=now_s, oldest_s=0)
+    assert event_log.store(parsed.events, parsed.keys).n_written == n
+
+
+@pytest.mark.parametrize("level", privacy.LEVELS)
+def test_what_is_learned_from_an_archive_is_what_the_learner_learned(tmp_path, settings, level):
+    settings.PRIVACY = level
+    send()
+    path, today = tmp_path / "events-0.parquet", datetime.now(UTC).date()
+    archive.write(LogRows.of_day(today), path)
+    (read,) = LogFile(path).steps(ids.encoder(), bucket_ms=10**12)
+    learned = event_log.read(after=event_log.Position(), since_ms=0, limit=100).batch
+    for name in ("actor", "item", "kind", "prefix", "agent", "referrer", "is_automated"):
+        assert getattr(read.batch, name).tolist() == getattr(learned, name).tolist(), name
+    assert len(set(read.batch.prefix.tolist())) == 3
+    assert read.batch.is_automated.sum() == 20
+    assert ("192.0.2.2" in str(pl.read_parquet(path)["ip"].to_list())) == (level == privacy.RAW)
+
+
+def test_actors_may_share_event_ids(tmp_path):
+    send()
+    today = datetime.now(UTC).date()
+    with journal_of([LogRows.of_day(today), LogRows.of_day(today)], folder=tmp_path) as journal:
+        assert (journal.n_rows, journal.n_read) == (60, 120)
+
+
+def test_an_archive_of_an_earlier_version_is_read_and_erased_from(folder):
+    housekeeping.keep_house()
+    path = path_of(folder)
+    fewer = pl.read_parquet(path).drop(*KEYS, "campaign", "list_validity")
+    fewer.write_parquet(path)
+    assert len(pl.concat(list(FileRows(path).frames(1000)))) == N
+    assert archive.erase("ana") == 10
+    assert pl.read_parquet(path).columns == fewer.columns

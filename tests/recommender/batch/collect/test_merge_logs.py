@@ -42,12 +42,19 @@ def test_the_same_sources_give_the_same_log_whatever_the_memory(tmp_path):
 
 def test_a_merge_by_event_id_removes_duplicates_and_keeps_the_old_row(tmp_path):
     log = site(n_events=500).with_columns(pl.int_range(pl.len()).cast(pl.String).alias("event_id"))
-    again = log[100:300].with_columns(pl.col("ts") + 7200, pl.lit("other").alias("item"))  # sent again, hours later
+    again = log[100:300].with_columns(pl.col("ts") + 7200, pl.lit("again").alias("session"))  # hours later
     paths = [written(log, tmp_path / "old.parquet"), written(again, tmp_path / "new.csv")]
     journal = merged(paths, tmp_path / "out")
     assert journal.n_read == len(log) + 200
     assert journal.n_rows == len(log)
-    assert "other" not in journal.rows.collect()["item"].to_list()
+    assert "again" not in journal.rows.collect()["session"].to_list()
+
+
+def test_the_same_event_id_of_another_actor_or_item_is_another_event(tmp_path):
+    log = site(n_events=500).with_columns(pl.int_range(pl.len()).cast(pl.String).alias("event_id"))
+    others = [log[:50].with_columns(pl.lit("other").alias(name)) for name in ("actor", "item")]
+    paths = [written(each, tmp_path / f"{number}.parquet") for number, each in enumerate([log, *others])]
+    assert merged(paths, tmp_path / "out").n_rows == len(log) + 100
 
 
 def test_without_ids_only_the_very_same_act_is_a_duplicate(tmp_path):
