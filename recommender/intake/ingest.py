@@ -78,7 +78,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
         list_ids.judge_all(events, now_s=time.time())
         with database():
             id_secret.require()
-            stored = event_log.store(events, parsed.keys)
+            stored = event_log.store(list_ids.shortened(events), parsed.keys)
     conflicts = [SHAPE.rejection(parsed.places[place], CONFLICT) for place in stored.conflicts]
     rejected = sorted([*parsed.rejected, *conflicts], key=lambda each: each["index"])
     n_written = stored.n_written

@@ -14,7 +14,7 @@ The parts of an id, before base64, which makes four characters of three bytes:
     each place        3 bytes: the source in 2 bits, and a tag of 22 bits
 
 A tag is a keyed hash of actor, item, place and time. An id has 16 characters and 4 for each place: 56 for a list of
-ten, 816 for a list of MAX_PLACES. The first 16 name the list.
+ten, 816 for a list of MAX_PLACES. The first NAME_LENGTH name the list, and the log keeps only these.
 
 **Guessing.** An attacker without the key cannot make an id (one in 2**48), and cannot test a guess without sending
 an event. With an id of its own, it can claim another item at a place. The tag fits by chance once in 4,194,304
@@ -35,6 +35,7 @@ id lives a minute longer or shorter.
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
@@ -57,6 +58,7 @@ steady: it has been read for hours.
 MAX_AGE_S = 3600
 CLOCKS_S = 5  # another web process may know the database's clock by so much less
 MAX_PLACES = 200
+NAME_LENGTH = 16  # characters: the time, the check and the MAC
 
 _CLICK = int(Kind.CLICK)
 _TIME, _CHECK, _MAC, _PLACE = 4, 2, 6, 3  # bytes
@@ -136,6 +138,13 @@ def judge_all(events: NewEvents, *, now_s: float) -> None:
         if pay_key is not None:
             paid.add(pay_key)
         events.list_validity[place], events.pay_key[place] = int(validity), pay_key
+
+
+def shortened(events: NewEvents) -> NewEvents:
+    """Return the events to store: judged, and with the name of each list instead of its whole id."""
+    if not any(events.recommendation):
+        return events
+    return replace(events, recommendation=[each and each[:NAME_LENGTH] for each in events.recommendation])
 
 
 def source_of(*, recommendation: str, position: int) -> str:

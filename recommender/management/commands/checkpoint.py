@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
+from recommender import ids
 from recommender.core.checkpoint import CheckpointCorrupt, digest
 from recommender.core.pipeline import Pipeline
 from recommender.learning import learner
@@ -62,9 +64,15 @@ class Command(BaseCommand):
     def bring(self, options: dict[str, Any]) -> None:
         try:
             data = options["file"].read_bytes()
-            Pipeline.from_bytes(data)
+            secret = Pipeline.from_bytes(data).config.secret
         except (OSError, CheckpointCorrupt) as error:
             raise CommandError(f"{options['file']}: {error}") from error
+        if secret != ids.secret():
+            raise CommandError(
+                f"{options['file']} has ids that were hashed with another secret. It would know none of your actors."
+                f" `{settings.COMMAND} ids secret` prints the secret where the file was exported: set ID_SECRET to it"
+                " and import into a new database."
+            )
         row = learner.get_learner(options["shard"])
         with transaction.atomic():
             checkpoint, _ = Checkpoint.objects.get_or_create(

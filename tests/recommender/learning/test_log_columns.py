@@ -19,9 +19,9 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import Kind
 from recommender.learning import learner
 from recommender.learning.refold import KeysDiffer, encode
-from recommender.log import event_log
+from recommender.log import event_log, id_secret
 from recommender.log.event_log import Position, shards_of
-from recommender.models import Checkpoint, Decision, Event, EventVerdict, Learner, Step
+from recommender.models import Checkpoint, Decision, Event, EventVerdict, IdFingerprint, Learner, Step
 from tests.help import emptied_tables, version_0_1
 from tests.help.learner_process import restart
 from tests.help.log_rows import actors_of, clicks, events
@@ -121,6 +121,9 @@ def test_a_state_of_another_secret_is_not_fed_with_keys_that_mean_nothing_to_it(
     settings.SECRET_KEY = "another secret key, of at least 32 characters"
     restart()
     event_log.append(clicks(3, start=3))
+    with pytest.raises(id_secret.IdSecretWrong):
+        learner.learn(0)
+    IdFingerprint.objects.update(fingerprint=id_secret.fingerprint(ids.secret()))  # the state itself differs too
     with pytest.raises(KeysDiffer, match="another secret"):
         learner.learn(0)
     assert Learner.objects.get().n_events == 3

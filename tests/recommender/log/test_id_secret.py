@@ -16,6 +16,7 @@ from monitoring.audit.hash_chain import ChainHead
 from monitoring.operations import erase_actor
 from recommender import ids
 from recommender.control import erasures
+from recommender.core.pipeline import Pipeline
 from recommender.learning import learner
 from recommender.log import event_log, id_secret
 from recommender.log.id_secret import IdSecretWrong, fingerprint
@@ -266,3 +267,12 @@ def test_people_stay_signed_in_while_the_former_key_is_named(settings, client, d
 def test_an_api_key_needs_no_secret_key(settings, api):
     rotate(settings)
     assert api.get("/api/v1/model", key="admin").status == 200
+
+
+def test_a_state_of_another_site_is_not_imported(settings, tmp_path):
+    path = tmp_path / "state"
+    path.write_bytes(Pipeline(learner.configured()).to_bytes())
+    call_command("checkpoint", "import", path)
+    rotate(settings, pinned=False)
+    with pytest.raises(CommandError, match="hashed with another secret"):
+        call_command("checkpoint", "import", path)

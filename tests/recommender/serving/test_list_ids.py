@@ -236,6 +236,7 @@ def test_a_place_pays_once_for_each_kind_of_act(api, click):
     assert send(api, click | {"kind": "exposure"}) == [V.SPENT]
     assert send(api, click | {"item": "other", "position": 0}) == [V.VALID]
     assert send(api, {"actor": "ana", "item": "story"}) == [None]
+    assert set(Event.objects.values_list("recommendation", flat=True)) == {None, click["recommendation"][:16]}
 
 
 def test_a_place_pays_once_in_a_body(api, click):
