@@ -101,7 +101,10 @@ def _nothing_is_given_up_within_moments():
 
 @pytest.fixture(scope="session", autouse=True)
 def _importing_the_web_server_needs_no_database():
-    """Leave out the comparison at the start of a web process, which would close the test's connection."""
+    """Leave out the comparison of the secret at the start of a web process.
+
+    It would close the test's connection.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recommender.log.id_secret.check_at_start", lambda: None)
         yield

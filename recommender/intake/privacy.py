@@ -1,4 +1,4 @@
-"""What people may read of an event's origin: address, user agent and referrer.
+"""Keep as much of an event's address, user agent and referrer as people may read.
 
     as the site sent it ──> keyed hashes (the model reads only these) ──┐
                         └─> shown_ip, shown_agent, shown_referrer ──────┴──> the event's row
@@ -13,12 +13,12 @@ changes no key, so it changes no verdict and no digest.
 | none | - | - | - |
 
 The family of a user agent comes from the package ua-parser, with its rules compiled to native code: 6 to 15 us for a
-new text, at most 0.2 ms, and 17 MiB. (Its rules in plain Python take up to 6 ms for a text, device-detector up to
-0.1 s. woothee and httpagentparser take 30 us, but do not know Samsung's browser, in-app browsers or curl.)
+new text, at most 0.2 ms, and 17 MiB. Its rules in plain Python take up to 6 ms for a text, and device-detector up to
+0.1 s. woothee and httpagentparser take 30 us, but do not know Samsung's browser, in-app browsers or curl.
 
-A referrer's host is kept whole. A shorter name (example.co.uk) would need the public suffix list, which changes under
-a running server, and on a shared suffix it would join sites that have nothing in common. A host may be the name of a
-person's own site, which that site made public. A host that is an address becomes its network.
+A referrer's host is kept whole. A shorter name (example.co.uk) would need the public suffix list. That list changes
+under a running server, and on a shared suffix it would join sites that have nothing in common. A host may be the name
+of a person's own site, which that site made public. A host that is an address becomes its network.
 """
 
 import re
@@ -78,7 +78,9 @@ def agent_family(user_agent: str) -> str:
 
 
 def referrer_host(referrer: str) -> str:
-    """Return the host of a referrer, in lower case, without user, port, path and query.
+    """Return the host of a referrer in lower case.
+
+    User, port, path and query are left out.
 
     >>> referrer_host("https://ana:pw@News.Example:8443/a?q=1"), referrer_host("news.example/a"), referrer_host("??")
     ('news.example', 'news.example', 'other')

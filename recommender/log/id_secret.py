@@ -63,9 +63,9 @@ def require() -> None:
 
 
 def is_wrong() -> bool:
-    """Return whether the settings have another secret than the database, and note nothing.
+    """Return whether the settings have another secret than the database.
 
-    A database without tables has none. Raises the errors of the database.
+    It notes nothing. A database without tables has none. Raises the errors of the database.
     """
     if IdFingerprint._meta.db_table not in connection.introspection.table_names():
         return False
@@ -89,9 +89,10 @@ def check_at_start() -> None:
 
 
 def find() -> tuple[str, str] | None:
-    """Return the database's secret and the place where it was found, or None if it is nowhere.
+    """Return the database's secret and the place where it was found.
 
-    The places are the settings, SECRET_KEY, its fallbacks, and the checkpoints, newest first.
+    It is None if the secret is nowhere. The places are the settings, SECRET_KEY, its fallbacks, and the checkpoints,
+    newest first.
     """
     noted = _noted()
     known = [(ids.secret(), "the settings"), (ids.secret_of(settings.SECRET_KEY), "SECRET_KEY")]
@@ -148,7 +149,10 @@ def _noted() -> str:
 
 
 def _first_secret() -> str:
-    """Return the secret with which the shards learn, or that of the settings if none has begun."""
+    """Return the secret with which the shards learn.
+
+    If none has begun, it is that of the settings.
+    """
     learned = list(_learned_secrets())
     found = {secret for _, secret in learned}
     if len(found) > 1:

@@ -141,7 +141,7 @@ def judge_all(events: NewEvents, *, now_s: float) -> None:
 
 
 def shortened(events: NewEvents) -> NewEvents:
-    """Return the events to store: judged, and with the name of each list instead of its whole id."""
+    """Return judged events to store, with the name of each list instead of its id."""
     if not any(events.recommendation):
         return events
     return replace(events, recommendation=[each and each[:NAME_LENGTH] for each in events.recommendation])

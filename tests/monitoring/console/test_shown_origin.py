@@ -25,7 +25,10 @@ SECRET_PARTS = ("192.0.2.7", "192.0.2.8", "rv:143", "rv:142", "visit=17")
 
 
 def sent(actor, *origins):
-    """Store clicks of an actor as a request would, one for each address and version of the browser."""
+    """Store clicks of an actor as a request would.
+
+    There is one for each address and version of the browser.
+    """
     rows = [
         {
             "actor": actor,

@@ -1,4 +1,4 @@
-"""Test that PRIVACY changes what is stored for people, and nothing that is learned."""
+"""Test that PRIVACY changes no learned state, only what people can read."""
 
 from dataclasses import replace
 
@@ -44,7 +44,10 @@ def sent(number):
 
 
 def stored_with(level, api, settings):
-    """Send the same events under a level, and return them as the learner reads them, all at the same times."""
+    """Send the same events under a level, and return them as the learner reads them.
+
+    Their times are replaced, so that they are the same each time.
+    """
     settings.PRIVACY = level
     emptied_tables.empty_log()
     answer = api.post("/api/v1/events", {"events": [sent(number) for number in range(N)]}, key="ingest")
