@@ -27,6 +27,8 @@ from recommender.process_state import remembered
 
 logger = logging.getLogger(__name__)
 
+MAX_HEADER_BYTES = 2**27
+
 _MAGIC = b"GSWCKP02"
 
 
@@ -121,20 +123,32 @@ def secret_in(checkpoint: Checkpoint) -> str | None:
 
     Only the header is read.
     """
-    query = "SELECT substring(data FROM 1 FOR 16) FROM recommender_checkpoint WHERE id = %s"
-    header = "SELECT substring(data FROM 17 FOR %s) FROM recommender_checkpoint WHERE id = %s"
-    with connection.cursor() as cursor:
-        cursor.execute(query, [checkpoint.pk])
-        start = bytes(cursor.fetchone()[0])
-        if len(start) < 16 or not start.startswith(_MAGIC):
-            return None
-        cursor.execute(header, [min(int.from_bytes(start[8:], "little"), 2**27), checkpoint.pk])
-        text = bytes(cursor.fetchone()[0])
     try:
-        secret = json.loads(text)["config"]["secret"]
+        text = getattr(checkpoint, "header", None)  # of a state in pieces
+        state = json.loads(text)["state"] if text else json.loads(_header_of_block(checkpoint))
+        secret = state["config"]["secret"]
         return secret if len(bytes.fromhex(secret)) == 16 else None
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _header_of_block(checkpoint: Checkpoint) -> bytes:
+    """Read the header of a state that is one block of bytes.
+
+    It is empty if the block is damaged.
+    """
+    start = _part_of_block(checkpoint, 1, 16)
+    if len(start) < 16 or not start.startswith(_MAGIC):
+        return b""
+    return _part_of_block(checkpoint, 17, min(int.from_bytes(start[8:], "little"), MAX_HEADER_BYTES))
+
+
+def _part_of_block(checkpoint: Checkpoint, first: int, n: int) -> bytes:
+    query = "SELECT substring(data FROM %s FOR %s) FROM recommender_checkpoint WHERE id = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(query, [first, n, checkpoint.pk])
+        (part,) = cursor.fetchone() or (None,)
+    return bytes(part or b"")
 
 
 def _noted() -> str:
