@@ -77,10 +77,11 @@ def agent_family(user_agent: str) -> str:
     return found.family[:MAX_FAMILY] if found and found.family else OTHER
 
 
+@lru_cache(maxsize=8192)
 def referrer_host(referrer: str) -> str:
     """Return the host of a referrer in lower case.
 
-    User, port, path and query are left out.
+    User, port, path and query are left out. At most 8 MB are cached.
 
     >>> referrer_host("https://ana:pw@News.Example:8443/a?q=1"), referrer_host("news.example/a"), referrer_host("??")
     ('news.example', 'news.example', 'other')
