@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0012_log_origin'),
+        ('recommender', '0014_id_fingerprint'),
     ]
 
     operations = [
