@@ -23,13 +23,14 @@ from typing import Any
 
 from django.db import transaction
 
-from recommender import locks
+from recommender import history, locks
 from recommender.batch import challenger_trial
 from recommender.batch.challenger_trial import Report
 from recommender.batch.challengers import challengers
 from recommender.batch.collect import archive, open_logs
 from recommender.batch.collect.event_sources import LogRows, RowSource
 from recommender.batch.collect.merge_logs import Journal, mute
+from recommender.core import state_versions
 from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
@@ -158,6 +159,10 @@ def ready(config: Config) -> list[Checkpoint]:
         if not is_free:
             raise LogIncomplete("an actor is being erased from the log: hold the trial again when that is done")
         for row in Learner.objects.order_by("shard"):
+            if row.fold_version != state_versions.FOLD_VERSION:
+                raise LogIncomplete(
+                    f"shard {row.shard} is learned by another version: hold the trial again after the upgrade"
+                )
             pipeline, recipe = _fold(config, row)
             position = Position(row.xid, row.seq)
             with transaction.atomic():
@@ -202,7 +207,7 @@ def marked(recipe: Recipe, first: int) -> Recipe:
     """
     copies: dict[int | None, int] = {}
     kept: Recipe = []
-    for start, last, number in recipe:
+    for start, last, number, *_ in history.relearned(recipe, 0, state_versions.FOLD_VERSION):
         assert start is not None
         if last is not None and last < first:
             continue
@@ -210,7 +215,7 @@ def marked(recipe: Recipe, first: int) -> Recipe:
             rule = (get_exclusion(number) or ExclusionRule()).state()
             copies[number] = ExclusionRow.objects.create(rule=rule).pk
         kept.append([max(start, first), last, copies[number]])
-    return kept
+    return history.relearned(kept, 0, state_versions.FOLD_VERSION)
 
 
 def spare_bytes(memory_mb: int) -> int:

@@ -28,7 +28,9 @@ from django.db import IntegrityError, connection, transaction
 from recommender import ids, locks, wake_workers
 from recommender.control import job_progress
 from recommender.control.shard_erasure import ShardErasure, bases, traces_of
+from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
+from recommender.core.state_versions import StateNewer, StateUnfit
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
@@ -72,8 +74,11 @@ def get(*, erasure_id: int) -> Erasure:
 def run_next() -> bool:
     """Carry out the oldest unfinished erasure, and return whether there was one.
 
-    It also returns False while another worker folds the log.
+    It also returns False while another worker folds the log, and while a newer version learns. An older version's
+    shards are first brought to this version.
     """
+    if not Erasure.objects.filter(state__in=UNFINISHED).exists() or not learner.claim_all():
+        return False
     with locks.hold(locks.HISTORY) as is_alone:
         erasure = Erasure.objects.filter(state__in=UNFINISHED).order_by("id").first() if is_alone else None
         if erasure is None:
@@ -87,7 +92,7 @@ def _run(erasure: Erasure) -> None:
     rows = [learner.get_learner(shard) for shard in event_log.shards_of(erasure.actor, settings.SHARDS)]
     try:
         outcome = _switch([_prepare(erasure, row) for row in rows], erasure)
-    except (LogIncomplete, CheckpointCorrupt) as error:
+    except (LogIncomplete, CheckpointCorrupt, StateNewer, StateUnfit) as error:
         logger.error("%s cannot be done: %s", erasure, error)
         ErasedState.objects.filter(erasure=erasure).delete()
         job_progress.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
@@ -127,6 +132,8 @@ def _switch(ways: list[ShardErasure], erasure: Erasure) -> dict[str, Any]:
             cursor.execute("SET LOCAL statement_timeout = 0")
         shards = [way.shard for way in ways]
         rows = Learner.objects.select_for_update().filter(shard__in=shards).order_by("shard").in_bulk()
+        if any(row.fold_version > state_versions.FOLD_VERSION for row in rows.values()):
+            raise StateNewer("a newer version took the learner over during the erasure: ask for it again")
         for way in ways:
             way.row = rows[way.shard]
             way.advance(way.row.step)

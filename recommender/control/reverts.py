@@ -21,7 +21,9 @@ from django.db.models import Sum
 from recommender import locks, wake_workers
 from recommender.control import job_progress
 from recommender.control.shard_revert import ShardRevert
+from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
+from recommender.core.state_versions import StateNewer, StateUnfit
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
@@ -37,8 +39,11 @@ logger = logging.getLogger(__name__)
 def run_next() -> bool:
     """Carry out the oldest revert that no worker is busy with.
 
-    Returns False if there is none.
+    Returns False if there is none, and while a newer version learns. An older version's shards are first brought to
+    this version.
     """
+    if not Revert.objects.filter(state__in=UNFINISHED).exists() or not learner.claim_all():
+        return False
     for revert in Revert.objects.filter(state__in=UNFINISHED).order_by("id"):
         with locks.hold(revert.pk) as is_alone, locks.hold(locks.HISTORY, is_shared=True) as is_free:
             if is_alone and is_free:
@@ -54,7 +59,7 @@ def _run(revert: Revert) -> None:
     began_at = time.monotonic()
     try:
         outcome = _work_out(revert)
-    except (LogIncomplete, CheckpointCorrupt, Checkpoint.DoesNotExist) as error:
+    except (LogIncomplete, CheckpointCorrupt, StateNewer, StateUnfit, Checkpoint.DoesNotExist) as error:
         logger.error("%s cannot be done: %s", revert, error)
         job_progress.finish(revert, Revert.State.FAILED, error=str(error))
         return
@@ -76,7 +81,7 @@ def _work_out(revert: Revert) -> dict[str, Any]:
         way.advance(rows[way.shard].step, say)
         while way.n_left((row := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:
             way.advance(row.step, say)
-    outcome = _describe(ways, list(rows.values()))
+    outcome = _describe(ways, list(rows.values())) | _describe_versions(checkpoints, revert.mode)
     outcome["took_s"] = round(time.monotonic() - began_at, 3)
     if revert.is_preview:
         job_progress.finish(revert, Revert.State.DONE, outcome=outcome)
@@ -85,6 +90,8 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     with transaction.atomic():
         locked = {row.shard: row for row in Learner.objects.select_for_update().order_by("shard")}
         locked_at = time.monotonic()
+        if any(row.fold_version > state_versions.FOLD_VERSION for row in locked.values()):
+            raise StateNewer("a newer version took the learners over during the revert: ask for the revert again")
         for place, way in enumerate(ways):
             way.advance(locked[way.shard].step)
             stored[place] = way.switch(locked[way.shard], stored[place])
@@ -99,7 +106,8 @@ def _work_out(revert: Revert) -> dict[str, Any]:
 def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str, Any]:
     """Describe a revert's effect: events, quality since the checkpoint, main list.
 
-    `_work_out` adds how long the revert took, and for how much of that time learning was locked out.
+    `_work_out` adds an upgrade that it goes back over. It also adds how long the revert took, and for how much of
+    that time learning was locked out.
     """
     steps = [Step.objects.filter(shard=way.shard, number__gt=way.checkpoint.step) for way in ways]
     sums = [each.aggregate(n=Sum("n_predicted", default=0), hits=Sum("n_hits", default=0)) for each in steps]
@@ -115,6 +123,26 @@ def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str,
         "changes": compare(
             [place["item"] for place in boards["before"]], [place["item"] for place in boards["after"]]
         ),
+    }
+
+
+def _describe_versions(checkpoints: Sequence[Checkpoint], mode: str) -> dict[str, Any]:
+    """Describe a revert to a state of an earlier version of the fold. Empty if there is no such state."""
+    version = state_versions.FOLD_VERSION
+    older = [each for each in checkpoints if each.fold_version < version]
+    if not older:
+        return {}
+    first = min(older, key=lambda each: each.fold_version)
+    since = "" if mode == Revert.Mode.DROP else " The present version learned the events since then again."
+    return {
+        "upgrade": {
+            "from_version": first.fold_version,
+            "to_version": version,
+            "note": f"Checkpoint {first.pk} is from before an upgrade."
+            f" {state_versions.release_of(first.fold_version)} (fold version {first.fold_version}) wrote it,"
+            f" and this is {state_versions.release_of(version)} (fold version {version}).{since}"
+            " Lists and verdicts can differ from those of that time.",
+        }
     }
 
 

@@ -29,7 +29,7 @@ from django.db.models import F, Q
 from recommender import history
 from recommender.control import shard_revert
 from recommender.control.shard_revert import ShardRevert
-from recommender.core import actor_traces
+from recommender.core import actor_traces, state_versions
 from recommender.core.pipeline import Config, Pipeline
 from recommender.learning import checkpoint_thinning
 from recommender.learning.checkpoint_writer import bytes_and_figures
@@ -161,8 +161,12 @@ class ShardErasure(ShardRevert):
             cursor.execute(_REPLACE, [self.erasure.pk])
             n_rewritten = cursor.rowcount
         ErasedState.objects.filter(erasure=self.erasure).delete()
+        recipe = self._note_versions()
         Learner.objects.filter(shard=self.shard).update(
-            stream_ms=self.pipeline.stream_ms, n_reverts=F("n_reverts") + 1
+            stream_ms=self.pipeline.stream_ms,
+            recipe=recipe,
+            n_reverts=F("n_reverts") + 1,
+            fold_version=state_versions.FOLD_VERSION,
         )
         return {
             "learned": len(self.taken),
@@ -172,6 +176,20 @@ class ShardErasure(ShardRevert):
             "checkpoints_rewritten": n_rewritten,
             "checkpoints_dropped": n_dropped,
         }
+
+    def _note_versions(self) -> history.Recipe:
+        """Note that this version wrote the new states and folded the steps after the base.
+
+        Returns the learner's recipe.
+        """
+        version = state_versions.FOLD_VERSION
+        recipe = history.relearned(self.row.recipe, self.checkpoint.step, version)
+        rewritten = Checkpoint.objects.filter(pk__in=self.staged)
+        rewritten.update(fold_version=version)
+        if recipe != self.row.recipe:
+            for number, step in rewritten.filter(step__gt=self.checkpoint.step).values_list("pk", "step"):
+                Checkpoint.objects.filter(pk=number).update(recipe=history.closed(recipe, step))
+        return recipe
 
     def _stage(self, checkpoint_id: int, pipeline: Pipeline) -> None:
         kept = bytes_and_figures(pipeline)

@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models import F, Sum
 
 from recommender import history
+from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
@@ -33,6 +34,7 @@ FIGURES = {
     **dict.fromkeys(("n_events", "n_unjudged", "n_predicted", "n_hits"), "integer"),
     **dict.fromkeys(("n_trusted", "n_trusted_hits", "n_canary", "n_canary_hits", "alarm"), "integer"),
     **dict.fromkeys(("changed_ms", "stream_ms"), "bigint"),
+    "fold_version": "smallint",
     "reciprocal_ranks": "float8",
 }
 _UPDATE_STEPS = f"""
@@ -138,7 +140,8 @@ class ShardRevert:
 
     def recipe(self, at_step: int) -> history.Recipe:
         """Return the history after a switch made at a step."""
-        return history.reverted(self.checkpoint.recipe, self.mode, self.checkpoint.step, at_step, self.exclusion_id)
+        before, version = self.checkpoint, state_versions.FOLD_VERSION
+        return history.reverted(before.recipe, self.mode, before.step, at_step, self.exclusion_id, version)
 
     def store(self) -> Checkpoint:
         """Store the present state as a checkpoint."""
@@ -164,7 +167,10 @@ class ShardRevert:
         self._write_steps()
         self._switch_verdicts()
         Learner.objects.filter(shard=self.shard).update(
-            checkpoint=stored, recipe=self.recipe(row.step), n_reverts=F("n_reverts") + 1
+            checkpoint=stored,
+            recipe=self.recipe(row.step),
+            n_reverts=F("n_reverts") + 1,
+            fold_version=state_versions.FOLD_VERSION,
         )
         return stored
 
@@ -175,6 +181,7 @@ class ShardRevert:
             "first_ordinal": folded.first_ordinal,
             "excluded": folded.excluded.tolist() or None,
             "n_admitted": result.n_admitted,
+            "fold_version": state_versions.FOLD_VERSION,
             **quality_log.figures(result),
             **verdict_writer.counts(result),
         }

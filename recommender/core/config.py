@@ -3,7 +3,7 @@
 Every checkpoint contains it. The Pipeline reads no setting from anywhere else.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from recommender.core.affinity.affinity import AffinityConfig
@@ -12,6 +12,7 @@ from recommender.core.ranking.bypass import ContestConfig
 from recommender.core.ranking.candidates import RankingConfig
 from recommender.core.ranking.ranker import RankerConfig
 from recommender.core.screen import ScreenConfig
+from recommender.core.state_versions import StateNewer, config_from
 from recommender.core.trust import TrustConfig
 from recommender.core.vocabulary import Kind
 
@@ -61,33 +62,16 @@ class Config:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Rebuild a Config from the dict that `asdict` returned.
+        """Rebuild a Config from the dict that `asdict` returned, in this version or an earlier one.
 
-        Raises ValueError for a field that this version lacks, or that the state lacks.
+        A field that the state lacks gets the value from before it existed (`state_versions.config_from`). Raises
+        StateNewer for a field that this version lacks.
         """
-        known = {each.name for each in fields(cls)}
-        if known != set(state):
-            raise ValueError(
-                f"the configuration is of another version; it differs in: {', '.join(sorted(known ^ set(state)))}"
-            )
-        kinds = {
-            "trust": TrustConfig,
-            "screen": ScreenConfig,
-            "drift": DriftConfig,
-            "affinity": AffinityConfig,
-            "ranking": RankingConfig,
-            "ranker": RankerConfig,
-            "contest": ContestConfig,
-        }
-        parts: dict[str, Any] = {}
-        for name, kind in kinds.items():
-            if wrong := {each.name for each in fields(kind)} ^ set(state[name]):
-                raise ValueError(
-                    f"the configuration of {name} is of another version; it differs in: {', '.join(sorted(wrong))}"
-                )
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in state[name].items()}
-            parts[name] = kind(**values)
-        return cls(**{**state, "half_lives_s": tuple(state["half_lives_s"]), **parts})
+        kinds = state.get("kind_weights", {})
+        if unknown := sorted(kinds.keys() - KIND_WEIGHTS.keys()):
+            raise StateNewer(f"kind_weights names kinds of acts that this version lacks: {', '.join(unknown)}")
+        # Under an earlier version no event had a kind that it lacked, so the weight of a newer kind changes nothing.
+        return config_from(cls, {**state, "kind_weights": KIND_WEIGHTS | kinds})
 
 
 def small_config(**changes: Any) -> Config:

@@ -37,7 +37,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recommender.core import checkpoint
+from recommender.core import checkpoint, state_versions
 from recommender.core.affinity import Affinity
 from recommender.core.config import KIND_WEIGHTS, Config
 from recommender.core.decisions import DecidedEvents
@@ -478,6 +478,7 @@ class Pipeline:
         Arrays are copies.
         """
         return {
+            state_versions.VERSIONS: state_versions.stamp(),
             "config": asdict(self.config),
             "stream_ms": self.stream_ms,
             "n_events": self.n_events,
@@ -493,20 +494,25 @@ class Pipeline:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Return the Pipeline whose `state()` this is.
+        """Return the Pipeline whose `state()` this is, or was in an earlier version.
 
-        Raises ValueError if the state does not fit this version.
+        Raises StateNewer for a state of a newer version, and StateUnfit or another ValueError for one that does not
+        fit.
         """
-        pipeline = cls(Config.from_state(state["config"]))
-        pipeline.stream_ms, pipeline.n_events = state["stream_ms"], state["n_events"]
-        pipeline.trend.restore(state["trend"], pipeline.stream_ms)
-        pipeline.affinity.restore(state["affinity"])
-        pipeline.ranker.restore(state["ranker"])
-        pipeline.evaluation.restore(state["evaluation"])
-        pipeline.drift.restore(state["drift"])
-        pipeline.pressure.restore(state["pressure"])
-        pipeline.screen.restore(state["screen"])
-        pipeline.holding.restore(state["holding"])
+        state = state_versions.migrate(state)
+        try:
+            pipeline = cls(Config.from_state(state["config"]))
+            pipeline.stream_ms, pipeline.n_events = state["stream_ms"], state["n_events"]
+            pipeline.trend.restore(state["trend"], pipeline.stream_ms)
+            pipeline.affinity.restore(state["affinity"])
+            pipeline.ranker.restore(state["ranker"])
+            pipeline.evaluation.restore(state["evaluation"])
+            pipeline.drift.restore(state["drift"])
+            pipeline.pressure.restore(state["pressure"])
+            pipeline.screen.restore(state["screen"])
+            pipeline.holding.restore(state["holding"])
+        except KeyError as error:
+            raise state_versions.StateUnfit(f"the state lacks {error}, and no migration adds it") from error
         return pipeline
 
     def to_bytes(self) -> bytes:

@@ -4,16 +4,18 @@
 """
 
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from itertools import chain
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from recommender import database_clock
 from recommender.learning import checkpoint_retention
 from recommender.learning.checkpoint_retention import Kept
-from recommender.models import UNFINISHED, Checkpoint, Learner, Revert
+from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Upgrade
 
 LOCK_CLASS = 0x6758  # of the advisory locks taken here
 
@@ -34,8 +36,8 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
     """Drop the checkpoints of a shard that nothing needs, and return their number.
 
     It keeps the checkpoints that CHECKPOINT_SCHEDULE asks for, the active one, pinned ones, and those that an
-    unfinished revert goes back to. It does nothing while another worker thins the same shard. About 5 us a checkpoint
-    of any size.
+    unfinished revert goes back to. It also keeps both checkpoints of an upgrade for RETENTION_DAYS. It does nothing
+    while another worker thins the same shard. About 5 us a checkpoint of any size.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_CLASS, shard])
@@ -79,7 +81,13 @@ def drop_checkpoints(parents: Mapping[int, int | None], kept: Collection[int]) -
 def _in_use(shard: int) -> set[int]:
     active = Learner.objects.filter(Q(shard=shard), checkpoint__isnull=False).values_list("checkpoint_id", flat=True)
     asked_for = Revert.objects.filter(state__in=UNFINISHED).values_list("checkpoints", flat=True)
-    return {*active, *chain.from_iterable(asked_for)}
+    return {*active, *chain.from_iterable(asked_for), *_of_upgrades(shard)}
+
+
+def _of_upgrades(shard: int) -> set[int]:
+    """Return the checkpoints on both sides of each upgrade that the log's retention has not passed yet."""
+    recent = Upgrade.objects.filter(shard=shard, created_at__gte=Now() - timedelta(days=settings.RETENTION_DAYS))
+    return {each for pair in recent.values_list("before", "after") for each in pair if each is not None}
 
 
 def _next_kept(parents: Mapping[int, int | None], id: int | None, kept: Collection[int]) -> int | None:

@@ -6,6 +6,8 @@
 
     restore(shard): newest sound checkpoint ──> fold of the recorded steps since
 
+    a Learner row of another version of the fold ──> version_upgrade: take it over, or do nothing
+
 Tasks wake the learner, and it keeps the Pipeline warm between them. Memory may be ahead of the database only inside
 `take_step`. If anything fails there, the warm Pipeline is dropped and the next wake restores it. Two learners of one
 shard do no harm: of two steps from one position only one is committed, and the loser drops its Pipeline. A step
@@ -25,15 +27,18 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from recommender import database_clock, history, ids, locks
+from recommender.core import state_versions
 from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.shadow_trend import Shadow
+from recommender.core.state_versions import StateNewer
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
-from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer
+from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer, version_upgrade
 from recommender.learning.checkpoint_writer import store_checkpoint
-from recommender.learning.refold import as_decided, encode, refold
+from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
+from recommender.learning.refolded_rows import RefoldedRows
 from recommender.log import event_log, id_secret, origin
 from recommender.log.event_log import LogSlice, Position
 from recommender.log.origin import Origin
@@ -56,7 +61,11 @@ class LearnerMoved(Exception):
 
 @dataclass(slots=True)
 class WarmPipeline:
-    """A Pipeline in memory and its position in the log."""
+    """A Pipeline in memory and its position in the log.
+
+    loaded, refolded: the checkpoint it was restored from, and the rows of the steps after it. They are kept only if
+    another version of the fold wrote them (`version_upgrade`).
+    """
 
     pipeline: Pipeline
     step: int
@@ -66,6 +75,8 @@ class WarmPipeline:
     checkpoint_step: int
     n_reverts: int
     origin: Origin
+    loaded: Checkpoint | None = None
+    refolded: RefoldedRows | None = None
     shadow: Shadow | None = None
     checkpoint_due_at: float = -inf
     step_due_at: float = -inf
@@ -86,7 +97,8 @@ _in_memory: dict[int, WarmPipeline] = {}  # by shard
 def learn(shard: int, *, for_s: float = 5.0) -> int:
     """Learn a shard's waiting events, and return their number.
 
-    1. Compare the warm Pipeline with the Learner row. Restore it where they differ.
+    0. Do nothing if a newer version learns the shard.
+    1. Compare the warm Pipeline with the Learner row. Restore it where they differ. Take over from an older version.
     2. Take steps until one is not full, unless frozen. Two small steps are PUBLISH_EVERY_S apart.
     3. Publish, and write a checkpoint when one is due.
 
@@ -99,9 +111,12 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         return 0
     database_clock.learn()
     learner = get_learner(shard)
+    if version_upgrade.is_newer(learner):
+        _in_memory.pop(shard, None)
+        return 0
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts, origin.current()):
         _in_memory.pop(shard, None)
-        warm = restore(learner)
+        warm, learner = take_over(learner)
         warm.pipeline.ranker.prepare()
         warm.shadow = shadow_learner.begin(warm.pipeline, learner)
         _in_memory[shard] = warm
@@ -132,6 +147,43 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
             write_checkpoint(warm, learner)
         warm.step_due_at = publish_at - 0.1 * settings.PUBLISH_EVERY_S  # beat may be a little early
     return n_learned
+
+
+def take_over(learner: Learner) -> tuple[WarmPipeline, Learner]:
+    """Restore a shard's Pipeline, and record an upgrade if an older version left it behind.
+
+    Returns the Pipeline and the Learner row as they are now. Raises LogIncomplete, LearnerMoved.
+    """
+    warm = restore(learner)
+    if warm.refolded is not None:
+        try:
+            learner = version_upgrade.complete(learner, warm.pipeline, warm.loaded, warm.refolded)
+        except version_upgrade.UpgradeLost as error:
+            raise LearnerMoved(str(error)) from error
+        warm.loaded = warm.refolded = None
+        warm.checkpoint_id, warm.checkpoint_step = learner.checkpoint_id, learner.step
+    return warm, learner
+
+
+def claim_all() -> bool:
+    """Bring every shard to this version, and return False if one belongs to a newer version.
+
+    Jobs that change histories call this first. A shard whose log is incomplete is left as it is, because a revert may
+    be the way out. It also returns False if another process moves a shard meanwhile.
+    """
+    learners = list(Learner.objects.select_related("checkpoint").order_by("shard"))
+    if sum(version_upgrade.is_newer(each) for each in learners):  # not any(): each is logged
+        return False
+    for each in learners:
+        if each.fold_version < state_versions.FOLD_VERSION:
+            try:
+                take_over(each)
+            except LearnerMoved as error:
+                logger.info("%s. The job waits", error)
+                return False
+            except LogIncomplete as error:
+                logger.error("shard %d cannot be brought to this version: %s", each.shard, error)
+    return True
 
 
 def in_memory(shard: int) -> WarmPipeline | None:
@@ -190,21 +242,36 @@ def restore(learner: Learner) -> WarmPipeline:
     """Return the Pipeline at the Learner's position.
 
     It loads the newest sound checkpoint and folds the steps recorded after it. Without a sound checkpoint it folds
-    the whole log again. Raises LogIncomplete if the log or the steps no longer reach back far enough.
+    the whole log again. Nothing is written, also if another version of the fold left the shard behind (`take_over`).
+    Raises LogIncomplete if the log or the steps no longer reach back far enough. Raises StateNewer for a newer
+    version's state.
     """
     began_at, server = time.monotonic(), origin.current()
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:
         try:
             pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
-        except ValueError as error:  # damaged, or of another version
+        except StateNewer:  # an older state would not do
+            raise
+        except ValueError as error:  # damaged, or it does not fit
             logger.error("%s cannot be read, an older one is used: %s", checkpoint, error)
             checkpoint = _before(checkpoint, learner.recipe)
     if pipeline is None:
         logger.error("shard %d has no sound checkpoint, its whole log is folded again", learner.shard)
         pipeline = Pipeline(configured())
     from_step = checkpoint.step if checkpoint else 0
-    refold(pipeline, learner.shard, learner.recipe, from_step, learner.step)
+    refolded = None
+    if version_upgrade.is_due(learner, from_step):
+        refolded = RefoldedRows(learner.shard, from_step)
+        if learner.fold_version == state_versions.FOLD_VERSION:
+            logger.warning(
+                "shard %d goes back to step %d, before its upgrade to fold version %d: this version learns the steps"
+                " since again, so their digests differ from the recorded ones",
+                learner.shard,
+                from_step,
+                learner.fold_version,
+            )
+    refold(pipeline, learner.shard, learner.recipe, from_step, learner.step, refolded.note if refolded else None)
     took_s = time.monotonic() - began_at
     logger.info("shard %d restored at step %d from %s in %.2f s", learner.shard, learner.step, checkpoint, took_s)
     position = Position(learner.xid, learner.seq)
@@ -218,6 +285,8 @@ def restore(learner: Learner) -> WarmPipeline:
         from_step,
         learner.n_reverts,
         server,
+        checkpoint if refolded else None,
+        refolded,
     )
 
 
@@ -244,7 +313,10 @@ def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
             warm.pipeline, learner.shard, warm.step, warm.position, learner.recipe, learner.checkpoint_id
         )
         unmoved = Learner.objects.filter(
-            shard=learner.shard, checkpoint=warm.checkpoint_id, n_reverts=learner.n_reverts
+            shard=learner.shard,
+            checkpoint=warm.checkpoint_id,
+            n_reverts=learner.n_reverts,
+            fold_version=state_versions.FOLD_VERSION,
         )
         if not unmoved.update(checkpoint=checkpoint):
             raise LearnerMoved(f"another process gave shard {learner.shard} a new state")
@@ -271,10 +343,13 @@ def rebuild(learner: Learner) -> Checkpoint:
 
 
 def _install(pipeline: Pipeline, learner: Learner) -> Checkpoint:
+    version = state_versions.FOLD_VERSION
+    recipe = history.relearned(learner.recipe, 0, version)
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
-        checkpoint = store_checkpoint(pipeline, learner.shard, learner.step, position, learner.recipe, None)
-        if not Learner.objects.filter(shard=learner.shard, n_reverts=learner.n_reverts).update(checkpoint=checkpoint):
+        checkpoint = store_checkpoint(pipeline, learner.shard, learner.step, position, recipe, None)
+        unmoved = Learner.objects.filter(shard=learner.shard, n_reverts=learner.n_reverts, fold_version__lte=version)
+        if not unmoved.update(checkpoint=checkpoint, recipe=recipe, fold_version=version):
             raise LearnerMoved(f"the history of shard {learner.shard} changed during the rebuild: rebuild it again")
     return checkpoint
 
@@ -282,14 +357,22 @@ def _install(pipeline: Pipeline, learner: Learner) -> Checkpoint:
 def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
     """Return the digest of a fresh fold of a checkpoint's history, at its step.
 
-    The fold begins at the checkpoint `start`, or from nothing. Raises LogIncomplete, CheckpointCorrupt, and
-    ValueError if the checkpoint does not descend from `start`.
+    The fold begins at the checkpoint `start`, or else at `version_upgrade.find_start`. Raises LogIncomplete,
+    CheckpointCorrupt, DigestsDiffer, and ValueError if the checkpoint does not descend from `start`.
     """
+    version_upgrade.check_comparable(checkpoint)
+    start = start or version_upgrade.find_start(checkpoint)
     if start:
         if not history.begins_with(checkpoint.recipe, start.recipe, start.step):
             raise ValueError(
                 f"{checkpoint} does not descend from {start}, because the learner was reverted in between:"
                 " choose another start"
+            )
+        version = state_versions.FOLD_VERSION
+        if other := history.last_of_other_version(checkpoint.recipe, start.step, checkpoint.step, version):
+            raise version_upgrade.DigestsDiffer(
+                f"another version of the fold learned the steps from {start} up to step {other}. Digests are promised"
+                f" within one version: choose a start at step {other} or later"
             )
         pipeline, step = Pipeline.from_bytes(bytes(start.data)), start.step
     else:
@@ -332,6 +415,7 @@ def take_step(warm: WarmPipeline, learner: Learner, events: LogSlice, decided: S
             step=warm.step,
             seq=warm.position.seq,
             n_reverts=learner.n_reverts,
+            fold_version=state_versions.FOLD_VERSION,
             state=Learner.State.LEARNING,
         ).update(**moved, **{name: F(name) + n for name, n in counts.items()}, stepped_at=Now())
         if not is_first:

@@ -1,7 +1,7 @@
 """The tables of Groundswell in PostgreSQL.
 
     log       Event, Item, Site
-    learning  Learner, Checkpoint, Step, Watched, FrozenScope
+    learning  Learner, Checkpoint, Step, Upgrade, Watched, FrozenScope
     verdicts  EventVerdict, Decision, Exclusion
     jobs      Revert, Trial, Erasure, ErasedState
     access    ApiKey
@@ -14,7 +14,7 @@ its own SQL (`recommender.log.event_log`). The other tables are ordinary.
 
 from recommender.models.access import ApiKey
 from recommender.models.jobs import UNFINISHED, ErasedState, Erasure, Job, Revert, Trial
-from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Watched
+from recommender.models.learning import Checkpoint, FrozenScope, Learner, Step, Upgrade, Watched
 from recommender.models.log import Event, Item, Site
 from recommender.models.secrets import IdFingerprint
 from recommender.models.upkeep import Chore, DatabaseSize
@@ -41,5 +41,6 @@ __all__ = [
     "Site",
     "Step",
     "Trial",
+    "Upgrade",
     "Watched",
 ]

@@ -2,8 +2,10 @@
 
     Learner, one row per shard ──> its active Checkpoint ──parent──> the one before ...
     Step, a mini-batch ──> Watched, the figures of the monitors after it
+    Upgrade, from one version of the fold to the next ──> the Checkpoints before and after it
 
-Steps are recorded because every refold takes the same ranges.
+Steps are recorded because every refold takes the same ranges. `fold_version` has no default in the database. So a
+program that does not know the column cannot write a row: its step fails instead of being folded by an older version.
 """
 
 from django.contrib.postgres.fields import ArrayField
@@ -13,6 +15,17 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from recommender import history
+from recommender.core import state_versions
+
+
+def present_version() -> int:
+    """Return the version of the fold that this program has."""
+    return state_versions.FOLD_VERSION
+
+
+def beginning() -> history.Recipe:
+    """Return the history of a learner that begins with this version."""
+    return history.beginning(state_versions.FOLD_VERSION)
 
 
 class Checkpoint(models.Model):
@@ -24,9 +37,10 @@ class Checkpoint(models.Model):
     seq = models.BigIntegerField()
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+")
     digest = models.CharField(max_length=64)
+    fold_version = models.SmallIntegerField(default=present_version, help_text="The version that wrote the state.")
     n_bytes = models.BigIntegerField()
     data = models.BinaryField()
-    recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
+    recipe = models.JSONField(default=beginning, help_text="See recommender.history.")
     is_pinned = models.BooleanField(default=False, help_text="A pinned checkpoint is never dropped by thinning.")
     stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
     n_events = models.BigIntegerField(default=0, help_text="Events folded in.")
@@ -70,8 +84,11 @@ class Learner(models.Model):
     )
     stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
     checkpoint = models.ForeignKey(Checkpoint, null=True, on_delete=models.PROTECT, related_name="+")
-    recipe = models.JSONField(default=history.beginning, help_text="See recommender.history.")
+    recipe = models.JSONField(default=beginning, help_text="See recommender.history.")
     n_reverts = models.IntegerField(default=0, help_text="How often its history was changed.")
+    fold_version = models.SmallIntegerField(
+        default=present_version, help_text="The version that learns the shard. Older ones do nothing for it."
+    )
     frozen_at = models.DateTimeField(null=True)
     stepped_at = models.DateTimeField(null=True)
     site = models.SmallIntegerField(default=1, db_default=1, editable=False)
@@ -130,6 +147,7 @@ class Step(models.Model):
         null=True, help_text="For an alarm, the stream time up to which all was well."
     )
     stream_ms = models.BigIntegerField()
+    fold_version = models.SmallIntegerField(default=present_version, help_text="The version that folded the step.")
     duration_ms = models.FloatField()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -144,6 +162,47 @@ class Step(models.Model):
 
     def __str__(self) -> str:
         return f"step {self.number} of shard {self.shard}"
+
+
+class Upgrade(models.Model):
+    """The change of a shard from one version of the fold to another.
+
+    It is an entry of the shard's history, after `step`. The digests are kept, also when thinning has dropped the
+    checkpoints.
+    """
+
+    shard = models.SmallIntegerField()
+    step = models.BigIntegerField(help_text="The last step before the change.")
+    from_version = models.SmallIntegerField()
+    to_version = models.SmallIntegerField()
+    from_release = models.CharField(max_length=40, help_text="The first release with that version.")
+    to_release = models.CharField(max_length=40)
+    before = models.BigIntegerField(
+        null=True, help_text="The last checkpoint of the older version. Null if it was folded from nothing."
+    )
+    before_step = models.BigIntegerField(
+        help_text="Step of that checkpoint. The newer version folded the steps after it again."
+    )
+    before_digest = models.CharField(max_length=64, blank=True)
+    after = models.BigIntegerField(help_text="The first checkpoint of the newer version, at `step`.")
+    after_digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["shard", "step"], name="upgrade_at_a_step")]
+
+    def __str__(self) -> str:
+        return f"upgrade {self.pk} of shard {self.shard} to fold version {self.to_version}"
+
+    def sentence(self) -> str:
+        """Return what happened, in one sentence."""
+        n_again = self.step - self.before_step
+        again = f", and the {n_again} steps since checkpoint {self.before} were learned again" if n_again else ""
+        return (
+            f"shard {self.shard} changed from fold version {self.from_version} ({self.from_release}) to"
+            f" {self.to_version} ({self.to_release}) after step {self.step}{again}"
+        )
 
 
 class Watched(models.Model):

@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from recommender import ids
-from recommender.core.checkpoint import CheckpointCorrupt, digest
+from recommender.core import state_versions
+from recommender.core.checkpoint import digest, load
 from recommender.core.pipeline import Pipeline
 from recommender.learning import learner
 from recommender.learning.refold import LogIncomplete
@@ -52,7 +53,7 @@ class Command(BaseCommand):
             parent = f"after {each.parent_id}" if each.parent_id else "no parent"
             self.stdout.write(
                 f"{each.pk:>6}  shard {each.shard}  step {each.step:>8}  stream {stream_at:>19}  {quality:<22}  "
-                f"{parent:<12}  {'pinned' if each.is_pinned else '':<6}  "
+                f"{parent:<12}  {'pinned' if each.is_pinned else '':<6}  fold {each.fold_version}  "
                 f"{each.n_bytes / 2**20:8.2f} MiB  {each.digest}"
             )
 
@@ -65,7 +66,8 @@ class Command(BaseCommand):
         try:
             data = options["file"].read_bytes()
             secret = Pipeline.from_bytes(data).config.secret
-        except (OSError, CheckpointCorrupt) as error:
+            state_version = state_versions.fold_version_of(load(data))
+        except (OSError, ValueError) as error:  # damaged, or of a newer version
             raise CommandError(f"{options['file']}: {error}") from error
         if secret != ids.secret():
             raise CommandError(
@@ -79,9 +81,17 @@ class Command(BaseCommand):
                 shard=row.shard,
                 step=0,
                 digest=digest(data),
-                defaults={"xid": 0, "seq": 0, "n_bytes": len(data), "data": data},
+                defaults={
+                    "xid": 0,
+                    "seq": 0,
+                    "n_bytes": len(data),
+                    "data": data,
+                    "fold_version": state_version,
+                    "recipe": row.recipe,
+                },
             )
-            if not Learner.objects.filter(shard=row.shard, step=0).update(checkpoint=checkpoint):
+            unlearned = Learner.objects.filter(shard=row.shard, step=0, fold_version__lte=state_versions.FOLD_VERSION)
+            if not unlearned.update(checkpoint=checkpoint):
                 raise CommandError(f"shard {row.shard} has learned already. Import into an empty shard.")
         self.stdout.write(f"shard {row.shard} begins with {checkpoint}, digest {checkpoint.digest}")
 
@@ -94,7 +104,7 @@ class Command(BaseCommand):
         for checkpoint in checkpoints:
             try:
                 found = learner.verify(checkpoint, start)
-            except (LogIncomplete, CheckpointCorrupt) as error:
+            except (LogIncomplete, ValueError) as error:  # damaged, of another version, or of another history
                 raise CommandError(f"{checkpoint}: {error}") from error
             if found != checkpoint.digest:
                 raise CommandError(
