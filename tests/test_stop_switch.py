@@ -24,6 +24,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.learning import learner, refold
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
+from recommender.models.learning import beginning
 from recommender.publishing import published_boards
 from tests.help.learner_process import restart
 from tests.help.log_rows import actors_of, events
@@ -282,7 +283,7 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
             assert reverting.returncode == -signal.SIGKILL
             working = restarted(working, server_env)
             is_old = Learner.objects.get().n_reverts == 0
-            assert is_old == (Learner.objects.get().recipe == [[1, None, None]])
+            assert is_old == (Learner.objects.get().recipe == beginning())
         learning_switch.freeze()
         working.kill()
         working.communicate()

@@ -104,6 +104,7 @@ def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, re
         )
         if not unmoved.update(checkpoint=after, recipe=recipe, fold_version=version):
             raise UpgradeLost(f"another process changed shard {learner.shard} during its upgrade")
+        Checkpoint.objects.filter(pk=after.pk).update(recipe=history.closed(recipe, learner.step))  # it may be old
         refolded.write()
         upgrade = Upgrade.objects.create(
             shard=learner.shard,

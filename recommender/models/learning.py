@@ -196,9 +196,10 @@ class Upgrade(models.Model):
         return f"upgrade {self.pk} of shard {self.shard} to fold version {self.to_version}"
 
     def sentence(self) -> str:
-        """Return what happened, in one sentence."""
+        """Describe the upgrade."""
         n_again = self.step - self.before_step
-        again = f", and the {n_again} steps since checkpoint {self.before} were learned again" if n_again else ""
+        steps = "1 step" if n_again == 1 else f"{n_again} steps"
+        again = f". It learned {steps} since checkpoint {self.before} again" if n_again else ""
         return (
             f"shard {self.shard} changed from fold version {self.from_version} ({self.from_release}) to"
             f" {self.to_version} ({self.to_release}) after step {self.step}{again}"

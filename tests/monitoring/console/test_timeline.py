@@ -13,6 +13,7 @@ from monitoring.audit import reviews
 from monitoring.console.data import timeline_data
 from monitoring.console.data.timeline_data import N_BUCKETS, Range
 from monitoring.models import AutoFreeze, Finding
+from recommender.core.state_versions import FOLD_VERSION
 from recommender.models import Checkpoint, Learner, Step, Watched
 from tests.help.console_pages import page, signed_in
 
@@ -142,7 +143,7 @@ def test_a_checkpoint_a_revert_left_behind_is_marked_as_abandoned(accounts):
     watch(1)
     for step in (1, 2, 3):
         keep(step)
-    Learner.objects.update(recipe=[[1, 1, None], [4, None, None]], step=4, seq=500)
+    Learner.objects.update(recipe=[[1, 1, None, FOLD_VERSION], [4, None, None, FOLD_VERSION]], step=4, seq=500)
     points, has_more = timeline_data.list_points()
     assert [(each.step, each.is_on_way, each.n_since) for each in points] == [
         (3, False, 497),

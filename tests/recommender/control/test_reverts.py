@@ -9,12 +9,14 @@ from django.db import transaction
 
 from recommender.control import job_progress, learning_switch, reverts
 from recommender.core.pipeline import Pipeline
+from recommender.core.state_versions import FOLD_VERSION
 from recommender.core.vocabulary import Verdict
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.learning import learner, refold, verdict_writer
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
+from recommender.models.learning import beginning
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import actors_of, clicks, events
 
@@ -104,7 +106,7 @@ def test_replay_arrives_where_it_was():
     before = digest()
     revert(at_step(1), "replay")
     assert digest() == before
-    assert Learner.objects.get().recipe == [[1, None, None]]
+    assert Learner.objects.get().recipe == beginning()
 
 
 def test_drop_forgets_everything_since():
@@ -116,7 +118,7 @@ def test_drop_forgets_everything_since():
     event_log.append(clicks(5, start=60))
     assert learner.learn(0) == 5
     assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
-    assert Learner.objects.get().recipe == [[1, 1, None], [4, None, None]]
+    assert Learner.objects.get().recipe == [[1, 1, None, FOLD_VERSION], [4, None, None, FOLD_VERSION]]
 
 
 def test_exclude_arrives_at_what_never_saw_them():

@@ -158,7 +158,7 @@ def test_thinning_thousands_loads_no_bytes_and_deletes_once(row):
         assert thin() > 1900
     assert sum("DELETE" in each["sql"] for each in queries) == 1
     assert not any('"data"' in each["sql"] for each in queries)
-    assert len(queries) <= 8
+    assert len(queries) <= 9
 
 
 def test_the_cap_is_kept(row, settings):
