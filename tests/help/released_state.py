@@ -115,9 +115,8 @@ class ReleasedState:
         """Yield the rows of a table as they were."""
         for row in _lines(self.folder / "rows" / f"{table}.jsonl.xz"):
             name = f"database-{row.get('id')}"
-            if table == "recommender_checkpoint" and name in self.manifest["states"]:
-                row = row | {"data": f"\\x{self.state(name).hex()}"}
-            yield row
+            is_apart = table == "recommender_checkpoint" and name in self.manifest["states"]
+            yield row | {"data": f"\\x{self.state(name).hex()}"} if is_apart else row
 
     def load_rows(self) -> None:
         """Put every row into the present database, whose tables must be those of then, and empty.

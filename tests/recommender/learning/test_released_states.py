@@ -239,7 +239,9 @@ def test_verdicts_and_steps_are_those_of_the_present_version(released):
         told[folded.step.number] = folded.result.n_admitted
         for place in folded.result.verdicts.verdict.nonzero()[0].tolist():
             judged[folded.first_ordinal + place] = int(folded.result.verdicts.verdict[place])
-        judged.update(zip(folded.result.revised.ordinal.tolist(), folded.result.revised.verdict.tolist(), strict=True))
+        judged.update(
+            zip(folded.result.revised.ordinal.tolist(), folded.result.revised.verdict.tolist(), strict=True)
+        )
 
     made = Upgrade.objects.first()
     before = Checkpoint.objects.get(pk=made.before) if made else Checkpoint.objects.order_by("step").last()
