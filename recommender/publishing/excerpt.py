@@ -27,6 +27,7 @@ from recommender.core.ranking.list_scores import Weights
 from recommender.database_outage import Pause
 from recommender.process_state import Clock, clock
 from recommender.publishing.published_boards import BOARD_DEPTH, connect
+from recommender.publishing.view_format import FORMAT, unpack
 
 EXCERPTS, VERSIONS = "groundswell:excerpts", "groundswell:excerpts:versions"
 POLL_EVERY_S = 0.5
@@ -56,6 +57,7 @@ class Message(msgspec.Struct, frozen=True):
     prices: uint32 (l,), how many new actors take the place.
     mode: the order that does best, trend, blend or ranker (`recommender.core.ranking.bypass`).
     weights: mean, scale and coefficients of the ranker, float64 (d,) one after the other, and its intercept.
+    format: see `view_format`.
     """
 
     version: int
@@ -78,6 +80,7 @@ class Message(msgspec.Struct, frozen=True):
     blend: float
     mode: str
     weights: bytes
+    format: int = FORMAT
 
 
 class Excerpt:
@@ -250,13 +253,16 @@ def make_reader() -> ExcerptReader:
 
 
 def _unpack(packed: bytes) -> Excerpt | None:
-    """Return an excerpt, or None for one that an earlier release wrote.
+    """Return an excerpt, or None for one that this version cannot read.
 
-    The learner of that shard soon writes another.
+    If an earlier version wrote it, the learner of that shard soon writes another.
     """
+    message = unpack(packed, Message)
+    if message is None:
+        return None
     try:
-        return Excerpt(msgspec.msgpack.decode(packed, type=Message))
-    except msgspec.DecodeError as error:
+        return Excerpt(message)
+    except ValueError as error:  # arrays of other shapes
         logger.warning("an excerpt in the store cannot be read, waiting for the next one: %s", error)
         return None
 

@@ -23,6 +23,7 @@ from django.conf import settings
 
 from recommender.errors import NoView
 from recommender.process_state import Clock, clock, remembered
+from recommender.publishing.view_format import FORMAT, unpack
 
 HEAD, BOARDS = "groundswell:head", "groundswell:boards"
 SHADOW = "shadow"  # the scope of the shadow model's list. No list that a client can ask for has this name.
@@ -39,6 +40,7 @@ class Head(msgspec.Struct, frozen=True):
 
     as_of: all events received up to this unix time are in the boards.
     version: changes with the boards.
+    format: of the whole view (`view_format`).
     """
 
     version: int
@@ -46,6 +48,7 @@ class Head(msgspec.Struct, frozen=True):
     state: str
     checkpoint: int | None
     frozen_scopes: list[str] = []
+    format: int = FORMAT
 
 
 class PublishedBoard(msgspec.Struct, frozen=True):
@@ -91,16 +94,19 @@ class ViewReader:
         self._of_head: dict[str, int] = {}
         self._ask_at = -inf
         self._is_down = False
+        self._is_readable = True
         self._asking = threading.Lock()
 
     def head(self) -> Head | None:
-        """Return the newest known head, or None if there never was one."""
+        """Return the newest known head, or None if there never was one that this version can read."""
         if self.now() >= self._ask_at and self._asking.acquire(blocking=self._head is None):
             try:
                 if self.now() >= self._ask_at:
                     packed = self._ask(self._store.get, HEAD)
                     if packed:
-                        self._head = msgspec.msgpack.decode(packed, type=Head)
+                        head = unpack(packed, Head)
+                        self._is_readable = head is not None
+                        self._head = head or self._head
                     self._ask_at = self.now() + (STORE_RETRY_EVERY_S if self._is_down else POLL_EVERY_S)
             finally:
                 self._asking.release()
@@ -109,23 +115,21 @@ class ViewReader:
     def board(self, scope: str) -> PublishedBoard | None:
         """Return a scope's newest board, which is empty for a scope without one.
 
-        It is None if no board of the scope is known and the store is down or was never filled.
+        It is None if no board of the scope is known and the store is down, was never filled, or holds a view that
+        this version cannot read.
         """
         head = self.head()
         known = self._boards.get(scope)
-        if head is None or self._is_down or (known and self._of_head.get(scope) == head.version):
+        is_known = known is not None and head is not None and self._of_head.get(scope) == head.version
+        if head is None or self._is_down or not self._is_readable or is_known:
             return known
         packed = self._ask(self._store.hget, BOARDS, scope)
-        if self._is_down:
+        board = unpack(packed, PublishedBoard) if packed else PublishedBoard(head.version, [], [], 1, 1)
+        if self._is_down or board is None:
             return known
         if len(self._boards) >= N_CACHED_SCOPES:
             self._boards = {"": self._boards[""]} if "" in self._boards else {}
             self._of_head = {}
-        board = (
-            msgspec.msgpack.decode(packed, type=PublishedBoard)
-            if packed
-            else PublishedBoard(head.version, [], [], 1, 1)
-        )
         self._boards[scope], self._of_head[scope] = board, head.version
         return board
 
@@ -164,8 +168,10 @@ def read_board(scope: str) -> tuple[PublishedBoard | None, float]:
         raise NoView("The view store does not answer, so nothing was changed. Try again.") from error
     if not packed_head:
         raise NoView
-    board = msgspec.msgpack.decode(packed, type=PublishedBoard) if packed else None
-    return board if board and board.items else None, msgspec.msgpack.decode(packed_head, type=Head).as_of
+    head, board = unpack(packed_head, Head), unpack(packed, PublishedBoard)
+    if head is None or (packed and board is None):
+        raise NoView("A newer version published the lists, and this one cannot read them. Upgrade this node.")
+    return board if board and board.items else None, head.as_of
 
 
 def read_boards(scopes: Sequence[str]) -> dict[str, PublishedBoard]:
@@ -175,11 +181,8 @@ def read_boards(scopes: Sequence[str]) -> dict[str, PublishedBoard]:
             packed = store.hmget(BOARDS, list(scopes)) if scopes else []
     except redis.RedisError as error:
         raise NoView("The view store does not answer. Try again.") from error
-    return {
-        scope: msgspec.msgpack.decode(each, type=PublishedBoard)
-        for scope, each in zip(scopes, packed, strict=True)
-        if each
-    }
+    boards = {scope: unpack(each, PublishedBoard) for scope, each in zip(scopes, packed, strict=True)}
+    return {scope: board for scope, board in boards.items() if board is not None}
 
 
 def read_scopes() -> list[str]:

@@ -38,6 +38,7 @@ from recommender.process_state import clock
 from recommender.publishing.excerpt_writer import ExcerptWriter
 from recommender.publishing.item_catalogue import Catalogue, Listing
 from recommender.publishing.published_boards import BOARD_DEPTH, BOARDS, HEAD, SHADOW, Head, PublishedBoard, connect
+from recommender.publishing.view_format import unpack
 
 SIZES_DEPTH = 50  # items for which the sizes of contributions are published
 SIZES_SHARE = 0.02  # of the time, at most, goes into new sizes. In between they are bounds.
@@ -72,11 +73,13 @@ class FrozenBoards:
         known = dict(FrozenScope.objects.order_by("scope").values_list("scope", "frozen_at"))
         if known == self._known:
             return False
+        rows = [
+            (row, unpack(bytes(row.board), PublishedBoard)) for row in FrozenScope.objects.filter(scope__in=known)
+        ]
         self.boards = {
-            row.scope: msgspec.structs.replace(
-                msgspec.msgpack.decode(bytes(row.board), type=PublishedBoard), frozen_as_of=row.as_of
-            )
-            for row in FrozenScope.objects.filter(scope__in=known)
+            row.scope: msgspec.structs.replace(board, frozen_as_of=row.as_of)
+            for row, board in rows
+            if board is not None
         }
         self._known = known
         return True
@@ -126,8 +129,7 @@ class Publisher:
 
     def _publish(self, pipeline: Pipeline, learner: Learner, as_of: float, shadow: Shadow | None) -> None:
         is_new = any([self._catalogue.refresh(), self._frozen.refresh(), learner.step != self._step])
-        packed = self._store.get(HEAD)
-        head = msgspec.msgpack.decode(packed, type=Head) if packed else None
+        head = unpack(self._store.get(HEAD), Head)
         if is_new or head is None or not self._store.exists(BOARDS):
             version = max(int(1e6 * database_clock.unix_s()), head.version + 1 if head else 0)
             boards = build_boards(
@@ -165,7 +167,7 @@ class Publisher:
             return tally
         self._store.hset(of_shards, str(self.shard), msgspec.msgpack.encode(tally))
         known = self._store.hmget(of_shards, [str(shard) for shard in range(settings.SHARDS)])
-        return add_tallies([msgspec.msgpack.decode(packed, type=Tally) for packed in known if packed])
+        return add_tallies([each for packed in known if (each := unpack(packed, Tally)) is not None])
 
 
 def add_tallies(tallies: list[Tally]) -> Tally:

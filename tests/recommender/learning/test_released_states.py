@@ -4,6 +4,7 @@ The folders tests/fixtures/state_VERSION hold them. `make release` adds one. Not
 """
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -89,7 +90,7 @@ def n_in_log():
 def n_learned():
     """Return the number of events in recorded steps, after checking that no two steps overlap."""
     steps = list(Step.objects.order_by("number"))
-    for one, other in zip(steps, steps[1:], strict=False):
+    for one, other in pairwise(steps):
         assert (one.to_xid, one.to_seq) <= (other.from_xid, other.from_seq)
     return sum(each.n_events for each in steps)
 
@@ -101,7 +102,7 @@ def n_learned():
 def test_every_state_of_a_run_learns_on_to_the_next(released, run):
     """Compare digests for states of the present fold version, and contents for older ones."""
     operations = released.operations()
-    for state, following in zip(run["states"], run["states"][1:], strict=False):
+    for state, following in pairwise(run["states"]):
         pipeline = Pipeline.from_bytes(released.state(state["name"]))
         assert pipeline.config == Config.from_state(run["config"])
         for operation in operations[state["after"] : following["after"]]:
