@@ -40,14 +40,16 @@ def unpack(packed: bytes | None, kind: type[T]) -> T | None:
     try:
         found: Any = msgspec.msgpack.decode(packed, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _unreadable(kind, str(error))
+        _tell(kind, str(error))
+        return None
     if (written := getattr(found, "format", FORMAT)) > FORMAT:
-        return _unreadable(kind, f"it has format {written}, and this version reads up to {FORMAT}")
+        _tell(kind, f"it has format {written}, this version reads up to {FORMAT}: upgrade this node")
+        return None
     _told.discard(kind.__name__)
     return found  # type: ignore[no-any-return]  # decode checked it
 
 
-def _unreadable(kind: type[Any], why: str) -> None:
+def _tell(kind: type[Any], why: str) -> None:
     if kind.__name__ not in _told:
         _told.add(kind.__name__)
-        logger.warning("a %s in the store is of another version: %s. Upgrade this node", kind.__name__, why)
+        logger.warning("a %s in the store cannot be read, another version wrote it: %s", kind.__name__, why)

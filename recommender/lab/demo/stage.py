@@ -18,6 +18,7 @@ import redis
 from recommender.errors import Conflict
 from recommender.lab.demo.timetable import Playing, Programme
 from recommender.publishing import published_boards
+from recommender.publishing.view_format import unpack
 
 PLAYING, CUE = "groundswell:demo:playing", "groundswell:demo:cue"
 EVERY_S, ALIVE_S, CUE_S = 1.0, 10, 10
@@ -54,7 +55,7 @@ def read_playing() -> Playing | None:
             packed = store.get(PLAYING)
     except redis.RedisError:
         return None
-    return msgspec.msgpack.decode(packed, type=Playing) if packed else None
+    return unpack(packed, Playing)
 
 
 def cue_attack() -> None:
