@@ -32,6 +32,8 @@ def get_model() -> dict[str, Any]:
                 "events": row.n_events,
                 "verdicts": state.verdicts,
                 "reverts": row.n_reverts,
+                "fold_version": row.fold_version,
+                "version_note": state.version_note,
                 "frozen_since": row.frozen_at,
                 "checkpoint": row.checkpoint and describe_checkpoint(row.checkpoint),
             }
@@ -52,18 +54,23 @@ def get_model() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The state of learning in one word: learning, frozen or reverting."""
+    """The state of learning in one word: learning, frozen or reverting.
+
+    version_note: that another version than this server's learns, or "".
+    """
 
     word: str
     frozen_at: datetime | None
     revert: int | None
+    version_note: str = ""
 
 
 def get_standing() -> Standing:
-    """Return the state that every page shows, in two indexed reads."""
+    """Return the state that every page shows, in three indexed reads."""
     frozen_at = Learner.objects.filter(state=Learner.State.FROZEN).aggregate(at=Min("frozen_at"))["at"]
     revert = _revert_under_way()
-    return Standing("reverting" if revert else "frozen" if frozen_at else "learning", frozen_at, revert)
+    word = "reverting" if revert else "frozen" if frozen_at else "learning"
+    return Standing(word, frozen_at, revert, learner_state.get_version_note())
 
 
 def _revert_under_way() -> int | None:
@@ -88,6 +95,7 @@ def describe_checkpoint(row: Checkpoint) -> dict[str, Any]:
         "hr20": round(row.hr20, 5) if row.n_predicted else None,
         "predictions": row.n_predicted,
         "is_pinned": row.is_pinned,
+        "fold_version": row.fold_version,
         "bytes": row.n_bytes,
         "parent": row.parent_id,
         "created_at": row.created_at,

@@ -132,6 +132,7 @@ class CheckpointSerializer(serializers.Serializer[Any]):
     hr20 = serializers.FloatField(allow_null=True, help_text="Share of the last hours' clicks on the top 20.")
     predictions = serializers.IntegerField()
     is_pinned = serializers.BooleanField()
+    fold_version = serializers.IntegerField(help_text="The version of the fold that wrote it.")
     bytes = serializers.IntegerField()
     # A field of this name. The metaclass removes it from the class.
     parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]
@@ -147,6 +148,8 @@ class ShardSerializer(serializers.Serializer[Any]):
     events = serializers.IntegerField()
     verdicts = serializers.DictField(child=serializers.IntegerField())
     reverts = serializers.IntegerField()
+    fold_version = serializers.IntegerField(help_text="The version of the fold that learns the shard.")
+    version_note = serializers.CharField(help_text="Says that another version learns. Else empty.")
     frozen_since = serializers.DateTimeField(allow_null=True)
     checkpoint = CheckpointSerializer(allow_null=True)
 
@@ -172,7 +175,9 @@ class RevertStateSerializer(serializers.Serializer[Any]):
     events_total = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
-    outcome = serializers.JSONField(help_text="When done: events, excluded, quality, boards and changes.")
+    outcome = serializers.JSONField(
+        help_text="When done: events, excluded, quality, boards and changes, and upgrade if it goes back over one."
+    )
     error = serializers.CharField(help_text="The reason, if it failed.")
 
 

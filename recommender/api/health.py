@@ -105,12 +105,13 @@ def _learner() -> str:
     if not learners:
         return "has never run"
     behind = max((learner.lag_s for learner in learners if not learner.is_frozen), default=0.0)
+    note = next((f": {learner.version_note}" for learner in learners if learner.version_note), "")
     if behind > STALE_S:
-        return f"{behind:.0f} s behind{_cause()}"
+        return f"{behind:.0f} s behind{note}{_cause()}"
     head = published_boards.reader().head()
     age_s = database_clock.unix_s() - head.as_of if head is not None else float("inf")
     if age_s > STALE_S and not any(learner.is_frozen for learner in learners):
-        return "has published nothing" if head is None else f"last published {age_s:.0f} s ago"
+        return ("has published nothing" if head is None else f"last published {age_s:.0f} s ago") + note
     return "ok"
 
 

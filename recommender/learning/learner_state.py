@@ -11,9 +11,10 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Min, Q
 
+from recommender.core import state_versions
 from recommender.log import event_log
 from recommender.log.buckets import IS_MOVED
-from recommender.models import Learner, Step, Watched
+from recommender.models import Learner, Step, Upgrade, Watched
 
 # Finds the first event after a learner's position by the index on (xid, seq). The slack is that of event_log.read.
 # Events of old web processes are left out with several shards, because SQL cannot tell whose they are.
@@ -43,6 +44,7 @@ class LearnerState:
     step_s: float | None
     quality: Watched | None  # the newest figures
     n_alarms: dict[str, int]  # alerts and stops among the recorded steps
+    version_note: str  # see describe_version
 
 
 def get_backlog() -> int:
@@ -67,9 +69,36 @@ def list_learner_states() -> list[LearnerState]:
             step_s=_one(_LAST_STEPS, [learner.shard]),
             quality=Watched.objects.filter(shard=learner.shard).order_by("-id").first(),
             n_alarms=_count_alarms(learner.shard),
+            version_note=describe_version(learner.fold_version),
         )
         for learner in Learner.objects.order_by("shard")
     ]
+
+
+def release_of(fold_version: int) -> str:
+    """Return the first release with a fold version, as its upgrade recorded it."""
+    made = Upgrade.objects.filter(to_version=fold_version).order_by("-id").values_list("to_release", flat=True)
+    return made.first() or state_versions.release_of(fold_version)
+
+
+def describe_version(fold_version: int) -> str:
+    """Return in words that another version of the fold learns a shard, or "" if it is this one."""
+    present = state_versions.FOLD_VERSION
+    if fold_version == present:
+        return ""
+    release = release_of(fold_version)
+    if fold_version > present:
+        return f"a newer version learns, its state was {state_versions.name_newer(fold_version, release)}"
+    return (
+        f"the state is from {release} (fold version {fold_version}) and waits for a worker of"
+        f" {state_versions.release_of(present)} (fold version {present}): start one"
+    )
+
+
+def get_version_note() -> str:
+    """Return `describe_version` of the first shard that another version learns, or ""."""
+    versions = Learner.objects.order_by("shard").values_list("fold_version", flat=True)
+    return next((note for each in versions if (note := describe_version(each))), "")
 
 
 def _count_alarms(shard: int) -> dict[str, int]:

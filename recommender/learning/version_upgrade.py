@@ -22,6 +22,7 @@ from recommender.core import state_versions
 from recommender.core.pipeline import Pipeline
 from recommender.learning import checkpoint_thinning
 from recommender.learning.checkpoint_writer import store_checkpoint
+from recommender.learning.learner_state import release_of
 from recommender.learning.refolded_rows import RefoldedRows
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Learner, Upgrade
@@ -57,12 +58,6 @@ def is_newer(learner: Learner) -> bool:
             state_versions.name_newer(version, release_of(version)),
         )
     return True
-
-
-def release_of(fold_version: int) -> str:
-    """Return the first release with a fold version, as its upgrade recorded it."""
-    made = Upgrade.objects.filter(to_version=fold_version).order_by("-id").values_list("to_release", flat=True)
-    return made.first() or state_versions.release_of(fold_version)
 
 
 def is_due(learner: Learner, from_step: int) -> bool:

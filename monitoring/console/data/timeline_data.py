@@ -19,6 +19,7 @@ from django.urls import reverse
 
 from monitoring.models import Finding, Review
 from recommender import history
+from recommender.core import state_versions
 from recommender.core.vocabulary import DAY_MS, SECOND_MS
 from recommender.ids import MAX_ROW_ID
 from recommender.learning import step_figures
@@ -242,6 +243,7 @@ class TimelinePoint:
 
     is_on_way: it is part of the model's history. Otherwise a revert left it behind.
     n_since: about how many events have come since.
+    is_older_version: an earlier version of the fold wrote it, before an upgrade.
     """
 
     id: int
@@ -255,6 +257,7 @@ class TimelinePoint:
     is_active: bool
     is_on_way: bool
     n_since: int
+    is_older_version: bool
 
 
 def list_points(
@@ -309,6 +312,7 @@ def _points(rows: Any) -> list[TimelinePoint]:
                 is_active=learner is not None and learner.checkpoint_id == row.pk,
                 is_on_way=learner is not None and history.begins_with(learner.recipe, row.recipe, row.step),
                 n_since=max(0, learner.seq - row.seq) if learner else 0,
+                is_older_version=row.fold_version < state_versions.FOLD_VERSION,
             )
         )
     return points
