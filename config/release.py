@@ -1,10 +1,12 @@
 """Build a release and try it: `python -m config.release`, which is `make release`.
 
-    refuse ──> build the wheel and the sdist into dist/ ──> compare the wheel with the checkout
+    refuse ──> check_fold ──> build the wheel and the sdist into dist/ ──> compare the wheel with the checkout
            ──> install the wheel into a fresh environment ──> `groundswell --version`, `groundswell check`
+           ──> store_fixture: the states of this version, for the tests of all later ones
 
 It refuses a working tree with changes, a version without a section in CHANGELOG.md, and a development version
-unless `--dev` is given. The version is in `config/__init__.py` only. Nothing is uploaded.
+unless `--dev` is given. It refuses a changed fold without a raised FOLD_VERSION (`core.state_versions`). The version
+is in `config/__init__.py` only. Nothing is uploaded.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from config import __version__
 from config.places import BASE_DIR
 
 PACKAGES = ("config", "monitoring", "recommender")
+MAKER = "tests.help.released.make_released_state"
 
 
 class NotReady(Exception):
@@ -34,6 +37,26 @@ def refuse(root: Path, version: str, *, allow_dev: bool) -> None:
         raise NotReady(f"CHANGELOG.md has no section `## {version}`: write one line for each change.")
     if "dev" in version and not allow_dev:
         raise NotReady(f"{version} is a development version: set config/__init__.py, or give ARGS=--dev to try it.")
+
+
+def check_fold(root: Path, version: str) -> None:
+    """Raise NotReady if the fold changed since the last release, but FOLD_VERSION did not.
+
+    It folds the stream of the last release's fixture again and compares digests. A quarter of a minute.
+    """
+    _run(sys.executable, "-m", MAKER, "--check", version, cwd=root)
+
+
+def store_fixture(root: Path, version: str) -> Path | None:
+    """Store the states that this version leaves behind, and return their folder, or None if it has them.
+
+    Two minutes.
+    """
+    folder = root / "tests" / "fixtures" / f"state_{version}"
+    if folder.exists():
+        return None
+    _run(sys.executable, "-m", MAKER, str(folder), cwd=root)
+    return folder
 
 
 def build(root: Path, out: Path) -> tuple[Path, Path]:
@@ -84,11 +107,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         refuse(BASE_DIR, __version__, allow_dev=options.dev)
+        _say("Folding the stream of the last release again ...")
+        check_fold(BASE_DIR, __version__)
         wheel, sdist = build(BASE_DIR, BASE_DIR / "dist")
         compare(BASE_DIR, wheel)
         _say(f"Built {wheel.name} ({_kib(wheel)} KiB) and {sdist.name} ({_kib(sdist)} KiB) in dist/.")
         _say("Installing the wheel into a fresh environment ...")
         _say(try_out(BASE_DIR, wheel).strip())
+        if not options.dev:
+            _say("Storing the states of this version ...")
+            if folder := store_fixture(BASE_DIR, __version__):
+                _say(f"Commit {folder.relative_to(BASE_DIR)} with the release, and never change it.")
     except NotReady as error:
         sys.stderr.write(f"No release. {error}\n")
         return 1

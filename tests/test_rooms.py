@@ -13,7 +13,7 @@ from importlinter.contracts.protected import ProtectedContract
 
 from tests.help.import_contracts import CONTRACTS, LAYERED, PACKAGES, ROOT, floors, import_graph
 
-LOOSE = {"recommender": 13, "monitoring": 12, "recommender/core": 15}
+LOOSE = {"recommender": 13, "monitoring": 12, "recommender/core": 16}
 MOST = 20  # files per folder, __init__ not counted
 (LAB,) = [contract for contract in CONTRACTS if contract["type"] == "protected"]
 

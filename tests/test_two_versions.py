@@ -27,8 +27,8 @@ from recommender.core.state_versions import FOLD_VERSION, StateNewer
 from recommender.learning import learner
 from recommender.models import Learner, Step, Upgrade
 from tests.help.patience import PATIENCE_S, wait_for
+from tests.help.released.version_process import LATER_RELEASE
 from tests.help.supervised import BASE_DIR
-from tests.help.version_process import LATER_RELEASE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("view_store", "empty_log")]
 
@@ -43,7 +43,7 @@ def started(version, role, env, log):
     """Start a process of a version and yield it with the line it prints first."""
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.help.version_process", version, role],
+            [sys.executable, "-m", "tests.help.released.version_process", version, role],
             cwd=BASE_DIR,
             env=env,
             stdout=subprocess.PIPE,
@@ -161,7 +161,7 @@ def test_a_newer_version_takes_over_and_no_event_is_lost_or_learned_twice(server
     with pytest.raises(StateNewer, match=f"written by {LATER_RELEASE}"):
         learner.restore(row)
     verified = subprocess.run(
-        [sys.executable, "-m", "tests.help.version_process", "later", "verify"],
+        [sys.executable, "-m", "tests.help.released.version_process", "later", "verify"],
         cwd=BASE_DIR,
         env=server_env,
         capture_output=True,

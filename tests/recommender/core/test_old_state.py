@@ -11,7 +11,7 @@ from recommender.core.checkpoint import MAGIC, CheckpointCorrupt, digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.ranking.bypass import BLEND
 from tests.fixtures import state_b6685f3 as old
-from tests.help.pipeline_contents import contents
+from tests.help.released.pipeline_contents import contents
 
 RUNS = old.runs()
 STATES = [(run, state) for run in RUNS for state in run.states]

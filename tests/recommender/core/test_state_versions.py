@@ -12,7 +12,7 @@ from recommender.core.config import Config, small_config
 from recommender.core.pipeline import Pipeline
 from recommender.core.state_versions import BEFORE, FOLD_VERSION, PARTS, STATE, VERSIONS, StateNewer, StateUnfit
 from tests.fixtures import state_b6685f3 as old
-from tests.help.changed_config import OF_CONFIG, config_classes, with_a_field
+from tests.help.released.changed_config import OF_CONFIG, config_classes, with_a_field
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from tests.fixtures import state_b6685f3 as old
 from tests.help.forest_fits import fitted_once
 from tests.help.learner_process import warm
 from tests.help.log_rows import clicks
-from tests.help.pipeline_contents import contents
-from tests.help.released_database import upgraded_database
-from tests.help.released_state import ReleasedState
+from tests.help.released.pipeline_contents import contents
+from tests.help.released.released_database import upgraded_database
+from tests.help.released.released_state import ReleasedState
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -24,9 +24,9 @@ from recommender.models import Checkpoint, Decision, Erasure, EventVerdict, Lear
 from tests.help.forest_fits import fitted_once
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks
-from tests.help.pipeline_contents import contents
-from tests.help.released_database import upgraded_database
-from tests.help.released_state import released_states
+from tests.help.released.pipeline_contents import contents
+from tests.help.released.released_database import upgraded_database
+from tests.help.released.released_state import released_states
 
 RELEASED = released_states()
 CORE_RUNS = [(each, run) for each in RELEASED for run in each.runs()]
@@ -189,11 +189,12 @@ def test_both_checkpoints_of_an_upgrade_stay_until_retention_has_passed(released
 
 
 @databases("beyond_retention")
-def test_digests_are_verified_from_the_upgrade_on(released, capsys):
+def test_digests_are_verified_from_the_upgrade_on(released, capsys, request):
+    before = request.getfixturevalue("beyond_retention")
     learner.learn(0, for_s=600)
     event_log.append(clicks(40))
     learner.learn(0)
-    call_command("checkpoint", "verify")
+    call_command("checkpoint", "verify", *([] if Upgrade.objects.exists() else ["--from", str(before.pk)]))
     assert "the log folds to the same digest" in capsys.readouterr().out
     active = Learner.objects.get().checkpoint
     for made in Upgrade.objects.all():

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management import call_command
 from django.db import connection
 
-from tests.help.released_state import ReleasedState
+from tests.help.released.released_state import ReleasedState
 
 _made: set[str] = set()
 

@@ -24,7 +24,7 @@ from recommender.core.events import EventBatch, country_code
 from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import Kind, Ruling
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 _MIGRATIONS_OF_B6685F3 = {"recommender": "0011_trial", "monitoring": "0007_queue"}
 
 Row = dict[str, Any]

@@ -1,8 +1,8 @@
 """A process of this version or of a later one, for tests that run both on one database.
 
-    python -m tests.help.version_process present|later learner       learns shard 0 until it is killed
-    python -m tests.help.version_process present|later web           serves the API, and prints its port
-    python -m tests.help.version_process present|later verify        runs `checkpoint verify`
+    python -m tests.help.released.version_process present|later learner       learns shard 0 until it is killed
+    python -m tests.help.released.version_process present|later web           serves the API, and prints its port
+    python -m tests.help.released.version_process present|later verify        runs `checkpoint verify`
 
 The later version is this code with the next FOLD_VERSION, one field more in the screen's configuration, and one more
 in each part of the published view. So it stores states that this version must refuse, and publishes views that this
@@ -25,7 +25,7 @@ def become_later() -> None:
     from recommender.core import pipeline, state_versions
     from recommender.learning import learner
     from recommender.publishing import published_boards, publisher
-    from tests.help.changed_config import with_a_field
+    from tests.help.released.changed_config import with_a_field
 
     state_versions.FOLD_VERSION += 1
     state_versions.RELEASES[state_versions.FOLD_VERSION] = LATER_RELEASE
