@@ -40,17 +40,17 @@ def refuse(root: Path, version: str, *, allow_dev: bool) -> None:
 
 
 def check_fold(root: Path, version: str) -> None:
-    """Raise NotReady if the fold changed since the last release, but FOLD_VERSION did not.
+    """Raise NotReady if the fold changed, but FOLD_VERSION did not.
 
-    It folds the stream of the last release's fixture again and compares digests. A quarter of a minute.
+    It folds the stream of the last release's fixture again and compares digests. It takes 15 s.
     """
     _run(sys.executable, "-m", MAKER, "--check", version, cwd=root)
 
 
 def store_fixture(root: Path, version: str) -> Path | None:
-    """Store the states that this version leaves behind, and return their folder, or None if it has them.
+    """Store the states that this version leaves behind, and return their folder.
 
-    Two minutes.
+    None if they are stored already. It takes two minutes.
     """
     folder = root / "tests" / "fixtures" / f"state_{version}"
     if folder.exists():

@@ -1,4 +1,4 @@
-"""Histories: the steps folded into a state, their exclusions, and the version that folded them.
+"""Histories: the steps folded into a state, their exclusions and versions.
 
     recipe = [[first step, last step, exclusion], ...]      the last step of the last segment is null: it goes on
 
@@ -23,7 +23,10 @@ Recipe = list[list[int | None]]
 
 
 class Segment(NamedTuple):
-    """Steps `first` to `last`, both included, less the events of an exclusion, as a fold version folded them."""
+    """Steps `first` to `last`, both included, less the events of an exclusion.
+
+    fold_version: the version that folded them.
+    """
 
     first: int
     last: int
@@ -104,7 +107,9 @@ def begins_with(recipe: Recipe, other: Recipe, step: int) -> bool:
 
 
 def last_of_other_version(recipe: Recipe, after_step: int, to_step: int, fold_version: int) -> int:
-    """Return the last step in a part of a history that another version folded, or 0 if there is none.
+    """Return the last step of a part of a history that another version folded.
+
+    It is 0 if there is none.
 
     >>> last_of_other_version([[1, 5, None], [6, None, None, 2]], 0, 9, 2)
     5

@@ -127,7 +127,10 @@ def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str,
 
 
 def _describe_versions(checkpoints: Sequence[Checkpoint], mode: str) -> dict[str, Any]:
-    """Describe a revert to a state of an earlier version of the fold. Empty if there is no such state."""
+    """Describe a revert to a state of an earlier version.
+
+    Empty if there is no such state.
+    """
     version = state_versions.FOLD_VERSION
     older = [each for each in checkpoints if each.fold_version < version]
     if not older:

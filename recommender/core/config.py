@@ -62,10 +62,10 @@ class Config:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Rebuild a Config from the dict that `asdict` returned, in this version or an earlier one.
+        """Rebuild a Config from the dict that `asdict` returned.
 
-        A field that the state lacks gets the value from before it existed (`state_versions.config_from`). Raises
-        StateNewer for a field that this version lacks.
+        An earlier version may have written it. A field that the state lacks gets the value from before it existed
+        (`state_versions.config_from`). Raises StateNewer for a field that this version lacks.
         """
         kinds = state.get("kind_weights", {})
         if unknown := sorted(kinds.keys() - KIND_WEIGHTS.keys()):

@@ -59,7 +59,7 @@ class StateUnfit(ValueError):
 
 
 class Migration(NamedTuple):
-    """A function that turns a part, as the version before `to` stored it, into the part of version `to`."""
+    """A function from a part of the version before `to` to that of version `to`."""
 
     part: str
     to: int
@@ -98,7 +98,9 @@ def stamp() -> State:
 
 
 def release_of(fold_version: int) -> str:
-    """Return the first release with a fold version, or a text for a version that this code does not know.
+    """Return the first release with a fold version.
+
+    For a version that this code does not know it is a text.
 
     >>> release_of(1)
     '0.1.0'
@@ -152,11 +154,11 @@ def migrate(state: State) -> State:
 
 
 def config_from(kind: type[T], state: Mapping[str, Any], name: str = "the configuration") -> T:
-    """Rebuild a configuration from the dict that `asdict` returned, in any earlier version.
+    """Rebuild a configuration from the dict that `asdict` returned.
 
-    A field that the dict lacks gets the value it had before it existed: BEFORE in its metadata, or else its default.
-    Lists become tuples. Fields that are configurations themselves are rebuilt alike. Raises StateNewer for a field
-    that `kind` lacks.
+    Any earlier version may have written it. A field that the dict lacks gets the value it had before it existed:
+    BEFORE in its metadata, or else its default. Lists become tuples. Fields that are configurations themselves are
+    rebuilt alike. Raises StateNewer for a field that `kind` lacks.
     """
     known: dict[str, Field[Any]] = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(state.keys() - known.keys()):

@@ -85,7 +85,7 @@ def _in_use(shard: int) -> set[int]:
 
 
 def _of_upgrades(shard: int) -> set[int]:
-    """Return the checkpoints on both sides of each upgrade that the log's retention has not passed yet."""
+    """Return the checkpoints on both sides of each upgrade within retention."""
     recent = Upgrade.objects.filter(shard=shard, created_at__gte=Now() - timedelta(days=settings.RETENTION_DAYS))
     return {each for pair in recent.values_list("before", "after") for each in pair if each is not None}
 

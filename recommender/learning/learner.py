@@ -150,7 +150,7 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
 
 
 def take_over(learner: Learner) -> tuple[WarmPipeline, Learner]:
-    """Restore a shard's Pipeline, and record an upgrade if an older version left it behind.
+    """Restore a shard's Pipeline, and record an upgrade if one is due.
 
     Returns the Pipeline and the Learner row as they are now. Raises LogIncomplete, LearnerMoved.
     """
@@ -166,7 +166,7 @@ def take_over(learner: Learner) -> tuple[WarmPipeline, Learner]:
 
 
 def claim_all() -> bool:
-    """Bring every shard to this version, and return False if one belongs to a newer version.
+    """Bring every shard to this version, and return False if one is newer.
 
     Jobs that change histories call this first. A shard whose log is incomplete is left as it is, because a revert may
     be the way out. It also returns False if another process moves a shard meanwhile.

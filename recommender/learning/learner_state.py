@@ -82,7 +82,7 @@ def release_of(fold_version: int) -> str:
 
 
 def describe_version(fold_version: int) -> str:
-    """Return in words that another version of the fold learns a shard, or "" if it is this one."""
+    """Return a note that another version learns a shard, or "" if it is this one."""
     present = state_versions.FOLD_VERSION
     if fold_version == present:
         return ""

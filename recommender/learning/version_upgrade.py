@@ -1,4 +1,4 @@
-"""Let a newer version of the fold take a shard over, and let an older one do nothing.
+"""Let a newer version take a shard over, and let an older one do nothing.
 
     Learner row of a newer version ──> is_newer: this worker neither steps, publishes nor writes a checkpoint
     Learner row of an older version ──learner.restore──> its checkpoint, migrated, and the steps since, folded again
@@ -34,7 +34,10 @@ _told: dict[int, int] = {}  # by shard: the newer version that was logged last
 
 
 class UpgradeLost(Exception):
-    """Another process changed the shard during its upgrade. The next wake starts from the new state."""
+    """Another process changed the shard during its upgrade.
+
+    The next wake starts from the new state.
+    """
 
 
 @remembered
@@ -44,7 +47,7 @@ def forget() -> None:
 
 
 def is_newer(learner: Learner) -> bool:
-    """Return whether a newer version than this one learns the shard. It is logged once."""
+    """Return whether a newer version learns the shard, and log it once."""
     version = learner.fold_version
     if version <= state_versions.FOLD_VERSION:
         if _told.pop(learner.shard, None):
@@ -71,7 +74,7 @@ def is_due(learner: Learner, from_step: int) -> bool:
 
 
 def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, refolded: RefoldedRows) -> Learner:
-    """Make a restored state the shard's own, record the upgrade, and return the new Learner row.
+    """Make a restored state the shard's own, and return the new Learner row.
 
     1. Write the figures and verdicts of the steps that were folded again.
     2. Store the state as a checkpoint, whose recipe names the versions.
@@ -120,11 +123,14 @@ def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, re
 
 
 class DigestsDiffer(ValueError):
-    """Digests are of different versions of the fold, so they cannot be compared. The message says what to do."""
+    """Digests of different versions of the fold cannot be compared.
+
+    The message names the way out.
+    """
 
 
 def find_start(checkpoint: Checkpoint) -> Checkpoint | None:
-    """Return the checkpoint from which this version can fold up to another one, or None for nothing.
+    """Return the checkpoint from which this version can fold up to another one.
 
     It is None if this version folded the whole history. Otherwise it is the oldest kept checkpoint after the last
     step that another version folded. Raises DigestsDiffer if there is none.

@@ -98,7 +98,7 @@ class ViewReader:
         self._asking = threading.Lock()
 
     def head(self) -> Head | None:
-        """Return the newest known head, or None if there never was one that this version can read."""
+        """Return the newest known head, or None if no readable one was ever there."""
         if self.now() >= self._ask_at and self._asking.acquire(blocking=self._head is None):
             try:
                 if self.now() >= self._ask_at:

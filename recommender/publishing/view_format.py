@@ -1,4 +1,4 @@
-"""The format of the published view, which two versions may share during an upgrade.
+"""The format of the published view, which two versions may share.
 
     a newer learner ──> store: head, boards, excerpts ──unpack──> a web process of this version, or None
 
@@ -31,9 +31,9 @@ def forget() -> None:
 
 
 def unpack(packed: bytes | None, kind: type[T]) -> T | None:
-    """Return a part of the view, or None if there is none or this version cannot read it.
+    """Return a part of the view, or None if this version cannot read it.
 
-    The second case is logged once for each kind, until that kind can be read again.
+    That is logged once for each kind, until the kind can be read again. Nothing gives None too.
     """
     if not packed:
         return None

@@ -1,1 +1,1 @@
-"""Released versions, as tests meet them: their states, their rows, and a version still to come."""
+"""Released versions: their states and rows, and a version still to come."""

@@ -14,7 +14,7 @@ def config_classes() -> list[str]:
 
 
 def with_a_field(where: str, **metadata: Any) -> type[Config]:
-    """Return a Config class with the new field `added`, in itself or in the configuration named `where`."""
+    """Return a Config class with the new field `added` in the part named `where`."""
     new = ("added", float, field(default=0.5, metadata=metadata))
     if where == OF_CONFIG:
         return _extended(Config, new)

@@ -1,4 +1,4 @@
-"""Make the fixture of a release: the states and rows that it leaves behind. `make release` runs it.
+"""Make the fixture of a release: the states and rows that it leaves behind.
 
     python -m tests.help.released.make_released_state FOLDER             writes it, tests/fixtures/state_VERSION
     python -m tests.help.released.make_released_state --check VERSION    may VERSION be released with this fold?
@@ -7,8 +7,8 @@ The stream is that of the first fixture (`tests/fixtures/state_b6685f3/stream.py
 with a story, two pushes by a botnet and one erased actor. The core learns it on one Pipeline. An installation learns
 it through its services, with decisions, a revert and an erasure, and stops one step after a checkpoint.
 
-It needs no server: it starts a PostgreSQL and a Valkey of its own. Only the clock of the log is the fixture's. About
-two minutes. `released_state.ReleasedState` reads the folder.
+`make release` runs it. It needs no server: it starts a PostgreSQL and a Valkey of its own. Only the clock of the log
+is the fixture's. About two minutes. `released_state.ReleasedState` reads the folder.
 """
 
 import argparse
@@ -68,7 +68,7 @@ WHERE c.relname = ANY(%s) AND a.attidentity <> '' ORDER BY 2
 
 
 def small(**changes: Any) -> Config:
-    """Return a config with trust, screen, panel and forests as in production, but small tables."""
+    """Return a config with everything on, as in production, but small tables."""
     screen = ScreenConfig(fit_rows=20, fit_every_s=1200, fit_after_s=60)
     return small_config(screen=screen, canary_share=0.05, **changes)
 
@@ -106,7 +106,7 @@ class Folder:
         self._write(name, "".join(f"{line}\n" for line in lines).encode())
 
     def close(self, noted: Row) -> None:
-        """Write the states and the manifest. The manifest comes last, so a folder with one is complete."""
+        """Write the states and then the manifest, which marks a complete folder."""
         self._write("states.xz", b"".join(self._states))
         text = json.dumps(noted | {"states": self._places}, indent=1)
         (self.path / "manifest.json").write_text(f"{text}\n")
@@ -259,7 +259,7 @@ class Site:
         learning_switch.freeze_scope("category:town")
 
     def decide(self, ruling: str, item: str, *, is_bot: bool, most: int | None = None) -> Callable[[], None]:
-        """Return an act that rules on the clicks of the botnet, or of the others, on an item."""
+        """Return an act that rules on clicks on an item, by the botnet or the others."""
 
         def act() -> None:
             from django.db import connection

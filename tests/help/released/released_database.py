@@ -20,7 +20,7 @@ _made: set[str] = set()
 
 @contextmanager
 def upgraded_database(released: ReleasedState) -> Iterator[None]:
-    """Use a database of its own, which a released version filled and the present migrations changed."""
+    """Use a database that a released version filled and the migrations changed."""
     template = f"released_{released.name.replace('.', '_').replace('-', '_').lower()}"
     if template not in _made:
         _recreate(template)

@@ -1,4 +1,4 @@
-"""Read the states that a released version left behind: a folder `tests/fixtures/state_VERSION`.
+"""Read the states of a released version, from `tests/fixtures/state_VERSION`.
 
     manifest.json          versions, operations, digests, where each state begins, the newest migrations of then
     states.xz              the bytes of states, one after the other
@@ -76,7 +76,7 @@ class ReleasedState:
     # -- the core ----------------------------------------------------------------------------------------------------
 
     def runs(self) -> list[Row]:
-        """Return the core's runs: name, config, the digest after each operation, and the states kept."""
+        """Return the core's runs: name, config, digests by operation, states kept."""
         return list(self.manifest["core"]["runs"])
 
     def apply(self, operation: Row, pipeline: Pipeline) -> None:
@@ -119,7 +119,9 @@ class ReleasedState:
             yield row | {"data": f"\\x{self.state(name).hex()}"} if is_apart else row
 
     def load_rows(self) -> None:
-        """Put every row into the present database, whose tables must be those of then, and empty.
+        """Put every row into the present database.
+
+        Its tables must be those of then, and empty.
 
         1. Make the log's partitions of those days.
         2. Take transaction ids until the server is past those of the log.

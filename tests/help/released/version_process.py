@@ -1,4 +1,4 @@
-"""A process of this version or of a later one, for tests that run both on one database.
+"""A process of this version or of a later one, for tests that run both.
 
     python -m tests.help.released.version_process present|later learner       learns shard 0 until it is killed
     python -m tests.help.released.version_process present|later web           serves the API, and prints its port

@@ -20,7 +20,7 @@ of_every_state = pytest.mark.parametrize(("run", "state"), STATES, ids=[state.na
 
 
 def met(pipeline, run, after):
-    """Apply the operations after the first `after`, and return the contents where a state was recorded."""
+    """Apply later operations, and return the contents where a state was recorded."""
     found = {}
     wanted = {state.after for state in run.states}
     for number, operation in enumerate(old.operations()[after:], after + 1):

@@ -1,4 +1,4 @@
-"""Learners go on from the database of commit b6685f3, through the migrations since.
+"""Learners go on from the database of commit b6685f3, after the migrations.
 
 Its histories still fold to the recorded states. The rows, the states and the digests are recorded
 (tests/fixtures/state_b6685f3). None of them is made here. The digests are those of fold version 1, so a later version
@@ -49,7 +49,7 @@ def _no_forest_is_fitted_twice():
 
 @pytest.fixture
 def old_rows(settings, transactional_db):
-    """Use the old rows in the present tables, with the settings of the installation that wrote them."""
+    """Use the old rows in the present tables, with the settings of then."""
     settings.SECRET_KEY = old.secret_key()
     settings.STEP_EVENTS = SAID["ahead"]["step_events"]
     with upgraded_database(ReleasedState(old.HERE)):
@@ -63,7 +63,7 @@ def on_the_way(history):
 
 
 def met(history, pipeline, after):
-    """Fold the steps of a history after `after`, and return the contents where a state was recorded."""
+    """Fold later steps, and return the contents where a state was recorded."""
     found, wanted = {}, on_the_way(history)
 
     def note(folded):

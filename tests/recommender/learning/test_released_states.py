@@ -1,4 +1,4 @@
-"""Every released version's states and rows are read, beyond retention, and learned on from.
+"""Every released version's states and rows are read and learned on from.
 
 The folders tests/fixtures/state_VERSION hold them. `make release` adds one. Nothing here is about a certain version.
 """
@@ -88,7 +88,7 @@ def n_in_log():
 
 
 def n_learned():
-    """Return the number of events in recorded steps, after checking that no two steps overlap."""
+    """Return the number of events in recorded steps, none of which may overlap."""
     steps = list(Step.objects.order_by("number"))
     for one, other in pairwise(steps):
         assert (one.to_xid, one.to_seq) <= (other.from_xid, other.from_seq)
@@ -100,7 +100,7 @@ def n_learned():
 
 @of_every_run
 def test_every_state_of_a_run_learns_on_to_the_next(released, run):
-    """Compare digests for states of the present fold version, and contents for older ones."""
+    """Compare digests for states of the present version, contents for older ones."""
     operations = released.operations()
     for state, following in pairwise(run["states"]):
         pipeline = Pipeline.from_bytes(released.state(state["name"]))
@@ -232,7 +232,7 @@ def test_a_frozen_learner_is_upgraded_without_a_step(released):
 
 @databases()
 def test_verdicts_and_steps_are_those_of_the_present_version(released):
-    """Compare the rows after an upgrade with a fold by this version from the checkpoint before it."""
+    """Compare the rows after an upgrade with a fold from the checkpoint before it."""
     learner.learn(0, for_s=600)
     row = Learner.objects.get()
     told, judged = {}, {}

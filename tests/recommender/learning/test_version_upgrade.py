@@ -1,4 +1,4 @@
-"""A newer version takes a shard over, and an older one does nothing until the shard is its own again."""
+"""A newer version takes a shard over, and an older one does nothing then."""
 
 import json
 
@@ -180,7 +180,7 @@ def test_an_older_versions_jobs_wait_for_the_newer_one(learned, caplog):
 
 
 def test_a_newer_state_is_not_replaced_by_an_older_one(learned, monkeypatch):
-    """A node whose row was copied without its version must not go back to a state that it can read."""
+    """A node must not go back to an older state that it can read."""
     monkeypatch.setattr(state_versions, "FOLD_VERSION", NEWER)
     data = warm().to_bytes()
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""A web process reads what a learner of another version published, or says that there is no view."""
+"""A web process reads what another version published, or has no view."""
 
 import msgspec
 import pytest
