@@ -37,6 +37,7 @@ from monitoring.policy.freeze_decision import (
 )
 from recommender import database_clock, history
 from recommender.control import learning_switch
+from recommender.core import state_versions
 from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
@@ -112,6 +113,8 @@ def follow_up(shard: int) -> None:
     if freeze is None:
         return
     learner = Learner.objects.get(shard=shard)
+    if learner.fold_version > state_versions.FOLD_VERSION:
+        return  # the newer version looks after its own shard, and this one could not read the state
     if learner.state != Learner.State.FROZEN or learner.frozen_at != freeze.frozen_at:
         _end(freeze, AutoFreeze.Ended.PERSON)
         return

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
+from recommender.core.state_versions import StateNewer
 from recommender.core.vocabulary import Ruling
 
 _NOBODY = np.zeros(0, np.uint64)
@@ -82,11 +83,19 @@ class ExclusionRule:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Return the rule that `state()` was taken of."""
+        """Return the rule that `state()` was taken of, in this version or an earlier one.
+
+        Raises StateNewer for a rule with a part that this version lacks: it would leave out too little.
+        """
+        if unknown := sorted(state.keys() - {"actors", "prefixes", "windows"}):
+            raise StateNewer(
+                f"the exclusion has parts that this version does not know: {', '.join(unknown)}. A newer version"
+                " wrote it: upgrade this node"
+            )
         return cls(
-            np.array(state["actors"], np.uint64),
-            np.array(state["prefixes"], np.uint64),
-            tuple(Window(*each) for each in state["windows"]),
+            np.array(state.get("actors", ()), np.uint64),
+            np.array(state.get("prefixes", ()), np.uint64),
+            tuple(Window(*each) for each in state.get("windows", ())),
         )
 
 

@@ -122,6 +122,8 @@ class Command(BaseCommand):
         before, after = (outcome["quality"][name]["hr20"] for name in ("before", "after"))
         self.stdout.write(f"{outcome['events']:,} events learned again, {outcome['excluded']:,} left out")
         self.stdout.write(f"hit rate at 20 since the checkpoint: {_share(before)} before, {_share(after)} after")
+        if "upgrade" in outcome:
+            self.stdout.write(outcome["upgrade"]["note"])
         boards = outcome["boards"]
         was = {place["item"]: number for number, place in enumerate(boards["before"], 1)}
         table = Table("place", "item", "score", "was")

@@ -8,6 +8,7 @@ from monitoring.findings import collect_findings
 from monitoring.models import AutoFreeze, Finding
 from monitoring.operations import request_revert
 from recommender.control import learning_switch, reverts
+from recommender.core.state_versions import FOLD_VERSION
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, FrozenScope, Item, Learner, Revert, Step
@@ -320,3 +321,23 @@ def test_a_revert_that_never_was_is_told(client):
 
 def test_an_empty_model_has_nothing_to_go_back_to(client):
     assert "There is no checkpoint yet" in page(client, reverse(FORM))
+
+
+def test_a_revert_across_an_upgrade_says_so_in_form_preview_and_outcome(client, point, api):
+    assert "before an upgrade" not in page(client, f"{reverse(FORM)}?checkpoint={point.pk}")
+    Checkpoint.objects.filter(pk=point.pk).update(fold_version=FOLD_VERSION - 1)
+    assert "It is from before an upgrade." in page(client, f"{reverse(FORM)}?checkpoint={point.pk}")
+    told = "The present version learned the events since then again."
+    assert told in page(client, ask(client, point))
+    assert carry_out(client).status_code == 302
+    assert reverts.run_next()
+    done = Revert.objects.get(is_preview=False)
+    assert told in page(client, reverse("console:revert", args=[done.pk]))
+    outcome = api.get(f"/api/v1/model/reverts/{done.pk}", key="admin").json["outcome"]
+    assert (outcome["upgrade"]["from_version"], outcome["upgrade"]["to_version"]) == (FOLD_VERSION - 1, FOLD_VERSION)
+
+
+def test_every_page_shows_that_another_version_learns(client, point):
+    assert "upgrade this node" not in page(client, reverse("console:timeline"))
+    Learner.objects.update(fold_version=FOLD_VERSION + 1)
+    assert "upgrade this node" in page(client, reverse("console:timeline"))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recommender.core.decisions import DecidedEvents, ExclusionRule, Window
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen.screen import CONFIRMED
+from recommender.core.state_versions import StateNewer
 from recommender.core.vocabulary import ADMIT, QUARANTINE, Reason, Ruling
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers, score
 
@@ -169,3 +170,10 @@ def test_an_exclusion_by_network_leaves_unknown_addresses_alone():
     exclusion = ExclusionRule(prefixes=batch.prefix[:1])
     assert exclusion.kept(batch).tolist() == [False, True, True]
     assert readers().batch(pipeline) is not None
+
+
+def test_an_exclusion_of_an_earlier_version_is_read_and_one_of_a_newer_refused():
+    rule = ExclusionRule(actors=np.array([7], np.uint64)).state()
+    assert ExclusionRule.from_state({"actors": rule["actors"]}).state() == rule
+    with pytest.raises(StateNewer, match="does not know: moods"):
+        ExclusionRule.from_state(rule | {"moods": ["fair"]})

@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 
 from recommender import history, ids
 from recommender.control import erasures, learning_switch, reverts
@@ -324,6 +327,23 @@ def test_jobs_upgrade_the_learners_first(released):
     assert reverts.run_next()
     asked.refresh_from_db()
     assert (asked.state, Learner.objects.get().fold_version) == (Revert.State.DONE, FOLD_VERSION)
+
+
+@databases()
+def test_pages_and_answers_show_what_an_earlier_version_stored(released, api):
+    learner.learn(0, for_s=600)
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("olga"))
+    assert Revert.objects.count() == 3
+    for revert in Revert.objects.all():
+        answer = client.get(reverse("console:revert", args=[revert.pk]))
+        assert (answer.status_code, b"Events learned again" in answer.content) == (200, True)
+        assert api.get(f"/api/v1/model/reverts/{revert.pk}", key="admin").json["outcome"] == revert.outcome
+    for name in ("overview", "queue", "timeline", "ask-revert", "audit"):
+        assert client.get(reverse(f"console:{name}")).status_code == 200
+    for path in ("/api/v1/model", "/api/v1/model/checkpoints", "/api/v1/findings"):
+        assert api.get(path, key="admin").status == 200
+    assert api.get("/api/v1/trending?category=town", key="read").json["state"] == "frozen"  # a board of then
 
 
 @databases("beyond_retention")
