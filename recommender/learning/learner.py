@@ -332,8 +332,10 @@ def rebuild(learner: Learner) -> Checkpoint:
     """Fold the whole log again under the present settings, and make that the state.
 
     Learning goes on meanwhile, and the next wake folds in the steps it took. Raises LogIncomplete if the log no
-    longer reaches back to the first step.
+    longer reaches back to the first step, and LearnerMoved if the shard belongs to a newer version.
     """
+    if version_upgrade.is_newer(learner):
+        raise LearnerMoved(f"a newer version learns shard {learner.shard}: rebuild it with that version")
     pipeline = Pipeline(configured())
     with locks.hold(locks.HISTORY, is_shared=True) as is_free:
         if not is_free:

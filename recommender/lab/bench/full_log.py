@@ -33,10 +33,11 @@ FROM (
 _STEPS = """
 INSERT INTO recommender_step (shard, number, from_xid, from_seq, to_xid, to_seq, first_ordinal, n_events, n_admitted,
     n_held, n_quarantined, n_released, n_retracted, n_unjudged, n_predicted, n_hits, reciprocal_ranks, n_trusted,
-    n_trusted_hits, n_canary, n_canary_hits, alarm, stream_ms, duration_ms, created_at)
+    n_trusted_hits, n_canary, n_canary_hits, alarm, stream_ms, duration_ms, created_at, fold_version)
 SELECT 0, %(step)s + n, %(xid)s, %(seq)s + n * %(per)s, %(xid)s, %(seq)s + (n + 1) * %(per)s, %(seq)s + n * %(per)s,
     %(per)s, %(per)s - 20, 10, 10, 5, 0, 0, 900, 500, 90.0, 500, 300, 9, 5, 0,
-    %(first_ms)s + n * %(span_ms)s, 40.0, to_timestamp((%(first_ms)s + n * %(span_ms)s) / 1000.0)
+    %(first_ms)s + n * %(span_ms)s, 40.0, to_timestamp((%(first_ms)s + n * %(span_ms)s) / 1000.0),
+    (SELECT fold_version FROM recommender_learner WHERE shard = 0)
 FROM generate_series(0, %(n)s - 1) AS n
 """
 _FIGURES = """
@@ -49,9 +50,9 @@ ON CONFLICT DO NOTHING
 """
 _CHECKPOINTS = """
 INSERT INTO recommender_checkpoint (shard, step, xid, seq, digest, n_bytes, data, recipe, is_pinned, stream_ms,
-    n_events, n_predicted, hr20, created_at)
+    n_events, n_predicted, hr20, created_at, fold_version)
 SELECT s.shard, s.number, s.to_xid, s.to_seq, md5('c' || s.number) || md5('d' || s.number), 1000000, '', c.recipe,
-    false, s.stream_ms, s.to_seq, 900, 0.55, s.created_at
+    false, s.stream_ms, s.to_seq, 900, 0.55, s.created_at, s.fold_version
 FROM recommender_step AS s, (SELECT recipe FROM recommender_checkpoint ORDER BY id LIMIT 1) AS c
 WHERE s.number >= %(step)s AND s.number %% greatest(1, %(n)s / 500) = 0
 """

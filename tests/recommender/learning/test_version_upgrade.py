@@ -166,6 +166,21 @@ def test_an_upgrade_that_another_process_was_first_with_is_lost(learned):
     assert Learner.objects.get().fold_version == 1
 
 
+def test_an_older_version_rebuilds_nothing_of_a_newer_one(learned):
+    hand_over(NEWER)
+    with pytest.raises(learner.LearnerMoved, match="rebuild it with that version"):
+        learner.rebuild(Learner.objects.get())
+
+
+def test_a_rebuild_is_of_the_present_version(learned):
+    Learner.objects.update(fold_version=1, recipe=[[1, None, None]])
+    Checkpoint.objects.update(fold_version=1)
+    made = learner.rebuild(Learner.objects.get())
+    row = Learner.objects.get()
+    assert (row.fold_version, row.recipe) == (FOLD_VERSION, [[1, None, None, FOLD_VERSION]])
+    assert learner.verify(made) == made.digest
+
+
 def test_an_older_versions_jobs_wait_for_the_newer_one(learned, caplog):
     learning_switch.ask_for_revert(checkpoint_id=learned.checkpoint_id, mode="drop", exclusion=None, is_preview=False)
     erasures.ask_for(actor_id="actor-1")
