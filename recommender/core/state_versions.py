@@ -198,6 +198,8 @@ def _get(state: State, part: str) -> Any:
 
 def _put(state: State, part: str, value: Any) -> State:
     if part == STATE:
-        return dict(value)
+        return value  # type: ignore[no-any-return]  # a migration of the whole state returns one
     name, _, inner = part.partition("/")
-    return {**state, name: _put(state.get(name) or {}, inner, value) if inner else value}
+    changed = state.copy()  # and not {**state}: arrays of other parts may not be read yet
+    changed[name] = _put(state.get(name) or {}, inner, value) if inner else value
+    return changed
