@@ -81,7 +81,7 @@ def _risen(now: Pipeline, before: Pipeline, since_ms: int) -> NDArray[np.uint64]
     Such actors have at least CARRIED of the item's weight since the checkpoint.
     """
     pairs = now.trend.pairs
-    is_since = pairs["at_ms"][:] > since_ms
+    is_since = (pairs["at_ms"] > since_ms) & (pairs["weight"] > 0)  # an undone or removed unit carries nothing
     item, weight = pairs["item"][is_since], pairs["weight"][is_since]
     risen = []
     for key in np.setdiff1d(now.trend.leaders()[:PLACES], before.trend.leaders()[:PLACES]):

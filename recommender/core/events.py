@@ -20,7 +20,8 @@ import numpy as np
 from crawleruseragents import is_crawler
 from numpy.typing import NDArray
 
-N_CACHED = 200_000  # names whose hash is cached, about 30 MB
+N_CACHED = 65_536  # names whose hash is cached ...
+MAX_CACHED = 64  # ... if they are no longer than this. So a cache takes at most 12 MB
 DIRECT = 1  # the key for an event that is known to have no referrer
 PREFETCH = ("prefetch", "prerender")  # words of a purpose header that a client puts before its user agent
 Texts = Sequence[str | None]
@@ -129,7 +130,8 @@ class Encoder:
             key = int.from_bytes(made.digest(), "little")
             if len(self._known) >= self._n_cached:
                 self._known.clear()
-            self._known[name] = key
+            if len(name) <= MAX_CACHED:
+                self._known[name] = key
         return key
 
     def network_key(self, network: str) -> int:
@@ -220,7 +222,8 @@ class Encoder:
         key = self.network_key(network) if network else 0
         if len(self._addresses) >= self._n_cached:
             self._addresses.clear()
-        self._addresses[ip] = key
+        if len(ip or "") <= MAX_CACHED:
+            self._addresses[ip] = key
         return key
 
     def _context_keys(self, texts: Texts | None, n: int, empty: int = 0) -> NDArray[np.uint64]:

@@ -21,7 +21,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
 from recommender.core.trend.clickers import Clickers
 from recommender.core.trend.trend_columns import CHANGED, Events, Units
-from recommender.core.trust import TrustConfig
+from recommender.core.trust import WEIGHT_ONE, TrustConfig
 from recommender.core.vocabulary import HOUR_MS, Kind, Ruling
 
 Parts = tuple[Callable[[], None], ...]
@@ -67,7 +67,7 @@ def _site(pipeline: Pipeline) -> EventBatch:
 def _start() -> tuple[Pipeline, EventBatch, Events]:
     pipeline = Pipeline(_CONFIG)
     batch = _site(pipeline)[:100]
-    weight = np.full(len(batch), 1 << 16, np.int32)
+    weight = np.full(len(batch), WEIGHT_ONE, np.int32)
     own = batch.occurred_ms, batch.actor, batch.item, batch.kind, batch.country, batch.prefix, weight
     return pipeline, batch, Events(batch.received_ms, *own)
 
@@ -95,7 +95,7 @@ def compile_affinity() -> None:
     pipeline, batch, _ = _start()
     n = len(batch)
     pipeline.affinity.advance(_T0)
-    units = Units(np.full(n, CHANGED, np.int8), np.full(n, 1 << 16, np.int32), batch.received_ms)
+    units = Units(np.full(n, CHANGED, np.int8), np.full(n, WEIGHT_ONE, np.int32), batch.received_ms)
     pipeline.affinity.learn(batch.actor, batch.item, units)
     pipeline.affinity.retract(batch.actor, batch.item)
 

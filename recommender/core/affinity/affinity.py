@@ -36,7 +36,11 @@ actors and `min_weight` units on. The cost of placing an item next to another is
 **Bounds.** There are at most `max_links` links and `max_sources` sources, and the weakest are evicted first. There
 are at most `max_histories` histories, and those whose last act is oldest are evicted first. A source lists
 N_NEIGHBOURS links, always its strongest. This list is a function of the counts and no part of the state. A link
-takes about 100 bytes, an actor about 190 bytes.
+takes about 70 bytes, and 24 where it is listed. An actor takes 61 bytes, and 140 more if it ever had more than SHORT
+units.
+
+A history is not dropped for its age. An actor that comes back after weeks is still recommended what readers of its
+last items read. So every row has an influence until the table is full.
 """
 
 from dataclasses import dataclass
@@ -46,10 +50,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.affinity import affinity_kernels as compiled
-from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
+from recommender.core.affinity.affinity_kernels import BLOCK, HISTORY, N_BLOCKS, N_NEIGHBOURS, SHORT
+from recommender.core.affinity.affinity_of_then import affinity_of_then
 from recommender.core.tables import Table
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combine_all, combined
-from recommender.core.tables.hashing import find, mix
+from recommender.core.tables.hashing import MAX_ROWS, find, find_all, mix
 from recommender.core.tables.table import strongest
 from recommender.core.trend.place_prices import entry_margin, link_margins
 from recommender.core.trend.trend_columns import CHANGED, Units
@@ -128,12 +133,16 @@ class Affinity:
         self._min_weight = round(config.min_weight * WEIGHT_ONE)
         self.histories = Table(
             {
-                "item": (np.uint64, (HISTORY + 1,)),
-                "at_ms": (np.int64, (HISTORY + 1,)),
-                "weight": (np.int32, (HISTORY + 1,)),
+                "item": (np.uint64, (SHORT,)),
+                "at_ms": (np.int64, (SHORT,)),
+                "weight": (np.int16, (SHORT,)),
                 "length": (np.int8, ()),
                 "since_ms": (np.int64, ()),
             }
+        )
+        rest = HISTORY + 1 - SHORT  # one more than is kept, see `affinity_kernels._put_in`
+        self.longer = Table(
+            {"item": (np.uint64, (rest,)), "at_ms": (np.int64, (rest,)), "weight": (np.int16, (rest,))}
         )
         self.links = Table(
             {
@@ -152,13 +161,17 @@ class Affinity:
                 "first": (np.int32, ()),
                 "n_links": (np.int32, ()),
                 "length": (np.int16, ()),
-                "link": (np.int32, (N_NEIGHBOURS,)),
-                "target": (np.uint64, (N_NEIGHBOURS,)),
-                "amount": (np.int64, (N_NEIGHBOURS,)),
-                "actors": (np.int32, (N_NEIGHBOURS,)),
+                "n_blocks": (np.int8, ()),
+                "block": (np.int32, (N_BLOCKS,)),
             },
-            derived=("first", "n_links", "length", "link", "target", "amount", "actors"),
+            derived=("first", "n_links", "length", "n_blocks", "block"),
         )
+        self._lists = _new_lists(0)
+        self._most = {
+            "histories": min(config.max_histories, MAX_ROWS // 2),
+            "links": min(config.max_links, MAX_ROWS // 2),
+            "sources": min(config.max_sources, MAX_ROWS // 2),
+        }
         self._forgotten_ms = -1
         self._see_tables()
 
@@ -185,7 +198,13 @@ class Affinity:
         Call `advance` to the batch's stream time first.
         """
         n, n_links = len(items), len(items) * 3 * len(self._reach)
-        grown = [self.histories.reserve(n), self.links.reserve(n_links), self.sources.reserve(n_links + n)]
+        grown = [
+            self.histories.reserve(n),
+            self.longer.reserve(n),
+            self.links.reserve(n_links),
+            self.sources.reserve(n_links + n),
+            self._reserve_blocks(int(self._lists["n_used"][0]) + n_links),
+        ]
         if any(grown):
             self._see_tables()
         compiled.learn(actors, items, units.change, units.weight, units.at_ms, self._forgotten_ms, self._packed)
@@ -200,7 +219,8 @@ class Affinity:
     def forget(self, actor: np.uint64) -> None:
         """Remove an actor's history and all links that it still accounts for."""
         compiled.take_out_all(actor, self._packed)
-        self.histories.keep(np.flatnonzero(self.histories.keys[: len(self.histories)] != actor))
+        for table in (self.histories, self.longer):
+            table.keep(np.flatnonzero(table.keys[: len(table)] != actor))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -212,7 +232,12 @@ class Affinity:
         row = find(self.histories.slots, self.histories.keys, np.uint64(actor))
         if row < 0:
             return _NOBODY
-        return self.histories["item"][row, : self.histories["length"][row]][::-1].copy()
+        items = self.histories["item"][row]
+        length = int(self.histories["length"][row])
+        if length > SHORT:
+            rest = find(self.longer.slots, self.longer.keys, np.uint64(actor))
+            items = np.concatenate([items, self.longer["item"][rest]])
+        return items[:length][::-1].copy()
 
     def neighbours(self, item: int, now_ms: int, depth: int = N_NEIGHBOURS) -> Neighbours:
         """Return the items shown next to an item, in at most `depth` places.
@@ -226,9 +251,10 @@ class Affinity:
             nothing = np.empty(0, np.int64)
             return Neighbours(_NOBODY, nothing, nothing, unit, [], [], entry)
         n = int(self.sources["length"][row])
-        counts, actors = self.sources["amount"][row, :n], self.sources["actors"][row, :n].astype(np.int64)
+        spots = (self.sources["block"][row].astype(np.int64)[:, None] * BLOCK + np.arange(BLOCK)).ravel()[:n]
+        counts, actors = self._lists["amount"][spots], self._lists["actors"][spots].astype(np.int64)
         places = np.flatnonzero((counts >= least) & (actors >= self.min_actors))
-        keys = self.links.keys[self.sources["link"][row, :n]]
+        keys = self.links.keys[self._lists["link"][spots]]
         places = places[np.lexsort((keys[places], -counts[places]))][:depth]
         is_shown = np.zeros(N_NEIGHBOURS, np.int8)
         is_shown[places] = 1
@@ -237,7 +263,7 @@ class Affinity:
         listed, fresh = counts[places].tolist(), self.fresh(now_ms)
         price, trust = link_margins(listed, outside, unit, fresh, least, self.min_actors)
         return Neighbours(
-            self.sources["target"][row, places],
+            self._lists["target"][spots[places]],
             counts[places],
             actors[places],
             unit,
@@ -293,14 +319,16 @@ class Affinity:
             "epoch": int(self._epoch[0]),
             "forgotten_ms": self._forgotten_ms,
             "histories": self.histories.state(),
+            "longer": self.longer.state(),
             "links": self.links.state(),
             "sources": self.sources.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state()`. Raises ValueError if it does not fit."""
+        """Restore the result of `state()`, or of an earlier version's. Raises ValueError if it does not fit."""
+        state = affinity_of_then(state)
         self._epoch[0], self._forgotten_ms = state["epoch"], state["forgotten_ms"]
-        for name in ("histories", "links", "sources"):
+        for name in ("histories", "longer", "links", "sources"):
             getattr(self, name).restore(state[name])
         self._see_tables()
         self._derive()
@@ -311,13 +339,33 @@ class Affinity:
         self._views = (
             compiled.Histories(**_arrays(self.histories)),
             compiled.Links(**_arrays(self.links)),
-            compiled.Sources(**_arrays(self.sources)),
+            compiled.Sources(**_arrays(self.sources), **self._lists),
             compiled.Rhythm(self._half_ms, self._epoch, 1000 * self.config.window_s, self._reach),
+            compiled.Longer(**_arrays(self.longer)),
         )
         self._packed = tuple(tuple(view) for view in self._views)
 
     def _derive(self) -> None:
+        """Make the lists of all sources anew."""
+        if self._reserve_blocks(compiled.blocks_needed(self._views[1], self._views[2]), is_emptied=True):
+            self._see_tables()
         compiled.derive(self._views[1], self._views[2], int(self._epoch[0]))
+
+    def _reserve_blocks(self, needed: int, *, is_emptied: bool = False) -> bool:
+        """Make room for so many blocks of lists, and return True if the arrays are new ones.
+
+        is_emptied: the present lists are made anew anyway, so they are not kept.
+        """
+        if needed * BLOCK <= len(self._lists["link"]):
+            return False
+        grown = _new_lists(needed + needed // 8)
+        n_used = 0 if is_emptied else int(self._lists["n_used"][0])
+        grown["n_used"][0] = n_used
+        for name in ("link", "target", "amount", "actors"):
+            grown[name][: n_used * BLOCK] = self._lists[name][: n_used * BLOCK]
+            self._lists[name] = grown[name]
+        self._lists["n_used"] = grown["n_used"]
+        return True
 
     def _keep_sources(self) -> None:
         """Drop sources that have neither links nor counts."""
@@ -329,24 +377,38 @@ class Affinity:
     def _evict(self) -> None:
         """Cut every table that has passed its bound back to seven eighths of it."""
         histories, links, sources = self.histories, self.links, self.sources
-        if len(histories) > self.config.max_histories:
-            places = np.maximum(histories["length"].astype(np.int64) - 1, 0)
-            last_ms = np.maximum(histories["at_ms"][np.arange(len(histories)), places], histories["since_ms"])
-            kept = strongest(last_ms, histories.keys[: len(histories)], _kept(self.config.max_histories))
+        if len(histories) > self._most["histories"]:
+            last_ms = compiled.last_times(self._views[0], self._views[4])
+            kept = strongest(last_ms, histories.keys[: len(histories)], _kept(self._most["histories"]))
             is_kept = np.zeros(len(histories), np.bool_)
             is_kept[kept] = True
             self._forgotten_ms = max(self._forgotten_ms, int(last_ms[~is_kept].max()))
             histories.keep(kept)
-        is_cut = len(sources) > self.config.max_sources
+            longer = self.longer
+            has_history = find_all(histories.slots, histories.keys, longer.keys[: len(longer)]) >= 0
+            longer.keep(np.flatnonzero(has_history))
+        is_cut = len(sources) > self._most["sources"]
         if is_cut:
             worth = combine_all(sources.data["counts"], len(sources), 0, int(self._epoch[0]))
-            sources.keep(strongest(worth, sources.keys[: len(sources)], _kept(self.config.max_sources)))
+            sources.keep(strongest(worth, sources.keys[: len(sources)], _kept(self._most["sources"])))
             links.keep(np.flatnonzero(compiled.rows_of_sources(self._views[1], self._views[2]) >= 0))
-        if len(links) > self.config.max_links:
-            links.keep(strongest(self.counts(), links.keys[: len(links)], _kept(self.config.max_links)))
+        if len(links) > self._most["links"]:
+            links.keep(strongest(self.counts(), links.keys[: len(links)], _kept(self._most["links"])))
             is_cut = True
         if is_cut:
             self._derive()
+
+
+def _new_lists(n_blocks: int) -> dict[str, NDArray[Any]]:
+    """Return empty lists of sources, by the fields of `affinity_kernels.Sources`."""
+    n = n_blocks * BLOCK
+    return {
+        "n_used": np.zeros(1, np.int64),
+        "link": np.zeros(n, np.int32),
+        "target": np.zeros(n, np.uint64),
+        "amount": np.zeros(n, np.int64),
+        "actors": np.zeros(n, np.int32),
+    }
 
 
 def _kept(most: int) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recommender.core.affinity.affinity import Affinity
 from recommender.core.affinity.affinity_kernels import N_NEIGHBOURS, Links, Sources, behind, is_stronger
 from recommender.core.tables.decay import combined
-from recommender.core.tables.hashing import Int32s, UInt64s, find
+from recommender.core.tables.hashing import UInt32s, UInt64s, find
 from recommender.core.trend import Trend
 
 
@@ -40,7 +40,7 @@ class PublishedLinks(NamedTuple):
 
 def published_links(affinity: Affinity, trend: Trend, now_ms: int, smoothing: float) -> PublishedLinks:
     """Return all shown links, with strengths and prices. It changes nothing."""
-    _, links, sources, _ = affinity.packed
+    _, links, sources, _, _ = affinity.packed
     unit, least, fresh = affinity.unit(now_ms), affinity.least(now_ms), affinity.fresh(now_ms)
     return PublishedLinks(
         *_shown(
@@ -58,7 +58,7 @@ def published_links(affinity: Affinity, trend: Trend, now_ms: int, smoothing: fl
 def _shown(
     packed_links: tuple[Any, ...],
     packed_sources: tuple[Any, ...],
-    slots: Int32s,
+    slots: UInt32s,
     keys: UInt64s,
     now: tuple[int, int, int, int, int],
     smoothing: float,

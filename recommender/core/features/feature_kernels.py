@@ -22,25 +22,26 @@ import numpy as np
 from numba import njit
 
 from recommender.core.features.feature_columns import (
-    A_COHORT, A_COHORT_MS, A_FIRST, A_GAP, A_GAP2, A_GAPS, A_IN_SESSION, A_ITEMS, A_LAST, A_LAST_ITEM, A_N, A_SESSION,
-    A_TOP, A_TOP_N, A_UNDOS, AGENT, BURST, CONCENTRATION, DIRECT, DUPLICATE, FRESH, HASTY_MS, I_AGAIN1H, I_AGENTS1H,
-    I_ARRIVALS, I_BEGUN24H, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2, I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST, I_N1H,
-    I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M, I_BELIEVED, I_PREFIXED1H, I_REFERRED1H, I_RETURNED24H,
-    I_UNDONE1H, I_UNDONE_MS, I_WENTON24H, I_YOUNG1H, I_YOUNG1M, I_YOUNG24H, IMPUTED_GAP_MS, IS_ACTIVE, IS_ASKED,
-    IS_BELIEVED, IS_BURST, IS_COHORT, IS_CROWD, IS_FLOOD, IS_NETWORK, IS_LEANING, IS_NOVEL, IS_REGULAR, IS_SHUNNED,
-    L_FIRST, L_LAST, L_N, L_SHUNNED, L_UNDONE, METRONOME, NEW_PREFIX, NEWNESS, NOVEL, ONE, OVERLAP, PREFIX, R_ACTOR,
-    R_AT, R_IN_BURST, R_ITEM, R_NTH, R_ORDINAL, REGULAR, REPEAT, RISE, SESSION_MS, SHALLOW, TO_DECIDE, UNDO_MS,
-    UNDONE, V_MET, V_N, YOUNG_ITEMS, YOUNG_MS, Acts, Float64s, Int32s, Int64s, Limits, FeatureRows,
+    A_FIRST, A_GAP2, A_LAST, A_LAST_ITEM, A_N, A_SESSION, A_TOP, A_TOP_N, A_UNDOS, ActorRows, AGENT, BURST, C_GAP,
+    C_GAPS, C_IN_SESSION, C_ITEMS, CONCENTRATION, DIRECT, DUPLICATE, FRESH, GAPS_COUNTED, HASTY_MS, I_AGAIN1H,
+    I_AGENTS1H, I_ARRIVALS, I_BELIEVED, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2, I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST,
+    I_N1H, I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M, I_PREFIXED1H, I_REFERRED1H, I_UNDONE1H, I_UNDONE_MS,
+    I_YOUNG1H, I_YOUNG1M, IMPUTED_GAP_MS, IS_ACTIVE, IS_ASKED, IS_BELIEVED, IS_BURST, IS_COHORT, IS_CONDEMNED,
+    IS_CROWD, IS_FLOOD, IS_LEANING, IS_NETWORK, IS_NOVEL, IS_REGULAR, IS_SHUNNED, IS_TAKEN_BACK, L_FIRST, L_N,
+    M_COHORT, M_COHORT_MS, METRONOME, NEW_PREFIX, NEWNESS, NOVEL, ONE, OVERLAP, PairRows, PREFIX, R_ACTOR, R_AT,
+    R_IN_BURST, R_ITEM, R_NTH, R_ORDINAL, REGULAR, REPEAT, RISE, S_BEGUN24H, S_RETURNED24H, S_WENTON24H, S_YOUNG24H,
+    SESSION_MS, SHALLOW, TO_DECIDE, UNDO_MS, UNDONE, V_MET, V_N, YOUNG_ITEMS, YOUNG_MS, Acts, FeatureRows, Float64s,
+    Int32s, Int64s, Limits,
 )  # fmt: skip
 from recommender.core.features.feature_windows import (
-    count, excess, fade, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd, newness_of, regularity, row_of,
-    surprise,
+    count, count_clicks, excess, fade, fade_site, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd,
+    newness_of, regularity, row_of, surprise,
 )  # fmt: skip
 from recommender.core.trend.trend_columns import Actors
-from recommender.core.tables.hashing import Key, find, mix
+from recommender.core.tables.hashing import Key, add, find, mix
 from recommender.core.trust import TrustRules
 from recommender.core.features.lockstep import meet
-from recommender.core.features.near_duplicates import duplicate, enter_band, sketch
+from recommender.core.features.near_duplicates import SKETCHED, SKETCHED_FROM, duplicate, enter_band, sketch
 from recommender.core.vocabulary import DAY_MS, EXPOSURE, HOUR_MS, UNDO
 
 HELD_ONE_IN = 4  # newcomers, on an item whose newcomers read on (a power of two)
@@ -66,12 +67,15 @@ class ActNovelty(NamedTuple):
 @njit(cache=True)
 def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
     acts: Acts,
-    actors: FeatureRows,
-    pairs: FeatureRows,
+    actors: ActorRows,
+    pairs: PairRows,
     items: FeatureRows,
     links: FeatureRows,
     live: FeatureRows,
     bursts: FeatureRows,
+    members: FeatureRows,
+    sketches: FeatureRows,
+    bands: FeatureRows,
     site: Int64s,
     ring: Int64s,
     ring_size: Int64s,
@@ -93,49 +97,51 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
             continue
         now_ms, item = acts.received_ms[i], acts.item[i]
         n_actors = actors.size[0]
-        row = row_of(actors, acts.actor[i])
-        gap = _enter_actor(actors.c, row, now_ms, row == n_actors)
-        a, x = actors.c[row], out[i]
+        row = _actor_row(actors, acts.actor[i])
+        a, k, x = actors.c[row], actors.counts[row], out[i]
+        gap = _enter_actor(actors.c, row, k, now_ms, row == n_actors)
         if kind == UNDO:
             a[A_UNDOS] += ONE
-            _take_back(acts, i, actors, row, pairs, items, site, ring, ring_size, limits)
+            _take_back(acts, i, actors, row, members, pairs, items, site, ring, ring_size, limits)
             continue
 
         n_pairs = pairs.size[0]
-        pair = count(pairs, mix(acts.actor[i], item), now_ms, DAY_MS)
-        clicks = pairs.c[pair, L_N] / ONE
+        pair = count_clicks(pairs, mix(acts.actor[i], item), now_ms)
+        clicks = pairs.n[pair] / ONE
         left = a[A_LAST_ITEM]
-        act = _enter_act(a, item, acts.session[i], now_ms, gap, pair == n_pairs)
+        act = _enter_act(a, k, item, acts.session[i], now_ms, gap, pair == n_pairs)
+        if act.is_green and 2 <= k[C_ITEMS] <= SKETCHED:
+            sketch(sketches, acts.actor[i], np.uint64(left), item, k[C_ITEMS], a[A_FIRST])
         newness = newness_of(trusted, rules, acts.actor[i], now_ms)
         at = row_of(items, item)
         w, s = items.c[at], site[0]
         last_ms = w[I_LAST]
         fade_window(items.c, at, now_ms)
-        fade_window(site, 0, now_ms)
+        fade_site(site, now_ms)
         if act.is_first:
             _enter_window(w, s, act, newness, now_ms - last_ms if last_ms else 0, acts.referrer[i])
-            if act.is_green:
-                enter_band(a, w, s, now_ms)
-            if gap <= limits.return_ms and 2 <= a[A_ITEMS] <= YOUNG_ITEMS + 1:
-                s[I_WENTON24H] += ONE
-                s[I_RETURNED24H] += ONE if a[A_ITEMS] == 2 else 0
+            if act.is_green and k[C_ITEMS] >= SKETCHED_FROM:
+                enter_band(sketches, bands, acts.actor[i], item, w, s, now_ms)
+            if gap <= limits.return_ms and 2 <= k[C_ITEMS] <= YOUNG_ITEMS + 1:
+                s[S_WENTON24H] += ONE
+                s[S_RETURNED24H] += ONE if k[C_ITEMS] == 2 else 0
             if act.is_hasty:
                 before = find(items.slots, items.keys, np.uint64(left))
                 if before >= 0:
                     fade_window(items.c, before, now_ms)
                     items.c[before, I_HASTY1H] += ONE
                     s[I_HASTY1H] += ONE
-        elif 1.0 < clicks <= 2.0 and a[A_ITEMS] <= YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS:
+        elif 1.0 < clicks <= 2.0 and k[C_ITEMS] <= YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS:
             w[I_AGAIN1H] += ONE
             s[I_AGAIN1H] += ONE
-        _describe_actor(x, a, clicks, newness)
+        _describe_actor(x, a, k, clicks, newness)
         burst, rise = _describe_window(x, w, s)
 
         is_sudden = w[I_N1M] >= limits.burst_n * ONE and burst >= limits.burst_z
         flag = _find_crowd(act, w, s, is_sudden, limits)
         if act.is_novel and w[I_BELIEVED] >= now_ms and mix(acts.actor[i], item) & np.uint64(HELD_ONE_IN - 1):
             flag |= IS_BELIEVED
-        if pairs.c[pair, L_FIRST] == L_SHUNNED:
+        if pairs.mark[pair] == IS_CONDEMNED:
             flag |= IS_SHUNNED
         if act.is_first and (acts.prefix[i] or acts.agent[i]):
             flag |= _enter_network(acts, i, links, w, s, now_ms, limits, act.is_young, x)
@@ -147,19 +153,20 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
         elif w[I_N1H] >= 2 * limits.crowd_n * ONE and rise >= 2.0 * limits.burst_z:
             flag |= IS_ACTIVE
         if act.is_first and is_burst:
-            if a[A_COHORT] and now_ms - a[A_COHORT_MS] < limits.cohort_ms:
+            member = row_of(members, acts.actor[i])
+            if members.c[member, M_COHORT] and now_ms - members.c[member, M_COHORT_MS] < limits.cohort_ms:
                 flag |= IS_COHORT
-            flag |= meet(actors, row, live, bursts, s, ring, ring_size, item, now_ms, limits)
+            flag |= meet(actors, members, member, live, bursts, s, ring, ring_size, item, now_ms, limits)
         if is_burst:
             known = find(live.slots, live.keys, item)
             if known >= 0 and live.c[known, V_N]:
                 x[OVERLAP] = live.c[known, V_MET] / live.c[known, V_N]
-        flag |= _find_machine(x, a, clicks, limits)
+        flag |= _find_machine(x, k, clicks, limits)
         # ask only if the answer could matter, for newcomers and for actors that are odd in themselves
         if flag & IS_ACTIVE and (act.is_young or x[REGULAR] >= 0.75 or x[UNDONE] >= 0.25) and is_odd(x):
             flag |= IS_ASKED | (IS_LEANING if is_leaning(x) else 0)
         if act.is_first:
-            nth = a[A_ITEMS] if act.is_green else 0
+            nth = k[C_ITEMS] if act.is_green else 0
             _remember(ring, ring_size, acts.actor[i], item, ordinal + i, is_burst, now_ms, nth)
         flags[i] = flag
         n_flagged += (flag & TO_DECIDE) != 0
@@ -167,7 +174,18 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
 
 
 @njit(inline="always")
-def _enter_actor(c: Int64s, row: int, now_ms: int, is_new: bool) -> int:
+def _actor_row(actors: ActorRows, actor: Key) -> int:
+    """Return the row of an actor, made empty if it has none."""
+    row = find(actors.slots, actors.keys, actor)
+    if row < 0:
+        row = add(actors.slots, actors.keys, actors.size, actor)
+        actors.c[row] = 0
+        actors.counts[row] = 0
+    return row
+
+
+@njit(inline="always")
+def _enter_actor(c: Int64s, row: int, k: Int32s, now_ms: int, is_new: bool) -> int:
     """Count an act of an actor, and return for how long it was silent before."""
     a = c[row]
     if is_new:
@@ -179,32 +197,32 @@ def _enter_actor(c: Int64s, row: int, now_ms: int, is_new: bool) -> int:
         fade(c, row, A_UNDOS, gap, DAY_MS)
         a[A_LAST] = now_ms
         if gap < SESSION_MS and gap != IMPUTED_GAP_MS:
-            if a[A_GAPS] == 0:
-                a[A_GAP], a[A_GAP2] = gap * 256, gap * gap
-            a[A_GAPS] += 1
-            a[A_GAP] += (gap * 256 - a[A_GAP]) >> 3
+            if k[C_GAPS] == 0:
+                k[C_GAP], a[A_GAP2] = gap * 256, gap * gap
+            k[C_GAPS] = min(k[C_GAPS] + 1, GAPS_COUNTED)
+            k[C_GAP] += (gap * 256 - k[C_GAP]) >> 3
             a[A_GAP2] += (gap * gap - a[A_GAP2]) >> 3
     a[A_N] += ONE
     return gap
 
 
 @njit(inline="always")
-def _enter_act(a: Int64s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool) -> ActNovelty:
-    """Count an act on an item in its actor's row `a`."""
+def _enter_act(
+    a: Int64s, k: Int32s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool
+) -> ActNovelty:
+    """Count an act on an item in its actor's row, `a` and `k`."""
     session = np.int64(of_session)
     if gap >= SESSION_MS or (session != 0 and session != a[A_SESSION]):
-        a[A_IN_SESSION] = 0
+        k[C_IN_SESSION] = 0
     a[A_SESSION] = session
-    is_novel = is_first and a[A_ITEMS] == 0
+    is_novel = is_first and k[C_ITEMS] == 0
     is_green = is_first and now_ms - a[A_FIRST] <= YOUNG_MS
-    is_young = is_first and a[A_ITEMS] < YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS
-    is_hasty = is_first and a[A_LAST_ITEM] != 0 and a[A_ITEMS] <= YOUNG_ITEMS and 0 < gap < HASTY_MS
+    is_young = is_first and k[C_ITEMS] < YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS
+    is_hasty = is_first and a[A_LAST_ITEM] != 0 and k[C_ITEMS] <= YOUNG_ITEMS and 0 < gap < HASTY_MS
     if is_first:
-        a[A_ITEMS] += 1
-        a[A_IN_SESSION] += 1
+        k[C_ITEMS] += 1
+        k[C_IN_SESSION] += 1
         a[A_LAST_ITEM] = np.int64(item)
-    if is_green:
-        sketch(a, item)
     if a[A_TOP] == np.int64(item):
         a[A_TOP_N] += ONE
     elif a[A_TOP_N] < ONE:
@@ -245,13 +263,13 @@ def _enter_window(w: Int64s, s: Int64s, act: ActNovelty, newness: int, silent_ms
             c[I_REFERRED1H] += ONE
             c[I_DIRECT1H] += ONE if referrer == 1 else 0
     if act.is_novel:
-        s[I_BEGUN24H] += ONE
+        s[S_BEGUN24H] += ONE
     if act.is_young:
-        s[I_YOUNG24H] += ONE
+        s[S_YOUNG24H] += ONE
 
 
 @njit(inline="always")
-def _describe_actor(x: Float64s, a: Int64s, clicks: float, newness: int) -> None:
+def _describe_actor(x: Float64s, a: Int64s, k: Int32s, clicks: float, newness: int) -> None:
     """Write an actor's features into its event's row.
 
     clicks: the actor's clicks on this item.
@@ -261,9 +279,9 @@ def _describe_actor(x: Float64s, a: Int64s, clicks: float, newness: int) -> None
     if n > 1.0:
         x[CONCENTRATION] = min(1.0, a[A_TOP_N] / a[A_N]) * (1.0 - 1.0 / n)
     x[NEWNESS] = newness / ONE
-    x[REGULAR] = regularity(a[A_GAP], a[A_GAP2], a[A_GAPS], 5)
+    x[REGULAR] = regularity(k[C_GAP], a[A_GAP2], k[C_GAPS], 5)
     x[UNDONE] = a[A_UNDOS] / (a[A_N] + 4.0 * ONE)
-    x[SHALLOW] = 1.0 / max(1, a[A_IN_SESSION])
+    x[SHALLOW] = 1.0 / max(1, k[C_IN_SESSION])
 
 
 @njit(inline="always")
@@ -308,12 +326,12 @@ def _find_crowd(act: ActNovelty, w: Int64s, s: Int64s, is_sudden: bool, limits: 
 
 
 @njit(inline="always")
-def _find_machine(x: Float64s, a: Int64s, clicks: float, limits: Limits) -> int:
+def _find_machine(x: Float64s, k: Int32s, clicks: float, limits: Limits) -> int:
     """Flag an actor that floods the item, or clicks like a clock."""
     flag = 0
-    if clicks >= limits.flood_n and x[CONCENTRATION] >= 0.5 and (a[A_GAP] < 2500 * 256 or x[REGULAR] >= 0.8):
+    if clicks >= limits.flood_n and x[CONCENTRATION] >= 0.5 and (k[C_GAP] < 2500 * 256 or x[REGULAR] >= 0.8):
         flag |= IS_FLOOD
-    if a[A_GAPS] >= 8 and x[REGULAR] >= 0.9:
+    if k[C_GAPS] >= 8 and x[REGULAR] >= 0.9:
         flag |= IS_REGULAR
     return flag
 
@@ -348,15 +366,18 @@ def observe_packed(
 
     A named tuple from Python costs twice as much as a plain one.
     """
-    actors, pairs, items, links, live, bursts, site, ring, ring_size = memory
+    actors, pairs, items, links, live, bursts, members, sketches, bands, site, ring, ring_size = memory
     return observe(
         Acts(*acts),
-        FeatureRows(*actors),
-        FeatureRows(*pairs),
+        ActorRows(*actors),
+        PairRows(*pairs),
         FeatureRows(*items),
         FeatureRows(*links),
         FeatureRows(*live),
         FeatureRows(*bursts),
+        FeatureRows(*members),
+        FeatureRows(*sketches),
+        FeatureRows(*bands),
         site,
         ring,
         ring_size,
@@ -373,9 +394,10 @@ def observe_packed(
 def _take_back(
     acts: Acts,
     i: int,
-    actors: FeatureRows,
+    actors: ActorRows,
     row: int,
-    pairs: FeatureRows,
+    members: FeatureRows,
+    pairs: PairRows,
     items: FeatureRows,
     site: Int64s,
     ring: Int64s,
@@ -389,17 +411,18 @@ def _take_back(
     now_ms, item = acts.received_ms[i], acts.item[i]
     pair = find(pairs.slots, pairs.keys, mix(acts.actor[i], item))
     at = find(items.slots, items.keys, item)
-    if pair < 0 or at < 0 or pairs.c[pair, L_FIRST] < 0 or now_ms - pairs.c[pair, L_LAST] > UNDO_MS:
+    if pair < 0 or at < 0 or pairs.mark[pair] < 0 or now_ms - pairs.last_ms[pair] > UNDO_MS:
         return
-    pairs.c[pair, L_FIRST] = L_UNDONE  # so that it is counted once
+    pairs.mark[pair] = IS_TAKEN_BACK  # so that it is counted once
     fade_window(items.c, at, now_ms)
-    fade_window(site, 0, now_ms)
+    fade_site(site, now_ms)
     w, s = items.c[at], site[0]
     for c in (w, s):
         c[I_UNDONE1H] += ONE
     if w[I_N1H] < limits.pure_n * ONE or not is_crowd(w[I_UNDONE1H], w[I_N1H], s[I_UNDONE1H], s[I_N1H], limits):
         return
-    actors.c[row, A_COHORT], actors.c[row, A_COHORT_MS] = np.int64(item), now_ms
+    member = row_of(members, acts.actor[i])
+    members.c[member, M_COHORT], members.c[member, M_COHORT_MS] = np.int64(item), now_ms
     if now_ms - w[I_UNDONE_MS] < HOUR_MS:
         return
     w[I_UNDONE_MS] = now_ms
@@ -407,7 +430,8 @@ def _take_back(
         if ring[k, R_ITEM] == np.int64(item):
             other = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
             if other >= 0 and actors.c[other, A_UNDOS]:
-                actors.c[other, A_COHORT], actors.c[other, A_COHORT_MS] = np.int64(item), now_ms
+                member = row_of(members, actors.keys[other])
+                members.c[member, M_COHORT], members.c[member, M_COHORT_MS] = np.int64(item), now_ms
 
 
 @njit(cache=True)
@@ -431,6 +455,8 @@ def _enter_network(
     if prefix:
         of_site = count(links, prefix, now_ms, HOUR_MS)
         of_item = count(links, mix(item, prefix), now_ms, HOUR_MS)
+        if links.c[of_site, L_FIRST] == 0:
+            links.c[of_site, L_FIRST] = now_ms
         is_new = now_ms - links.c[of_site, L_FIRST] < DAY_MS
         for c in (w, s):
             c[I_PREFIXED1H] += ONE

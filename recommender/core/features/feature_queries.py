@@ -8,12 +8,14 @@ import numpy as np
 from numba import njit
 
 from recommender.core.features.feature_columns import (
-    A_COHORT,
-    A_COHORT_MS,
     A_FIRST,
-    A_ITEMS,
     A_LAST,
+    C_ITEMS,
     L_FIRST,
+    L_LAST,
+    L_N,
+    M_COHORT,
+    M_COHORT_MS,
     R_ACTOR,
     R_AT,
     R_IN_BURST,
@@ -21,11 +23,15 @@ from recommender.core.features.feature_columns import (
     R_NTH,
     R_ORDINAL,
     YOUNG_ITEMS,
-    Int64s,
+    ActorRows,
     FeatureRows,
+    Int64s,
+    PairRows,
     UInt64s,
 )
-from recommender.core.vocabulary import MINUTE_MS
+from recommender.core.features.feature_windows import row_of
+from recommender.core.tables.decay import TICKS, decayed
+from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 from recommender.core.tables.hashing import Key, find, mix
 
 MINUTES = 60  # the past in which a surge of newcomers is sought
@@ -34,7 +40,7 @@ WIDE = 1.5  # newcomers of a surge for each one of the crowd: at least a third o
 
 
 @njit(cache=True)
-def exposed_in(ring: Int64s, n: int, actors: FeatureRows, cohort_after_ms: int) -> Int64s:
+def exposed_in(ring: Int64s, n: int, members: FeatureRows, cohort_after_ms: int) -> Int64s:
     """Return places in the ring of acts in bursts by exposed cohorts.
 
     A cohort counts if it was seen at `cohort_after_ms` or later.
@@ -44,15 +50,15 @@ def exposed_in(ring: Int64s, n: int, actors: FeatureRows, cohort_after_ms: int) 
     for k in range(n):
         if not ring[k, R_IN_BURST] or ring[k, R_ORDINAL] < 0:
             continue
-        row = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
-        if row >= 0 and actors.c[row, A_COHORT] and actors.c[row, A_COHORT_MS] >= cohort_after_ms:
+        row = find(members.slots, members.keys, np.uint64(ring[k, R_ACTOR]))
+        if row >= 0 and members.c[row, M_COHORT] and members.c[row, M_COHORT_MS] >= cohort_after_ms:
             found[size] = k
             size += 1
     return found[:size]
 
 
 @njit(cache=True)
-def lonely_in(ring: Int64s, n: int, actors: FeatureRows, item: Key, since_ms: int, from_nth: int) -> Int64s:
+def lonely_in(ring: Int64s, n: int, actors: ActorRows, item: Key, since_ms: int, from_nth: int) -> Int64s:
     """Return places in the ring of acts on an item by newcomers, since a time.
 
     With `from_nth` 0 these are the newcomers who have not acted since. Otherwise these are all newcomers for whom
@@ -67,7 +73,7 @@ def lonely_in(ring: Int64s, n: int, actors: FeatureRows, item: Key, since_ms: in
             is_meant = ring[k, R_NTH] >= from_nth
         else:
             row = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
-            is_meant = row >= 0 and actors.c[row, A_ITEMS] <= YOUNG_ITEMS and actors.c[row, A_LAST] <= ring[k, R_AT]
+            is_meant = row >= 0 and actors.counts[row, C_ITEMS] <= YOUNG_ITEMS and actors.c[row, A_LAST] <= ring[k, R_AT]
         if is_meant:
             found[size] = k
             size += 1
@@ -75,7 +81,7 @@ def lonely_in(ring: Int64s, n: int, actors: FeatureRows, item: Key, since_ms: in
 
 
 @njit(cache=True)
-def is_wide(ring: Int64s, n: int, actors: FeatureRows, item: Key, now_ms: int) -> bool:
+def is_wide(ring: Int64s, n: int, actors: ActorRows, item: Key, now_ms: int) -> bool:
     """Return True if a crowd belongs to a surge of newcomers that went elsewhere too.
 
     Newcomers are counted by the minute of their first act on the site. The surge is their number beyond the usual:
@@ -116,35 +122,64 @@ def is_wide(ring: Int64s, n: int, actors: FeatureRows, item: Key, now_ms: int) -
 
 
 @njit(cache=True)
-def mark_pairs(pairs: FeatureRows, acting: UInt64s, acted_on: UInt64s, mark: int) -> None:
+def mark_pairs(pairs: PairRows, acting: UInt64s, acted_on: UInt64s, mark: int) -> None:
     """Mark the acts of these actors on these items.
 
-    L_SHUNNED condemns every later act there. A time removes the mark.
+    IS_CONDEMNED condemns every later act there. UNMARKED removes the mark.
     """
     for i in range(acting.size):
         pair = find(pairs.slots, pairs.keys, mix(acting[i], acted_on[i]))
         if pair >= 0:
-            pairs.c[pair, L_FIRST] = mark
+            pairs.mark[pair] = mark
 
 
 @njit(cache=True)
-def items_of(actors: FeatureRows, wanted: UInt64s) -> Int64s:
+def items_of(actors: ActorRows, wanted: UInt64s) -> Int64s:
     """Count the different items each actor has acted on, int64 (n,), 0 if unknown."""
     counts = np.zeros(wanted.size, np.int64)
     for i in range(wanted.size):
         row = find(actors.slots, actors.keys, wanted[i])
         if row >= 0:
-            counts[i] = actors.c[row, A_ITEMS]
+            counts[i] = actors.counts[row, C_ITEMS]
     return counts
 
 
 @njit(cache=True)
-def forget_acts(acting: UInt64s, acted_on: UInt64s, actors: FeatureRows, ring: Int64s, n: int) -> None:
+def forget_acts(acting: UInt64s, acted_on: UInt64s, members: FeatureRows, ring: Int64s, n: int) -> None:
     """Remove acts of these pairs from the ring, and these actors from their cohorts."""
     for i in range(acting.size):
-        row = find(actors.slots, actors.keys, acting[i])
+        row = find(members.slots, members.keys, acting[i])
         if row >= 0:
-            actors.c[row, A_COHORT] = actors.c[row, A_COHORT_MS] = 0
+            members.c[row, M_COHORT] = members.c[row, M_COHORT_MS] = 0
         for k in range(n):
             if ring[k, R_ACTOR] == np.int64(acting[i]) and ring[k, R_ITEM] == np.int64(acted_on[i]):
                 ring[k, R_ORDINAL] = -1
+
+
+@njit(cache=True)
+def mark_cohort(actors: ActorRows, members: FeatureRows, marked: UInt64s, now_ms: int) -> None:
+    """Mark those of these actors that have a row as a cohort seen now.
+
+    The caller has made room.
+    """
+    for i in range(marked.size):
+        if find(actors.slots, actors.keys, marked[i]) >= 0:
+            row = row_of(members, marked[i])
+            members.c[row, M_COHORT] = members.c[row, M_COHORT_MS] = now_ms
+
+
+@njit(cache=True)
+def links_that_matter(links: FeatureRows, now_ms: int) -> Int64s:
+    """Return the rows of links that differ from a link that never was, ascending.
+
+    A link matters while its count is above 0. A site's link with a prefix matters for good, since it tells since when
+    the prefix is known.
+    """
+    kept = np.empty(links.size[0], np.int64)
+    n = 0
+    for row in range(links.size[0]):
+        elapsed = max(now_ms - links.c[row, L_LAST], 0)
+        if links.c[row, L_FIRST] != 0 or decayed(links.c[row, L_N], elapsed * TICKS // HOUR_MS) > 0:
+            kept[n] = row
+            n += 1
+    return kept[:n]

@@ -13,8 +13,8 @@ from numba import njit
 
 from recommender.core.features.feature_columns import (
     AGENT, BY_DAY, BY_HOUR, CAMOUFLAGED, DIRECT, FRESH, HASTY, I_AGAIN1H, I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST,
-    I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M, INSISTENT, L_FIRST, L_LAST, L_N, METRONOME,
-    NEW_PREFIX, NOVEL, ONE, OVERLAP, PREFIX, TAKEN_BACK, Float64s, Int64s, Limits, FeatureRows,
+    I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M, INSISTENT, L_LAST, L_N, METRONOME, MOST_CLICKS,
+    NEW_PREFIX, NOVEL, OF_SITE_BY_DAY, ONE, OVERLAP, PairRows, PREFIX, TAKEN_BACK, UNMARKED, Float64s, Int64s, Limits, FeatureRows,
 )  # fmt: skip
 from recommender.core.tables.decay import TICKS, decayed
 from recommender.core.trend.trend_columns import Actors
@@ -31,7 +31,7 @@ def fade(c: Int64s, row: int, column: int, elapsed_ms: int, half_ms: int) -> Non
 
 @njit(cache=True)
 def fade_window(c: Int64s, row: int, now_ms: int) -> None:
-    """Decay the counts of an item (or of the site) to now."""
+    """Decay the counts of an item, or those that the site has too, to now."""
     elapsed = now_ms - c[row, I_LAST]
     if elapsed <= 0:
         return
@@ -42,6 +42,16 @@ def fade_window(c: Int64s, row: int, now_ms: int) -> None:
         fade(c, row, column, elapsed, HOUR_MS)
     for column in BY_DAY:
         fade(c, row, column, elapsed, DAY_MS)
+
+
+@njit(cache=True)
+def fade_site(site: Int64s, now_ms: int) -> None:
+    """Decay the counts of the site to now."""
+    elapsed = now_ms - site[0, I_LAST]
+    if elapsed > 0:
+        for column in OF_SITE_BY_DAY:
+            fade(site, 0, column, elapsed, DAY_MS)
+        fade_window(site, 0, now_ms)
 
 
 @njit(cache=True)
@@ -201,11 +211,27 @@ def row_of(rows: FeatureRows, key: Key) -> int:
 def count(rows: FeatureRows, key: Key, now_ms: int, half_ms: int) -> int:
     """Count a link once more, and return its row."""
     row = row_of(rows, key)
-    if rows.c[row, L_FIRST] == 0:
-        rows.c[row, L_FIRST] = now_ms
     elapsed = now_ms - rows.c[row, L_LAST]
     if elapsed > 0:
         fade(rows.c, row, L_N, elapsed, half_ms)
         rows.c[row, L_LAST] = now_ms
     rows.c[row, L_N] += ONE
+    return row
+
+
+@njit(cache=True)
+def count_clicks(pairs: PairRows, key: Key, now_ms: int) -> int:
+    """Count an act of an actor on an item, and return their row."""
+    row = find(pairs.slots, pairs.keys, key)
+    if row < 0:
+        row = add(pairs.slots, pairs.keys, pairs.size, key)
+        pairs.last_ms[row] = now_ms
+        pairs.n[row] = ONE
+        pairs.mark[row] = UNMARKED
+        return row
+    n, elapsed = np.int64(pairs.n[row]), now_ms - pairs.last_ms[row]
+    if elapsed > 0:
+        n = decayed(n, elapsed * TICKS // DAY_MS)
+        pairs.last_ms[row] = now_ms
+    pairs.n[row] = min(n + ONE, MOST_CLICKS)
     return row

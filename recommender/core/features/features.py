@@ -31,17 +31,37 @@ from recommender.core.features import feature_columns as fk
 from recommender.core.features import feature_kernels as kernels
 from recommender.core.features import feature_queries as queries
 from recommender.core.features.feature_windows import evidence_of
+from recommender.core.features.features_of_then import features_of_then
 from recommender.core.tables import Table
-from recommender.core.tables.hashing import find_all, pair_keys
+from recommender.core.tables.hashing import MAX_ROWS, find_all, pair_keys
 from recommender.core.tables.table import strongest
+from recommender.core.vocabulary import HOUR_MS
 
 Plain = tuple[Any, ...]
 MAX_LIVE = 4096
 MAX_BURSTS = 65_536
 KEPT_AT_EVICTION = 7 / 8
-WIDTHS = {"actors": fk.N_ACTOR, "pairs": fk.N_LINK, "items": fk.N_ITEM, "links": fk.N_LINK, "live": fk.N_LIVE}
-_STAMPS = {"actors": fk.A_LAST, "pairs": fk.L_LAST, "items": fk.I_LAST, "links": fk.L_LAST, "live": fk.V_LAST}
-_STAMPS |= {"bursts": fk.B_START}
+_STAMPS = {"actors": fk.A_LAST, "items": fk.I_LAST, "links": fk.L_LAST, "live": fk.V_LAST, "bursts": fk.B_START}
+SKETCH_MS = 2 * fk.YOUNG_MS  # how long a sketch is kept. An hour would do if no clock ever ran back
+_NEVER = -1
+
+
+def _matrix(width: int) -> dict[str, Any]:
+    return {"c": (np.int64, (width,))}
+
+
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "actors": {**_matrix(fk.N_ACTOR), "counts": (np.int32, (fk.N_COUNTS,))},
+    "pairs": {"last_ms": (np.int64, ()), "n": (np.int32, ()), "mark": (np.int8, ())},
+    "items": _matrix(fk.N_ITEM),
+    "links": _matrix(fk.N_LINK),
+    "live": _matrix(fk.N_LIVE),
+    "bursts": _matrix(fk.N_BURST),
+    "members": _matrix(fk.N_MEMBER),
+    "sketches": _matrix(fk.N_SKETCH),
+    "bands": _matrix(fk.N_BANDS),
+}
+_PARTS = {"members": "actors", "sketches": "actors", "bands": "items"}  # tables of rows that another table has too
 
 
 class Features:
@@ -53,14 +73,26 @@ class Features:
     def __init__(self, *, max_actors: int, max_pairs: int, max_items: int, max_links: int, max_recent: int) -> None:
         self._max = {"actors": max_actors, "pairs": max_pairs, "items": max_items, "links": max_links}
         self._max |= {"live": MAX_LIVE, "bursts": MAX_BURSTS}
-        widths = WIDTHS | {"bursts": fk.N_BURST}
-        self.tables = {name: Table({"c": (np.int64, (widths[name],))}) for name in self._max}
+        self._max = {name: min(most, MAX_ROWS // 2) for name, most in self._max.items()}
+        self.tables = {name: Table(columns) for name, columns in _COLUMNS.items()}
         self._in_order = [(self.tables[name], self._max[name]) for name in self._max]
-        self.site = np.zeros((1, fk.N_ITEM), np.int64)
+        self.site = np.zeros((1, fk.N_SITE), np.int64)
         self.ring = np.zeros((max_recent, fk.N_RING), np.int64)
         self._ring_size = np.zeros(1, np.int64)
         self._room = 0  # events that fit before a table must grow or be cut
+        self._swept_hour = _NEVER  # of stream time, when rows that no longer matter were last dropped
         self._see_tables()
+
+    def advance(self, now_ms: int) -> None:
+        """Move to stream time, and drop rows that no longer matter when its hour turns. See the module."""
+        hour = now_ms // HOUR_MS
+        if hour <= self._swept_hour:
+            return
+        self._swept_hour = hour
+        links, sketches = self.tables["links"], self.tables["sketches"]
+        links.keep(queries.links_that_matter(self._views[3], now_ms))
+        sketches.keep(np.flatnonzero(sketches["c"][:, fk.K_FIRST_MS] > now_ms - SKETCH_MS))
+        self._room = 0
 
     def observe(
         self, acts: Plain, trusted: Plain, rules: Plain, limits: Plain, ordinal: int
@@ -86,7 +118,7 @@ class Features:
         They are rows of the ring, which forgets them.
         """
         n = min(int(self._ring_size[0]), len(self.ring))
-        return self._taken(queries.exposed_in(self.ring, n, self._views[0], since_ms))
+        return self._taken(queries.exposed_in(self.ring, n, self._members, since_ms))
 
     def take_crowd(self, item: np.uint64, since_ms: int, from_nth: int) -> NDArray[np.int64]:
         """Return the recent acts of newcomers on an item since a time.
@@ -119,15 +151,15 @@ class Features:
 
         More acts of theirs there are `IS_SHUNNED`.
         """
-        queries.mark_pairs(self._views[1], actors, items, fk.L_SHUNNED)
+        queries.mark_pairs(self._views[1], actors, items, fk.IS_CONDEMNED)
 
     def forget_acts(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
         """Let no later evidence remove these acts.
 
         They leave the ring, and their actors leave their cohorts.
         """
-        queries.forget_acts(actors, items, self._views[0], self.ring, min(int(self._ring_size[0]), len(self.ring)))
-        queries.mark_pairs(self._views[1], actors, items, 1)
+        queries.forget_acts(actors, items, self._members, self.ring, min(int(self._ring_size[0]), len(self.ring)))
+        queries.mark_pairs(self._views[1], actors, items, fk.UNMARKED)
 
     def forget(self, actor: np.uint64, items: NDArray[np.uint64]) -> None:
         """Drop every row of an actor.
@@ -135,21 +167,21 @@ class Features:
         These are its own row, its rows with any of these items or any known here, and its acts in the ring. Its part
         in the windows of items and in links fades there.
         """
-        pairs, actors = self.tables["pairs"], self.tables["actors"]
+        pairs = self.tables["pairs"]
         known = np.union1d(items, self.tables["items"].keys[: len(self.tables["items"])])
         pairs.keep(np.flatnonzero(~np.isin(pairs.keys[: len(pairs)], pair_keys(actor, known))))
-        actors.keep(np.flatnonzero(actors.keys[: len(actors)] != actor))
+        for table in (self.tables[name] for name in ("actors", "members", "sketches")):
+            table.keep(np.flatnonzero(table.keys[: len(table)] != actor))
         theirs = self.ring[:, fk.R_ACTOR] == actor.astype(np.int64)
         self.ring[theirs] = 0
         self.ring[theirs, fk.R_ORDINAL] = -1
 
     def expose(self, actors: NDArray[np.uint64], now_ms: int) -> None:
         """Mark actors as a cohort seen at stream time, as far as they are still known."""
-        rows = find_all(self._views[0].slots, self._views[0].keys, np.unique(actors))
-        known = self._views[0].c
-        rows = rows[rows >= 0]
-        if len(rows):
-            known[rows, fk.A_COHORT] = known[rows, fk.A_COHORT_MS] = now_ms
+        if self.tables["members"].reserve(len(actors)):
+            self._see_tables()
+        self._room = 0
+        queries.mark_cohort(self._views[0], self._members, actors, now_ms)
 
     def item_rows(self, items: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of items in `windows`, int64 (n,), -1 for forgotten items."""
@@ -171,8 +203,8 @@ class Features:
         The first is of those at their first item, the second of all the site's newcomers.
         """
         site = self.site[0]
-        first = site[fk.I_RETURNED24H] / max(1, int(site[fk.I_BEGUN24H]))
-        return min(1.0, float(first)), min(1.0, float(site[fk.I_WENTON24H] / max(1, int(site[fk.I_YOUNG24H]))))
+        first = site[fk.S_RETURNED24H] / max(1, int(site[fk.S_BEGUN24H]))
+        return min(1.0, float(first)), min(1.0, float(site[fk.S_WENTON24H] / max(1, int(site[fk.S_YOUNG24H]))))
 
     def state(self) -> dict[str, Any]:
         n = min(int(self._ring_size[0]), len(self.ring))
@@ -181,13 +213,15 @@ class Features:
             "site": self.site.copy(),
             "ring": self.ring[:n].copy(),
             "ring_size": int(self._ring_size[0]),
+            "swept_hour": self._swept_hour,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the state that `state()` returned.
+        """Take the state that `state()` returned, or that of an earlier version (`features_of_then`).
 
         Raises ValueError if it does not fit.
         """
+        state = features_of_then(state)
         n = len(state["ring"])
         if state["site"].shape != self.site.shape or n != min(state["ring_size"], len(self.ring)):
             raise ValueError("the state is from another version of the features")
@@ -196,6 +230,7 @@ class Features:
         self.site[:] = state["site"]
         self.ring[:n] = state["ring"]
         self._ring_size[0] = state["ring_size"]
+        self._swept_hour = state["swept_hour"]
         self._room = 0
         self._see_tables()
 
@@ -212,24 +247,32 @@ class Features:
                 self._evict()
             rows = 4 if table is self.tables["links"] else 1  # rows of an event, at most
             is_new |= table.reserve(rows * n)
-            room = min(room, (min(len(table.keys), most) - len(table)) // rows)
+            room = min(room, min(table.room, most - len(table)) // rows)
+        for name, whole in _PARTS.items():
+            part = self.tables[name]  # whose rows the other table has too, or gets in this batch
+            is_new |= part.reserve(len(self.tables[whole]) + max(room, n) - len(part))
         if is_new:
             self._see_tables()
         self._room = room
 
     def _evict(self) -> None:
         for name, table in self.tables.items():
-            if len(table) > self._max[name]:
-                stamps = table["c"][:, _STAMPS[name]]
+            if name in self._max and len(table) > self._max[name]:
+                stamps = table["last_ms"] if name == "pairs" else table["c"][:, _STAMPS[name]]
                 kept = int(self._max[name] * KEPT_AT_EVICTION)
                 table.keep(strongest(stamps, table.keys[: len(table)], kept))
+        for name, whole in _PARTS.items():
+            part, rows = self.tables[name], self.tables[whole]
+            part.keep(np.flatnonzero(find_all(rows.slots, rows.keys, part.keys[: len(part)]) >= 0))
 
     def _see_tables(self) -> None:
         """Make the views that the kernels work on. They are valid until a table grows."""
-        self._packed = tuple((t.slots, t.keys, t.size, t.data["c"]) for t in self.tables.values())
+        self._packed = tuple((t.slots, t.keys, t.size, *t.data.values()) for t in self.tables.values())
+        kinds: Any = {"actors": fk.ActorRows, "pairs": fk.PairRows}  # for a kernel, NumPy's types accept anything
         self._views: Any = tuple(
-            fk.FeatureRows(*each) for each in self._packed
-        )  # for a kernel, NumPy's types accept anything
+            kinds.get(name, fk.FeatureRows)(*each) for name, each in zip(self.tables, self._packed, strict=True)
+        )
+        self._members = self._views[list(self.tables).index("members")]
 
 
 def acts_of(batch: EventBatch) -> Plain:

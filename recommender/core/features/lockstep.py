@@ -25,9 +25,9 @@ import numpy as np
 from numba import njit
 
 from recommender.core.features.feature_columns import (
-    A_BURSTS, A_COHORT, A_COHORT_MS, A_NEXT_BURST, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK, N_BURSTS,
-    N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS, V_COUNTS, V_EXPOSED, V_ID, V_LAST,
-    V_MET, V_N, V_ROOTS, V_START, Int64s, Limits, FeatureRows,
+    ActorRows, B_ITEM, B_N, B_PARENT, B_START, IS_LOCKSTEP, LOOK_BACK, M_BURSTS, M_COHORT, M_COHORT_MS, M_NEXT_BURST,
+    N_BURSTS, N_ROOTS, ONE, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, S_MEET, S_MEET2, S_MEETINGS, V_COUNTS, V_EXPOSED, V_ID,
+    V_LAST, V_MET, V_N, V_ROOTS, V_START, FeatureRows, Int64s, Limits,
 )  # fmt: skip
 from recommender.core.features.feature_windows import row_of
 from recommender.core.tables.hashing import Key, find, mix
@@ -102,9 +102,9 @@ def _note_meeting(c: Int64s, bursts: FeatureRows, s: Int64s, now_ms: int, limits
 
 @njit(cache=True)
 def _join(
-    a: Int64s, c: Int64s, bursts: FeatureRows, s: Int64s, item: Key, now_ms: int, limits: Limits
+    m: Int64s, c: Int64s, bursts: FeatureRows, s: Int64s, item: Key, now_ms: int, limits: Limits
 ) -> tuple[int, int]:
-    """Enter an actor (its row) into a burst (its row).
+    """Enter a member (its row) into a burst (its row).
 
     Returns the size of the largest group that the actor shares an earlier burst of another item with, and its cohort.
     Only a group that covers its earlier burst counts.
@@ -118,15 +118,15 @@ def _join(
         bursts.c[own, B_N] += 1
     best, best_root = 0, 0
     for k in range(N_BURSTS):
-        if a[A_BURSTS + k] == 0:
+        if m[M_BURSTS + k] == 0:
             continue
-        past = find(bursts.slots, bursts.keys, np.uint64(a[A_BURSTS + k]))
+        past = find(bursts.slots, bursts.keys, np.uint64(m[M_BURSTS + k]))
         if past < 0 or bursts.c[past, B_ITEM] == np.int64(item):
             continue
-        root = root_of(bursts, a[A_BURSTS + k])
+        root = root_of(bursts, m[M_BURSTS + k])
         is_counted = False
         for j in range(k):
-            if a[A_BURSTS + j] != 0 and root_of(bursts, a[A_BURSTS + j]) == root:
+            if m[M_BURSTS + j] != 0 and root_of(bursts, m[M_BURSTS + j]) == root:
                 is_counted = True
         if is_counted:
             continue
@@ -150,8 +150,8 @@ def _join(
         if is_group and count > best:
             best, best_root = count, root
     c[V_MET] = max(c[V_MET], best)
-    a[A_BURSTS + a[A_NEXT_BURST]] = c[V_ID]
-    a[A_NEXT_BURST] = (a[A_NEXT_BURST] + 1) % N_BURSTS
+    m[M_BURSTS + m[M_NEXT_BURST]] = c[V_ID]
+    m[M_NEXT_BURST] = (m[M_NEXT_BURST] + 1) % N_BURSTS
     if c[V_N] >= 8 and c[V_N] & (c[V_N] - 1) == 0:
         _note_meeting(c, bursts, s, now_ms, limits)
     return best, best_root
@@ -159,7 +159,8 @@ def _join(
 
 @njit(cache=True)
 def meet(
-    actors: FeatureRows,
+    actors: ActorRows,
+    members: FeatureRows,
     row: int,
     live: FeatureRows,
     bursts: FeatureRows,
@@ -170,7 +171,7 @@ def meet(
     now_ms: int,
     limits: Limits,
 ) -> int:
-    """Enter an actor into an item's burst, and check for lockstep.
+    """Enter an actor (a row of `members`) into an item's burst, and check for lockstep.
 
     Returns IS_LOCKSTEP if these clickers were together before, otherwise 0. The first actor founds the burst. Actors
     who came to the item in the minute before join it then, from the ring's last acts.
@@ -191,22 +192,23 @@ def meet(
             if earlier[R_ITEM] == np.int64(item):
                 other = find(actors.slots, actors.keys, np.uint64(earlier[R_ACTOR]))
                 if other >= 0:
-                    _join(actors.c[other], c, bursts, s, item, now_ms, limits)
+                    member = members.c[row_of(members, actors.keys[other])]
+                    _join(member, c, bursts, s, item, now_ms, limits)
                     earlier[R_IN_BURST] = 1
     c[V_LAST] = now_ms
-    a = actors.c[row]
-    best, best_root = _join(a, c, bursts, s, item, now_ms, limits)
+    m = members.c[row]
+    best, best_root = _join(m, c, bursts, s, item, now_ms, limits)
     if best < limits.lockstep_n or best < least_share(s, limits) * c[V_N]:
         return 0
     _unite(bursts, root_of(bursts, c[V_ID]), best_root)
-    a[A_COHORT], a[A_COHORT_MS] = best_root, now_ms
+    m[M_COHORT], m[M_COHORT_MS] = best_root, now_ms
     if not c[V_EXPOSED]:
         c[V_EXPOSED] = 1
         for k in range(min(ring_size[0], ring.shape[0])):
             if ring[k, R_ITEM] == np.int64(item):
-                other = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
-                if other >= 0 and _was_in(actors.c[other], bursts, best_root, c[V_ID]):
-                    actors.c[other, A_COHORT], actors.c[other, A_COHORT_MS] = best_root, now_ms
+                other = find(members.slots, members.keys, np.uint64(ring[k, R_ACTOR]))
+                if other >= 0 and _was_in(members.c[other], bursts, best_root, c[V_ID]):
+                    members.c[other, M_COHORT], members.c[other, M_COHORT_MS] = best_root, now_ms
     return IS_LOCKSTEP
 
 
@@ -224,13 +226,13 @@ def _unite(bursts: FeatureRows, own: int, root: int) -> None:
 
 
 @njit(cache=True)
-def _was_in(a: Int64s, bursts: FeatureRows, root: int, but: int) -> bool:
-    """Return True if an actor took part in another burst of a cohort.
+def _was_in(m: Int64s, bursts: FeatureRows, root: int, but: int) -> bool:
+    """Return True if a member took part in another burst of a cohort.
 
     but: the burst that does not count.
     """
     for k in range(N_BURSTS):
-        burst = a[A_BURSTS + k]
+        burst = m[M_BURSTS + k]
         if burst not in (0, but) and root_of(bursts, burst) == root:
             return True
     return False

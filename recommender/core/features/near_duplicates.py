@@ -1,6 +1,6 @@
 """Near-duplicate sessions: young clickers of an item who read the same items.
 
-    first five items of a young actor ──> six minima (MinHash, in its row) ──three items──> one band of all six
+    first five items of a young actor ──> six minima (MinHash, its sketch) ──three items──> one band of all six
                                                                                               │ each time it comes
                                                                                               v to an item
     the item's last bands, eight counters (Misra-Gries) ── met before? ──> I_SHARED1H of I_BANDED1H
@@ -24,7 +24,8 @@ entered, and is no evidence for or against its item. So a target that is spliced
 that session. If the target is the third to fifth item, the band is of the items so far, the target included. From
 the sixth item on, the band is of the first five. With fewer than LEAST entries in a window, its `duplicate` is 0.
 
-**Bounds.** Six numbers an actor, nineteen an item. Counters are halved once an hour, so a band that came once is
+**Bounds.** Seven numbers an actor that came to a second item within its first hour, for two hours. Seventeen an item
+that such an actor came to. Counters are halved once an hour, so a band that came once is
 forgotten within that time. When all counters are in use, an unknown band lowers each by one. A band of more than a
 ninth of the entries stays. A count is too high only after a collision of six minima. O(6) at each of the first five
 items, O(14) at a young actor's third item and later, O(1) for any other act.
@@ -44,21 +45,22 @@ A rule on it would need four things:
 import numpy as np
 from numba import njit
 
-from recommender.core.features.feature_columns import (  # fmt: skip
-    A_ITEMS,
-    A_MINIMA,
-    I_BAND_COUNTS,
+from recommender.core.features.feature_columns import (
+    D_BANDS,
+    D_COUNTS,
+    D_HALVED_MS,
     I_BANDED1H,
-    I_BANDS,
-    I_BANDS_MS,
     I_SHARED1H,
+    K_FIRST_MS,
+    K_MINIMA,
     N_BAND_COUNTERS,
     N_MINIMA,
     ONE,
+    FeatureRows,
     Int64s,
 )
-from recommender.core.features.feature_windows import excess
-from recommender.core.tables.hashing import Key, mix
+from recommender.core.features.feature_windows import excess, row_of
+from recommender.core.tables.hashing import Key, find, mix
 from recommender.core.vocabulary import HOUR_MS
 
 SKETCHED = 5  # items of an actor that enter its sketch
@@ -67,54 +69,63 @@ LEAST = 8  # entries of a window, below which its `duplicate` is 0
 
 
 @njit(cache=True)
-def sketch(a: Int64s, item: Key) -> None:
-    """Enter a young actor's new item, the A_ITEMS-th, into its row."""
-    n = a[A_ITEMS]
-    if n > SKETCHED:
-        return
+def sketch(sketches: FeatureRows, actor: Key, left: Key, item: Key, n: int, first_ms: int) -> None:
+    """Enter a young actor's new item, its n-th, into its sketch.
+
+    An actor has a sketch from its second item on. Its first item is then `left`, the one it came from.
+
+    first_ms: the time of its first act.
+    """
+    c = sketches.c[row_of(sketches, actor)]
+    is_begun = n > 2 and c[K_FIRST_MS] != 0
+    c[K_FIRST_MS] = first_ms
     for k in range(N_MINIMA):
-        value = np.int64(mix(item, np.uint64(2 * k + 1)))
-        if n == 1 or value < a[A_MINIMA + k]:
-            a[A_MINIMA + k] = value
+        at = np.uint64(2 * k + 1)
+        before = c[K_MINIMA + k] if is_begun else np.int64(mix(left, at))
+        c[K_MINIMA + k] = min(before, np.int64(mix(item, at)))
 
 
 @njit(cache=True)
-def enter_band(a: Int64s, w: Int64s, s: Int64s, now_ms: int) -> None:
+def enter_band(
+    sketches: FeatureRows, bands: FeatureRows, actor: Key, item: Key, w: Int64s, s: Int64s, now_ms: int
+) -> None:
     """Enter a young actor's band into the item it came to.
 
-    Both windows' counts are decayed to now.
+    The actor has SKETCHED_FROM items or more. Both windows' counts are decayed to now.
     """
-    if a[A_ITEMS] < SKETCHED_FROM:
+    row = find(sketches.slots, sketches.keys, actor)
+    if row < 0:
         return
-    hours = (now_ms - w[I_BANDS_MS]) // HOUR_MS
+    d = bands.c[row_of(bands, item)]
+    hours = (now_ms - d[D_HALVED_MS]) // HOUR_MS
     if hours > 0:
         for j in range(N_BAND_COUNTERS):
-            w[I_BAND_COUNTS + j] >>= min(hours, 62)
-        w[I_BANDS_MS] = now_ms
-    band = np.uint64(a[A_MINIMA])
+            d[D_COUNTS + j] >>= min(hours, 62)
+        d[D_HALVED_MS] = now_ms
+    band = np.uint64(sketches.c[row, K_MINIMA])
     for k in range(1, N_MINIMA):
-        band = mix(np.uint64(a[A_MINIMA + k]), band)
-    is_shared = _meet_band(w, np.int64(band))  # type: ignore[arg-type]  # an int to Numba
+        band = mix(np.uint64(sketches.c[row, K_MINIMA + k]), band)
+    is_shared = _meet_band(d, np.int64(band))  # type: ignore[arg-type]  # an int to Numba
     for c in (w, s):
         c[I_BANDED1H] += ONE
         c[I_SHARED1H] += ONE if is_shared else 0
 
 
 @njit(cache=True)
-def _meet_band(w: Int64s, band: int) -> bool:
+def _meet_band(d: Int64s, band: int) -> bool:
     """Count a band in an item's counters, and return True if it was there."""
     free = -1
     for j in range(N_BAND_COUNTERS):
-        if w[I_BAND_COUNTS + j] == 0:
+        if d[D_COUNTS + j] == 0:
             free = j
-        elif w[I_BANDS + j] == band:
-            w[I_BAND_COUNTS + j] += 1
+        elif d[D_BANDS + j] == band:
+            d[D_COUNTS + j] += 1
             return True
     if free >= 0:
-        w[I_BANDS + free], w[I_BAND_COUNTS + free] = band, 1
+        d[D_BANDS + free], d[D_COUNTS + free] = band, 1
     else:
         for j in range(N_BAND_COUNTERS):
-            w[I_BAND_COUNTS + j] -= 1
+            d[D_COUNTS + j] -= 1
     return False
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.affinity.affinity_kernels import Histories, Sources
+from recommender.core.affinity.affinity_kernels import SHORT, Histories, Longer, Sources, at_of, item_of, spot
 from recommender.core.trend.trend_columns import PLACES, Events, Items, Leaders, Pairs
 from recommender.core.vocabulary import UNDO
 from recommender.core.tables.hashing import Int8s, Int32s, Int64s, Key, UInt64s, find, mix
@@ -72,10 +72,11 @@ def add_neighbours(
     """
     out = combined(sources.counts, row, 0, recipe.epoch)
     for place in range(sources.length[row]):
-        count = sources.amount[row, place]
-        if count < recipe.least or sources.actors[row, place] < recipe.min_actors:
+        at = spot(sources, row, place)
+        count = sources.amount[at]
+        if count < recipe.least or sources.actors[at] < recipe.min_actors:
             continue
-        item = find(items.slots, items.keys, sources.target[row, place])
+        item = find(items.slots, items.keys, sources.target[at])
         if item < 0:
             continue
         if scratch.affinity[item] == 0.0:
@@ -90,10 +91,11 @@ def _is_beside(behind: Int32s, n: int, sources: Sources, item: Key, recipe: Reci
     """Return True if an item is shown next to one of the first n sources of `behind`."""
     for row in behind[:n]:
         for place in range(sources.length[row] if row >= 0 else 0):
+            at = spot(sources, row, place)
             if (
-                sources.target[row, place] == item
-                and sources.amount[row, place] >= recipe.least
-                and sources.actors[row, place] >= recipe.min_actors
+                sources.target[at] == item
+                and sources.amount[at] >= recipe.least
+                and sources.actors[at] >= recipe.min_actors
             ):
                 return True
     return False
@@ -184,7 +186,14 @@ def _place(
 
 @njit(cache=True)
 def _last_sources(
-    events: Events, i: int, before: Int32s, at: int, history: Histories, source: Sources, behind: Int32s
+    events: Events,
+    i: int,
+    before: Int32s,
+    at: int,
+    history: Histories,
+    longer: Longer,
+    source: Sources,
+    behind: Int32s,
 ) -> int:
     """Write the source rows of the last items of an event's actor, newest first.
 
@@ -199,9 +208,10 @@ def _last_sources(
         at = before[at]
     row = find(history.slots, history.keys, events.actor[i])
     at = history.length[row] - 1 if row >= 0 else -1
+    rest = find(longer.slots, longer.keys, events.actor[i]) if at >= SHORT else -1
     while at >= 0 and n_recent < behind.size:
-        if history.at_ms[row, at] <= events.own_ms[i]:
-            behind[n_recent] = find(source.slots, source.keys, history.item[row, at])
+        if at_of(history, row, longer, rest, at) <= events.own_ms[i]:
+            behind[n_recent] = find(source.slots, source.keys, item_of(history, row, longer, rest, at))
             n_recent += 1
         at -= 1
     return n_recent
@@ -231,8 +241,7 @@ def first_acts(packed_events: tuple[Any, ...], rows: Int64s, tables: tuple[Any, 
 def predict(
     packed_events: tuple[Any, ...],
     tables: tuple[Any, ...],
-    histories: tuple[Any, ...],
-    sources: tuple[Any, ...],
+    affinity: tuple[Any, ...],
     recipe_values: tuple[Any, ...],
     scratch_arrays: tuple[Any, ...],
     asked: Key,
@@ -244,7 +253,7 @@ def predict(
     It is 0 if the event is not the actor's first act on the item, or if the actor's key, mixed with ASKED, is above
     `asked`. First acts must be the same as in `trend_kernels.fold`.
     """
-    events, history, source = Events(*packed_events), Histories(*histories), Sources(*sources)
+    events, history, source, longer = Events(*packed_events), Histories(*affinity[0]), Sources(*affinity[2]), Longer(*affinity[4])
     pairs, items, leaders = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7])
     recipe, scratch = Recipe(*recipe_values), Scratch(*scratch_arrays)
     n_events = events.item.size
@@ -267,7 +276,7 @@ def predict(
         places[i] = PLACES + 1
         if own >= 0:
             newest_act = newest[first] if first >= 0 else -1
-            n_recent = _last_sources(events, i, before, newest_act, history, source, behind)
+            n_recent = _last_sources(events, i, before, newest_act, history, longer, source, behind)
             if leaders.place[own] >= 0 or _is_beside(behind, n_recent, source, item, recipe):
                 n = 0
                 for k in range(n_recent):
@@ -340,8 +349,9 @@ def gather(
             continue
         out = combined(sources.counts, row, 0, recipe.epoch)
         for place in range(sources.length[row]):
-            count, n_actors = sources.amount[row, place], sources.actors[row, place]
-            item = find(items.slots, items.keys, sources.target[row, place])
+            listed = spot(sources, row, place)
+            count, n_actors = sources.amount[listed], sources.actors[listed]
+            item = find(items.slots, items.keys, sources.target[listed])
             if count < recipe.least or n_actors < recipe.min_actors or item < 0:
                 continue
             at, n = _row_in(known, rows, item, n)

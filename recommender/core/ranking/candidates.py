@@ -130,8 +130,7 @@ class Ranking:
         compiled.predict(
             tuple(events),
             self._trend.packed,
-            self._affinity.packed[0],
-            self._affinity.packed[2],
+            self._affinity.packed,
             self._recipe(now_ms),
             tuple(self._scratch),
             self._asked,

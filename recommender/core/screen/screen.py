@@ -205,6 +205,7 @@ class Screen:
     def _judge(self, batch: EventBatch, trusted: tuple[Any, ...], ordinal: int, now_ms: int) -> Verdicts:
         n = len(batch)
         self.forests.advance(now_ms)
+        self.features.advance(now_ms)
         features, flags, n_flagged = self.features.observe(acts_of(batch), trusted, *self._packed, ordinal)
         verdict, reason = np.zeros(n, np.int8), np.zeros(n, np.int32)
         is_cold = self.n_seen < self.config.cold_events

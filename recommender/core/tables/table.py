@@ -1,8 +1,17 @@
 """Rows keyed by 64-bit hashes.
 
 A table has a dense array for each column, and slots that the kernels probe to find a key's row. Rows are appended in
-the order in which keys first come, and a checkpoint keeps this order. The slots are derived and never stored. Only
-`keep` removes rows, all at once.
+the order in which keys first come, and a checkpoint keeps this order. So most pieces of a checkpoint are those of the
+one before. The slots are derived and never stored. Only `keep` removes rows, all at once.
+
+**Memory.** Arrays grow by an eighth, one column after the other, and old slots are freed before new ones are made. So
+a table that grows needs room for one column more, not for a second table. Rows that were never used take no memory,
+because the system gives a page only when it is first written. Slots are at most 80 % full, which is 5 to 8 bytes a
+row.
+
+**Narrow columns.** A column may be narrower than in a state that an earlier version wrote. `restore` converts it, and
+refuses a value that does not fit. A caller that knows better (a mark, a count with a limit) converts the column
+first.
 """
 
 from typing import Any
@@ -10,13 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.tables.hashing import fill_slots
+from recommender.core.tables.hashing import EMPTY, MAX_ROWS, fill_slots
 
 Columns = dict[str, NDArray[Any]]
+LARGE = 65_536  # rows, from which a table grows by an eighth, not by doubling
+FULL, ROOMY, SNUG = 0.8, 0.5, 0.625  # of the slots: used at most, and used after growing, in a small or large table
+SNUG_ROWS = 1 << 19
+CHUNK = 1 << 20  # rows converted at a time
 
 
 class Table:
-    """A table of rows with typed columns.
+    """A table of rows with typed columns, at most MAX_ROWS.
 
     columns: each column's type and the shape of one row's entry: {"at_ms": (np.int64, ())}.
     derived: names of columns that are not part of the state. Their owner makes them anew.
@@ -30,7 +43,7 @@ class Table:
         self._stored = {name: shape for name, (_, shape) in columns.items() if name not in derived}
         self.size = np.zeros(1, np.int64)  # an array, so that kernels can add rows
         self.keys = np.empty(0, np.uint64)
-        self.slots = np.full(2, -1, np.int32)
+        self.slots = np.full(2, EMPTY, np.uint32)
         self.data: Columns = {name: np.zeros((0, *shape), dtype) for name, (dtype, shape) in columns.items()}
 
     def __len__(self) -> int:
@@ -40,29 +53,41 @@ class Table:
         """Return the rows of a column, as a view."""
         return self.data[column][: len(self)]
 
-    def reserve(self, n_more: int) -> bool:
-        """Make room for n more rows, and return True if the arrays are new ones.
+    @property
+    def room(self) -> int:
+        """Return how many rows can be added before `reserve` must be called again."""
+        return min(len(self.keys), int(FULL * len(self.slots))) - len(self)
 
-        The room doubles, so the amortised cost is O(1) a row.
+    def reserve(self, n_more: int) -> bool:
+        """Make room for n more rows, and return True if some arrays are new ones.
+
+        The amortised cost is O(1) a row. Raises ValueError beyond MAX_ROWS.
         """
-        needed = len(self) + n_more
-        if needed <= len(self.keys):
-            return False
-        capacity = 1 << max(8, (needed - 1).bit_length())
-        self.keys = _grown(self.keys, capacity)
-        self.data = {name: _grown(column, capacity) for name, column in self.data.items()}
-        self.slots = np.full(2 * capacity, -1, np.int32)
-        fill_slots(self.slots, self.keys, len(self))
-        return True
+        n = len(self)
+        needed = n + n_more
+        is_new = needed > len(self.keys)
+        if is_new:
+            if needed > MAX_ROWS:
+                raise ValueError(f"a table holds at most {MAX_ROWS:,} rows, so use more shards")
+            capacity = min(needed + (needed // 8 if needed > LARGE else max(256, needed)), MAX_ROWS)
+            self.keys = _grown(self.keys, n, capacity)
+            for name in self.data:
+                self.data[name] = _grown(self.data[name], n, capacity)
+        if needed > FULL * len(self.slots):
+            self._index(int(needed / (ROOMY if needed < SNUG_ROWS else SNUG)) + 2)
+            is_new = True
+        return is_new
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Drop all rows except these (ascending)."""
         n = len(rows)
+        if n == len(self):
+            return
         self.keys[:n] = self.keys[rows]
         for column in self.data.values():
             column[:n] = column[rows]
         self.size[0] = n
-        self.slots.fill(-1)
+        self.slots.fill(EMPTY)
         fill_slots(self.slots, self.keys, n)
 
     def state(self) -> Columns:
@@ -70,23 +95,31 @@ class Table:
         return {"keys": self.keys[: len(self)].copy()} | {name: self[name].copy() for name in self._stored}
 
     def restore(self, state: Columns) -> None:
-        """Take the rows of `state()`.
+        """Take the rows of `state()`, or of an earlier version's wider columns.
 
-        Raises ValueError if columns do not fit.
+        Raises ValueError if columns do not fit, if a value does not fit into its column, or if a key occurs twice.
         """
         n = len(state["keys"])
-        if len(np.unique(state["keys"])) != n:
-            raise ValueError("the state holds a key twice")
         self.size[0] = 0
         self.reserve(n)
-        self.keys[:n] = state["keys"]
         for name, shape in self._stored.items():
             if state[name].shape != (n, *shape):
                 raise ValueError(f"column {name} has shape {state[name].shape}, not {(n, *shape)}")
-            self.data[name][:n] = state[name]
+            _fill(self.data[name], state[name], name)
+        self.keys[:n] = state["keys"]
         self.size[0] = n
-        self.slots.fill(-1)
-        fill_slots(self.slots, self.keys, n)
+        if not self._index(len(self.slots)):
+            self.size[0] = 0
+            self.slots.fill(EMPTY)
+            raise ValueError("the state holds a key twice")
+
+    def _index(self, n_slots: int) -> bool:
+        """Make the slots anew. Return False if a key occurs twice."""
+        if n_slots != len(self.slots):
+            self.slots = np.empty(0, np.uint32)  # freed before the new ones are made
+            self.slots = np.empty(n_slots, np.uint32)
+        self.slots.fill(EMPTY)
+        return bool(fill_slots(self.slots, self.keys, len(self)))
 
 
 def strongest(values: NDArray[np.int64], keys: NDArray[np.uint64], n: int) -> NDArray[np.int64]:
@@ -104,7 +137,24 @@ def strongest(values: NDArray[np.int64], keys: NDArray[np.uint64], n: int) -> ND
     return np.sort(np.concatenate([above, ties]))
 
 
-def _grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
+def _grown(column: NDArray[Any], n: int, capacity: int) -> NDArray[Any]:
+    """Return an array of that many rows, the first n of them those of the column."""
     grown = np.zeros((capacity, *column.shape[1:]), column.dtype)
-    grown[: len(column)] = column
+    grown[:n] = column[:n]
     return grown
+
+
+def _fill(column: NDArray[Any], values: NDArray[Any], name: str) -> None:
+    """Copy values into the first rows of a column.
+
+    Raises ValueError for a value that does not fit.
+    """
+    if np.can_cast(values.dtype, column.dtype, "safe"):
+        column[: len(values)] = values
+        return
+    for start in range(0, len(values), CHUNK):
+        part = values[start : start + CHUNK]
+        narrow = part.astype(column.dtype)
+        if not np.array_equal(narrow, part):
+            raise ValueError(f"a value of column {name} does not fit into {column.dtype}")
+        column[start : start + len(part)] = narrow

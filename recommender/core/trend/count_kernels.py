@@ -17,7 +17,7 @@ from recommender.core.tables.decay import (
     TICKS,
     combined,
 )
-from recommender.core.tables.hashing import Int32s, Int64s, Key, UInt64s, add, find, mix
+from recommender.core.tables.hashing import Int64s, Key, UInt32s, UInt64s, add, find, mix
 from recommender.core.trend.trend_columns import Clock, Items, Leaders, Networks, Pairs, Regions
 
 GROUP_BITS = 32  # the upper half of a prefix's key is its group's (core.events.Encoder.network_key)
@@ -50,14 +50,14 @@ def contributions(pairs: Pairs, clock: Clock, half: int, item: Key) -> Int64s:
             octave = tick >> TICK_BITS
             back = clock.epoch[half] - octave // EPOCH_OCTAVES
             if 0 <= back < N_EPOCHS:
-                unit = pairs.weight[pair] * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
+                unit = np.int64(pairs.weight[pair]) * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
                 found[n] = unit >> (EPOCH_OCTAVES * back)
                 n += 1
     return found[:n]
 
 
 @njit(cache=True)
-def sizes_of(pairs: Pairs, clock: Clock, slots: Int32s, keys: UInt64s, n_items: int) -> Int64s:
+def sizes_of(pairs: Pairs, clock: Clock, slots: UInt32s, keys: UInt64s, n_items: int) -> Int64s:
     """Return, by size, the amounts that actors add to the counts of some items.
 
     One pass over all pairs, for the served half-life.
@@ -80,7 +80,7 @@ def sizes_of(pairs: Pairs, clock: Clock, slots: Int32s, keys: UInt64s, n_items: 
         octave = tick >> TICK_BITS
         back = epoch - octave // EPOCH_OCTAVES
         if 0 <= back < N_EPOCHS:
-            unit = pairs.weight[pair] * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
+            unit = np.int64(pairs.weight[pair]) * POW[tick & (TICKS - 1)] << (octave % EPOCH_OCTAVES)
             unit >>= EPOCH_OCTAVES * back
             if unit > 0:
                 mantissa, exponent = frexp(float(unit))
@@ -261,3 +261,19 @@ def place_leader(leaders: Leaders, keys: UInt64s, row: int, score: int) -> None:
         place -= 1
     leaders.rows[place] = row
     leaders.place[row] = place
+
+
+@njit(cache=True)
+def rows_with_counts(counts: Int64s, n: int) -> Int64s:
+    """Return which of the first n rows have a count that is not 0, ascending."""
+    kept = np.empty(n, np.int64)
+    size = 0
+    for row in range(n):
+        is_empty = True
+        for half in range(counts.shape[1]):
+            for epoch in range(N_EPOCHS):
+                is_empty &= counts[row, half, epoch] == 0
+        if not is_empty:
+            kept[size] = row
+            size += 1
+    return kept[:size]

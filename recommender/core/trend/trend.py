@@ -172,11 +172,11 @@ class Trend:
             self._tables.sort_leaders()
 
     def _turn_epochs(self, now_ms: int) -> bool:
-        """Drop the counts of past epochs.
+        """Drop the counts of past epochs, and then the rows that no longer matter.
 
-        Returns True if the served half-life is in a new epoch.
+        Returns True if the derived columns must be made anew.
         """
-        is_served = False
+        is_served = is_longest = False
         epochs = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
         for half in np.flatnonzero(epochs > self._epoch):
             for epoch in range(max(self._epoch[half], epochs[half] - N_EPOCHS) + 1, epochs[half] + 1):
@@ -186,8 +186,13 @@ class Trend:
                     self.networks["counts"][:, 0, epoch % N_EPOCHS] = 0
             self._epoch[half] = epochs[half]
             is_served |= half == 0
+            is_longest |= bool(self._half_ms[half] == self._half_ms.max())
+        if is_longest:
+            self._tables.sweep(now_ms)
+        elif is_served:
+            self._tables.sweep_networks()
         self._next_epoch_ms = int(((self._epoch + 1) * EPOCH_OCTAVES * self._half_ms).min())
-        return is_served
+        return is_served or is_longest
 
     def _move_knees(self, now_ms: int) -> bool:
         """Bring the knees onto the scale of the counts now.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, UInt64s
+from recommender.core.tables.hashing import Int8s, Int16s, Int32s, Int64s, UInt32s, UInt64s
 from recommender.core.trust import WEIGHT_ONE
 
 LIST_DEPTH = 128  # places of a list, so that enough are left when the items already seen are skipped
@@ -14,7 +14,7 @@ UNCHANGED, GAINED, CHANGED = 0, 1, 2  # outcomes of a unit, see Units
 TRUSTED_WEIGHT = WEIGHT_ONE // 2
 # mixed with an actor's key: a result below `Shown.panel` makes the actor a canary
 PANEL = np.uint64(0x5EED0FCA4A127000)
-RETRACTED = -(1 << 30)  # the weight of a unit removed for good: within the horizon the pair no longer counts
+RETRACTED = -(1 << 15)  # the weight of a unit removed for good: within the horizon the pair no longer counts
 
 
 class Pairs(NamedTuple):
@@ -25,12 +25,12 @@ class Pairs(NamedTuple):
     country: of the unit. prefix: of the unit, 0 if unknown.
     """
 
-    slots: Int32s
+    slots: UInt32s
     keys: UInt64s
     size: Int64s
     item: UInt64s
     at_ms: Int64s
-    weight: Int32s
+    weight: Int16s
     country: Int16s
     prefix: UInt64s
 
@@ -41,15 +41,17 @@ class Actors(NamedTuple):
     spent: the part of its budget an actor has spent, decayed to `tick` (of the longest half-life).
     earned: its points that count now, in POINTs. pending: those that count from its next active day on.
     day_ms: when its active day began.
+
+    A configuration with a large budget or many points has wider columns (`trend_tables`).
     """
 
-    slots: Int32s
+    slots: UInt32s
     keys: UInt64s
     size: Int64s
-    spent: Int64s
+    spent: Int32s
     tick: Int64s
-    earned: Int32s
-    pending: Int32s
+    earned: Int16s
+    pending: Int16s
     day_ms: Int64s
 
 
@@ -62,7 +64,7 @@ class Items(NamedTuple):
     Each part is on the scale of the epoch at its removal.
     """
 
-    slots: Int32s
+    slots: UInt32s
     keys: UInt64s
     size: Int64s
     counts: Int64s
@@ -73,7 +75,7 @@ class Items(NamedTuple):
 class Regions(NamedTuple):
     """Rows of (item, country) with decayed counts, for events that have a country."""
 
-    slots: Int32s
+    slots: UInt32s
     keys: UInt64s
     size: Int64s
     item: UInt64s
@@ -96,7 +98,7 @@ class Networks(NamedTuple):
     them.
     """
 
-    slots: Int32s
+    slots: UInt32s
     keys: UInt64s
     size: Int64s
     item: UInt64s
@@ -148,7 +150,7 @@ class Shown(NamedTuple):
     trending: UInt64s
     daily: UInt64s
     steady: UInt64s
-    slots: Int32s
+    slots: UInt32s
     keys: UInt64s
     size: Int64s
     reads: Int64s

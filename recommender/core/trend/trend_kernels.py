@@ -25,7 +25,7 @@ from recommender.core.tables.decay import (
     combined,
     decayed,
 )
-from recommender.core.tables.hashing import Int8s, Int32s, Key, UInt64s, add, find, mix
+from recommender.core.tables.hashing import Int8s, Int32s, Int64s, Key, UInt64s, add, find, mix
 from recommender.core.trend.count_kernels import credit, credit_network, place_leader
 from recommender.core.trend.trend_columns import (
     CANARY,
@@ -76,7 +76,7 @@ def _trust(actors: Actors, row: int, now_ms: int, is_new_item: bool, rules: Trus
     """
     begun_ms = actors.day_ms[row]
     if begun_ms < 0 or now_ms - begun_ms >= rules.day_ms:
-        earned = min(actors.earned[row] + actors.pending[row], rules.full)
+        earned = min(np.int64(actors.earned[row]) + actors.pending[row], rules.full)
         if begun_ms >= 0:
             idle_ms = now_ms - begun_ms - rules.day_ms
             earned = decayed(earned, idle_ms * TICKS // rules.idle_half_ms)
@@ -85,7 +85,7 @@ def _trust(actors: Actors, row: int, now_ms: int, is_new_item: bool, rules: Trus
         actors.day_ms[row] = now_ms
     elif is_new_item:
         actors.pending[row] = min(actors.pending[row] + rules.per_item, rules.per_day + rules.item_cap)
-    return rules.floor + (WEIGHT_ONE - rules.floor) * actors.earned[row] // rules.full
+    return rules.floor + (WEIGHT_ONE - rules.floor) * np.int64(actors.earned[row]) // rules.full
 
 
 @njit(cache=True)
@@ -96,7 +96,7 @@ def _spend(actors: Actors, row: int, cost: int, now_ms: int, clock: Clock) -> bo
     at least as fast, so none can hold more than the budget.
     """
     tick = now_ms * TICKS // clock.longest_ms
-    spent = actors.spent[row]
+    spent = np.int64(actors.spent[row])
     elapsed = tick - actors.tick[row]
     if elapsed > 0:
         octaves = elapsed >> TICK_BITS
@@ -194,7 +194,7 @@ def _recount(
     A weight <= 0 counts nothing.
     """
     country, prefix = pairs.country[pair], pairs.prefix[pair]
-    held = pairs.weight[pair]
+    held = np.int64(pairs.weight[pair])
     if held > 0:
         _move(items, regions, networks, leaders, clock, item, country, prefix, -held, pairs.at_ms[pair])
     if weight > 0:
@@ -241,7 +241,7 @@ def fold(
 
         if kind == UNDO:
             if pair >= 0 and pairs.weight[pair] > 0:
-                undone, at_ms = -pairs.weight[pair], pairs.at_ms[pair]
+                undone, at_ms = -np.int64(pairs.weight[pair]), pairs.at_ms[pair]
                 _recount(pairs, pair, items, regions, networks, leaders, clock, item, undone, at_ms)
                 units.change[i], units.weight[i], units.at_ms[i] = CHANGED, undone, at_ms
             continue
@@ -283,7 +283,7 @@ def fold(
             pairs.country[pair] = 0  # a reused row may hold old values, and they stay if the budget is spent
             pairs.prefix[pair] = 0
 
-        held, gap = pairs.weight[pair], own_ms - pairs.at_ms[pair]
+        held, gap = np.int64(pairs.weight[pair]), own_ms - pairs.at_ms[pair]
         if held == RETRACTED and gap < clock.horizon_ms:
             continue
         if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stays as it is
@@ -374,3 +374,26 @@ def reinstate(acting: UInt64s, acted_on: UInt64s, pairs: Pairs) -> int:
             pairs.weight[pair] = 0
             n += 1
     return n
+
+
+@njit(cache=True)
+def actors_that_matter(actors: Actors, now_ms: int, clock: Clock, rules: TrustRules) -> Int64s:
+    """Return the rows of actors that differ from an actor never seen, ascending.
+
+    An actor matters while it has spent something of its budget, or has points. The points of one visit take about a
+    year to fade with the default idle half-life. An actor that ever earned points is not dropped.
+    """
+    kept = np.empty(actors.size[0], np.int64)
+    n = 0
+    tick = now_ms * TICKS // clock.longest_ms
+    for row in range(actors.size[0]):
+        has_spent = actors.spent[row] > 0 and tick - actors.tick[row] <= (MAX_DECAY_OCTAVES + 1) << TICK_BITS
+        idle_ms = now_ms - actors.day_ms[row] - rules.day_ms
+        has_points = actors.earned[row] != 0 or idle_ms < 0
+        if not has_points:
+            pending = min(np.int64(actors.pending[row]), rules.full)
+            has_points = decayed(pending, idle_ms * TICKS // rules.idle_half_ms) > 0
+        if has_spent or has_points:
+            kept[n] = row
+            n += 1
+    return kept[:n]

@@ -11,9 +11,22 @@
 - `items`: the weakest by the longest half-life.
 - `regions`, by item and country: the weakest likewise.
 - `pairs`: the oldest units. With more than that within a horizon, the cap on an actor holds for as long as the table
-  reaches back. 32 + 8 bytes a pair.
+  reaches back. 36 bytes a pair, and 5 to 8 of slots.
 - `actors`, their budgets: the longest unspent.
 - `networks`, by prefix or group: the weakest. A row that comes back starts at zero.
+
+**Rows that no longer matter** are dropped when an epoch turns, which is a fixed stream time. A row is dropped only if
+a row made anew would be the same, so no later result depends on it:
+
+- `networks` without counts, when an epoch of the served half-life turns (40 minutes at five minutes).
+- `items` and `regions` without counts, when an epoch of the longest half-life turns (two days at six hours). Counts of
+  an item are gone after three epochs without an act.
+- `actors` who have spent nothing that still counts, and whose points have faded, about a year after their only visit.
+
+A pair is never dropped for its age, even that of an actor who came once. While the pair is known, an act of the actor
+on the item is not its first. So the act is not predicted, is no read of the day, and earns no point for a new item.
+Without the pair an actor could earn trust again and again from the same items. A pair costs little more than the two
+keys that such a rule needs. So the bound of the table is what forgets pairs, the oldest first.
 """
 
 from typing import Any
@@ -23,9 +36,11 @@ from numpy.typing import NDArray
 
 from recommender.core.tables import Table, decay, hashing
 from recommender.core.tables.decay import N_EPOCHS
+from recommender.core.tables.hashing import MAX_ROWS
 from recommender.core.tables.table import strongest
-from recommender.core.trend import count_kernels, trend_columns
+from recommender.core.trend import count_kernels, trend_columns, trend_kernels
 from recommender.core.trend.trend_columns import LIST_DEPTH
+from recommender.core.trend.trend_of_then import trend_of_then
 from recommender.core.trust import TrustRules
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table, so that there is room until the next eviction
@@ -50,7 +65,8 @@ class TrendTables:
     """
 
     def __init__(self, clock: trend_columns.Clock, trust: TrustRules, bounds: dict[str, int]) -> None:
-        self._clock, self._trust, self._max = clock, trust, bounds
+        self._clock, self._trust = clock, trust
+        self._max = {name: min(most, MAX_ROWS // 2) for name, most in bounds.items()}
         counts = (np.int64, (len(clock.half_ms), N_EPOCHS))
         self.items = Table(
             {
@@ -79,17 +95,18 @@ class TrendTables:
             {
                 "item": (np.uint64, ()),
                 "at_ms": (np.int64, ()),
-                "weight": (np.int32, ()),
+                "weight": (np.int16, ()),
                 "country": (np.int16, ()),
                 "prefix": (np.uint64, ()),
             }
         )
+        points = np.int16 if max(trust.full, trust.per_day + trust.item_cap) < 1 << 15 else np.int32
         self.actors = Table(
             {
-                "spent": (np.int64, ()),
+                "spent": (np.int32 if clock.budget < 1 << 31 else np.int64, ()),
                 "tick": (np.int64, ()),
-                "earned": (np.int32, ()),
-                "pending": (np.int32, ()),
+                "earned": (points, ()),
+                "pending": (points, ()),
                 "day_ms": (np.int64, ()),
             }
         )
@@ -139,6 +156,37 @@ class TrendTables:
         if has_lost_items or len(self.networks) > self._max["networks"]:
             self._evict_networks()
 
+    def sweep(self, now_ms: int) -> None:
+        """Drop the rows that no longer matter, see the module. O(rows), except pairs.
+
+        The caller must then make the derived columns anew.
+        """
+        items, regions = self.items, self.regions
+        regions.keep(count_kernels.rows_with_counts(regions.data["counts"], len(regions)))
+        rows = count_kernels.rows_with_counts(items.data["counts"], len(items))
+        if len(rows) < len(items):
+            items.keep(rows)
+            self.names = [self.names[row] for row in rows.tolist()]
+        self.sweep_networks()
+        self.actors.keep(trend_kernels.actors_that_matter(self.views[1], now_ms, self._clock, self._trust))
+        self._room = 0
+
+    def sweep_networks(self) -> None:
+        """Drop the networks without counts, and those without an item.
+
+        A group stays while one of its prefixes does.
+        """
+        networks, items = self.networks, self.items
+        n = len(networks)
+        is_kept = np.zeros(n, np.bool_)
+        is_kept[count_kernels.rows_with_counts(networks.data["counts"], n)] = True
+        is_kept &= hashing.find_all(items.slots, items.keys, networks["item"]) >= 0
+        groups = networks["group"][is_kept]
+        rows = hashing.find_all(networks.slots, networks.keys, groups[groups != 0])
+        is_kept[rows[rows >= 0]] = True
+        networks.keep(np.flatnonzero(is_kept))
+        self._network_room = 0
+
     def _evict_networks(self) -> None:
         """Remove the weakest rows of networks, and those left without an item or a group.
 
@@ -166,8 +214,8 @@ class TrendTables:
         grown = [*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]
         if any(grown):
             self._see()
-        self._room = min(min(len(table.keys), most) - len(table) for table, most in tables)
-        self._network_room = min(len(self.networks.keys), self._max["networks"]) - len(self.networks)
+        self._room = min(min(table.room, most - len(table)) for table, most in tables)
+        self._network_room = min(self.networks.room, self._max["networks"] - len(self.networks))
 
     def _see(self) -> None:
         """Make `views`, which the kernels work on, and `packed`, their fields.
@@ -217,10 +265,11 @@ class TrendTables:
         return {"names": list(self.names), **{name: getattr(self, name).state() for name in self._max}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the state that `state()` returned.
+        """Take the state that `state()` returned, or an earlier version's.
 
         The caller must then make the derived columns anew. Raises ValueError if columns do not fit.
         """
+        state = trend_of_then(state)
         self.names = list(state["names"])
         for name in self._max:
             getattr(self, name).restore(state[name])

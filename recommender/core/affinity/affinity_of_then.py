@@ -1,0 +1,32 @@
+"""Convert affinity's state of earlier versions.
+
+    b6685f3: all nine places of a history in one row ──> SHORT places in its row, the rest in another table
+"""
+
+from typing import Any
+
+import numpy as np
+
+from recommender.core.affinity.affinity_kernels import SHORT
+
+State = dict[str, Any]
+
+
+def affinity_of_then(state: State) -> State:
+    """Return affinity's state in the layout of this version.
+
+    A state of this version is returned as it is. The arrays that need no change are the same objects.
+    """
+    if "longer" in state:
+        return state
+    old = state["histories"]
+    columns = ("item", "at_ms", "weight")
+    is_longer = old["length"] > SHORT
+    return {
+        **state,
+        "histories": {**old, **{name: np.ascontiguousarray(old[name][:, :SHORT]) for name in columns}},
+        "longer": {
+            "keys": old["keys"][is_longer],
+            **{name: np.ascontiguousarray(old[name][is_longer, SHORT:]) for name in columns},
+        },
+    }
