@@ -55,6 +55,7 @@ from recommender.core.affinity.affinity_of_then import affinity_of_then
 from recommender.core.tables import Table
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combine_all, combined
 from recommender.core.tables.hashing import MAX_ROWS, find, find_all, mix
+from recommender.core.tables.memory import zeros
 from recommender.core.tables.table import strongest
 from recommender.core.trend.place_prices import entry_margin, link_margins
 from recommender.core.trend.trend_columns import CHANGED, Units
@@ -404,10 +405,10 @@ def _new_lists(n_blocks: int) -> dict[str, NDArray[Any]]:
     n = n_blocks * BLOCK
     return {
         "n_used": np.zeros(1, np.int64),
-        "link": np.zeros(n, np.int32),
-        "target": np.zeros(n, np.uint64),
-        "amount": np.zeros(n, np.int64),
-        "actors": np.zeros(n, np.int32),
+        "link": zeros((n,), np.int32),
+        "target": zeros((n,), np.uint64),
+        "amount": zeros((n,), np.int64),
+        "actors": zeros((n,), np.int32),
     }
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.tables.hashing import EMPTY, MAX_ROWS, fill_slots
+from recommender.core.tables.memory import zeros
 
 Columns = dict[str, NDArray[Any]]
 LARGE = 65_536  # rows, from which a table grows by an eighth, not by doubling
@@ -117,7 +118,7 @@ class Table:
         """Make the slots anew. Return False if a key occurs twice."""
         if n_slots != len(self.slots):
             self.slots = np.empty(0, np.uint32)  # freed before the new ones are made
-            self.slots = np.empty(n_slots, np.uint32)
+            self.slots = zeros((n_slots,), np.uint32)
         self.slots.fill(EMPTY)
         return bool(fill_slots(self.slots, self.keys, len(self)))
 
@@ -139,7 +140,7 @@ def strongest(values: NDArray[np.int64], keys: NDArray[np.uint64], n: int) -> ND
 
 def _grown(column: NDArray[Any], n: int, capacity: int) -> NDArray[Any]:
     """Return an array of that many rows, the first n of them those of the column."""
-    grown = np.zeros((capacity, *column.shape[1:]), column.dtype)
+    grown = zeros((capacity, *column.shape[1:]), column.dtype)
     grown[:n] = column[:n]
     return grown
 
