@@ -44,4 +44,8 @@ def _arrays(state: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def _is_of_items(path: tuple[str, ...]) -> bool:
-    return path[-1] in {"item", "source", "target"} or path[-2:] in {("items", "keys"), ("sources", "keys"), ("bands", "keys")}
+    return path[-1] in {"item", "source", "target"} or path[-2:] in {
+        ("items", "keys"),
+        ("sources", "keys"),
+        ("bands", "keys"),
+    }

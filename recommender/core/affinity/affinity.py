@@ -50,7 +50,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.affinity import affinity_kernels as compiled
-from recommender.core.affinity.affinity_kernels import BLOCK, HISTORY, N_BLOCKS, N_NEIGHBOURS, SHORT
+from recommender.core.affinity.affinity_kernels import (
+    AMOUNT,
+    BEHIND,
+    BLOCK,
+    D_BLOCK,
+    D_LENGTH,
+    HISTORY,
+    ITEM,
+    LINK,
+    N_DERIVED,
+    N_NEIGHBOURS,
+    SHORT,
+    TARGET,
+)
 from recommender.core.affinity.affinity_of_then import affinity_of_then
 from recommender.core.tables import Table
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combine_all, combined
@@ -141,7 +154,7 @@ class Affinity:
                 "since_ms": (np.int64, ()),
             }
         )
-        rest = HISTORY + 1 - SHORT  # one more than is kept, see `affinity_kernels._put_in`
+        rest = HISTORY - SHORT
         self.longer = Table(
             {"item": (np.uint64, (rest,)), "at_ms": (np.int64, (rest,)), "weight": (np.int16, (rest,))}
         )
@@ -159,13 +172,9 @@ class Affinity:
         self.sources = Table(
             {
                 "counts": (np.int64, (1, N_EPOCHS)),
-                "first": (np.int32, ()),
-                "n_links": (np.int32, ()),
-                "length": (np.int16, ()),
-                "n_blocks": (np.int8, ()),
-                "block": (np.int32, (N_BLOCKS,)),
+                "d": (np.int32, (N_DERIVED,)),
             },
-            derived=("first", "n_links", "length", "n_blocks", "block"),
+            derived=("d",),
         )
         self._lists = _new_lists(0)
         self._most = {
@@ -233,12 +242,9 @@ class Affinity:
         row = find(self.histories.slots, self.histories.keys, np.uint64(actor))
         if row < 0:
             return _NOBODY
-        items = self.histories["item"][row]
-        length = int(self.histories["length"][row])
-        if length > SHORT:
-            rest = find(self.longer.slots, self.longer.keys, np.uint64(actor))
-            items = np.concatenate([items, self.longer["item"][rest]])
-        return items[:length][::-1].copy()
+        h = np.zeros((HISTORY + 1, 3), np.int64)
+        n = compiled.load(self._views[0], self._views[4], row, h)
+        return h[:n, ITEM][::-1].copy().view(np.uint64)
 
     def neighbours(self, item: int, now_ms: int, depth: int = N_NEIGHBOURS) -> Neighbours:
         """Return the items shown next to an item, in at most `depth` places.
@@ -251,11 +257,11 @@ class Affinity:
             entry = entry_margin([], self.fresh(now_ms), least, self.min_actors)
             nothing = np.empty(0, np.int64)
             return Neighbours(_NOBODY, nothing, nothing, unit, [], [], entry)
-        n = int(self.sources["length"][row])
-        spots = (self.sources["block"][row].astype(np.int64)[:, None] * BLOCK + np.arange(BLOCK)).ravel()[:n]
-        counts, actors = self._lists["amount"][spots], self._lists["actors"][spots].astype(np.int64)
+        d = self.sources["d"][row].astype(np.int64)
+        spots = (d[D_BLOCK:, None] * BLOCK + np.arange(BLOCK)).ravel()[: d[D_LENGTH]]
+        counts, actors = self._lists["listed"][spots, AMOUNT], self._lists["linked"][spots, BEHIND].astype(np.int64)
         places = np.flatnonzero((counts >= least) & (actors >= self.min_actors))
-        keys = self.links.keys[self._lists["link"][spots]]
+        keys = self.links.keys[self._lists["linked"][spots, LINK]]
         places = places[np.lexsort((keys[places], -counts[places]))][:depth]
         is_shown = np.zeros(N_NEIGHBOURS, np.int8)
         is_shown[places] = 1
@@ -264,7 +270,7 @@ class Affinity:
         listed, fresh = counts[places].tolist(), self.fresh(now_ms)
         price, trust = link_margins(listed, outside, unit, fresh, least, self.min_actors)
         return Neighbours(
-            self._lists["target"][spots[places]],
+            self._lists["listed"][spots[places], TARGET].view(np.uint64),
             counts[places],
             actors[places],
             unit,
@@ -326,7 +332,10 @@ class Affinity:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state()`, or of an earlier version's. Raises ValueError if it does not fit."""
+        """Restore the result of `state()`, or of an earlier version's.
+
+        Raises ValueError if it does not fit.
+        """
         state = affinity_of_then(state)
         self._epoch[0], self._forgotten_ms = state["epoch"], state["forgotten_ms"]
         for name in ("histories", "longer", "links", "sources"):
@@ -353,16 +362,16 @@ class Affinity:
         compiled.derive(self._views[1], self._views[2], int(self._epoch[0]))
 
     def _reserve_blocks(self, needed: int, *, is_emptied: bool = False) -> bool:
-        """Make room for so many blocks of lists, and return True if the arrays are new ones.
+        """Make room for blocks of lists, and return True if the arrays are new ones.
 
         is_emptied: the present lists are made anew anyway, so they are not kept.
         """
-        if needed * BLOCK <= len(self._lists["link"]):
+        if needed * BLOCK <= len(self._lists["listed"]):
             return False
         grown = _new_lists(needed + needed // 8)
         n_used = 0 if is_emptied else int(self._lists["n_used"][0])
         grown["n_used"][0] = n_used
-        for name in ("link", "target", "amount", "actors"):
+        for name in ("listed", "linked"):
             grown[name][: n_used * BLOCK] = self._lists[name][: n_used * BLOCK]
             self._lists[name] = grown[name]
         self._lists["n_used"] = grown["n_used"]
@@ -405,10 +414,8 @@ def _new_lists(n_blocks: int) -> dict[str, NDArray[Any]]:
     n = n_blocks * BLOCK
     return {
         "n_used": np.zeros(1, np.int64),
-        "link": zeros((n,), np.int32),
-        "target": zeros((n,), np.uint64),
-        "amount": zeros((n,), np.int64),
-        "actors": zeros((n,), np.int32),
+        "listed": zeros((n, 2), np.int64),
+        "linked": zeros((n, 2), np.int32),
     }
 
 

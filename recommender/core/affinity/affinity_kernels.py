@@ -33,7 +33,13 @@ SHORT = 2  # units of a history's own row. Most actors never have more
 N_NEIGHBOURS = 32  # links listed per source
 BLOCK_BITS = 3
 BLOCK = 1 << BLOCK_BITS  # places of a list that a source gets at a time
-N_BLOCKS = N_NEIGHBOURS // BLOCK
+# columns of Sources.d: the source's first link, its number of links, its number of listed links (at most
+# N_NEIGHBOURS), the number of its blocks, and these blocks
+D_FIRST, D_N_LINKS, D_LENGTH, D_N_BLOCKS, D_BLOCK = range(5)
+N_DERIVED = D_BLOCK + N_NEIGHBOURS // BLOCK
+TARGET, AMOUNT = range(2)  # columns of Sources.listed: a target, and its link's count on the scale of the epoch
+LINK, BEHIND = range(2)  # columns of Sources.linked: the link's row, and the number of actors behind it
+ITEM, AT_MS, WEIGHT = range(3)  # columns of a history's units while it is worked on
 
 
 class Histories(NamedTuple):
@@ -92,31 +98,22 @@ class Sources(NamedTuple):
     """Sources of links, by item. All columns except `counts` are derived.
 
     counts: how often another item followed this one, decayed.
-    first, n_links: the first link of the source, and how many it has.
-    length: the number of links listed, at most N_NEIGHBOURS.
-    n_blocks, block: the blocks of places that the source has got.
+    d: int32 (rows, N_DERIVED), see D_FIRST.
 
     The lists of all sources share these arrays, BLOCK places each (see `spot`):
 
     n_used: the number of blocks in use, an array of one.
-    link, target, amount, actors: rows, targets, counts (on the scale of the epoch) and numbers of actors of the
-    strongest links, in no order.
+    listed, linked: the strongest links of a source, in no order. See TARGET and LINK.
     """
 
     slots: UInt32s
     keys: UInt64s
     size: Int64s
     counts: Int64s
-    first: Int32s
-    n_links: Int32s
-    length: Int16s
-    n_blocks: Int8s
-    block: Int32s
+    d: Int32s
     n_used: Int64s
-    link: Int32s
-    target: UInt64s
-    amount: Int64s
-    actors: Int32s
+    listed: Int64s
+    linked: Int32s
 
 
 class Rhythm(NamedTuple):
@@ -152,18 +149,18 @@ def is_stronger(count: int, key: Key, other_count: int, other_key: Key) -> bool:
 
 
 @njit(inline="always")
-def spot(sources: Sources, row: int, place: int) -> int:
-    """Return where the place of a source's list is in the arrays of all lists."""
-    return (np.int64(sources.block[row, place >> BLOCK_BITS]) << BLOCK_BITS) + (place & (BLOCK - 1))
+def spot(d: Int32s, row: int, place: int) -> int:
+    """Return where a place of a source's list is in the arrays of all lists."""
+    return (np.int64(d[row, D_BLOCK + (place >> BLOCK_BITS)]) << BLOCK_BITS) + (place & (BLOCK - 1))
 
 
 @njit(cache=True)
 def _list_link(links: Links, sources: Sources, row: int, link: int, count: int, place: int) -> None:
-    at = spot(sources, row, place)
-    sources.link[at] = link
-    sources.target[at] = links.target[link]
-    sources.amount[at] = count
-    sources.actors[at] = behind(links.actors, link)
+    at = spot(sources.d, row, place)
+    sources.listed[at, TARGET] = np.int64(links.target[link])
+    sources.listed[at, AMOUNT] = count
+    sources.linked[at, LINK] = link
+    sources.linked[at, BEHIND] = behind(links.actors, link)
     links.place[link] = place
 
 
@@ -173,27 +170,28 @@ def _enter(links: Links, sources: Sources, row: int, link: int, count: int) -> N
 
     O(N_NEIGHBOURS).
     """
-    n = sources.length[row]
+    d = sources.d[row]
+    n = d[D_LENGTH]
     if n < N_NEIGHBOURS:
-        if n == sources.n_blocks[row] * BLOCK:
-            sources.block[row, sources.n_blocks[row]] = sources.n_used[0]
-            sources.n_blocks[row] += 1
+        if n == d[D_N_BLOCKS] * BLOCK:
+            d[D_BLOCK + d[D_N_BLOCKS]] = sources.n_used[0]
+            d[D_N_BLOCKS] += 1
             sources.n_used[0] += 1
-        sources.length[row] = n + 1
+        d[D_LENGTH] = n + 1
         _list_link(links, sources, row, link, count, n)
         return
-    weakest, at_weakest = 0, spot(sources, row, 0)
+    weakest, at_weakest = 0, spot(sources.d, row, 0)
     for place in range(1, n):
-        at = spot(sources, row, place)
+        at = spot(sources.d, row, place)
         if is_stronger(
-            sources.amount[at_weakest],
-            links.keys[sources.link[at_weakest]],
-            sources.amount[at],
-            links.keys[sources.link[at]],
+            sources.listed[at_weakest, AMOUNT],
+            links.keys[sources.linked[at_weakest, LINK]],
+            sources.listed[at, AMOUNT],
+            links.keys[sources.linked[at, LINK]],
         ):
             weakest, at_weakest = place, at
-    out = sources.link[at_weakest]
-    if is_stronger(count, links.keys[link], sources.amount[at_weakest], links.keys[out]):
+    out = sources.linked[at_weakest, LINK]
+    if is_stronger(count, links.keys[link], sources.listed[at_weakest, AMOUNT], links.keys[out]):
         links.place[out] = -1
         _list_link(links, sources, row, link, count, weakest)
 
@@ -201,39 +199,46 @@ def _enter(links: Links, sources: Sources, row: int, link: int, count: int) -> N
 @njit(cache=True)
 def _list_anew(links: Links, sources: Sources, row: int, epoch: int) -> None:
     """Rebuild a source's list from all its links, in O(links of the source)."""
-    sources.length[row] = 0
-    link = sources.first[row]
+    sources.d[row, D_LENGTH] = 0
+    link = sources.d[row, D_FIRST]
     while link >= 0:
         links.place[link] = -1
         _enter(links, sources, row, link, combined(links.counts, link, 0, epoch))
         link = links.following[link]
 
 
+@njit(inline="always")
+def _clear(d: Int32s) -> None:
+    d[D_FIRST] = -1
+    d[D_N_LINKS] = d[D_LENGTH] = d[D_N_BLOCKS] = 0
+
+
 @njit(cache=True)
 def blocks_needed(links: Links, sources: Sources) -> int:
     """Return how many blocks the lists of all sources take."""
-    sources.n_links[: sources.size[0]] = 0
+    n_links = np.zeros(sources.size[0], np.int32)
     for link in range(links.size[0]):
-        sources.n_links[find(sources.slots, sources.keys, links.source[link])] += 1
+        n_links[find(sources.slots, sources.keys, links.source[link])] += 1
     n = 0
     for row in range(sources.size[0]):
-        n += (min(sources.n_links[row], N_NEIGHBOURS) + BLOCK - 1) >> BLOCK_BITS
+        n += (min(n_links[row], N_NEIGHBOURS) + BLOCK - 1) >> BLOCK_BITS
     return n
 
 
 @njit(cache=True)
 def derive(links: Links, sources: Sources, epoch: int) -> None:
-    """Recompute every derived column. Every link's source must have a row, and there must be `blocks_needed`."""
+    """Recompute every derived column.
+
+    Every link's source must have a row, and there must be room for `blocks_needed`.
+    """
     sources.n_used[0] = 0
     for row in range(sources.size[0]):
-        sources.first[row] = -1
-        sources.n_links[row] = 0
-        sources.n_blocks[row] = 0
+        _clear(sources.d[row])
     for link in range(links.size[0]):
         row = find(sources.slots, sources.keys, links.source[link])
-        links.following[link] = sources.first[row]
-        sources.first[row] = link
-        sources.n_links[row] += 1
+        links.following[link] = sources.d[row, D_FIRST]
+        sources.d[row, D_FIRST] = link
+        sources.d[row, D_N_LINKS] += 1
     for row in range(sources.size[0]):
         _list_anew(links, sources, row, epoch)
 
@@ -260,10 +265,7 @@ def _credit(
     if row < 0:
         row = add(sources.slots, sources.keys, sources.size, source)
         sources.counts[row] = 0
-        sources.first[row] = -1
-        sources.n_links[row] = 0
-        sources.length[row] = 0
-        sources.n_blocks[row] = 0
+        _clear(sources.d[row])
     if is_next:
         sources.counts[row, 0, slot] += unit
     if link < 0:
@@ -271,10 +273,10 @@ def _credit(
         links.source[link], links.target[link] = source, target
         links.counts[link] = 0
         links.actors[link] = 0
-        links.following[link] = sources.first[row]
+        links.following[link] = sources.d[row, D_FIRST]
         links.place[link] = -1
-        sources.first[row] = link
-        sources.n_links[row] += 1
+        sources.d[row, D_FIRST] = link
+        sources.d[row, D_N_LINKS] += 1
     links.counts[link, 0, slot] += unit
     links.actors[link, slot] += 1 if weight > 0 else -1
     count = combined(links.counts, link, 0, now)
@@ -283,181 +285,95 @@ def _credit(
             _enter(links, sources, row, link, count)
     else:
         _list_link(links, sources, row, link, count, links.place[link])
-        if weight < 0 and sources.n_links[row] > sources.length[row]:
+        if weight < 0 and sources.d[row, D_N_LINKS] > sources.d[row, D_LENGTH]:
             _list_anew(links, sources, row, now)
 
 
-@njit(inline="always")
-def _longer_row(histories: Histories, row: int, longer: Longer) -> int:
-    """Return the row of `Longer` of a history, or -1 if it is short."""
-    return find(longer.slots, longer.keys, histories.keys[row]) if histories.length[row] > SHORT else -1
+@njit(cache=True)
+def load(histories: Histories, longer: Longer, row: int, h: Int64s) -> int:
+    """Copy the units of a history into `h`, and return how many there are.
 
-
-@njit(inline="always")
-def at_of(histories: Histories, row: int, longer: Longer, rest: int, place: int) -> int:
-    """Return the time of a unit. rest: the history's row of `Longer`."""
-    return histories.at_ms[row, place] if place < SHORT else longer.at_ms[rest, place - SHORT]
-
-
-@njit(inline="always")
-def item_of(histories: Histories, row: int, longer: Longer, rest: int, place: int) -> Key:
-    """Return the item of a unit. rest: the history's row of `Longer`."""
-    return histories.item[row, place] if place < SHORT else longer.item[rest, place - SHORT]
-
-
-@njit(inline="always")
-def _weight_of(histories: Histories, row: int, longer: Longer, rest: int, place: int) -> int:
-    return np.int64(histories.weight[row, place]) if place < SHORT else np.int64(longer.weight[rest, place - SHORT])
-
-
-@njit(inline="always")
-def _put(
-    histories: Histories, row: int, longer: Longer, rest: int, place: int, item: Key, at_ms: int, weight: int
-) -> None:
-    if place < SHORT:
-        histories.item[row, place] = item
-        histories.at_ms[row, place] = at_ms
-        histories.weight[row, place] = weight
-    else:
-        longer.item[rest, place - SHORT] = item
-        longer.at_ms[rest, place - SHORT] = at_ms
-        longer.weight[rest, place - SHORT] = weight
+    h: int64 (HISTORY + 1, 3), see ITEM.
+    """
+    n = np.int64(histories.length[row])
+    for place in range(min(n, SHORT)):
+        h[place, ITEM] = np.int64(histories.item[row, place])
+        h[place, AT_MS] = histories.at_ms[row, place]
+        h[place, WEIGHT] = histories.weight[row, place]
+    if n > SHORT:
+        rest = find(longer.slots, longer.keys, histories.keys[row])
+        for place in range(SHORT, n):
+            h[place, ITEM] = np.int64(longer.item[rest, place - SHORT])
+            h[place, AT_MS] = longer.at_ms[rest, place - SHORT]
+            h[place, WEIGHT] = longer.weight[rest, place - SHORT]
+    return n
 
 
 @njit(cache=True)
-def _add_links(
-    histories: Histories,
-    row: int,
-    longer: Longer,
-    rest: int,
-    first: int,
-    sign: int,
-    links: Links,
-    sources: Sources,
-    rhythm: Rhythm,
-) -> None:
+def _save(histories: Histories, longer: Longer, row: int, h: Int64s, n: int) -> None:
+    """Write the first n units of `h` into a history, and clear the places after them."""
+    histories.length[row] = n
+    for place in range(SHORT):
+        is_used = place < n
+        histories.item[row, place] = np.uint64(h[place, ITEM]) if is_used else np.uint64(0)
+        histories.at_ms[row, place] = h[place, AT_MS] if is_used else 0
+        histories.weight[row, place] = h[place, WEIGHT] if is_used else 0
+    rest = find(longer.slots, longer.keys, histories.keys[row])
+    if rest < 0:
+        if n <= SHORT:
+            return
+        rest = add(longer.slots, longer.keys, longer.size, histories.keys[row])
+    for place in range(SHORT, HISTORY):
+        is_used = place < n
+        longer.item[rest, place - SHORT] = np.uint64(h[place, ITEM]) if is_used else np.uint64(0)
+        longer.at_ms[rest, place - SHORT] = h[place, AT_MS] if is_used else 0
+        longer.weight[rest, place - SHORT] = h[place, WEIGHT] if is_used else 0
+
+
+@njit(cache=True)
+def _add_links(h: Int64s, n: int, first: int, sign: int, links: Links, sources: Sources, rhythm: Rhythm) -> None:
     """Add the links of a history whose target is unit `first` or a later one.
 
-    With sign -1 they are removed. Each unit is linked with those before it, the nearer the more. A link counts at its
+    h: the n units. With sign -1 they are removed. Each unit is linked with those before it, the nearer the more. A link counts at its
     target's own time, with the lesser of the two weights.
     """
-    for place in range(max(first, 1), histories.length[row]):
-        at_ms = at_of(histories, row, longer, rest, place)
-        weight = _weight_of(histories, row, longer, rest, place)
+    for place in range(max(first, 1), n):
         for steps in range(1, min(place, rhythm.reach.size) + 1):
             before = place - steps
-            if at_ms - at_of(histories, row, longer, rest, before) > rhythm.window_ms:
+            if h[place, AT_MS] - h[before, AT_MS] > rhythm.window_ms:
                 break
-            lesser = min(weight, _weight_of(histories, row, longer, rest, before))
+            lesser = min(h[place, WEIGHT], h[before, WEIGHT])
             weighs = lesser * np.int64(rhythm.reach[steps - 1]) >> WEIGHT_BITS
             if weighs > 0:
                 _credit(
                     links,
                     sources,
                     rhythm,
-                    item_of(histories, row, longer, rest, before),
-                    item_of(histories, row, longer, rest, place),
+                    np.uint64(h[before, ITEM]),
+                    np.uint64(h[place, ITEM]),
                     sign * weighs,
                     steps == 1,
-                    at_ms,
+                    h[place, AT_MS],
                 )
 
 
 @njit(cache=True)
-def _drop_oldest(histories: Histories, row: int, longer: Longer, rest: int, n: int) -> None:
-    """Forget the first n units, but keep their links."""
-    length = histories.length[row]
-    histories.since_ms[row] = at_of(histories, row, longer, rest, n - 1)
-    for place in range(n, length):
-        _copy(histories, row, longer, rest, place, place - n)
-    histories.length[row] = length - n
-
-
-@njit(cache=True)
-def _copy(histories: Histories, row: int, longer: Longer, rest: int, place: int, to: int) -> None:
-    _put(
-        histories,
-        row,
-        longer,
-        rest,
-        to,
-        item_of(histories, row, longer, rest, place),
-        at_of(histories, row, longer, rest, place),
-        _weight_of(histories, row, longer, rest, place),
-    )
-
-
-@njit(cache=True)
-def _place_of(histories: Histories, row: int, longer: Longer, rest: int, item: Key) -> int:
-    for place in range(histories.length[row]):
-        if item_of(histories, row, longer, rest, place) == item:
+def _place_of(h: Int64s, n: int, item: Key) -> int:
+    for place in range(n):
+        if h[place, ITEM] == np.int64(item):
             return place
     return -1
 
 
 @njit(cache=True)
-def _take_out(
-    histories: Histories,
-    row: int,
-    longer: Longer,
-    rest: int,
-    place: int,
-    links: Links,
-    sources: Sources,
-    rhythm: Rhythm,
-) -> None:
-    """Remove a unit from a history, and from the links, as if it had never been there."""
-    _add_links(histories, row, longer, rest, place, -1, links, sources, rhythm)
-    for later in range(place + 1, histories.length[row]):
-        _copy(histories, row, longer, rest, later, later - 1)
-    histories.length[row] -= 1
-    _add_links(histories, row, longer, rest, place, 1, links, sources, rhythm)
-
-
-@njit(cache=True)
-def _put_in(
-    histories: Histories,
-    row: int,
-    longer: Longer,
-    item: Key,
-    at_ms: int,
-    weight: int,
-    links: Links,
-    sources: Sources,
-    rhythm: Rhythm,
-) -> None:
-    """Insert a unit into a history, and into the links, at its own time.
-
-    A unit at or before `since_ms`, the time of the newest forgotten unit, is ignored.
-    """
-    if at_ms <= histories.since_ms[row]:
-        return
-    rest = -1
-    if histories.length[row] >= SHORT:
-        rest = find(longer.slots, longer.keys, histories.keys[row])
-        if rest < 0:
-            rest = add(longer.slots, longer.keys, longer.size, histories.keys[row])
-            longer.item[rest] = 0
-            longer.at_ms[rest] = 0
-            longer.weight[rest] = 0
-    place = histories.length[row]
+def _place_for(h: Int64s, n: int, item: Key, at_ms: int) -> int:
+    """Return the place that a unit gets by its own time, ties by item."""
+    place = n
     while place > 0 and (
-        at_of(histories, row, longer, rest, place - 1) > at_ms
-        or (
-            at_of(histories, row, longer, rest, place - 1) == at_ms
-            and item_of(histories, row, longer, rest, place - 1) > item
-        )
+        h[place - 1, AT_MS] > at_ms or (h[place - 1, AT_MS] == at_ms and np.uint64(h[place - 1, ITEM]) > item)
     ):
         place -= 1
-    # The arrays have one place more than a history keeps, so there is room until the oldest unit is dropped.
-    _add_links(histories, row, longer, rest, place, -1, links, sources, rhythm)
-    for later in range(histories.length[row], place, -1):
-        _copy(histories, row, longer, rest, later - 1, later)
-    _put(histories, row, longer, rest, place, item, at_ms, weight)
-    histories.length[row] += 1
-    _add_links(histories, row, longer, rest, place, 1, links, sources, rhythm)
-    if histories.length[row] > HISTORY:
-        _drop_oldest(histories, row, longer, rest, 1)
+    return place
 
 
 @njit(cache=True)
@@ -472,7 +388,9 @@ def learn(
 ) -> None:
     """Apply the changes of units (`trend_columns.Units`), in log order.
 
-    A weight below 0 means that the unit is lost.
+    A weight below 0 means that the unit is lost. The oldest units are forgotten where a history has too many, and
+    where its actor has a unit of an earlier horizon on the same item. These and their links stay as they are. A unit
+    at or before the newest forgotten one is ignored.
     """
     histories, links, sources, rhythm, longer = (
         Histories(*tables[0]),
@@ -481,6 +399,7 @@ def learn(
         Rhythm(*tables[3]),
         Longer(*tables[4]),
     )
+    h = np.zeros((HISTORY + 1, 3), np.int64)
     for i in range(item.size):
         if change[i] == UNCHANGED:
             continue
@@ -491,15 +410,40 @@ def learn(
             row = add(histories.slots, histories.keys, histories.size, actor[i])
             histories.length[row] = 0
             histories.since_ms[row] = forgotten_ms
-        rest = _longer_row(histories, row, longer)
-        place = _place_of(histories, row, longer, rest, item[i])
+        n = load(histories, longer, row, h)
+        place = _place_of(h, n, item[i])
         if place >= 0:
             if change[i] == GAINED:  # a unit of an earlier horizon: it keeps its links, and so do those before it
-                _drop_oldest(histories, row, longer, rest, place + 1)
+                n = _forget(histories, row, h, n, place + 1)
             else:
-                _take_out(histories, row, longer, rest, place, links, sources, rhythm)
-        if weight[i] >= 0:
-            _put_in(histories, row, longer, item[i], at_ms[i], weight[i], links, sources, rhythm)
+                _add_links(h, n, place, -1, links, sources, rhythm)
+                for later in range(place + 1, n):
+                    h[later - 1] = h[later]
+                n -= 1
+                _add_links(h, n, place, 1, links, sources, rhythm)
+        if weight[i] >= 0 and at_ms[i] > histories.since_ms[row]:
+            place = _place_for(h, n, item[i], at_ms[i])
+            _add_links(h, n, place, -1, links, sources, rhythm)
+            for later in range(n, place, -1):  # there is room for one unit more than a history keeps
+                h[later] = h[later - 1]
+            h[place, ITEM], h[place, AT_MS], h[place, WEIGHT] = np.int64(item[i]), at_ms[i], weight[i]
+            n += 1
+            _add_links(h, n, place, 1, links, sources, rhythm)
+            if n > HISTORY:
+                n = _forget(histories, row, h, n, 1)
+        _save(histories, longer, row, h, n)
+
+
+@njit(cache=True)
+def _forget(histories: Histories, row: int, h: Int64s, n: int, n_forgotten: int) -> int:
+    """Forget the first units of a history, but keep their links.
+
+    h: the n units. Returns how many units are left.
+    """
+    histories.since_ms[row] = h[n_forgotten - 1, AT_MS]
+    for place in range(n_forgotten, n):
+        h[place - n_forgotten] = h[place]
+    return n - n_forgotten
 
 
 @njit(cache=True)
@@ -514,9 +458,9 @@ def take_out_all(actor: Key, tables: tuple[Any, ...]) -> None:
     )
     row = find(histories.slots, histories.keys, actor)
     if row >= 0:
-        rest = _longer_row(histories, row, longer)
-        _add_links(histories, row, longer, rest, 0, -1, links, sources, rhythm)
-        histories.length[row] = 0
+        h = np.zeros((HISTORY + 1, 3), np.int64)
+        _add_links(h, load(histories, longer, row, h), 0, -1, links, sources, rhythm)
+        _save(histories, longer, row, h, 0)
 
 
 @njit(cache=True)
@@ -525,9 +469,10 @@ def outsiders(links: Links, sources: Sources, row: int, epoch: int, is_shown: In
 
     is_shown: int8 (N_NEIGHBOURS,), by place.
     """
-    counts, actors = np.empty(sources.n_links[row], np.int64), np.empty(sources.n_links[row], np.int64)
+    n_links = sources.d[row, D_N_LINKS]
+    counts, actors = np.empty(n_links, np.int64), np.empty(n_links, np.int64)
     n = 0
-    link = sources.first[row]
+    link = sources.d[row, D_FIRST]
     while link >= 0:
         if links.place[link] < 0 or not is_shown[links.place[link]]:
             counts[n] = combined(links.counts, link, 0, epoch)
@@ -548,12 +493,17 @@ def rows_of_sources(links: Links, sources: Sources) -> Int64s:
 
 @njit(cache=True)
 def last_times(histories: Histories, longer: Longer) -> Int64s:
-    """Return the time of each history's last unit, or `since_ms` if that is later, int64 (histories,)."""
+    """Return the time of each history's last unit, int64 (histories,).
+
+    It is `since_ms` if that is later.
+    """
     found = np.empty(histories.size[0], np.int64)
     for row in range(histories.size[0]):
-        length = histories.length[row]
+        n = histories.length[row]
         found[row] = histories.since_ms[row]
-        if length:
-            last = at_of(histories, row, longer, _longer_row(histories, row, longer), length - 1)
-            found[row] = max(found[row], last)
+        if n > SHORT:
+            rest = find(longer.slots, longer.keys, histories.keys[row])
+            found[row] = max(found[row], longer.at_ms[rest, n - 1 - SHORT])
+        elif n:
+            found[row] = max(found[row], histories.at_ms[row, n - 1])
     return found

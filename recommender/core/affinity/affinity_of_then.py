@@ -1,13 +1,15 @@
 """Convert affinity's state of earlier versions.
 
-    b6685f3: all nine places of a history in one row ──> SHORT places in its row, the rest in another table
+    b6685f3: all nine places of a history in one row ──> SHORT places in its row, the others in another table
+
+The ninth place was used only while a unit was put in.
 """
 
 from typing import Any
 
 import numpy as np
 
-from recommender.core.affinity.affinity_kernels import SHORT
+from recommender.core.affinity.affinity_kernels import HISTORY, SHORT
 
 State = dict[str, Any]
 
@@ -22,11 +24,13 @@ def affinity_of_then(state: State) -> State:
     old = state["histories"]
     columns = ("item", "at_ms", "weight")
     is_longer = old["length"] > SHORT
+    is_used = np.arange(HISTORY) < old["length"][:, None]
+    kept = {name: np.where(is_used, old[name][:, :HISTORY], 0).astype(old[name].dtype) for name in columns}
     return {
         **state,
-        "histories": {**old, **{name: np.ascontiguousarray(old[name][:, :SHORT]) for name in columns}},
+        "histories": {**old, **{name: np.ascontiguousarray(kept[name][:, :SHORT]) for name in columns}},
         "longer": {
             "keys": old["keys"][is_longer],
-            **{name: np.ascontiguousarray(old[name][is_longer, SHORT:]) for name in columns},
+            **{name: np.ascontiguousarray(kept[name][is_longer, SHORT:]) for name in columns},
         },
     }

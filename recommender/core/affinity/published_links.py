@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.affinity.affinity import Affinity
-from recommender.core.affinity.affinity_kernels import N_NEIGHBOURS, Links, Sources, behind, is_stronger
+from recommender.core.affinity.affinity_kernels import D_FIRST, N_NEIGHBOURS, Links, Sources, behind, is_stronger
 from recommender.core.tables.decay import combined
 from recommender.core.tables.hashing import UInt32s, UInt64s, find
 from recommender.core.trend import Trend
@@ -79,7 +79,7 @@ def _shown(
         out = combined(sources.counts, row, 0, epoch)
         followed = max(out, 0) / unit + smoothing
         highest, busiest = 0, 0
-        link = sources.first[row]
+        link = sources.d[row, D_FIRST]
         while link >= 0:
             count, n_actors = combined(links.counts, link, 0, epoch), behind(links.actors, link)
             is_listed = links.place[link] >= 0 and count >= least and n_actors >= min_actors

@@ -44,7 +44,7 @@ GAPS_COUNTED = 255  # gaps are counted no further, since no rule asks for more
 M_COHORT, M_COHORT_MS, M_NEXT_BURST, M_BURSTS = range(4)
 N_BURSTS = 6  # the last bursts an actor took part in
 N_MEMBER = M_BURSTS + N_BURSTS
-# columns of sketches: minima of the hashes of an actor's first items, while it is young (core.features.near_duplicates)
+# columns of sketches: minima of the hashes of a young actor's first items (core.features.near_duplicates)
 K_FIRST_MS, K_MINIMA = range(2)
 N_MINIMA = 6
 N_SKETCH = K_MINIMA + N_MINIMA
@@ -78,7 +78,8 @@ BY_HOUR = (
 )
 BY_DAY = (I_N24H, I_EXPECTED24H, I_CAME24H)
 OF_SITE_BY_DAY = (S_BEGUN24H, S_RETURNED24H, S_YOUNG24H, S_WENTON24H)
-# columns of links: an item with a prefix or agent, the site with a prefix or agent. L_FIRST: of the site with a prefix
+# columns of links: an item with a prefix or agent, the site with a prefix or agent. Only the site's links with a
+# prefix have L_FIRST
 L_LAST, L_N, L_FIRST = range(3)
 N_LINK = 3
 # marks of an actor's acts on an item: none, the act was undone, or it was condemned

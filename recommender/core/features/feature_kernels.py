@@ -97,19 +97,28 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
             continue
         now_ms, item = acts.received_ms[i], acts.item[i]
         n_actors = actors.size[0]
-        row = _actor_row(actors, acts.actor[i])
+        row = find(actors.slots, actors.keys, acts.actor[i])
+        if row < 0:
+            row = add(actors.slots, actors.keys, actors.size, acts.actor[i])
+            actors.c[row] = 0
+            actors.counts[row] = 0
         a, k, x = actors.c[row], actors.counts[row], out[i]
         gap = _enter_actor(actors.c, row, k, now_ms, row == n_actors)
         if kind == UNDO:
             a[A_UNDOS] += ONE
-            _take_back(acts, i, actors, row, members, pairs, items, site, ring, ring_size, limits)
+            _take_back(acts, i, actors, members, pairs, items, site, ring, ring_size, limits)
             continue
 
-        n_pairs = pairs.size[0]
-        pair = count_clicks(pairs, mix(acts.actor[i], item), now_ms)
-        clicks = pairs.n[pair] / ONE
+        key = mix(acts.actor[i], item)
+        pair = find(pairs.slots, pairs.keys, key)
+        is_known = pair >= 0
+        if not is_known:
+            pair = add(pairs.slots, pairs.keys, pairs.size, key)
+            pairs.n[pair] = pairs.mark[pair] = 0
+            pairs.last_ms[pair] = now_ms
+        clicks = count_clicks(pairs.n, pairs.last_ms, pair, now_ms)
         left = a[A_LAST_ITEM]
-        act = _enter_act(a, k, item, acts.session[i], now_ms, gap, pair == n_pairs)
+        act = _enter_act(a, k, item, acts.session[i], now_ms, gap, not is_known)
         if act.is_green and 2 <= k[C_ITEMS] <= SKETCHED:
             sketch(sketches, acts.actor[i], np.uint64(left), item, k[C_ITEMS], a[A_FIRST])
         newness = newness_of(trusted, rules, acts.actor[i], now_ms)
@@ -174,17 +183,6 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
 
 
 @njit(inline="always")
-def _actor_row(actors: ActorRows, actor: Key) -> int:
-    """Return the row of an actor, made empty if it has none."""
-    row = find(actors.slots, actors.keys, actor)
-    if row < 0:
-        row = add(actors.slots, actors.keys, actors.size, actor)
-        actors.c[row] = 0
-        actors.counts[row] = 0
-    return row
-
-
-@njit(inline="always")
 def _enter_actor(c: Int64s, row: int, k: Int32s, now_ms: int, is_new: bool) -> int:
     """Count an act of an actor, and return for how long it was silent before."""
     a = c[row]
@@ -207,9 +205,7 @@ def _enter_actor(c: Int64s, row: int, k: Int32s, now_ms: int, is_new: bool) -> i
 
 
 @njit(inline="always")
-def _enter_act(
-    a: Int64s, k: Int32s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool
-) -> ActNovelty:
+def _enter_act(a: Int64s, k: Int32s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool) -> ActNovelty:
     """Count an act on an item in its actor's row, `a` and `k`."""
     session = np.int64(of_session)
     if gap >= SESSION_MS or (session != 0 and session != a[A_SESSION]):
@@ -395,7 +391,6 @@ def _take_back(
     acts: Acts,
     i: int,
     actors: ActorRows,
-    row: int,
     members: FeatureRows,
     pairs: PairRows,
     items: FeatureRows,

@@ -73,7 +73,9 @@ def lonely_in(ring: Int64s, n: int, actors: ActorRows, item: Key, since_ms: int,
             is_meant = ring[k, R_NTH] >= from_nth
         else:
             row = find(actors.slots, actors.keys, np.uint64(ring[k, R_ACTOR]))
-            is_meant = row >= 0 and actors.counts[row, C_ITEMS] <= YOUNG_ITEMS and actors.c[row, A_LAST] <= ring[k, R_AT]
+            is_meant = (
+                row >= 0 and actors.counts[row, C_ITEMS] <= YOUNG_ITEMS and actors.c[row, A_LAST] <= ring[k, R_AT]
+            )
         if is_meant:
             found[size] = k
             size += 1

@@ -13,8 +13,9 @@ from numba import njit
 
 from recommender.core.features.feature_columns import (
     AGENT, BY_DAY, BY_HOUR, CAMOUFLAGED, DIRECT, FRESH, HASTY, I_AGAIN1H, I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST,
-    I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M, INSISTENT, L_LAST, L_N, METRONOME, MOST_CLICKS,
-    NEW_PREFIX, NOVEL, OF_SITE_BY_DAY, ONE, OVERLAP, PairRows, PREFIX, TAKEN_BACK, UNMARKED, Float64s, Int64s, Limits, FeatureRows,
+    I_N1H, I_N1M, I_NOVEL1H, I_NOVEL1M, I_UNDONE1H, I_YOUNG1H, I_YOUNG1M, INSISTENT, L_LAST, L_N, METRONOME,
+    MOST_CLICKS, NEW_PREFIX, NOVEL, OF_SITE_BY_DAY, ONE, OVERLAP, PREFIX, TAKEN_BACK, Float64s, Int32s, Int64s,
+    Limits, FeatureRows,
 )  # fmt: skip
 from recommender.core.tables.decay import TICKS, decayed
 from recommender.core.trend.trend_columns import Actors
@@ -220,18 +221,14 @@ def count(rows: FeatureRows, key: Key, now_ms: int, half_ms: int) -> int:
 
 
 @njit(cache=True)
-def count_clicks(pairs: PairRows, key: Key, now_ms: int) -> int:
-    """Count an act of an actor on an item, and return their row."""
-    row = find(pairs.slots, pairs.keys, key)
-    if row < 0:
-        row = add(pairs.slots, pairs.keys, pairs.size, key)
-        pairs.last_ms[row] = now_ms
-        pairs.n[row] = ONE
-        pairs.mark[row] = UNMARKED
-        return row
-    n, elapsed = np.int64(pairs.n[row]), now_ms - pairs.last_ms[row]
+def count_clicks(n: Int32s, last_ms: Int64s, pair: int, now_ms: int) -> float:
+    """Count an act of an actor on an item, and return the clicks now.
+
+    n, last_ms: of PairRows.
+    """
+    clicks, elapsed = np.int64(n[pair]), now_ms - last_ms[pair]
     if elapsed > 0:
-        n = decayed(n, elapsed * TICKS // DAY_MS)
-        pairs.last_ms[row] = now_ms
-    pairs.n[row] = min(n + ONE, MOST_CLICKS)
-    return row
+        clicks = decayed(clicks, elapsed * TICKS // DAY_MS)
+        last_ms[pair] = now_ms
+    n[pair] = min(clicks + ONE, MOST_CLICKS)
+    return n[pair] / ONE

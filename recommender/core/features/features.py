@@ -16,8 +16,15 @@ same share of the rest of the site's. It must exceed that share by a margin and 
 module lockstep). It costs O(1) an event for groups of any size. A memory of pairs, kept for 32 co-clickers a minute,
 would see a fifth of the pairs of 300 accounts, and less of larger groups.
 
+**Rows that no longer matter** are dropped when an hour of stream time turns. These are links whose count has decayed
+to nothing, and sketches of actors that are young no longer. Other rows matter for good, also those of an actor that
+came once. Without its row an actor that comes back would be a newcomer again, and without its pair an item it knows
+would be new to it. Both are what crowds are found by. An item's row remembers how regular its arrivals were, and a
+site's link with a prefix since when the prefix is known.
+
 **Bounds.** Rows by table: `max_actors`, `max_pairs`, `max_items`, `max_links`, MAX_LIVE, MAX_BURSTS. The rows longest
-silent go first, an eighth at a time. The last `max_recent` first acts are remembered, so that they can be removed
+silent go first, an eighth at a time. Members and sketches are at most as many as actors, bands as items, and go with
+them. The last `max_recent` first acts are remembered, so that they can be removed
 when a cohort is exposed.
 """
 
@@ -84,7 +91,7 @@ class Features:
         self._see_tables()
 
     def advance(self, now_ms: int) -> None:
-        """Move to stream time, and drop rows that no longer matter when its hour turns. See the module."""
+        """Move to stream time, and drop rows that no longer matter when an hour turns."""
         hour = now_ms // HOUR_MS
         if hour <= self._swept_hour:
             return
@@ -217,7 +224,7 @@ class Features:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the state that `state()` returned, or that of an earlier version (`features_of_then`).
+        """Take the state that `state()` returned, or an earlier version's.
 
         Raises ValueError if it does not fit.
         """
@@ -256,12 +263,15 @@ class Features:
         self._room = room
 
     def _evict(self) -> None:
+        cut = {name for name, most in self._max.items() if len(self.tables[name]) > most}
         for name, table in self.tables.items():
-            if name in self._max and len(table) > self._max[name]:
+            if name in cut:
                 stamps = table["last_ms"] if name == "pairs" else table["c"][:, _STAMPS[name]]
                 kept = int(self._max[name] * KEPT_AT_EVICTION)
                 table.keep(strongest(stamps, table.keys[: len(table)], kept))
         for name, whole in _PARTS.items():
+            if whole not in cut:
+                continue
             part, rows = self.tables[name], self.tables[whole]
             part.keep(np.flatnonzero(find_all(rows.slots, rows.keys, part.keys[: len(part)]) >= 0))
 

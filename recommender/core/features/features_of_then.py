@@ -43,7 +43,7 @@ def features_of_then(state: State) -> State:
         "pairs": _pairs(state["pairs"]),
         "items": items,
         "bands": bands,
-        "site": np.ascontiguousarray(state["site"][:, _SITE]) if state["site"].shape[1] == _OLD_ITEM else state["site"],
+        "site": np.ascontiguousarray(state["site"][:, _SITE]),
         "swept_hour": -1,
     }
 

@@ -171,7 +171,7 @@ def meet(
     now_ms: int,
     limits: Limits,
 ) -> int:
-    """Enter an actor (a row of `members`) into an item's burst, and check for lockstep.
+    """Enter a member (its row) into an item's burst, and check for lockstep.
 
     Returns IS_LOCKSTEP if these clickers were together before, otherwise 0. The first actor founds the burst. Actors
     who came to the item in the minute before join it then, from the ring's last acts.

@@ -12,10 +12,23 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.affinity.affinity_kernels import SHORT, Histories, Longer, Sources, at_of, item_of, spot
+from recommender.core.affinity.affinity_kernels import (
+    AMOUNT,
+    AT_MS,
+    BEHIND,
+    D_LENGTH,
+    HISTORY,
+    ITEM,
+    TARGET,
+    Histories,
+    Longer,
+    Sources,
+    load,
+    spot,
+)
 from recommender.core.trend.trend_columns import PLACES, Events, Items, Leaders, Pairs
 from recommender.core.vocabulary import UNDO
-from recommender.core.tables.hashing import Int8s, Int32s, Int64s, Key, UInt64s, find, mix
+from recommender.core.tables.hashing import Int8s, Int32s, Int64s, Key, UInt32s, UInt64s, find, mix
 from recommender.core.tables.decay import combined, log2  # fmt: skip
 
 Float64s = NDArray[np.float64]
@@ -71,12 +84,12 @@ def add_neighbours(
     n: items that had an affinity before. Returns how many have one now.
     """
     out = combined(sources.counts, row, 0, recipe.epoch)
-    for place in range(sources.length[row]):
-        at = spot(sources, row, place)
-        count = sources.amount[at]
-        if count < recipe.least or sources.actors[at] < recipe.min_actors:
+    for place in range(sources.d[row, D_LENGTH]):
+        at = spot(sources.d, row, place)
+        count = sources.listed[at, AMOUNT]
+        if count < recipe.least or sources.linked[at, BEHIND] < recipe.min_actors:
             continue
-        item = find(items.slots, items.keys, sources.target[at])
+        item = find(items.slots, items.keys, np.uint64(sources.listed[at, TARGET]))
         if item < 0:
             continue
         if scratch.affinity[item] == 0.0:
@@ -90,12 +103,12 @@ def add_neighbours(
 def _is_beside(behind: Int32s, n: int, sources: Sources, item: Key, recipe: Recipe) -> bool:
     """Return True if an item is shown next to one of the first n sources of `behind`."""
     for row in behind[:n]:
-        for place in range(sources.length[row] if row >= 0 else 0):
-            at = spot(sources, row, place)
+        for place in range(sources.d[row, D_LENGTH] if row >= 0 else 0):
+            at = spot(sources.d, row, place)
             if (
-                sources.target[at] == item
-                and sources.amount[at] >= recipe.least
-                and sources.actors[at] >= recipe.min_actors
+                sources.listed[at, TARGET] == np.int64(item)
+                and sources.listed[at, AMOUNT] >= recipe.least
+                and sources.linked[at, BEHIND] >= recipe.min_actors
             ):
                 return True
     return False
@@ -190,28 +203,29 @@ def _last_sources(
     i: int,
     before: Int32s,
     at: int,
-    history: Histories,
-    longer: Longer,
-    source: Sources,
+    h: Int64s,
+    n: int,
+    slots: UInt32s,
+    keys: UInt64s,
     behind: Int32s,
 ) -> int:
     """Write the source rows of the last items of an event's actor, newest first.
 
     Items of this batch come first, from event `at` on, then those of the actor's history. The row is -1 for an item
     that is no source. Returns how many were written.
+
+    h: the n units of the history. slots, keys: of the sources.
     """
     n_recent = 0
     while at >= 0 and n_recent < behind.size:
         if events.own_ms[at] <= events.own_ms[i]:
-            behind[n_recent] = find(source.slots, source.keys, events.item[at])
+            behind[n_recent] = find(slots, keys, events.item[at])
             n_recent += 1
         at = before[at]
-    row = find(history.slots, history.keys, events.actor[i])
-    at = history.length[row] - 1 if row >= 0 else -1
-    rest = find(longer.slots, longer.keys, events.actor[i]) if at >= SHORT else -1
+    at = n - 1
     while at >= 0 and n_recent < behind.size:
-        if at_of(history, row, longer, rest, at) <= events.own_ms[i]:
-            behind[n_recent] = find(source.slots, source.keys, item_of(history, row, longer, rest, at))
+        if h[at, AT_MS] <= events.own_ms[i]:
+            behind[n_recent] = find(slots, keys, np.uint64(h[at, ITEM]))
             n_recent += 1
         at -= 1
     return n_recent
@@ -253,7 +267,8 @@ def predict(
     It is 0 if the event is not the actor's first act on the item, or if the actor's key, mixed with ASKED, is above
     `asked`. First acts must be the same as in `trend_kernels.fold`.
     """
-    events, history, source, longer = Events(*packed_events), Histories(*affinity[0]), Sources(*affinity[2]), Longer(*affinity[4])
+    events, history, source = Events(*packed_events), Histories(*affinity[0]), Sources(*affinity[2])
+    longer = Longer(*affinity[4])
     pairs, items, leaders = Pairs(*tables[0]), Items(*tables[2]), Leaders(*tables[7])
     recipe, scratch = Recipe(*recipe_values), Scratch(*scratch_arrays)
     n_events = events.item.size
@@ -263,6 +278,7 @@ def predict(
     seen, last = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
     before = np.full(n_events, -1, np.int32)  # the actor's previous act in this batch
     newest = np.full(n_events, -1, np.int32)  # an actor's newest act, stored at its first act of this batch
+    h = np.zeros((HISTORY + 1, 3), np.int64)
     behind = np.empty(recipe.recall.size, np.int32)  # rows of the actor's last items, as sources
     mass = board_mass(leaders)
     for i in range(n_events):
@@ -276,7 +292,9 @@ def predict(
         places[i] = PLACES + 1
         if own >= 0:
             newest_act = newest[first] if first >= 0 else -1
-            n_recent = _last_sources(events, i, before, newest_act, history, longer, source, behind)
+            known = find(history.slots, history.keys, actor)
+            n = load(history, longer, known, h) if known >= 0 else 0
+            n_recent = _last_sources(events, i, before, newest_act, h, n, source.slots, source.keys, behind)
             if leaders.place[own] >= 0 or _is_beside(behind, n_recent, source, item, recipe):
                 n = 0
                 for k in range(n_recent):
@@ -348,10 +366,10 @@ def gather(
         if row < 0:
             continue
         out = combined(sources.counts, row, 0, recipe.epoch)
-        for place in range(sources.length[row]):
-            listed = spot(sources, row, place)
-            count, n_actors = sources.amount[listed], sources.actors[listed]
-            item = find(items.slots, items.keys, sources.target[listed])
+        for place in range(sources.d[row, D_LENGTH]):
+            listed = spot(sources.d, row, place)
+            count, n_actors = sources.listed[listed, AMOUNT], sources.linked[listed, BEHIND]
+            item = find(items.slots, items.keys, np.uint64(sources.listed[listed, TARGET]))
             if count < recipe.least or n_actors < recipe.min_actors or item < 0:
                 continue
             at, n = _row_in(known, rows, item, n)

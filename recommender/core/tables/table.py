@@ -4,10 +4,10 @@ A table has a dense array for each column, and slots that the kernels probe to f
 the order in which keys first come, and a checkpoint keeps this order. So most pieces of a checkpoint are those of the
 one before. The slots are derived and never stored. Only `keep` removes rows, all at once.
 
-**Memory.** Arrays grow by an eighth, one column after the other, and old slots are freed before new ones are made. So
-a table that grows needs room for one column more, not for a second table. Rows that were never used take no memory,
-because the system gives a page only when it is first written. Slots are at most 80 % full, which is 5 to 8 bytes a
-row.
+**Memory.** Rows that were never used take no memory, because the system gives a page only when it is first written
+(`core.tables.memory`). So arrays double. They grow one column after the other, and old slots are freed
+before new ones are made. So a table that grows needs room for one column more, not for a second table. Slots are at
+most 80 % full, which is 5 to 8 bytes a row.
 
 **Narrow columns.** A column may be narrower than in a state that an earlier version wrote. `restore` converts it, and
 refuses a value that does not fit. A caller that knows better (a mark, a count with a limit) converts the column
@@ -23,7 +23,6 @@ from recommender.core.tables.hashing import EMPTY, MAX_ROWS, fill_slots
 from recommender.core.tables.memory import zeros
 
 Columns = dict[str, NDArray[Any]]
-LARGE = 65_536  # rows, from which a table grows by an eighth, not by doubling
 FULL, ROOMY, SNUG = 0.8, 0.5, 0.625  # of the slots: used at most, and used after growing, in a small or large table
 SNUG_ROWS = 1 << 19
 CHUNK = 1 << 20  # rows converted at a time
@@ -70,7 +69,7 @@ class Table:
         if is_new:
             if needed > MAX_ROWS:
                 raise ValueError(f"a table holds at most {MAX_ROWS:,} rows, so use more shards")
-            capacity = min(needed + (needed // 8 if needed > LARGE else max(256, needed)), MAX_ROWS)
+            capacity = min(needed + max(256, needed), MAX_ROWS)
             self.keys = _grown(self.keys, n, capacity)
             for name in self.data:
                 self.data[name] = _grown(self.data[name], n, capacity)
@@ -100,14 +99,16 @@ class Table:
 
         Raises ValueError if columns do not fit, if a value does not fit into its column, or if a key occurs twice.
         """
-        n = len(state["keys"])
+        keys = state["keys"]
+        n = len(keys)
         self.size[0] = 0
         self.reserve(n)
         for name, shape in self._stored.items():
-            if state[name].shape != (n, *shape):
-                raise ValueError(f"column {name} has shape {state[name].shape}, not {(n, *shape)}")
-            _fill(self.data[name], state[name], name)
-        self.keys[:n] = state["keys"]
+            column = state[name]  # a stored state reads it now
+            if column.shape != (n, *shape):
+                raise ValueError(f"column {name} has shape {column.shape}, not {(n, *shape)}")
+            _fill(self.data[name], column, name)
+        self.keys[:n] = keys
         self.size[0] = n
         if not self._index(len(self.slots)):
             self.size[0] = 0

@@ -19,9 +19,10 @@
 a row made anew would be the same, so no later result depends on it:
 
 - `networks` without counts, when an epoch of the served half-life turns (40 minutes at five minutes).
-- `items` and `regions` without counts, when an epoch of the longest half-life turns (two days at six hours). Counts of
-  an item are gone after three epochs without an act.
-- `actors` who have spent nothing that still counts, and whose points have faded, about a year after their only visit.
+- `items` and `regions` without counts, when an epoch of the longest half-life turns (two days at six hours). That is
+  three such epochs after the last act.
+- `actors`, then too, whose spending has decayed and whose points have faded. That takes about a year from an actor's
+  only visit.
 
 A pair is never dropped for its age, even that of an actor who came once. While the pair is known, an act of the actor
 on the item is not its first. So the act is not predicted, is no read of the day, and earns no point for a new item.
