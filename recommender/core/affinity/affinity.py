@@ -51,7 +51,6 @@ from numpy.typing import NDArray
 
 from recommender.core.affinity import affinity_kernels as compiled
 from recommender.core.affinity.affinity_kernels import (
-    AMOUNT,
     BEHIND,
     BLOCK,
     D_BLOCK,
@@ -62,7 +61,6 @@ from recommender.core.affinity.affinity_kernels import (
     N_DERIVED,
     N_NEIGHBOURS,
     SHORT,
-    TARGET,
 )
 from recommender.core.affinity.affinity_of_then import affinity_of_then
 from recommender.core.tables import Table
@@ -259,7 +257,7 @@ class Affinity:
             return Neighbours(_NOBODY, nothing, nothing, unit, [], [], entry)
         d = self.sources["d"][row].astype(np.int64)
         spots = (d[D_BLOCK:, None] * BLOCK + np.arange(BLOCK)).ravel()[: d[D_LENGTH]]
-        counts, actors = self._lists["listed"][spots, AMOUNT], self._lists["linked"][spots, BEHIND].astype(np.int64)
+        counts, actors = self._lists["amount"][spots], self._lists["linked"][spots, BEHIND].astype(np.int64)
         places = np.flatnonzero((counts >= least) & (actors >= self.min_actors))
         keys = self.links.keys[self._lists["linked"][spots, LINK]]
         places = places[np.lexsort((keys[places], -counts[places]))][:depth]
@@ -270,7 +268,7 @@ class Affinity:
         listed, fresh = counts[places].tolist(), self.fresh(now_ms)
         price, trust = link_margins(listed, outside, unit, fresh, least, self.min_actors)
         return Neighbours(
-            self._lists["listed"][spots[places], TARGET].view(np.uint64),
+            self._lists["target"][spots[places]],
             counts[places],
             actors[places],
             unit,
@@ -357,7 +355,7 @@ class Affinity:
 
     def _derive(self) -> None:
         """Make the lists of all sources anew."""
-        if self._reserve_blocks(compiled.blocks_needed(self._views[1], self._views[2]), is_emptied=True):
+        if self._reserve_blocks(len(self.sources) + len(self.links) // BLOCK, is_emptied=True):
             self._see_tables()
         compiled.derive(self._views[1], self._views[2], int(self._epoch[0]))
 
@@ -366,12 +364,12 @@ class Affinity:
 
         is_emptied: the present lists are made anew anyway, so they are not kept.
         """
-        if needed * BLOCK <= len(self._lists["listed"]):
+        if needed * BLOCK <= len(self._lists["amount"]):
             return False
         grown = _new_lists(needed + needed // 8)
         n_used = 0 if is_emptied else int(self._lists["n_used"][0])
         grown["n_used"][0] = n_used
-        for name in ("listed", "linked"):
+        for name in ("target", "amount", "linked"):
             grown[name][: n_used * BLOCK] = self._lists[name][: n_used * BLOCK]
             self._lists[name] = grown[name]
         self._lists["n_used"] = grown["n_used"]
@@ -414,7 +412,8 @@ def _new_lists(n_blocks: int) -> dict[str, NDArray[Any]]:
     n = n_blocks * BLOCK
     return {
         "n_used": np.zeros(1, np.int64),
-        "listed": zeros((n, 2), np.int64),
+        "target": zeros((n,), np.uint64),
+        "amount": zeros((n,), np.int64),
         "linked": zeros((n, 2), np.int32),
     }
 

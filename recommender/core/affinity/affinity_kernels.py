@@ -37,7 +37,6 @@ BLOCK = 1 << BLOCK_BITS  # places of a list that a source gets at a time
 # N_NEIGHBOURS), the number of its blocks, and these blocks
 D_FIRST, D_N_LINKS, D_LENGTH, D_N_BLOCKS, D_BLOCK = range(5)
 N_DERIVED = D_BLOCK + N_NEIGHBOURS // BLOCK
-TARGET, AMOUNT = range(2)  # columns of Sources.listed: a target, and its link's count on the scale of the epoch
 LINK, BEHIND = range(2)  # columns of Sources.linked: the link's row, and the number of actors behind it
 ITEM, AT_MS, WEIGHT = range(3)  # columns of a history's units while it is worked on
 
@@ -103,7 +102,8 @@ class Sources(NamedTuple):
     The lists of all sources share these arrays, BLOCK places each (see `spot`):
 
     n_used: the number of blocks in use, an array of one.
-    listed, linked: the strongest links of a source, in no order. See TARGET and LINK.
+    target, amount, linked: the strongest links of a source, in no order: targets, counts on the scale of the epoch,
+    and LINK and BEHIND.
     """
 
     slots: UInt32s
@@ -112,7 +112,8 @@ class Sources(NamedTuple):
     counts: Int64s
     d: Int32s
     n_used: Int64s
-    listed: Int64s
+    target: UInt64s
+    amount: Int64s
     linked: Int32s
 
 
@@ -157,8 +158,8 @@ def spot(d: Int32s, row: int, place: int) -> int:
 @njit(cache=True)
 def _list_link(links: Links, sources: Sources, row: int, link: int, count: int, place: int) -> None:
     at = spot(sources.d, row, place)
-    sources.listed[at, TARGET] = np.int64(links.target[link])
-    sources.listed[at, AMOUNT] = count
+    sources.target[at] = links.target[link]
+    sources.amount[at] = count
     sources.linked[at, LINK] = link
     sources.linked[at, BEHIND] = behind(links.actors, link)
     links.place[link] = place
@@ -181,17 +182,18 @@ def _enter(links: Links, sources: Sources, row: int, link: int, count: int) -> N
         _list_link(links, sources, row, link, count, n)
         return
     weakest, at_weakest = 0, spot(sources.d, row, 0)
-    for place in range(1, n):
-        at = spot(sources.d, row, place)
-        if is_stronger(
-            sources.listed[at_weakest, AMOUNT],
-            links.keys[sources.linked[at_weakest, LINK]],
-            sources.listed[at, AMOUNT],
-            links.keys[sources.linked[at, LINK]],
-        ):
-            weakest, at_weakest = place, at
+    least = sources.amount[at_weakest]
+    for first in range(0, N_NEIGHBOURS, BLOCK):
+        start = spot(sources.d, row, first)
+        for at in range(start, start + BLOCK):
+            amount = sources.amount[at]
+            if amount < least or (
+                amount == least
+                and links.keys[sources.linked[at, LINK]] > links.keys[sources.linked[at_weakest, LINK]]
+            ):
+                weakest, at_weakest, least = first + at - start, at, amount
     out = sources.linked[at_weakest, LINK]
-    if is_stronger(count, links.keys[link], sources.listed[at_weakest, AMOUNT], links.keys[out]):
+    if is_stronger(count, links.keys[link], least, links.keys[out]):
         links.place[out] = -1
         _list_link(links, sources, row, link, count, weakest)
 
@@ -214,22 +216,10 @@ def _clear(d: Int32s) -> None:
 
 
 @njit(cache=True)
-def blocks_needed(links: Links, sources: Sources) -> int:
-    """Return how many blocks the lists of all sources take."""
-    n_links = np.zeros(sources.size[0], np.int32)
-    for link in range(links.size[0]):
-        n_links[find(sources.slots, sources.keys, links.source[link])] += 1
-    n = 0
-    for row in range(sources.size[0]):
-        n += (min(n_links[row], N_NEIGHBOURS) + BLOCK - 1) >> BLOCK_BITS
-    return n
-
-
-@njit(cache=True)
 def derive(links: Links, sources: Sources, epoch: int) -> None:
     """Recompute every derived column.
 
-    Every link's source must have a row, and there must be room for `blocks_needed`.
+    Every link's source must have a row. There must be room for a block a source, and one for every BLOCK links.
     """
     sources.n_used[0] = 0
     for row in range(sources.size[0]):
@@ -334,8 +324,8 @@ def _save(histories: Histories, longer: Longer, row: int, h: Int64s, n: int) -> 
 def _add_links(h: Int64s, n: int, first: int, sign: int, links: Links, sources: Sources, rhythm: Rhythm) -> None:
     """Add the links of a history whose target is unit `first` or a later one.
 
-    h: the n units. With sign -1 they are removed. Each unit is linked with those before it, the nearer the more. A link counts at its
-    target's own time, with the lesser of the two weights.
+    h: the n units. With sign -1 the links are removed. Each unit is linked with those before it, the nearer the more.
+    A link counts at its target's own time, with the lesser of the two weights.
     """
     for place in range(max(first, 1), n):
         for steps in range(1, min(place, rhythm.reach.size) + 1):

@@ -13,13 +13,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.affinity.affinity_kernels import (
-    AMOUNT,
     AT_MS,
     BEHIND,
+    BLOCK,
     D_LENGTH,
     HISTORY,
     ITEM,
-    TARGET,
     Histories,
     Longer,
     Sources,
@@ -86,10 +85,10 @@ def add_neighbours(
     out = combined(sources.counts, row, 0, recipe.epoch)
     for place in range(sources.d[row, D_LENGTH]):
         at = spot(sources.d, row, place)
-        count = sources.listed[at, AMOUNT]
+        count = sources.amount[at]
         if count < recipe.least or sources.linked[at, BEHIND] < recipe.min_actors:
             continue
-        item = find(items.slots, items.keys, np.uint64(sources.listed[at, TARGET]))
+        item = find(items.slots, items.keys, sources.target[at])
         if item < 0:
             continue
         if scratch.affinity[item] == 0.0:
@@ -103,14 +102,16 @@ def add_neighbours(
 def _is_beside(behind: Int32s, n: int, sources: Sources, item: Key, recipe: Recipe) -> bool:
     """Return True if an item is shown next to one of the first n sources of `behind`."""
     for row in behind[:n]:
-        for place in range(sources.d[row, D_LENGTH] if row >= 0 else 0):
-            at = spot(sources.d, row, place)
-            if (
-                sources.listed[at, TARGET] == np.int64(item)
-                and sources.listed[at, AMOUNT] >= recipe.least
-                and sources.linked[at, BEHIND] >= recipe.min_actors
-            ):
-                return True
+        length = sources.d[row, D_LENGTH] if row >= 0 else 0
+        for first in range(0, length, BLOCK):
+            start = spot(sources.d, row, first)
+            for at in range(start, start + min(BLOCK, length - first)):
+                if (
+                    sources.target[at] == item
+                    and sources.amount[at] >= recipe.least
+                    and sources.linked[at, BEHIND] >= recipe.min_actors
+                ):
+                    return True
     return False
 
 
@@ -368,8 +369,8 @@ def gather(
         out = combined(sources.counts, row, 0, recipe.epoch)
         for place in range(sources.d[row, D_LENGTH]):
             listed = spot(sources.d, row, place)
-            count, n_actors = sources.listed[listed, AMOUNT], sources.linked[listed, BEHIND]
-            item = find(items.slots, items.keys, np.uint64(sources.listed[listed, TARGET]))
+            count, n_actors = sources.amount[listed], sources.linked[listed, BEHIND]
+            item = find(items.slots, items.keys, sources.target[listed])
             if count < recipe.least or n_actors < recipe.min_actors or item < 0:
                 continue
             at, n = _row_in(known, rows, item, n)

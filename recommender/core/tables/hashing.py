@@ -2,7 +2,7 @@
 
 `slots` maps a key to its dense row. Keys are keyed hashes and so already uniform. The low half of a key chooses its
 slot, for any number of slots. A slot holds the row and the key's highest byte. So a probe reads another key's row in
-one of 256 cases only, and slots may be nearly full.
+one of 256 cases only, and slots may be fuller than without it.
 """
 
 import numpy as np

@@ -20,7 +20,8 @@ HUGE_FROM = 1 << 22
 def zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Return an array of zeros, as `np.zeros` does.
 
-    Pages that are never written take no memory. From HUGE_FROM bytes on the system is asked for huge pages, as NumPy does. Probes at random places need them.
+    Pages that are never written take no memory. From HUGE_FROM bytes on the system is asked for huge pages, as NumPy
+    does. Probes at random places need them.
     """
     n_bytes = prod(shape) * np.dtype(dtype).itemsize
     if n_bytes < MAPPED_FROM:

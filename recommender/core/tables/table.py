@@ -7,7 +7,7 @@ one before. The slots are derived and never stored. Only `keep` removes rows, al
 **Memory.** Rows that were never used take no memory, because the system gives a page only when it is first written
 (`core.tables.memory`). So arrays double. They grow one column after the other, and old slots are freed
 before new ones are made. So a table that grows needs room for one column more, not for a second table. Slots are at
-most 80 % full, which is 5 to 8 bytes a row.
+most 65 % full, which is 6 to 10 bytes a row.
 
 **Narrow columns.** A column may be narrower than in a state that an earlier version wrote. `restore` converts it, and
 refuses a value that does not fit. A caller that knows better (a mark, a count with a limit) converts the column
@@ -23,8 +23,9 @@ from recommender.core.tables.hashing import EMPTY, MAX_ROWS, fill_slots
 from recommender.core.tables.memory import zeros
 
 Columns = dict[str, NDArray[Any]]
-FULL, ROOMY, SNUG = 0.8, 0.5, 0.625  # of the slots: used at most, and used after growing, in a small or large table
+FULL, ROOMY, SNUG = 0.65, 0.4, 0.5  # of the slots: used at most, and used after growing, in a small or large table
 SNUG_ROWS = 1 << 19
+LEAST_SLOTS = 512
 CHUNK = 1 << 20  # rows converted at a time
 
 
@@ -74,7 +75,7 @@ class Table:
             for name in self.data:
                 self.data[name] = _grown(self.data[name], n, capacity)
         if needed > FULL * len(self.slots):
-            self._index(int(needed / (ROOMY if needed < SNUG_ROWS else SNUG)) + 2)
+            self._index(max(LEAST_SLOTS, int(needed / (ROOMY if needed < SNUG_ROWS else SNUG)) + 1))
             is_new = True
         return is_new
 

@@ -11,7 +11,7 @@
 - `items`: the weakest by the longest half-life.
 - `regions`, by item and country: the weakest likewise.
 - `pairs`: the oldest units. With more than that within a horizon, the cap on an actor holds for as long as the table
-  reaches back. 36 bytes a pair, and 5 to 8 of slots.
+  reaches back. 36 bytes a pair, and 6 to 8 of slots.
 - `actors`, their budgets: the longest unspent.
 - `networks`, by prefix or group: the weakest. A row that comes back starts at zero.
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from recommender.batch import memory_bounds
+from recommender.core.affinity.affinity_kernels import BLOCK
 from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables import Table
 
-SLOTS = 16  # a key, and two slots of four bytes
+SLOTS = 18  # a key, and slots at their emptiest
 
 
 def row_bytes(table: Table) -> int:
@@ -28,13 +29,18 @@ def test_the_bytes_a_row_are_those_of_the_tables():
         "max_networks": row_bytes(trend.networks),
         "max_pairs": row_bytes(trend.pairs),
         "max_actors": row_bytes(trend.actors),
-        "max_screened_actors": row_bytes(screened["actors"]),
+        "max_screened_actors": sum(row_bytes(screened[name]) for name in ("actors", "members", "sketches")),
         "max_screened_pairs": row_bytes(screened["pairs"]),
         "max_links": row_bytes(screened["links"]),
     }.items() <= memory_bounds.ROW_BYTES.items()
-    assert memory_bounds.ROW_BYTES["max_items"] > row_bytes(trend.items) + row_bytes(screened["items"])
-    tables = {"histories": affinity.histories, "links": affinity.links, "sources": affinity.sources}
-    assert {f"max_{name}": row_bytes(table) for name, table in tables.items()} == memory_bounds.AFFINITY_ROW_BYTES
+    of_items = row_bytes(trend.items) + row_bytes(screened["items"]) + row_bytes(screened["bands"])
+    assert memory_bounds.ROW_BYTES["max_items"] > of_items
+    list_bytes = 24  # of a place in a source's list, BLOCK places at a time
+    assert {
+        "max_histories": row_bytes(affinity.histories) + row_bytes(affinity.longer),
+        "max_links": row_bytes(affinity.links) + list_bytes,
+        "max_sources": row_bytes(affinity.sources) + (BLOCK - 1) * list_bytes,
+    } == memory_bounds.AFFINITY_ROW_BYTES
 
 
 @pytest.mark.parametrize("n_bytes", [10**9, 10**8, 3 * 10**7])

@@ -110,8 +110,9 @@ def keeping(site):
 
 def test_the_stream_is_worth_it(keeping):
     found, _ = keeping
-    assert {verdict for step in found for verdict in step[0]} == {0, 1, 2}
+    assert {verdict for step in found for verdict in step[0]} >= {0, 1}
     assert sum(step[4] for step in found) > 20
+    assert sum(step[5] for step in found) > 20
 
 
 def test_no_result_depends_on_a_dropped_row(dropping, keeping):

@@ -77,7 +77,7 @@ def test_there_is_room_for_as_many_rows_as_a_table_says():
     table = Table({"value": (np.int64, ())})
     rng = np.random.default_rng(1)
     table.reserve(1)
-    for _ in range(12):
+    for _ in range(14):
         room = table.room
         for key in rng.integers(0, 2**64, room, dtype=np.uint64).tolist():
             row = add(table.slots, table.keys, table.size, np.uint64(key))
@@ -88,7 +88,7 @@ def test_there_is_room_for_as_many_rows_as_a_table_says():
         assert find_all(table.slots, table.keys, keys + np.uint64(1)).tolist() == [-1] * len(table)
         assert table.reserve(1)
     assert table["value"].tolist() == [key % 1000 for key in table.keys[: len(table)].tolist()]
-    assert len(table) > 100_000
+    assert len(table) > 5000
 
 
 def test_a_table_says_when_it_cannot_grow():
