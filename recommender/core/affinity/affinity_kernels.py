@@ -152,7 +152,7 @@ def is_stronger(count: int, key: Key, other_count: int, other_key: Key) -> bool:
 @njit(inline="always")
 def spot(d: Int32s, row: int, place: int) -> int:
     """Return where a place of a source's list is in the arrays of all lists."""
-    return (np.int64(d[row, D_BLOCK + (place >> BLOCK_BITS)]) << BLOCK_BITS) + (place & (BLOCK - 1))
+    return (int(d[row, D_BLOCK + (place >> BLOCK_BITS)]) << BLOCK_BITS) + (place & (BLOCK - 1))
 
 
 @njit(cache=True)
@@ -285,7 +285,7 @@ def load(histories: Histories, longer: Longer, row: int, h: Int64s) -> int:
 
     h: int64 (HISTORY + 1, 3), see ITEM.
     """
-    n = np.int64(histories.length[row])
+    n = int(histories.length[row])
     for place in range(min(n, SHORT)):
         h[place, ITEM] = np.int64(histories.item[row, place])
         h[place, AT_MS] = histories.at_ms[row, place]

@@ -226,7 +226,7 @@ def count_clicks(n: Int32s, last_ms: Int64s, pair: int, now_ms: int) -> float:
 
     n, last_ms: of PairRows.
     """
-    clicks, elapsed = np.int64(n[pair]), now_ms - last_ms[pair]
+    clicks, elapsed = int(n[pair]), now_ms - last_ms[pair]
     if elapsed > 0:
         clicks = decayed(clicks, elapsed * TICKS // DAY_MS)
         last_ms[pair] = now_ms

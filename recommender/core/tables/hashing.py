@@ -44,7 +44,7 @@ def find(slots: UInt32s, keys: UInt64s, key: Key) -> int:
         if entry == EMPTY:
             return -1
         if entry & _TAG == tag and keys[np.uint64(entry) >> _ROW] == key:
-            return np.int64(np.uint64(entry) >> _ROW)
+            return np.int64(np.uint64(entry) >> _ROW)  # type: ignore[return-value]  # an int to Numba
         slot += _ONE
         if slot == n:
             slot = np.uint64(0)

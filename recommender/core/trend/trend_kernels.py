@@ -76,7 +76,7 @@ def _trust(actors: Actors, row: int, now_ms: int, is_new_item: bool, rules: Trus
     """
     begun_ms = actors.day_ms[row]
     if begun_ms < 0 or now_ms - begun_ms >= rules.day_ms:
-        earned = min(np.int64(actors.earned[row]) + actors.pending[row], rules.full)
+        earned = min(int(actors.earned[row]) + actors.pending[row], rules.full)
         if begun_ms >= 0:
             idle_ms = now_ms - begun_ms - rules.day_ms
             earned = decayed(earned, idle_ms * TICKS // rules.idle_half_ms)
@@ -85,7 +85,7 @@ def _trust(actors: Actors, row: int, now_ms: int, is_new_item: bool, rules: Trus
         actors.day_ms[row] = now_ms
     elif is_new_item:
         actors.pending[row] = min(actors.pending[row] + rules.per_item, rules.per_day + rules.item_cap)
-    return rules.floor + (WEIGHT_ONE - rules.floor) * np.int64(actors.earned[row]) // rules.full
+    return rules.floor + (WEIGHT_ONE - rules.floor) * int(actors.earned[row]) // rules.full
 
 
 @njit(cache=True)
@@ -96,7 +96,7 @@ def _spend(actors: Actors, row: int, cost: int, now_ms: int, clock: Clock) -> bo
     at least as fast, so none can hold more than the budget.
     """
     tick = now_ms * TICKS // clock.longest_ms
-    spent = np.int64(actors.spent[row])
+    spent = int(actors.spent[row])
     elapsed = tick - actors.tick[row]
     if elapsed > 0:
         octaves = elapsed >> TICK_BITS
@@ -194,7 +194,7 @@ def _recount(
     A weight <= 0 counts nothing.
     """
     country, prefix = pairs.country[pair], pairs.prefix[pair]
-    held = np.int64(pairs.weight[pair])
+    held = int(pairs.weight[pair])
     if held > 0:
         _move(items, regions, networks, leaders, clock, item, country, prefix, -held, pairs.at_ms[pair])
     if weight > 0:
@@ -241,7 +241,7 @@ def fold(
 
         if kind == UNDO:
             if pair >= 0 and pairs.weight[pair] > 0:
-                undone, at_ms = -np.int64(pairs.weight[pair]), pairs.at_ms[pair]
+                undone, at_ms = -int(pairs.weight[pair]), pairs.at_ms[pair]
                 _recount(pairs, pair, items, regions, networks, leaders, clock, item, undone, at_ms)
                 units.change[i], units.weight[i], units.at_ms[i] = CHANGED, undone, at_ms
             continue
@@ -283,7 +283,7 @@ def fold(
             pairs.country[pair] = 0  # a reused row may hold old values, and they stay if the budget is spent
             pairs.prefix[pair] = 0
 
-        held, gap = np.int64(pairs.weight[pair]), own_ms - pairs.at_ms[pair]
+        held, gap = int(pairs.weight[pair]), own_ms - pairs.at_ms[pair]
         if held == RETRACTED and gap < clock.horizon_ms:
             continue
         if held == 0 or gap >= clock.horizon_ms:  # a unit of its own; one of an earlier horizon stays as it is
@@ -391,7 +391,7 @@ def actors_that_matter(actors: Actors, now_ms: int, clock: Clock, rules: TrustRu
         idle_ms = now_ms - actors.day_ms[row] - rules.day_ms
         has_points = actors.earned[row] != 0 or idle_ms < 0
         if not has_points:
-            pending = min(np.int64(actors.pending[row]), rules.full)
+            pending = min(int(actors.pending[row]), rules.full)
             has_points = decayed(pending, idle_ms * TICKS // rules.idle_half_ms) > 0
         if has_spent or has_points:
             kept[n] = row
