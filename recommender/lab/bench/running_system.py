@@ -30,6 +30,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 
 from recommender.api import api_keys
@@ -149,6 +150,39 @@ def start(*, seed: int, **settings_of_it: str) -> Iterator[Rig]:
         undo.enter_context(_connected_to(_database_of(env)))
         _, key = api_keys.make_key(name="bench", scopes=["ingest", "read", "admin"])
         yield Rig(url, key, has_database=True, seed=seed)
+
+
+@contextlib.contextmanager
+def start_servers() -> Iterator[None]:
+    """Start a private PostgreSQL and Valkey without the rest of Groundswell, and migrate.
+
+    Django's connection of this process leads to them for the block, and so does VIEW_URL. Raises CannotMeasure.
+    """
+    home = Path(tempfile.mkdtemp(prefix="groundswell-bench-", dir="/tmp"))
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, home, ignore_errors=True)
+        env = {name: value for name, value in os.environ.items() if name not in ("BROKER_URL", "VIEW_URL")}
+        if "DATABASE_URL" in env:
+            env["DATABASE_URL"] = undo.enter_context(_scratch_database(env["DATABASE_URL"]))
+        holder = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "config.supervisor", "hold", str(home)],
+            cwd=settings.BASE_DIR,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 (this process has one thread)
+        )
+        undo.callback(_stop, holder)
+        line = holder.stdout.readline() if holder.stdout else b""
+        if not line:
+            raise CannotMeasure("the private servers of the bench did not start. Their reason is printed above.")
+        addresses = json.loads(line)
+        undo.enter_context(_connected_to(_database_of(env | addresses)))
+        undo.callback(setattr, settings, "VIEW_URL", settings.VIEW_URL)
+        settings.VIEW_URL = addresses["VIEW_URL"]
+        call_command("migrate", verbosity=0)
+        yield
 
 
 def _wait_until_ready(url: str, supervisor: subprocess.Popen[bytes], log: Path) -> None:

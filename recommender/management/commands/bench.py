@@ -19,11 +19,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 from rich.console import Console
 
+from recommender.control import reverts
 from recommender.lab.bench import (
     drift_delay,
     freshness,
     ingest_rate,
     recommendations_rate,
+    refold_speed,
     results,
     revert_speed,
     running_system,
@@ -34,7 +36,7 @@ from recommender.lab.client import Refused
 from recommender.management.server import key_of
 
 MEASURES = ("step", "ingest", "freshness", "trending", "recommendations")
-SLOW = ("drift", "revert")  # only on request: drift takes ten minutes and measures quality, revert takes two
+SLOW = ("drift", "refold", "revert")  # only on request: drift takes ten minutes and measures quality
 BUSY = 0.25  # load average per core before the start above which figures are doubtful
 WIDTH = 110  # so that the table is not cut where there is no terminal, for example in a log
 _ON_A_RIG = {
@@ -57,8 +59,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        slow = ", ".join(SLOW)
         parser.add_argument(
-            "measures", nargs="*", metavar="|".join(MEASURES + SLOW), help="Default: all but drift and revert."
+            "measures", nargs="*", metavar="|".join(MEASURES + SLOW), help=f"Default: all but {slow}."
         )
         parser.add_argument("--seconds", type=float, default=8.0, help="Length of each phase of load, 1 to 60 (8).")
         parser.add_argument(
@@ -71,9 +74,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--events",
             type=int,
-            default=revert_speed.N_EVENTS,
-            help="Number of events that a revert replays (300,000).",
+            help="Number of events that a revert replays (300,000), or that a refold folds (100,000).",
         )
+        parser.add_argument(
+            "--steps",
+            type=int,
+            nargs="+",
+            default=list(refold_speed.STEP_EVENTS),
+            help="Events in a step of refold, one run for each (20 200 1000 4096).",
+        )
+        parser.add_argument("--profile", action="store_true", help="Print a profile of refold's reverts.")
         parser.add_argument(
             "--url", help="Measure this server on this machine instead. Its lists will fill with bench items."
         )
@@ -133,7 +143,23 @@ class Command(BaseCommand):
             tell("measuring revert")
             with running_system.start(seed=seed) as own:
                 context |= _database()
-                yield from revert_speed.measure(own, n_events=options["events"])
+                yield from revert_speed.measure(own, n_events=options["events"] or revert_speed.N_EVENTS)
+        if "refold" in chosen:
+            if options["url"]:
+                raise CommandError("refold empties its database. Measure it without --url.")
+            tell("measuring refold")
+            with running_system.start_servers():
+                context |= _database()
+                profiles: list[str] | None = [] if options["profile"] else None
+                yield from refold_speed.measure(
+                    run_revert=reverts.run_next,
+                    n_events=options["events"] or refold_speed.N_EVENTS,
+                    seed=seed,
+                    sizes=options["steps"],
+                    profiles=profiles,
+                )
+                for profile in profiles or ():
+                    self.stdout.write(profile)
         on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
         if not on_a_rig:
             return
