@@ -104,8 +104,8 @@ class ShardErasure(ShardRevert):
 
         def note(folded: Folded) -> None:
             n_events = folded.step.n_events
-            self._note(folded)
             folded.step.n_events, folded.step.stream_ms = folded.n_events, self.pipeline.stream_ms
+            self._note(folded)
             if on_events:
                 on_events(n_events)
 
@@ -202,8 +202,7 @@ class ShardErasure(ShardRevert):
         Steps that were not folded again only lose the actor's events.
         """
         self._write_steps()
-        folded = {step.number for step in self.steps}
-        by_step = Counter(number for _, number in taken if number not in folded)
+        by_step = Counter(number for _, number in taken if number not in self.steps)
         gone = {position.seq for position, _ in taken}
         others = list(Step.objects.filter(shard=self.shard, number__in=list(by_step)))
         for step in others:

@@ -8,8 +8,7 @@ Nothing is written before `switch`, so a worker that is killed on the way has ch
 """
 
 import logging
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +19,12 @@ from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
-from recommender.core.step_result import Revised, joined
 from recommender.learning import checkpoint_writer, quality_log, verdict_writer
+from recommender.learning.fold_verdicts import FoldVerdicts
 from recommender.learning.refold import Folded, LogIncomplete, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
-from recommender.models import Checkpoint, Decision, Learner, Revert, Step
+from recommender.models import Checkpoint, Learner, Revert, Step
 
 BATCH = 5000  # rows written in one statement
 FIGURES = {
@@ -37,12 +36,13 @@ FIGURES = {
     "fold_version": "smallint",
     "reciprocal_ranks": "float8",
 }
+_COLUMNS = ("id", "excluded", *FIGURES)
 _UPDATE_STEPS = f"""
 WITH changed AS (
     UPDATE recommender_step AS s
     SET {", ".join(f"{name} = t.{name}" for name in FIGURES)}, excluded = t.excluded::integer[]
     FROM unnest(%b::bigint[], %b::text[], {", ".join(f"%b::{each}[]" for each in FIGURES.values())})
-         AS t(id, excluded, {", ".join(FIGURES)})
+         AS t({", ".join(_COLUMNS)})
     WHERE s.id = t.id RETURNING 1
 )
 SELECT count(*) FROM changed
@@ -57,6 +57,7 @@ class ShardRevert:
 
     at_step: the last step that is folded in.
     since: the last step whose records stay unchanged.
+    steps: the new figures of each step by its number, in the order of `_COLUMNS`.
     """
 
     shard: int
@@ -70,10 +71,8 @@ class ShardRevert:
     n_excluded: int = 0
     n_predicted: int = 0
     n_hits: int = 0
-    steps: list[Step] = field(default_factory=list)
-    judged: verdict_writer.VerdictRows = field(default_factory=verdict_writer.VerdictRows)
-    revised: list[tuple[int, Revised]] = field(default_factory=list)
-    decided: list[tuple[int, Decision]] = field(default_factory=list)
+    steps: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    verdicts: FoldVerdicts = field(default_factory=FoldVerdicts)
 
     @classmethod
     def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "ShardRevert":
@@ -110,7 +109,7 @@ class ShardRevert:
             refold(pipeline, self.shard, theirs, self.since, step, self._note)
         except LogIncomplete as error:
             logger.warning("no figures are known of the steps %d to %d: %s", self.since + 1, step, error)
-            self.steps, self.judged, self.revised, self.decided = [], verdict_writer.VerdictRows(), [], []
+            self.steps, self.verdicts = {}, FoldVerdicts()
         # these count only the events after the checkpoint
         self.n_folded = self.n_excluded = self.n_predicted = self.n_hits = 0
 
@@ -177,56 +176,32 @@ class ShardRevert:
     def _note(self, folded: Folded) -> None:
         step, result = folded.step, folded.result
         quality: Quality = result.quality
+        n_excluded = len(folded.excluded)
         figures: dict[str, Any] = {
+            "id": step.pk,
+            "excluded": f"{{{','.join(map(str, folded.excluded.tolist()))}}}" if n_excluded else None,
             "first_ordinal": folded.first_ordinal,
-            "excluded": folded.excluded.tolist() or None,
+            "n_events": step.n_events,
             "n_admitted": result.n_admitted,
             "fold_version": state_versions.FOLD_VERSION,
+            "stream_ms": step.stream_ms,
             **quality_log.figures(result),
             **verdict_writer.counts(result),
         }
-        for name, value in figures.items():
-            setattr(step, name, value)
-        self.steps.append(step)
+        self.steps[step.number] = tuple([figures[name] for name in _COLUMNS])
         self.n_folded += result.n_events
-        self.n_excluded += len(folded.excluded)
+        self.n_excluded += n_excluded
         self.n_predicted += quality.n
         self.n_hits += quality.hits
-        self.judged = verdict_writer.rows_of(
-            first_ordinal=folded.first_ordinal,
-            step=step.number,
-            xid=folded.xid,
-            seq=folded.seq,
-            verdicts=result.verdicts,
-            into=self.judged,
-        )
-        self.decided += [(step.number, decision) for decision in folded.decided]
-        if len(result.revised):
-            self.revised.append((step.number, result.revised))
+        self.verdicts.note(folded)
 
     def _write_steps(self) -> None:
-        for start in range(0, len(self.steps), BATCH):
-            part = self.steps[start : start + BATCH]
-            columns: list[list[Any]] = [[getattr(step, name) for step in part] for name in FIGURES]
-            excluded = [f"{{{','.join(map(str, step.excluded))}}}" if step.excluded else None for step in part]
-            event_log.fetch(_UPDATE_STEPS, [[step.pk for step in part], event_log.nullable(excluded), *columns])
+        rows = list(self.steps.values())
+        for start in range(0, len(rows), BATCH):
+            columns = zip(*rows[start : start + BATCH], strict=True)
+            event_log.fetch(_UPDATE_STEPS, [event_log.nullable(list(column)) for column in columns])
 
     def _switch_verdicts(self) -> None:
-        """Replace the verdicts given since by those of the fold.
-
-        Verdicts on one event are written in the order of steps.
-        """
+        """Replace the verdicts given since by those of the fold."""
         verdict_writer.forget_since(shard=self.shard, step=self.since)
-        verdict_writer.insert(shard=self.shard, rows=self.judged)
-        start = 0
-        for step, decision in self.decided:
-            end = bisect_right(self.revised, step, key=lambda each: each[0])
-            self._revise(self.revised[start:end])
-            verdict_writer.decide(shard=self.shard, step=step, decided=[decision])
-            start = end
-        self._revise(self.revised[start:])
-
-    def _revise(self, revised: Sequence[tuple[int, Revised]]) -> None:
-        if revised:
-            steps = [step for step, each in revised for _ in range(len(each))]
-            verdict_writer.revise(shard=self.shard, steps=steps, revised=joined([each for _, each in revised]))
+        self.verdicts.write(shard=self.shard)

@@ -21,7 +21,7 @@ from recommender.core.features.feature_columns import FEATURES
 from recommender.core.screen.evidence import UNKNOWN
 from recommender.core.screen.screen import Verdicts
 from recommender.core.step_result import Revised, StepResult
-from recommender.core.vocabulary import Reason, Ruling, Verdict
+from recommender.core.vocabulary import HOLD, QUARANTINE, Reason, Ruling, Verdict
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position
 from recommender.models import Decision, EventVerdict, Step
@@ -74,7 +74,7 @@ SELECT coalesce(array_agg(seq), '{}'), coalesce(array_agg(verdict), '{}') FROM k
 """
 
 Int64s = NDArray[np.int64]
-CONFIRMED = int(Reason.CONFIRMED)
+CONFIRMED, UNJUDGED = int(Reason.CONFIRMED), int(Reason.UNJUDGED)
 IN_NO_HISTORY = -1
 CHUNK = 10_000  # rows in one statement
 _COLUMNS = (
@@ -87,11 +87,11 @@ def counts(result: StepResult) -> dict[str, int]:
     """Return the counts of a step's verdicts, by column of Step and Learner."""
     screened = result.verdicts
     return {
-        "n_held": int((screened.verdict == Verdict.HOLD).sum()),
-        "n_quarantined": int((screened.verdict == Verdict.QUARANTINE).sum()),
+        "n_held": int(np.count_nonzero(screened.verdict == HOLD)),
+        "n_quarantined": int(np.count_nonzero(screened.verdict == QUARANTINE)),
         "n_released": result.n_released,
         "n_retracted": result.n_retracted,
-        "n_unjudged": int(((screened.reason & Reason.UNJUDGED) != 0).sum()),
+        "n_unjudged": int(np.count_nonzero(screened.reason & UNJUDGED)),
     }
 
 
