@@ -33,7 +33,7 @@ EVENTS_A_READER = 1.7  # in a day, of the town's log
 ATTACKS = {"A3": 0.01, "A4": 0.02}  # accounts of each attack, as a share of the log's events
 ATTACK_AT = 0.3  # share of the log before the attack
 BASE_AT = 0.1  # share of the steps before the checkpoint that folds begin at
-DECIDED_EVERY = 40  # steps
+N_DECISIONS = 20  # in one log, at most
 DECIDED = 20  # events in one decision, at most
 
 
@@ -64,9 +64,9 @@ def fill(*, n_events: int, step_events: int, is_attacked: bool, seed: int) -> Fi
     warm = learner.restore(row)
     warm.pipeline.ranker.prepare()
     base_step, base = max(1, int(BASE_AT * n_events / step_events)), None
-    n_decisions = 0
+    n_decisions, decided_every = 0, max(2, n_events // step_events // N_DECISIONS)
     while events := learner.read_next(warm, step_events):
-        decided = _decide(n_decisions) if is_attacked and warm.step % DECIDED_EVERY == DECIDED_EVERY - 1 else []
+        decided = _decide(n_decisions) if is_attacked and warm.step % decided_every == 1 else []
         row = learner.take_step(warm, row, events, decided)
         n_decisions += len(decided)
         if warm.step == base_step:
