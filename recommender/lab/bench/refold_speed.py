@@ -120,7 +120,8 @@ def _rows(
             budget=FOLD_BUDGET,
             is_most=True,
             note=f"{n / wall_s:,.0f} events/s, Pipeline.step alone {n / bare_s:,.0f}; its thread's CPU time"
-            f" {cpu_s / bare_cpu_s:.2f} x; {n:,} events, {filled.n_verdicts:,} verdicts, {filled.n_decisions} decisions",
+            f" {cpu_s / bare_cpu_s:.2f} x; {n:,} events, {filled.n_verdicts:,} verdicts,"
+            f" {filled.n_decisions} decisions",
         )
 
 
