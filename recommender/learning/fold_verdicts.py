@@ -69,7 +69,7 @@ class _Revisions:
 
 
 class _Places:
-    """Where the last WINDOW folded events are: each one's step and position, by its number in the fold."""
+    """Step and position of the last WINDOW folded events, by the number in the fold."""
 
     def __init__(self) -> None:
         self._first = self._next = 0
@@ -168,7 +168,7 @@ def _judged(folded: Folded, rows: Int64s) -> VerdictColumns:
 
 
 def _first_verdicts(revisions: _Revisions) -> VerdictColumns:
-    """Return a row for each event that was admitted at first, in ascending order and not yet revised."""
+    """Return a row for each event, as it was admitted at first, in ascending order."""
     ordinal, first = np.unique(revisions.ordinal, return_index=True)
     rows = unrevised(len(ordinal))
     rows.ordinal, rows.step = ordinal, revisions.taken_in[first]
@@ -177,7 +177,10 @@ def _first_verdicts(revisions: _Revisions) -> VerdictColumns:
 
 
 def _revise(rows: VerdictColumns, place: Int64s, revisions: _Revisions) -> None:
-    """Give rows their newest verdict. Of several on one row the last counts, with the reasons of all."""
+    """Give rows their newest verdict.
+
+    Of several on one row the last counts, with the reasons of all.
+    """
     rows.verdict[place] = revisions.verdict
     rows.revised_in[place] = revisions.step
     np.bitwise_or.at(rows.reasons, place, revisions.reason)

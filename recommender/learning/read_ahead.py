@@ -1,4 +1,4 @@
-"""Read ahead: a thread makes the next item while the caller works on the one before.
+"""Read ahead in a thread while the caller works on the item before.
 
     make() ──> the reader's thread, with a database connection of its own ──> at most one item waits ──> the caller
 
@@ -23,7 +23,7 @@ def read_ahead(make: Callable[[], Generator[Item, None, None]]) -> Iterator[Iter
     """Yield the items of `make()`, made one ahead by a thread.
 
     An error of the thread is raised where its item would have come. At the end of the block the thread has ended and
-    its connection is closed. Three items exist at most: in use, waiting, and in the making.
+    its connection is closed. At most three items exist: one is in use, one waits, and one is in the making.
     """
     if connection.in_atomic_block:
         yield make()
@@ -61,7 +61,10 @@ class _Reader(Generic[Item]):
             yield item
 
     def stop(self) -> None:
-        """Wait until the thread has ended. It takes as long as the item in the making."""
+        """Wait until the thread has ended.
+
+        It takes as long as the item in the making.
+        """
         self._is_over.set()
         self._may_make.release()
         self._thread.join()

@@ -107,7 +107,10 @@ def joined(parts: Sequence[VerdictColumns]) -> VerdictColumns:
 
 
 def copy_rows(*, shard: int, rows: VerdictColumns) -> None:
-    """Write rows of events that have none yet, in the caller's transaction. About 4 us a row."""
+    """Write rows of events that have none yet, in the caller's transaction.
+
+    About 4 us a row.
+    """
     if not len(rows):
         return
     (now_us,) = event_log.fetch(_NOW, [])
@@ -149,7 +152,10 @@ def _packed(shard: int, rows: VerdictColumns, now_us: int) -> bytes:
 
 
 def _leave_out(records: NDArray[np.void], is_sent: Bools, is_absent: Bools, name: str, *names: str) -> None:
-    """Give a column of some rows the length of NULL, and leave out the bytes of these fields."""
+    """Make a column NULL in some rows.
+
+    names: the fields whose bytes are left out.
+    """
     records[f"n_{name}"][is_absent] = -1
     for each in names or (name,):
         start = _offset(each)

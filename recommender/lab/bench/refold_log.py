@@ -1,4 +1,4 @@
-"""Fill a log for `refold_speed`: readers, attackers and decisions, learned in steps of one size.
+"""Fill a log for `refold_speed`, and learn it in steps of one size.
 
     Town + a botnet + Sybil accounts ──append_at──> the log ──learner.take_step──> Steps, verdicts, checkpoints
                                                             reviewers' Decisions ──┘
@@ -53,9 +53,10 @@ class FilledLog:
 
 
 def fill(*, n_events: int, step_events: int, is_attacked: bool, seed: int) -> FilledLog:
-    """Empty the database, fill its log, and learn all of it in steps of `step_events` events.
+    """Empty the database, fill its log, and learn all of it.
 
-    An attacked log has a botnet and Sybil accounts in it, and reviewers decide about held events. About 40 us an
+    step_events: events in a step.
+    is_attacked: an attacked log has a botnet and Sybil accounts in it, and reviewers decide about held events. About 40 us an
     event, and 8 ms a step.
     """
     emptying.empty()

@@ -1,4 +1,4 @@
-"""Speed of every fold of the recorded log, next to the bare Pipeline.step over the same batches.
+"""Speed of every fold of the log, next to the bare Pipeline.step.
 
     refold_log.fill ──> Steps of one size ──┬──> batches encoded beforehand ──> Pipeline.step alone: the ceiling
                                             └──> restore, verify, rebuild, revert: each reads the log again
@@ -50,7 +50,7 @@ RunRevert = Callable[[], bool]
 
 
 class FoldTimes:
-    """The least wall time of each fold, and of the bare steps, with its caller's CPU time. In seconds."""
+    """The least seconds of each fold and of the bare steps: wall time, and CPU time of the caller."""
 
     def __init__(self) -> None:
         self.least: dict[str, tuple[float, float]] = {}
@@ -126,7 +126,10 @@ def _rows(
 
 
 def _time_bare(filled: FilledLog, times: FoldTimes) -> None:
-    """Time Pipeline.step over the recorded steps, with all that it takes made beforehand."""
+    """Time Pipeline.step over the recorded steps.
+
+    All that it takes is made beforehand.
+    """
     pipeline = Pipeline(learner.configured())
     pipeline.ranker.prepare()
     prepared = list(_prepared(pipeline))

@@ -154,7 +154,7 @@ def start(*, seed: int, **settings_of_it: str) -> Iterator[Rig]:
 
 @contextlib.contextmanager
 def start_servers() -> Iterator[None]:
-    """Start a private PostgreSQL and Valkey without the rest of Groundswell, and migrate.
+    """Start only a private PostgreSQL and Valkey, and migrate.
 
     Django's connection of this process leads to them for the block, and so does VIEW_URL. Raises CannotMeasure.
     """

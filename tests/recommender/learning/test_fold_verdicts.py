@@ -28,7 +28,10 @@ N_ROWS = 300
 
 @pytest.fixture
 def _attacked_town(view_store, empty_log, fresh_process, monkeypatch):
-    """Let the learner fold a town under attack in steps of 40 events, while reviewers decide."""
+    """Let the learner fold a town under attack while reviewers decide.
+
+    A step has 40 events.
+    """
     monkeypatch.setattr(learner, "configured", lambda: replace(SCREENED, secret=ids.secret()))
     attacked_site.write(pushes(n_events=6000, n_actors=150))
     row = learner.get_learner(0)

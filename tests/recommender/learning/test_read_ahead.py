@@ -1,4 +1,4 @@
-"""A reader works one item ahead, hands on its errors, and leaves no connection behind."""
+"""A reader works ahead, hands on its errors, and leaves no connection behind."""
 
 import threading
 
