@@ -56,8 +56,9 @@ def fill(*, n_events: int, step_events: int, is_attacked: bool, seed: int) -> Fi
     """Empty the database, fill its log, and learn all of it.
 
     step_events: events in a step.
-    is_attacked: an attacked log has a botnet and Sybil accounts in it, and reviewers decide about held events. About 40 us an
-    event, and 8 ms a step.
+    is_attacked: the log has a botnet and Sybil accounts in it, and reviewers decide about held events.
+
+    About 40 us an event, and 8 ms a step.
     """
     emptying.empty()
     append(log_of(n_events=n_events, is_attacked=is_attacked, seed=seed))

@@ -50,7 +50,7 @@ RunRevert = Callable[[], bool]
 
 
 class FoldTimes:
-    """The least seconds of each fold and of the bare steps: wall time, and CPU time of the caller."""
+    """The least seconds of each fold and of the bare steps, wall time and CPU time."""
 
     def __init__(self) -> None:
         self.least: dict[str, tuple[float, float]] = {}

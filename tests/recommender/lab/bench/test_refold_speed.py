@@ -33,4 +33,4 @@ def test_every_fold_has_a_row_with_its_ratio_and_its_profile(monkeypatch):
     assert {row.measure.partition(", ")[2] for row in rows} == {"quiet", "attacked"}
     assert all(row.value > 0 and row.is_most and row.budget == refold_speed.FOLD_BUDGET for row in rows)
     assert len(profiles) == 2
-    assert "_fold_group" in profiles[0]
+    assert all("Ordered by: internal time" in profile for profile in profiles)
