@@ -106,6 +106,7 @@ def compile_ranking() -> None:
     pipeline.affinity.advance(_T0)
     pipeline.ranking.predict(events, _T0)
     pipeline.ranking.first_acts(events, pipeline.ranker.draw(events.actor, events.item, len(events.actor)))
+    pipeline.ranking.gather_many(events, np.arange(1), _T0)
     recent = pipeline.encoder.keys(["item-1"])
     pipeline.ranking.gather(pipeline.encoder.key("reader-1"), _T0, recent=recent, steady=recent)
 

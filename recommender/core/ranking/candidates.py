@@ -24,6 +24,7 @@ docs/explanation/recommendations.md for the effect of each part).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from recommender.core.affinity import Affinity
 from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
 from recommender.core.ranking import candidate_kernels as compiled
+from recommender.core.ranking import list_kernels
 from recommender.core.ranking.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
 from recommender.core.trend import Trend
 from recommender.core.trend.trend_columns import LIST_DEPTH, Events
@@ -101,6 +103,21 @@ class Candidates:
         """
         by = np.argsort(-scores, kind="stable")
         return Candidates(self.keys[by], self.rows[by], self.features[by], self.origins[by], self.scores[by])
+
+
+class GatheredLists(NamedTuple):
+    """Candidates of many acts, those of one act below those of another, each best first.
+
+    keys, features, scores: as in `Candidates`, (rows, ...).
+    of_list: the number of each row's list, int64 (rows,).
+    ends: where each list ends, int64 (lists,).
+    """
+
+    keys: NDArray[np.uint64]
+    features: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    of_list: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
 
 class Ranking:
@@ -179,6 +196,38 @@ class Ranking:
         keys = self._trend.items.keys[rows[:n]]
         order = np.lexsort((keys, -scores[:n]))
         return Candidates(keys[order], rows[:n][order], features[:n][order], origins[:n][order], scores[:n][order])
+
+    def gather_many(
+        self, events: Events, rows: NDArray[np.int64], now_ms: int, *, steady: NDArray[np.uint64] = _NOTHING
+    ) -> GatheredLists:
+        """Return the candidates that `gather` gives for each of these acts, in its order.
+
+        An actor's earlier acts of the same batch are known. Call this before the batch is learned.
+        rows: ascending.
+        """
+        histories = [self._affinity.recent(actor) for actor in events.actor[rows].tolist()]
+        ends = np.cumsum([len(history) for history in histories])
+        most = _MOST * len(rows)
+        features, keys, scores = np.empty((most, len(FEATURES))), np.empty(most, np.uint64), np.empty(most)
+        list_ends = list_kernels.gather_many(
+            rows,
+            tuple(events),
+            np.concatenate(histories),
+            ends,
+            steady[:LIST_DEPTH],
+            min(1, self._trend.items.data["counts"].shape[1] - 1),
+            self._trend.packed,
+            self._affinity.packed[2],
+            self._recipe(now_ms),
+            features,
+            keys,
+            scores,
+            _MOST,
+        )
+        n = int(list_ends[-1])
+        of_list = np.repeat(np.arange(len(rows)), np.diff(list_ends, prepend=0))
+        order = np.lexsort((keys[:n], -scores[:n], of_list))
+        return GatheredLists(keys[order], features[order], scores[order], of_list, list_ends)
 
     def _recipe(self, now_ms: int) -> compiled.Recipe:
         affinity = self._affinity

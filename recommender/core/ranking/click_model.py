@@ -18,6 +18,8 @@ from math import ldexp, sqrt
 from typing import Any
 
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 from river import compose, linear_model, optim, preprocessing
 
 from recommender.core.ranking.list_scores import CLIP
@@ -54,6 +56,20 @@ class WeightedScaler(preprocessing.StandardScaler):
             means[name] += share * apart
             variances[name] += share * (apart * (value - means[name]) - variances[name])
 
+    def scale_in_turn(
+        self, names: tuple[str, ...], rows: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Learn examples one by one, and return each as it is scaled after it was learned, (n, names).
+
+        It does what `learn_one` and `transform_one` do in turn, for all examples in one call.
+        """
+        means, variances = (np.array([of[name] for name in names]) for of in (self.means, self.vars))
+        scaled = np.empty(rows.shape)
+        self.mass = _scale_in_turn(rows, weights, float(self.mass), float(self.memory), means, variances, scaled)
+        self.means.update(zip(names, means.tolist(), strict=True))
+        self.vars.update(zip(names, variances.tolist(), strict=True))
+        return scaled
+
     def transform_one(self, x: dict[Any, Any]) -> dict[Any, Any]:
         means, variances = self.means, self.vars
         scaled = {}
@@ -65,6 +81,31 @@ class WeightedScaler(preprocessing.StandardScaler):
             else:
                 scaled[name] = 0.0
         return scaled
+
+
+@njit(cache=True)
+def _scale_in_turn(
+    rows: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    mass: float,
+    memory: float,
+    means: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    scaled: NDArray[np.float64],
+) -> float:
+    for i in range(rows.shape[0]):
+        if weights[i] > 0:
+            mass = min(mass + weights[i], memory)
+        share = weights[i] / mass if weights[i] > 0 else 0.0
+        for k in range(rows.shape[1]):
+            if weights[i] > 0:
+                apart = rows[i, k] - means[k]
+                means[k] += share * apart
+                variances[k] += share * (apart * (rows[i, k] - means[k]) - variances[k])
+            scaled[i, k] = 0.0
+            if variances[k] > 0.0:
+                scaled[i, k] = min(max((rows[i, k] - means[k]) / sqrt(variances[k]), -CLIP), CLIP)
+    return mass
 
 
 class ExactLog(optim.losses.Log):
@@ -113,6 +154,22 @@ def build(
             getattr(optimizer, slot)[name] = float(values[row])
     optimizer.n_iterations = int(state["n_examples"])
     return compose.Pipeline(("scaler", scaler), ("regression", regression))
+
+
+def learn(
+    model: compose.Pipeline,
+    names: tuple[str, ...],
+    rows: NDArray[np.float64],
+    is_clicked: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+) -> None:
+    """Let a model learn examples one by one, as its own `learn_one` does. Faster, because they are scaled at once.
+
+    rows: (n, names). weights: in [0, 1], (n,).
+    """
+    learn_one, scaled = model["regression"].learn_one, model["scaler"].scale_in_turn(names, rows, weights)
+    for values, answer, weight in zip(scaled.tolist(), is_clicked.tolist(), weights.tolist(), strict=True):
+        learn_one(dict(zip(names, values, strict=True)), answer, w=weight)
 
 
 def read(model: compose.Pipeline, names: tuple[str, ...]) -> dict[str, Any]:

@@ -269,10 +269,9 @@ class Ranker:
         )
         if not len(rows):
             return
-        learn_one, names = self._river().learn_one, self.names
-        examples = zip(lists.features[rows].tolist(), is_clicked.tolist(), weight.tolist(), strict=True)
-        for values, answer, each in examples:
-            learn_one(dict(zip(names, values, strict=True)), answer, w=each)
+        from recommender.core.ranking.click_model import learn  # noqa: PLC0415  River, as below
+
+        learn(self._river(), self.names, lists.features[rows], is_clicked, weight)
         self._read()
 
     def _river(self) -> Any:

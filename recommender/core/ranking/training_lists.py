@@ -1,6 +1,6 @@
 """Lessons: the ranker's features of a candidate, and the lists it learns from.
 
-    acts, before they are learned ──Ranker.choose──> a few ──Ranking.gather, for each──> candidates ──> Lists
+    acts, before they are learned ──Ranker.choose──> a few ──Ranking.gather_many──> candidates ──> Lists
 
 A fixed blend adds two shares. Where one share is much larger than the other, it alone decides, and the right weights
 differ by site. So the ranker sees logarithms, which a logistic regression weighs as powers. It sees the logarithm of
@@ -31,7 +31,6 @@ from recommender.core.tables.hashing import UInt64s, find, mix
 from recommender.core.trend import Trend
 from recommender.core.trend.trend_columns import PANEL, Events
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustRules
-from recommender.core.vocabulary import UNDO
 
 # The columns of `learned`, float64. Logarithms are to the base 2.
 NAMES = (
@@ -127,14 +126,11 @@ def lists_of(
 
     rows: the acts. Call this before the batch is learned. An actor's earlier acts of the same batch are known.
     """
-    features, sizes, clicked = [np.empty((0, len(NAMES)))], [], []
-    for row in rows.tolist():
-        actor, item = events.actor[row], events.item[row]
-        is_theirs = (events.actor[:row] == actor) & (events.weight[:row] > 0) & (events.kind[:row] != UNDO)
-        recent = events.item[:row][is_theirs][::-1]
-        candidates = ranking.gather(int(actor), now_ms, recent=recent, steady=steady)
-        place = np.flatnonzero(candidates.keys == item)
-        features.append(learned(candidates, ranking.config.blend))
-        sizes.append(len(candidates))
-        clicked.append(int(place[0]) if len(place) else -1)
-    return CandidateLists.of(np.concatenate(features), sizes, clicked, events.actor[rows], weight[rows])
+    found = ranking.gather_many(events, rows, now_ms, steady=steady)
+    clicked = np.full(len(rows), -1, np.int64)
+    places = np.flatnonzero(found.keys == events.item[rows][found.of_list])
+    lists = found.of_list[places]
+    sizes = np.diff(found.ends, prepend=0)
+    clicked[lists] = places - (found.ends - sizes)[lists]
+    features = columns(found.features, found.scores, ranking.config.blend)
+    return CandidateLists.of(features, sizes, clicked, events.actor[rows], weight[rows])

@@ -211,6 +211,30 @@ def test_first_acts_are_those_that_predict_answers():
     assert not pipeline.ranking.first_acts(events, np.empty(0, np.int64)).any()
 
 
+def test_many_lists_are_gathered_as_one_by_one():
+    stream = journeys(n_actors=200, n_items=50, length=6)
+    pipeline = fold(Stream(stream.rows[:900]), SHOWN, every=50)
+    rows = Stream(sorted(stream.rows[890:1000] + stream.rows[940:1000], key=lambda row: row[0])).batch(pipeline)
+    events, *_ = pipeline._weigh(rows, admitted(len(rows)))
+    chosen, now_ms = np.arange(3, len(rows), 2), pipeline.stream_ms
+    steady = pipeline.encoder.keys([f"item-{number}" for number in range(5)])
+    found = pipeline.ranking.gather_many(events, chosen, now_ms, steady=steady)
+    n_recent, start = 0, 0
+    for place, (row, end) in enumerate(zip(chosen.tolist(), found.ends.tolist(), strict=True)):
+        before = [each for each in range(row) if events.actor[each] == events.actor[row]]
+        recent = events.item[before][::-1]
+        n_recent += len(recent)
+        one = pipeline.ranking.gather(int(events.actor[row]), now_ms, recent=recent, steady=steady)
+        assert len(one) > 10
+        np.testing.assert_array_equal(found.keys[start:end], one.keys)
+        np.testing.assert_array_equal(found.features[start:end], one.features)
+        np.testing.assert_array_equal(found.scores[start:end], one.scores)
+        assert (found.of_list[start:end] == place).all()
+        start = end
+    assert start == len(found.keys)
+    assert n_recent > 10
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_is_between_nothing_and_all(share):
     with pytest.raises(ValueError, match="from 0 to 1"):

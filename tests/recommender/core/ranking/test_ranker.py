@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recommender.core import checkpoint
-from recommender.core.ranking import Ranker
+from recommender.core.ranking import Ranker, click_model
 from recommender.core.ranking.bypass import MODES, ContestConfig
 from recommender.core.ranking.click_model import sigmoid
 from recommender.core.ranking.list_scores import CLIP, HUGE, CandidateLists
@@ -332,6 +332,22 @@ def test_that_rivers_own_scaler_and_regression_learn_the_same_from_full_weights(
             )
     assert coefficients(ranker) == pytest.approx(regression.weights, abs=1e-9)
     assert ranker.export().intercept == pytest.approx(regression.intercept, abs=1e-9)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adagrad"])
+def test_that_examples_learned_at_once_are_learned_as_one_by_one(optimiser):
+    config = replace(CONFIG, optimiser=optimiser)
+    ranker, other = teach(new(config), n_steps=3), teach(new(config), n_steps=3)
+    rows = np.random.default_rng(4).normal(size=(300, len(NAMES)))
+    rows[:, -1] = 1.0  # it never varies much
+    weights = np.where(np.arange(300) % 7 == 0, 0.0, np.random.default_rng(5).random(300))
+    is_clicked = np.arange(300) % 3 == 0
+    click_model.learn(ranker._river(), NAMES, rows, is_clicked, weights)
+    for row, answer, weight in zip(rows.tolist(), is_clicked.tolist(), weights.tolist(), strict=True):
+        other._river().learn_one(dict(zip(NAMES, row, strict=True)), answer, w=weight)
+    theirs, ours = (click_model.read(each._river(), NAMES) for each in (other, ranker))
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value)
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adagrad"])
