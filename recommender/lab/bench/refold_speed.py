@@ -37,7 +37,7 @@ from recommender.models import Decision, Learner, Revert, Step
 STEP_EVENTS = (20, 200, 1000, 4096)
 N_EVENTS = 100_000  # in one log, if its steps are not more than N_STEPS
 N_STEPS = 1500
-N_EXCLUDED = 20  # actors
+N_EXCLUDED = 20  # events whose actors are excluded
 N_TIMES = 2  # each fold is timed so often, and the least time counts
 FOLD_BUDGET = 1.25  # times the bare step's time
 BARE, BARE_ALL = "bare", "bare from nothing"
@@ -174,9 +174,9 @@ def _check_digest(found: str, filled: FilledLog) -> None:
 
 
 def _ask_for_revert(filled: FilledLog) -> Revert:
-    actors = models.EventVerdict.objects.order_by("id").values_list("xid", "seq")[:N_EXCLUDED]
-    events = event_log.read_at([event_log.Position(*each) for each in actors], since_ms=0)
-    keys = Pipeline(learner.configured()).encoder.keys(sorted(set(events.actors)))
+    first = models.EventVerdict.objects.order_by("id").values_list("xid", "seq")[:N_EXCLUDED]
+    events = event_log.read_at([event_log.Position(*each) for each in first], since_ms=0)
+    keys = np.unique(encode(Pipeline(learner.configured()), events).actor)
     return Revert.objects.create(
         mode=Revert.Mode.EXCLUDE,
         checkpoints=[filled.base.pk],
