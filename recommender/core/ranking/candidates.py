@@ -106,7 +106,7 @@ class Candidates:
 
 
 class GatheredLists(NamedTuple):
-    """Candidates of many acts, those of one act below those of another, each best first.
+    """Candidates of many acts, one list below the other, each best first.
 
     keys, features, scores: as in `Candidates`, (rows, ...).
     of_list: the number of each row's list, int64 (rows,).

@@ -32,7 +32,7 @@ def gather_many(
     scores: Float64s,
     most: int,
 ) -> Int64s:
-    """Write the candidates of each chosen act below one another, and return where each list ends, (chosen,).
+    """Write the candidates of each chosen act, and return where each list ends.
 
     chosen: rows of the events, ascending. The actor's earlier acts of the same batch are known.
     histories: keys of each actor's last items, newest first, those of one act below those of another.

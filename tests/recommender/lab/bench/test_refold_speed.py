@@ -1,4 +1,4 @@
-"""The bench of folds fills a real log, and every fold of it ends in the learner's state."""
+"""The bench fills a real log, and every fold of it ends in the learner's state."""
 
 import pytest
 
