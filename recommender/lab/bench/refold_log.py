@@ -22,7 +22,7 @@ from recommender.lab.attack.catalogue.invented_site import Town
 from recommender.lab.attack.catalogue.known_site import as_text, see
 from recommender.lab.attack.delivery import inject_into_log
 from recommender.learning import learner
-from recommender.log import event_log
+from recommender.log import event_log, origin
 from recommender.log.event_log import NewEvents
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
@@ -95,6 +95,7 @@ def log_of(*, n_events: int, is_attacked: bool, seed: int) -> pl.DataFrame:
 
 def append(log: pl.DataFrame) -> None:
     """Write a log into the event log, with its times as times of arrival."""
+    origin.recognise()  # a fresh server; append_at does not do it
     first, last = (datetime.fromtimestamp(log["ts"][row], UTC).date() for row in (0, -1))
     for number in range((last - first).days + 1):
         ensure_partitions(today=first + timedelta(days=number))
