@@ -1,6 +1,5 @@
 """Commit the events of a parsed body, the last work before the acknowledgement."""
 
-import time
 from collections.abc import Collection
 from math import inf
 from typing import NamedTuple
@@ -75,7 +74,7 @@ def ingest(*, parsed: Parsed) -> Ingested:
     events, stored = parsed.events, NOTHING_STORED
     if len(events):
         backlog.check()
-        list_ids.judge_all(events, now_s=time.time())
+        list_ids.judge_all(events, now_s=database_clock.unix_s())
         with database():
             id_secret.require()
             stored = event_log.store(list_ids.shortened(events), parsed.keys)
