@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='ToldWarning',
             fields=[
-                ('name', models.CharField(help_text='As in recommender.upkeep.warnings.', max_length=50, primary_key=True, serialize=False)),
+                ('name', models.CharField(help_text='As in recommender.upkeep.server_warnings.', max_length=50, primary_key=True, serialize=False)),
                 ('text', models.CharField(max_length=500)),
                 ('is_urgent', models.BooleanField(default=False)),
                 ('began_at', models.DateTimeField(help_text='The time at which it was first seen.')),
