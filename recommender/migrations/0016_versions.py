@@ -16,7 +16,7 @@ def _version(**more):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0017_database_times'),
+        ('recommender', '0015_database_times'),
     ]
 
     operations = [

@@ -1,6 +1,7 @@
 """Test that states of b6685f3 fit into the narrower tables, number by number.
 
-`test_old_state` tests that learning goes on as before. Some values here are at the ends of the narrow columns' ranges.
+`test_old_state` tests that learning goes on as before. Some values here are at the ends of the ranges of the narrow
+columns.
 No recorded state has any there.
 """
 
