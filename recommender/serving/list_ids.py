@@ -28,8 +28,8 @@ VALID to SPENT if the key was stored already. A duplicate event must not store i
 The keys come from SECRET_KEY, since an id lives for an hour and a leaked key must lose its worth at once. Ids made
 under SECRET_KEY_FALLBACKS stay valid. An id from an earlier version of this module is NOT_OURS.
 
-Every act is learned, also one with a wrong id. Both times are clocks of web processes. If they differ by a minute, an
-id lives a minute longer or shorter.
+Every act is learned, also one with a wrong id. The time of serving and the time of the act are both the database's
+(`recommender.database_clock`), so it does not matter that the clocks of two machines differ.
 """
 
 import base64
