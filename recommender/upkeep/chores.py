@@ -4,7 +4,7 @@
 
 The row is claimed with a compare-and-set, so two workers never run a chore at once. A chore that was missed while all
 was down is run when things are up again. A part that fails does not keep the other parts from running. The failure
-is logged, stays in the row until the chore is done, and is one of the warnings (`recommender.upkeep.warnings`).
+is logged, and stays in the row until the chore is done. It is a warning too (`recommender.upkeep.server_warnings`).
 """
 
 import logging
