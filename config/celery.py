@@ -14,6 +14,7 @@ from django.conf import settings
 from kombu import Exchange, Queue
 
 from config import extras
+from recommender.connections import database_sessions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -24,7 +25,7 @@ GATHER_EVERY_S = 2.0
 FOLLOW_UP_EVERY_S = 1.0
 CHORE_EVERY_S = 30.0
 
-app = Celery("groundswell", broker=settings.BROKER_URL, set_as_current=True)
+app = Celery("groundswell", broker=settings.BROKER["broker_url"], set_as_current=True)
 app.conf.update(
     task_ignore_result=True,
     task_default_queue="maintenance",
@@ -35,7 +36,12 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_connection_timeout=2,
-    broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 2},
+    broker_use_ssl=settings.BROKER["broker_use_ssl"],
+    broker_transport_options={
+        "socket_timeout": 10,
+        "socket_connect_timeout": 2,
+        **settings.BROKER["broker_transport_options"],
+    },
     beat_scheduler="recommender.upkeep.beat_scheduler:SteadyScheduler",
     beat_max_loop_interval=max(0.05, settings.WAKE_EVERY_S),
     beat_schedule={
@@ -82,12 +88,13 @@ app.autodiscover_tasks(["recommender", "monitoring"])
 def _require_learn(**_: object) -> None:
     """End a worker that could not learn.
 
-    Without PyOD its screen would hold every event.
+    Without PyOD its screen would hold every event. Without a session its locks would not hold.
     """
     try:
         extras.require("learn", by="A worker")
     except extras.MissingExtra as error:
         sys.exit(str(error))
+    database_sessions.end_if_unsuitable()
 
 
 @worker_init.connect

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import __version__, extras, places
+from config.addresses.secret_files import is_set
 from config.home import CannotStart, Home
 
 RUN = (
@@ -116,7 +117,11 @@ def run_django(program: str, arguments: Sequence[str]) -> str | None:
         raise
     except CannotStart as error:
         return str(error)
-    except OperationalError:
+    except OperationalError as error:
+        from recommender.connections import database_sessions  # noqa: PLC0415
+
+        if reason := database_sessions.explain(error):
+            return reason
         if _has_database():
             raise
         return f"No database answers. Start `{places.RUN}` in this folder first, or set DATABASE_URL."
@@ -126,4 +131,4 @@ def run_django(program: str, arguments: Sequence[str]) -> str | None:
 def _has_database() -> bool:
     """Return whether a server is named, or the private one runs."""
     socket = Home.of_project(places.WORK_DIR).sockets / ".s.PGSQL.5432"
-    return "DATABASE_URL" in os.environ or socket.exists()
+    return is_set("DATABASE_URL") or socket.exists()

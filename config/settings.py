@@ -7,9 +7,11 @@ two.
 """
 
 import logging
-import os
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+import dj_email_url
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from environs import Env
@@ -17,8 +19,13 @@ from marshmallow import ValidationError
 from marshmallow.validate import Email, Length, OneOf, Range
 
 from config import __version__, embedded, places
+from config.addresses import broker_address, database_address
+from config.addresses.secret_files import SecretUnreadable, is_set, read_secret
 from config.places import BASE_DIR, IS_CHECKOUT, WORK_DIR
+from recommender.connections import store_address
 from recommender.learning import checkpoint_retention
+
+T = TypeVar("T")
 
 
 def _all_positive(values: list[int]) -> None:
@@ -48,30 +55,55 @@ def _is_schedule(value: str) -> None:
         raise ValidationError(str(error)) from None
 
 
-env = Env()
+def _checked(name: str, url: str, check: Callable[[str], T]) -> T:
+    try:
+        return check(url)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} cannot be used: {error}.") from None
+
+
+class _Environment(Env):
+    def secret(self, name: str, *, default: str, validate: Callable[[str], None] | None = None) -> str:
+        """Return a secret, which may be in a file."""
+        try:
+            value = read_secret(name) or default
+            if validate:
+                validate(value)
+        except SecretUnreadable as error:
+            raise ImproperlyConfigured(str(error)) from None
+        except ValidationError as error:
+            raise ImproperlyConfigured(f"{name} cannot be used: {'; '.join(map(str, error.messages))}.") from None
+        return value
+
+
+env = _Environment()
 home = embedded.Home.of_project(WORK_DIR)
 places.choose_numba_cache(home.path)
 # How a person types a command here, for messages.
 COMMAND, RUN = places.COMMAND, places.RUN
 
 # -- servers -----------------------------------------------------------------------------------------------------
-# PostgreSQL, as postgres://user:password@host:port/name. Default: the private one of a first run.
-DATABASES = {"default": env.dj_db_url("DATABASE_URL", default=home.database_url)}
-IS_FIRST_RUN = "DATABASE_URL" not in os.environ
-# The broker that wakes the learner: redis://, redis+socket:// or amqp://. Default: the private Valkey.
-BROKER_URL = env.str("BROKER_URL", default=home.broker_url)
-# The store of the published boards: redis://, rediss:// or unix://. Default: the private Valkey.
-VIEW_URL = env.str("VIEW_URL", default=home.view_url)
+# Each of these, and the other secrets below, may be in a file that NAME_FILE names.
+# PostgreSQL, as postgres://user:password@host:port/name and libpq's options. Default: the private one of a first run.
+DATABASE_URL = env.secret("DATABASE_URL", default=home.database_url)
+IS_FIRST_RUN = not is_set("DATABASE_URL")
+# The broker that wakes the learner: redis://, redis+sentinel://, redis+socket:// or amqp://. Default: the private
+# Valkey.
+BROKER_URL = env.secret("BROKER_URL", default=home.broker_url)
+BROKER = _checked("BROKER_URL", BROKER_URL, broker_address.parse)  # Celery's settings of it
+# The store of the published boards: redis://, redis+sentinel:// or unix://. Default: the private Valkey.
+VIEW_URL = env.secret("VIEW_URL", default=home.view_url)
+_checked("VIEW_URL", VIEW_URL, store_address.check)
 # Signs sessions, ids of lists and heads of the audit chain. At least 32 characters. Default in a first run: made once
 # and kept.
-SECRET_KEY = env.str("SECRET_KEY", default=home.secret_key() if IS_FIRST_RUN else "")
+SECRET_KEY = env.secret("SECRET_KEY", default=home.secret_key() if IS_FIRST_RUN else "")
 if len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("SECRET_KEY must be set to at least 32 random characters when DATABASE_URL is set.")
 # Former secret keys, separated by commas. What they signed stays valid, and nothing new is signed with them.
 SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
 # Keys the hashes of ids, for as long as the database lives. 32 hex digits, as `ids secret` prints them, or a text of
 # at least 32 characters. Default: made from SECRET_KEY.
-ID_SECRET = env.str("ID_SECRET", default="", validate=_is_id_secret)
+ID_SECRET = env.secret("ID_SECRET", default="", validate=_is_id_secret)
 # Show tracebacks in the browser. Never set this on a machine that others can reach.
 DEBUG = env.bool("DEBUG", default=False)
 # Host names of this site, separated by commas.
@@ -182,7 +214,7 @@ RETRAIN_MEMORY_MB = env.int("RETRAIN_MEMORY_MB", default=4096, validate=Range(mi
 # -- alerts ------------------------------------------------------------------------------------------------------
 # The URL that alerts are POSTed to, and the secret that signs them (at least 16 characters). Default: no webhook.
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="", validate=_is_web_address)
-ALERT_WEBHOOK_SECRET = env.str("ALERT_WEBHOOK_SECRET", default="")
+ALERT_WEBHOOK_SECRET = env.secret("ALERT_WEBHOOK_SECRET", default="")
 if ALERT_WEBHOOK_URL and len(ALERT_WEBHOOK_SECRET) < 16:
     raise ImproperlyConfigured("ALERT_WEBHOOK_SECRET must have at least 16 characters when ALERT_WEBHOOK_URL is set.")
 # Addresses that get alerts by mail, separated by commas. Default: none.
@@ -190,7 +222,7 @@ ALERT_EMAILS: list[str] = env.list("ALERT_EMAILS", default=[], validate=lambda e
 # Seconds of alerts that are collected into one mail. A freeze is mailed at once.
 DIGEST_EVERY_S = env.int("DIGEST_EVERY_S", default=600, validate=Range(min=1))
 # The mail server: smtp://user:password@host:port, submission:// for STARTTLS, console:// to print.
-_mail = env.dj_email_url("EMAIL_URL", default="smtp://localhost:25")
+_mail = dj_email_url.parse(env.secret("EMAIL_URL", default="smtp://localhost:25"))
 # The sender of the mails.
 EMAIL_FROM = env.str("EMAIL_FROM", default="groundswell@localhost")
 
@@ -199,20 +231,16 @@ EMAIL_FROM = env.str("EMAIL_FROM", default="groundswell@localhost")
 OVERVIEW_PANELS: list[str] = env.list("OVERVIEW_PANELS", default=["recommender.lab.demo.panel.PANEL"])
 
 # -- Django ------------------------------------------------------------------------------------------------------
-DATABASES["default"] |= {
-    # A connection kept for ever lets the memory of the server's process grow, and outlives a change of the server.
-    "CONN_MAX_AGE": CONNECTION_MAX_AGE_S,
-    "CONN_HEALTH_CHECKS": True,
-    "OPTIONS": {
-        "connect_timeout": 3,
-        # Give up a host that silently went away after seconds, not hours.
-        "keepalives_idle": 10,
-        "tcp_user_timeout": 10_000,
-        # The reader of the log relies on this timeout: no statement of a writer lasts longer
-        # (recommender/log/event_log.py).
-        "options": f"-c statement_timeout=60000 -c synchronous_commit={SYNCHRONOUS_COMMIT} -c timezone=UTC",
-    },
+_SESSION = {
+    # The reader of the log relies on this timeout: no statement of a writer lasts longer
+    # (recommender/log/event_log.py).
+    "statement_timeout": "60000",
+    "synchronous_commit": SYNCHRONOUS_COMMIT,
+    "timezone": "UTC",
 }
+DATABASES = {"default": database_address.parse(DATABASE_URL, _SESSION)}
+# A connection kept for ever lets the memory of the server's process grow, and outlives a change of the server.
+DATABASES["default"] |= {"CONN_MAX_AGE": CONNECTION_MAX_AGE_S, "CONN_HEALTH_CHECKS": True}
 if "EMAIL_BACKEND" not in _mail:
     raise ImproperlyConfigured("EMAIL_URL must begin with smtp://, submission:// or console://.")
 EMAIL_BACKEND = _mail["EMAIL_BACKEND"]

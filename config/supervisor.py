@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from config import __version__, extras, places, roster
+from config.addresses.secret_files import is_set, read_secret
 from config.crew import LOOK_EVERY_S, Crew, StopSign, say
 from config.embedded import CannotStart, Home, PostgreSQL, Valkey
 from config.home import ServiceAccount
@@ -47,13 +48,13 @@ def private_servers(home: Home, crew: Crew, *, durable: bool = True) -> Iterator
         account = ServiceAccount.of_services()
         addresses = {}
         try:
-            if "DATABASE_URL" not in os.environ:
+            if not is_set("DATABASE_URL"):
                 crew.start(PostgreSQL(home=home, account=account, durable=durable).prepare(), is_server=True)
                 addresses["DATABASE_URL"] = home.database_url
-            if not {"BROKER_URL", "VIEW_URL"} <= os.environ.keys():
+            if not (is_set("BROKER_URL") and is_set("VIEW_URL")):
                 crew.start(Valkey(home=home, account=account, durable=durable).prepare(), is_server=True)
                 addresses |= {"BROKER_URL": home.broker_url, "VIEW_URL": home.view_url}
-            yield {name: url for name, url in addresses.items() if name not in os.environ}
+            yield {name: url for name, url in addresses.items() if not is_set(name)}
         finally:
             crew.stop()
 
@@ -63,7 +64,7 @@ def run() -> None:
     stop_sign = StopSign()
     crew = Crew(say=say, stop_sign=stop_sign)
     home = Home.of_project(places.WORK_DIR)
-    is_first_run = "DATABASE_URL" not in os.environ
+    is_first_run = not is_set("DATABASE_URL")
     _check_environment(is_first_run)
     places.choose_numba_cache(home.path)
 
@@ -118,13 +119,13 @@ def run() -> None:
 
 def _check_environment(is_first_run: bool) -> None:
     """Raise CannotStart if a setting or an extra is missing that something here needs."""
-    if not is_first_run and len(os.environ.get("SECRET_KEY", "")) < 32:
+    if not is_first_run and len(read_secret("SECRET_KEY")) < 32:
         raise CannotStart(
             "You have set DATABASE_URL, so SECRET_KEY must be set too: at least 32 random characters. Keep the key:\n"
             "    export SECRET_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(48))')"
         )
-    has_database = {"DATABASE_URL", "PG_BIN_DIR"} & os.environ.keys()
-    has_valkey = "VALKEY_BIN" in os.environ or {"BROKER_URL", "VIEW_URL"} <= os.environ.keys()
+    has_database = is_set("DATABASE_URL") or "PG_BIN_DIR" in os.environ
+    has_valkey = "VALKEY_BIN" in os.environ or (is_set("BROKER_URL") and is_set("VIEW_URL"))
     extras.require("learn", *(() if has_database and has_valkey else ("firstrun",)), by=places.RUN)
 
 
@@ -171,7 +172,8 @@ def _say_aside(text: str) -> None:
 
 def _test_env(home: Home, addresses: dict[str, str]) -> dict[str, str]:
     """Return the addresses, and the secret key that the settings need with them."""
-    return {"SECRET_KEY": os.environ.get("SECRET_KEY") or home.secret_key(), **addresses}
+    key = {} if os.environ.get("SECRET_KEY_FILE") else {"SECRET_KEY": read_secret("SECRET_KEY") or home.secret_key()}
+    return key | addresses
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "python -m config.supervisor") -> int:

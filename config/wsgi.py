@@ -19,6 +19,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from config import celery  # noqa: F401 (the app by which ingest wakes the learner)
+from recommender.connections import database_sessions
 
 MACHINE_PATHS = ("/api/v1/", "/health/", "/metrics")
 
@@ -39,6 +40,7 @@ django.setup(set_prefix=False)
 
 from recommender.log import id_secret  # noqa: E402 - it needs the models
 
+database_sessions.end_if_unsuitable()
 # Static files come from the packages themselves until you run collectstatic.
 warnings.filterwarnings("ignore", "No directory at", UserWarning)
 id_secret.check_at_start()

@@ -10,6 +10,9 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError
+from django.db.backends.signals import connection_created
+
+from recommender.connections import database_sessions
 
 _OWN_SETTINGS = ("BROKER_URL", "VIEW_URL", "SHARDS", "STEP_EVENTS", "OVERVIEW_PANELS")
 
@@ -26,6 +29,7 @@ class RecommenderConfig(AppConfig):
     def ready(self) -> None:
         if is_own_project():
             checks.register(check_id_secret, checks.Tags.database)
+            connection_created.connect(database_sessions.prepare, dispatch_uid="database_sessions")
 
 
 def is_own_project() -> bool:

@@ -11,12 +11,13 @@ from django.conf import settings
 from limits import RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
-from redis import RedisError
+from redis import Redis, RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from recommender import counters
 from recommender.api.api_keys import Key
+from recommender.connections import store_address
 from recommender.database_outage import Pause
 from recommender.errors import RateLimited
 from recommender.process_state import Clock, clock, remembered
@@ -30,6 +31,7 @@ class Rates:
     def __init__(self, now: Clock = clock, window_s: int = 1) -> None:
         self.now, self.window_s = now, window_s
         self._limiters: dict[str, SlidingWindowCounterRateLimiter] = {}
+        self._clients: dict[str, Redis] = {}
         self._pause = Pause(now)
 
     def charge(self, key: Key, *, cost: int) -> None:
@@ -59,17 +61,16 @@ class Rates:
 
     def forget(self) -> None:
         self._limiters.clear()
+        self._clients.clear()
         self._pause.end()
 
     def _limiter(self) -> SlidingWindowCounterRateLimiter:
         url = settings.VIEW_URL
         if url not in self._limiters:
-            storage = RedisStorage(
-                url,
-                key_prefix="groundswell:rate",
-                socket_timeout=STORE_TIMEOUT_S,
-                socket_connect_timeout=STORE_TIMEOUT_S,
-            )
+            client = store_address.connect(url, timeout_s=STORE_TIMEOUT_S)
+            # The pool has the address. The client closes the pool when it is dropped.
+            storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix="groundswell:rate")
+            self._clients[url] = client
             self._limiters[url] = SlidingWindowCounterRateLimiter(storage)
         return self._limiters[url]
 

@@ -21,6 +21,7 @@ import msgspec
 import redis
 from django.conf import settings
 
+from recommender.connections import store_address
 from recommender.errors import NoView
 from recommender.process_state import Clock, clock, remembered
 from recommender.publishing.view_format import FORMAT, unpack
@@ -146,13 +147,8 @@ class ViewReader:
 
 
 def connect() -> Any:
-    """Return a client of the store that gives up quickly.
-
-    redis-py types its answers as text or bytes. Here they are bytes.
-    """
-    return redis.Redis.from_url(
-        settings.VIEW_URL, socket_timeout=STORE_TIMEOUT_S, socket_connect_timeout=STORE_TIMEOUT_S
-    )
+    """Return a client of the store that gives up quickly."""
+    return store_address.connect(settings.VIEW_URL, timeout_s=STORE_TIMEOUT_S)
 
 
 def read_board(scope: str) -> tuple[PublishedBoard | None, float]:

@@ -28,6 +28,11 @@ def test_every_setting_is_documented():
     ("wrong", "said"),
     [
         ({"SECRET_KEY": "short"}, "at least 32"),
+        ({"SECRET_KEY_FILE": "/no/such/file"}, "Both SECRET_KEY and SECRET_KEY_FILE"),
+        ({"ALERT_WEBHOOK_SECRET_FILE": "/no/such/file"}, "ALERT_WEBHOOK_SECRET_FILE"),
+        ({"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none?sslmoode=require"}, "sslmoode"),
+        ({"BROKER_URL": "redis+sentinel://a:26379"}, "BROKER_URL"),
+        ({"VIEW_URL": "rediss://a/0?ssl_ca_certs=/no/such/file"}, "VIEW_URL"),
         ({"SHARDS": "many"}, "SHARDS"),
         ({"SHARDS": "65"}, "SHARDS"),
         ({"HALF_LIVES_S": "300,fast"}, "HALF_LIVES_S"),

@@ -10,18 +10,21 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from django.core.management import call_command
 from django.db import connection
 
+from config.addresses import database_address
 from config.embedded import DATABASE, PostgreSQL
 from config.home import Home, ServiceAccount
 from config.processes import Child
 from recommender.process_state import forget_all
 from tests.help.patience import PATIENCE_S
 
-_CONNECTION = ("HOST", "PORT", "NAME", "USER", "PASSWORD")
+_CONNECTION = ("HOST", "PORT", "NAME", "USER", "PASSWORD", "OPTIONS", "SESSION")
 
 
 class Cluster:
@@ -40,12 +43,22 @@ class Cluster:
         return str(self.home.sockets)
 
     @property
+    def port(self) -> str:
+        return self.options.get("port", "5432")
+
+    @property
     def url(self) -> str:
-        return self.home.database_url
+        return f"postgres://postgres@{quote(self.sockets, safe='')}:{self.port}/{DATABASE}"
 
     @property
     def data(self) -> Path:
         return self.server.data
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """Return the arguments of subprocess that run a program as the servers' user."""
+        account = self.server.account
+        return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
     def start(self) -> None:
         self.home.make()
@@ -61,23 +74,29 @@ class Cluster:
 
     def run(self, program: str, *arguments: str | Path, database: str = DATABASE) -> str:
         """Run one of PostgreSQL's programs on this server, and return its output."""
-        account = self.server.account
-        become = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
         done = subprocess.run(
             [str(self.server._binaries() / program), *map(str, arguments)],
-            env={"PATH": "/usr/bin:/bin", "PGHOST": self.sockets, "PGUSER": "postgres", "PGDATABASE": database},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PGHOST": self.sockets,
+                "PGPORT": self.port,
+                "PGUSER": "postgres",
+                "PGDATABASE": database,
+            },
             cwd="/",
             capture_output=True,
             text=True,
             check=False,
             timeout=PATIENCE_S,
-            **become,
+            **self.user,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def execute(self, query: str, database: str = DATABASE) -> list[tuple]:
-        with psycopg.connect(host=self.sockets, user="postgres", dbname=database, autocommit=True) as session:
+        with psycopg.connect(
+            host=self.sockets, port=self.port, user="postgres", dbname=database, autocommit=True
+        ) as session:
             cursor = session.execute(query)
             return cursor.fetchall() if cursor.description else []
 
@@ -110,15 +129,23 @@ def made(*, is_started: bool = True, **options: str) -> Iterator[Cluster]:
 @contextlib.contextmanager
 def django_on(cluster: Cluster, database: str = DATABASE, user: str = "postgres") -> Iterator[None]:
     """Connect Django to a server, as in a process that has just started there."""
+    with django_at(f"postgres://{user}@{quote(cluster.sockets, safe='')}:{cluster.port}/{database}"):
+        yield
+
+
+@contextlib.contextmanager
+def django_at(url: str, options: str = "") -> Iterator[None]:
+    """Connect Django to a DATABASE_URL, as in a process that has just started with it.
+
+    options: further settings of the sessions, in libpq's form.
+    """
+    more = f"?options={quote(options)}" if options else ""
     connection.close()
     before = {name: connection.settings_dict[name] for name in _CONNECTION}
-    connection.settings_dict |= {
-        "HOST": cluster.sockets,
-        "PORT": "5432",
-        "NAME": database,
-        "USER": user,
-        "PASSWORD": "",
-    }
+    session = {name: before["SESSION"][name] for name in ("statement_timeout", "synchronous_commit", "timezone")}
+    entry = database_address.parse(url + more, session)
+    entry["OPTIONS"]["connect_timeout"] = int(PATIENCE_S)
+    connection.settings_dict |= entry
     forget_all()
     try:
         yield

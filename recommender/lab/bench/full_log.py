@@ -83,12 +83,12 @@ _LEARNER = "UPDATE recommender_learner SET xid = %(xid)s, seq = %(seq)s, step = 
 def write_events(*, n: int, first_s: float, every_s: float) -> int:
     """Write clicks into the log, the first received at `first_s`.
 
-    Returns the transaction that wrote them.
+    Returns the position of the transaction that wrote them.
     """
     rows = {"n": n, "first_s": first_s, "every_s": every_s, "kind": int(Kind.CLICK)}
     with transaction.atomic():
         _run(_EVENTS, rows | {"n_items": N_ITEMS, "n_actors": N_ACTORS})
-        return int(event_log.fetch("SELECT pg_current_xact_id()::text::bigint", [])[0])
+        return int(event_log.fetch("SELECT recommender_xid()::text::bigint", [])[0])
 
 
 def write_steps(*, n: int, step: int, xid: int, seq: int, per_step: int, first_ms: int, span_ms: int) -> None:

@@ -1,0 +1,1 @@
+"""Read the addresses of the servers, and secrets, from the environment."""

@@ -1,0 +1,1 @@
+"""Connect to the database through poolers, and to the stores."""
