@@ -350,6 +350,8 @@ def _install(pipeline: Pipeline, learner: Learner) -> Checkpoint:
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
         checkpoint = store_checkpoint(pipeline, learner.shard, learner.step, position, recipe, None)
+        checkpoint.recipe = history.closed(recipe, learner.step)  # that of a row with this state may be older
+        checkpoint.save(update_fields=["recipe"])
         unmoved = Learner.objects.filter(shard=learner.shard, n_reverts=learner.n_reverts, fold_version__lte=version)
         if not unmoved.update(checkpoint=checkpoint, recipe=recipe, fold_version=version):
             raise LearnerMoved(f"the history of shard {learner.shard} changed during the rebuild: rebuild it again")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 
 from recommender import tasks
 from recommender.control import erasures, learning_switch, reverts
@@ -174,7 +176,7 @@ def test_an_older_version_rebuilds_nothing_of_a_newer_one(learned):
 
 def test_a_rebuild_is_of_the_present_version(learned):
     Learner.objects.update(fold_version=1, recipe=[[1, None, None]])
-    Checkpoint.objects.update(fold_version=1)
+    Checkpoint.objects.update(fold_version=1, digest=Concat(Value("old "), Cast("pk", CharField())))
     made = learner.rebuild(Learner.objects.get())
     row = Learner.objects.get()
     assert (row.fold_version, row.recipe) == (FOLD_VERSION, [[1, None, None, FOLD_VERSION]])
