@@ -470,12 +470,27 @@ class Pipeline:
         found = self.candidates(actor, recent)
         return found.ordered(self.ranker.scores(learned(found, self.config.ranking.blend)))
 
+    @property
+    def is_fitting(self) -> bool:
+        """Return whether a refit runs in a thread.
+
+        `state` waits for its end, and a forked process would wait for ever.
+        """
+        return self.screen.forests.is_fitting
+
     # -- state ---------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return everything the future depends on, as nested dicts of arrays and scalars.
 
         Arrays are copies.
+        """
+        return _copied(self.views())
+
+    def views(self) -> dict[str, Any]:
+        """Return the same without copies.
+
+        Large arrays are views of the Pipeline's own. The next step changes them, and no one may write to them.
         """
         return {
             state_versions.VERSIONS: state_versions.stamp(),
@@ -516,8 +531,11 @@ class Pipeline:
         return pipeline
 
     def to_bytes(self) -> bytes:
-        """Return a checkpoint (see `recommender.core.checkpoint`)."""
-        return checkpoint.dump(self.state())
+        """Return a checkpoint as one block, for small states.
+
+        See `recommender.core.checkpoint`.
+        """
+        return checkpoint.dump(self.views())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -529,7 +547,14 @@ class Pipeline:
 
     def digest(self) -> str:
         """Return 64 hex digits that are equal exactly if the states are equal."""
-        return checkpoint.digest(self.to_bytes())
+        return checkpoint.Layout(self.views()).header.digest
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _copied(value) if isinstance(value, dict) else value.copy() if isinstance(value, np.ndarray) else value
+        for name, value in state.items()
+    }
 
 
 def _together(one: Events, other: Events) -> Events:

@@ -218,7 +218,7 @@ class Features:
         return {
             **{name: table.state() for name, table in self.tables.items()},
             "site": self.site.copy(),
-            "ring": self.ring[:n].copy(),
+            "ring": self.ring[:n],
             "ring_size": int(self._ring_size[0]),
             "swept_hour": self._swept_hour,
         }
@@ -229,13 +229,14 @@ class Features:
         Raises ValueError if it does not fit.
         """
         state = features_of_then(state)
-        n = len(state["ring"])
+        ring = state["ring"]
+        n = len(ring)
         if state["site"].shape != self.site.shape or n != min(state["ring_size"], len(self.ring)):
             raise ValueError("the state is from another version of the features")
         for name, table in self.tables.items():
             table.restore(state[name])
         self.site[:] = state["site"]
-        self.ring[:n] = state["ring"]
+        self.ring[:n] = ring
         self._ring_size[0] = state["ring_size"]
         self._swept_hour = state["swept_hour"]
         self._room = 0

@@ -71,6 +71,13 @@ class Forests:
             self._forests["pending"] = fitting.result()
         return self._forests
 
+    @property
+    def is_fitting(self) -> bool:
+        """Return whether a fit runs in the background, for which `state` would wait."""
+        if self._fitting is not None and self._fitting.done():
+            _ = self.forests
+        return self._fitting is not None
+
     def advance(self, now_ms: int) -> None:
         """Start the fit that is due at stream time, and put a finished one into effect."""
         if now_ms >= self.effective_ms and (self._fitting is not None or self._forests["pending"]):

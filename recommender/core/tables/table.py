@@ -92,8 +92,11 @@ class Table:
         fill_slots(self.slots, self.keys, n)
 
     def state(self) -> Columns:
-        """Return the rows, as copies."""
-        return {"keys": self.keys[: len(self)].copy()} | {name: self[name].copy() for name in self._stored}
+        """Return the rows, as views that cannot be written to."""
+        rows = {"keys": self.keys[: len(self)]} | {name: self[name] for name in self._stored}
+        for view in rows.values():
+            view.flags.writeable = False
+        return rows
 
     def restore(self, state: Columns) -> None:
         """Take the rows of `state()`, or of an earlier version's wider columns.

@@ -7,7 +7,7 @@ way from every other.
 
 import pytest
 
-from recommender.core.checkpoint import MAGIC, CheckpointCorrupt, digest
+from recommender.core.checkpoint import OLD_MAGIC, CheckpointCorrupt, digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.ranking.bypass import BLEND
 from tests.fixtures import state_b6685f3 as old
@@ -87,7 +87,7 @@ def test_who_was_forgotten_is_in_the_last_state_no_more(run):
     assert actor_traces.count(before.state(), key) > 0 == actor_traces.count(last.state(), key)
 
 
-@pytest.mark.parametrize("place", [0, len(MAGIC) + 2, 100, 0.5, -40, -1])
+@pytest.mark.parametrize("place", [0, len(OLD_MAGIC) + 2, 100, 0.5, -40, -1])
 def test_a_flipped_byte_is_refused(place):
     data = bytearray(RUNS[0].states[-1].data())
     data[int(place * len(data)) if isinstance(place, float) else place] ^= 1
