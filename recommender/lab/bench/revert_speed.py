@@ -15,10 +15,10 @@ from typing import Self
 
 from recommender import models
 from recommender.core.decisions import ExclusionRule
-from recommender.core.pipeline import Pipeline
 from recommender.lab.bench import event_stream
 from recommender.lab.bench.results import BenchRow, percentile
 from recommender.lab.bench.running_system import CannotMeasure, Rig
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
@@ -162,7 +162,7 @@ def _new_events(made: event_stream.Columns, start: int, end: int) -> NewEvents:
 
 def _revert(checkpoint: Checkpoint) -> Revert:
     """Ask for a revert and wait until the rig's own worker has carried it out."""
-    encoder = Pipeline.from_bytes(bytes(checkpoint.data)).encoder
+    encoder = load_pipeline(checkpoint).encoder
     rule = ExclusionRule(actors=encoder.keys([f"actor-{number}" for number in range(N_EXCLUDED)]))
     revert = Revert.objects.create(
         mode=Revert.Mode.EXCLUDE,
@@ -185,7 +185,7 @@ def _plain(checkpoint: Checkpoint, row: Learner) -> tuple[float, str]:
 
     The text gives the cost per event of reading, of making keys and of the step.
     """
-    pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
+    pipeline = load_pipeline(checkpoint)
     took = {"read": 0.0, "encode": 0.0, "step": 0.0}
     n_events = 0
     for step in Step.objects.filter(number__gt=checkpoint.step, number__lte=row.step).order_by("number"):

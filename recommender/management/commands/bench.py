@@ -29,6 +29,7 @@ from recommender.lab.bench import (
     results,
     revert_speed,
     running_system,
+    state_growth,
     step_speed,
     trending_rate,
 )
@@ -36,7 +37,7 @@ from recommender.lab.client import Refused
 from recommender.management.server import key_of
 
 MEASURES = ("step", "ingest", "freshness", "trending", "recommendations")
-SLOW = ("drift", "refold", "revert")  # only on request: drift takes ten minutes and measures quality
+SLOW = ("drift", "refold", "revert", "growth")  # only on request: drift takes ten minutes, growth three
 BUSY = 0.25  # load average per core before the start above which figures are doubtful
 WIDTH = 110  # so that the table is not cut where there is no terminal, for example in a log
 _ON_A_RIG = {
@@ -84,6 +85,12 @@ class Command(BaseCommand):
             help="Events in a step of refold, one run for each (20 200 1000 4096).",
         )
         parser.add_argument("--profile", action="store_true", help="Print a profile of refold's reverts.")
+        parser.add_argument(
+            "--actors", type=int, default=state_growth.N_ACTORS, help="Actors that growth makes (1,000,000)."
+        )
+        parser.add_argument(
+            "--items", type=int, default=state_growth.N_ITEMS, help="Items that growth makes (100,000)."
+        )
         parser.add_argument(
             "--url", help="Measure this server on this machine instead. Its lists will fill with bench items."
         )
@@ -160,6 +167,9 @@ class Command(BaseCommand):
                 )
                 for profile in profiles or ():
                     self.stdout.write(profile)
+        if "growth" in chosen:
+            tell("measuring growth")
+            yield from state_growth.measure(n_actors=options["actors"], n_items=options["items"], seed=seed)
         on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
         if not on_a_rig:
             return
