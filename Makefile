@@ -56,12 +56,12 @@ release: setup-dev ## build the wheel and the sdist into dist/, and try the whee
 	@$(BIN)/python -m config.release $(ARGS)
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
-RUN_EXTRAS = --extra learn --extra firstrun --extra pictures
+RUN_EXTRAS = --extra learn --extra firstrun --extra pictures --extra s3
 lock:        ## resolve pyproject.toml into the lock files (needs uv; ARGS=--upgrade)
 	@$(LOCK) $(ARGS) pyproject.toml $(RUN_EXTRAS) -o requirements.txt
 	@$(LOCK) $(ARGS) pyproject.toml $(RUN_EXTRAS) --extra dev -c requirements.txt -o requirements-dev.txt
 	@$(LOCK) $(ARGS) pyproject.toml -c requirements.txt -o requirements-web.txt
-	@$(LOCK) $(ARGS) pyproject.toml --extra learn -c requirements.txt -o requirements-learn.txt
+	@$(LOCK) $(ARGS) pyproject.toml --extra learn --extra s3 -c requirements.txt -o requirements-learn.txt
 	@echo uv | $(LOCK) $(ARGS) - -o config/installer.txt
 	@echo hatchling | $(LOCK) $(ARGS) - -c requirements-dev.txt -o config/builder.txt
 

