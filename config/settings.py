@@ -7,6 +7,8 @@ two.
 """
 
 import logging
+import re
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -53,6 +55,11 @@ def _is_schedule(value: str) -> None:
         checkpoint_retention.parse(value)
     except ValueError as error:
         raise ValidationError(str(error)) from None
+
+
+def _is_store(value: str) -> None:
+    if value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()-]+)*/?", value):
+        raise ValidationError(f"{value} is not a bucket and a prefix: write it like s3://bucket/checkpoints")
 
 
 def _checked(name: str, url: str, check: Callable[[str], T]) -> T:
@@ -177,6 +184,13 @@ CHECKPOINT_SCHEDULE = checkpoint_retention.parse(
 )
 # Most bytes of checkpoints kept of every shard. Above this, the finest tiers of the schedule are thinned first.
 CHECKPOINTS_MAX_BYTES = env.int("CHECKPOINTS_MAX_BYTES", default=4 * 2**30, validate=Range(min=2**20))
+
+# Where the pieces of checkpoints are kept: s3://bucket/prefix. Empty: in PostgreSQL.
+CHECKPOINT_STORE = env.str("CHECKPOINT_STORE", default="", validate=_is_store)
+# Days that a piece without a checkpoint stays in the object store, because a dump may still name it.
+BACKUP_KEEP_DAYS = env.int("BACKUP_KEEP_DAYS", default=7, validate=Range(min=0))
+# Write checkpoints in a forked process, so that learning goes on meanwhile. Default: on Linux.
+CHECKPOINT_FORK = env.bool("CHECKPOINT_FORK", default=sys.platform == "linux")
 
 # Learn an undefended list too. The console then shows how the defence changed the list.
 SHADOW = env.bool("SHADOW", default=False)
@@ -356,4 +370,5 @@ LOGGING = {
     "filters": {"probes": {"()": "config.logs.WithoutProbes"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["probes"]}},
     "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL", default=logging.INFO)},
+    "loggers": {"botocore": {"level": logging.WARNING}},  # it says where it found its credentials, at every client
 }

@@ -11,7 +11,7 @@ from monitoring.models import Finding, FindingCursor
 from recommender.errors import NotFound
 from recommender.ids import MAX_ROW_ID
 from recommender.learning import learner_state
-from recommender.models import Checkpoint, Learner, Revert
+from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Revert
 
 
 def get_model() -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _revert_under_way() -> int | None:
 
 def list_checkpoints(*, limit: int = 50, before: int | None = None) -> Page:
     """List checkpoints without their bytes."""
-    rows = Checkpoint.objects.defer("data").order_by("-id")
+    rows = Checkpoint.objects.defer(*STATE_COLUMNS).order_by("-id")
     return paged(rows if before is None else rows.filter(id__lt=before), limit, describe_checkpoint)
 
 

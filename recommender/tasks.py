@@ -9,7 +9,8 @@ from django.db import connection
 
 from recommender import database_outage, housekeeping
 from recommender.control import erasures, reverts
-from recommender.learning import learner
+from recommender.learning import learner, object_store
+from recommender.learning.object_store import StoreUnavailable
 from recommender.process_state import Clock, clock, remembered
 
 RETRY_S = 1.0
@@ -69,6 +70,9 @@ def learn(shard: int) -> None:
         learner.learn(shard)
     except learner.LearnerMoved as error:
         logger.info("%s. This worker starts from there", error)
+    except StoreUnavailable as error:
+        logger.warning("shard %d cannot be restored, learning waits: %s", shard, error)
+        back_off.wait(shard, RETRY_S)
     except DatabaseError as error:
         if database_outage.is_away(error):
             logger.warning("%s: learning waits", database_outage.describe(error))
@@ -88,7 +92,7 @@ def learn(shard: int) -> None:
 @shared_task(name="recommender.revert")
 def revert() -> None:
     """Carry out the requested reverts that no other worker is busy with."""
-    with database_outage.waits(logger, "the revert starts again later"):
+    with database_outage.waits(logger, "the revert starts again later"), object_store.waits(logger, "the revert"):
         while reverts.run_next():
             pass
 
@@ -96,7 +100,7 @@ def revert() -> None:
 @shared_task(name="recommender.erase")
 def erase() -> None:
     """Carry out the requested erasures."""
-    with database_outage.waits(logger, "the erasure starts again later"):
+    with database_outage.waits(logger, "the erasure starts again later"), object_store.waits(logger, "the erasure"):
         while erasures.run_next():
             pass
 

@@ -125,6 +125,12 @@ def _a_process_that_remembers_nothing():
     forget_all()
 
 
+@pytest.fixture(autouse=True)
+def _checkpoints_are_there_at_once(settings):
+    """Let a learner in this process write its checkpoints itself. Tests of the forked process switch it on."""
+    settings.CHECKPOINT_FORK = False
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """Stop the process's clock until the test moves it.

@@ -42,7 +42,7 @@ from recommender.core.quality.drift import Level
 from recommender.core.step_result import StepResult
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 from recommender.errors import Conflict
-from recommender.models import Checkpoint, Learner, Step, Watched
+from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Step, Watched
 from recommender.process_state import remembered
 
 HOUR = timedelta(hours=1)
@@ -144,8 +144,9 @@ def take_over() -> int:
 def revert_point(shard: int, changed_ms: int) -> Checkpoint | None:
     """Return the newest checkpoint before a change that is on the history's way."""
     recipe = Learner.objects.values_list("recipe", flat=True).get(shard=shard)
-    older = Checkpoint.objects.defer("data").filter(shard=shard, stream_ms__lt=changed_ms).order_by("-step", "-id")
-    return next((each for each in older[:200] if history.begins_with(recipe, each.recipe, each.step)), None)
+    older = Checkpoint.objects.defer(*STATE_COLUMNS).filter(shard=shard, stream_ms__lt=changed_ms)
+    newest = older.order_by("-step", "-id")[:200]
+    return next((each for each in newest if history.begins_with(recipe, each.recipe, each.step)), None)
 
 
 def spent(shard: int) -> tuple[float, int]:

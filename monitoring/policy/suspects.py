@@ -23,6 +23,7 @@ from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import Verdict
 from recommender.learning import learner
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -54,7 +55,7 @@ def since(*, shard: int, checkpoint_id: int) -> Suspects:
     """
     row, checkpoint = Learner.objects.get(shard=shard), Checkpoint.objects.get(pk=checkpoint_id)
     now = learner.restore(row).pipeline
-    risen = _risen(now, Pipeline.from_bytes(bytes(checkpoint.data)), checkpoint.stream_ms)
+    risen = _risen(now, load_pipeline(checkpoint), checkpoint.stream_ms)
     events = event_log.read(
         after=Position(checkpoint.xid, checkpoint.seq),
         until=Position(row.xid, row.seq),

@@ -4,7 +4,8 @@ Monitors may call `check` often, so its answer is kept for a second. A part is d
 list within a second. Lists are still served then, from the last copy of the view. A load balancer should send readers
 here as long as there is a list, so let it ask /health/live instead.
 
-Warnings are about limits that come near (`recommender.upkeep.server_warnings`). They take no part down.
+Warnings are about limits that come near (`recommender.upkeep.server_warnings`), and about checkpoints that cannot be
+written. They take no part down. Learning goes on without a new checkpoint, and only a restart takes longer.
 """
 
 from collections.abc import Callable
@@ -53,9 +54,17 @@ def list_warnings() -> list[str]:
     """
     try:
         with database():
-            return [each.text for each in server_warnings.list_warnings()]
+            told = [each.text for each in server_warnings.list_warnings()]
+            return [*told, *map(_of_checkpoint, learner_state.list_checkpoint_failures())]
     except Unavailable:
         return []
+
+
+def _of_checkpoint(shard: int) -> str:
+    return (
+        f"No checkpoint of shard {shard} can be written. Learning goes on, but a restart will take longer."
+        " `checkpoint list` and the log have the cause."
+    )
 
 
 def _cause() -> str:

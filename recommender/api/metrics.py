@@ -18,7 +18,7 @@ from recommender import database_clock
 from recommender.counters import all_counters
 from recommender.database_outage import database
 from recommender.errors import Unavailable
-from recommender.learning import learner_state
+from recommender.learning import learner_state, piece_table
 from recommender.publishing import published_boards
 from recommender.upkeep import server_warnings
 from recommender.upkeep.server_warnings import ServerFigures
@@ -34,11 +34,17 @@ class StateCollector(Collector):
                 backlog = learner_state.get_backlog()
                 database_clock.learn()
                 figures = server_warnings.get_figures()
+                stored_bytes = piece_table.get_stored_bytes()
         except Unavailable:
             yield GaugeMetricFamily("groundswell_database_up", "1 if PostgreSQL answers, else 0.", 0)
         else:
             yield GaugeMetricFamily("groundswell_database_up", "1 if PostgreSQL answers, else 0.", 1)
             yield GaugeMetricFamily("groundswell_backlog_events", "Events not learned yet, approximately.", backlog)
+            yield GaugeMetricFamily(
+                "groundswell_checkpoint_stored_bytes",
+                "Bytes of all pieces of checkpoints, each counted once.",
+                stored_bytes,
+            )
             yield from _of_learners(learners)
             yield from _of_servers(figures)
         head = published_boards.reader().head()
@@ -113,7 +119,30 @@ def _of_learners(learners: list[learner_state.LearnerState]) -> Iterator[Metric]
         if learner.step_s is not None:
             step_s.add_metric(labels, learner.step_s)
     yield from (lag, frozen, steps, learned, screened, step_s)
+    yield from _of_checkpoints(learners)
     yield from _of_quality(learners)
+
+
+def _of_checkpoints(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:
+    age = GaugeMetricFamily("groundswell_checkpoint_age_seconds", "Age of the active checkpoint.", labels=["shard"])
+    size = GaugeMetricFamily("groundswell_checkpoint_bytes", "Bytes of the active checkpoint.", labels=["shard"])
+    unchanged = GaugeMetricFamily(
+        "groundswell_checkpoint_share_unchanged",
+        "Share of the active checkpoint that was stored before it was written.",
+        labels=["shard"],
+    )
+    failures = CounterMetricFamily(
+        "groundswell_checkpoint_failures", "Checkpoints that could not be written.", labels=["shard"]
+    )
+    for learner in learners:
+        labels, state = [str(learner.shard)], learner.checkpoint
+        failures.add_metric(labels, state.n_failures)
+        if state.age_s is not None:
+            age.add_metric(labels, state.age_s)
+            size.add_metric(labels, state.n_bytes)
+        if state.share_unchanged is not None:
+            unchanged.add_metric(labels, state.share_unchanged)
+    yield from (age, size, unchanged, failures)
 
 
 def _of_quality(learners: list[learner_state.LearnerState]) -> Iterator[Metric]:

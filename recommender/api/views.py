@@ -254,7 +254,7 @@ class ReadyView(LeanView):
         """Answer 200 when all parts work, else 503. No key needed.
 
         `checks` names the parts that do not work. `warnings` has sentences about limits that come near, such as a
-        disk that fills up, and about a transaction that holds up learning.
+        disk that fills up, about a transaction that holds up learning, and about checkpoints that cannot be written.
         """
         checks = health.check()
         is_ready = all(state == "ok" for state in checks.values())

@@ -35,6 +35,7 @@ from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
 from recommender.learning import checkpoint_writer, learner
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.refold import LogIncomplete, get_exclusion, refold
 from recommender.log.event_log import Position
 from recommender.log.partitions import partitions
@@ -58,7 +59,7 @@ def champion() -> Config:
     row = Learner.objects.select_related("checkpoint").order_by("shard").first()
     if row is None or row.checkpoint is None:
         return learner.configured()
-    return Pipeline.from_bytes(bytes(row.checkpoint.data)).config
+    return load_pipeline(row.checkpoint).config
 
 
 def sources(paths: Sequence[Path], since: datetime | None) -> list[RowSource]:
@@ -165,8 +166,9 @@ def ready(config: Config) -> list[Checkpoint]:
                 )
             pipeline, recipe = _fold(config, row)
             position = Position(row.xid, row.seq)
+            columns = checkpoint_writer.keep(pipeline)
             with transaction.atomic():
-                stored = checkpoint_writer.store_checkpoint(pipeline, row.shard, row.step, position, recipe, None)
+                stored = checkpoint_writer.name_checkpoint(columns, row.shard, row.step, position, recipe, None)
                 Checkpoint.objects.filter(pk=stored.pk).update(is_pinned=True)
             kept.append(stored)
     if not kept:

@@ -20,7 +20,7 @@ from recommender.core.vocabulary import ADMIT, HOLD, QUARANTINE, Ruling
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.log import event_log
 from recommender.log.event_log import Position
-from recommender.models import Checkpoint, Decision, FrozenScope, Learner, Revert, Step, Trial
+from recommender.models import STATE_COLUMNS, Checkpoint, Decision, FrozenScope, Learner, Revert, Step, Trial
 from recommender.publishing import published_boards
 from recommender.serving.trending import parse_scope
 
@@ -253,7 +253,7 @@ def ask_for_promotion(*, trial_id: int) -> tuple[Trial, Revert]:
 
 def get_checkpoint(checkpoint_id: int) -> Checkpoint:
     """Return a checkpoint without its bytes, or raise NotFound."""
-    checkpoint = Checkpoint.objects.defer("data").filter(pk=checkpoint_id).first()
+    checkpoint = Checkpoint.objects.defer(*STATE_COLUMNS).filter(pk=checkpoint_id).first()
     if checkpoint is None:
         raise NotFound(f"There is no checkpoint {checkpoint_id}. GET /api/v1/model/checkpoints lists all.")
     return checkpoint
@@ -286,7 +286,7 @@ def _of_all_shards(checkpoint: Checkpoint) -> list[Checkpoint]:
     for shard in Learner.objects.order_by("shard").values_list("shard", flat=True):
         each: Checkpoint | None = checkpoint
         if shard != checkpoint.shard:
-            before = Checkpoint.objects.defer("data").filter(shard=shard, stream_ms__lte=checkpoint.stream_ms)
+            before = Checkpoint.objects.defer(*STATE_COLUMNS).filter(shard=shard, stream_ms__lte=checkpoint.stream_ms)
             before = before.exclude(pk__in=_never_promoted())
             each = before.order_by("-stream_ms", "-id").first()
         if each is None:

@@ -16,6 +16,9 @@ Sums over all actors keep the part that the actor added before the base. And for
 events no longer name the same events.
 
 New states wait in ErasedState. So memory holds only one at a time, and a killed worker has changed nothing.
+
+The pieces of old states lose their name with the switch. They are deleted minutes later, in an object store after
+BACKUP_KEEP_DAYS (`recommender.learning.piece_table`).
 """
 
 from collections import Counter
@@ -23,7 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q
 
 from recommender import history
@@ -31,8 +34,8 @@ from recommender.control import shard_revert
 from recommender.control.shard_revert import ShardRevert
 from recommender.core import actor_traces, state_versions
 from recommender.core.pipeline import Config, Pipeline
-from recommender.learning import checkpoint_thinning
-from recommender.learning.checkpoint_writer import bytes_and_figures
+from recommender.learning import checkpoint_thinning, checkpoint_writer, piece_table
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -40,7 +43,8 @@ from recommender.models import Checkpoint, Decision, ErasedState, Erasure, Event
 
 _REPLACE = """
 UPDATE recommender_checkpoint AS c
-SET data = s.data, digest = s.digest, n_bytes = s.n_bytes, stream_ms = s.stream_ms, n_events = s.n_events,
+SET data = s.data, header = s.header, pieces = s.pieces, place = s.place, digest = s.digest, n_bytes = s.n_bytes,
+    n_new_bytes = s.n_new_bytes, stream_ms = s.stream_ms, n_events = s.n_events,
     n_predicted = s.n_predicted, hr20 = s.hr20
 FROM recommender_erasedstate AS s WHERE s.erasure_id = %s AND s.checkpoint_id = c.id
 """
@@ -125,10 +129,10 @@ class ShardErasure(ShardRevert):
         n = 0
         others = Checkpoint.objects.filter(shard=self.shard, step__lte=self.checkpoint.step)
         for number in others.exclude(pk__in=self.staged).order_by("id").values_list("pk", flat=True):
-            data = Checkpoint.objects.filter(pk=number).values_list("data", flat=True).first()
-            if data is None:
+            row = Checkpoint.objects.filter(pk=number).first()
+            if row is None:
                 continue
-            pipeline = Pipeline.from_bytes(bytes(data))
+            pipeline = load_pipeline(row)
             if _knows(pipeline, self.erasure.actor):
                 pipeline.forget(pipeline.encoder.key(self.erasure.actor))
                 self._stage(number, pipeline)
@@ -192,8 +196,10 @@ class ShardErasure(ShardRevert):
         return recipe
 
     def _stage(self, checkpoint_id: int, pipeline: Pipeline) -> None:
-        kept = bytes_and_figures(pipeline)
-        ErasedState.objects.create(erasure=self.erasure, checkpoint_id=checkpoint_id, **kept)
+        kept = checkpoint_writer.keep(pipeline)
+        with transaction.atomic():
+            piece_table.name(kept["place"], kept["pieces"])
+            ErasedState.objects.create(erasure=self.erasure, checkpoint_id=checkpoint_id, **kept)
         self.staged.add(checkpoint_id)
 
     def _shrink_steps(self, taken: list[tuple[Position, int]]) -> None:
@@ -234,7 +240,7 @@ def bases(row: Learner, actor: str) -> Iterator[Base]:
     before = min(steps) - 1 if steps else row.step
     active = row.checkpoint
     assert active is not None  # every learner has one
-    pipeline = Pipeline.from_bytes(bytes(active.data))
+    pipeline = load_pipeline(active)
     config = pipeline.config
     if steps or _knows(pipeline, actor):
         candidates = sorted(_by_step(row, -1, before).items(), reverse=True)
@@ -274,12 +280,12 @@ def traces_of(actor: str) -> dict[str, int]:
         (n_decisions,) = cursor.fetchone()
     n_states, known = 0, set()
     for number in Checkpoint.objects.values_list("pk", flat=True):
-        data = Checkpoint.objects.filter(pk=number).values_list("data", flat=True).first()
-        if data is not None:
-            pipeline = Pipeline.from_bytes(bytes(data))
+        row = Checkpoint.objects.filter(pk=number).first()
+        if row is not None:
+            pipeline = load_pipeline(row)
             key = pipeline.encoder.key(actor)
             known.add(key)
-            n_states += actor_traces.count(pipeline.state(), key)
+            n_states += actor_traces.count(pipeline.views(), key)
     return {
         "events": event_log.count_of(actor),
         "verdicts": n_verdicts,
@@ -291,7 +297,7 @@ def traces_of(actor: str) -> dict[str, int]:
 
 
 def _knows(pipeline: Pipeline, actor: str) -> bool:
-    return actor_traces.count(pipeline.state(), pipeline.encoder.key(actor)) > 0
+    return actor_traces.count(pipeline.views(), pipeline.encoder.key(actor)) > 0
 
 
 def _by_step(row: Learner, after_step: int, to_step: int) -> dict[int, int]:
@@ -311,7 +317,7 @@ def _load(number: int, config: Config) -> Base | None:
     checkpoint = Checkpoint.objects.filter(pk=number).first()
     if checkpoint is None:
         return None
-    pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
+    pipeline = load_pipeline(checkpoint)
     return Base(checkpoint, pipeline, is_exact=True) if pipeline.config == config else None
 
 

@@ -20,11 +20,12 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
 from recommender.learning import checkpoint_writer, quality_log, verdict_writer
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.fold_verdicts import FoldVerdicts
 from recommender.learning.refold import Folded, LogIncomplete, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
-from recommender.models import Checkpoint, Learner, Revert, Step
+from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Revert, Step
 
 BATCH = 5000  # rows written in one statement
 FIGURES = {
@@ -76,8 +77,8 @@ class ShardRevert:
 
     @classmethod
     def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "ShardRevert":
-        """Begin at the checkpoint. Raises CheckpointCorrupt."""
-        pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
+        """Begin at the checkpoint. Raises CheckpointCorrupt and StoreUnavailable."""
+        pipeline = load_pipeline(checkpoint)
         return cls(checkpoint.shard, checkpoint, mode, exclusion_id, pipeline, checkpoint.step, checkpoint.step)
 
     def retrace(self, recipe: history.Recipe) -> None:
@@ -89,17 +90,17 @@ class ShardRevert:
         theirs, step = self.checkpoint.recipe, self.checkpoint.step
         if history.begins_with(recipe, theirs, step):
             return
-        older = Checkpoint.objects.defer("data").filter(shard=self.shard, step__lt=step).order_by("-step", "-id")
+        older = Checkpoint.objects.defer(*STATE_COLUMNS).filter(shard=self.shard, step__lt=step)
         shared = (
             each
-            for each in older
+            for each in older.order_by("-step", "-id")
             if history.begins_with(recipe, each.recipe, each.step)
             and history.begins_with(theirs, each.recipe, each.step)
         )
         pipeline, self.since = Pipeline(self.pipeline.config), 0
         for each in shared:
             try:
-                found = Pipeline.from_bytes(bytes(each.data))
+                found = load_pipeline(each)
             except CheckpointCorrupt:
                 continue
             if found.config == pipeline.config:  # every history begins at step 0, under any settings

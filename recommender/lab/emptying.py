@@ -5,7 +5,18 @@ from django.db import connection
 from recommender.learning import learner
 
 _EMPTIED = (
-    *("event", "event_key", "step", "eventverdict", "watched", "learner", "checkpoint", "decision", "revert"),
+    *(
+        "event",
+        "event_key",
+        "step",
+        "eventverdict",
+        "watched",
+        "learner",
+        "checkpoint",
+        "piece",
+        "decision",
+        "revert",
+    ),
     "exclusion",
 )
 

@@ -8,7 +8,8 @@ how often the choice is made. Suppose checkpoints are written at least as often 
 moment within the tier's age has a kept checkpoint less than an interval away.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,11 +25,13 @@ class Kept(NamedTuple):
     """The facts about a checkpoint that the choice needs.
 
     at_s: unix time at which it was made.
+    pieces: the bytes of each of its pieces, by hash. None: its bytes are its own.
     """
 
     id: int
     at_s: float
     n_bytes: int
+    pieces: Mapping[bytes, int] | None = None
 
 
 def parse(text: str) -> tuple[Tier, ...]:
@@ -68,7 +71,7 @@ def choose(
 
     These are the newest, the protected, and the first of every interval of the schedule. If they exceed `max_bytes`,
     those that only finer tiers want are dropped first, the oldest first. The newest and the protected are never
-    dropped. O(checkpoints x tiers).
+    dropped. A piece that several kept checkpoints share counts once. O(checkpoints x tiers + pieces).
     """
     by_age = sorted(checkpoints, key=lambda each: (each.at_s, each.id))
     wanted_by: dict[int, int] = {}  # the coarsest tier that wants each checkpoint
@@ -83,11 +86,16 @@ def choose(
     unconditional = {each.id for each in by_age if each.id in protected} | {each.id for each in by_age[-1:]}
     kept = unconditional | wanted_by.keys()
     if max_bytes is not None:
-        n_bytes = sum(each.n_bytes for each in by_age if each.id in kept)
+        n_naming = Counter(hash for each in by_age if each.id in kept for hash in each.pieces or ())
+        sizes = {hash: size for each in by_age if each.id in kept for hash, size in (each.pieces or {}).items()}
+        n_bytes = sum(sizes.values()) + sum(each.n_bytes for each in by_age if each.id in kept and not each.pieces)
         dear = [each for each in by_age if each.id in kept and each.id not in unconditional]
         for each in sorted(dear, key=lambda each: wanted_by[each.id]):
             if n_bytes <= max_bytes:
                 break
             kept.discard(each.id)
-            n_bytes -= each.n_bytes
+            n_naming.subtract(each.pieces or ())
+            n_bytes -= (
+                sum(size for hash, size in each.pieces.items() if not n_naming[hash]) if each.pieces else each.n_bytes
+            )
     return kept

@@ -3,6 +3,7 @@
 `recommender.learning.checkpoint_retention` chooses them.
 """
 
+import logging
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from itertools import chain
@@ -13,11 +14,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from recommender import database_clock
-from recommender.learning import checkpoint_retention
+from recommender.learning import checkpoint_retention, piece_table
 from recommender.learning.checkpoint_retention import Kept
+from recommender.learning.object_store import StoreUnavailable, present_store
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Upgrade
 
 LOCK_CLASS = 0x6758  # of the advisory locks taken here
+logger = logging.getLogger(__name__)
 
 # This is not Django's delete(), which would load the rows it deletes with all their bytes. Children of a dropped
 # checkpoint go to its nearest kept ancestor.
@@ -29,6 +32,12 @@ _ADOPT = """
 UPDATE recommender_checkpoint AS c SET parent_id = t.parent
 FROM unnest(%(children)s::bigint[], %(parents)s::bigint[]) AS t(child, parent) WHERE c.id = t.child
 """
+_PIECES = """
+SELECT c.id, array_agg(p.hash), array_agg(p.n_bytes) FROM recommender_checkpoint AS c
+CROSS JOIN LATERAL (SELECT DISTINCT unnest(c.pieces) AS hash) AS named
+JOIN recommender_piece AS p ON p.hash = named.hash AND p.place = c.place
+WHERE c.shard = %s GROUP BY c.id
+"""
 
 
 @transaction.atomic
@@ -37,7 +46,8 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
 
     It keeps the checkpoints that CHECKPOINT_SCHEDULE asks for, the active one, pinned ones, and those that an
     unfinished revert goes back to. It also keeps both checkpoints of an upgrade for RETENTION_DAYS. It does nothing
-    while another worker thins the same shard. About 5 us a checkpoint of any size.
+    while another worker thins the same shard. CHECKPOINTS_MAX_BYTES counts a piece that several checkpoints share
+    once. About 5 us a checkpoint, and 3 us a piece above that limit.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [LOCK_CLASS, shard])
@@ -47,8 +57,9 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
     rows = list(
         Checkpoint.objects.filter(shard=shard).values_list("id", "parent_id", "created_at", "n_bytes", "is_pinned")
     )
+    pieces = _pieces(shard) if sum(row[3] for row in rows) > settings.CHECKPOINTS_MAX_BYTES else {}
     kept = checkpoint_retention.choose(
-        [Kept(id, at.timestamp(), n_bytes) for id, _, at, n_bytes, _ in rows],
+        [Kept(id, at.timestamp(), n_bytes, pieces.get(id)) for id, _, at, n_bytes, _ in rows],
         schedule=settings.CHECKPOINT_SCHEDULE,
         now_s=database_clock.now().timestamp() if now_s is None else now_s,
         max_bytes=settings.CHECKPOINTS_MAX_BYTES,
@@ -76,6 +87,30 @@ def drop_checkpoints(parents: Mapping[int, int | None], kept: Collection[int]) -
         cursor.execute(_ADOPT, {"children": list(adopted), "parents": list(adopted.values())})
         cursor.execute(_DROP, {"dropped": dropped})
         return int(cursor.rowcount)
+
+
+def thin_pieces() -> None:
+    """Delete the pieces that no state has named for long enough.
+
+    Those in an object store that does not answer wait for the next time.
+    """
+    try:
+        piece_table.drop_unnamed(present_store())
+    except StoreUnavailable as error:
+        logger.warning("pieces without a name wait to be deleted: %s", error)
+
+
+def _pieces(shard: int) -> dict[int, dict[bytes, int]]:
+    """Return the pieces of each checkpoint of a shard, with their bytes.
+
+    About 3 us a piece.
+    """
+    found: dict[int, dict[bytes, int]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_PIECES, [shard])
+        for id, hashes, lengths in cursor.fetchall():
+            found[id] = dict(zip(map(bytes, hashes), lengths, strict=True))
+    return found
 
 
 def _in_use(shard: int) -> set[int]:

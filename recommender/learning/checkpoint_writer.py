@@ -1,47 +1,137 @@
-"""Write a checkpoint: a Pipeline's bytes, its digest, and its recent quality."""
+"""Write a checkpoint: its pieces first, then the row that names them.
 
+    keep(pipeline) ──> pieces that are not stored yet ──> database or object store ──> columns of the row
+    name_checkpoint(columns), in one short transaction ──> Checkpoint
+
+`keep` may take seconds and holds no lock. It needs the memory of a few pieces, however large the state is.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
+from django.db import transaction
+
 from recommender import history
-from recommender.core.checkpoint import digest
+from recommender.core.checkpoint import Header, Layout
 from recommender.core.pipeline import Pipeline
 from recommender.history import Recipe
+from recommender.learning import piece_table
+from recommender.learning.object_store import ObjectStore, present_store
+from recommender.learning.piece_table import HERE
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint
 
 QUALITY_HOURS = 2  # of stream time, over which a checkpoint's quality is measured
+Between = Callable[[], None]
 
 
 def store_checkpoint(
     pipeline: Pipeline, shard: int, step: int, position: Position, recipe: Recipe, parent_id: int | None
 ) -> Checkpoint:
-    """Store a Pipeline's state, or return the checkpoint that has it already."""
-    kept = bytes_and_figures(pipeline)
-    checkpoint, _ = Checkpoint.objects.get_or_create(
-        shard=shard,
-        step=step,
-        digest=kept.pop("digest"),
-        defaults={
-            "xid": position.xid,
-            "seq": position.seq,
-            "parent_id": parent_id,
-            "recipe": history.closed(recipe, step),
-            **kept,
-        },
-    )
-    return checkpoint
+    """Store a Pipeline's state, or return the checkpoint that has it already.
+
+    Raises StoreUnavailable and PiecesGone.
+    """
+    return name_checkpoint(keep(pipeline), shard, step, position, recipe, parent_id)
 
 
-def bytes_and_figures(pipeline: Pipeline) -> dict[str, Any]:
-    """Return the columns that are stored for a state."""
-    data = pipeline.to_bytes()
+def keep(pipeline: Pipeline, between: Between | None = None) -> dict[str, Any]:
+    """Store the pieces of a state, and return the columns of a row that can name them.
+
+    between: called after every few pieces.
+
+    Raises StoreUnavailable.
+    """
+    return keep_layout(Layout(pipeline.views()), between) | figures(pipeline)
+
+
+def keep_layout(layout: Layout, between: Between | None = None) -> dict[str, Any]:
+    """Store the missing pieces of a state, and return the columns of a StoredState.
+
+    Raises StoreUnavailable.
+    """
+    store = present_store()
+    n_new_bytes = _put_missing(layout, store, between)
+    return state_columns(layout.header, HERE if store is None else store.url) | {"n_new_bytes": n_new_bytes}
+
+
+def state_columns(header: Header, place: str) -> dict[str, Any]:
+    """Return the columns of a StoredState whose pieces are all in `place`."""
+    return {
+        "digest": header.digest,
+        "n_bytes": header.n_bytes,
+        "header": header.text,
+        "pieces": list(header.hashes),
+        "place": place,
+    }
+
+
+def figures(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the columns of a state that people read."""
     quality = pipeline.evaluation.recent("trending", QUALITY_HOURS)
     return {
-        "digest": digest(data),
-        "n_bytes": len(data),
-        "data": data,
         "stream_ms": pipeline.stream_ms,
         "n_events": pipeline.n_events,
         "n_predicted": quality.n,
         "hr20": quality.hit_rate,
     }
+
+
+@transaction.atomic
+def name_checkpoint(
+    columns: dict[str, Any], shard: int, step: int, position: Position, recipe: Recipe, parent_id: int | None
+) -> Checkpoint:
+    """Store the row of a checkpoint whose pieces were kept.
+
+    If a row has this state already, it is returned. Raises PiecesGone.
+    """
+    piece_table.name(columns["place"], columns["pieces"])
+    rest = {name: value for name, value in columns.items() if name != "digest"}
+    checkpoint, _ = Checkpoint.objects.get_or_create(
+        shard=shard,
+        step=step,
+        digest=columns["digest"],
+        defaults={
+            "xid": position.xid,
+            "seq": position.seq,
+            "parent_id": parent_id,
+            "recipe": history.closed(recipe, step),
+            **rest,
+        },
+    )
+    return checkpoint
+
+
+def _put_missing(layout: Layout, store: ObjectStore | None, between: Between | None) -> int:
+    """Send the pieces that are not stored, and return their bytes."""
+    header = layout.header
+    place = HERE if store is None else store.url
+    numbers = {hash: number for number, hash in enumerate(header.hashes)}
+    missing = set(numbers) - piece_table.claim(place, numbers)
+    n_new_bytes = 0
+    batch: list[tuple[bytes, Any]] = []
+    n_batch = 0
+
+    def send() -> None:
+        nonlocal n_batch
+        hashes, pieces = [hash for hash, _ in batch], [piece for _, piece in batch]
+        lengths = [len(piece) for piece in pieces]
+        piece_table.insert(place, hashes, lengths, pieces if store is None else [None] * len(batch))
+        if store is not None:
+            store.put_all(batch)
+        batch.clear()
+        n_batch = 0
+        if between:
+            between()
+
+    for hash, number in numbers.items():
+        if hash in missing:
+            piece = layout.piece(number)
+            batch.append((hash, piece))
+            n_batch += len(piece)
+            n_new_bytes += len(piece)
+            if n_batch >= piece_table.BATCH_BYTES:
+                send()
+    if batch:
+        send()
+    return n_new_bytes

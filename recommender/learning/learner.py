@@ -7,6 +7,8 @@
     restore(shard): newest sound checkpoint ──> fold of the recorded steps since
 
     a Learner row of another version of the fold ──> version_upgrade: take it over, or do nothing
+    checkpoint: a forked process writes the state's pieces while the learner goes on (`checkpoint_process`)
+                ──> the learner names them in a row and makes it its own (compare-and-set)
 
 Tasks wake the learner, and it keeps the Pipeline warm between them. Memory may be ahead of the database only inside
 `take_step`. If anything fails there, the warm Pipeline is dropped and the next wake restores it. Two learners of one
@@ -20,11 +22,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from recommender import database_clock, history, ids, locks
 from recommender.core import state_versions
@@ -35,19 +39,29 @@ from recommender.core.shadow_trend import Shadow
 from recommender.core.state_versions import StateNewer
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
-from recommender.learning import checkpoint_thinning, quality_log, shadow_learner, verdict_writer, version_upgrade
+from recommender.learning import (
+    checkpoint_process,
+    checkpoint_writer,
+    quality_log,
+    shadow_learner,
+    verdict_writer,
+    version_upgrade,
+)
+from recommender.learning.checkpoint_process import Writing
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.checkpoint_writer import store_checkpoint
 from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
 from recommender.learning.refolded_rows import RefoldedRows
 from recommender.log import event_log, id_secret, origin
 from recommender.log.event_log import LogSlice, Position
 from recommender.log.origin import Origin
-from recommender.models import Checkpoint, Decision, Learner, Step
+from recommender.models import STATE_COLUMNS, Checkpoint, Decision, Learner, Step
 from recommender.process_state import clock, remembered
 from recommender.publishing.publisher import Publisher
 
 DECISIONS_A_STEP = 100
-CHECKPOINT_SHARE = 0.05  # of the time goes into checkpoints, at most
+CHECKPOINT_SHARE = 0.05  # of the time a checkpoint is being written, at most
+RETRY_CHECKPOINT_S = 10.0  # after one that failed
 PUBLISH_SHARE = 0.25  # of the time goes into publishing after steps that are not full, at most
 logger = logging.getLogger(__name__)
 
@@ -57,6 +71,19 @@ class LearnerMoved(Exception):
 
     The next wake starts from the new state.
     """
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A checkpoint under way: what the Learner was when the state was taken.
+
+    writing: the process that writes its pieces. None: the learner writes them itself.
+    """
+
+    step: int
+    position: Position
+    began_at: float
+    writing: Writing | None
 
 
 @dataclass(slots=True)
@@ -79,6 +106,7 @@ class WarmPipeline:
     refolded: RefoldedRows | None = None
     shadow: Shadow | None = None
     checkpoint_due_at: float = -inf
+    snapshot: Snapshot | None = None
     step_due_at: float = -inf
 
     @property
@@ -90,6 +118,12 @@ class WarmPipeline:
         """
         return self.step, self.checkpoint_id, self.n_reverts, self.origin
 
+    def give_up(self) -> None:
+        """End what is under way for a Pipeline that is no longer used."""
+        if self.snapshot and self.snapshot.writing:
+            self.snapshot.writing.kill()
+        self.snapshot = None
+
 
 _in_memory: dict[int, WarmPipeline] = {}  # by shard
 
@@ -100,11 +134,12 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     0. Do nothing if a newer version learns the shard.
     1. Compare the warm Pipeline with the Learner row. Restore it where they differ. Take over from an older version.
     2. Take steps until one is not full, unless frozen. Two small steps are PUBLISH_EVERY_S apart.
-    3. Publish, and write a checkpoint when one is due.
+    3. Publish. Begin a checkpoint when one is due, and finish it when its pieces are written.
 
-    It starts no new step after `for_s` seconds and holds no lock between steps. It raises the errors of the database.
-    After an error in a step the next call restores the Pipeline. After any other error the warm Pipeline is still
-    sound, and the next call goes on from it.
+    It starts no new step after `for_s` seconds and holds no lock between steps. It raises the errors of the database,
+    and StoreUnavailable where a restore needs an object store that does not answer. After an error in a step the next
+    call restores the Pipeline. After any other error the warm Pipeline is still sound, and the next call goes on from
+    it. A checkpoint that fails raises nothing.
     """
     warm = _in_memory.get(shard)
     if warm and clock() < warm.step_due_at:
@@ -115,6 +150,8 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
         _in_memory.pop(shard, None)
         return 0
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts, origin.current()):
+        if warm:
+            warm.give_up()
         _in_memory.pop(shard, None)
         warm, learner = take_over(learner)
         warm.pipeline.ranker.prepare()
@@ -132,7 +169,11 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
             events = read_next(warm, settings.STEP_EVENTS)
             if events or decided:
                 _in_memory.pop(shard, None)  # ahead of the database until the step is committed
-                learner = take_step(warm, learner, events, decided)
+                try:
+                    learner = take_step(warm, learner, events, decided)
+                except BaseException:
+                    warm.give_up()
+                    raise
                 _in_memory[shard] = warm
                 n_learned += len(events)
                 decided = []
@@ -143,8 +184,10 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
             warm.publisher.publish(warm.pipeline, learner, as_of, warm.shadow)
             publish_took_s = clock() - publish_began_at
             publish_at = began_at + max(settings.PUBLISH_EVERY_S, publish_took_s / PUBLISH_SHARE)
-        if warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
-            write_checkpoint(warm, learner)
+        if warm.snapshot:
+            finish_checkpoint(warm, learner)
+        elif warm.step > warm.checkpoint_step and began_at >= warm.checkpoint_due_at:
+            begin_checkpoint(warm, learner)
         warm.step_due_at = publish_at - 0.1 * settings.PUBLISH_EVERY_S  # beat may be a little early
     return n_learned
 
@@ -193,10 +236,12 @@ def in_memory(shard: int) -> WarmPipeline | None:
 
 @remembered
 def forget() -> None:
-    """Drop the warm Pipelines of this process.
+    """Drop the warm Pipelines of this process, and end checkpoints under way.
 
     The next wake restores them.
     """
+    for warm in _in_memory.values():
+        warm.give_up()
     _in_memory.clear()
 
 
@@ -244,13 +289,14 @@ def restore(learner: Learner) -> WarmPipeline:
     It loads the newest sound checkpoint and folds the steps recorded after it. Without a sound checkpoint it folds
     the whole log again. Nothing is written, also if another version of the fold left the shard behind (`take_over`).
     Raises LogIncomplete if the log or the steps no longer reach back far enough. Raises StateNewer for a newer
-    version's state.
+    version's state. Raises StoreUnavailable if the object store that has the checkpoint does not answer. An older
+    checkpoint or the log would cost minutes or not be enough, and the store will be back.
     """
     began_at, server = time.monotonic(), origin.current()
     pipeline, checkpoint = None, learner.checkpoint
     while checkpoint and pipeline is None:
         try:
-            pipeline = Pipeline.from_bytes(bytes(checkpoint.data))
+            pipeline = load_pipeline(checkpoint)
         except StateNewer:  # an older state would not do
             raise
         except ValueError as error:  # damaged, or it does not fit
@@ -292,7 +338,7 @@ def restore(learner: Learner) -> WarmPipeline:
 
 def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
     """Return the newest earlier checkpoint that this history passes through."""
-    older = Checkpoint.objects.defer("data").filter(
+    older = Checkpoint.objects.defer(*STATE_COLUMNS).filter(
         shard=checkpoint.shard, step__lte=checkpoint.step, id__lt=checkpoint.pk
     )
     for each in older.order_by("-step", "-id"):
@@ -302,15 +348,77 @@ def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint | None:
 
 
 def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
-    """Store the warm Pipeline as the Learner's active checkpoint, and thin older ones.
+    """Store the warm Pipeline as the Learner's active checkpoint now, and wait for it.
 
-    Raises LearnerMoved if the Learner has another checkpoint by now. Then the warm state may belong to a history that
-    was reverted.
+    Raises LearnerMoved if the Learner has another checkpoint by now, CheckpointFailed, StoreUnavailable, and the
+    errors of the database.
     """
+    snapshot = Snapshot(warm.step, warm.position, clock(), None)
+    return _install_checkpoint(warm, learner, snapshot, checkpoint_writer.keep(warm.pipeline))
+
+
+def begin_checkpoint(warm: WarmPipeline, learner: Learner) -> None:
+    """Begin to write a checkpoint of the warm Pipeline.
+
+    It does nothing while another shard's is under way in this process, or while a forest is fitted in a thread. Where
+    no process can be forked it is also finished here. Raises LearnerMoved.
+    """
+    if checkpoint_process.is_running() or warm.pipeline.is_fitting:
+        return
+    writing = None
     began_at = clock()
+    if checkpoint_process.is_possible():
+        try:
+            writing = checkpoint_process.begin(warm.pipeline, learner.shard)
+        except OSError as error:
+            logger.warning("no process can be forked, so shard %d waits for its checkpoint: %s", learner.shard, error)
+    warm.snapshot = Snapshot(warm.step, warm.position, began_at, writing)
+    if writing is None:
+        finish_checkpoint(warm, learner)
+
+
+def finish_checkpoint(warm: WarmPipeline, learner: Learner, *, wait: bool = False) -> None:
+    """Make the checkpoint under way the Learner's, if its pieces are written.
+
+    A failure is logged and noted in the Learner row, and the checkpoint is tried again later. Learning goes on, for a
+    checkpoint only shortens the next restore. Raises LearnerMoved.
+    """
+    snapshot = warm.snapshot
+    if snapshot is None:
+        return
+    try:
+        if snapshot.writing is None:
+            checkpoint_process.thin(learner.shard)
+            columns: dict[str, Any] | None = checkpoint_writer.keep(warm.pipeline)
+        else:
+            columns = snapshot.writing.wait() if wait else snapshot.writing.poll()
+        if columns is None:
+            return
+        warm.snapshot = None
+        _install_checkpoint(warm, learner, snapshot, columns)
+    except LearnerMoved:
+        raise
+    except Exception as error:  # of the database, the store, the disk, the process
+        warm.give_up()
+        _note_failure(learner, error)
+        warm.checkpoint_due_at = clock() + max(settings.CHECKPOINT_EVERY_S, RETRY_CHECKPOINT_S)
+        return
+    now = clock()
+    pause_s = max(settings.CHECKPOINT_EVERY_S, (now - snapshot.began_at) / CHECKPOINT_SHARE)
+    warm.checkpoint_due_at = now + pause_s
+
+
+def _install_checkpoint(
+    warm: WarmPipeline, learner: Learner, snapshot: Snapshot, columns: dict[str, Any]
+) -> Checkpoint:
+    """Name the pieces of a state in a row, and make it the Learner's.
+
+    Both happen in one transaction. Raises LearnerMoved if the Learner has another checkpoint by now. Then the state
+    may belong to a history that was reverted.
+    """
     with transaction.atomic():
-        checkpoint = store_checkpoint(
-            warm.pipeline, learner.shard, warm.step, warm.position, learner.recipe, learner.checkpoint_id
+        checkpoint = checkpoint_writer.name_checkpoint(
+            columns, learner.shard, snapshot.step, snapshot.position, learner.recipe, learner.checkpoint_id
         )
         unmoved = Learner.objects.filter(
             shard=learner.shard,
@@ -318,14 +426,26 @@ def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
             n_reverts=learner.n_reverts,
             fold_version=state_versions.FOLD_VERSION,
         )
-        if not unmoved.update(checkpoint=checkpoint):
+        if not unmoved.update(checkpoint=checkpoint, checkpoint_error="", checkpoint_failed_at=None):
             raise LearnerMoved(f"another process gave shard {learner.shard} a new state")
-    checkpoint_thinning.thin_checkpoints(learner.shard)
     learner.checkpoint = checkpoint
-    warm.checkpoint_id, warm.checkpoint_step = checkpoint.pk, warm.step
-    now = clock()
-    warm.checkpoint_due_at = now + max(settings.CHECKPOINT_EVERY_S, (now - began_at) / CHECKPOINT_SHARE)
+    warm.checkpoint_id, warm.checkpoint_step = checkpoint.pk, snapshot.step
     return checkpoint
+
+
+def _note_failure(learner: Learner, error: Exception) -> None:
+    """Log why a checkpoint failed, and note it for health, metrics and console."""
+    cause = str(error).strip() or type(error).__name__
+    logger.error("the checkpoint of shard %d cannot be written, learning goes on: %s", learner.shard, cause)
+    try:
+        with transaction.atomic():
+            Learner.objects.filter(shard=learner.shard).update(
+                checkpoint_error=cause[:1000],
+                checkpoint_failed_at=Coalesce("checkpoint_failed_at", Now()),
+                n_checkpoint_failures=F("n_checkpoint_failures") + 1,
+            )
+    except DatabaseError as unnoted:
+        logger.error("nor can this be noted in the database: %s", str(unnoted).strip())
 
 
 def rebuild(learner: Learner) -> Checkpoint:
@@ -347,9 +467,10 @@ def rebuild(learner: Learner) -> Checkpoint:
 def _install(pipeline: Pipeline, learner: Learner) -> Checkpoint:
     version = state_versions.FOLD_VERSION
     recipe = history.relearned(learner.recipe, 0, version)
+    columns = checkpoint_writer.keep(pipeline)
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
-        checkpoint = store_checkpoint(pipeline, learner.shard, learner.step, position, recipe, None)
+        checkpoint = checkpoint_writer.name_checkpoint(columns, learner.shard, learner.step, position, recipe, None)
         checkpoint.recipe = history.closed(recipe, learner.step)  # that of a row with this state may be older
         checkpoint.save(update_fields=["recipe"])
         unmoved = Learner.objects.filter(shard=learner.shard, n_reverts=learner.n_reverts, fold_version__lte=version)
@@ -362,7 +483,7 @@ def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
     """Return the digest of a fresh fold of a checkpoint's history, at its step.
 
     The fold begins at the checkpoint `start`, or else at `version_upgrade.find_start`. Raises LogIncomplete,
-    CheckpointCorrupt, DigestsDiffer, and ValueError if the checkpoint does not descend from `start`.
+    CheckpointCorrupt, StoreUnavailable, DigestsDiffer, and ValueError if the checkpoint does not descend from `start`.
     """
     version_upgrade.check_comparable(checkpoint)
     start = start or version_upgrade.find_start(checkpoint)
@@ -378,9 +499,9 @@ def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
                 f"another version of the fold learned the steps from {start} up to step {other}. Digests are promised"
                 f" within one version: choose a start at step {other} or later"
             )
-        pipeline, step = Pipeline.from_bytes(bytes(start.data)), start.step
+        pipeline, step = load_pipeline(start), start.step
     else:
-        pipeline, step = Pipeline(Pipeline.from_bytes(bytes(checkpoint.data)).config), 0
+        pipeline, step = Pipeline(load_pipeline(checkpoint).config), 0
     refold(pipeline, checkpoint.shard, checkpoint.recipe, step, checkpoint.step)
     return pipeline.digest()
 

@@ -10,11 +10,12 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Min, Q
+from django.db.models.functions import Now
 
 from recommender.core import state_versions
 from recommender.log import event_log
 from recommender.log.buckets import IS_MOVED
-from recommender.models import Learner, Step, Upgrade, Watched
+from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Step, Upgrade, Watched
 
 # Finds the first event after a learner's position by the index on (xid, seq). The slack is that of event_log.read.
 # Events of old web processes are left out with several shards, because SQL cannot tell whose they are.
@@ -45,6 +46,22 @@ class LearnerState:
     quality: Watched | None  # the newest figures
     n_alarms: dict[str, int]  # alerts and stops among the recorded steps
     version_note: str  # see describe_version
+    checkpoint: "CheckpointState"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointState:
+    """The active checkpoint of a learner, and why no newer one could be written.
+
+    error: empty if the last one was written. failing_s: for how long none could be.
+    """
+
+    age_s: float | None
+    n_bytes: int
+    share_unchanged: float | None
+    n_failures: int
+    error: str
+    failing_s: float
 
 
 def get_backlog() -> int:
@@ -70,6 +87,7 @@ def list_learner_states() -> list[LearnerState]:
             quality=Watched.objects.filter(shard=learner.shard).order_by("-id").first(),
             n_alarms=_count_alarms(learner.shard),
             version_note=describe_version(learner.fold_version),
+            checkpoint=_checkpoint(learner),
         )
         for learner in Learner.objects.order_by("shard")
     ]
@@ -99,6 +117,25 @@ def get_version_note() -> str:
     """Return `describe_version` of the first shard that another version learns, or ""."""
     versions = Learner.objects.order_by("shard").values_list("fold_version", flat=True)
     return next((note for each in versions if (note := describe_version(each))), "")
+
+
+def list_checkpoint_failures() -> dict[int, str]:
+    """Return why no checkpoint can be written, for each shard where that is so."""
+    failing = Learner.objects.exclude(checkpoint_error="").order_by("shard")
+    return dict(failing.values_list("shard", "checkpoint_error"))
+
+
+def _checkpoint(learner: Learner) -> CheckpointState:
+    row = Checkpoint.objects.defer(*STATE_COLUMNS).annotate(now=Now()).filter(pk=learner.checkpoint_id or 0).first()
+    failed_at = learner.checkpoint_failed_at
+    return CheckpointState(
+        age_s=(row.now - row.created_at).total_seconds() if row else None,
+        n_bytes=row.n_bytes if row else 0,
+        share_unchanged=row.share_unchanged if row else None,
+        n_failures=learner.n_checkpoint_failures,
+        error=learner.checkpoint_error,
+        failing_s=(row.now - failed_at).total_seconds() if row and failed_at else 0.0,
+    )
 
 
 def _count_alarms(shard: int) -> dict[str, int]:

@@ -20,12 +20,11 @@ from django.db import transaction
 from recommender import history
 from recommender.core import state_versions
 from recommender.core.pipeline import Pipeline
-from recommender.learning import checkpoint_thinning
-from recommender.learning.checkpoint_writer import store_checkpoint
+from recommender.learning import checkpoint_thinning, checkpoint_writer
 from recommender.learning.learner_state import release_of
 from recommender.learning.refolded_rows import RefoldedRows
 from recommender.log.event_log import Position
-from recommender.models import Checkpoint, Learner, Upgrade
+from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Upgrade
 from recommender.process_state import remembered
 
 logger = logging.getLogger(__name__)
@@ -76,8 +75,8 @@ def is_due(learner: Learner, from_step: int) -> bool:
 def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, refolded: RefoldedRows) -> Learner:
     """Make a restored state the shard's own, and return the new Learner row.
 
-    1. Write the figures and verdicts of the steps that were folded again.
-    2. Store the state as a checkpoint, whose recipe names the versions.
+    1. Store the pieces of the state, and name them in a checkpoint whose recipe names the versions.
+    2. Write the figures and verdicts of the steps that were folded again.
     3. Move the Learner row to this version, if no one changed it since it was read.
     4. Record the Upgrade.
 
@@ -88,10 +87,11 @@ def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, re
     version, before = state_versions.FOLD_VERSION, loaded.step if loaded else 0
     recipe = history.relearned(learner.recipe, before, version)
     from_version = min(learner.fold_version, loaded.fold_version if loaded else 1)
+    columns = checkpoint_writer.keep(pipeline)
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
-        after = store_checkpoint(
-            pipeline, learner.shard, learner.step, position, recipe, loaded.pk if loaded else None
+        after = checkpoint_writer.name_checkpoint(
+            columns, learner.shard, learner.step, position, recipe, loaded.pk if loaded else None
         )
         unmoved = Learner.objects.filter(
             shard=learner.shard,
@@ -140,7 +140,7 @@ def find_start(checkpoint: Checkpoint) -> Checkpoint | None:
     since = history.last_of_other_version(checkpoint.recipe, 0, checkpoint.step, version)
     if not since:
         return None
-    kept = Checkpoint.objects.defer("data").filter(shard=checkpoint.shard, step__gte=since, step__lte=checkpoint.step)
+    kept = Checkpoint.objects.defer(*STATE_COLUMNS).filter(shard=checkpoint.shard, step__gte=since, step__lte=checkpoint.step)
     for each in kept.exclude(pk=checkpoint.pk).order_by("step", "id"):
         if history.begins_with(checkpoint.recipe, each.recipe, each.step):
             return each

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from recommender.models.learning import StoredState
 from recommender.models.verdicts import Exclusion
 
 
@@ -133,14 +134,11 @@ class Erasure(Job):
         return f"erasure {self.pk}: {self.state}"
 
 
-class ErasedState(models.Model):
+class ErasedState(StoredState):
     """A checkpoint's state without an actor, kept until the erasure switches to it."""
 
     erasure = models.ForeignKey(Erasure, on_delete=models.CASCADE, related_name="+")
     checkpoint_id = models.BigIntegerField()
-    digest = models.CharField(max_length=64)
-    n_bytes = models.BigIntegerField()
-    data = models.BinaryField()
     stream_ms = models.BigIntegerField()
     n_events = models.BigIntegerField()
     n_predicted = models.BigIntegerField()

@@ -1,6 +1,7 @@
 """The progress of learning, its steps, and the states it can go back to.
 
     Learner, one row per shard ──> its active Checkpoint ──parent──> the one before ...
+                                                         ──pieces──> Piece, shared by all checkpoints that name it
     Step, a mini-batch ──> Watched, the figures of the monitors after it
     Upgrade, from one version of the fold to the next ──> the Checkpoints before and after it
 
@@ -27,19 +28,72 @@ def beginning() -> history.Recipe:
     """Return the history of a learner that begins with this version."""
     return history.beginning(state_versions.FOLD_VERSION)
 
+# Columns of a stored state that lists need not load.
+STATE_COLUMNS = ("data", "header", "pieces")
 
-class Checkpoint(models.Model):
-    """Immutable bytes of a Pipeline at one log position, with their history."""
+
+class Piece(models.Model):
+    """A part of one or more stored states, kept once under its hash.
+
+    `recommender.learning.piece_table` writes and deletes pieces, and says when.
+    """
+
+    pk = models.CompositePrimaryKey("hash", "place")
+    hash = models.BinaryField(help_text="BLAKE2b-256 of the bytes.")
+    place = models.TextField(help_text="URL of the object store that has the bytes. Empty: they are in `data`.")
+    n_bytes = models.IntegerField()
+    data = models.BinaryField(null=True)
+    unnamed_at = models.DateTimeField(null=True, help_text="Since when no state names it. Null: one does.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(place="") ^ Q(data__isnull=True), name="piece_is_here_or_elsewhere")
+        ]
+        indexes = [models.Index(fields=["unnamed_at"], condition=Q(unnamed_at__isnull=False), name="piece_unnamed")]
+
+    def __str__(self) -> str:
+        return f"piece {bytes(self.hash).hex()[:12]}"
+
+
+class StoredState(models.Model):
+    """A Pipeline's state: a header and the pieces it names.
+
+    Old rows have one block of bytes instead.
+    """
+
+    digest = models.CharField(max_length=64)
+    n_bytes = models.BigIntegerField(help_text="Bytes of the whole state.")
+    n_new_bytes = models.BigIntegerField(null=True, help_text="Bytes of its pieces that no stored state had before.")
+    data = models.BinaryField(null=True, help_text="The state as one block, in rows of versions up to 0.1.")
+    header = models.TextField(null=True, help_text="See recommender.core.checkpoint.")
+    pieces = ArrayField(models.BinaryField(), null=True, help_text="Hashes of the header's pieces, in order.")
+    place = models.TextField(
+        default="",
+        db_default="",
+        help_text="URL of the object store with the pieces. Empty: the database.",
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def share_unchanged(self) -> float | None:
+        """Return the share of its bytes that were stored when it was written.
+
+        None: not known.
+        """
+        return None if self.n_new_bytes is None else 1 - self.n_new_bytes / max(1, self.n_bytes)
+
+
+class Checkpoint(StoredState):
+    """Immutable state of a Pipeline at one log position, with its history."""
 
     shard = models.SmallIntegerField()
     step = models.BigIntegerField(help_text="Number of the last step folded in.")
     xid = models.BigIntegerField()
     seq = models.BigIntegerField()
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+")
-    digest = models.CharField(max_length=64)
     fold_version = models.SmallIntegerField(default=present_version, help_text="The version that wrote the state.")
-    n_bytes = models.BigIntegerField()
-    data = models.BinaryField()
     recipe = models.JSONField(default=beginning, help_text="See recommender.history.")
     is_pinned = models.BooleanField(default=False, help_text="A pinned checkpoint is never dropped by thinning.")
     stream_ms = models.BigIntegerField(default=0, help_text="Stream time, ms since 1970.")
@@ -52,7 +106,12 @@ class Checkpoint(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state")]
+        constraints = [
+            models.UniqueConstraint(fields=["shard", "step", "digest"], name="one_checkpoint_a_state"),
+            models.CheckConstraint(
+                condition=Q(data__isnull=True) ^ Q(header__isnull=True), name="checkpoint_has_one_state"
+            ),
+        ]
         indexes = [models.Index(fields=["shard", "-created_at"], name="checkpoint_by_age")]
 
     def __str__(self) -> str:
@@ -88,6 +147,13 @@ class Learner(models.Model):
     n_reverts = models.IntegerField(default=0, help_text="How often its history was changed.")
     fold_version = models.SmallIntegerField(
         default=present_version, help_text="The version that learns the shard. Older ones do nothing for it."
+    )
+    checkpoint_error = models.TextField(
+        default="", db_default="", help_text="Why the last checkpoint could not be written. Empty if it was."
+    )
+    checkpoint_failed_at = models.DateTimeField(null=True, help_text="Since when no checkpoint could be written.")
+    n_checkpoint_failures = models.BigIntegerField(
+        default=0, db_default=0, help_text="Checkpoints that could not be written, so far."
     )
     frozen_at = models.DateTimeField(null=True)
     stepped_at = models.DateTimeField(null=True)

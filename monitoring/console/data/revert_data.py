@@ -12,7 +12,7 @@ from monitoring.policy import enforcement
 from recommender import database_clock
 from recommender.errors import NotFound
 from recommender.ids import MAX_ROW_ID
-from recommender.models import Checkpoint, Item, Learner, Revert
+from recommender.models import STATE_COLUMNS, Checkpoint, Item, Learner, Revert
 
 FINDINGS_OFFERED = 50
 STUCK_S = 30  # without a report from the worker
@@ -131,7 +131,7 @@ def point_before(*, at_ms: int) -> int | None:
 
 
 def _checkpoint(number: int) -> Checkpoint | None:
-    return Checkpoint.objects.defer("data").filter(pk=number).first()
+    return Checkpoint.objects.defer(*STATE_COLUMNS).filter(pk=number).first()
 
 
 def _undo(row: Revert) -> Checkpoint | None:
@@ -139,7 +139,7 @@ def _undo(row: Revert) -> Checkpoint | None:
     if row.is_preview or row.state != Revert.State.DONE:
         return None
     asked = AskedRevert.objects.filter(pk=row.pk).first()
-    kept = Checkpoint.objects.defer("data")
+    kept = Checkpoint.objects.defer(*STATE_COLUMNS)
     exact = kept.filter(digest=asked.before_digest).order_by("-id").first() if asked and asked.before_digest else None
     return exact or kept.filter(created_at__lte=row.created_at).order_by("-id").first()
 

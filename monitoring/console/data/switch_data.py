@@ -26,6 +26,8 @@ class Shard:
     n_events: int
     stream_ms: int
     checkpoint: int | None
+    checkpoint_error: str
+    checkpoint_failed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,16 @@ class Switch:
 def get_switch() -> Switch:
     """Read the state in four indexed reads, and the names of the published lists."""
     shards = [
-        Shard(row.shard, row.state == Learner.State.FROZEN, row.step, row.n_events, row.stream_ms, row.checkpoint_id)
+        Shard(
+            number=row.shard,
+            is_frozen=row.state == Learner.State.FROZEN,
+            step=row.step,
+            n_events=row.n_events,
+            stream_ms=row.stream_ms,
+            checkpoint=row.checkpoint_id,
+            checkpoint_error=row.checkpoint_error,
+            checkpoint_failed_at=row.checkpoint_failed_at,
+        )
         for row in Learner.objects.order_by("shard")
     ]
     frozen = list(FrozenScope.objects.order_by("scope").values_list("scope", "frozen_at")[:MAX_FROZEN_SCOPES])

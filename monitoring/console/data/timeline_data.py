@@ -24,7 +24,7 @@ from recommender.core.vocabulary import DAY_MS, SECOND_MS
 from recommender.ids import MAX_ROW_ID
 from recommender.learning import step_figures
 from recommender.learning.step_figures import QualityPoint
-from recommender.models import Checkpoint, Learner, Step, Watched
+from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Step, Watched
 
 N_BUCKETS = 480
 MAX_MARKS = 60
@@ -291,7 +291,7 @@ def list_choices(*, chosen: int | None = None) -> list[TimelinePoint]:
 
 
 def _without_bytes() -> Any:
-    return Checkpoint.objects.defer("data")
+    return Checkpoint.objects.defer(*STATE_COLUMNS)
 
 
 def _points(rows: Any) -> list[TimelinePoint]:

@@ -1,20 +1,26 @@
 """`manage.py checkpoint list|export|import|verify`: handle the Pipeline's states."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from recommender import ids
+from recommender.core import checkpoint as core
 from recommender.core import state_versions
-from recommender.core.checkpoint import digest, load
+from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
-from recommender.learning import learner
+from recommender.learning import checkpoint_writer, learner, piece_table
+from recommender.learning.checkpoint_reader import digest_of, open_pieces
+from recommender.learning.object_store import StoreUnavailable
 from recommender.learning.refold import LogIncomplete
-from recommender.models import Checkpoint, Learner
+from recommender.log.event_log import Position
+from recommender.models import STATE_COLUMNS, Checkpoint, Learner
 
 MOST_LISTED = 500
 
@@ -47,48 +53,52 @@ class Command(BaseCommand):
         {"list": self.list, "export": self.export, "import": self.bring, "verify": self.verify}[verb](options)
 
     def list(self, options: dict[str, Any]) -> None:
-        for each in Checkpoint.objects.defer("data")[:MOST_LISTED]:
+        for each in Checkpoint.objects.defer(*STATE_COLUMNS)[:MOST_LISTED]:
             stream_at = f"{datetime.fromtimestamp(each.stream_ms / 1000, UTC):%F %T}" if each.stream_ms else "-"
             quality = f"hr20 {each.hr20:.3f} of {each.n_predicted:,}" if each.n_predicted else "hr20 -"
             parent = f"after {each.parent_id}" if each.parent_id else "no parent"
             self.stdout.write(
                 f"{each.pk:>6}  shard {each.shard}  step {each.step:>8}  stream {stream_at:>19}  {quality:<22}  "
                 f"{parent:<12}  {'pinned' if each.is_pinned else '':<6}  fold {each.fold_version}  "
-                f"{each.n_bytes / 2**20:8.2f} MiB  {each.digest}"
+                f"{each.n_bytes / 2**20:8.2f} MiB  {_unchanged(each):<14}  {each.digest}"
+            )
+        self.stdout.write(f"All pieces, each counted once: {piece_table.get_stored_bytes() / 2**20:.2f} MiB")
+        for row in Learner.objects.exclude(checkpoint_error="").order_by("shard"):
+            self.stdout.write(
+                f"shard {row.shard} could not write a checkpoint since {row.checkpoint_failed_at:%F %T}:"
+                f" {row.checkpoint_error}"
             )
 
     def export(self, options: dict[str, Any]) -> None:
         checkpoint = _get(options["id"])
-        options["file"].write_bytes(checkpoint.data)
-        self.stdout.write(f"{checkpoint} is written to {options['file']}, digest {checkpoint.digest}")
+        try:
+            header, get = open_pieces(checkpoint)
+            with _replaced(options["file"]) as file:
+                core.write_file(file, header, get)
+        except (OSError, CheckpointCorrupt, StoreUnavailable) as error:
+            raise CommandError(f"{checkpoint}: {error}") from error
+        self.stdout.write(f"{checkpoint} is written to {options['file']}, digest {header.digest}")
 
     def bring(self, options: dict[str, Any]) -> None:
         try:
-            data = options["file"].read_bytes()
-            secret = Pipeline.from_bytes(data).config.secret
-            state_version = state_versions.fold_version_of(load(data))
+            with options["file"].open("rb") as file:
+                pipeline = _read(file)
         except (OSError, ValueError) as error:  # damaged, or of a newer version
             raise CommandError(f"{options['file']}: {error}") from error
-        if secret != ids.secret():
+        if pipeline.config.secret != ids.secret():
             raise CommandError(
                 f"{options['file']} has ids that were hashed with another secret. It would know none of your actors."
                 f" `{settings.COMMAND} ids secret` prints the secret where the file was exported: set ID_SECRET to it"
                 " and import into a new database."
             )
         row = learner.get_learner(options["shard"])
+        try:
+            columns = checkpoint_writer.keep(pipeline)
+        except StoreUnavailable as error:
+            raise CommandError(str(error)) from error
         with transaction.atomic():
-            checkpoint, _ = Checkpoint.objects.get_or_create(
-                shard=row.shard,
-                step=0,
-                digest=digest(data),
-                defaults={
-                    "xid": 0,
-                    "seq": 0,
-                    "n_bytes": len(data),
-                    "data": data,
-                    "fold_version": state_version,
-                    "recipe": row.recipe,
-                },
+            checkpoint = checkpoint_writer.name_checkpoint(
+                columns, row.shard, 0, Position(), row.recipe, None
             )
             unlearned = Learner.objects.filter(shard=row.shard, step=0, fold_version__lte=state_versions.FOLD_VERSION)
             if not unlearned.update(checkpoint=checkpoint):
@@ -103,15 +113,47 @@ class Command(BaseCommand):
         start = _get(options["start"]) if options["start"] else None
         for checkpoint in checkpoints:
             try:
+                expected = digest_of(checkpoint)
                 found = learner.verify(checkpoint, start)
-            except (LogIncomplete, ValueError) as error:  # damaged, of another version, or of another history
+            except (LogIncomplete, StoreUnavailable, ValueError) as error:  # damaged, another version or history
                 raise CommandError(f"{checkpoint}: {error}") from error
-            if found != checkpoint.digest:
+            if found != expected:
                 raise CommandError(
-                    f"{checkpoint} has the digest {checkpoint.digest}, but the log folds to {found}."
+                    f"{checkpoint} has the digest {expected}, but the log folds to {found}."
                     " Groundswell's state is not the fold of its log: `model rebuild` folds it again."
                 )
             self.stdout.write(f"{checkpoint}: the log folds to the same digest, {found}")
+
+
+def _unchanged(row: Checkpoint) -> str:
+    share = row.share_unchanged
+    return "unchanged -" if share is None else f"unchanged {share:.0%}"
+
+
+def _read(file: BinaryIO) -> Pipeline:
+    """Read a Pipeline from a file of this format or of the one before.
+
+    Raises ValueError.
+    """
+    is_old = file.read(len(core.OLD_MAGIC)) == core.OLD_MAGIC
+    file.seek(0)
+    if is_old:
+        return Pipeline.from_bytes(file.read())
+    header, get = core.open_file(file)
+    core.check(header, get)
+    return Pipeline.from_state(core.read(header, get))
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` only when it is complete."""
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        with draft.open("wb") as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _get(pk: int) -> Checkpoint:

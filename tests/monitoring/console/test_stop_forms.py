@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.messages import get_messages
+from django.db.models.functions import Now
 from django.urls import reverse
 
 from monitoring.findings import collect_findings
@@ -90,6 +91,13 @@ def test_one_list_is_frozen_and_thawed(client, point):
     assert "Thaw this list" in page(client, reverse("console:timeline"))
     client.post(reverse("console:thaw"), {"note": "x", "scope": "category:sports"})
     assert not FrozenScope.objects.exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_with_its_cause(client, point):
+    Learner.objects.update(checkpoint_error="No space left on device", checkpoint_failed_at=Now())
+    text = page(client, reverse("console:timeline"))
+    assert "cannot write a checkpoint since" in text
+    assert "No space left on device" in text
 
 
 def test_a_checkpoint_is_pinned_and_unpinned(client, point):

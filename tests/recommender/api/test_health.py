@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
+from django.db.models.functions import Now
 
 from recommender.api import health
 from recommender.log import event_log
-from recommender.models import Learner, Step
+from recommender.models import Checkpoint, Learner, Step
 from tests.help.patience import PATIENCE_S
 
 ASKED_AGAIN_S = 1.1 * health.KEPT_S
@@ -75,6 +77,25 @@ def test_not_ready_names_what_is_down(live_api, publish, away, settings, monkeyp
         "broker": "the broker does not answer",
         "learner": "unknown while PostgreSQL does not answer",
     }
+
+
+def test_a_checkpoint_that_cannot_be_written_is_named_and_takes_nothing_down(live_api, publish, capsys):
+    publish({"": []})
+    checkpoint = Checkpoint.objects.create(
+        shard=0, step=0, xid=0, seq=0, digest="", n_bytes=1000, n_new_bytes=250, data=b""
+    )
+    learner(checkpoint=checkpoint, checkpoint_error="disk full", checkpoint_failed_at=Now(), n_checkpoint_failures=3)
+    answer = live_api.get("/health/ready")
+    assert answer.status == 200 and "No checkpoint of shard 0" in str(answer.json["warnings"])
+    told = live_api.get("/metrics").body.decode()
+    assert 'groundswell_checkpoint_failures_total{shard="0"} 3.0' in told
+    assert 'groundswell_checkpoint_share_unchanged{shard="0"} 0.75' in told
+    assert 'groundswell_checkpoint_bytes{shard="0"} 1000.0' in told
+    assert 'groundswell_checkpoint_age_seconds{shard="0"}' in told
+    call_command("checkpoint", "list")
+    said = capsys.readouterr().out
+    assert "unchanged 75%" in said
+    assert "disk full" in said
 
 
 def test_a_learner_that_never_ran_is_behind_or_is_silent_is_not_ready(live_api, publish, clock, monkeypatch):

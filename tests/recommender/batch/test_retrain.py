@@ -13,11 +13,12 @@ from monitoring.operations import request_revert, run_trial
 from recommender.batch import retrain
 from recommender.batch.challenger_trial import Report
 from recommender.control import learning_switch, reverts
-from recommender.core.pipeline import Pipeline
 from recommender.errors import Conflict, NotFound
 from recommender.learning import learner
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Revert, Step, Trial
+from tests.help.damaged_states import damage
 from tests.help.learner_process import restart, warm
 from tests.help.log_files import site, written
 from tests.help.log_rows import clicks
@@ -59,7 +60,7 @@ def test_the_winners_state_is_the_recorded_log_under_its_settings():
     checkpoint = Checkpoint.objects.get(pk=number)
     assert checkpoint.is_pinned
     assert learner.verify(checkpoint) == checkpoint.digest
-    assert Pipeline.from_bytes(bytes(checkpoint.data)).config.half_lives_s[0] == 600
+    assert load_pipeline(checkpoint).config.half_lives_s[0] == 600
     assert warm().config.half_lives_s[0] == 300  # no one promoted it
     assert trial.config["secret"] == ""
 
@@ -127,7 +128,7 @@ def test_a_promotion_that_fails_leaves_the_winner_waiting(monkeypatch):
     learned(clicks(20))
     trial = trial_won()
     request_revert.promote(by=BY, note="faster", trial_id=trial.pk)
-    Checkpoint.objects.filter(pk__in=trial.checkpoints).update(data=b"gone")
+    damage(Checkpoint.objects.filter(pk__in=trial.checkpoints))
     assert reverts.run_next()
     request_revert.close_reverts()
     trial.refresh_from_db()

@@ -12,6 +12,7 @@ from recommender.core import actor_traces
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
 from recommender.learning import learner, verdict_writer
+from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -110,7 +111,7 @@ def test_checkpoints_before_it_stay_and_those_since_keep_number_and_pin():
     assert after[4].is_pinned
     for step, each in after.items():
         assert (each.digest == before[step].digest) == (step < first)
-        assert each.digest == Pipeline.from_bytes(bytes(each.data)).digest()
+        assert each.digest == load_pipeline(each).digest()
     assert Learner.objects.get().checkpoint_id == before[5].pk
 
 

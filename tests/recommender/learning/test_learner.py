@@ -12,12 +12,16 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
 from recommender.learning import learner
+from recommender.learning.checkpoint_writer import store_checkpoint
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Item, Learner, Step
 from recommender.publishing import published_boards
+from tests.help.damaged_states import damage, damage_a_piece
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks, events
+from tests.help.old_format import dump_old
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -103,18 +107,29 @@ def test_a_damaged_checkpoint_is_left_aside(caplog):
     learner.learn(0)
     digest = warm().digest()
     newest = Checkpoint.objects.latest("id")
-    Checkpoint.objects.filter(pk=newest.pk).update(data=b"x" + bytes(newest.data)[1:])
+    damage([newest])
     restart()
     learner.learn(0)
     assert warm().digest() == digest
     assert "cannot be read" in caplog.text
 
 
+def test_a_checkpoint_with_a_damaged_piece_is_left_aside(caplog):
+    event_log.append(clicks(5))
+    learner.learn(0)
+    digest = warm().digest()
+    damage_a_piece(Checkpoint.objects.latest("id"))
+    restart()
+    learner.learn(0)
+    assert warm().digest() == digest
+    assert "a piece of the checkpoint is damaged" in caplog.text
+
+
 def test_with_every_checkpoint_damaged_the_log_is_folded_from_nothing(caplog):
     event_log.append(clicks(5))
     learner.learn(0)
     digest = warm().digest()
-    Checkpoint.objects.update(data=b"nothing")
+    damage()
     restart()
     learner.learn(0)
     assert warm().digest() == digest
@@ -281,9 +296,24 @@ def test_a_checkpoint_goes_out_to_a_file_and_into_another_shard(tmp_path):
     assert Learner.objects.get(shard=1).checkpoint.digest == newest.digest
     with pytest.raises(CommandError, match="has learned already"):
         call_command("checkpoint", "import", tmp_path / "state", "--shard", "0")
-    (tmp_path / "state").write_bytes(b"GSWCKP02 and then some")
-    with pytest.raises(CommandError, match="not a checkpoint"):
-        call_command("checkpoint", "import", tmp_path / "state", "--shard", "1")
+    written = (tmp_path / "state").read_bytes()
+    wrong = {
+        b"GSWCKP01 and then some": "not a checkpoint",
+        b"GSWCKP02 and then some": "damaged",
+        written[:-1]: "damaged",
+    }
+    for data, reason in wrong.items():
+        (tmp_path / "state").write_bytes(data)
+        with pytest.raises(CommandError, match=reason):
+            call_command("checkpoint", "import", tmp_path / "state", "--shard", "1")
+
+
+def test_a_file_of_the_format_before_can_be_imported(tmp_path):
+    event_log.append(clicks(5))
+    learner.learn(0)
+    (tmp_path / "state").write_bytes(dump_old(warm().state()))
+    call_command("checkpoint", "import", tmp_path / "state", "--shard", "1")
+    assert Learner.objects.get(shard=1).checkpoint.digest == warm().digest()
 
 
 def test_the_verify_command_fails_when_a_digest_differs(capsys):
@@ -291,8 +321,14 @@ def test_the_verify_command_fails_when_a_digest_differs(capsys):
     learner.learn(0)
     call_command("checkpoint", "verify")
     assert "the same digest" in capsys.readouterr().out
-    Checkpoint.objects.update(digest="0" * 64)
+    newest = Checkpoint.objects.latest("id")
+    other = store_checkpoint(
+        Pipeline(learner.configured()), 0, 1, Position(newest.xid, newest.seq), newest.recipe, None
+    )
     with pytest.raises(CommandError, match="the log folds to"):
+        call_command("checkpoint", "verify", other.pk)
+    Checkpoint.objects.filter(pk=newest.pk).update(digest="0" * 64)
+    with pytest.raises(CommandError, match="its digest does not match"):
         call_command("checkpoint", "verify")
     with pytest.raises(CommandError, match="there is no checkpoint 999"):
         call_command("checkpoint", "verify", "999")
@@ -314,7 +350,7 @@ def test_a_rebuild_learns_the_log_again_as_the_settings_are_now(settings):
 def test_a_learner_without_a_log_that_reaches_back_says_so():
     event_log.append(clicks(5))
     learner.learn(0)
-    Checkpoint.objects.update(data=b"nothing")
+    damage()
     Step.objects.all().delete()
     restart()
     with pytest.raises(LogIncomplete, match="still recorded"):

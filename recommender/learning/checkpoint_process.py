@@ -1,0 +1,200 @@
+"""Write a checkpoint in a forked process, so that the learner can go on.
+
+    learner ──fork──> a process with the state as it was at that moment ──keep()──> pieces
+       │  takes steps                                    │ columns of the row, over a pipe
+       └──poll()──> the row that names the pieces, in the learner's own transaction
+
+Fork gives a snapshot at the price of copying page tables: 15 ms for a gigabyte. The kernel copies a page when the
+learner writes to it, so the memory taken is that of the pages changed meanwhile. A thread was the alternative. While
+the learner waits, a thread must copy every piece that has changed. To know these it must hash all of them, which
+takes 0.4 s for 350 MB. docs/decisions/0011-checkpoints-in-pieces.md has the figures of both.
+
+What makes the fork safe:
+
+- The process opens a connection to PostgreSQL of its own. It forgets those it inherited without closing them: libpq
+  would say goodbye to the server in the learner's name. It asks no broker and no view store.
+- It ends by `os._exit`, so it runs no exit handler, flushes no buffer and closes nothing that is shared.
+- It calls NumPy, hashlib, psycopg and boto3 only: no OpenMP, no compiled client with threads of its own. The learner
+  forks only while no forest is fitted in a thread, for the state has to wait for that thread. Locks that another
+  thread held at the moment of the fork stay locked in the process. If it ever hangs on one, the learner kills it
+  after LIMIT_S, which counts as a failed checkpoint.
+- It ends when the learner is gone, and it writes no row that names a piece. So a learner that is killed at any moment
+  leaves a sound state, and some pieces without a name.
+
+macOS forbids most libraries after a fork. There, and where CHECKPOINT_FORK is off, and where the kernel refuses to
+fork, the learner writes the checkpoint itself and waits. So it does inside a transaction, whose rows no other
+connection could see.
+"""
+
+import gc
+import logging
+import os
+import select
+import signal
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import msgspec
+from django.conf import settings
+from django.db import connection, connections
+
+from recommender.core.pipeline import Pipeline
+from recommender.learning import checkpoint_thinning, piece_table
+from recommender.learning.checkpoint_writer import keep
+from recommender.process_state import clock, remembered
+
+LIMIT_S = 0.8 * piece_table.GRACE_S  # a writer must be done before the thinner may delete what it found
+READ_BYTES = 2**16
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointFailed(Exception):
+    """A checkpoint could not be written.
+
+    The message has the cause.
+    """
+
+
+@dataclass(slots=True)
+class Writing:
+    """A process that writes the pieces of one state."""
+
+    pid: int
+    pipe: int
+    began_at: float
+    _said: bytearray = field(default_factory=bytearray)
+
+    def poll(self, wait_s: float = 0.0) -> dict[str, Any] | None:
+        """Return the columns of the row, or None if the process still writes.
+
+        Raises CheckpointFailed.
+        """
+        while select.select([self.pipe], [], [], wait_s)[0]:
+            said = os.read(self.pipe, READ_BYTES)
+            self._said += said
+            if not said:
+                return self._result(self._end())
+        if clock() - self.began_at > LIMIT_S:
+            self.kill()
+            raise CheckpointFailed(f"it was not written within {LIMIT_S:.0f} s")
+        return None
+
+    def wait(self) -> dict[str, Any]:
+        """Return the columns of the row once the process is done. Raises CheckpointFailed."""
+        while (columns := self.poll(wait_s=1.0)) is None:
+            pass
+        return columns
+
+    def kill(self) -> None:
+        """End the process, if it has not ended yet."""
+        if self is _running.get(""):
+            os.kill(self.pid, signal.SIGKILL)
+            self._end()
+
+    def _end(self) -> int:
+        _running.pop("", None)
+        os.close(self.pipe)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _result(self, exit_code: int) -> dict[str, Any]:
+        if exit_code != 0 or not self._said:
+            raise CheckpointFailed(f"the process that wrote it ended with {exit_code}")
+        said: dict[str, Any] = msgspec.msgpack.decode(self._said)
+        if "error" in said:
+            raise CheckpointFailed(said["error"])
+        return said
+
+
+_running: dict[str, Writing] = {}  # at most one, because each may take as much memory as the state
+_inherited: list[object] = []  # in the forked process: connections that must not be closed
+
+
+def is_possible() -> bool:
+    """Return whether a checkpoint can be written by a forked process here."""
+    return settings.CHECKPOINT_FORK and hasattr(os, "fork") and not connection.in_atomic_block
+
+
+def is_running() -> bool:
+    """Return whether this process has a checkpoint under way, of any shard."""
+    return bool(_running)
+
+
+@remembered
+def forget() -> None:
+    """End the process under way."""
+    for writing in list(_running.values()):
+        writing.kill()
+
+
+def begin(pipeline: Pipeline, shard: int) -> Writing:
+    """Fork a process that writes the pieces of a state.
+
+    It also thins the shard's checkpoints. Raises OSError if the kernel refuses, usually for want of memory.
+    """
+    assert not _running, "one checkpoint is still under way"
+    began_at, parent = clock(), os.getpid()
+    reading, writing = os.pipe()
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of locks that other threads may hold. The module's docstring says why this is safe.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
+    if pid == 0:
+        os.close(reading)
+        _write(pipeline, shard, writing, parent)
+    os.close(writing)
+    _running[""] = Writing(pid, reading, began_at)
+    return _running[""]
+
+
+def _write(pipeline: Pipeline, shard: int, pipe: int, parent: int) -> NoReturn:
+    """Do the work of the forked process, and end it."""
+    code = 1
+    try:
+        gc.disable()  # a collection would touch, and so copy, every page with an object
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)
+        _let_go_of_connections()
+
+        def stop_if_alone() -> None:
+            if os.getppid() != parent:
+                os._exit(1)
+
+        try:
+            thin(shard)
+            said = keep(pipeline, stop_if_alone)
+        except Exception as error:  # the learner logs it, with the cause
+            said = {"error": f"{type(error).__name__}: {str(error).strip()}"}
+        with os.fdopen(pipe, "wb") as file:
+            file.write(msgspec.msgpack.encode(said))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def thin(shard: int) -> None:
+    """Drop checkpoints and pieces that nothing needs.
+
+    A failure is logged, for the next time may succeed.
+    """
+    try:
+        checkpoint_thinning.thin_checkpoints(shard)
+        checkpoint_thinning.thin_pieces()
+    except Exception:
+        logger.exception("old checkpoints of shard %d cannot be thinned", shard)
+
+
+def _let_go_of_connections() -> None:
+    """Forget the inherited database connections without closing them.
+
+    The next query opens a new one.
+    """
+    for each in connections.all(initialized_only=True):
+        _inherited.append(each.connection)
+        each.connection = None

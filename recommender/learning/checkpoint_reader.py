@@ -1,0 +1,59 @@
+"""Read a stored state back into a Pipeline, piece by piece.
+
+Each array is read, copied into its table and forgotten, so a restore needs the memory of one array more than the
+Pipeline. Rows of versions up to 0.1 have one block of bytes instead of pieces.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from recommender.core import checkpoint as core
+from recommender.core.checkpoint import CheckpointCorrupt, GetPieces, Header, Piece
+from recommender.core.pipeline import Pipeline
+from recommender.learning import piece_table
+from recommender.learning.object_store import ObjectStore
+from recommender.learning.piece_table import HERE
+from recommender.models import StoredState
+
+
+def load_pipeline(row: StoredState) -> Pipeline:
+    """Return the Pipeline of a checkpoint.
+
+    Raises CheckpointCorrupt if a byte is missing or differs, ValueError if another version wrote it, and
+    StoreUnavailable if the object store that has its pieces does not answer.
+    """
+    if row.header is None:
+        return Pipeline.from_bytes(bytes(row.data or b""))
+    return Pipeline.from_state(core.read(*open_pieces(row)))
+
+
+def open_pieces(row: StoredState) -> tuple[Header, GetPieces]:
+    """Return the header of a stored state, and a function that reads its pieces.
+
+    A block of an older version is cut into pieces first. Raises CheckpointCorrupt.
+    """
+    if row.header is None:
+        layout = core.Layout(core.load(bytes(row.data or b"")))
+        return layout.header, layout.get
+    header = Header(row.header, tuple(bytes(each) for each in row.pieces or ()))
+    if header.digest != row.digest:
+        raise CheckpointCorrupt("the checkpoint is damaged: its digest does not match its header")
+    return header, _get_here if row.place == HERE else ObjectStore(row.place).get
+
+
+def digest_of(row: StoredState) -> str:
+    """Return the digest of a state in the present format.
+
+    For a row of this version it is the one in the row. A block of an older version is read, and if its row has
+    another digest than the block, that is returned, which no state can have.
+    """
+    if row.header is not None:
+        return row.digest
+    data = bytes(row.data or b"")
+    return load_pipeline(row).digest() if core.digest(data) == row.digest else row.digest
+
+
+def _get_here(hashes: Sequence[bytes]) -> Iterator[Piece]:
+    try:
+        yield from piece_table.get(hashes)
+    except KeyError as error:
+        raise CheckpointCorrupt("a piece of the checkpoint is not in the database") from error
