@@ -127,7 +127,10 @@ def _a_process_that_remembers_nothing():
 
 @pytest.fixture(autouse=True)
 def _checkpoints_are_there_at_once(settings):
-    """Let a learner in this process write its checkpoints itself. Tests of the forked process switch it on."""
+    """Let a learner in this process write its checkpoints itself.
+
+    Tests of the forked process switch it on.
+    """
     settings.CHECKPOINT_FORK = False
 
 

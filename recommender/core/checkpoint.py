@@ -153,7 +153,7 @@ class Layout:
         self._pack, self._packed, self._pack_bytes = [], [], 0
 
 
-class StoredState(dict[str, Any]):
+class LazyState(dict[str, Any]):
     """A state, or a part of one, whose arrays are read each time they are asked for.
 
     An array that is asked for is new and belongs to the caller, so no more of the state is in memory than is used.
@@ -213,9 +213,9 @@ class _Reader:
         self._lengths, self._tree = _parsed(header)
         self._kept: dict[int, Piece] = {}
 
-    def state(self) -> StoredState:
+    def state(self) -> LazyState:
         made = self._made(self._tree)
-        if not isinstance(made, StoredState):
+        if not isinstance(made, LazyState):
             raise CheckpointCorrupt("the checkpoint's header describes no state")
         return made
 
@@ -261,7 +261,7 @@ class _Reader:
             return _Unread(self, (value[ARRAY],))
         if TEXTS in value:
             return _Unread(self, tuple(place[ARRAY] for place in value[TEXTS]))
-        made = StoredState()
+        made = LazyState()
         for key, each in value.items():
             dict.__setitem__(made, key, self._made(each))
         return made

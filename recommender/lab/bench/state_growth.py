@@ -59,10 +59,15 @@ def _rows(name: str, said: dict[str, Any], *, is_budgeted: bool) -> Iterator[Ben
     yield row("most memory while it grew", said["peak_mib"], "MiB", BUDGET_MIB)
     most = max(said["first_mib"], said["second_mib"])
     yield row("most memory with a checkpoint", most, "MiB", BUDGET_MIB, "of the learner and the forked process")
-    yield row("first checkpoint", said["first_s"], "s", BUDGET_S)
-    yield row("next checkpoint", said["second_s"], "s", BUDGET_S)
+    yield row("first checkpoint", said["first_s"], "s", BUDGET_S, _cpu(said["first_cpu_s"]))
+    yield row("next checkpoint", said["second_s"], "s", BUDGET_S, _cpu(said["second_cpu_s"]))
     yield row("learner's pause", max(said["first_pause_s"], said["second_pause_s"]), "s", BUDGET_PAUSE_S)
     yield row("bytes of a checkpoint", said["n_bytes"] / 2**20, "MiB", None, f"{said['n_pieces']:,} pieces")
     yield row("share unchanged", said["share_unchanged"], "", None, "after 10,000 events")
-    yield row("restore", said["restore_s"], "s", BUDGET_S, "to the same digest" if said["is_same"] else "DIFFERS")
+    digest = "to the same digest" if said["is_same"] else "to ANOTHER digest"
+    yield row("restore", said["restore_s"], "s", BUDGET_S, f"{_cpu(said['restore_cpu_s'])}, {digest}")
     yield row("most memory of a restore", said["restore_peak_mib"], "MiB", BUDGET_MIB)
+
+
+def _cpu(seconds: float) -> str:
+    return f"{seconds:.1f} s of processor time"

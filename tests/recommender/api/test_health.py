@@ -86,7 +86,8 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_takes_nothing_down(liv
     )
     learner(checkpoint=checkpoint, checkpoint_error="disk full", checkpoint_failed_at=Now(), n_checkpoint_failures=3)
     answer = live_api.get("/health/ready")
-    assert answer.status == 200 and "No checkpoint of shard 0" in str(answer.json["warnings"])
+    assert "No checkpoint of shard 0" in str(answer.json["warnings"])
+    assert answer.status == 200, answer.json
     told = live_api.get("/metrics").body.decode()
     assert 'groundswell_checkpoint_failures_total{shard="0"} 3.0' in told
     assert 'groundswell_checkpoint_share_unchanged{shard="0"} 0.75' in told
