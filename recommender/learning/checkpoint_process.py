@@ -11,8 +11,10 @@ takes 0.4 s for 350 MB. docs/decisions/0011-checkpoints-in-pieces.md has the fig
 
 What makes the fork safe:
 
-- The process opens a connection to PostgreSQL of its own. It forgets those it inherited without closing them: libpq
+- The process opens a connection to PostgreSQL of its own. It forgets those it inherited without ending them: libpq
   would say goodbye to the server in the learner's name. It asks no broker and no view store.
+- It closes its copies of all sockets. Otherwise the servers would not notice the end of a learner that is killed, and
+  the locks of its transaction would stay until this process ends.
 - It ends by `os._exit`, so it runs no exit handler, flushes no buffer and closes nothing that is shared.
 - It calls NumPy, hashlib, psycopg and boto3 only: no OpenMP, no compiled client with threads of its own. The learner
   forks only while no forest is fitted in a thread, for the state has to wait for that thread. Locks that another
@@ -31,6 +33,7 @@ import logging
 import os
 import select
 import signal
+import stat
 import warnings
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -161,6 +164,7 @@ def _write(pipeline: Pipeline, shard: int, pipe: int, parent: int) -> NoReturn:
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)
         _let_go_of_connections()
+        _close_sockets()
 
         def stop_if_alone() -> None:
             if os.getppid() != parent:
@@ -198,3 +202,16 @@ def _let_go_of_connections() -> None:
     for each in connections.all(initialized_only=True):
         _inherited.append(each.connection)
         each.connection = None
+
+
+def _close_sockets() -> None:
+    """Close the copies of the learner's sockets, except standard streams.
+
+    Nothing is sent over them.
+    """
+    for name in os.listdir("/dev/fd"):
+        try:
+            if int(name) > 2 and stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                os.close(int(name))
+        except OSError:
+            continue  # it was the descriptor of the list itself

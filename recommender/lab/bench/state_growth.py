@@ -1,10 +1,10 @@
 """Memory and time of a learner with a million actors.
 
-    a private PostgreSQL ──> `grown_learner grow`, then `grown_learner restore`, each a process of its own ──> rows
+    a throw-away PostgreSQL ──> `grown_learner grow`, then `grown_learner restore`, each a process of its own ──> rows
 
 The learner gets no event through the log, so that growing it takes minutes and not an hour. All else is the product's
 own: the fork, the pieces, the row, the restore. Memory is the proportional set size of the learner and of the process
-that it forks.
+that it forks. The database does not wait for its disk.
 """
 
 import json

@@ -112,6 +112,21 @@ def test_the_forked_process_has_a_connection_of_its_own(gate):
     assert active().step == 1
 
 
+def test_the_forked_process_holds_no_socket_of_the_learner(monkeypatch):
+    """A server would take a killed learner for alive, and keep the locks of its transaction."""
+    connection.ensure_connection()
+    of_learner = connection.connection.pgconn.socket
+
+    def look(*_, **__):
+        raise DataError("open" if os.path.exists(f"/dev/fd/{of_learner}") else "closed")
+
+    monkeypatch.setattr(checkpoint_process, "thin", lambda _shard: None)
+    monkeypatch.setattr(checkpoint_process, "keep", look)
+    learned()
+    finish()
+    assert Learner.objects.get().checkpoint_error == "DataError: closed"
+
+
 @pytest.mark.parametrize("when", ["before a piece", "after the pieces"])
 def test_a_writer_that_is_killed_costs_only_this_checkpoint(when, gate, monkeypatch, caplog):
     warmed = learned()
