@@ -4,7 +4,7 @@
        │  takes steps                                    │ columns of the row, over a pipe
        └──poll()──> the row that names the pieces, in the learner's own transaction
 
-Fork gives a snapshot at the price of copying page tables: 15 ms for a gigabyte. The kernel copies a page when the
+Fork gives a snapshot at the price of copying page tables: 20 ms for a gigabyte. The kernel copies a page when the
 learner writes to it, so the memory taken is that of the pages changed meanwhile. A thread was the alternative. While
 the learner waits, a thread must copy every piece that has changed. To know these it must hash all of them, which
 takes 0.4 s for 350 MB. docs/decisions/0011-checkpoints-in-pieces.md has the figures of both.
