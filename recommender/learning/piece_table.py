@@ -28,7 +28,7 @@ from django.db import connection, transaction
 
 from recommender.core.checkpoint import PIECE_BYTES, Piece
 from recommender.learning.object_store import ObjectStore
-from recommender.log import event_log
+from recommender.log import statements
 
 HERE = ""  # the place of pieces in this table
 GRACE_S = 300
@@ -99,14 +99,14 @@ def claim(place: str, hashes: Collection[bytes]) -> set[bytes]:
     Those without a name are kept for GRACE_S more. One statement, about 10 us a piece.
     """
     wanted = list(hashes)
-    found = event_log.fetch_all(_CLAIM, [place, wanted, place, wanted])
+    found = statements.fetch_all(_CLAIM, [place, wanted, place, wanted])
     return {bytes(hash) for hash, was_unnamed in found if place == HERE or not was_unnamed}
 
 
 def insert(place: str, hashes: Sequence[bytes], lengths: Sequence[int], data: Sequence[Piece | None]) -> None:
     """Write rows of pieces that no state names yet."""
-    sent = event_log.nullable([None if each is None else memoryview(each) for each in data])
-    event_log.fetch(_INSERT, [place, list(hashes), list(lengths), sent])
+    sent = statements.nullable([None if each is None else memoryview(each) for each in data])
+    statements.fetch(_INSERT, [place, list(hashes), list(lengths), sent])
 
 
 def name(place: str, hashes: Collection[bytes]) -> None:
@@ -115,7 +115,7 @@ def name(place: str, hashes: Collection[bytes]) -> None:
     The caller writes the row that names them in this transaction. Raises PiecesGone.
     """
     distinct = list(set(hashes))
-    (n,) = event_log.fetch(_LOCK, [place, distinct])
+    (n,) = statements.fetch(_LOCK, [place, distinct])
     if n != len(distinct):
         raise PiecesGone(f"{len(distinct) - n} pieces of a state were deleted before the state was named")
 
@@ -128,7 +128,7 @@ def get(hashes: Sequence[bytes]) -> Iterator[Piece]:
     at_once = max(1, BATCH_BYTES // PIECE_BYTES)
     for start in range(0, len(hashes), at_once):
         wanted = list(hashes[start : start + at_once])
-        found = event_log.fetch_all(_GET, [wanted])
+        found = statements.fetch_all(_GET, [wanted])
         if len(found) != len(wanted):
             raise KeyError("a piece is not in the database")
         for (data,) in found:
