@@ -140,7 +140,9 @@ def find_start(checkpoint: Checkpoint) -> Checkpoint | None:
     since = history.last_of_other_version(checkpoint.recipe, 0, checkpoint.step, version)
     if not since:
         return None
-    kept = Checkpoint.objects.defer(*STATE_COLUMNS).filter(shard=checkpoint.shard, step__gte=since, step__lte=checkpoint.step)
+    kept = Checkpoint.objects.defer(*STATE_COLUMNS).filter(
+        shard=checkpoint.shard, step__gte=since, step__lte=checkpoint.step
+    )
     for each in kept.exclude(pk=checkpoint.pk).order_by("step", "id"):
         if history.begins_with(checkpoint.recipe, each.recipe, each.step):
             return each

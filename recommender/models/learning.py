@@ -28,6 +28,7 @@ def beginning() -> history.Recipe:
     """Return the history of a learner that begins with this version."""
     return history.beginning(state_versions.FOLD_VERSION)
 
+
 # Columns of a stored state that lists need not load.
 STATE_COLUMNS = ("data", "header", "pieces")
 

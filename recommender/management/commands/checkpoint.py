@@ -97,9 +97,7 @@ class Command(BaseCommand):
         except StoreUnavailable as error:
             raise CommandError(str(error)) from error
         with transaction.atomic():
-            checkpoint = checkpoint_writer.name_checkpoint(
-                columns, row.shard, 0, Position(), row.recipe, None
-            )
+            checkpoint = checkpoint_writer.name_checkpoint(columns, row.shard, 0, Position(), row.recipe, None)
             unlearned = Learner.objects.filter(shard=row.shard, step=0, fold_version__lte=state_versions.FOLD_VERSION)
             if not unlearned.update(checkpoint=checkpoint):
                 raise CommandError(f"shard {row.shard} has learned already. Import into an empty shard.")

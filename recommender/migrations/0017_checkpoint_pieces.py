@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0017_database_times'),
+        ('recommender', '0016_versions'),
     ]
 
     operations = [
