@@ -61,24 +61,6 @@ def test_ready_when_everything_is_there(live_api, publish):
     assert answer.status == 200
 
 
-def test_not_ready_names_what_is_down(live_api, publish, away, settings, monkeypatch):
-    publish({"": []})
-    learner()
-    away()
-    settings.VIEW_URL = "redis://127.0.0.1:1"
-    monkeypatch.setattr(health.current_app.conf, "broker_url", "redis://127.0.0.1:1")
-    monkeypatch.setattr(health.current_app.conf, "broker_write_url", "redis://127.0.0.1:1")
-    answer = live_api.get("/health/ready")
-    assert answer.status == 503
-    assert answer.json["ready"] is False
-    assert answer.json["checks"] == {
-        "database": "PostgreSQL does not answer",
-        "view": "the view store does not answer",
-        "broker": "the broker does not answer",
-        "learner": "unknown while PostgreSQL does not answer",
-    }
-
-
 def test_a_checkpoint_that_cannot_be_written_is_named_and_takes_nothing_down(live_api, publish, capsys):
     publish({"": []})
     checkpoint = Checkpoint.objects.create(
@@ -97,6 +79,24 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_takes_nothing_down(liv
     said = capsys.readouterr().out
     assert "unchanged 75%" in said
     assert "disk full" in said
+
+
+def test_not_ready_names_what_is_down(live_api, publish, away, settings, monkeypatch):
+    publish({"": []})
+    learner()
+    away()
+    settings.VIEW_URL = "redis://127.0.0.1:1"
+    monkeypatch.setattr(health.current_app.conf, "broker_url", "redis://127.0.0.1:1")
+    monkeypatch.setattr(health.current_app.conf, "broker_write_url", "redis://127.0.0.1:1")
+    answer = live_api.get("/health/ready")
+    assert answer.status == 503
+    assert answer.json["ready"] is False
+    assert answer.json["checks"] == {
+        "database": "PostgreSQL does not answer",
+        "view": "the view store does not answer",
+        "broker": "the broker does not answer",
+        "learner": "unknown while PostgreSQL does not answer",
+    }
 
 
 def test_a_learner_that_never_ran_is_behind_or_is_silent_is_not_ready(live_api, publish, clock, monkeypatch):
