@@ -113,7 +113,10 @@ def test_the_forked_process_has_a_connection_of_its_own(gate):
 
 
 def test_the_forked_process_holds_no_socket_of_the_learner(monkeypatch):
-    """A server would take a killed learner for alive, and keep the locks of its transaction."""
+    """Otherwise a server would take a killed learner for alive.
+
+    It would keep the locks of its transaction.
+    """
     connection.ensure_connection()
     of_learner = connection.connection.pgconn.socket
 
