@@ -147,12 +147,10 @@ def learn(shard: int, *, for_s: float = 5.0) -> int:
     database_clock.learn()
     learner = get_learner(shard)
     if version_upgrade.is_newer(learner):
-        _in_memory.pop(shard, None)
+        _drop(shard)
         return 0
     if warm is None or warm.stand != (learner.step, learner.checkpoint_id, learner.n_reverts, origin.current()):
-        if warm:
-            warm.give_up()
-        _in_memory.pop(shard, None)
+        _drop(shard)
         warm, learner = take_over(learner)
         warm.pipeline.ranker.prepare()
         warm.shadow = shadow_learner.begin(warm.pipeline, learner)
@@ -240,9 +238,13 @@ def forget() -> None:
 
     The next wake restores them.
     """
-    for warm in _in_memory.values():
+    for shard in list(_in_memory):
+        _drop(shard)
+
+
+def _drop(shard: int) -> None:
+    if warm := _in_memory.pop(shard, None):
         warm.give_up()
-    _in_memory.clear()
 
 
 def get_learner(shard: int) -> Learner:
@@ -483,7 +485,8 @@ def verify(checkpoint: Checkpoint, start: Checkpoint | None = None) -> str:
     """Return the digest of a fresh fold of a checkpoint's history, at its step.
 
     The fold begins at the checkpoint `start`, or else at `version_upgrade.find_start`. Raises LogIncomplete,
-    CheckpointCorrupt, StoreUnavailable, DigestsDiffer, and ValueError if the checkpoint does not descend from `start`.
+    CheckpointCorrupt, StoreUnavailable and DigestsDiffer. Raises ValueError if the checkpoint does not descend from
+    `start`.
     """
     version_upgrade.check_comparable(checkpoint)
     start = start or version_upgrade.find_start(checkpoint)

@@ -102,7 +102,7 @@ def find() -> tuple[str, str] | None:
     for secret, place in known:
         if fingerprint(secret) == noted:
             return secret, place
-    for checkpoint in Checkpoint.objects.defer("data").order_by("-id").iterator():
+    for checkpoint in Checkpoint.objects.defer("data", "pieces").order_by("-id").iterator():
         kept = secret_in(checkpoint)
         if kept and fingerprint(kept) == noted:
             return kept, str(checkpoint)
@@ -176,7 +176,11 @@ def _first_secret() -> str:
 
 def _learned_secrets() -> Iterator[tuple[int, str]]:
     for row in Learner.objects.exclude(checkpoint=None).order_by("shard"):
-        older = Checkpoint.objects.defer("data").filter(shard=row.shard, id__lte=row.checkpoint_id).order_by("-id")
+        older = (
+            Checkpoint.objects.defer("data", "pieces")
+            .filter(shard=row.shard, id__lte=row.checkpoint_id)
+            .order_by("-id")
+        )
         secret = next(filter(None, map(secret_in, older.iterator())), None)
         if secret is None:
             logger.error("no checkpoint of shard %d can be read, so its secret is not known", row.shard)

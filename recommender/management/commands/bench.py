@@ -137,6 +137,15 @@ class Command(BaseCommand):
     def _measure(
         self, chosen: list[str], options: dict[str, Any], context: dict[str, Any], tell: Callable[[str], None]
     ) -> Iterator[results.BenchRow]:
+        yield from self._measure_parts(chosen, options, context, tell)
+        on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
+        if on_a_rig:
+            yield from self._measure_servers(on_a_rig, options, context, tell)
+
+    def _measure_parts(
+        self, chosen: list[str], options: dict[str, Any], context: dict[str, Any], tell: Callable[[str], None]
+    ) -> Iterator[results.BenchRow]:
+        """Measure the parts that need no server, or make servers of their own."""
         seconds, seed = options["seconds"], options["seed"]
         if "step" in chosen:
             tell("measuring step")
@@ -170,9 +179,12 @@ class Command(BaseCommand):
         if "growth" in chosen:
             tell("measuring growth")
             yield from state_growth.measure(n_actors=options["actors"], n_items=options["items"], seed=seed)
-        on_a_rig = [name for name in MEASURES if name in chosen and name in _ON_A_RIG]
-        if not on_a_rig:
-            return
+
+    def _measure_servers(
+        self, on_a_rig: list[str], options: dict[str, Any], context: dict[str, Any], tell: Callable[[str], None]
+    ) -> Iterator[results.BenchRow]:
+        """Measure running servers: the one at --url, or ones started here."""
+        seconds, seed = options["seconds"], options["seed"]
         tell("starting Groundswell")
         with contextlib.ExitStack() as stack:
             server: running_system.Rig | None = None
