@@ -124,7 +124,7 @@ def secret_in(checkpoint: Checkpoint) -> str | None:
     Only the header is read.
     """
     try:
-        text = getattr(checkpoint, "header", None)  # of a state in pieces
+        text = checkpoint.header  # None: the state is one block
         state = json.loads(text)["state"] if text else json.loads(_header_of_block(checkpoint))
         secret = state["config"]["secret"]
         return secret if len(bytes.fromhex(secret)) == 16 else None
