@@ -62,7 +62,6 @@ from recommender.core.affinity.affinity_kernels import (
     N_NEIGHBOURS,
     SHORT,
 )
-from recommender.core.affinity.affinity_of_then import affinity_of_then
 from recommender.core.tables import Table
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combine_all, combined
 from recommender.core.tables.hashing import MAX_ROWS, find, find_all, mix
@@ -330,11 +329,7 @@ class Affinity:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state()`, or of an earlier version's.
-
-        Raises ValueError if it does not fit.
-        """
-        state = affinity_of_then(state)
+        """Restore the result of `state()`. Raises ValueError if it does not fit."""
         self._epoch[0], self._forgotten_ms = state["epoch"], state["forgotten_ms"]
         for name in ("histories", "longer", "links", "sources"):
             getattr(self, name).restore(state[name])

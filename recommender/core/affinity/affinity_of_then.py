@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from recommender.core.affinity.affinity_kernels import HISTORY, SHORT
+from recommender.core.state_versions import migration
 
 State = dict[str, Any]
 
 
+@migration("affinity", to=2)
 def affinity_of_then(state: State) -> State:
     """Return affinity's state in the layout of this version.
 

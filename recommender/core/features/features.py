@@ -38,7 +38,6 @@ from recommender.core.features import feature_columns as fk
 from recommender.core.features import feature_kernels as kernels
 from recommender.core.features import feature_queries as queries
 from recommender.core.features.feature_windows import evidence_of
-from recommender.core.features.features_of_then import features_of_then
 from recommender.core.tables import Table
 from recommender.core.tables.hashing import MAX_ROWS, find_all, pair_keys
 from recommender.core.tables.table import strongest
@@ -224,11 +223,10 @@ class Features:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the state that `state()` returned, or an earlier version's.
+        """Take the state that `state()` returned.
 
         Raises ValueError if it does not fit.
         """
-        state = features_of_then(state)
         ring = state["ring"]
         n = len(ring)
         if state["site"].shape != self.site.shape or n != min(state["ring_size"], len(self.ring)):

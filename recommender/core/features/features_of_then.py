@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.features import feature_columns as fk
+from recommender.core.state_versions import migration
 
 # places of that version's columns, in the order of this version's
 _ACTOR = (0, 1, 2, 3, 4, 5, 8, 9, 14)
@@ -26,6 +27,7 @@ _OLD_ITEM = 53
 State = dict[str, Any]
 
 
+@migration("screen/features", to=2)
 def features_of_then(state: State) -> State:
     """Return the features' state in the layout of this version.
 

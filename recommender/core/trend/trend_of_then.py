@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from recommender.core.state_versions import migration
 from recommender.core.trend.trend_columns import RETRACTED
 
 _RETRACTED_THEN = -(1 << 30)
 State = dict[str, Any]
 
 
+@migration("trend", to=2)
 def trend_of_then(state: State) -> State:
     """Return the trend's state in the layout of this version.
 

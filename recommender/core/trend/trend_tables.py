@@ -41,7 +41,6 @@ from recommender.core.tables.hashing import MAX_ROWS
 from recommender.core.tables.table import strongest
 from recommender.core.trend import count_kernels, trend_columns, trend_kernels
 from recommender.core.trend.trend_columns import LIST_DEPTH
-from recommender.core.trend.trend_of_then import trend_of_then
 from recommender.core.trust import TrustRules
 
 KEPT_AT_EVICTION = 7 / 8  # of a full table, so that there is room until the next eviction
@@ -266,11 +265,10 @@ class TrendTables:
         return {"names": list(self.names), **{name: getattr(self, name).state() for name in self._max}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the state that `state()` returned, or an earlier version's.
+        """Take the state that `state()` returned.
 
         The caller must then make the derived columns anew. Raises ValueError if columns do not fit.
         """
-        state = trend_of_then(state)
         self.names = list(state["names"])
         for name in self._max:
             getattr(self, name).restore(state[name])
