@@ -14,7 +14,7 @@ changes no key, so it changes no verdict and no digest.
 
 The family of a user agent comes from the package ua-parser, with its rules compiled to native code: 6 to 15 us for a
 new text, at most 0.2 ms, and 17 MiB. Its rules in plain Python take up to 6 ms for a text, and device-detector up to
-0.1 s. woothee and httpagentparser take 30 us, but do not know Samsung's browser, in-app browsers or curl.
+0.1 s. woothee and httpagentparser take 30 us. They do not know Samsung's browser, in-app browsers or curl.
 
 A referrer's host is kept whole. A shorter name (example.co.uk) would need the public suffix list. That list changes
 under a running server, and on a shared suffix it would join sites that have nothing in common. A host may be the name

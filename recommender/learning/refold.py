@@ -103,8 +103,8 @@ def encode(pipeline: Pipeline, events: LogSlice) -> EventBatch:
     """
     if pipeline.config.secret != ids.secret():
         raise KeysDiffer(
-            "the state was learned under another secret of ids than the one that now makes the keys of events:"
-            " set the secret of that time again, or learn the whole log again with `manage.py model rebuild`"
+            "the state was learned under another ID_SECRET than the present one."
+            " Set the former secret again, or learn the whole log again with `manage.py model rebuild`"
         )
     return events.batch
 

@@ -69,7 +69,10 @@ def _values(columns: Mapping[str, str], is_paid: str = "") -> str:
 
 
 def _of_many(rule: IdRule, *, pays: bool) -> str:
-    """Return the statement for many events, which returns the keys that were new if some were not, and payments."""
+    """Return the statement for many events.
+
+    It returns the keys that were new if some were not, and the payments.
+    """
     alias, condition = "", ""
     if rule == IdRule.BOTH:
         alias = _ALIAS.format(
@@ -103,7 +106,10 @@ SELECT CASE WHEN (SELECT count(*) FROM written) < (SELECT count(*) FROM input)
 
 
 def _of_one(rule: IdRule, *, has_id: bool, pays: bool) -> str:
-    """Return the statement for one event, which does and returns the same in two thirds of the time."""
+    """Return the statement for one event.
+
+    It does and returns the same in two thirds of the time.
+    """
     given = {name: f"%({name})b::{kind}" for name, kind in _TYPES.items()}
     before, source = "", ""
     if has_id:

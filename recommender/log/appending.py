@@ -8,8 +8,8 @@ The statement waits for other writers of the same key. So of two writers one sto
 stored. What the first one stored is read by a second statement, because the first statement cannot see a row that was
 committed after it began.
 
-recommender_event_key holds hashes of three kinds, which cannot meet: keys of events (`event_keys.log_key`), hashes of
-event ids alone (`rollout`), and payments of places in lists (recommender.serving.list_ids). Every statement writes
+recommender_event_key holds hashes of three kinds, which cannot meet. They are keys of events (`event_keys.log_key`),
+hashes of event ids alone (`rollout`), and payments of places (recommender.serving.list_ids). Every statement writes
 the ids alone first, then the keys of events, then the payments, and each in the order of the hashes. So two writers
 wait for one another instead of deadlocking.
 """

@@ -34,7 +34,7 @@ _FORGET = (
 
 
 def actor_steps(actor: str, shard: int) -> list[tuple[Position, int]]:
-    """Return the positions of an actor's events in a shard, each with the number of its step.
+    """Return an actor's events in a shard, as their positions and steps.
 
     Events that no recorded step took are left out.
     """

@@ -1,4 +1,6 @@
-"""The keys of an event: hashes of its ids, by which it is learned and told from others.
+"""The keys of an event: hashes of its ids.
+
+The event is learned by them, and told from others.
 
     NewEvents as sent ──keys_of──> EventKeys ──append──> columns of the log, rows of recommender_event_key
 

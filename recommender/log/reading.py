@@ -1,4 +1,4 @@
-"""Read events from the log in commit order, as the columns that the learner learns from.
+"""Read events in commit order, as the columns that the learner needs.
 
     read(after=position) ──> the next events below every transaction still open ──> LogSlice
 
@@ -201,7 +201,10 @@ def _since(stream_ms: int) -> datetime:
 
 
 def _slice(fetched: tuple[Any, ...], limit: int) -> tuple[LogSlice, NDArray[np.bool_]]:
-    """Return the events, and which of them belong to the bucket of their key and not to the stored one."""
+    """Return the events, and a mask of those that left their stored bucket.
+
+    They belong to the bucket of their key.
+    """
     packed, items, old_texts, is_quiet = fetched
     rows = np.frombuffer(packed or b"", _ROW)
     facts = rows["facts"].astype(np.int32)

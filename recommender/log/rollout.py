@@ -1,4 +1,4 @@
-"""How event ids are checked while web processes of version 0.1.0 may still run, and after them.
+"""The check of event ids during a rollout from version 0.1.0, and after it.
 
 The migration 0013 records in recommender_log_change where and when it ran. It does not wait for anyone. Web processes
 of 0.1.0 may go on for OLD_NODES_RUN_FOR. They know an event by the hash of its id alone, as a row of

@@ -1,4 +1,4 @@
-"""Add the columns of events that later versions need, and keys that name the whole event.
+"""Add columns for later versions, and keys that name the whole event.
 
 Every column is new and empty or has a constant default, so PostgreSQL changes no row: it takes milliseconds on a log
 of any size. It waits for statements that use the log at the moment, and others wait for it.

@@ -1,7 +1,7 @@
 """Processes whose time of day is wrong, while their monotonic clock is right.
 
-A small library in front of the C library shifts the time of day. libfaketime would do it for other programs, but with
-either of its modes for the monotonic clock, Python's sleep or its waiting for an event fails.
+A small library in front of the C library shifts the time of day. libfaketime does it for other programs. With it,
+Python's sleep or its waiting for an event fails in either mode for the monotonic clock.
 """
 
 import shutil

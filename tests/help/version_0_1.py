@@ -71,7 +71,7 @@ def append_at(events: NewEvents, received_at: Sequence[float]) -> None:
 
 
 def note_migration(*, days_ago=0.0) -> None:
-    """Record that the database was migrated, after the newest event, and that old processes may run."""
+    """Record a migration after the newest event. Old processes may still run."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE recommender_log_change SET migrated_at = now() - %s * interval '1 day',"
@@ -83,7 +83,7 @@ def note_migration(*, days_ago=0.0) -> None:
 
 
 def note_nothing_yet() -> None:
-    """Make every row one from before the migration, as a learner of version 0.1.0 sees them."""
+    """Make every row one from before the migration, as version 0.1.0 sees it."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE recommender_log_change SET xid = '9223372036854775807'::xid8")
 

@@ -1,6 +1,6 @@
 """Decayed, capped counts by item: the trend, its prices of places, its clickers."""
 
-from recommender.core.trend import trend_of_then  # noqa: F401 - it registers a migration
+from recommender.core.trend import trend_migrations  # noqa: F401 - it registers a migration
 from recommender.core.trend.trend import Board, Trend
 
 __all__ = ["Board", "Trend"]

@@ -34,7 +34,10 @@ CONFIG = replace(
 
 @pytest.fixture(scope="module")
 def site():
-    """Return regulars, strangers who come once, some who come back much later, and a push."""
+    """Return the acts of regulars, of strangers, and of a push.
+
+    Most strangers come once, and some come back much later.
+    """
     rng = np.random.default_rng(3)
     stream = AddressedStream()
     for number in range(9000):
@@ -83,7 +86,10 @@ def told(pipeline, result):
 
 
 def folded(stream, *, down_at=()):
-    """Return what each step tells, and the Pipeline, made anew from its bytes before the steps in `down_at`."""
+    """Return the results of the steps, and the Pipeline.
+
+    It is made anew from its bytes before the steps in `down_at`.
+    """
     pipeline, found = Pipeline(CONFIG), []
     for number, start in enumerate(range(0, len(stream.rows), 60)):
         if number in down_at:
@@ -136,7 +142,10 @@ def test_rows_that_no_longer_matter_are_dropped(dropping, keeping):
 
 
 def test_an_actor_is_dropped_when_its_points_have_faded(site):
-    """A day of this configuration is an hour. Points of one visit halve every hour, so they fade in half a day."""
+    """Points of one visit halve every hour here, so they fade in half a day.
+
+    A day of this configuration is an hour.
+    """
     _, pipeline = folded(site)
     stream = AddressedStream().add(T0 + HOURS * HOUR + 60 * HOUR, "ana", "item-1")
     n_before = len(pipeline.trend.actors)
@@ -163,7 +172,7 @@ def test_a_restart_before_or_after_a_boundary_changes_nothing(site, dropping, do
 
 
 def test_a_sketch_lasts_as_long_as_its_actor_is_young():
-    """The actor's first item comes at one side of the hour, the others at the other side."""
+    """Put an actor's first item before the hour, and the others after it."""
     stream = AddressedStream()
     for number in range(300):
         stream.add(T0 + number * 1000, f"reader-{number % 40}", f"item-{number % 25}")

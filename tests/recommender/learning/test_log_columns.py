@@ -1,4 +1,6 @@
-"""What is learned does not depend on the version that wrote an event, or on what people may read of it.
+"""Test that learning does not depend on the version that wrote an event.
+
+It does not depend on PRIVACY either.
 
 Rows of version 0.1.0 have no keys, and their bucket is another. Old processes may write such rows for days after the
 migration.
@@ -144,7 +146,10 @@ def learn_all():
 
 
 def migrate_amid_events():
-    """Let old processes write, migrate, and let old and new ones write. Both learners learn in between."""
+    """Let old processes write, migrate, and let old and new ones write.
+
+    Both learners learn in between.
+    """
     version_0_1.note_nothing_yet()
     version_0_1.append(clicks(60))
     learn_all()

@@ -1,4 +1,4 @@
-"""Each event is stored once, by its id, whatever writes it and whenever."""
+"""Test that each event is stored once by its id, by any writer."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Every event belongs to one shard, whichever version wrote it and wherever its bucket came from."""
+"""Test that every event belongs to one shard, by any version's bucket."""
 
 from collections import Counter
 
@@ -31,7 +31,10 @@ def read(shard, *, limit=1000, step=1000, until=None):
 
 @pytest.fixture
 def mixed(empty_log):
-    """Fill a log in this order: old rows, the migration, then rows of old and new processes in turn."""
+    """Fill a log before and after the migration.
+
+    First come old rows, then rows of old and new processes in turn.
+    """
     version_0_1.append(clicks(100))
     with version_0_1.migrated():
         for start in range(100, 200, 20):
@@ -86,7 +89,7 @@ def test_a_known_range_gives_the_same_events_again(step):
 
 @pytest.mark.usefixtures("mixed")
 def test_a_limit_counts_only_the_shards_own_events():
-    """Check it where old processes fill the places of a slice with events of other shards."""
+    """Check a slice that old processes fill with events of other shards."""
     for shard in range(SHARDS):
         whole = event_log.read(after=Position(), since_ms=0, limit=1000, shard=shard, shards=SHARDS)
         for limit in (1, 40, 60, len(whole)):

@@ -16,7 +16,10 @@ MIGRATION = import_module("recommender.migrations.0013_log_columns")
 
 
 def run(fill):
-    """Return the note of a migration after `fill`, and whether it left the log's files alone. Undo all of it."""
+    """Return the note of a migration after `fill`, and undo all of it.
+
+    Also return whether it left the log's files alone.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(MIGRATION.DROP_COLUMNS)
         fill()

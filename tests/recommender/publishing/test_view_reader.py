@@ -1,4 +1,4 @@
-"""A web process shows the boards of the newest head, also after the store was lost."""
+"""Test that a web process shows the newest boards after a lost store."""
 
 import msgspec
 

@@ -16,7 +16,7 @@ State = dict[str, Any]
 
 
 @migration("affinity", to=2)
-def affinity_of_then(state: State) -> State:
+def split_histories(state: State) -> State:
     """Return affinity's state in the layout of this version.
 
     A state of this version is returned as it is. The arrays that need no change are the same objects.

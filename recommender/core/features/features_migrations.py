@@ -28,7 +28,7 @@ State = dict[str, Any]
 
 
 @migration("screen/features", to=2)
-def features_of_then(state: State) -> State:
+def split_features(state: State) -> State:
     """Return the features' state in the layout of this version.
 
     A state of this version is returned as it is. The arrays that need no change are the same objects.

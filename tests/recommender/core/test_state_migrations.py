@@ -10,12 +10,12 @@ import pytest
 
 from recommender.core import checkpoint
 from recommender.core.affinity.affinity_kernels import HISTORY, SHORT
-from recommender.core.affinity.affinity_of_then import affinity_of_then
+from recommender.core.affinity.affinity_migrations import split_histories
 from recommender.core.features import feature_columns as fk
-from recommender.core.features.features_of_then import features_of_then
+from recommender.core.features.features_migrations import split_features
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.trend.trend_columns import RETRACTED
-from recommender.core.trend.trend_of_then import trend_of_then
+from recommender.core.trend.trend_migrations import narrow_trend
 from tests.fixtures import state_b6685f3 as old
 
 STATES = {state.name: state for run in old.runs() for state in run.states}
@@ -29,7 +29,7 @@ def then(request):
 
 def test_no_value_of_the_features_is_lost(then):
     before = then["screen"]["features"]
-    now = features_of_then(before)
+    now = split_features(before)
     actors, c = now["actors"], before["actors"]["c"]
     assert actors["c"][:, fk.A_LAST].tolist() == c[:, 0].tolist()
     assert actors["c"][:, fk.A_LAST_ITEM].tolist() == c[:, 14].tolist()
@@ -53,7 +53,7 @@ def test_no_value_of_the_features_is_lost(then):
 
 def test_no_unit_of_a_history_is_lost(then):
     before = then["affinity"]["histories"]
-    now = affinity_of_then(then["affinity"])
+    now = split_histories(then["affinity"])
     short, longer = now["histories"], now["longer"]
     rest = {key: row for row, key in enumerate(longer["keys"].tolist())}
     for row, key in enumerate(before["keys"].tolist()):
@@ -68,9 +68,9 @@ def test_no_unit_of_a_history_is_lost(then):
 def test_a_state_of_this_version_is_returned_as_it_is():
     state = Pipeline(Config()).state()
     features, affinity, trend = state["screen"]["features"], state["affinity"], state["trend"]
-    assert features_of_then(features) is features
-    assert affinity_of_then(affinity) is affinity
-    assert trend_of_then(trend) is trend
+    assert split_features(features) is features
+    assert split_histories(affinity) is affinity
+    assert narrow_trend(trend) is trend
 
 
 def test_counts_beyond_the_narrow_columns_become_the_largest():

@@ -18,7 +18,7 @@ State = dict[str, Any]
 
 
 @migration("trend", to=2)
-def trend_of_then(state: State) -> State:
+def narrow_trend(state: State) -> State:
     """Return the trend's state in the layout of this version.
 
     A state of this version is returned as it is. The arrays that need no change are the same objects.
