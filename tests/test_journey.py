@@ -60,9 +60,8 @@ def events(actors, item, **more):
 
 def manage(running, *arguments):
     """Return the output of a command of manage.py, run on a supervisor's servers."""
-    env = {
-        name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "BROKER_URL", "VIEW_URL")
-    }
+    ours = ("DATABASE_URL", "BROKER_URL", "VIEW_URL", "SECRET_KEY")
+    env = {name: value for name, value in os.environ.items() if name not in ours}
     env |= {"GROUNDSWELL_HOME": str(running.home.path)} | getattr(running, "servers", {})
     command = [sys.executable, "manage.py", *arguments]
     done = subprocess.run(

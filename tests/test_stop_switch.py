@@ -21,6 +21,7 @@ from django.db.utils import Error as DatabaseError
 
 from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
+from recommender.core.state_versions import FOLD_VERSION
 from recommender.learning import learner, refold
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
@@ -319,9 +320,9 @@ def assert_switched_while_learning(n_events):
     assert sum(Step.objects.values_list("n_events", flat=True)) == n_events
     switched_at = row.recipe[1][1]
     assert row.recipe == [
-        [1, BEFORE, None],
-        [BEFORE + 1, switched_at, row.recipe[1][2]],
-        [switched_at + 1, None, None],
+        [1, BEFORE, None, FOLD_VERSION],
+        [BEFORE + 1, switched_at, row.recipe[1][2], FOLD_VERSION],
+        [switched_at + 1, None, None, FOLD_VERSION],
     ]
     pipeline = Pipeline(learner.configured())
     for step in Step.objects.order_by("number"):

@@ -40,7 +40,7 @@ class LogIncomplete(Exception):
     """The log, or the record of steps, does not reach back to the start of a fold."""
 
 
-class KeysDiffer(Exception):
+class KeysDiffer(ValueError):
     """The keys of the log are made with another secret than those of a state."""
 
 
