@@ -44,11 +44,7 @@ def chrome(request):
 def running(chrome):
     """Run everything, with the morning of `world` learned and its findings made."""
     with fresh_home() as home, Running(home, **SETTINGS) as running:
-        env = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("DATABASE_URL", "BROKER_URL", "VIEW_URL")
-        }
+        env = {name: value for name, value in os.environ.items() if name not in _NAMED}
         env |= {"GROUNDSWELL_HOME": str(home.path), "DJANGO_SETTINGS_MODULE": "config.settings"}
         made = [sys.executable, "-m", "tests.browser.world"]
         done = subprocess.run(
