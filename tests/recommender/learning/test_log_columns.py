@@ -126,7 +126,7 @@ def test_a_state_of_another_secret_is_not_fed_with_keys_that_mean_nothing_to_it(
     with pytest.raises(id_secret.IdSecretWrong):
         learner.learn(0)
     IdFingerprint.objects.update(fingerprint=id_secret.fingerprint(ids.secret()))  # the state itself differs too
-    with pytest.raises(KeysDiffer, match="another secret"):
+    with pytest.raises(KeysDiffer, match="another ID_SECRET"):
         learner.learn(0)
     assert Learner.objects.get().n_events == 3
 

@@ -99,7 +99,7 @@ def test_a_damaged_state_leaves_the_one_before_it(settings):
         event_log.append(clicks(5, start=5 * number))
         learner.learn(0)
     right = ids.secret()
-    Checkpoint.objects.filter(pk=Learner.objects.get().checkpoint_id).update(data=b"damaged")
+    Checkpoint.objects.filter(pk=Learner.objects.get().checkpoint_id).update(header="damaged")
     IdFingerprint.objects.all().delete()
     rotate(settings, pinned=False, fallbacks=False)
     with pytest.raises(IdSecretWrong):

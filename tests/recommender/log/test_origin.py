@@ -243,7 +243,7 @@ def test_a_learner_ahead_of_a_server_that_seems_known_raises_the_generation():
 def test_rows_that_are_copied_into_an_empty_log_are_continued():
     with made() as old, made() as new:
         old.spend_transactions(5_000)
-        tables = ("recommender_event", "recommender_event_key", "recommender_checkpoint", "recommender_learner")
+        tables = ("event", "event_key", "checkpoint", "piece", "learner")
         with django_on(old):
             migrate()
             event_log.append(clicks(3))
@@ -252,7 +252,7 @@ def test_rows_that_are_copied_into_an_empty_log_are_continued():
         with django_on(new):
             migrate()
         dump = old.folder("dump") / "rows.sql"
-        old.run("pg_dump", "--data-only", f"--file={dump}", *(f"--table={table}*" for table in tables))
+        old.run("pg_dump", "--data-only", f"--file={dump}", *(f"--table=recommender_{table}*" for table in tables))
         dump.parent.chmod(0o755)
         new.run("psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}")
         with django_on(new):
