@@ -192,7 +192,7 @@ class LazyState(dict[str, Any]):
 class _Unread:
     """An array or a list of texts in a checkpoint."""
 
-    reader: "_Reader"
+    reader: "_PieceReader"
     places: tuple[list[Any], ...]
 
     def __call__(self) -> Any:
@@ -202,7 +202,7 @@ class _Unread:
         return _texts(lengths, blob)
 
 
-class _Reader:
+class _PieceReader:
     """Make arrays of the pieces of a header.
 
     It keeps the pieces that several arrays share.
@@ -272,7 +272,7 @@ def read(header: Header, get: GetPieces) -> dict[str, Any]:
 
     Its use raises CheckpointCorrupt if a piece differs from the one written, and the errors of `get`.
     """
-    return _Reader(header, get).state()
+    return _PieceReader(header, get).state()
 
 
 def check(header: Header, get: GetPieces) -> None:

@@ -61,7 +61,7 @@ def test_the_metadata_names_the_version_the_licence_and_the_extras(wheel):
     assert ("Version", config.__version__) in fields
     assert ("License-Expression", "Apache-2.0") in fields
     assert {value for name, value in fields if name == "Provides-Extra"} == {
-        *("learn", "firstrun", "pictures", "batch", "dev")
+        *("learn", "firstrun", "pictures", "batch", "s3", "dev")
     }
     assert not [field for field in fields if "url" in field[0].lower()]
 

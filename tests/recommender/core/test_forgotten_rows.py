@@ -34,9 +34,9 @@ CONFIG = replace(
 
 @pytest.fixture(scope="module")
 def site():
-    """Return the acts of regulars, of strangers, and of a push.
+    """Return the acts of regulars, strangers, guests of a hit, and a push.
 
-    Most strangers come once, and some come back much later.
+    Most strangers and guests read a second item, and some strangers come back much later.
     """
     rng = np.random.default_rng(3)
     stream = AddressedStream()
@@ -47,7 +47,7 @@ def site():
         if who < 0.4:
             actor = f"regular-{int(rng.integers(60))}"
         elif who < 0.95:
-            actor = f"stranger-{number}"
+            actor = f"stranger-{number // 4}"  # most newcomers read a second item
         else:
             actor = f"stranger-{int(rng.integers(number + 1))}"  # who may have been here a day ago
         item = f"item-{story}" if rng.random() < 0.97 else f"item-{int(rng.integers(-20, 380))}"
@@ -58,6 +58,9 @@ def site():
     for bot in range(60):
         at_ms = T0 + 30 * HOUR + 900 * bot
         stream.add(at_ms, f"mal-{bot}", "push", received_ms=at_ms, ip=f"11.0.0.{bot}")
+        came_ms = T0 + 20 * HOUR + 900 * bot
+        stream.add(came_ms, f"guest-{bot}", "hit", received_ms=came_ms, ip=f"12.0.{bot}.9")
+        stream.add(came_ms + 90_000, f"guest-{bot}", "item-200", received_ms=came_ms + 90_000, ip=f"12.0.{bot}.9")
     stream.rows.sort(key=lambda row: row[0])
     return stream
 

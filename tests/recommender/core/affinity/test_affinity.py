@@ -315,13 +315,14 @@ def test_a_stranger_has_no_history_and_a_new_item_no_neighbours():
     assert (len(affinity.recent(1)), len(affinity.neighbours(1, T0).keys)) == (0, 0)
 
 
-def test_what_is_read_is_a_copy():
+def test_what_is_read_cannot_change_the_state():
     pipeline = fold(journeys(), EVERYTHING)
     before = pipeline.digest()
     pipeline.affinity.recent(pipeline.encoder.key("reader-1"))[:] = 0
     pipeline.affinity.neighbours(pipeline.encoder.key("item-1"), pipeline.stream_ms).counts[:] = 0
     for table in ("histories", "links", "sources"):
-        pipeline.affinity.state()[table]["keys"][:] = 0
+        with pytest.raises(ValueError, match="read-only"):
+            pipeline.affinity.state()[table]["keys"][:] = 0
     assert pipeline.digest() == before
 
 
