@@ -5,6 +5,9 @@ A wake carries no event. A lost wake costs only a moment, because beat wakes the
 A wake has no time at which it expires. Such a time would be one machine's, read by the clock of another, and a worker
 whose clock is ahead would drop every wake. Instead a queue holds about MAX_WAITING wakes at most: while so many wait,
 the worker will run in any case, so another is not sent. A worker that was stopped finds these few and no more.
+
+A worker that is slower than its FREQUENT tasks would always have a full queue of them, and chores would get a place
+only by luck. So these see room only while fewer than FREQUENT_WAITING wakes wait. The other places are for the rest.
 """
 
 import logging
@@ -19,22 +22,24 @@ from django.conf import settings
 from recommender.process_state import Clock, clock, remembered
 
 BROKER_RETRY_EVERY_S = 5.0
-MAX_WAITING = 8  # wakes in a queue, more than there are different tasks for it
+FREQUENT = frozenset({"recommender.learn", "monitoring.gather", "monitoring.deliver"})  # these could fill a queue
+FREQUENT_WAITING = 8  # wakes in a queue from which on no frequent task is added
+MAX_WAITING = 32  # the places left for the rest are filled in a minute, in which beat asks for each of them twice
 logger = logging.getLogger(__name__)
 
 
-def has_room(producer: Any, queue: str) -> bool:
-    """Return whether fewer than MAX_WAITING wakes wait in a queue.
+def has_room(producer: Any, queue: str, task: str) -> bool:
+    """Return whether so few wakes wait in a queue that another of this task has room.
 
     One round trip to the broker. Raises the errors of the broker's client.
 
-    producer: a kombu Producer.
+    producer: a kombu Producer. task: the name of the task.
     """
     try:
         waiting = producer.channel.queue_declare(queue, passive=True).message_count
     except producer.connection.channel_errors:  # there is no such queue before its first wake, or while it is empty
         return True
-    return bool(waiting < MAX_WAITING)
+    return bool(waiting < (FREQUENT_WAITING if task in FREQUENT else MAX_WAITING))
 
 
 def send_task(name: str, *args: int, queue: str) -> bool:
@@ -44,7 +49,7 @@ def send_task(name: str, *args: int, queue: str) -> bool:
     """
     try:
         with current_app.producer_or_acquire() as producer:
-            if has_room(producer, queue):
+            if has_room(producer, queue, name):
                 current_app.send_task(
                     name, args=args, queue=queue, retry=False, ignore_result=True, producer=producer
                 )

@@ -67,7 +67,7 @@ class SteadyScheduler(Scheduler):
     def _send(self, entry: ScheduleEntry) -> None:
         queue = (entry.options or {}).get("queue", self.app.conf.task_default_queue)
         try:
-            has_room = wake_workers.has_room(self.producer, queue)
+            has_room = wake_workers.has_room(self.producer, queue, str(entry.task))
         except Exception as error:  # the broker's client can raise anything, and sending says what is wrong
             logger.debug("the queue %s could not be counted: %s", queue, error)
             has_room = True

@@ -7,9 +7,9 @@ from celery import Celery
 from django.conf import settings as django_settings
 
 from recommender import wake_workers
-from recommender.wake_workers import BROKER_RETRY_EVERY_S, MAX_WAITING, Waker, send_task
+from recommender.wake_workers import BROKER_RETRY_EVERY_S, FREQUENT_WAITING, MAX_WAITING, Waker, send_task
 from tests.help.held_clock import HeldClock
-from tests.help.patience import PATIENCE_S
+from tests.help.patience import PATIENCE_S, wait_for
 
 
 class Broker:
@@ -103,9 +103,20 @@ def queue(request, monkeypatch):
 
 def test_a_queue_whose_worker_is_stopped_gets_a_few_wakes_and_no_more(queue):
     name, count = queue
-    for _ in range(3 * MAX_WAITING):
-        assert send_task("recommender.learn", 0, queue=name)
+    for _ in range(2 * MAX_WAITING):
+        assert send_task("recommender.erase", queue=name)
     assert MAX_WAITING <= count() < 2 * MAX_WAITING  # RabbitMQ counts a moment later
+
+
+def test_frequent_wakes_leave_places_for_the_rest(queue):
+    name, count = queue
+    for _ in range(2 * MAX_WAITING):
+        assert send_task("recommender.learn", 0, queue=name)
+    assert FREQUENT_WAITING <= count() < MAX_WAITING
+    wait_for(lambda: count() >= FREQUENT_WAITING)
+    n_before = count()
+    assert send_task("recommender.erase", queue=name)
+    wait_for(lambda: count() > n_before)
 
 
 def test_a_wake_never_expires_by_the_clock_of_another_machine(queue):

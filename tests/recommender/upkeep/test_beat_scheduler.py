@@ -1,11 +1,14 @@
 """Beat sends every wake at its interval, also when the machine's clock is set."""
 
+from collections import defaultdict
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery
 
 from config import celery as project
+from recommender import wake_workers
 from recommender.upkeep.beat_scheduler import SteadyScheduler
 from tests.help.held_clock import HeldClock
 
@@ -61,6 +64,72 @@ def test_no_wake_of_the_schedule_expires_by_a_clock():
     assert project.app.conf.beat_scheduler == "recommender.upkeep.beat_scheduler:SteadyScheduler"
     assert all("expires" not in entry.get("options", {}) for entry in project.app.conf.beat_schedule.values())
     assert all(isinstance(entry["schedule"], float) for entry in project.app.conf.beat_schedule.values())
+
+
+class Queues:
+    """The queues of a broker, of which beat sees the lengths."""
+
+    class ChannelError(Exception):
+        pass
+
+    def __init__(self):
+        self.waiting = defaultdict(list)
+        self.channel = self.connection = self
+        self.channel_errors = (self.ChannelError,)
+
+    def queue_declare(self, queue, *, passive):
+        assert passive
+        if not self.waiting[queue]:
+            raise self.ChannelError
+        return SimpleNamespace(message_count=len(self.waiting[queue]))
+
+
+class BeatOfTheProject(SteadyScheduler):
+    """The project's schedule on a held clock, into queues that the test reads."""
+
+    def __init__(self):
+        self.now, self.queues = HeldClock(), Queues()
+        super().__init__(project.app, max_interval=5.0)
+
+    @property
+    def producer(self):
+        return self.queues
+
+    def apply_entry(self, entry, producer=None):
+        assert producer is self.queues
+        self.queues.waiting[(entry.options or {}).get("queue", "maintenance")].append(entry.task)
+
+    def run(self, seconds):
+        ends_at = self.now() + seconds
+        while self.now() < ends_at:
+            self.now.forward(max(0.001, self.tick()))
+
+
+def tasks_of(queue):
+    entries = project.app.conf.beat_schedule.values()
+    return {each["task"] for each in entries if each.get("options", {}).get("queue", "maintenance") == queue}
+
+
+@pytest.mark.parametrize("queue", ["maintenance", "learn-0"])
+def test_every_task_gets_a_place_in_the_queue_of_a_stopped_worker(queue):
+    beat = BeatOfTheProject()
+    beat.run(600.0)
+    assert set(beat.queues.waiting[queue]) == tasks_of(queue)
+    assert len(beat.queues.waiting[queue]) == wake_workers.MAX_WAITING
+
+
+def test_a_keeper_that_is_slower_than_its_frequent_tasks_runs_every_other_task_often():
+    beat, done = BeatOfTheProject(), []
+    for _ in range(200):  # 20 minutes: each frequent task takes 6 s, and the others hardly any time
+        beat.run(6.0)
+        waiting = beat.queues.waiting["maintenance"]
+        while waiting:
+            done.append(waiting.pop(0))
+            if done[-1] in wake_workers.FREQUENT:
+                break
+    rare = tasks_of("maintenance") - wake_workers.FREQUENT
+    assert {name: done.count(name) >= 30 for name in rare} == dict.fromkeys(rare, True)
+    assert all(done.count(name) >= 30 for name in wake_workers.FREQUENT & tasks_of("maintenance"))
 
 
 def test_beat_touches_a_file_for_monitors(tmp_path):
