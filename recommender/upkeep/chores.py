@@ -2,13 +2,18 @@
 
     beat, every half minute ──> run(name, every) ──due by the database's clock──> its parts ──> Chore row
 
-The row is claimed with a compare-and-set, so two workers never run a chore at once. A chore that was missed while all
-was down is run when things are up again. A part that fails does not keep the other parts from running. The failure
-is logged, and stays in the row until the chore is done. It is a warning too (`recommender.upkeep.server_warnings`).
+A session holds the chore's lock while it runs, so two workers never run a chore at once, however long it lasts. The
+lock of a worker that died is released. The row is claimed with a compare-and-set, so a wake too many does nothing.
+
+A chore that was missed while all was down is run when things are up again. A part that fails does not keep the other
+parts from running. The failure is logged, and stays in the row until the chore is done. It is a warning too
+(`recommender.upkeep.server_warnings`).
 """
 
 import logging
+import zlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,10 +22,12 @@ from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from recommender import locks
 from recommender.models import Chore
 
 RETRY_AFTER = timedelta(minutes=10)  # of a chore that failed, or whose worker died
 MAX_ERROR = 2000
+LOCK_CLASS = 0x675A  # of the advisory locks taken here
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +55,36 @@ def run(
 ) -> bool:
     """Run the parts of a chore if it is due, and return whether it was.
 
-    Raises the errors of the database only where the row itself cannot be read or written.
+    Raises the errors of the database only where the row cannot be read or written, or the lock not be taken.
 
-    retry_after: begin again so much later after a failure, or if the worker died.
+    retry_after: begin again so much later after a failure. If the worker died, begin so much after it began.
     is_due_at_first: without it, the first time is an interval from now.
     """
     Chore.objects.get_or_create(name=name, defaults={} if is_due_at_first else {"done_at": Now()})
-    is_idle = Q(begun_at=None) | Q(begun_at__lte=Now() - min(every, retry_after))
+    with _hold(name) as is_ours:
+        return is_ours and _run(name, parts, every, retry_after)
+
+
+def _hold(name: str) -> AbstractContextManager[bool]:
+    """Hold the lock of a chore, whose number is a hash of its name."""
+    return locks.hold(zlib.crc32(name.encode()) - 2**31, lock_class=LOCK_CLASS)
+
+
+def _run(name: str, parts: Mapping[str, Callable[[], object]], every: timedelta, retry_after: timedelta) -> bool:
+    rest = min(every, retry_after)
+    is_idle = Q(begun_at=None) | Q(begun_at__lte=Now() - rest)
+    is_rested = Q(failed_at=None) | Q(failed_at__lte=Now() - rest)
     is_due = Q(done_at=None) | Q(done_at__lte=Now() - every)
-    if not Chore.objects.filter(is_idle & is_due, name=name).update(begun_at=Now()):
+    if not Chore.objects.filter(is_idle & is_rested & is_due, name=name).update(begun_at=Now()):
         return False
-    errors = [told for part, do in parts.items() if (told := _try(name, part, do))]
+    errors = []
+    for part, do in parts.items():
+        with _hold(name) as is_ours:  # once more, because a connection that broke has lost it
+            if not is_ours:
+                logger.warning("%s: the connection broke, and another worker runs the chore now", name)
+                return True
+            if told := _try(name, part, do):
+                errors.append(told)
     row = Chore.objects.filter(name=name)
     if errors:
         row.update(failed_at=Now(), n_failures=F("n_failures") + 1, error="\n".join(errors)[:MAX_ERROR])
