@@ -162,6 +162,7 @@ class ToldWarning(models.Model):
     is_urgent = models.BooleanField(default=False)
     began_at = models.DateTimeField(help_text="The time at which it was first seen.")
     told_at = models.DateTimeField(help_text="The time of the last message about it.")
+    missing_since = models.DateTimeField(null=True, help_text="The time from which on it was not seen again.")
 
     class Meta:
         default_permissions = ()

@@ -74,4 +74,7 @@ def keep_house() -> None:
 def warn() -> None:
     """Tell people about limits that come near and chores that fail, once each."""
     with database_outage.waits(logger, "warnings wait"):
-        warning_messages.tell(server_warnings.list_warnings())
+        figures = server_warnings.get_figures()
+        warning_messages.tell(
+            server_warnings.warn(figures), is_known=lambda name: server_warnings.is_known(name, figures)
+        )

@@ -1,11 +1,14 @@
 """Tell people when a warning about the servers begins, lasts and ends.
 
-server_warnings.list_warnings ──tell──> ToldWarning (told already) ──> outbox, log
+server_warnings.warn ──tell──> ToldWarning (told already, missing since) ──> outbox, log
+
+A value near its threshold crosses it again and again. So a warning is over only when it was missing for OVER_AFTER.
+A warning whose figure could not be read is neither seen nor missing.
 """
 
 import logging
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
@@ -15,21 +18,27 @@ from recommender import database_clock
 from recommender.upkeep.server_warnings import ServerWarning
 
 REMIND_AFTER = timedelta(days=1)
+OVER_AFTER = timedelta(minutes=10)  # twenty readings
 
 logger = logging.getLogger(__name__)
 
 
 @transaction.atomic
-def tell(warnings: Sequence[ServerWarning]) -> int:
+def tell(warnings: Sequence[ServerWarning], is_known: Callable[[str], bool] = lambda _: True) -> int:
     """Tell people about these warnings, and return the number of messages.
 
-    A warning is told when it begins, once a day while it lasts, and again when it became urgent. Its end is told too.
+    A warning is told when it begins, once a day while it lasts, and again when it became urgent. Its end is told when
+    it was missing for OVER_AFTER.
+
+    is_known: returns whether the warning of a name would be among these if it held.
     """
     now = database_clock.now()
     known = {row.name: row for row in ToldWarning.objects.select_for_update()}
     n_told = 0
     for warning in warnings:
         row = known.pop(warning.name, None)
+        if row is not None and row.missing_since is not None:
+            _mark(row, missing_since=None)
         is_worse = row is not None and warning.is_urgent and not row.is_urgent
         if row is not None and not is_worse and now < row.told_at + REMIND_AFTER:
             continue
@@ -41,9 +50,22 @@ def tell(warnings: Sequence[ServerWarning]) -> int:
             name=warning.name, defaults=told, create_defaults=told | {"began_at": now}
         )
         n_told += 1
-    for row in known.values():
-        logger.info("over: %s", row.text)
-        outbox.notify(kind="warning_over", title=f"Over: {row.text}", facts={"warning": row.name}, is_urgent=False)
-        row.delete()
-        n_told += 1
-    return n_told
+    return n_told + sum(_miss(row, now) for row in known.values() if is_known(row.name))
+
+
+def _miss(row: ToldWarning, now: datetime) -> bool:
+    """Note that a warning is missing, and return whether its end was told."""
+    if row.missing_since is None:
+        _mark(row, missing_since=now)
+        return False
+    if now < row.missing_since + OVER_AFTER:
+        return False
+    logger.info("over: %s", row.text)
+    outbox.notify(kind="warning_over", title=f"Over: {row.text}", facts={"warning": row.name}, is_urgent=False)
+    row.delete()
+    return True
+
+
+def _mark(row: ToldWarning, *, missing_since: datetime | None) -> None:
+    row.missing_since = missing_since
+    row.save(update_fields=["missing_since"])

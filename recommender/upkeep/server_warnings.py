@@ -4,14 +4,15 @@
                                                         └──> /metrics     └──> /health/ready, console, log, alerts
 
 Each threshold leaves a person a working day where that is possible, and its reason is next to it. Nothing here
-changes anything. A figure that cannot be read is left out, and the log says why.
+changes anything. A figure that cannot be read is left out, and the log says why. Its warnings are then unknown, not
+over (`is_known`).
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TypeVar
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -42,7 +43,16 @@ LATE_CHORE_S = 3 * 3600.0  # of an hourly chore
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+# The warnings that each figure gives, by the beginnings of their names.
+GIVEN_BY = {
+    "transaction": ("open_transaction",),
+    "space": ("database_space",),
+    "connections": ("connections",),
+    "xid_age": ("transaction_ids",),
+    "reach": ("log_reach", "log_kept", "log_ahead"),
+    "store": ("view_store",),
+    "chores": ("failed_", "late_"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,10 @@ class ServerWarning:
 
 @dataclass(frozen=True, slots=True)
 class ServerFigures:
-    """The figures of the servers, each None if it could not be read."""
+    """The figures of the servers, each None or empty if there is none.
+
+    unread: the names of those that could not be read.
+    """
 
     transaction: OpenTransaction | None = None
     space: Space | None = None
@@ -68,29 +81,31 @@ class ServerFigures:
     reach: LogReach | None = None
     store: StoreMemory | None = None
     chores: tuple[ChoreState, ...] = ()
+    unread: frozenset[str] = frozenset()
 
 
 def read_figures() -> ServerFigures:
     """Read all figures. Some ms. Raises the errors of a database that is away."""
-    return ServerFigures(
-        transaction=_read(open_transactions.find_oldest),
-        space=_read(database_limits.read_space),
-        connections=_read(database_limits.read_connections),
-        xid_age=_read(database_limits.read_transaction_id_age),
-        reach=_read(log_reach.read_reach),
-        store=store_memory.read_store_memory(),
-        chores=tuple(_read(chores.list_chores) or ()),
-    )
-
-
-def _read(read: Callable[[], T]) -> T | None:
-    try:
-        return read()
-    except DatabaseError as error:
-        if connection.in_atomic_block or database_outage.is_away(error):
-            raise
-        logger.warning("%s.%s: %s", read.__module__, read.__name__, database_outage.describe(error))
-        return None
+    readers: dict[str, Callable[[], object]] = {
+        "transaction": open_transactions.find_oldest,
+        "space": database_limits.read_space,
+        "connections": database_limits.read_connections,
+        "xid_age": database_limits.read_transaction_id_age,
+        "reach": log_reach.read_reach,
+        "store": store_memory.read_store_memory,
+        "chores": lambda: tuple(chores.list_chores()),
+    }
+    found: dict[str, Any] = {}
+    for name, read in readers.items():
+        try:
+            found[name] = read()
+        except DatabaseError as error:
+            if connection.in_atomic_block or database_outage.is_away(error):
+                raise
+            logger.warning("the figure %r cannot be read: %s", name, database_outage.describe(error))
+        except store_memory.StoreUnknown as error:
+            logger.warning("the figure %r cannot be read: %s", name, error)
+    return ServerFigures(**found, unread=frozenset(readers.keys() - found.keys()))
 
 
 class _KeptFigures:
@@ -145,6 +160,14 @@ def warn(figures: ServerFigures) -> list[ServerWarning]:
         if warning
     ]
     return sorted(found, key=lambda each: not each.is_urgent)
+
+
+def is_known(name: str, figures: ServerFigures) -> bool:
+    """Return whether these figures tell if the warning of this name holds.
+
+    They do not if its figure could not be read.
+    """
+    return not any(name.startswith(GIVEN_BY[figure]) for figure in figures.unread)
 
 
 def _of_transaction(oldest: OpenTransaction | None) -> ServerWarning | None:

@@ -18,15 +18,19 @@ class StoreMemory:
     n_most: int
 
 
-def read_store_memory() -> StoreMemory | None:
-    """Return the memory of the view store.
+class StoreUnknown(Exception):
+    """The view store does not answer."""
 
-    It is None if the store does not answer or tells nothing.
+
+def read_store_memory() -> StoreMemory | None:
+    """Return the memory of the view store, or None if the store has no limit.
+
+    Raises StoreUnknown if the store does not answer.
     """
     try:
         with connect() as store:
             told = store.info("memory")
-    except RedisError:
-        return None
+    except RedisError as error:
+        raise StoreUnknown(f"the view store does not answer ({error})") from error
     n_most = int(told.get("maxmemory") or told.get("total_system_memory") or 0)
     return StoreMemory(int(told["used_memory"]), n_most) if n_most else None

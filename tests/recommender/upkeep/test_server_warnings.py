@@ -11,7 +11,7 @@ from recommender.upkeep.chores import ChoreState
 from recommender.upkeep.database_limits import Connections, Space
 from recommender.upkeep.log_reach import LogReach
 from recommender.upkeep.open_transactions import OpenTransaction
-from recommender.upkeep.server_warnings import ServerFigures, warn
+from recommender.upkeep.server_warnings import GIVEN_BY, ServerFigures, is_known, warn
 from recommender.upkeep.store_memory import StoreMemory
 
 GIB = 2**30
@@ -73,6 +73,29 @@ def test_a_limit_that_comes_near_is_named_with_what_to_do(changed, name, is_urge
     (warning,) = warn(replace(QUIET, **changed))
     assert (warning.name, warning.is_urgent) == (name, is_urgent)
     assert told in warning.text
+    (figure,) = changed
+    assert is_known(name, QUIET)
+    assert not is_known(name, replace(QUIET, unread=frozenset({figure})))
+    assert is_known(name, replace(QUIET, unread=frozenset(GIVEN_BY) - {figure}))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_figure_that_cannot_be_read_is_unknown_and_no_other_is(monkeypatch, settings, caplog):
+    def time_out():
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '1ms'; SELECT pg_sleep(60)")
+
+    monkeypatch.setattr(database_limits, "read_space", time_out)
+    settings.VIEW_URL = "redis://127.0.0.1:1/0"
+    try:
+        figures = server_warnings.read_figures()
+    finally:
+        connection.close()
+    assert figures.unread == {"space", "store"}
+    assert (figures.space, figures.store) == (None, None)
+    assert figures.connections.n_used > 0
+    assert "the figure 'space' cannot be read" in caplog.text
+    assert "the figure 'store' cannot be read: the view store does not answer" in caplog.text
 
 
 def test_urgent_warnings_come_first():
