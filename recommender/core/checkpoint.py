@@ -30,7 +30,10 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-MAGIC = b"GSWCKP03"  # change the number whenever the layout changes
+# Change the number whenever the layout changes. PIECE_BYTES and PACKED_BYTES are part of the layout: the digest is of
+# the header and the hashes of the pieces. So a change of either gives each state another digest, and needs a new
+# FOLD_VERSION (recommender/core/state_versions.py).
+MAGIC = b"GSWCKP03"
 OLD_MAGIC = b"GSWCKP02"
 DIGEST_BYTES = 32
 # Large enough that a state of half a gigabyte has about a thousand pieces, small enough to leave a share of them
