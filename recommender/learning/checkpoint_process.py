@@ -48,7 +48,9 @@ from recommender.learning.checkpoint_writer import keep
 from recommender.process_state import clock, remembered
 
 LIMIT_S = 0.8 * piece_table.GRACE_S  # a writer must be done before the thinner may delete what it found
+THIN_PIECES_EVERY_S = 60.0  # each look compares all pieces with all names
 READ_BYTES = 2**16
+OOM_SCORE = "/proc/self/oom_score_adj"
 
 logger = logging.getLogger(__name__)
 
@@ -68,21 +70,29 @@ class Writing:
     pipe: int
     began_at: float
     _said: bytearray = field(default_factory=bytearray)
+    _is_over: bool = False
 
     def poll(self, wait_s: float = 0.0) -> dict[str, Any] | None:
         """Return the columns of the row, or None if the process still writes.
 
-        Raises CheckpointFailed.
+        Raises CheckpointFailed, also if `is_running` has ended the process.
         """
+        if self._is_over:
+            raise CheckpointFailed(f"its process was ended after {LIMIT_S:.0f} s")
         while select.select([self.pipe], [], [], wait_s)[0]:
             said = os.read(self.pipe, READ_BYTES)
             self._said += said
             if not said:
                 return self._result(self._end())
-        if clock() - self.began_at > LIMIT_S:
+        if self.is_late:
             self.kill()
             raise CheckpointFailed(f"it was not written within {LIMIT_S:.0f} s")
         return None
+
+    @property
+    def is_late(self) -> bool:
+        """Return whether it began more than LIMIT_S ago."""
+        return clock() - self.began_at > LIMIT_S
 
     def wait(self) -> dict[str, Any]:
         """Return the columns of the row once the process is done. Raises CheckpointFailed."""
@@ -98,6 +108,7 @@ class Writing:
 
     def _end(self) -> int:
         _running.pop("", None)
+        self._is_over = True
         os.close(self.pipe)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -111,6 +122,7 @@ class Writing:
 
 
 _running: dict[str, Writing] = {}  # at most one, because each may take as much memory as the state
+_thinned_at: dict[str, float] = {}  # when this process or one that it forked last had its turn
 _inherited: list[object] = []  # in the forked process: connections that must not be closed
 
 
@@ -120,13 +132,22 @@ def is_possible() -> bool:
 
 
 def is_running() -> bool:
-    """Return whether this process has a checkpoint under way, of any shard."""
+    """Return whether this process has a checkpoint under way, of any shard.
+
+    One that takes longer than LIMIT_S is ended. The shard that began it may be another process's by now, and would
+    not ask for it again.
+    """
+    for writing in list(_running.values()):
+        if writing.is_late:
+            logger.warning("process %d wrote a checkpoint for more than %.0f s and is ended", writing.pid, LIMIT_S)
+            writing.kill()
     return bool(_running)
 
 
 @remembered
 def forget() -> None:
-    """End the process under way."""
+    """End the process under way, and thin pieces with the next checkpoint."""
+    _thinned_at.clear()
     for writing in list(_running.values()):
         writing.kill()
 
@@ -138,6 +159,7 @@ def begin(pipeline: Pipeline, shard: int) -> Writing:
     """
     assert not _running, "one checkpoint is still under way"
     began_at, parent = clock(), os.getpid()
+    with_pieces = take_turn()
     reading, writing = os.pipe()
     try:
         with warnings.catch_warnings():
@@ -150,19 +172,20 @@ def begin(pipeline: Pipeline, shard: int) -> Writing:
         raise
     if pid == 0:
         os.close(reading)
-        _write(pipeline, shard, writing, parent)
+        _write(pipeline, shard, writing, parent, with_pieces)
     os.close(writing)
     _running[""] = Writing(pid, reading, began_at)
     return _running[""]
 
 
-def _write(pipeline: Pipeline, shard: int, pipe: int, parent: int) -> NoReturn:
+def _write(pipeline: Pipeline, shard: int, pipe: int, parent: int, with_pieces: bool) -> NoReturn:
     """Do the work of the forked process, and end it."""
     code = 1
     try:
         gc.disable()  # a collection would touch, and so copy, every page with an object
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)
+        _offer_to_oom_killer()
         _let_go_of_connections()
         _close_sockets()
 
@@ -171,7 +194,7 @@ def _write(pipeline: Pipeline, shard: int, pipe: int, parent: int) -> NoReturn:
                 os._exit(1)
 
         try:
-            thin(shard)
+            thin(shard, with_pieces=with_pieces)
             said = keep(pipeline, stop_if_alone)
         except Exception as error:  # the learner logs it, with the cause
             said = {"error": f"{type(error).__name__}: {str(error).strip()}"}
@@ -182,16 +205,38 @@ def _write(pipeline: Pipeline, shard: int, pipe: int, parent: int) -> NoReturn:
         os._exit(code)
 
 
-def thin(shard: int) -> None:
-    """Drop checkpoints and pieces that nothing needs.
+def take_turn() -> bool:
+    """Return whether pieces should be thinned with this checkpoint.
+
+    They are once in THIN_PIECES_EVERY_S, with a checkpoint of any shard of this process.
+    """
+    now = clock()
+    is_due = "" not in _thinned_at or now - _thinned_at[""] >= THIN_PIECES_EVERY_S
+    if is_due:
+        _thinned_at[""] = now
+    return is_due
+
+
+def thin(shard: int, *, with_pieces: bool) -> None:
+    """Drop checkpoints that nothing needs, and pieces if it is their turn.
 
     A failure is logged, for the next time may succeed.
     """
     try:
         checkpoint_thinning.thin_checkpoints(shard)
-        checkpoint_thinning.thin_pieces()
+        if with_pieces:
+            checkpoint_thinning.thin_pieces()
     except Exception:
         logger.exception("old checkpoints of shard %d cannot be thinned", shard)
+
+
+def _offer_to_oom_killer() -> None:
+    """Let the kernel end this process, and not the learner, when memory runs out."""
+    try:
+        with open(OOM_SCORE, "w") as file:
+            file.write("1000")
+    except OSError:
+        return  # not Linux, or forbidden: the kernel chooses by size, as it did
 
 
 def _let_go_of_connections() -> None:

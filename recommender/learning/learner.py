@@ -390,7 +390,7 @@ def finish_checkpoint(warm: WarmPipeline, learner: Learner, *, wait: bool = Fals
         return
     try:
         if snapshot.writing is None:
-            checkpoint_process.thin(learner.shard)
+            checkpoint_process.thin(learner.shard, with_pieces=checkpoint_process.take_turn())
             columns: dict[str, Any] | None = checkpoint_writer.keep(warm.pipeline)
         else:
             columns = snapshot.writing.wait() if wait else snapshot.writing.poll()

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 import pytest
 from django.db import DataError, connection
 
-from recommender.learning import checkpoint_process, checkpoint_writer, learner
-from recommender.learning.checkpoint_process import LIMIT_S, CheckpointFailed
+from recommender.learning import checkpoint_process, checkpoint_thinning, checkpoint_writer, learner
+from recommender.learning.checkpoint_process import LIMIT_S, THIN_PIECES_EVERY_S, CheckpointFailed
 from recommender.learning.learner import LearnerMoved
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Piece
@@ -123,7 +123,7 @@ def test_the_forked_process_holds_no_socket_of_the_learner(monkeypatch):
     def look(*_, **__):
         raise DataError("open" if os.path.exists(f"/dev/fd/{of_learner}") else "closed")
 
-    monkeypatch.setattr(checkpoint_process, "thin", lambda _shard: None)
+    monkeypatch.setattr(checkpoint_process, "thin", lambda *_, **__: None)
     monkeypatch.setattr(checkpoint_process, "keep", look)
     learned()
     finish()
@@ -188,6 +188,62 @@ def test_a_writer_that_hangs_is_ended(gate, clock):
     assert "not written within" in Learner.objects.get().checkpoint_error
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, 0)
+
+
+def test_a_writer_that_its_shard_no_longer_polls_blocks_no_other(gate, clock, caplog):
+    warmed = learned()
+    writing = warmed.snapshot.writing
+    assert checkpoint_process.is_running()
+    clock.forward(LIMIT_S + 1)
+    assert not checkpoint_process.is_running()
+    assert f"process {writing.pid} wrote a checkpoint for more than" in caplog.text
+    with pytest.raises(ChildProcessError):
+        os.waitpid(writing.pid, 0)
+    with pytest.raises(CheckpointFailed, match="was ended"):
+        writing.poll()
+    other = checkpoint_process.begin(warmed.pipeline, 1)
+    assert other.poll() is None
+    finish()
+    assert "was ended" in Learner.objects.get().checkpoint_error
+
+
+def test_the_kernel_is_offered_the_writer_before_the_learner(monkeypatch):
+    def look(*_, **__):
+        with open(checkpoint_process.OOM_SCORE) as file:
+            raise DataError(f"score {file.read().strip()}")
+
+    monkeypatch.setattr(checkpoint_process, "keep", look)
+    with open(checkpoint_process.OOM_SCORE) as file:
+        before = file.read()
+    learned()
+    finish()
+    assert Learner.objects.get().checkpoint_error == "DataError: score 1000"
+    with open(checkpoint_process.OOM_SCORE) as file:
+        assert file.read() == before
+
+
+def test_where_the_score_cannot_be_changed_the_checkpoint_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoint_process, "OOM_SCORE", str(tmp_path / "none" / "score"))
+    learned()
+    finish()
+    assert active().step == 1
+
+
+def test_pieces_are_thinned_once_a_minute_whatever_shard_writes(clock, tmp_path, monkeypatch):
+    thinned = tmp_path / "thinned"  # written by the forked processes
+    monkeypatch.setattr(checkpoint_thinning, "thin_pieces", lambda: thinned.write_text(_text(thinned) + "x"))
+    pipeline = learned().pipeline
+    finish()
+    checkpoint_process.begin(pipeline, 1).wait()
+    assert _text(thinned) == "x"
+    clock.forward(THIN_PIECES_EVERY_S)
+    checkpoint_process.begin(pipeline, 1).wait()
+    checkpoint_process.begin(pipeline, 0).wait()
+    assert _text(thinned) == "xx"
+
+
+def _text(path):
+    return path.read_text() if path.exists() else ""
 
 
 def test_a_writer_ends_when_its_learner_is_gone():
