@@ -32,6 +32,23 @@ def hold(number: int, *, is_shared: bool = False, lock_class: int = LOCK_CLASS) 
             _ask(f"SELECT pg_advisory_unlock{kind}(%s, %s)", lock_class, number)
 
 
+@contextmanager
+def wait(number: int, *, is_shared: bool = False, lock_class: int = LOCK_CLASS) -> Iterator[None]:
+    """Wait for this lock, and hold it during the block.
+
+    It waits for as long as a statement may last, and takes no transaction id. Inside a transaction the lock stays
+    until the transaction ends, for an error in it would forbid to unlock. Raises OperationalError.
+    """
+    kind = "_shared" if is_shared else ""
+    is_inside = connection.in_atomic_block
+    _ask(f"SELECT pg_advisory{'_xact' if is_inside else ''}_lock{kind}(%s, %s)", lock_class, number)
+    try:
+        yield
+    finally:
+        if not is_inside:
+            _ask(f"SELECT pg_advisory_unlock{kind}(%s, %s)", lock_class, number)
+
+
 def _ask(query: str, *key: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(query, key)
