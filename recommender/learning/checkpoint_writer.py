@@ -3,7 +3,8 @@
     keep(pipeline) ──> pieces that are not stored yet ──> database or object store ──> columns of the row
     name_checkpoint(columns), in one short transaction ──> Checkpoint
 
-`keep` may take seconds and holds no lock. It needs the memory of a few pieces, however large the state is.
+`keep` may take seconds. It holds a lock only while it sends a few pieces to an object store. It needs the memory of a
+few pieces, however large the state is.
 """
 
 from collections.abc import Callable
@@ -116,9 +117,12 @@ def _put_missing(layout: Layout, store: ObjectStore | None, between: Between | N
         nonlocal n_batch
         hashes, pieces = [hash for hash, _ in batch], [piece for _, piece in batch]
         lengths = [len(piece) for piece in pieces]
-        piece_table.insert(place, hashes, lengths, pieces if store is None else [None] * len(batch))
-        if store is not None:
-            store.put_all(batch)
+        if store is None:
+            piece_table.insert(place, hashes, lengths, pieces)
+        else:
+            with piece_table.sending(place):
+                piece_table.insert(place, hashes, lengths, [None] * len(batch))
+                store.put_all(batch)
         batch.clear()
         n_batch = 0
         if between:

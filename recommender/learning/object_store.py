@@ -25,8 +25,9 @@ from django.conf import settings
 from recommender.core.checkpoint import CheckpointCorrupt, Piece
 
 AT_ONCE = 8  # requests under way
-DELETED_AT_ONCE = 1000  # the most that S3 takes in one request
+DELETED_AT_ONCE = 50  # S3 takes 1000, but a writer may wait for the answer
 TIMEOUT_S = 30.0
+DELETE_TIMEOUT_S = 5.0
 GONE = {"NoSuchKey", "404"}
 
 
@@ -69,12 +70,17 @@ class ObjectStore:
                 yield from pool.map(self._get, hashes[start : start + AT_ONCE])
 
     def delete(self, hashes: Collection[bytes]) -> None:
-        """Delete pieces. One that is not there is no error."""
+        """Delete pieces. One that is not there is no error.
+
+        Each request is sent once, for the next thinner tries again. Raises StoreUnavailable.
+        """
         named = [{"Key": self._key(hash)} for hash in hashes]
         for start in range(0, len(named), DELETED_AT_ONCE):
             with self._answers():
                 objects = named[start : start + DELETED_AT_ONCE]
-                said = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+                said = self._hasty_client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+                )
             if said.get("Errors"):
                 raise StoreUnavailable(f"{self.url} refuses to delete: {said['Errors'][0].get('Message')}")
 
@@ -89,6 +95,13 @@ class ObjectStore:
 
     @cached_property
     def _client(self) -> Any:
+        return self._connect(TIMEOUT_S, 3)
+
+    @cached_property
+    def _hasty_client(self) -> Any:
+        return self._connect(DELETE_TIMEOUT_S, 1)
+
+    def _connect(self, timeout_s: float, n_attempts: int) -> Any:
         try:
             import boto3  # noqa: PLC0415 - 40 MB that only users of an object store need
             from botocore.config import Config  # noqa: PLC0415
@@ -97,8 +110,8 @@ class ObjectStore:
         is_elsewhere = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
         config = Config(
             connect_timeout=5,
-            read_timeout=TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            read_timeout=timeout_s,
+            retries={"mode": "standard", "total_max_attempts": n_attempts},
             max_pool_connections=AT_ONCE,
             # servers that are not Amazon's have no host name for each bucket, and not all know its newer checksums
             s3={"addressing_style": "path"} if is_elsewhere else {},

@@ -1,19 +1,24 @@
 """Test checkpoints whose pieces are in an object store, against a local S3 server."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from botocore.awsrequest import AWSResponse
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections, transaction
 
 from recommender import tasks
 from recommender.control import learning_switch
 from recommender.core.checkpoint import CheckpointCorrupt, hash_of
-from recommender.learning import checkpoint_process, checkpoint_thinning, learner, piece_table
-from recommender.learning.object_store import ObjectStore, StoreUnavailable
+from recommender.learning import checkpoint_process, checkpoint_thinning, checkpoint_writer, learner, piece_table
+from recommender.learning.object_store import DELETE_TIMEOUT_S, ObjectStore, StoreUnavailable
 from recommender.log import event_log
+from recommender.log.event_log import Position
 from recommender.models import UNFINISHED, Checkpoint, Learner, Piece, Revert
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import clicks
 from tests.help.object_stores import local_store
+from tests.help.patience import wait_for
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -140,6 +145,165 @@ def test_a_piece_stays_as_long_as_a_dump_may_name_it(bucket):
     checkpoint_thinning.thin_pieces()
     assert bucket.names() == names()
     assert {bytes(hash).hex() for hash in Piece.objects.values_list("hash", flat=True)} == names()
+
+
+def without_checkpoints():
+    """Drop all checkpoints, and let their pieces be too old."""
+    Learner.objects.update(checkpoint=None)
+    Checkpoint.objects.all().delete()
+    checkpoint_thinning.thin_pieces()
+    age(8 * DAY_S)
+
+
+def test_no_transaction_has_an_id_while_the_store_deletes(bucket, monkeypatch):
+    """Otherwise the log's readers of all shards would wait for the store."""
+    learned()
+    without_checkpoints()
+    delete, with_id = ObjectStore.delete, []
+
+    def watched(store, hashes):
+        assert not connection.in_atomic_block
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
+            )
+            with_id.append(cursor.fetchone()[0])
+        delete(store, hashes)
+
+    monkeypatch.setattr(ObjectStore, "delete", watched)
+    checkpoint_thinning.thin_pieces()
+    assert with_id
+    assert not any(with_id)
+    assert bucket.names() == set()
+    assert not Piece.objects.exists()
+
+
+def test_a_deletion_is_one_short_request(bucket):
+    """Count what arrives at a store that answers each request with an error."""
+    store = ObjectStore(bucket.url)
+    config = store._hasty_client.meta.config
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (DELETE_TIMEOUT_S, 1)
+    asked = []
+    store._hasty_client.meta.events.register("before-send.s3.DeleteObjects", lambda **_: _answer_500(asked))
+    with pytest.raises(StoreUnavailable, match="refuses"):
+        store.delete([hash_of(b"one")])
+    assert len(asked) == 1
+
+
+def _answer_500(asked):
+    asked.append(1)
+    return AWSResponse("http://store", 500, {}, _Empty())
+
+
+class _Empty:
+    def stream(self):
+        return iter(())
+
+
+def test_a_store_that_fails_to_delete_is_asked_again(bucket, monkeypatch, caplog):
+    learned()
+    n = len(bucket.names())
+    without_checkpoints()
+    with monkeypatch.context() as away:
+        away.setattr(ObjectStore, "delete", _refuse)
+        checkpoint_thinning.thin_pieces()
+    assert "wait to be deleted: away" in caplog.text
+    assert len(bucket.names()) == n
+    assert set(Piece.objects.values_list("place", flat=True)) == {f"deleting {bucket.url}"}
+    checkpoint_thinning.thin_pieces()
+    assert bucket.names() == set()
+    assert not Piece.objects.exists()
+
+
+def test_a_piece_sent_again_before_the_store_deleted_it_stays(bucket, monkeypatch):
+    learned()
+    digest = warm().digest()
+    without_checkpoints()
+    with monkeypatch.context() as away:
+        away.setattr(ObjectStore, "delete", _refuse)
+        checkpoint_thinning.thin_pieces()
+    columns = checkpoint_writer.keep(learner.in_memory(0).pipeline)
+    row = Learner.objects.get()
+    written = checkpoint_writer.name_checkpoint(columns, 0, 1, Position(), row.recipe, None)
+    checkpoint_thinning.thin_pieces()
+    assert names(written) == bucket.names()
+    assert set(Piece.objects.values_list("place", flat=True)) == {bucket.url}
+    assert learner.verify(written) == digest
+
+
+def test_a_slow_writer_cannot_name_what_the_store_is_deleting(bucket, monkeypatch):
+    learned()
+    hashes = [bytes.fromhex(each) for each in bucket.names()]
+    without_checkpoints()
+    delete, refused = ObjectStore.delete, []
+
+    def name():
+        try:
+            piece_table.name(bucket.url, hashes)
+        except piece_table.PiecesGone as error:
+            refused.append(error)
+
+    def watched(store, gone):
+        with transaction.atomic():
+            name()
+        delete(store, gone)
+
+    monkeypatch.setattr(ObjectStore, "delete", watched)
+    checkpoint_thinning.thin_pieces()
+    assert refused
+
+
+def test_the_thinner_leaves_a_store_that_is_written_to(bucket):
+    learned()
+    before = bucket.names()
+    without_checkpoints()
+    with ThreadPoolExecutor(1) as pool, piece_table.sending(bucket.url):
+        pool.submit(_in_a_session, checkpoint_thinning.thin_pieces).result()
+        assert bucket.names() == before
+    checkpoint_thinning.thin_pieces()
+    assert bucket.names() == set()
+
+
+def test_a_writer_waits_while_the_store_deletes(bucket, monkeypatch):
+    learned()
+    without_checkpoints()
+    delete, done = ObjectStore.delete, []
+    with ThreadPoolExecutor(1) as pool:
+
+        def watched(store, hashes):
+            if not done:
+                done.append(pool.submit(_in_a_session, _send_one, bucket.url))
+                wait_for(_is_waited_for)
+                assert not done[0].done()
+            delete(store, hashes)
+
+        monkeypatch.setattr(ObjectStore, "delete", watched)
+        checkpoint_thinning.thin_pieces()
+        done[0].result()
+    assert hash_of(b"one").hex() in bucket.names()
+
+
+def _send_one(url):
+    with piece_table.sending(url):
+        piece_table.insert(url, [hash_of(b"one")], [3], [None])
+        ObjectStore(url).put(hash_of(b"one"), b"one")
+
+
+def _in_a_session(call, *arguments):
+    try:
+        return call(*arguments)
+    finally:
+        connections.close_all()
+
+
+def _is_waited_for():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return cursor.fetchone()[0] > 0
+
+
+def _refuse(*_):
+    raise StoreUnavailable("away")
 
 
 def test_a_server_restored_from_a_dump_finds_what_was_thinned_since(bucket):

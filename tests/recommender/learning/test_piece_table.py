@@ -8,6 +8,7 @@ from django.db import connection, connections, transaction
 
 from recommender.core.checkpoint import hash_of
 from recommender.learning import piece_table
+from recommender.learning.object_store import DELETED_AT_ONCE
 from recommender.learning.piece_table import GRACE_S, HERE, PiecesGone
 from recommender.models import Checkpoint, ErasedState, Erasure, Piece
 from tests.help.patience import wait_for
@@ -56,7 +57,7 @@ def test_pieces_travel_and_lie_in_binary(monkeypatch):
     said = []
     monkeypatch.setattr(psycopg.Cursor, "execute", _noting(psycopg.Cursor.execute, said))
     write()
-    (parameters,) = said
+    (parameters,) = [each for each in said if each and HERE in each]
     assert isinstance(parameters[3][1], memoryview)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -173,6 +174,117 @@ def test_a_piece_named_after_the_thinner_noted_it_is_left(monkeypatch):
     monkeypatch.setattr(piece_table, "_drop", late)
     assert drop() == 0
     assert there() == set(HASHES)
+
+
+@pytest.mark.parametrize("how", [named, lambda hashes: piece_table.claim(HERE, hashes)])
+def test_a_piece_named_or_found_after_the_thinner_chose_it_is_left(monkeypatch, how):
+    """Let a writer come between the thinner's look and its deletion."""
+    write()
+    age(GRACE_S + 1)
+    find = piece_table._find_old
+
+    def late(*arguments):
+        old = find(*arguments)
+        assert set(old) == set(HASHES)
+        in_another_connection(how, HASHES)
+        return old
+
+    monkeypatch.setattr(piece_table, "_find_old", late)
+    assert drop() == 0
+    assert there() == set(HASHES)
+
+
+def test_a_row_that_fails_leaves_its_pieces_without_a_name():
+    write()
+    with transaction.atomic():
+        piece_table.name(HERE, HASHES)
+        transaction.set_rollback(True)
+    age(GRACE_S + 1)
+    assert drop() == 3
+
+
+def test_a_named_piece_has_no_age_from_the_moment_of_its_row():
+    write()
+    named(HASHES[:1])
+    assert [bytes(each.hash) for each in Piece.objects.filter(unnamed_at=None)] == HASHES[:1]
+
+
+def test_states_of_an_older_dump_are_found_without_having_been_named():
+    write()
+    columns = {"shard": 0, "step": 1, "xid": 0, "seq": 0, "n_bytes": 1, "header": "{}", "pieces": HASHES}
+    Checkpoint.objects.create(**columns, digest="0" * 64)
+    age(GRACE_S + 1)
+    assert drop() == 0
+    assert Piece.objects.filter(unnamed_at=None).count() == 3
+
+
+def test_more_pieces_than_are_deleted_at_once_all_go():
+    n = 2 * DELETED_AT_ONCE + 1
+    hashes = [hash_of(str(number).encode()) for number in range(n)]
+    piece_table.insert(HERE, hashes, [1] * n, [b"x"] * n)
+    age(GRACE_S + 1)
+    assert drop() == n
+    assert there() == set()
+
+
+def test_hundreds_of_large_checkpoints_are_compared_by_joins():
+    """Explain the looks with 200,000 names, with and without the planner's figures.
+
+    A subplan or a nested loop would search all names for each piece.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_MANY_CHECKPOINTS)
+        cursor.execute(_MANY_PIECES)
+    for analyzes in (False, True):
+        if analyzes:
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE recommender_piece, recommender_checkpoint")
+        for query, parameters in (
+            (piece_table._LOST, ()),
+            (piece_table._FOUND, ()),
+            (piece_table._OLD, [HERE, GRACE_S, 10]),
+        ):
+            plan = "\n".join(line for (line,) in piece_table._look(f"EXPLAIN {query}", parameters))
+            assert "SubPlan" not in plan
+            assert "Nested Loop" not in plan
+    assert drop() == 0
+    assert Piece.objects.exclude(unnamed_at=None).count() == 1
+    Checkpoint.objects.filter(step=1).delete()
+    drop()
+    assert Piece.objects.exclude(unnamed_at=None).count() == 1 + 350
+
+
+def test_the_thinner_has_no_transaction_id_while_it_looks(monkeypatch):
+    """Otherwise the log's readers would wait for it."""
+    write()
+    look, had = piece_table._look, []
+
+    def looked(*arguments):
+        with transaction.atomic(), connection.cursor() as cursor:
+            found = look(*arguments)
+            cursor.execute("SELECT pg_current_xact_id_if_assigned()")
+            had.append(cursor.fetchone()[0])
+        return found
+
+    monkeypatch.setattr(piece_table, "_look", looked)
+    drop()
+    assert had == [None, None, None]
+
+
+_MANY_CHECKPOINTS = """
+INSERT INTO recommender_checkpoint
+    (shard, step, xid, seq, digest, n_bytes, header, pieces, place, fold_version, recipe, is_pinned, stream_ms,
+     n_events, n_predicted, hr20)
+SELECT 0, c, 0, 0, c, 1, '{}', (
+    SELECT array_agg(sha256((CASE WHEN p <= 350 THEN p::text ELSE c || '-' || p END)::bytea))
+    FROM generate_series(1, 700) AS p
+), '', 1, '[]', false, 0, 0, 0, 0 FROM generate_series(1, 285) AS c
+"""
+_MANY_PIECES = """
+INSERT INTO recommender_piece (hash, place, n_bytes, data, unnamed_at)
+SELECT DISTINCT unnest(pieces), '', 1, ''::bytea, NULL::timestamptz FROM recommender_checkpoint
+UNION ALL SELECT 'a'::bytea, '', 1, '', NULL
+"""
 
 
 def test_a_writer_that_names_what_a_thinner_is_deleting_waits_and_is_refused():
