@@ -49,7 +49,6 @@ from recommender.learning import (
 )
 from recommender.learning.checkpoint_process import Writing
 from recommender.learning.checkpoint_reader import load_pipeline
-from recommender.learning.checkpoint_writer import store_checkpoint
 from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
 from recommender.learning.refolded_rows import RefoldedRows
 from recommender.log import event_log, id_secret, origin
@@ -250,17 +249,18 @@ def _drop(shard: int) -> None:
 def get_learner(shard: int) -> Learner:
     """Return the row of a shard's learner.
 
-    The first call makes the row, with a checkpoint of an empty Pipeline. Raises IdSecretWrong.
+    The first call makes the row, with a checkpoint of an empty Pipeline. Raises IdSecretWrong and StoreUnavailable.
     """
     id_secret.require()
     learner = Learner.objects.filter(shard=shard).first()
     if learner:
         return learner
+    columns = checkpoint_writer.keep(Pipeline(configured()))  # an object store may be slow: before the row is locked
     with transaction.atomic():
         learner, is_new = Learner.objects.get_or_create(shard=shard)
         if is_new:
-            learner.checkpoint = store_checkpoint(
-                Pipeline(configured()), shard, 0, Position(), history.beginning(), None
+            learner.checkpoint = checkpoint_writer.name_checkpoint(
+                columns, shard, 0, Position(), history.beginning(), None
             )
             learner.save(update_fields=["checkpoint"])
     return learner
