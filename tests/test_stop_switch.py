@@ -216,7 +216,7 @@ def finish(asked):
     ("call", "when", "nth", "is_switched"),
     [
         (f"{REVERT_OF_A_SHARD}._note", "before", 5, False),  # while it folds
-        (f"{REVERT_OF_A_SHARD}.store", "after", 1, False),  # leaves an unused checkpoint
+        (f"{REVERT_OF_A_SHARD}.keep", "after", 1, False),  # leaves pieces without a name
         ("recommender.learning.verdict_writer:forget_since", "after", 1, False),
         (f"{REVERT_OF_A_SHARD}.switch", "after", 1, False),  # all written, nothing committed
         ("recommender.control.job_progress:finish", "after", 1, False),  # the last statement before the commit

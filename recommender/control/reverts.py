@@ -25,6 +25,7 @@ from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.state_versions import StateNewer, StateUnfit
 from recommender.learning import learner
+from recommender.learning.piece_table import PiecesGone
 from recommender.learning.refold import LogIncomplete
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
 from recommender.publishing import published_boards
@@ -86,21 +87,38 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     if revert.is_preview:
         job_progress.finish(revert, Revert.State.DONE, outcome=outcome)
         return outcome
-    stored = [way.store() for way in ways]
+    for is_last_try in (False, True):
+        for way in ways:
+            way.keep()
+        try:
+            _switch(revert, ways, outcome, began_at)
+            break
+        except PiecesGone as error:
+            if is_last_try:
+                raise
+            logger.warning("%s stores its states again: %s", revert, error)
+    return outcome
+
+
+def _switch(revert: Revert, ways: Sequence[ShardRevert], outcome: dict[str, Any], began_at: float) -> None:
+    """Take the last steps and switch, in one transaction.
+
+    It completes the outcome. Raises PiecesGone.
+    """
     with transaction.atomic():
         locked = {row.shard: row for row in Learner.objects.select_for_update().order_by("shard")}
         locked_at = time.monotonic()
         if any(row.fold_version > state_versions.FOLD_VERSION for row in locked.values()):
             raise StateNewer("a newer version took the learners over during the revert: ask for the revert again")
-        for place, way in enumerate(ways):
+        stored = []
+        for way in ways:
             way.advance(locked[way.shard].step)
-            stored[place] = way.switch(locked[way.shard], stored[place])
+            stored.append(way.switch(locked[way.shard]))
         outcome["events"] = sum(way.n_folded for way in ways)
         outcome["digests"] = [checkpoint.digest for checkpoint in stored]
         outcome["locked_s"] = round(time.monotonic() - locked_at, 3)
         outcome["took_s"] = round(time.monotonic() - began_at, 3)
         job_progress.finish(revert, Revert.State.DONE, outcome=outcome)
-    return outcome
 
 
 def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
     ShardRevert.retrace ──> if the checkpoint is of an abandoned history: fold that history up to the checkpoint
     ShardRevert.advance ──> refold ──> figures by step, verdicts by event
-    ShardRevert.switch  ──> Steps, EventVerdicts and the Learner row, in the caller's transaction
+    ShardRevert.keep    ──> the pieces of the state, which may take seconds to send
+    ShardRevert.switch  ──> checkpoint, Steps, EventVerdicts and the Learner row, in the caller's transaction
 
-Nothing is written before `switch`, so a worker that is killed on the way has changed nothing.
+No row is written before `switch`, so a worker that is killed on the way has changed nothing.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import F, Sum
 
@@ -19,9 +20,11 @@ from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
+from recommender.core.state_versions import StateUnfit
 from recommender.learning import checkpoint_writer, quality_log, verdict_writer
 from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.fold_verdicts import FoldVerdicts
+from recommender.learning.piece_table import PiecesGone
 from recommender.learning.refold import Folded, LogIncomplete, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -52,6 +55,13 @@ SELECT count(*) FROM changed
 logger = logging.getLogger(__name__)
 
 
+class KeptState(NamedTuple):
+    """A state whose pieces are stored, and the columns of a row that can name them."""
+
+    step: int
+    columns: dict[str, Any]
+
+
 @dataclass(slots=True)
 class ShardRevert:
     """The revert of one shard, as the module's docstring shows it.
@@ -59,6 +69,7 @@ class ShardRevert:
     at_step: the last step that is folded in.
     since: the last step whose records stay unchanged.
     steps: the new figures of each step by its number, in the order of `_COLUMNS`.
+    kept: the state that `keep` stored last.
     """
 
     shard: int
@@ -74,6 +85,7 @@ class ShardRevert:
     n_hits: int = 0
     steps: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     verdicts: FoldVerdicts = field(default_factory=FoldVerdicts)
+    kept: KeptState | None = None
 
     @classmethod
     def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "ShardRevert":
@@ -101,7 +113,8 @@ class ShardRevert:
         for each in shared:
             try:
                 found = load_pipeline(each)
-            except CheckpointCorrupt:
+            except (CheckpointCorrupt, StateUnfit) as error:
+                logger.warning("%s cannot be read, the fold begins at an older one: %s", each, error)
                 continue
             if found.config == pipeline.config:  # every history begins at step 0, under any settings
                 pipeline, self.since = found, each.step
@@ -143,25 +156,37 @@ class ShardRevert:
         before, version = self.checkpoint, state_versions.FOLD_VERSION
         return history.reverted(before.recipe, self.mode, before.step, at_step, self.exclusion_id, version)
 
-    def store(self) -> Checkpoint:
-        """Store the present state as a checkpoint."""
-        position = Position(self.checkpoint.xid, self.checkpoint.seq)
-        last = Step.objects.filter(shard=self.shard, number=self.at_step).first()
-        if last:
-            position = Position(last.to_xid, last.to_seq)
-        return checkpoint_writer.store_checkpoint(
-            self.pipeline, self.shard, self.at_step, position, self.recipe(self.at_step), self.checkpoint.pk
-        )
+    def keep(self) -> None:
+        """Store the pieces of the present state, so that `switch` need only name them.
 
-    def switch(self, row: Learner, stored: Checkpoint) -> Checkpoint:
-        """Let the learner go on from this state, and return the learner's new checkpoint.
-
-        `row` must be locked and at `at_step`. `stored` must not be ahead of it.
+        The caller must hold no lock, because an object store may take seconds. Raises StoreUnavailable.
         """
-        # thinning may have dropped it by now
-        is_kept = Checkpoint.objects.select_for_update().filter(pk=stored.pk).exists()
-        if not is_kept or (stored.pk == row.checkpoint_id and stored.step < self.at_step):
-            stored = self.store()  # otherwise a warm learner would not see that the steps it took since are reverted
+        self.kept = KeptState(self.at_step, checkpoint_writer.keep(self.pipeline))
+
+    def name_kept(self) -> Checkpoint:
+        """Name the state that `keep` stored, and lock its row.
+
+        The lock lasts until the caller's transaction ends. Raises PiecesGone.
+        """
+        if self.kept is None:
+            raise PiecesGone(f"no state of shard {self.shard} was kept before the switch")
+        step, columns = self.kept
+        last = Step.objects.filter(shard=self.shard, number=step).first()
+        position = Position(last.to_xid, last.to_seq) if last else Position(self.checkpoint.xid, self.checkpoint.seq)
+        # thinning may have dropped the parent, or drop the row if it was here before
+        parent = Checkpoint.objects.filter(pk=self.checkpoint.pk).values_list("pk", flat=True).first()
+        named = checkpoint_writer.name_checkpoint(columns, self.shard, step, position, self.recipe(step), parent)
+        if not Checkpoint.objects.select_for_update().filter(pk=named.pk).exists():
+            raise PiecesGone(f"{named} was dropped before the switch")
+        return named
+
+    def switch(self, row: Learner) -> Checkpoint:
+        """Let the learner go on from the kept state, and return its checkpoint.
+
+        `row` must be locked and at `at_step`. The kept state may be some steps older, and a restore folds these.
+        Raises PiecesGone. Then the caller ends its transaction, calls `keep` and tries again.
+        """
+        stored = self.name_kept()
         since = Step.objects.filter(shard=self.shard, number__gt=self.since, number__lte=self.at_step)
         since.update(first_ordinal=None, excluded=None)
         self._write_steps()

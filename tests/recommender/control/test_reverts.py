@@ -5,17 +5,17 @@ from math import inf
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
-from recommender.control import job_progress, learning_switch, reverts
+from recommender.control import job_progress, learning_switch, reverts, shard_revert
 from recommender.core.pipeline import Pipeline
-from recommender.core.state_versions import FOLD_VERSION
+from recommender.core.state_versions import FOLD_VERSION, StateUnfit
 from recommender.core.vocabulary import Verdict
 from recommender.errors import Conflict, Invalid, NotFound
-from recommender.learning import learner, refold, verdict_writer
+from recommender.learning import checkpoint_writer, learner, refold, verdict_writer
 from recommender.log import event_log
 from recommender.log.event_log import Position
-from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Revert, Step
+from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Piece, Revert, Step
 from recommender.models.learning import beginning
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import actors_of, clicks, events
@@ -168,17 +168,16 @@ def test_back_on_a_history_given_up_its_steps_and_verdicts_are_its_own_again():
 def test_a_warm_learner_sees_a_drop_to_the_checkpoint_it_is_at(monkeypatch):
     learned(ONE)
     before = digest()
-    store = reverts.ShardRevert.store
+    keep = reverts.ShardRevert.keep
 
-    def store_late(way):
-        stored = store(way)
+    def keep_and_learn(way):
+        keep(way)
         if way.at_step == 1:
             settings.CHECKPOINT_EVERY_S = 1e9
             learner.in_memory(0).checkpoint_due_at = inf
             learned(TWO)
-        return stored
 
-    monkeypatch.setattr(reverts.ShardRevert, "store", store_late)
+    monkeypatch.setattr(reverts.ShardRevert, "keep", keep_and_learn)
     revert(at_step(1), "drop")
     assert digest() == before
 
@@ -240,14 +239,13 @@ def test_a_revert_that_breaks_before_the_switch_changes_nothing(monkeypatch):
 
 def test_events_that_came_during_a_revert_are_in_it(monkeypatch):
     learned(ONE, TWO)
-    store = reverts.ShardRevert.store
+    keep = reverts.ShardRevert.keep
 
-    def store_late(way):
-        stored = store(way)
+    def keep_and_learn(way):
+        keep(way)
         learned(THREE)
-        return stored
 
-    monkeypatch.setattr(reverts.ShardRevert, "store", store_late)
+    monkeypatch.setattr(reverts.ShardRevert, "keep", keep_and_learn)
     revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(windows=[("mal's", 0, 2**50)]))
     assert Learner.objects.get().step == 3
     assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))
@@ -288,17 +286,58 @@ def test_a_decision_on_events_that_are_gone_is_refused():
         learning_switch.release(positions=[Position(1, 2**40)], since_ms=0)
 
 
-def test_a_state_thinned_out_before_the_switch_is_stored_again(monkeypatch):
+def test_pieces_deleted_before_the_switch_are_stored_again(monkeypatch):
     learned(ONE, TWO, THREE)
-    store, gone = reverts.ShardRevert.store, []
+    keep, gone = reverts.ShardRevert.keep, []
 
-    def store_and_lose(way):
-        stored = store(way)
+    def keep_and_lose(way):
+        keep(way)
         if not gone:
-            gone.append(Checkpoint.objects.filter(pk=stored.pk).delete())
-        return stored
+            gone.append(Piece.objects.filter(hash__in=way.kept.columns["pieces"]).delete())
 
-    monkeypatch.setattr(reverts.ShardRevert, "store", store_and_lose)
+    monkeypatch.setattr(reverts.ShardRevert, "keep", keep_and_lose)
     revert(at_step(1), "exclude", exclusion=learning_switch.exclusion(windows=[("mal's", 0, 2**50)]))
     assert gone
     assert digest() == fold(ONE, TWO, THREE, without=set(TWO.actor))
+
+
+def test_no_piece_is_sent_while_a_learner_is_locked(monkeypatch):
+    """An object store may take seconds, and the log's readers would wait for them."""
+    keep, kept_in = checkpoint_writer.keep, []
+
+    def noted(*args, **more):
+        kept_in.append(connection.in_atomic_block)
+        return keep(*args, **more)
+
+    monkeypatch.setattr(checkpoint_writer, "keep", noted)
+    settings.CHECKPOINT_EVERY_S = 1e9
+    learned(ONE, TWO)
+    keep_late, late = reverts.ShardRevert.keep, []
+
+    def keep_and_learn(way):
+        keep_late(way)
+        if not late:
+            late.append(learned(THREE))
+
+    monkeypatch.setattr(reverts.ShardRevert, "keep", keep_and_learn)
+    revert(at_step(1), "replay")
+    assert late
+    assert len(kept_in) >= 2  # of the new learner, and of the revert
+    assert not any(kept_in)
+
+
+def test_a_start_that_does_not_fit_gives_way_to_an_older_one(monkeypatch):
+    learned(ONE, TWO, THREE)
+    left, load = at_step(3), shard_revert.load_pipeline
+    revert(at_step(2), "drop")
+
+    def load_unfit(row):
+        if row.step == 2:
+            raise StateUnfit("a part of it does not fit")
+        return load(row)
+
+    wanted = load(left).digest()
+    monkeypatch.setattr(shard_revert, "load_pipeline", load_unfit)
+    revert(left, "drop")
+    assert digest() == wanted == fold(ONE, TWO, THREE)
+    assert Step.objects.get(number=3).first_ordinal == 40
