@@ -20,6 +20,7 @@ lock HISTORY exclusively. So no revert, preview or rebuild folds a log while its
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -33,6 +34,7 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.state_versions import StateNewer, StateUnfit
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
+from recommender.learning.piece_table import PiecesGone
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import UNFINISHED, ErasedState, Erasure, Learner
@@ -91,7 +93,11 @@ def _run(erasure: Erasure) -> None:
     began_at = time.monotonic()
     rows = [learner.get_learner(shard) for shard in event_log.shards_of(erasure.actor, settings.SHARDS)]
     try:
-        outcome = _switch([_prepare(erasure, row) for row in rows], erasure)
+        try:
+            outcome = _switch([_prepare(erasure, row) for row in rows], erasure)
+        except PiecesGone as error:
+            logger.warning("%s begins again: %s", erasure, error)
+            outcome = _switch([_prepare(erasure, row) for row in rows], erasure)
     except (LogIncomplete, CheckpointCorrupt, StateNewer, StateUnfit) as error:
         logger.error("%s cannot be done: %s", erasure, error)
         ErasedState.objects.filter(erasure=erasure).delete()
@@ -113,8 +119,7 @@ def _prepare(erasure: Erasure, row: Learner) -> ShardErasure:
         try:
             say = job_progress.begin(erasure, way.n_left(row.step))
             way.advance(row.step, say)
-            while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:
-                way.advance(now.step, say)
+            _catch_up(way, say)
         except LogIncomplete as error:
             missing = error
         else:
@@ -122,10 +127,20 @@ def _prepare(erasure: Erasure, row: Learner) -> ShardErasure:
     raise missing
 
 
+def _catch_up(way: ShardErasure, say: Callable[[int], None] | None = None) -> None:
+    """Fold what the learner learned meanwhile, until almost none of it is left."""
+    while way.n_left((now := Learner.objects.get(shard=way.shard)).step) > job_progress.FEW_EVENTS:
+        way.advance(now.step, say)
+
+
 def _switch(ways: list[ShardErasure], erasure: Erasure) -> dict[str, Any]:
     """Take the last steps and switch, in one transaction. Returns the outcome."""
     n_scrubbed = sum(way.scrub_others() for way in ways)
     n_archived = _erase_from_archives(erasure.actor)
+    for way in ways:
+        way.advance(Learner.objects.get(shard=way.shard).step)  # the learner went on meanwhile
+        _catch_up(way)
+        way.keep_if_needed()
     with transaction.atomic():
         with connection.cursor() as cursor:
             # one statement deletes all rows of an actor, however busy it was
@@ -136,7 +151,7 @@ def _switch(ways: list[ShardErasure], erasure: Erasure) -> dict[str, Any]:
             raise StateNewer("a newer version took the learner over during the erasure: ask for it again")
         for way in ways:
             way.row = rows[way.shard]
-            way.advance(way.row.step)
+            way.advance(way.row.step, is_staging=False)
             way.prepare()
         positions = event_log.erase(erasure.actor)
         removed = Counter[str]()

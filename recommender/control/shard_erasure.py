@@ -7,7 +7,8 @@
 
 So the state becomes, bit for bit, that of a run which never received the actor. The same is true of every checkpoint
 that a revert may still go back to. They keep their numbers and pins. Checkpoints of other histories are dropped from
-F on.
+F on, and so is a row that the learner named after the fold had passed its step. If that is the active one, the
+learner goes on from the newest checkpoint of the fold.
 
 The first acts of an actor may be past retention, so that neither the log nor a checkpoint reaches back to before
 them. Then the base is the oldest checkpoint that the log reaches back to, and it is *scrubbed*. `Pipeline.forget`
@@ -21,8 +22,9 @@ The pieces of old states lose their name with the switch. They are deleted minut
 BACKUP_KEEP_DAYS (`recommender.learning.piece_table`).
 """
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,13 +35,17 @@ from recommender import history
 from recommender.control import shard_revert
 from recommender.control.shard_revert import ShardRevert
 from recommender.core import actor_traces, state_versions
+from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Config, Pipeline
+from recommender.core.state_versions import StateUnfit
 from recommender.learning import checkpoint_thinning, checkpoint_writer, piece_table
 from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
+
+logger = logging.getLogger(__name__)
 
 _REPLACE = """
 UPDATE recommender_checkpoint AS c
@@ -100,10 +106,19 @@ class ShardErasure(ShardRevert):
             way._stage(base.checkpoint.pk, base.pipeline)
         return way
 
-    def advance(self, to_step: int, on_events: Callable[[int], None] | None = None) -> None:
+    def recipe(self, at_step: int) -> history.Recipe:  # noqa: ARG002
+        """Return the learner's own history, for that is what is folded again."""
+        return self.row.recipe
+
+    def advance(
+        self, to_step: int, on_events: Callable[[int], None] | None = None, *, is_staging: bool = True
+    ) -> None:
         """Fold up to a step, and stage the new state of each kept checkpoint.
 
         Raises LogIncomplete.
+
+        is_staging: False while the Learner row is locked, because sending pieces may take seconds. Then `finish`
+        drops the checkpoints on the way.
         """
 
         def note(folded: Folded) -> None:
@@ -113,13 +128,21 @@ class ShardErasure(ShardRevert):
             if on_events:
                 on_events(n_events)
 
-        on_the_way = _by_step(self.row, self.at_step, to_step)
+        on_the_way = _by_step(self.row, self.at_step, to_step) if is_staging else {}
         for step in [*sorted(on_the_way), to_step]:
             recipe = self.row.recipe
             refold(self.pipeline, self.shard, recipe, self.at_step, step, note, erased=self.erasure.actor)
             self.at_step = step
             if step in on_the_way and on_the_way[step] not in self.staged:
                 self._stage(on_the_way[step], self.pipeline)
+
+    def keep_if_needed(self) -> None:
+        """Keep the present state if the learner could go on from no checkpoint.
+
+        The caller must hold no lock. Raises StoreUnavailable.
+        """
+        if self._newest_folded() is None:
+            self.keep()
 
     def scrub_others(self) -> int:
         """Scrub the actor from the checkpoints up to the base that still contain it.
@@ -151,7 +174,8 @@ class ShardErasure(ShardRevert):
     def finish(self, positions: list[Position]) -> dict[str, int]:
         """Remove the actor from the learner, and return the number of removed rows.
 
-        The caller has deleted the actor's events, because writing verdicts reads the log.
+        The caller has deleted the actor's events, because writing verdicts reads the log. Raises PiecesGone if no
+        state is left for the learner to go on from. Then the erasure must begin again.
 
         positions: of the deleted events.
         """
@@ -160,7 +184,9 @@ class ShardErasure(ShardRevert):
         n_verdicts = theirs.delete()[0]
         self._switch_verdicts()
         n_exclusions = _take_out_of_exclusions(self.key)
-        n_dropped = self._drop_checkpoints(first)
+        clean = self._clean(first)
+        clean.add(self._choose_checkpoint(clean))
+        n_dropped = self._drop_checkpoints(clean)
         with connection.cursor() as cursor:
             cursor.execute(_REPLACE, [self.erasure.pk])
             n_rewritten = cursor.rowcount
@@ -219,13 +245,54 @@ class ShardErasure(ShardRevert):
             step.n_events -= by_step[step.number]
         Step.objects.bulk_update(others, ("n_events", "excluded"), batch_size=shard_revert.BATCH)
 
-    def _drop_checkpoints(self, first: int | None) -> int:
-        """Drop the checkpoints that contained the actor and were not rewritten."""
-        parents = dict(Checkpoint.objects.filter(shard=self.shard).values_list("pk", "parent_id"))
+    def _clean(self, first: int | None) -> set[int]:
+        """Return the checkpoints without the actor, and those with a staged state.
+
+        first: the first step with an event of the actor. None: there is none.
+        """
         since = first if self.is_exact else self.checkpoint.step + 1
         of_shard = Checkpoint.objects.filter(shard=self.shard)
         before = of_shard if since is None else of_shard.filter(step__lt=since)
-        kept = {*self.staged, *before.values_list("pk", flat=True)}
+        return {*self.staged, *before.values_list("pk", flat=True)}
+
+    def _choose_checkpoint(self, clean: Collection[int]) -> int:
+        """Return the learner's checkpoint, and first replace one that is not clean.
+
+        A learner names a state some time after it took it. The fold may have passed that step in between, so it never
+        staged the row. The learner can go on from any state that was folded, because the log has the steps since.
+        """
+        active = self.row.checkpoint_id
+        if active in clean:
+            assert active is not None  # every learner has one
+            return active
+        chosen = self._newest_folded()
+        if chosen is None:
+            stored = self.name_kept()
+            stored.recipe = history.closed(self.row.recipe, stored.step)  # that of a row with this state may differ
+            stored.save(update_fields=["recipe"])
+            self.staged.add(stored.pk)
+            chosen = stored.pk
+        Learner.objects.filter(shard=self.shard).update(checkpoint=chosen)
+        logger.info("shard %d goes on from checkpoint %d: %s was named meanwhile", self.shard, chosen, active)
+        return chosen
+
+    def _newest_folded(self) -> int | None:
+        """Return the newest checkpoint that this fold staged, or else its base.
+
+        None if thinning dropped them all, or the base was never stored. It locks the rows in a transaction.
+        """
+        since = Q(pk=self.checkpoint.pk) | Q(pk__in=self.staged, step__gt=self.checkpoint.step)
+        rows = Checkpoint.objects.filter(since, shard=self.shard).order_by("-step", "-id")
+        if connection.in_atomic_block:
+            rows = rows.select_for_update()
+        for number, step, recipe in rows.values_list("pk", "step", "recipe"):
+            if history.begins_with(self.row.recipe, recipe, step):
+                return int(number)
+        return None
+
+    def _drop_checkpoints(self, kept: Collection[int]) -> int:
+        """Drop the other checkpoints, which contain the actor."""
+        parents = dict(Checkpoint.objects.filter(shard=self.shard).values_list("pk", "parent_id"))
         return checkpoint_thinning.drop_checkpoints(parents, kept)
 
 
@@ -317,7 +384,11 @@ def _load(number: int, config: Config) -> Base | None:
     checkpoint = Checkpoint.objects.filter(pk=number).first()
     if checkpoint is None:
         return None
-    pipeline = load_pipeline(checkpoint)
+    try:
+        pipeline = load_pipeline(checkpoint)
+    except (CheckpointCorrupt, StateUnfit) as error:
+        logger.warning("%s cannot be read, the fold begins at another one: %s", checkpoint, error)
+        return None
     return Base(checkpoint, pipeline, is_exact=True) if pipeline.config == config else None
 
 
