@@ -28,7 +28,8 @@ from django.db import IntegrityError, connection, transaction
 
 from recommender import ids, locks, wake_workers
 from recommender.control import job_progress
-from recommender.control.shard_erasure import ShardErasure, bases, traces_of
+from recommender.control.actor_rows import traces_of
+from recommender.control.shard_erasure import ShardErasure, bases
 from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.state_versions import StateNewer, StateUnfit

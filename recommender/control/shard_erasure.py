@@ -32,7 +32,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from recommender import history
-from recommender.control import shard_revert
+from recommender.control import actor_rows, shard_revert
 from recommender.control.shard_revert import ShardRevert
 from recommender.core import actor_traces, state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
@@ -43,7 +43,7 @@ from recommender.learning.checkpoint_reader import load_pipeline
 from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
-from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
+from recommender.models import Checkpoint, ErasedState, Erasure, EventVerdict, Learner, Step
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,8 @@ class ShardErasure(ShardRevert):
 
     def recipe(self, at_step: int) -> history.Recipe:  # noqa: ARG002
         """Return the learner's own history, for that is what is folded again."""
-        return self.row.recipe
+        own: history.Recipe = self.row.recipe
+        return own
 
     def advance(
         self, to_step: int, on_events: Callable[[int], None] | None = None, *, is_staging: bool = True
@@ -168,7 +169,7 @@ class ShardErasure(ShardRevert):
         It runs in the caller's transaction, before `finish`. `row` must be locked and at `at_step`.
         """
         self.taken = event_log.actor_steps(self.erasure.actor, self.shard)
-        self.n_decided = _take_out_of_decisions(self.shard, [position for position, _ in self.taken])
+        self.n_decided = actor_rows.take_out_of_decisions(self.shard, [position for position, _ in self.taken])
         self._shrink_steps(self.taken)
 
     def finish(self, positions: list[Position]) -> dict[str, int]:
@@ -183,7 +184,7 @@ class ShardErasure(ShardRevert):
         theirs = EventVerdict.objects.filter(shard=self.shard, seq__in=[each.seq for each in positions])
         n_verdicts = theirs.delete()[0]
         self._switch_verdicts()
-        n_exclusions = _take_out_of_exclusions(self.key)
+        n_exclusions = actor_rows.take_out_of_exclusions(self.key)
         clean = self._clean(first)
         clean.add(self._choose_checkpoint(clean))
         n_dropped = self._drop_checkpoints(clean)
@@ -327,42 +328,6 @@ def bases(row: Learner, actor: str) -> Iterator[Base]:
             yield base
 
 
-def traces_of(actor: str) -> dict[str, int]:
-    """Count the traces of an actor.
-
-    All counts are 0 once it is erased. It loads every kept checkpoint, about 0.1 s for 100 MB.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM recommender_eventverdict WHERE seq IN"
-            " (SELECT seq FROM recommender_event WHERE actor = %s)",
-            [actor],
-        )
-        (n_verdicts,) = cursor.fetchone()
-        cursor.execute(
-            "SELECT count(*) FROM recommender_decision WHERE seq &&"
-            " ARRAY(SELECT seq FROM recommender_event WHERE actor = %s)",
-            [actor],
-        )
-        (n_decisions,) = cursor.fetchone()
-    n_states, known = 0, set()
-    for number in Checkpoint.objects.values_list("pk", flat=True):
-        row = Checkpoint.objects.filter(pk=number).first()
-        if row is not None:
-            pipeline = load_pipeline(row)
-            key = pipeline.encoder.key(actor)
-            known.add(key)
-            n_states += actor_traces.count(pipeline.views(), key)
-    return {
-        "events": event_log.count_of(actor),
-        "verdicts": n_verdicts,
-        "decisions": n_decisions,
-        "exclusions": sum(Exclusion.objects.filter(rule__actors__contains=[key]).count() for key in known),
-        "checkpoints": n_states,
-        "requests": Erasure.objects.filter(actor=actor).count(),
-    }
-
-
 def _knows(pipeline: Pipeline, actor: str) -> bool:
     return actor_traces.count(pipeline.views(), pipeline.encoder.key(actor)) > 0
 
@@ -399,34 +364,3 @@ def _reaches(row: Learner, step: int) -> bool:
         return True
     following = Step.objects.filter(shard=row.shard, number=since[0].first).first()
     return following is not None and len(event_log.read_step(following)) == following.n_events
-
-
-def _take_out_of_decisions(shard: int, positions: list[Position]) -> int:
-    gone, n = set(positions), 0
-    seqs = [each.seq for each in positions]
-    for decision in Decision.objects.filter(Q(seq__overlap=seqs), shard=shard) if seqs else ():
-        at = [Position(*each) for each in zip(decision.xid, decision.seq, strict=True)]
-        left = [each for each in at if each not in gone]
-        before = decision.before and [
-            verdict for each, verdict in zip(at, decision.before, strict=True) if each not in gone
-        ]
-        n += len(at) - len(left)
-        if not left:
-            decision.delete()
-        elif len(left) < len(at):
-            Decision.objects.filter(pk=decision.pk).update(
-                xid=[each.xid for each in left], seq=[each.seq for each in left], before=before
-            )
-    return n
-
-
-def _take_out_of_exclusions(key: int) -> int:
-    """Remove the actor's key from exclusion rules, and return the number of rules.
-
-    Without its events the rules need not name it.
-    """
-    naming = Exclusion.objects.filter(rule__actors__contains=[key])
-    for each in naming:
-        each.rule["actors"] = [actor for actor in each.rule["actors"] if actor != key]
-        each.save(update_fields=["rule"])
-    return len(naming)
