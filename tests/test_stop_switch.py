@@ -277,7 +277,7 @@ def test_with_everybody_killed_while_events_stream_in_nothing_is_lost_and_reader
     try:
         asked = ask(town)
         rng = np.random.default_rng(1)
-        moments = [("_note", "before", rng.integers(1, SINCE)), ("store", "after", 1), ("switch", "after", 1)]
+        moments = [("_note", "before", rng.integers(1, SINCE)), ("keep", "after", 1), ("switch", "after", 1)]
         for call, when, nth in rng.permutation(moments):  # learner and revert in turns
             reverting = start(REVERT, server_env, f"{REVERT_OF_A_SHARD}.{call}", when, nth)
             reverting.communicate(timeout=PATIENCE_S)
