@@ -5,9 +5,16 @@ of any size. It waits for statements that use the log at the moment, and others 
 
 recommender_log_change remembers the last position that existed then, and when that was (recommender.log.buckets,
 recommender.log.rollout). It has one row. In a new installation no process of an earlier version can run.
+
+From here on moved rows belong to another shard (recommender.log.buckets), which a learner of 0.1.0 does not know. So
+the same transaction stops the steps of every learner, by a constraint that no new step meets. The migration 0016
+removes it, when steps name their version.
 """
 
 from django.db import migrations, models
+
+STOP_STEPS = "ALTER TABLE recommender_step ADD CONSTRAINT learners_of_0_1_stopped CHECK (number < 0) NOT VALID"
+ALLOW_STEPS = "ALTER TABLE recommender_step DROP CONSTRAINT IF EXISTS learners_of_0_1_stopped"
 
 ADD_COLUMNS = """
 ALTER TABLE recommender_event
@@ -58,6 +65,7 @@ ALTER TABLE recommender_event
 class Migration(migrations.Migration):
     dependencies = [("recommender", "0012_log_origin")]
     operations = [
+        migrations.RunSQL(STOP_STEPS, ALLOW_STEPS),
         migrations.RunSQL(ADD_COLUMNS, DROP_COLUMNS),
         migrations.CreateModel(
             name="Site",

@@ -1,12 +1,17 @@
 """Give learners, checkpoints and steps the version of the fold that wrote them.
 
 All rows so far are of version 1. The columns keep no default in the database, so an older learner, which does not name
-them, cannot record a step.
+them, cannot record a step. So the constraint by which the migration 0013 stopped it is no longer needed.
 """
 
+import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import recommender.models.learning
+
+# As in the migration 0013.
+STOP_STEPS = "ALTER TABLE recommender_step ADD CONSTRAINT learners_of_0_1_stopped CHECK (number < 0) NOT VALID"
+ALLOW_STEPS = "ALTER TABLE recommender_step DROP CONSTRAINT IF EXISTS learners_of_0_1_stopped"
 
 
 def _version(**more):
@@ -35,7 +40,7 @@ class Migration(migrations.Migration):
                 ('before_digest', models.CharField(blank=True, max_length=64)),
                 ('after', models.BigIntegerField(help_text='The first checkpoint of the newer version, at `step`.')),
                 ('after_digest', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
             ],
             options={
                 'ordering': ['-id'],
@@ -56,4 +61,5 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterField('checkpoint', 'recipe', models.JSONField(default=recommender.models.learning.beginning, help_text='See recommender.history.')),
         migrations.AlterField('learner', 'recipe', models.JSONField(default=recommender.models.learning.beginning, help_text='See recommender.history.')),
+        migrations.RunSQL(ALLOW_STEPS, STOP_STEPS),
     ]

@@ -3,11 +3,13 @@
 from importlib import import_module
 
 import pytest
-from django.db import connection, transaction
+from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
 
 from recommender.log.partitions import partition, partitions
-from recommender.models import Learner, Site
+from recommender.models import Learner, Site, Step
 from tests.help import version_0_1
+from tests.help.clusters import django_on, made
 from tests.help.log_rows import clicks
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_log")]
@@ -61,3 +63,31 @@ def test_a_new_installation_has_no_old_processes():
 
 def test_there_is_one_site():
     assert list(Site.objects.values_list("id", "name")) == [(1, "default")]
+
+
+STEP_OF_0_1 = """
+INSERT INTO recommender_step (
+    shard, number, from_xid, from_seq, to_xid, to_seq, n_events, n_admitted, n_held, n_quarantined, n_released,
+    n_retracted, n_unjudged, n_predicted, n_hits, reciprocal_ranks, n_trusted, n_trusted_hits, n_canary, n_canary_hits,
+    alarm, stream_ms, duration_ms, created_at
+) VALUES (0, %s, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, now())
+"""
+
+
+def test_no_learner_of_0_1_records_a_step_after_the_buckets_moved():
+    with made() as cluster, django_on(cluster), connection.cursor() as cursor:
+        call_command("migrate", "recommender", "0012", verbosity=0)
+        cursor.execute(STEP_OF_0_1, [1])
+        call_command("migrate", "recommender", "0013", verbosity=0)
+        with pytest.raises(IntegrityError, match="learners_of_0_1_stopped"):
+            cursor.execute(STEP_OF_0_1, [2])
+        call_command("migrate", verbosity=0)
+        with pytest.raises(IntegrityError, match="fold_version"):
+            cursor.execute(STEP_OF_0_1, [2])
+        assert list(Step.objects.values_list("number", "fold_version")) == [(1, 1)]
+        Step.objects.filter(number=1).update(n_hits=1)
+        call_command("migrate", "recommender", "0015", verbosity=0)
+        with pytest.raises(IntegrityError, match="learners_of_0_1_stopped"):
+            cursor.execute(STEP_OF_0_1, [2])
+        call_command("migrate", "recommender", "0012", verbosity=0)
+        cursor.execute(STEP_OF_0_1, [2])
