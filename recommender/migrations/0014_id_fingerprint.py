@@ -1,5 +1,6 @@
 """The fingerprint of the secret of ids. The first start of a process writes it."""
 
+import django.db.models.functions.datetime
 from django.db import migrations, models
 
 
@@ -12,7 +13,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
                 ("fingerprint", models.CharField(max_length=32)),
-                ("noted_at", models.DateTimeField(auto_now_add=True)),
+                ("noted_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
             ],
             options={
                 "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="one_fingerprint")],

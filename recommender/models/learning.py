@@ -253,7 +253,7 @@ class Upgrade(models.Model):
     before_digest = models.CharField(max_length=64, blank=True)
     after = models.BigIntegerField(help_text="The first checkpoint of the newer version, at `step`.")
     after_digest = models.CharField(max_length=64)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["-id"]

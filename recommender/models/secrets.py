@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 
 class IdFingerprint(models.Model):
@@ -12,7 +13,7 @@ class IdFingerprint(models.Model):
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     fingerprint = models.CharField(max_length=32)
-    noted_at = models.DateTimeField(auto_now_add=True)
+    noted_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(id=1), name="one_fingerprint")]
