@@ -41,7 +41,9 @@ READ_ONLY = "25006"  # SQLSTATE of a standby
 GENERATION = 2**48  # positions per generation
 EXACT_GENERATIONS = 31  # the last generation whose positions are below 2**53
 MAX_GENERATION = 2**15 - 1
-LOCK_TIMEOUT_MS = 2000
+TURN_TIMEOUT_MS = 300  # of waiting for another process that recognises the server, with a request's only thread
+LOCK_TIMEOUT_MS = 2000  # of each lock on a table
+LOCK_NOT_AVAILABLE = "55P03"
 RETRY_S = 1.0  # after a refusal, this process asks no earlier
 NEWEST_EVENTS = 2_000_000  # read to find the highest event number: those of the last minute at 33,000 a second
 
@@ -75,10 +77,19 @@ SELECT setval(%s::regclass, newest.n)
 FROM (SELECT max({column}) AS n FROM {table}) AS newest, {sequence} AS given
 WHERE newest.n > given.last_value
 """
+# By index alone: the step of each shard with the highest position, and the shards by skipping from one to the next.
 _HIGHEST = """
+WITH RECURSIVE shards AS (
+    SELECT min(shard) AS shard FROM recommender_step
+    UNION ALL
+    SELECT (SELECT min(shard) FROM recommender_step WHERE shard > shards.shard) FROM shards WHERE shard IS NOT NULL
+)
 SELECT greatest(
     (SELECT max(xid::text::bigint) FROM (SELECT xid FROM recommender_event ORDER BY xid DESC LIMIT 1) AS last),
-    (SELECT max(xid) FROM recommender_learner), (SELECT max(to_xid) FROM recommender_step),
+    (SELECT max(xid) FROM recommender_learner),
+    (SELECT max(last.to_xid) FROM shards CROSS JOIN LATERAL (
+        SELECT to_xid FROM recommender_step WHERE shard = shards.shard ORDER BY to_xid DESC, to_seq DESC LIMIT 1
+    ) AS last),
     (SELECT max(xid) FROM recommender_checkpoint),
     (SELECT max(changed_xid) FROM recommender_item WHERE changed_xid < %s),
     0
@@ -179,13 +190,19 @@ def recognise() -> Origin:
     try:
         _refuse_copies()
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+            cursor.execute(f"SET LOCAL lock_timeout = {TURN_TIMEOUT_MS}")
             cursor.execute("SET LOCAL statement_timeout = 0")
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('recommender_log_origin'))")
-            origin = _recognise_alone(cursor)
+            cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+            origin = _known_that_goes_on(cursor) or _recognise_alone(cursor)
     except ServerNotKnown as error:
         _refusal.remember(str(error))
         raise
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        _refusal.remember(f"the server is not recognised yet, because another process is at it: {str(error).strip()}")
+        raise ServerNotKnown(_refusal.reason) from error
     _refusal.forget()
     return origin
 
@@ -197,10 +214,15 @@ def current() -> Origin:
     then too, as after rows were copied into a database that was in use. About 0.2 ms. Raises ServerNotKnown.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_CAN_GO_ON)
-        (can_go_on,) = cursor.fetchone()
-        origin = _known(cursor) if can_go_on else None
+        origin = _known_that_goes_on(cursor)
     return origin or recognise()
+
+
+def _known_that_goes_on(cursor: Any) -> Origin | None:
+    """Return the known server if it is the present one and no learner is ahead of its counter."""
+    cursor.execute(_CAN_GO_ON)
+    (can_go_on,) = cursor.fetchone()
+    return _known(cursor) if can_go_on else None
 
 
 def _recognise_alone(cursor: Any) -> Origin:
@@ -208,7 +230,8 @@ def _recognise_alone(cursor: Any) -> Origin:
     generation = max(before.generation if before else 0, highest // GENERATION)
     cursor.execute(
         "SELECT extract(epoch FROM pg_postmaster_start_time())::float8, recommender_system_identifier(),"
-        " recommender_objects(), pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        " recommender_objects(), greatest(pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
+        " pg_current_xact_id_if_assigned()::text::bigint + 1)"  # the caller's transaction may have written an item
     )
     *server, counter = cursor.fetchone()
     now = Origin(generation, *server)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 
 from recommender.learning import learner
 from recommender.log import event_log, origin
-from recommender.models import Event, Item, Learner
+from recommender.models import Event, Item, Learner, Step
 from tests.help.clusters import django_on, made, migrate
 from tests.help.log_rows import clicks
 from tests.help.patience import PATIENCE_S, wait_for
@@ -27,7 +27,7 @@ BASE_DIR = Path(__file__).resolve().parents[3]
 RECOGNISE = f"""
 import django; django.setup()
 from recommender.log import origin
-origin.LOCK_TIMEOUT_MS = {int(PATIENCE_S * 1000)}
+origin.TURN_TIMEOUT_MS = origin.LOCK_TIMEOUT_MS = {int(PATIENCE_S * 1000)}
 print(origin.recognise().generation)
 """
 MOVED = "UPDATE recommender_log_origin SET started_at = '2020-01-01', system_identifier = 'another server'"
@@ -69,8 +69,7 @@ def send(api, n=2):
     )
 
 
-def test_ingest_refuses_until_the_server_is_recognised_and_loses_nothing(moved, clock, monkeypatch):
-    monkeypatch.setattr(origin, "LOCK_TIMEOUT_MS", 20)
+def test_ingest_refuses_until_the_server_is_recognised_and_loses_nothing(moved, clock):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(origin, "_refuse_copies", lambda: _refuse("not now"))
         answers = [send(moved) for _ in range(3)]
@@ -88,15 +87,20 @@ def _refuse(why):
     raise origin.ServerNotKnown(why)
 
 
-def test_ingest_refuses_while_another_process_recognises_the_server(moved, monkeypatch):
-    monkeypatch.setattr(origin, "LOCK_TIMEOUT_MS", 20)
+def test_ingest_refuses_while_another_process_recognises_the_server(moved, clock, monkeypatch):
+    monkeypatch.setattr(origin, "TURN_TIMEOUT_MS", 20)
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(hashtext('recommender_log_origin'))")
             assert (send(moved).status, Event.objects.count()) == (503, 3)
+            with pytest.MonkeyPatch.context() as patch:  # the next requests do not wait for it
+                patch.setattr(origin, "_refuse_copies", lambda: pytest.fail("it was tried again at once"))
+                with pytest.raises(origin.ServerNotKnown, match="another process"):
+                    origin.recognise()
     finally:
         other.close()
+    clock.forward(origin.RETRY_S)
     assert (send(moved).status, Event.objects.count()) == (202, 5)
 
 
@@ -107,7 +111,8 @@ def test_items_are_written_meanwhile_and_published_afterwards(moved):
     assert 2**48 < Item.objects.get().changed_xid < 2**49
 
 
-def test_of_two_processes_one_raises_the_generation_and_both_know_it(moved):
+def test_of_two_processes_one_raises_the_generation_and_both_know_it(moved, monkeypatch):
+    monkeypatch.setattr(origin, "TURN_TIMEOUT_MS", int(PATIENCE_S * 1000))
     found, barrier = [], threading.Barrier(4)
 
     def recognise():
@@ -120,6 +125,43 @@ def test_of_two_processes_one_raises_the_generation_and_both_know_it(moved):
     [thread.join() for thread in threads]
     assert [each.generation for each in found] == [1] * 4
     assert len(set(found)) == 1
+
+
+@pytest.mark.usefixtures("moved")
+def test_a_process_that_comes_second_does_not_look_for_the_highest_position(monkeypatch):
+    first = origin.recognise()
+    monkeypatch.setattr(origin, "_highest", lambda _: pytest.fail("it was read again"))
+    assert origin.recognise() == first
+
+
+@pytest.mark.usefixtures("moved")
+def test_the_highest_position_of_the_steps_is_found_by_an_index(monkeypatch):
+    origin.current()
+    Step.objects.bulk_create(step(shard, number) for shard in (0, 1, 5) for number in range(1, 1000))
+    with connection.cursor() as cursor:
+        assert origin._highest(cursor) == 2**52 + 5999
+        cursor.execute("ANALYZE recommender_step")
+        cursor.execute("EXPLAIN " + origin._HIGHEST, [origin._MARK])
+        plan = "\n".join(row for (row,) in cursor.fetchall())
+    assert "Seq Scan on recommender_step" not in plan
+    assert "step_at_a_position" in plan
+
+
+def step(shard, number):
+    end = 2**52 + 1000 * shard + number
+    figures = dict.fromkeys(("n_events", "n_admitted", "n_predicted", "n_hits", "reciprocal_ranks"), 0)
+    ends = {"from_xid": end - 1, "from_seq": 0, "to_xid": end, "to_seq": 0}
+    return Step(shard=shard, number=number, stream_ms=0, duration_ms=0, **ends, **figures)
+
+
+@pytest.mark.usefixtures("moved")
+def test_a_restart_is_recognised_in_a_transaction_that_has_written_an_item():
+    generation = origin.current().generation
+    with transaction.atomic():
+        Item.objects.create(id="of the caller")
+        execute("UPDATE recommender_log_origin SET started_at = '2020-01-01'")
+        assert origin.recognise().generation == generation
+
 
 
 def test_a_process_that_is_killed_while_it_recognises_changes_nothing():
