@@ -12,7 +12,7 @@ from recommender.errors import BacklogFull
 from recommender.intake.event_rows import CONFLICT, SHAPE, Parsed
 from recommender.intake.json_rows import Rejection
 from recommender.learning import learner_state
-from recommender.log import event_log, id_secret
+from recommender.log import event_log, id_secret, origin
 from recommender.log.buckets import bucket_of
 from recommender.log.event_log import Stored
 from recommender.process_state import Clock, clock, remembered
@@ -33,7 +33,8 @@ class Ingested(NamedTuple):
 class Backlog:
     """The number of events the learner is behind, read at most every half second.
 
-    Each process reads it for itself.
+    Each process reads it for itself. At the same time it compares the server's counter with the learners' positions,
+    because an event below them would never be learned.
     """
 
     def __init__(self, now: Clock = clock) -> None:
@@ -46,6 +47,7 @@ class Backlog:
         now = self.now()
         if now >= self._ask_at:
             with database():
+                origin.current()
                 self.n_events = learner_state.get_backlog()
                 database_clock.learn()
             self._ask_at = now + BACKLOG_CHECK_EVERY_S

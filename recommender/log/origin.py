@@ -2,7 +2,7 @@
 
     append, read ──> recommender_xid_base() ──> the known server: generation * 2**48
                                             └─> another or restarted one: refused
-    append again, current() of a learner's wake ──> recognise() ──> the known server
+    append again, current() of a learner's wake and of intake ──> recognise() ──> the known server
 
 The log is ordered by transaction id, and each server counts its transactions from its own start. A restored dump or a
 logical copy would therefore write new events below the old ones, where no learner looks. So a position is
@@ -98,6 +98,13 @@ SELECT greatest(
 _CAN_GO_ON = """
 SELECT recommender_xid_base() + pg_snapshot_xmax(pg_current_snapshot())::text::bigint
        > coalesce((SELECT max(xid) FROM recommender_learner), 0)
+"""
+# Rows of 0.1.0 belong to shards by the position of the migration 0013. A new installation has none, so such rows were
+# copied without that position. The oldest row is enough, because a log begins with them.
+_LACKS_CHANGE = """
+SELECT oldest.is_crawler IS NULL
+FROM (SELECT is_crawler FROM recommender_event ORDER BY xid, seq LIMIT 1) AS oldest
+WHERE NOT EXISTS (SELECT FROM recommender_log_change WHERE old_nodes_until > migrated_at)
 """
 _SUBSCRIBED = """
 SELECT s.subname FROM pg_subscription AS s
@@ -210,8 +217,10 @@ def recognise() -> Origin:
 def current() -> Origin:
     """Return the present server, which is recognised if it is not the known one.
 
-    A learner whose position is ahead of the server's counter would never read again. So the server counts as unknown
-    then too, as after rows were copied into a database that was in use. About 0.2 ms. Raises ServerNotKnown.
+    A learner whose position is ahead of the server's counter would never read again, nor the events accepted until
+    then. So the server counts as unknown then too, as after rows were copied into a database that was in use. Learners
+    ask at every wake, and web processes before their first event and every half second. About 0.2 ms. Raises
+    ServerNotKnown.
     """
     with connection.cursor() as cursor:
         origin = _known_that_goes_on(cursor)
@@ -261,6 +270,12 @@ def _raise_generation(cursor: Any, now: Origin) -> Origin:
     cursor.execute(
         "LOCK TABLE recommender_event IN SHARE ROW EXCLUSIVE MODE"
     )  # no append under the generation before
+    cursor.execute(_LACKS_CHANGE)
+    if (cursor.fetchone() or (False,))[0]:
+        raise ServerNotKnown(
+            "events of version 0.1.0 were copied into this database without recommender_log_change, which tells to which"
+            " shard they belong: run TRUNCATE recommender_log_change here, then copy the rows of that table too"
+        )
     n_advanced = _advance_sequences(cursor)
     logger.warning(
         "the log is on another database server: its positions go on in generation %d, and %d sequences were advanced",

@@ -11,9 +11,11 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
+from recommender.intake import ingest
 from recommender.learning import learner
 from recommender.log import event_log, origin
 from recommender.models import Event, Item, Learner, Step
+from tests.help import version_0_1
 from tests.help.clusters import django_on, made, migrate
 from tests.help.log_rows import clicks
 from tests.help.patience import PATIENCE_S, wait_for
@@ -282,15 +284,39 @@ def test_a_learner_ahead_of_a_server_that_seems_known_raises_the_generation():
     wait_for(lambda: learner.learn(0) or Learner.objects.get().n_events == n_learned + 4)
 
 
+def test_intake_looks_at_the_learners_positions_before_it_appends(moved, clock):
+    learner.learn(0)
+    origin.current()
+    for generation in (6, 12):  # before its first event, and later
+        Learner.objects.update(xid=(generation - 1) * 2**48 + 2**47)
+        assert send(moved).status == 202
+        (highest,) = event_log.fetch("SELECT max(xid::text::bigint) FROM recommender_event", [])
+        assert highest >> 48 == generation
+        clock.forward(ingest.BACKLOG_CHECK_EVERY_S)
+
+
+@pytest.mark.usefixtures("moved")
+def test_old_rows_that_are_copied_without_the_position_of_the_migration_are_refused():
+    origin.current()
+    Event.objects.all().delete()
+    version_0_1.append(clicks(3))
+    execute(MOVED)
+    with pytest.raises(origin.ServerNotKnown, match="TRUNCATE recommender_log_change"):
+        origin.current()
+    with version_0_1.migrated():
+        assert origin.current().generation == 2
+
+
 def test_rows_that_are_copied_into_an_empty_log_are_continued():
     with made() as old, made() as new:
         old.spend_transactions(5_000)
-        tables = ("event", "event_key", "checkpoint", "piece", "learner")
+        tables = ("event", "event_key", "checkpoint", "piece", "learner", "item")
         with django_on(old):
             migrate()
             event_log.append(clicks(3))
             learner.learn(0)
             event_log.append(clicks(2))
+            Item.objects.create(id="copied")
         with django_on(new):
             migrate()
         dump = old.folder("dump") / "rows.sql"
