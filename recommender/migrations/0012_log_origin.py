@@ -70,6 +70,8 @@ BEGIN
     NEW.changed_xid := coalesce(recommender_xid_base() + pg_current_xact_id()::text::bigint, 1::bigint << 62);
     RETURN NEW;
 END $$;
+-- PL/pgSQL looks names up when it runs: pg_restore has an empty search_path then.
+ALTER FUNCTION recommender_mark_item() SET search_path FROM CURRENT;
 
 -- A dump of an earlier version may have been restored on a server whose counter is behind. An empty log may still get
 -- rows that were copied from another server, so its server counts as not known until the first append.
@@ -96,6 +98,7 @@ BEGIN
     NEW.changed_xid := pg_current_xact_id()::text::bigint;
     RETURN NEW;
 END $$;
+ALTER FUNCTION recommender_mark_item() RESET search_path;
 ALTER TABLE recommender_event ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
 ALTER TABLE recommender_event REPLICA IDENTITY DEFAULT;
 DROP FUNCTION recommender_readable_before;
