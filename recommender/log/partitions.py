@@ -15,9 +15,17 @@ from django.db import connection, transaction
 PARTITIONS_AHEAD = 7  # days
 PRUNE_CHUNK = 20_000  # event keys deleted in one statement
 
+_NOT_IDENTIFIED = """
+SELECT c.oid::regclass::text FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'recommender_event'::regclass AND c.relreplident <> 'f' ORDER BY 1
+"""
+
 
 def ensure_partitions(*, today: date | None = None) -> None:
-    """Create the missing partitions from yesterday to a week from now."""
+    """Create the missing partitions from yesterday to a week from now.
+
+    Those that processes of 0.1.0 made get the replica identity that they lack.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         if today is None:
             cursor.execute("SELECT (now() AT TIME ZONE 'UTC')::date")
@@ -29,8 +37,10 @@ def ensure_partitions(*, today: date | None = None) -> None:
                 f"CREATE TABLE {partition(day)} PARTITION OF recommender_event"
                 f" FOR VALUES FROM ('{day} 00:00+00') TO ('{day + timedelta(days=1)} 00:00+00')"
             )
-            # A partition does not take this from its table. Without it, a publication would refuse every erasure.
-            cursor.execute(f"ALTER TABLE {partition(day)} REPLICA IDENTITY FULL")
+        # A partition does not take this from its table. Without it, a publication would refuse every erasure.
+        cursor.execute(_NOT_IDENTIFIED)
+        for (name,) in cursor.fetchall():
+            cursor.execute(f"ALTER TABLE {name} REPLICA IDENTITY FULL")
 
 
 def partitions() -> list[date]:

@@ -36,6 +36,15 @@ def test_a_missing_partition_is_made_when_it_is_needed():
     assert event_log.append(clicks(3)) == 3
 
 
+def test_partitions_that_an_old_process_made_get_their_replica_identity():
+    identities = "SELECT DISTINCT relreplident FROM pg_class WHERE relname ~ '^recommender_event_[0-9]{8}$'"
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE recommender_event_{partitions()[-1]:%Y%m%d} REPLICA IDENTITY DEFAULT")
+        ensure_partitions()
+        cursor.execute(identities)
+        assert cursor.fetchall() == [("f",)]
+
+
 def test_making_partitions_again_changes_nothing():
     before = partitions()
     today = before[0] + timedelta(days=1)
