@@ -16,6 +16,7 @@ from django.db import connection
 from recommender import ids
 from recommender.core.events import network_of
 from recommender.core.vocabulary import Kind
+from recommender.log.buckets import IS_MOVED
 from recommender.log.event_log import PARTITION_SLACK, Position, fetch_all
 from recommender.log.partitions import partitions
 
@@ -151,11 +152,12 @@ GROUP BY 1, 2
 
 # Reads back from the newest by the index on positions, and only then limits by time. The other way round, a log that
 # has been quiet for hours would be read as a whole. An event that no learner has taken yet is after its learner's
-# position.
-_NEWEST_ON = """
+# position. With several shards, events of old web processes are left out, because SQL cannot tell whose they are.
+_NEWEST_ON = f"""
 WITH newest AS MATERIALIZED (
     SELECT * FROM (
-        SELECT xid, seq, received_at, bucket, kind, item FROM recommender_event
+        SELECT xid, seq, received_at, bucket, kind, item, {IS_MOVED} AS is_moved
+        FROM recommender_event
         ORDER BY xid DESC, seq DESC LIMIT %(limit)s
     ) AS last
     WHERE received_at >= now() - %(back)s * interval '1 second'
@@ -168,7 +170,7 @@ WITH newest AS MATERIALIZED (
     FROM newest AS e
     LEFT JOIN recommender_learner AS l ON l.shard = e.bucket %% %(shards)s
     LEFT JOIN recommender_eventverdict AS v ON v.seq = e.seq AND v.xid = e.xid::text::bigint
-    WHERE e.item = %(item)s AND e.kind <> %(exposure)s
+    WHERE e.item = %(item)s AND e.kind <> %(exposure)s AND (%(shards)s = 1 OR NOT e.is_moved)
 )
 SELECT extract(epoch FROM r.since) * 1000, extract(epoch FROM r.width) * 1000,
        floor(extract(epoch FROM t.received_at - r.since) / extract(epoch FROM r.width))::int AS bar,

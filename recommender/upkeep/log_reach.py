@@ -11,16 +11,18 @@ from datetime import date
 from django.conf import settings
 from django.db import connection
 
+from recommender.log.buckets import IS_MOVED
 from recommender.log.partitions import partitions
 
 DAY_S = 86_400.0
 
-_OLDEST_NEEDED = """
+# An event of an old web process may belong to any shard (recommender.log.buckets), so it counts for all.
+_OLDEST_NEEDED = f"""
 SELECT l.shard, extract(epoch FROM now() - e.received_at)::float8, (e.received_at AT TIME ZONE 'UTC')::date
 FROM recommender_learner AS l JOIN recommender_checkpoint AS c ON c.id = l.checkpoint_id
 CROSS JOIN LATERAL (
     SELECT received_at FROM recommender_event
-    WHERE (xid, seq) > (c.xid::text::xid8, c.seq) AND bucket %% %(shards)s = l.shard
+    WHERE (xid, seq) > (c.xid::text::xid8, c.seq) AND (bucket %% %(shards)s = l.shard OR {IS_MOVED})
       AND received_at >= to_timestamp(greatest(0, c.stream_ms / 1000 - %(slack_s)s))
     ORDER BY xid, seq LIMIT 1
 ) AS e

@@ -9,10 +9,12 @@ from django.db.models.functions import Now
 from recommender import database_clock, housekeeping
 from recommender.learning import learner
 from recommender.log import event_log, partitions
+from recommender.log.buckets import shard_of
 from recommender.log.partitions import ensure_partitions
 from recommender.models import Chore, Event, Learner
 from recommender.upkeep import chores, log_reach
-from tests.help.log_rows import clicks
+from tests.help import version_0_1
+from tests.help.log_rows import clicks, events
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -64,6 +66,17 @@ def test_retention_keeps_events_that_a_stopped_learner_needs_until_they_are_lear
     assert reach.needed_days == pytest.approx(40, abs=0.1)
     assert reach.days_left < 0
     assert learner.learn(0) == 3
+
+
+def test_retention_keeps_an_old_process_event_whose_shard_sql_cannot_tell(settings):
+    settings.SHARDS = 2
+    actor = next(f"actor-{n}" for n in range(100) if version_0_1.old_bucket(f"actor-{n}") % 2 != shard_of(f"actor-{n}", 2))
+    with version_0_1.migrated():
+        learner.get_learner(shard_of(actor, 2))
+        ensure_partitions(today=days_ago(40))
+        at = database_clock.now().timestamp() - 86_400 * 40
+        version_0_1.append_at(events([actor], ["story"]), [at])
+        assert log_reach.oldest_needed_day() == days_ago(40)
 
 
 def test_a_failed_part_is_recorded(monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recommender import ids
-from recommender.log import event_log
+from recommender.log import event_log, lookups
 from recommender.log.buckets import N_BUCKETS, bucket_of, buckets_in, buckets_of
 from recommender.log.event_log import Position, shard_of, shards_of
 from tests.help import version_0_1
@@ -97,6 +97,15 @@ def test_a_limit_counts_only_the_shards_own_events():
             assert part.seq.tolist() == whole.seq[:limit].tolist()
             assert not part.is_end
         assert whole.is_end
+
+
+def test_a_chart_leaves_out_events_whose_shard_sql_cannot_tell():
+    with version_0_1.migrated():
+        version_0_1.append(clicks(20))
+        event_log.append(clicks(3, start=20))
+        asked = {"item": "story", "looked_at": 100, "back_s": 3600, "n_bars": 1}
+        counts = [lookups.count_newest_on(**asked, shards=shards) for shards in (1, SHARDS)]
+    assert [sum(bar.waiting for bar in count.bars) for count in counts] == [23, 3]
 
 
 def test_an_actor_of_an_older_log_may_be_in_two_shards():
