@@ -10,9 +10,12 @@ the next transaction another session: locks would be left behind or not hold, wi
 the start and at every later connection. In session mode a pooler works.
 
 A pooler is recognised by the process number that it reports, which is not that of the session. Whether sessions are
-shared is tried: a second client gets the session of the first only where they are shared.
+shared is tried: a second client gets the session of the first only where they are shared. If the second one gets no
+session in time, all are in use. Then ours is taken as our own, and the next connection tries again.
 """
 
+import logging
+import select
 import sys
 from typing import Any
 
@@ -23,10 +26,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from recommender.process_state import remembered
 
 N_OTHERS = 2  # further clients that try to get our session
+WAIT_S = 2  # for each of them
 REMEDY = (
     "Set pool_mode = session for this database, or let DATABASE_URL lead to PostgreSQL itself. In pgbouncer, also set"
     " ignore_startup_parameters = options."
 )
+
+
+logger = logging.getLogger(__name__)
 
 
 class UnsuitablePooler(OperationalError):
@@ -56,7 +63,8 @@ remembered(_tried.forget)
 def prepare(sender: object, *, connection: BaseDatabaseWrapper, **_: object) -> None:  # noqa: ARG001 (a signal)
     """Check a new connection, and give it the settings that a pooler dropped.
 
-    One statement, about 0.2 ms. Raises UnsuitablePooler, with the connection closed.
+    One statement, about 0.2 ms. Behind a pooler whose sessions are all in use, about WAIT_S. Raises UnsuitablePooler,
+    with the connection closed.
     """
     session: Any = connection.connection
     try:
@@ -94,29 +102,44 @@ def explain(error: OperationalError) -> str | None:
 def _prepare(session: "psycopg.Connection[Any]", wanted: dict[str, str]) -> None:
     if _pid(session) == session.info.backend_pid:
         return  # PostgreSQL itself, which took all settings
-    if not _tried.has_sessions and _are_sessions_shared(session):
-        raise UnsuitablePooler(
-            "A pooler in transaction mode answers at DATABASE_URL. Groundswell needs a session of its own, for its"
-            f" locks, prepared statements and statement_timeout. {REMEDY}"
-        )
-    _tried.has_sessions = True
+    if not _tried.has_sessions:
+        are_shared = _are_sessions_shared(session)
+        if are_shared:
+            raise UnsuitablePooler(
+                "A pooler in transaction mode answers at DATABASE_URL. Groundswell needs a session of its own, for"
+                f" its locks, prepared statements and statement_timeout. {REMEDY}"
+            )
+        _tried.has_sessions = are_shared is False
     for name, value in wanted.items():
         session.execute("SELECT set_config(%s, %s, false)", [name, value])
 
 
-def _are_sessions_shared(session: "psycopg.Connection[Any]") -> bool:
+def _are_sessions_shared(session: "psycopg.Connection[Any]") -> bool | None:
     """Try whether another client gets the session that ours had.
 
-    Each of the others keeps its session by a transaction, so that ours cannot have it again.
+    Each of the others keeps its session by a transaction, so that ours cannot have it again. Return None if one of
+    them gets no session within WAIT_S, as from a pool that is full.
     """
     ours, others = _pid(session), []
     try:
         for _ in range(N_OTHERS):
-            other = psycopg.connect(session.info.dsn, password=session.info.password or None)
+            other = psycopg.connect(
+                session.info.dsn, password=session.info.password or None, autocommit=True, connect_timeout=WAIT_S
+            )
             others.append(other)
-            if _pid(other) == ours or _pid(session) != ours:
+            theirs = _pid_in_transaction(other)
+            if theirs == ours or (theirs and _pid(session) != ours):
                 return True
+            if theirs is None:
+                raise psycopg.OperationalError(f"no answer within {WAIT_S} s")
         return False
+    except psycopg.OperationalError as error:
+        logger.warning(
+            "it cannot be tried whether the pooler shares its sessions, because a second client got none: %s."
+            " Give the pool more sessions than Groundswell has connections",
+            str(error).strip(),
+        )
+        return None
     finally:
         for other in others:
             other.close()
@@ -126,3 +149,25 @@ def _pid(session: "psycopg.Connection[Any]") -> int:
     row = session.execute("SELECT pg_backend_pid()").fetchone()
     assert row
     return int(row[0])
+
+
+def _pid_in_transaction(other: "psycopg.Connection[Any]") -> int | None:
+    """Begin a transaction and return the number of its session's process.
+
+    Return None if there is no answer in time.
+    """
+    raw, found = other.pgconn, None
+    answers = select.poll()
+    answers.register(raw.socket, select.POLLIN)
+    raw.send_query(b"BEGIN; SELECT pg_backend_pid()")
+    raw.flush()
+    while True:
+        while raw.is_busy():
+            if not answers.poll(1000 * WAIT_S):
+                return None
+            raw.consume_input()
+        result = raw.get_result()
+        if result is None:
+            return found
+        if result.status == psycopg.pq.ExecStatus.TUPLES_OK:
+            found = int(result.get_value(0, 0) or 0)

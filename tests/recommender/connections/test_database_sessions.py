@@ -105,6 +105,14 @@ def test_a_pooler_in_session_mode_works_with_the_settings_it_dropped(pooler):
         assert shown("statement_timeout") == "1min"  # after another client's session was reset
 
 
+def test_a_pool_in_session_mode_that_is_full_does_not_keep_a_connection_waiting(pooler, caplog, monkeypatch):
+    monkeypatch.setattr(database_sessions, "WAIT_S", 1)  # a pooler itself lets a client wait for 120 s
+    with django_at(pooler(mode="session", size=1)):
+        assert shown("statement_timeout") == "1min"
+        assert "a second client got none" in caplog.text
+        assert not database_sessions._tried.has_sessions  # the next connection tries again
+
+
 def test_a_server_without_a_pooler_is_not_tried(cluster: Cluster):
     with django_at(cluster.url):
         with pytest.MonkeyPatch.context() as patch:
