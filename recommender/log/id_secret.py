@@ -168,10 +168,21 @@ def _first_secret() -> str:
     If none has begun, it is that of the settings.
     """
     learned = list(_learned_secrets())
-    found = {secret for _, secret in learned}
+    found = list(dict.fromkeys(secret for _, secret in learned))
     if len(found) > 1:
-        logger.error("the states of the shards have different secrets. That of shard %d counts", learned[0][0])
+        logger.error(
+            "the states of the shards have different secrets, by fingerprint: %s. That of shard %d counts. Set"
+            " ID_SECRET to what `%s ids secret` prints, then run `model rebuild`: the other shards do not learn until then",
+            ", ".join(f"{fingerprint(secret)[:8]} of {_shards_with(secret, learned)}" for secret in found),
+            learned[0][0],
+            settings.COMMAND,
+        )
     return learned[0][1] if learned else ids.secret()
+
+
+def _shards_with(secret: str, learned: list[tuple[int, str]]) -> str:
+    shards = [str(shard) for shard, theirs in learned if theirs == secret]
+    return f"shard {shards[0]}" if len(shards) == 1 else f"shards {' and '.join(shards)}"
 
 
 def _learned_secrets() -> Iterator[tuple[int, str]]:

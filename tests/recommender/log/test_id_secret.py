@@ -9,6 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Replace
 from django.urls import reverse
 
 from monitoring.audit import reviews
@@ -92,6 +94,22 @@ def test_a_database_that_has_learned_is_begun_with_the_secret_of_its_state(setti
     assert noted() == fingerprint(right) != fingerprint(ids.secret())
     settings.ID_SECRET = right
     id_secret.require()
+
+
+def test_shards_that_have_different_secrets_are_listed_with_what_to_do(settings, caplog):
+    settings.SHARDS = 3
+    for shard in range(3):
+        learner.get_learner(shard)
+    right, other = ids.secret(), "0f" * 16
+    changed = Replace("header", Value(right), Value(other))
+    assert Checkpoint.objects.filter(shard=1, header__contains=right).update(header=changed) == 1
+    IdFingerprint.objects.all().delete()
+    forget_all()
+    id_secret.require()
+    assert noted() == fingerprint(right)
+    told = f"{fingerprint(right)[:8]} of shards 0 and 2, {fingerprint(other)[:8]} of shard 1. That of shard 0 counts"
+    assert told in caplog.text
+    assert "model rebuild" in caplog.text
 
 
 def test_a_damaged_state_leaves_the_one_before_it(settings):
