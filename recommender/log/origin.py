@@ -208,7 +208,7 @@ def recognise() -> Origin:
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
-        _refusal.remember(f"the server is not recognised yet, because another process is at it: {str(error).strip()}")
+        _refusal.remember(f"another process recognises the server, or uses the log: {str(error).strip()}")
         raise ServerNotKnown(_refusal.reason) from error
     _refusal.forget()
     return origin
@@ -218,8 +218,8 @@ def current() -> Origin:
     """Return the present server, which is recognised if it is not the known one.
 
     A learner whose position is ahead of the server's counter would never read again, nor the events accepted until
-    then. So the server counts as unknown then too, as after rows were copied into a database that was in use. Learners
-    ask at every wake, and web processes before their first event and every half second. About 0.2 ms. Raises
+    then. So the server counts as unknown then too, as after rows were copied into a database that was in use.
+    Learners ask at every wake, web processes before their first event and every half second. About 0.2 ms. Raises
     ServerNotKnown.
     """
     with connection.cursor() as cursor:
@@ -228,7 +228,10 @@ def current() -> Origin:
 
 
 def _known_that_goes_on(cursor: Any) -> Origin | None:
-    """Return the known server if it is the present one and no learner is ahead of its counter."""
+    """Return the known server if it is the present one and can go on.
+
+    It cannot if a learner is ahead of its counter.
+    """
     cursor.execute(_CAN_GO_ON)
     (can_go_on,) = cursor.fetchone()
     return _known(cursor) if can_go_on else None
@@ -273,8 +276,8 @@ def _raise_generation(cursor: Any, now: Origin) -> Origin:
     cursor.execute(_LACKS_CHANGE)
     if (cursor.fetchone() or (False,))[0]:
         raise ServerNotKnown(
-            "events of version 0.1.0 were copied into this database without recommender_log_change, which tells to which"
-            " shard they belong: run TRUNCATE recommender_log_change here, then copy the rows of that table too"
+            "events of version 0.1.0 were copied into this database without recommender_log_change, which tells to"
+            " which shard they belong. Run TRUNCATE recommender_log_change here, then copy the rows of that table too"
         )
     n_advanced = _advance_sequences(cursor)
     logger.warning(

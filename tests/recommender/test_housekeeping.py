@@ -70,7 +70,9 @@ def test_retention_keeps_events_that_a_stopped_learner_needs_until_they_are_lear
 
 def test_retention_keeps_an_old_process_event_whose_shard_sql_cannot_tell(settings):
     settings.SHARDS = 2
-    actor = next(f"actor-{n}" for n in range(100) if version_0_1.old_bucket(f"actor-{n}") % 2 != shard_of(f"actor-{n}", 2))
+    actor = next(
+        f"actor-{n}" for n in range(100) if version_0_1.old_bucket(f"actor-{n}") % 2 != shard_of(f"actor-{n}", 2)
+    )
     with version_0_1.migrated():
         learner.get_learner(shard_of(actor, 2))
         ensure_partitions(today=days_ago(40))

@@ -68,8 +68,8 @@ def test_there_is_one_site():
 STEP_OF_0_1 = """
 INSERT INTO recommender_step (
     shard, number, from_xid, from_seq, to_xid, to_seq, n_events, n_admitted, n_held, n_quarantined, n_released,
-    n_retracted, n_unjudged, n_predicted, n_hits, reciprocal_ranks, n_trusted, n_trusted_hits, n_canary, n_canary_hits,
-    alarm, stream_ms, duration_ms, created_at
+    n_retracted, n_unjudged, n_predicted, n_hits, reciprocal_ranks, n_trusted, n_trusted_hits, n_canary,
+    n_canary_hits, alarm, stream_ms, duration_ms, created_at
 ) VALUES (0, %s, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, now())
 """
 

@@ -165,7 +165,6 @@ def test_a_restart_is_recognised_in_a_transaction_that_has_written_an_item():
         assert origin.recognise().generation == generation
 
 
-
 def test_a_process_that_is_killed_while_it_recognises_changes_nothing():
     with made() as cluster, django_on(cluster):
         migrate()
