@@ -172,7 +172,7 @@ def _first_secret() -> str:
     if len(found) > 1:
         logger.error(
             "the states of the shards have different secrets, by fingerprint: %s. That of shard %d counts. Set"
-            " ID_SECRET to what `%s ids secret` prints, then run `model rebuild`: the other shards do not learn until then",
+            " ID_SECRET to what `%s ids secret` prints, then run `model rebuild`. The other shards wait until then",
             ", ".join(f"{fingerprint(secret)[:8]} of {_shards_with(secret, learned)}" for secret in found),
             learned[0][0],
             settings.COMMAND,
