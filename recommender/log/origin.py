@@ -334,6 +334,8 @@ def _refuse_copies() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_is_in_recovery()")
         if cursor.fetchone()[0]:
+            if not connection.in_atomic_block:
+                connection.close()  # the next one may reach the primary
             raise ServerNotKnown("this server is a standby: connect to the primary, or promote it")
         try:
             cursor.execute(_SUBSCRIBED)
