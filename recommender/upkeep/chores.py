@@ -27,7 +27,7 @@ from recommender.models import Chore
 
 RETRY_AFTER = timedelta(minutes=10)  # of a chore that failed, or whose worker died
 MAX_ERROR = 2000
-LOCK_CLASS = 0x675A  # of the advisory locks taken here
+LOCK_CLASS = 0x675B  # of the advisory locks taken here
 
 logger = logging.getLogger(__name__)
 
