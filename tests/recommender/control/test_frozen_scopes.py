@@ -1,7 +1,5 @@
 """One list is frozen and shows it, while the other lists go on."""
 
-import time
-
 import pytest
 
 from recommender.control import learning_switch
@@ -72,10 +70,8 @@ def test_a_frozen_list_stands_still_and_the_others_go_on(site, learned):
 def test_its_age_is_its_own(site, learned):
     frozen = learning_switch.freeze_scope("category:sports")
     FrozenScope.objects.update(as_of=frozen.as_of - 60)
-    began_at = time.time()
     learned(RUSH)
-    assert get(site).json["age_ms"] >= 60_000
-    assert get(site, "").json["age_ms"] <= 1000 * (time.time() - began_at)
+    assert get(site, "").json["age_ms"] < 60_000 <= get(site).json["age_ms"]
     assert get(site).json["as_of"] < get(site, "").json["as_of"]
 
 

@@ -104,10 +104,15 @@ def test_positions_and_revisions_are_found_by_their_indexes():
         for kind in kinds:
             query = query.replace(f"%b::{kind}", f"'{{1,2}}'::{kind}" if kind.endswith("[]") else "1")
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")  # the table is almost empty
             cursor.execute(f"EXPLAIN {query}")
             return "\n".join(line for (line,) in cursor.fetchall())
 
+    rows = [EventVerdict(shard=1, ordinal=n, step=1, xid=1, seq=n, verdict=HOLD, reasons=1) for n in range(5000)]
+    for each in rows[::50]:
+        each.revised_in = each.ordinal
+    EventVerdict.objects.bulk_create(rows)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE recommender_eventverdict")
     arrays = ("smallint[]", "bigint[]", "smallint", "bigint")
     assert "verdict_of_an_event" in plan(verdict_counts._AT, arrays)
     assert "verdict_of_an_event" in plan(verdict_counts._SUM_UP, arrays)
