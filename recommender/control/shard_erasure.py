@@ -32,14 +32,15 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 
 from recommender import history
-from recommender.control import actor_rows, shard_revert
+from recommender.control import actor_rows
 from recommender.control.shard_revert import ShardRevert
 from recommender.core import actor_traces, state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.state_versions import StateUnfit
-from recommender.learning import checkpoint_thinning, checkpoint_writer, piece_table
+from recommender.learning import checkpoint_thinning, checkpoint_writer, folded_rows, piece_table
 from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -95,7 +96,7 @@ class ShardErasure(ShardRevert):
             exclusion_id=None,
             pipeline=base.pipeline,
             at_step=base.checkpoint.step,
-            since=base.checkpoint.step,
+            rows=FoldedRows(row.shard, base.checkpoint.step),
             erasure=erasure,
             row=row,
             is_exact=base.is_exact,
@@ -183,7 +184,7 @@ class ShardErasure(ShardRevert):
         first = min((number for _, number in self.taken), default=None)
         theirs = EventVerdict.objects.filter(shard=self.shard, seq__in=[each.seq for each in positions])
         n_verdicts = theirs.delete()[0]
-        self._switch_verdicts()
+        self.rows.write_verdicts()
         n_exclusions = actor_rows.take_out_of_exclusions(self.key)
         clean = self._clean(first)
         clean.add(self._choose_checkpoint(clean))
@@ -234,8 +235,8 @@ class ShardErasure(ShardRevert):
 
         Steps that were not folded again only lose the actor's events.
         """
-        self._write_steps()
-        by_step = Counter(number for _, number in taken if number not in self.steps)
+        self.rows.write_steps()
+        by_step = Counter(number for _, number in taken if number not in self.rows.steps)
         gone = {position.seq for position, _ in taken}
         others = list(Step.objects.filter(shard=self.shard, number__in=list(by_step)))
         for step in others:
@@ -244,7 +245,7 @@ class ShardErasure(ShardRevert):
                 place = np.cumsum(stays) - 1
                 step.excluded = [int(place[row]) for row in step.excluded if stays[row]] or None
             step.n_events -= by_step[step.number]
-        Step.objects.bulk_update(others, ("n_events", "excluded"), batch_size=shard_revert.BATCH)
+        Step.objects.bulk_update(others, ("n_events", "excluded"), batch_size=folded_rows.BATCH)
 
     def _clean(self, first: int | None) -> set[int]:
         """Return the checkpoints without the actor, and those with a staged state.

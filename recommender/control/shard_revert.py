@@ -10,7 +10,7 @@ No row is written before `switch`, so a worker that is killed on the way has cha
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.db.models import F, Sum
@@ -21,36 +21,13 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
 from recommender.core.state_versions import StateUnfit
-from recommender.learning import checkpoint_writer, quality_log, verdict_writer
+from recommender.learning import checkpoint_writer
 from recommender.learning.checkpoint_reader import load_pipeline
-from recommender.learning.fold_verdicts import FoldVerdicts
+from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.piece_table import PiecesGone
 from recommender.learning.refold import Folded, LogIncomplete, refold
-from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Revert, Step
-
-BATCH = 5000  # rows written in one statement
-FIGURES = {
-    "first_ordinal": "bigint",
-    **dict.fromkeys(("n_admitted", "n_held", "n_quarantined", "n_released", "n_retracted"), "integer"),
-    **dict.fromkeys(("n_events", "n_unjudged", "n_predicted", "n_hits"), "integer"),
-    **dict.fromkeys(("n_trusted", "n_trusted_hits", "n_canary", "n_canary_hits", "alarm"), "integer"),
-    **dict.fromkeys(("changed_ms", "stream_ms"), "bigint"),
-    "fold_version": "smallint",
-    "reciprocal_ranks": "float8",
-}
-_COLUMNS = ("id", "excluded", *FIGURES)
-_UPDATE_STEPS = f"""
-WITH changed AS (
-    UPDATE recommender_step AS s
-    SET {", ".join(f"{name} = t.{name}" for name in FIGURES)}, excluded = t.excluded::integer[]
-    FROM unnest(%b::bigint[], %b::text[], {", ".join(f"%b::{each}[]" for each in FIGURES.values())})
-         AS t({", ".join(_COLUMNS)})
-    WHERE s.id = t.id RETURNING 1
-)
-SELECT count(*) FROM changed
-"""  # noqa: S608 - names of our own
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +44,7 @@ class ShardRevert:
     """The revert of one shard, as the module's docstring shows it.
 
     at_step: the last step that is folded in.
-    since: the last step whose records stay unchanged.
-    steps: the new figures of each step by its number, in the order of `_COLUMNS`.
+    rows: the new rows of the steps after the last one whose rows stay unchanged.
     kept: the state that `keep` stored last.
     """
 
@@ -78,20 +54,18 @@ class ShardRevert:
     exclusion_id: int | None
     pipeline: Pipeline
     at_step: int
-    since: int
+    rows: FoldedRows
     n_folded: int = 0
     n_excluded: int = 0
     n_predicted: int = 0
     n_hits: int = 0
-    steps: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-    verdicts: FoldVerdicts = field(default_factory=FoldVerdicts)
     kept: KeptState | None = None
 
     @classmethod
     def begin(cls, checkpoint: Checkpoint, mode: str, exclusion_id: int | None) -> "ShardRevert":
         """Begin at the checkpoint. Raises CheckpointCorrupt and StoreUnavailable."""
-        pipeline = load_pipeline(checkpoint)
-        return cls(checkpoint.shard, checkpoint, mode, exclusion_id, pipeline, checkpoint.step, checkpoint.step)
+        pipeline, rows = load_pipeline(checkpoint), FoldedRows(checkpoint.shard, checkpoint.step)
+        return cls(checkpoint.shard, checkpoint, mode, exclusion_id, pipeline, checkpoint.step, rows)
 
     def retrace(self, recipe: history.Recipe) -> None:
         """Fold the checkpoint's own history if it is not part of the present one.
@@ -109,7 +83,7 @@ class ShardRevert:
             if history.begins_with(recipe, each.recipe, each.step)
             and history.begins_with(theirs, each.recipe, each.step)
         )
-        pipeline, self.since = Pipeline(self.pipeline.config), 0
+        pipeline, since = Pipeline(self.pipeline.config), 0
         for each in shared:
             try:
                 found = load_pipeline(each)
@@ -117,13 +91,14 @@ class ShardRevert:
                 logger.warning("%s cannot be read, the fold begins at an older one: %s", each, error)
                 continue
             if found.config == pipeline.config:  # every history begins at step 0, under any settings
-                pipeline, self.since = found, each.step
+                pipeline, since = found, each.step
                 break
+        self.rows = FoldedRows(self.shard, since)
         try:
-            refold(pipeline, self.shard, theirs, self.since, step, self._note)
+            refold(pipeline, self.shard, theirs, since, step, self._note)
         except LogIncomplete as error:
-            logger.warning("no figures are known of the steps %d to %d: %s", self.since + 1, step, error)
-            self.steps, self.verdicts = {}, FoldVerdicts()
+            logger.warning("no figures are known of the steps %d to %d: %s", since + 1, step, error)
+            self.rows = FoldedRows(self.shard, since)
         # these count only the events after the checkpoint
         self.n_folded = self.n_excluded = self.n_predicted = self.n_hits = 0
 
@@ -187,10 +162,9 @@ class ShardRevert:
         Raises PiecesGone. Then the caller ends its transaction, calls `keep` and tries again.
         """
         stored = self.name_kept()
-        since = Step.objects.filter(shard=self.shard, number__gt=self.since, number__lte=self.at_step)
+        since = Step.objects.filter(shard=self.shard, number__gt=self.rows.since, number__lte=self.at_step)
         since.update(first_ordinal=None, excluded=None)
-        self._write_steps()
-        self._switch_verdicts()
+        self.rows.write()
         Learner.objects.filter(shard=self.shard).update(
             checkpoint=stored,
             recipe=self.recipe(row.step),
@@ -200,34 +174,9 @@ class ShardRevert:
         return stored
 
     def _note(self, folded: Folded) -> None:
-        step, result = folded.step, folded.result
-        quality: Quality = result.quality
-        n_excluded = len(folded.excluded)
-        figures: dict[str, Any] = {
-            "id": step.pk,
-            "excluded": f"{{{','.join(map(str, folded.excluded.tolist()))}}}" if n_excluded else None,
-            "first_ordinal": folded.first_ordinal,
-            "n_events": step.n_events,
-            "n_admitted": result.n_admitted,
-            "fold_version": state_versions.FOLD_VERSION,
-            "stream_ms": step.stream_ms,
-            **quality_log.figures(result),
-            **verdict_writer.counts(result),
-        }
-        self.steps[step.number] = tuple([figures[name] for name in _COLUMNS])
-        self.n_folded += result.n_events
-        self.n_excluded += n_excluded
+        quality: Quality = folded.result.quality
+        self.n_folded += folded.result.n_events
+        self.n_excluded += len(folded.excluded)
         self.n_predicted += quality.n
         self.n_hits += quality.hits
-        self.verdicts.note(folded)
-
-    def _write_steps(self) -> None:
-        rows = list(self.steps.values())
-        for start in range(0, len(rows), BATCH):
-            columns = zip(*rows[start : start + BATCH], strict=True)
-            event_log.fetch(_UPDATE_STEPS, [event_log.nullable(list(column)) for column in columns])
-
-    def _switch_verdicts(self) -> None:
-        """Replace the verdicts given since by those of the fold."""
-        verdict_writer.forget_since(shard=self.shard, step=self.since)
-        self.verdicts.write(shard=self.shard)
+        self.rows.note(folded)

@@ -49,8 +49,8 @@ from recommender.learning import (
 )
 from recommender.learning.checkpoint_process import Writing
 from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
-from recommender.learning.refolded_rows import RefoldedRows
 from recommender.log import event_log, id_secret, origin
 from recommender.log.event_log import LogSlice, Position
 from recommender.log.origin import Origin
@@ -102,7 +102,7 @@ class WarmPipeline:
     n_reverts: int
     origin: Origin
     loaded: Checkpoint | None = None
-    refolded: RefoldedRows | None = None
+    refolded: FoldedRows | None = None
     shadow: Shadow | None = None
     checkpoint_due_at: float = -inf
     snapshot: Snapshot | None = None
@@ -310,7 +310,7 @@ def restore(learner: Learner) -> WarmPipeline:
     from_step = checkpoint.step if checkpoint else 0
     refolded = None
     if version_upgrade.is_due(learner, from_step):
-        refolded = RefoldedRows(learner.shard, from_step)
+        refolded = FoldedRows(learner.shard, from_step)
         if learner.fold_version == state_versions.FOLD_VERSION:
             logger.warning(
                 "shard %d goes back to step %d, before its upgrade to fold version %d: this version learns the steps"

@@ -137,26 +137,23 @@ class VerdictRows:
             column.extend(columns.get(name, [None] * n))
 
 
-def rows_of(
-    *, first_ordinal: int, step: int, xid: Int64s, seq: Int64s, verdicts: Verdicts, into: VerdictRows | None = None
-) -> VerdictRows:
+def rows_of(*, first_ordinal: int, step: int, xid: Int64s, seq: Int64s, verdicts: Verdicts) -> VerdictRows:
     """Return a row for each event that is not simply admitted.
 
     xid, seq: the positions of the events in the log, (n,).
-    into: the rows to which the new ones are added.
     """
-    into = VerdictRows() if into is None else into  # not `into or`: a VerdictRows without rows is false
+    found = VerdictRows()
     evidence = verdicts.evidence
     rows = np.flatnonzero(verdicts.verdict != Verdict.ADMIT)
     if not len(rows):
-        return into
+        return found
     known: list[bytes | None] = [None] * len(rows)
     p_values = np.full((len(rows), 3), np.nan, np.float32)
     places = np.searchsorted(rows, evidence.rows)
     p_values[places] = evidence.p_values
     for place, percentiles in zip(places.tolist(), evidence.percentiles, strict=True):
         known[place] = percentiles.tobytes()
-    into.add(
+    found.add(
         evidence.alpha,
         ordinal=(first_ordinal + rows).tolist(),
         step=[step] * len(rows),
@@ -168,7 +165,7 @@ def rows_of(
         evidence=known,
         **{name: _with_nulls(p_values[:, entity]) for entity, name in enumerate(_COLUMNS[-3:])},
     )
-    return into
+    return found
 
 
 def insert(*, shard: int, rows: VerdictRows, revised_in: int | None = None) -> None:

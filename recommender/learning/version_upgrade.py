@@ -21,8 +21,8 @@ from recommender import history
 from recommender.core import state_versions
 from recommender.core.pipeline import Pipeline
 from recommender.learning import checkpoint_thinning, checkpoint_writer
+from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.learner_state import release_of
-from recommender.learning.refolded_rows import RefoldedRows
 from recommender.log.event_log import Position
 from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Upgrade
 from recommender.process_state import remembered
@@ -72,7 +72,7 @@ def is_due(learner: Learner, from_step: int) -> bool:
     return learner.fold_version < version or last > 0
 
 
-def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, refolded: RefoldedRows) -> Learner:
+def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, refolded: FoldedRows) -> Learner:
     """Make a restored state the shard's own, and return the new Learner row.
 
     1. Store the pieces of the state, and name them in a checkpoint whose recipe names the versions.

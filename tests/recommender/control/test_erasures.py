@@ -13,6 +13,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
 from recommender.learning import learner, verdict_writer
 from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -220,15 +221,20 @@ def test_events_that_came_meanwhile_are_kept(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "stage", ["_stage", "scrub_others", "_shrink_steps", "_switch_verdicts", "_drop_checkpoints"]
+    ("owner", "stage"),
+    [
+        *((shard_erasure.ShardErasure, stage) for stage in ("_stage", "scrub_others", "_shrink_steps")),
+        (FoldedRows, "write_verdicts"),
+        (shard_erasure.ShardErasure, "_drop_checkpoints"),
+    ],
 )
-def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_again(monkeypatch, stage):
+def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_again(monkeypatch, owner, stage):
     learned(clicks(20), mixed(9), mixed(10))
     before = warm().digest(), list(Step.objects.values()), list(Checkpoint.objects.values_list("pk", "digest"))
     n_events = event_log.count_of(MAL)
     erasures.ask_for(actor_id=MAL)
     with monkeypatch.context() as broken:
-        broken.setattr(shard_erasure.ShardErasure, stage, lambda *args, **more: 1 / 0)
+        broken.setattr(owner, stage, lambda *args, **more: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             erasures.run_next()
     restart()
