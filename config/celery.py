@@ -9,6 +9,7 @@ import os
 import sys
 
 from celery import Celery
+from celery.beat import Service
 from celery.signals import beat_init, worker_init
 from django.conf import settings
 from kombu import Exchange, Queue
@@ -104,3 +105,10 @@ def _compare_id_secret(**_: object) -> None:
     from recommender.log import id_secret  # noqa: PLC0415 - it needs the models, and these are loaded by now
 
     id_secret.check_at_start()
+
+
+@beat_init.connect
+def _end_at_signals(sender: Service, **_: object) -> None:
+    from recommender.upkeep import beat_scheduler  # noqa: PLC0415 - it imports recommender's process state
+
+    beat_scheduler.end_at_signals(sender)

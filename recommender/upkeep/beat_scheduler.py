@@ -10,11 +10,13 @@ database whether it is due (`recommender.upkeep.chores`). A queue whose worker i
 """
 
 import logging
+import signal
 from math import inf
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
-from celery.beat import ScheduleEntry, Scheduler
+from celery.beat import ScheduleEntry, Scheduler, Service
 
 from recommender import wake_workers
 from recommender.process_state import Clock, clock
@@ -73,3 +75,22 @@ class SteadyScheduler(Scheduler):
             has_room = True
         if has_room:
             self.apply_entry(entry, producer=self.producer)
+
+
+def end_at_signals(service: Service) -> None:
+    """End beat at SIGTERM and SIGINT, at any moment they arrive.
+
+    Celery's handler only raises SystemExit, and Python drops an exception that is raised inside a finalizer. So beat
+    is first told to end its loop.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopping_first(service, signal.getsignal(number)))
+
+
+def _stopping_first(service: Service, known: Any) -> Any:
+    def stop(number: int, frame: FrameType | None) -> None:
+        service.stop()
+        if callable(known):
+            known(number, frame)
+
+    return stop

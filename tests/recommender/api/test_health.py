@@ -40,7 +40,11 @@ def series(api):
 
 
 def learner(**more):
-    return Learner.objects.create(shard=0, **{"xid": 2**62, "seq": event_log.last_seq(), **more})
+    """Store a learner that has read every event, at a position the server has reached."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT recommender_xid_base() + pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1")
+        (xid,) = cursor.fetchone()
+    return Learner.objects.create(shard=0, **{"xid": xid, "seq": event_log.last_seq(), **more})
 
 
 def test_a_process_that_answers_is_live(live_api, away):

@@ -45,8 +45,9 @@ def execute(query):
 def moved(live_api):
     """Yield a client of a log with 3 events, whose server is not known.
 
-    Afterwards it is known as before.
+    The log has never been moved before, whatever other tests did to it. Afterwards the server is known as before.
     """
+    execute("UPDATE recommender_log_origin SET generation = 0")
     event_log.append(clicks(3))
     before = origin.current()
     execute(MOVED)

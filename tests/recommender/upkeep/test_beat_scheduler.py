@@ -1,11 +1,14 @@
 """Beat sends every wake at its interval, also when the machine's clock is set."""
 
+import signal
 from collections import defaultdict
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from celery import Celery
+from celery.beat import Service
+from celery.signals import beat_init
 
 from config import celery as project
 from recommender import wake_workers
@@ -136,3 +139,27 @@ def test_beat_touches_a_file_for_monitors(tmp_path):
     beat = SteadyScheduler(Celery("of the test", set_as_current=False), schedule_filename=str(tmp_path / "beat"))
     beat.sync()
     assert (tmp_path / "beat").exists()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_beat_ends_at_a_signal_that_arrives_inside_a_finalizer(number, monkeypatch):
+    class Ended:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def exit_as_celery_does(*_):
+        raise SystemExit
+
+    known = {each: signal.signal(each, exit_as_celery_does) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        service = Service(Celery("of the test", set_as_current=False), scheduler_cls=SteadyScheduler)
+        monkeypatch.setattr("recommender.log.id_secret.check_at_start", lambda: None)
+        beat_init.send(sender=service)
+        Ended()
+        assert service._is_shutdown.is_set()
+        with pytest.raises(SystemExit):
+            signal.raise_signal(number)
+    finally:
+        for each, handler in known.items():
+            signal.signal(each, handler)
