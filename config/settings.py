@@ -25,7 +25,7 @@ from config.addresses import broker_address, database_address
 from config.addresses.secret_files import SecretUnreadable, is_set, read_secret
 from config.places import BASE_DIR, IS_CHECKOUT, WORK_DIR
 from recommender.connections import store_address
-from recommender.learning import checkpoint_retention
+from recommender.learning.checkpoints import retention_tiers
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def _is_id_secret(value: str) -> None:
 
 def _is_schedule(value: str) -> None:
     try:
-        checkpoint_retention.parse(value)
+        retention_tiers.parse(value)
     except ValueError as error:
         raise ValidationError(str(error)) from None
 
@@ -179,7 +179,7 @@ PUBLISH_EVERY_S = env.float("PUBLISH_EVERY_S", default=0.2, validate=Range(min=0
 # Least seconds between two checkpoints. Checkpoints never take more than a twentieth of the time.
 CHECKPOINT_EVERY_S = env.float("CHECKPOINT_EVERY_S", default=5.0, validate=Range(min=0.0))
 # Checkpoints kept of every shard, as interval:age in seconds, finest first. Pinned ones are kept at any age.
-CHECKPOINT_SCHEDULE = checkpoint_retention.parse(
+CHECKPOINT_SCHEDULE = retention_tiers.parse(
     env.str("CHECKPOINT_SCHEDULE", default="5:300,60:7200,3600:172800,86400:2419200", validate=_is_schedule)
 )
 # Most bytes of checkpoints kept of every shard. Above this, the finest tiers of the schedule are thinned first.

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from recommender import database_clock
 from recommender.learning import quality_log
-from recommender.learning.checkpoint_thinning import thin_checkpoints, thin_pieces
+from recommender.learning.checkpoints.thinning import thin_checkpoints, thin_pieces
 from recommender.log.partitions import drop_before, ensure_partitions, forget_keys_before, partitions
 from recommender.models import EventVerdict, Learner, Step, Watched
 from recommender.upkeep import chores, database_limits, log_reach

@@ -9,8 +9,9 @@ from django.db import connection
 
 from recommender import database_outage, housekeeping
 from recommender.control import erasures, reverts
-from recommender.learning import learner, object_store
-from recommender.learning.object_store import StoreUnavailable
+from recommender.learning import learner
+from recommender.learning.checkpoints import object_store
+from recommender.learning.checkpoints.object_store import StoreUnavailable
 from recommender.process_state import Clock, clock, remembered
 
 RETRY_S = 1.0

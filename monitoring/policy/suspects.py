@@ -23,7 +23,7 @@ from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import Verdict
 from recommender.learning import learner
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position

@@ -18,7 +18,8 @@ from recommender import database_clock
 from recommender.counters import all_counters
 from recommender.database_outage import database
 from recommender.errors import Unavailable
-from recommender.learning import learner_state, piece_table
+from recommender.learning import learner_state
+from recommender.learning.checkpoints import piece_table
 from recommender.publishing import published_boards
 from recommender.upkeep import server_warnings
 from recommender.upkeep.server_warnings import ServerFigures

@@ -34,8 +34,9 @@ from recommender.core import state_versions
 from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
-from recommender.learning import checkpoint_writer, learner
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning import learner
+from recommender.learning.checkpoints import state_writer
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.refold import LogIncomplete, get_exclusion, refold
 from recommender.log.event_log import Position
 from recommender.log.partitions import partitions
@@ -166,9 +167,9 @@ def ready(config: Config) -> list[Checkpoint]:
                 )
             pipeline, recipe = _fold(config, row)
             position = Position(row.xid, row.seq)
-            columns = checkpoint_writer.keep(pipeline)
+            columns = state_writer.keep(pipeline)
             with transaction.atomic():
-                stored = checkpoint_writer.name_checkpoint(columns, row.shard, row.step, position, recipe, None)
+                stored = state_writer.name_checkpoint(columns, row.shard, row.step, position, recipe, None)
                 Checkpoint.objects.filter(pk=stored.pk).update(is_pinned=True)
             kept.append(stored)
     if not kept:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models import Q
 
 from recommender.core import actor_traces
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, Erasure, Exclusion

@@ -35,7 +35,7 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.state_versions import StateNewer, StateUnfit
 from recommender.errors import Invalid, NotFound
 from recommender.learning import learner
-from recommender.learning.piece_table import PiecesGone
+from recommender.learning.checkpoints.piece_table import PiecesGone
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import UNFINISHED, ErasedState, Erasure, Learner

@@ -25,7 +25,7 @@ from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.state_versions import StateNewer, StateUnfit
 from recommender.learning import learner
-from recommender.learning.piece_table import PiecesGone
+from recommender.learning.checkpoints.piece_table import PiecesGone
 from recommender.learning.refold import LogIncomplete
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
 from recommender.publishing import published_boards

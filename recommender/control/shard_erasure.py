@@ -19,7 +19,7 @@ events no longer name the same events.
 New states wait in ErasedState. So memory holds only one at a time, and a killed worker has changed nothing.
 
 The pieces of old states lose their name with the switch. They are deleted minutes later, in an object store after
-BACKUP_KEEP_DAYS (`recommender.learning.piece_table`).
+BACKUP_KEEP_DAYS (`recommender.learning.checkpoints.piece_table`).
 """
 
 import logging
@@ -38,8 +38,9 @@ from recommender.core import actor_traces, state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.state_versions import StateUnfit
-from recommender.learning import checkpoint_thinning, checkpoint_writer, folded_rows, piece_table
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning import folded_rows
+from recommender.learning.checkpoints import piece_table, state_writer, thinning
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import Folded, refold
 from recommender.log import event_log
@@ -224,7 +225,7 @@ class ShardErasure(ShardRevert):
         return recipe
 
     def _stage(self, checkpoint_id: int, pipeline: Pipeline) -> None:
-        kept = checkpoint_writer.keep(pipeline)
+        kept = state_writer.keep(pipeline)
         with transaction.atomic():
             piece_table.name(kept["place"], kept["pieces"])
             ErasedState.objects.create(erasure=self.erasure, checkpoint_id=checkpoint_id, **kept)
@@ -295,7 +296,7 @@ class ShardErasure(ShardRevert):
     def _drop_checkpoints(self, kept: Collection[int]) -> int:
         """Drop the other checkpoints, which contain the actor."""
         parents = dict(Checkpoint.objects.filter(shard=self.shard).values_list("pk", "parent_id"))
-        return checkpoint_thinning.drop_checkpoints(parents, kept)
+        return thinning.drop_checkpoints(parents, kept)
 
 
 def bases(row: Learner, actor: str) -> Iterator[Base]:

@@ -21,10 +21,10 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.quality.evaluation import Quality
 from recommender.core.state_versions import StateUnfit
-from recommender.learning import checkpoint_writer
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.checkpoints import state_writer
+from recommender.learning.checkpoints.piece_table import PiecesGone
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.folded_rows import FoldedRows
-from recommender.learning.piece_table import PiecesGone
 from recommender.learning.refold import Folded, LogIncomplete, refold
 from recommender.log.event_log import Position
 from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Revert, Step
@@ -136,7 +136,7 @@ class ShardRevert:
 
         The caller must hold no lock, because an object store may take seconds. Raises StoreUnavailable.
         """
-        self.kept = KeptState(self.at_step, checkpoint_writer.keep(self.pipeline))
+        self.kept = KeptState(self.at_step, state_writer.keep(self.pipeline))
 
     def name_kept(self) -> Checkpoint:
         """Name the state that `keep` stored, and lock its row.
@@ -150,7 +150,7 @@ class ShardRevert:
         position = Position(last.to_xid, last.to_seq) if last else Position(self.checkpoint.xid, self.checkpoint.seq)
         # thinning may have dropped the parent, or drop the row if it was here before
         parent = Checkpoint.objects.filter(pk=self.checkpoint.pk).values_list("pk", flat=True).first()
-        named = checkpoint_writer.name_checkpoint(columns, self.shard, step, position, self.recipe(step), parent)
+        named = state_writer.name_checkpoint(columns, self.shard, step, position, self.recipe(step), parent)
         if not Checkpoint.objects.select_for_update().filter(pk=named.pk).exists():
             raise PiecesGone(f"{named} was dropped before the switch")
         return named

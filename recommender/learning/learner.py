@@ -7,7 +7,7 @@
     restore(shard): newest sound checkpoint ──> fold of the recorded steps since
 
     a Learner row of another version of the fold ──> version_upgrade: take it over, or do nothing
-    checkpoint: a forked process writes the state's pieces while the learner goes on (`checkpoint_process`)
+    checkpoint: a forked process writes the state's pieces while the learner goes on (`forked_writer`)
                 ──> the learner names them in a row and makes it its own (compare-and-set)
 
 Tasks wake the learner, and it keeps the Pipeline warm between them. Memory may be ahead of the database only inside
@@ -39,16 +39,10 @@ from recommender.core.shadow_trend import Shadow
 from recommender.core.state_versions import StateNewer
 from recommender.core.trust import TrustConfig
 from recommender.history import Recipe
-from recommender.learning import (
-    checkpoint_process,
-    checkpoint_writer,
-    quality_log,
-    shadow_learner,
-    verdict_writer,
-    version_upgrade,
-)
-from recommender.learning.checkpoint_process import Writing
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning import quality_log, shadow_learner, verdict_writer, version_upgrade
+from recommender.learning.checkpoints import forked_writer, state_writer
+from recommender.learning.checkpoints.forked_writer import Writing
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import LogIncomplete, as_decided, encode, refold
 from recommender.log import event_log, id_secret, origin
@@ -255,11 +249,11 @@ def get_learner(shard: int) -> Learner:
     learner = Learner.objects.filter(shard=shard).first()
     if learner:
         return learner
-    columns = checkpoint_writer.keep(Pipeline(configured()))  # an object store may be slow: before the row is locked
+    columns = state_writer.keep(Pipeline(configured()))  # an object store may be slow: before the row is locked
     with transaction.atomic():
         learner, is_new = Learner.objects.get_or_create(shard=shard)
         if is_new:
-            learner.checkpoint = checkpoint_writer.name_checkpoint(
+            learner.checkpoint = state_writer.name_checkpoint(
                 columns, shard, 0, Position(), history.beginning(), None
             )
             learner.save(update_fields=["checkpoint"])
@@ -356,7 +350,7 @@ def write_checkpoint(warm: WarmPipeline, learner: Learner) -> Checkpoint:
     errors of the database.
     """
     snapshot = Snapshot(warm.step, warm.position, clock(), None)
-    return _install_checkpoint(warm, learner, snapshot, checkpoint_writer.keep(warm.pipeline))
+    return _install_checkpoint(warm, learner, snapshot, state_writer.keep(warm.pipeline))
 
 
 def begin_checkpoint(warm: WarmPipeline, learner: Learner) -> None:
@@ -365,13 +359,13 @@ def begin_checkpoint(warm: WarmPipeline, learner: Learner) -> None:
     It does nothing while another shard's is under way in this process, or while a forest is fitted in a thread. Where
     no process can be forked it is also finished here. Raises LearnerMoved.
     """
-    if checkpoint_process.is_running() or warm.pipeline.is_fitting:
+    if forked_writer.is_running() or warm.pipeline.is_fitting:
         return
     writing = None
     began_at = clock()
-    if checkpoint_process.is_possible():
+    if forked_writer.is_possible():
         try:
-            writing = checkpoint_process.begin(warm.pipeline, learner.shard)
+            writing = forked_writer.begin(warm.pipeline, learner.shard)
         except OSError as error:
             logger.warning("no process can be forked, so shard %d waits for its checkpoint: %s", learner.shard, error)
     warm.snapshot = Snapshot(warm.step, warm.position, began_at, writing)
@@ -390,8 +384,8 @@ def finish_checkpoint(warm: WarmPipeline, learner: Learner, *, wait: bool = Fals
         return
     try:
         if snapshot.writing is None:
-            checkpoint_process.thin(learner.shard, with_pieces=checkpoint_process.take_turn())
-            columns: dict[str, Any] | None = checkpoint_writer.keep(warm.pipeline)
+            forked_writer.thin(learner.shard, with_pieces=forked_writer.take_turn())
+            columns: dict[str, Any] | None = state_writer.keep(warm.pipeline)
         else:
             columns = snapshot.writing.wait() if wait else snapshot.writing.poll()
         if columns is None:
@@ -419,7 +413,7 @@ def _install_checkpoint(
     may belong to a history that was reverted.
     """
     with transaction.atomic():
-        checkpoint = checkpoint_writer.name_checkpoint(
+        checkpoint = state_writer.name_checkpoint(
             columns, learner.shard, snapshot.step, snapshot.position, learner.recipe, learner.checkpoint_id
         )
         unmoved = Learner.objects.filter(
@@ -469,10 +463,10 @@ def rebuild(learner: Learner) -> Checkpoint:
 def _install(pipeline: Pipeline, learner: Learner) -> Checkpoint:
     version = state_versions.FOLD_VERSION
     recipe = history.relearned(learner.recipe, 0, version)
-    columns = checkpoint_writer.keep(pipeline)
+    columns = state_writer.keep(pipeline)
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
-        checkpoint = checkpoint_writer.name_checkpoint(columns, learner.shard, learner.step, position, recipe, None)
+        checkpoint = state_writer.name_checkpoint(columns, learner.shard, learner.step, position, recipe, None)
         checkpoint.recipe = history.closed(recipe, learner.step)  # that of a row with this state may be older
         checkpoint.save(update_fields=["recipe"])
         unmoved = Learner.objects.filter(shard=learner.shard, n_reverts=learner.n_reverts, fold_version__lte=version)

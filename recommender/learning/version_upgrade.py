@@ -20,7 +20,7 @@ from django.db import transaction
 from recommender import history
 from recommender.core import state_versions
 from recommender.core.pipeline import Pipeline
-from recommender.learning import checkpoint_thinning, checkpoint_writer
+from recommender.learning.checkpoints import state_writer, thinning
 from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.learner_state import release_of
 from recommender.log.event_log import Position
@@ -87,10 +87,10 @@ def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, re
     version, before = state_versions.FOLD_VERSION, loaded.step if loaded else 0
     recipe = history.relearned(learner.recipe, before, version)
     from_version = min(learner.fold_version, loaded.fold_version if loaded else 1)
-    columns = checkpoint_writer.keep(pipeline)
+    columns = state_writer.keep(pipeline)
     with transaction.atomic():
         position = Position(learner.xid, learner.seq)
-        after = checkpoint_writer.name_checkpoint(
+        after = state_writer.name_checkpoint(
             columns, learner.shard, learner.step, position, recipe, loaded.pk if loaded else None
         )
         unmoved = Learner.objects.filter(
@@ -118,7 +118,7 @@ def complete(learner: Learner, pipeline: Pipeline, loaded: Checkpoint | None, re
             after_digest=after.digest,
         )
     logger.warning("%s", upgrade.sentence())
-    checkpoint_thinning.thin_checkpoints(learner.shard)
+    thinning.thin_checkpoints(learner.shard)
     return Learner.objects.get(shard=learner.shard)
 
 

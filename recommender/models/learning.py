@@ -36,7 +36,7 @@ STATE_COLUMNS = ("data", "header", "pieces")
 class Piece(models.Model):
     """A part of one or more stored states, kept once under its hash.
 
-    `recommender.learning.piece_table` writes and deletes pieces, and says when.
+    `recommender.learning.checkpoints.piece_table` writes and deletes pieces, and says when.
     """
 
     pk = models.CompositePrimaryKey("hash", "place")

@@ -16,7 +16,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
 from recommender.api import api_keys
-from recommender.learning.checkpoint_retention import Tier
+from recommender.learning.checkpoints.retention_tiers import Tier
 from recommender.publishing import excerpt, published_boards
 from recommender.publishing.published_boards import BOARDS, HEAD, Head, PublishedBoard
 

@@ -114,7 +114,7 @@ def _cpu_of_children_s() -> float:
 
 def restore() -> dict[str, Any]:
     """Read the learner's checkpoint, and return the figures."""
-    from recommender.learning.checkpoint_reader import load_pipeline  # noqa: PLC0415 - needs Django
+    from recommender.learning.checkpoints.state_reader import load_pipeline  # noqa: PLC0415 - needs Django
     from recommender.models import Learner  # noqa: PLC0415
 
     checkpoint = Learner.objects.select_related("checkpoint").get(shard=0).checkpoint

@@ -18,7 +18,7 @@ from recommender.core.decisions import ExclusionRule
 from recommender.lab.bench import event_stream
 from recommender.lab.bench.results import BenchRow, percentile
 from recommender.lab.bench.running_system import CannotMeasure, Rig
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents

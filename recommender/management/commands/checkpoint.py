@@ -15,9 +15,10 @@ from recommender.core import checkpoint as core
 from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
-from recommender.learning import checkpoint_writer, learner, piece_table
-from recommender.learning.checkpoint_reader import digest_of, open_pieces
-from recommender.learning.object_store import StoreUnavailable
+from recommender.learning import learner
+from recommender.learning.checkpoints import piece_table, state_writer
+from recommender.learning.checkpoints.object_store import StoreUnavailable
+from recommender.learning.checkpoints.state_reader import digest_of, open_pieces
 from recommender.learning.refold import LogIncomplete
 from recommender.log.event_log import Position
 from recommender.models import STATE_COLUMNS, Checkpoint, Learner
@@ -93,11 +94,11 @@ class Command(BaseCommand):
             )
         row = learner.get_learner(options["shard"])
         try:
-            columns = checkpoint_writer.keep(pipeline)
+            columns = state_writer.keep(pipeline)
         except StoreUnavailable as error:
             raise CommandError(str(error)) from error
         with transaction.atomic():
-            checkpoint = checkpoint_writer.name_checkpoint(columns, row.shard, 0, Position(), row.recipe, None)
+            checkpoint = state_writer.name_checkpoint(columns, row.shard, 0, Position(), row.recipe, None)
             unlearned = Learner.objects.filter(shard=row.shard, step=0, fold_version__lte=state_versions.FOLD_VERSION)
             if not unlearned.update(checkpoint=checkpoint):
                 raise CommandError(f"shard {row.shard} has learned already. Import into an empty shard.")

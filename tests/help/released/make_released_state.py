@@ -168,7 +168,7 @@ class Site:
 
         from recommender import ids
         from recommender.learning import learner, quality_log
-        from recommender.learning.checkpoint_retention import Tier
+        from recommender.learning.checkpoints.retention_tiers import Tier
         from recommender.log.partitions import ensure_partitions
 
         config = replace(small(), secret=ids.secret())

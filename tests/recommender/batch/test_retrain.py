@@ -15,7 +15,7 @@ from recommender.batch.challenger_trial import Report
 from recommender.control import learning_switch, reverts
 from recommender.errors import Conflict, NotFound
 from recommender.learning import learner
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Revert, Step, Trial
 from tests.help.damaged_states import damage

@@ -7,7 +7,8 @@ from django.db import connection
 
 from recommender.control import erasures, shard_erasure
 from recommender.core.state_versions import StateUnfit
-from recommender.learning import checkpoint_writer, learner
+from recommender.learning import learner
+from recommender.learning.checkpoints import state_writer
 from recommender.models import Checkpoint, Learner, Piece
 from tests.help.learner_process import restart, warm
 from tests.recommender.control.test_erasures import MAL, ZERO, erase, learned, mixed, never_received
@@ -27,7 +28,7 @@ class StateUnderWay:
         learned(mixed(3))
         self.taken = learner.in_memory(0)
         self.snapshot = learner.Snapshot(self.taken.step, self.taken.position, 0.0, None)
-        self.columns = checkpoint_writer.keep(self.taken.pipeline)
+        self.columns = state_writer.keep(self.taken.pipeline)
         learned(mixed(4), mixed(5))
 
     def install(self):
@@ -101,13 +102,13 @@ def test_an_erasure_whose_pieces_were_deleted_begins_again(monkeypatch):
 
 def test_no_piece_is_sent_while_the_learner_is_locked(monkeypatch):
     way = StateUnderWay()
-    keep, kept_in = checkpoint_writer.keep, []
+    keep, kept_in = state_writer.keep, []
 
     def noted(*args, **more):
         kept_in.append(connection.in_atomic_block)
         return keep(*args, **more)
 
-    monkeypatch.setattr(checkpoint_writer, "keep", noted)
+    monkeypatch.setattr(state_writer, "keep", noted)
 
     def install_and_learn():
         way.install()

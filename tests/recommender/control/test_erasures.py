@@ -12,7 +12,7 @@ from recommender.core import actor_traces
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
 from recommender.learning import learner, verdict_writer
-from recommender.learning.checkpoint_reader import load_pipeline
+from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import encode
 from recommender.log import event_log

@@ -12,7 +12,8 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.state_versions import FOLD_VERSION, StateUnfit
 from recommender.core.vocabulary import Verdict
 from recommender.errors import Conflict, Invalid, NotFound
-from recommender.learning import checkpoint_writer, learner, refold, verdict_writer
+from recommender.learning import learner, refold, verdict_writer
+from recommender.learning.checkpoints import state_writer
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner, Piece, Revert, Step
@@ -303,13 +304,13 @@ def test_pieces_deleted_before_the_switch_are_stored_again(monkeypatch):
 
 def test_no_piece_is_sent_while_a_learner_is_locked(monkeypatch):
     """An object store may take seconds, and the log's readers would wait for them."""
-    keep, kept_in = checkpoint_writer.keep, []
+    keep, kept_in = state_writer.keep, []
 
     def noted(*args, **more):
         kept_in.append(connection.in_atomic_block)
         return keep(*args, **more)
 
-    monkeypatch.setattr(checkpoint_writer, "keep", noted)
+    monkeypatch.setattr(state_writer, "keep", noted)
     settings.CHECKPOINT_EVERY_S = 1e9
     learned(ONE, TWO)
     keep_late, late = reverts.ShardRevert.keep, []

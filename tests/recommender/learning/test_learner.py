@@ -12,7 +12,7 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
 from recommender.learning import learner
-from recommender.learning.checkpoint_writer import store_checkpoint
+from recommender.learning.checkpoints.state_writer import store_checkpoint
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.log.event_log import Position

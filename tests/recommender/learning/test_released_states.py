@@ -17,8 +17,9 @@ from recommender import history, ids
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.state_versions import FOLD_VERSION
-from recommender.learning import checkpoint_thinning, learner
-from recommender.learning.checkpoint_retention import Tier
+from recommender.learning import learner
+from recommender.learning.checkpoints import thinning
+from recommender.learning.checkpoints.retention_tiers import Tier
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -183,11 +184,11 @@ def test_both_checkpoints_of_an_upgrade_stay_until_retention_has_passed(released
         Upgrade.objects.values_list("after", flat=True)
     )
     later = datetime.now(UTC).timestamp() + 3600
-    checkpoint_thinning.thin_checkpoints(0, now_s=later)
+    thinning.thin_checkpoints(0, now_s=later)
     active = {Learner.objects.get().checkpoint_id}
     assert set(Checkpoint.objects.values_list("pk", flat=True)) == pair | active
     Upgrade.objects.update(created_at=datetime.now(UTC) - timedelta(days=settings.RETENTION_DAYS, hours=1))
-    checkpoint_thinning.thin_checkpoints(0, now_s=later)
+    thinning.thin_checkpoints(0, now_s=later)
     assert set(Checkpoint.objects.values_list("pk", flat=True)) == active
 
 

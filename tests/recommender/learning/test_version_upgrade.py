@@ -11,7 +11,8 @@ from recommender import tasks
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core import state_versions
 from recommender.core.state_versions import FOLD_VERSION
-from recommender.learning import checkpoint_writer, learner, learner_state
+from recommender.learning import learner, learner_state
+from recommender.learning.checkpoints import state_writer
 from recommender.log import event_log
 from recommender.models import Checkpoint, Erasure, Learner, Revert, Step, Upgrade
 from recommender.publishing.published_boards import HEAD
@@ -199,7 +200,7 @@ def test_an_older_versions_jobs_wait_for_the_newer_one(learned, caplog):
 def test_a_newer_state_is_not_replaced_by_an_older_one(learned, monkeypatch):
     """A node must not go back to an older state that it can read."""
     monkeypatch.setattr(state_versions, "FOLD_VERSION", NEWER)
-    columns = checkpoint_writer.keep(warm())
+    columns = state_writer.keep(warm())
     monkeypatch.undo()
     Checkpoint.objects.filter(pk=learned.checkpoint_id).update(**columns)
     restart()

@@ -16,9 +16,9 @@ from recommender import history
 from recommender.core.checkpoint import Header, Layout
 from recommender.core.pipeline import Pipeline
 from recommender.history import Recipe
-from recommender.learning import piece_table
-from recommender.learning.object_store import ObjectStore, present_store
-from recommender.learning.piece_table import HERE
+from recommender.learning.checkpoints import piece_table
+from recommender.learning.checkpoints.object_store import ObjectStore, present_store
+from recommender.learning.checkpoints.piece_table import HERE
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint
 

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection, connections, transaction
 
 from recommender.core.checkpoint import hash_of
-from recommender.learning import piece_table
-from recommender.learning.object_store import DELETED_AT_ONCE
-from recommender.learning.piece_table import GRACE_S, HERE, PiecesGone
+from recommender.learning.checkpoints import piece_table
+from recommender.learning.checkpoints.object_store import DELETED_AT_ONCE
+from recommender.learning.checkpoints.piece_table import GRACE_S, HERE, PiecesGone
 from recommender.models import Checkpoint, ErasedState, Erasure, Piece
 from tests.help.patience import wait_for
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.control import learning_switch
-from recommender.learning import checkpoint_thinning, learner
-from recommender.learning.checkpoint_retention import Kept, Tier, choose, parse
+from recommender.learning import learner
+from recommender.learning.checkpoints import thinning
+from recommender.learning.checkpoints.retention_tiers import Kept, Tier, choose, parse
 from recommender.models import Checkpoint, Learner, Revert
 
 SCHEDULE = (Tier(2, 20), Tier(10, 100), Tier(50, 400))
@@ -120,7 +121,7 @@ def written(n, *, every_s=1.0, parent=None, n_bytes=4):
 
 
 def thin():
-    return checkpoint_thinning.thin_checkpoints(0, now_s=NOW.timestamp())
+    return thinning.thin_checkpoints(0, now_s=NOW.timestamp())
 
 
 def test_children_of_what_is_dropped_get_the_next_one_kept(row):

@@ -1,6 +1,6 @@
 """Drop the checkpoints that are no longer needed.
 
-`recommender.learning.checkpoint_retention` chooses them.
+`recommender.learning.checkpoints.retention_tiers` chooses them.
 """
 
 import logging
@@ -14,9 +14,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from recommender import database_clock
-from recommender.learning import checkpoint_retention, piece_table
-from recommender.learning.checkpoint_retention import Kept
-from recommender.learning.object_store import StoreUnavailable, present_store
+from recommender.learning.checkpoints import piece_table, retention_tiers
+from recommender.learning.checkpoints.object_store import StoreUnavailable, present_store
+from recommender.learning.checkpoints.retention_tiers import Kept
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Upgrade
 
 LOCK_CLASS = 0x6758  # of the advisory locks taken here
@@ -58,7 +58,7 @@ def thin_checkpoints(shard: int, *, now_s: float | None = None) -> int:
         Checkpoint.objects.filter(shard=shard).values_list("id", "parent_id", "created_at", "n_bytes", "is_pinned")
     )
     pieces = _pieces(shard) if sum(row[3] for row in rows) > settings.CHECKPOINTS_MAX_BYTES else {}
-    kept = checkpoint_retention.choose(
+    kept = retention_tiers.choose(
         [Kept(id, at.timestamp(), n_bytes, pieces.get(id)) for id, _, at, n_bytes, _ in rows],
         schedule=settings.CHECKPOINT_SCHEDULE,
         now_s=database_clock.now().timestamp() if now_s is None else now_s,

@@ -10,8 +10,9 @@ from django.db import connection, connections, transaction
 from recommender import tasks
 from recommender.control import learning_switch
 from recommender.core.checkpoint import CheckpointCorrupt, hash_of
-from recommender.learning import checkpoint_process, checkpoint_thinning, checkpoint_writer, learner, piece_table
-from recommender.learning.object_store import DELETE_TIMEOUT_S, ObjectStore, StoreUnavailable
+from recommender.learning import learner
+from recommender.learning.checkpoints import forked_writer, piece_table, state_writer, thinning
+from recommender.learning.checkpoints.object_store import DELETE_TIMEOUT_S, ObjectStore, StoreUnavailable
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import UNFINISHED, Checkpoint, Learner, Piece, Revert
@@ -79,7 +80,7 @@ def test_a_learner_restores_from_the_store(bucket, settings, is_forked):
     restart()
     learner.learn(0)
     assert warm().digest() == digest
-    checkpoint_process.forget()
+    forked_writer.forget()
 
 
 def test_a_store_that_is_away_stops_no_learning(bucket, caplog):
@@ -137,12 +138,12 @@ def test_a_piece_stays_as_long_as_a_dump_may_name_it(bucket):
     own = names(first) - names(active())
     assert own
     first.delete()
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     age(7 * DAY_S - 60)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert bucket.names() >= own
     age(120)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert bucket.names() == names()
     assert {bytes(hash).hex() for hash in Piece.objects.values_list("hash", flat=True)} == names()
 
@@ -151,7 +152,7 @@ def without_checkpoints():
     """Drop all checkpoints, and let their pieces be too old."""
     Learner.objects.update(checkpoint=None)
     Checkpoint.objects.all().delete()
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     age(8 * DAY_S)
 
 
@@ -171,7 +172,7 @@ def test_no_transaction_has_an_id_while_the_store_deletes(bucket, monkeypatch):
         delete(store, hashes)
 
     monkeypatch.setattr(ObjectStore, "delete", watched)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert with_id
     assert not any(with_id)
     assert bucket.names() == set()
@@ -206,11 +207,11 @@ def test_a_store_that_fails_to_delete_is_asked_again(bucket, monkeypatch, caplog
     without_checkpoints()
     with monkeypatch.context() as away:
         away.setattr(ObjectStore, "delete", _refuse)
-        checkpoint_thinning.thin_pieces()
+        thinning.thin_pieces()
     assert "wait to be deleted: away" in caplog.text
     assert len(bucket.names()) == n
     assert set(Piece.objects.values_list("place", flat=True)) == {f"deleting {bucket.url}"}
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert bucket.names() == set()
     assert not Piece.objects.exists()
 
@@ -221,11 +222,11 @@ def test_a_piece_sent_again_before_the_store_deleted_it_stays(bucket, monkeypatc
     without_checkpoints()
     with monkeypatch.context() as away:
         away.setattr(ObjectStore, "delete", _refuse)
-        checkpoint_thinning.thin_pieces()
-    columns = checkpoint_writer.keep(learner.in_memory(0).pipeline)
+        thinning.thin_pieces()
+    columns = state_writer.keep(learner.in_memory(0).pipeline)
     row = Learner.objects.get()
-    written = checkpoint_writer.name_checkpoint(columns, 0, 1, Position(), row.recipe, None)
-    checkpoint_thinning.thin_pieces()
+    written = state_writer.name_checkpoint(columns, 0, 1, Position(), row.recipe, None)
+    thinning.thin_pieces()
     assert names(written) == bucket.names()
     assert set(Piece.objects.values_list("place", flat=True)) == {bucket.url}
     assert learner.verify(written) == digest
@@ -249,7 +250,7 @@ def test_a_slow_writer_cannot_name_what_the_store_is_deleting(bucket, monkeypatc
         delete(store, gone)
 
     monkeypatch.setattr(ObjectStore, "delete", watched)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert refused
 
 
@@ -258,9 +259,9 @@ def test_the_thinner_leaves_a_store_that_is_written_to(bucket):
     before = bucket.names()
     without_checkpoints()
     with ThreadPoolExecutor(1) as pool, piece_table.sending(bucket.url):
-        pool.submit(_in_a_session, checkpoint_thinning.thin_pieces).result()
+        pool.submit(_in_a_session, thinning.thin_pieces).result()
         assert bucket.names() == before
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert bucket.names() == set()
 
 
@@ -278,7 +279,7 @@ def test_a_writer_waits_while_the_store_deletes(bucket, monkeypatch):
             delete(store, hashes)
 
         monkeypatch.setattr(ObjectStore, "delete", watched)
-        checkpoint_thinning.thin_pieces()
+        thinning.thin_pieces()
         done[0].result()
     assert hash_of(b"one").hex() in bucket.names()
 
@@ -318,9 +319,9 @@ def test_a_server_restored_from_a_dump_finds_what_was_thinned_since(bucket):
     learned(5, start=10)
     Learner.objects.update(checkpoint=Checkpoint.objects.latest("id"))
     Checkpoint.objects.exclude(pk=active().pk).delete()
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     age(DAY_S)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     newer = bucket.names() - {bytes(each["hash"]).hex() for each in rows}
     assert newer
     Learner.objects.update(checkpoint=None, step=1)
@@ -331,9 +332,9 @@ def test_a_server_restored_from_a_dump_finds_what_was_thinned_since(bucket):
     Learner.objects.update(checkpoint=restored)
     restart()
     assert learner.restore(Learner.objects.get()).pipeline.digest() == restored.digest
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     age(30 * DAY_S)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert bucket.names() >= newer  # not this server's to delete, for its tables do not name them
     assert not Piece.objects.filter(hash__in=[bytes.fromhex(each) for each in newer]).exists()
 
@@ -343,7 +344,7 @@ def test_a_piece_without_a_name_is_sent_again_because_the_store_may_have_lost_it
     store = ObjectStore(bucket.url)
     Learner.objects.update(checkpoint=None)
     Checkpoint.objects.all().delete()
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     store.delete([bytes.fromhex(each) for each in bucket.names()])
     Learner.objects.update(
         checkpoint=Checkpoint.objects.create(shard=0, step=0, xid=0, seq=0, digest="", n_bytes=0, data=b"")

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from recommender.core import checkpoint as core
 from recommender.core.checkpoint import CheckpointCorrupt, GetPieces, Header, Piece
 from recommender.core.pipeline import Pipeline
-from recommender.learning import piece_table
-from recommender.learning.object_store import ObjectStore
-from recommender.learning.piece_table import HERE
+from recommender.learning.checkpoints import piece_table
+from recommender.learning.checkpoints.object_store import ObjectStore
+from recommender.learning.checkpoints.piece_table import HERE
 from recommender.models import StoredState
 
 

@@ -43,8 +43,8 @@ from django.conf import settings
 from django.db import connection, connections
 
 from recommender.core.pipeline import Pipeline
-from recommender.learning import checkpoint_thinning, piece_table
-from recommender.learning.checkpoint_writer import keep
+from recommender.learning.checkpoints import piece_table, thinning
+from recommender.learning.checkpoints.state_writer import keep
 from recommender.process_state import clock, remembered
 
 LIMIT_S = 0.8 * piece_table.GRACE_S  # a writer must be done before the thinner may delete what it found
@@ -223,9 +223,9 @@ def thin(shard: int, *, with_pieces: bool) -> None:
     A failure is logged, for the next time may succeed.
     """
     try:
-        checkpoint_thinning.thin_checkpoints(shard)
+        thinning.thin_checkpoints(shard)
         if with_pieces:
-            checkpoint_thinning.thin_pieces()
+            thinning.thin_pieces()
     except Exception:
         logger.exception("old checkpoints of shard %d cannot be thinned", shard)
 

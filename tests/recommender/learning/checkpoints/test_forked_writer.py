@@ -7,8 +7,9 @@ from concurrent.futures import Future
 import pytest
 from django.db import DataError, connection
 
-from recommender.learning import checkpoint_process, checkpoint_thinning, checkpoint_writer, learner
-from recommender.learning.checkpoint_process import LIMIT_S, THIN_PIECES_EVERY_S, CheckpointFailed
+from recommender.learning import learner
+from recommender.learning.checkpoints import forked_writer, state_writer, thinning
+from recommender.learning.checkpoints.forked_writer import LIMIT_S, THIN_PIECES_EVERY_S, CheckpointFailed
 from recommender.learning.learner import LearnerMoved
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Piece
@@ -26,21 +27,21 @@ pytestmark = [
 def _forked(settings, fresh_process):
     settings.CHECKPOINT_FORK = True
     yield
-    checkpoint_process.forget()
+    forked_writer.forget()
 
 
 @pytest.fixture
 def gate(monkeypatch):
     """Hold the forked process before it writes a piece, until the test opens the gate."""
     reading, writing = os.pipe()
-    keep = checkpoint_writer.keep
+    keep = state_writer.keep
 
     def held(pipeline, between=None):
         os.close(writing)
         os.read(reading, 1)
         return keep(pipeline, between)
 
-    monkeypatch.setattr(checkpoint_process, "keep", held)
+    monkeypatch.setattr(forked_writer, "keep", held)
     yield lambda: os.write(writing, b"x")
     os.close(reading)
     os.close(writing)
@@ -91,10 +92,10 @@ def test_at_most_one_is_under_way(gate):
     snapshot = learner.in_memory(0).snapshot
     learned(5, start=5)
     assert learner.in_memory(0).snapshot is snapshot
-    assert checkpoint_process.is_running()
+    assert forked_writer.is_running()
     gate()
     finish()
-    assert not checkpoint_process.is_running()
+    assert not forked_writer.is_running()
     learner.learn(0)
     assert learner.in_memory(0).snapshot.step == 2
 
@@ -123,8 +124,8 @@ def test_the_forked_process_holds_no_socket_of_the_learner(monkeypatch):
     def look(*_, **__):
         raise DataError("open" if os.path.exists(f"/dev/fd/{of_learner}") else "closed")
 
-    monkeypatch.setattr(checkpoint_process, "thin", lambda *_, **__: None)
-    monkeypatch.setattr(checkpoint_process, "keep", look)
+    monkeypatch.setattr(forked_writer, "thin", lambda *_, **__: None)
+    monkeypatch.setattr(forked_writer, "keep", look)
     learned()
     finish()
     assert Learner.objects.get().checkpoint_error == "DataError: closed"
@@ -134,7 +135,7 @@ def test_the_forked_process_holds_no_socket_of_the_learner(monkeypatch):
 def test_a_writer_that_is_killed_costs_only_this_checkpoint(when, gate, monkeypatch, caplog):
     warmed = learned()
     if when == "after the pieces":
-        checkpoint_writer.keep(warmed.pipeline)
+        state_writer.keep(warmed.pipeline)
     os.kill(warmed.snapshot.writing.pid, signal.SIGKILL)
     finish()
     assert active().step == 0
@@ -156,7 +157,7 @@ def test_an_error_of_the_database_is_named_and_drops_nothing(monkeypatch, caplog
     def disk_is_full(*_, **__):
         raise DataError("could not extend file: No space left on device")
 
-    monkeypatch.setattr(checkpoint_process, "keep", disk_is_full)
+    monkeypatch.setattr(forked_writer, "keep", disk_is_full)
     warmed = learned()
     finish()
     assert "No space left on device" in Learner.objects.get().checkpoint_error
@@ -172,7 +173,7 @@ def test_an_error_in_the_row_that_names_the_pieces_drops_nothing(monkeypatch, ca
         raise DataError("no room for the row")
 
     warmed = learned()
-    monkeypatch.setattr(checkpoint_writer, "name_checkpoint", refused)
+    monkeypatch.setattr(state_writer, "name_checkpoint", refused)
     finish()
     assert "no room for the row" in Learner.objects.get().checkpoint_error
     event_log.append(clicks(5, start=5))
@@ -193,15 +194,15 @@ def test_a_writer_that_hangs_is_ended(gate, clock):
 def test_a_writer_that_its_shard_no_longer_polls_blocks_no_other(gate, clock, caplog):
     warmed = learned()
     writing = warmed.snapshot.writing
-    assert checkpoint_process.is_running()
+    assert forked_writer.is_running()
     clock.forward(LIMIT_S + 1)
-    assert not checkpoint_process.is_running()
+    assert not forked_writer.is_running()
     assert f"process {writing.pid} wrote a checkpoint for more than" in caplog.text
     with pytest.raises(ChildProcessError):
         os.waitpid(writing.pid, 0)
     with pytest.raises(CheckpointFailed, match="was ended"):
         writing.poll()
-    other = checkpoint_process.begin(warmed.pipeline, 1)
+    other = forked_writer.begin(warmed.pipeline, 1)
     assert other.poll() is None
     finish()
     assert "was ended" in Learner.objects.get().checkpoint_error
@@ -209,21 +210,21 @@ def test_a_writer_that_its_shard_no_longer_polls_blocks_no_other(gate, clock, ca
 
 def test_the_kernel_is_offered_the_writer_before_the_learner(monkeypatch):
     def look(*_, **__):
-        with open(checkpoint_process.OOM_SCORE) as file:
+        with open(forked_writer.OOM_SCORE) as file:
             raise DataError(f"score {file.read().strip()}")
 
-    monkeypatch.setattr(checkpoint_process, "keep", look)
-    with open(checkpoint_process.OOM_SCORE) as file:
+    monkeypatch.setattr(forked_writer, "keep", look)
+    with open(forked_writer.OOM_SCORE) as file:
         before = file.read()
     learned()
     finish()
     assert Learner.objects.get().checkpoint_error == "DataError: score 1000"
-    with open(checkpoint_process.OOM_SCORE) as file:
+    with open(forked_writer.OOM_SCORE) as file:
         assert file.read() == before
 
 
 def test_where_the_score_cannot_be_changed_the_checkpoint_is_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoint_process, "OOM_SCORE", str(tmp_path / "none" / "score"))
+    monkeypatch.setattr(forked_writer, "OOM_SCORE", str(tmp_path / "none" / "score"))
     learned()
     finish()
     assert active().step == 1
@@ -231,14 +232,14 @@ def test_where_the_score_cannot_be_changed_the_checkpoint_is_written(monkeypatch
 
 def test_pieces_are_thinned_once_a_minute_whatever_shard_writes(clock, tmp_path, monkeypatch):
     thinned = tmp_path / "thinned"  # written by the forked processes
-    monkeypatch.setattr(checkpoint_thinning, "thin_pieces", lambda: thinned.write_text(_text(thinned) + "x"))
+    monkeypatch.setattr(thinning, "thin_pieces", lambda: thinned.write_text(_text(thinned) + "x"))
     pipeline = learned().pipeline
     finish()
-    checkpoint_process.begin(pipeline, 1).wait()
+    forked_writer.begin(pipeline, 1).wait()
     assert _text(thinned) == "x"
     clock.forward(THIN_PIECES_EVERY_S)
-    checkpoint_process.begin(pipeline, 1).wait()
-    checkpoint_process.begin(pipeline, 0).wait()
+    forked_writer.begin(pipeline, 1).wait()
+    forked_writer.begin(pipeline, 0).wait()
     assert _text(thinned) == "xx"
 
 
@@ -253,10 +254,10 @@ def test_a_writer_ends_when_its_learner_is_gone():
     reading, writing = os.pipe()
     between = os.fork()
     if between == 0:
-        checkpoint_process._let_go_of_connections()
+        forked_writer._let_go_of_connections()
         os.close(reading)
-        checkpoint_process.keep = lambda _pipeline, stop_if_alone: [stop_if_alone() for _ in iter(int, 1)]
-        os.write(writing, str(checkpoint_process.begin(warmed.pipeline, 0).pid).encode())
+        forked_writer.keep = lambda _pipeline, stop_if_alone: [stop_if_alone() for _ in iter(int, 1)]
+        os.write(writing, str(forked_writer.begin(warmed.pipeline, 0).pid).encode())
         signal.pause()
     pid = int(os.read(reading, 100))
     os.close(writing)
@@ -282,7 +283,7 @@ def test_after_a_revert_the_checkpoint_under_way_is_not_taken(gate):
 def test_a_dropped_pipeline_ends_its_checkpoint(gate):
     pid = learned().snapshot.writing.pid
     restart()
-    assert not checkpoint_process.is_running()
+    assert not forked_writer.is_running()
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, 0)
 
@@ -341,4 +342,4 @@ def test_a_result_that_cannot_be_is_a_failure():
         os._exit(0)
     os.close(writing)
     with pytest.raises(CheckpointFailed, match="ended with 0"):
-        checkpoint_process.Writing(pid, reading, 0.0).wait()
+        forked_writer.Writing(pid, reading, 0.0).wait()

@@ -7,7 +7,7 @@ A writer looks for pieces, sends those that are missing, and names all of them s
 thinner must not delete a piece that the writer found. Two rules see to it:
 
 - A piece is deleted only when it had no name for GRACE_S. Looking for a piece without a name begins this time anew.
-  So a writer has GRACE_S from its look to its row. The learner ends one that takes longer (`checkpoint_process`).
+  So a writer has GRACE_S from its look to its row. The learner ends one that takes longer (`forked_writer`).
 - Naming locks the pieces, counts them, and notes that they have a name. If one is missing, PiecesGone is raised and
   no row names it. The thinner's statement skips pieces that others lock, and sees what naming noted. So a piece with
   a name is never deleted, however slow a writer was.
@@ -39,7 +39,7 @@ from django.db import connection, transaction
 
 from recommender import locks
 from recommender.core.checkpoint import PIECE_BYTES, Piece
-from recommender.learning.object_store import DELETED_AT_ONCE, ObjectStore
+from recommender.learning.checkpoints.object_store import DELETED_AT_ONCE, ObjectStore
 from recommender.log import statements
 
 HERE = ""  # the place of pieces in this table
