@@ -12,6 +12,7 @@ from recommender.control import erasures, reverts
 from recommender.learning import learner
 from recommender.learning.checkpoints import object_store
 from recommender.learning.checkpoints.object_store import StoreUnavailable
+from recommender.learning.warm_pipeline import LearnerMoved
 from recommender.process_state import Clock, clock, remembered
 
 RETRY_S = 1.0
@@ -69,7 +70,7 @@ def learn(shard: int) -> None:
         return
     try:
         learner.learn(shard)
-    except learner.LearnerMoved as error:
+    except LearnerMoved as error:
         logger.info("%s. This worker starts from there", error)
     except StoreUnavailable as error:
         logger.warning("shard %d cannot be restored, learning waits: %s", shard, error)

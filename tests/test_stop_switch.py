@@ -22,7 +22,7 @@ from django.db.utils import Error as DatabaseError
 from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.core.state_versions import FOLD_VERSION
-from recommender.learning import learner, refold
+from recommender.learning import fresh_fold, learner, pipeline_settings, refold, warm_pipeline
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Revert, Step
 from recommender.models.learning import beginning
@@ -166,7 +166,7 @@ def clean_fold(after_step):
 
     Returns the digest, {step: number of its first event}, and {event: verdict} for the events that are not admitted.
     """
-    pipeline, ordinals, verdicts = Pipeline(learner.configured()), {}, {}
+    pipeline, ordinals, verdicts = Pipeline(pipeline_settings.configured()), {}, {}
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
         is_kept = [step.number <= after_step or actor not in MAL for actor in actors_of(part)]
@@ -182,10 +182,10 @@ def clean_fold(after_step):
 def assert_is_the_history_of(row, after_step):
     """Check that learner, steps and verdicts agree with a clean fold of the same log."""
     digest, ordinals, verdicts = clean_fold(after_step)
-    assert learner.restore(row).pipeline.digest() == digest
+    assert warm_pipeline.restore(row).pipeline.digest() == digest
     assert dict(Step.objects.values_list("number", "first_ordinal")) == ordinals
     assert dict(EventVerdict.objects.exclude(verdict=0).values_list("ordinal", "verdict")) == verdicts
-    assert learner.verify(row.checkpoint) == row.checkpoint.digest
+    assert fresh_fold.verify(row.checkpoint) == row.checkpoint.digest
 
 
 @pytest.fixture
@@ -324,11 +324,11 @@ def assert_switched_while_learning(n_events):
         [BEFORE + 1, switched_at, row.recipe[1][2], FOLD_VERSION],
         [switched_at + 1, None, None, FOLD_VERSION],
     ]
-    pipeline = Pipeline(learner.configured())
+    pipeline = Pipeline(pipeline_settings.configured())
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
         out = MAL if BEFORE < step.number <= switched_at else ()
         rows = np.flatnonzero([actor not in out for actor in actors_of(part)])
         assert step.first_ordinal == pipeline.n_events
         pipeline.step(refold.encode(pipeline, part).take(rows))
-    assert learner.restore(row).pipeline.digest() == pipeline.digest()
+    assert warm_pipeline.restore(row).pipeline.digest() == pipeline.digest()

@@ -24,7 +24,7 @@ from django.db.models import Sum
 
 from recommender.api import api_keys
 from recommender.core.state_versions import FOLD_VERSION, StateNewer
-from recommender.learning import learner
+from recommender.learning import warm_pipeline
 from recommender.models import Learner, Step, Upgrade
 from tests.help.patience import PATIENCE_S, wait_for
 from tests.help.released.version_process import LATER_RELEASE
@@ -159,7 +159,7 @@ def test_a_newer_version_takes_over_and_no_event_is_lost_or_learned_twice(server
     assert f"written by {LATER_RELEASE} (fold version {LATER})" in older_log.read_text()
 
     with pytest.raises(StateNewer, match=f"written by {LATER_RELEASE}"):
-        learner.restore(row)
+        warm_pipeline.restore(row)
     verified = subprocess.run(
         [sys.executable, "-m", "tests.help.released.version_process", "later", "verify"],
         cwd=BASE_DIR,

@@ -22,7 +22,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.trend.trend_columns import PLACES
 from recommender.core.trust import WEIGHT_ONE
 from recommender.core.vocabulary import Verdict
-from recommender.learning import learner
+from recommender.learning import warm_pipeline
 from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.refold import encode
 from recommender.log import event_log
@@ -54,7 +54,7 @@ def since(*, shard: int, checkpoint_id: int) -> Suspects:
     It takes 5 us an event, and the time of a restore.
     """
     row, checkpoint = Learner.objects.get(shard=shard), Checkpoint.objects.get(pk=checkpoint_id)
-    now = learner.restore(row).pipeline
+    now = warm_pipeline.restore(row).pipeline
     risen = _risen(now, load_pipeline(checkpoint), checkpoint.stream_ms)
     events = event_log.read(
         after=Position(checkpoint.xid, checkpoint.seq),

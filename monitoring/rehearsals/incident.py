@@ -33,7 +33,7 @@ from recommender.lab import emptying
 from recommender.lab.attack.catalogue.accounts import Accounts
 from recommender.lab.attack.catalogue.invented_site import DAY_S, START_S, Town
 from recommender.lab.attack.catalogue.known_site import World, as_text, see
-from recommender.learning import learner, quality_log
+from recommender.learning import learner, quality_log, warm_pipeline
 from recommender.log import event_log
 from recommender.log.event_log import NewEvents
 from recommender.models import Learner, Revert, Step
@@ -297,7 +297,7 @@ class Incident:
 
     def _pipeline(self) -> Pipeline:
         warm = learner.in_memory(SHARD)
-        return warm.pipeline if warm else learner.restore(Learner.objects.get()).pipeline
+        return warm.pipeline if warm else warm_pipeline.restore(Learner.objects.get()).pipeline
 
     def _listed(self) -> set[str]:
         return set(self._pipeline().board(PLACES).items)

@@ -34,7 +34,7 @@ from recommender.core import state_versions
 from recommender.core.decisions import ExclusionRule
 from recommender.core.pipeline import Config, Pipeline
 from recommender.history import Recipe
-from recommender.learning import learner
+from recommender.learning import pipeline_settings
 from recommender.learning.checkpoints import state_writer
 from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.refold import LogIncomplete, get_exclusion, refold
@@ -59,7 +59,7 @@ def champion() -> Config:
     """Return the learner's Config, or that of a new learner if there is none."""
     row = Learner.objects.select_related("checkpoint").order_by("shard").first()
     if row is None or row.checkpoint is None:
-        return learner.configured()
+        return pipeline_settings.configured()
     return load_pipeline(row.checkpoint).config
 
 

@@ -24,7 +24,7 @@ from recommender.control.shard_revert import ShardRevert
 from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.state_versions import StateNewer, StateUnfit
-from recommender.learning import learner
+from recommender.learning import learner, warm_pipeline
 from recommender.learning.checkpoints.piece_table import PiecesGone
 from recommender.learning.refold import LogIncomplete
 from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
@@ -193,7 +193,7 @@ def _board_now(rows: Sequence[Learner]) -> list[dict[str, Any]]:
     learned since its checkpoint.
     """
     board = published_boards.ViewReader(published_boards.connect()).board("")
-    return _places(board) if board else _board([learner.restore(row).pipeline for row in rows])
+    return _places(board) if board else _board([warm_pipeline.restore(row).pipeline for row in rows])
 
 
 def _board(pipelines: Sequence[Any]) -> list[dict[str, Any]]:

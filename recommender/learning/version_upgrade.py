@@ -1,7 +1,7 @@
 """Let a newer version take a shard over, and let an older one do nothing.
 
     Learner row of a newer version ──> is_newer: this worker neither steps, publishes nor writes a checkpoint
-    Learner row of an older version ──learner.restore──> its checkpoint, migrated, and the steps since, folded again
+    Learner row of an older version ──restore──> its checkpoint, migrated, and the steps since, folded again
                                     ──complete──> one transaction: the rows of these steps, a checkpoint,
                                                   the Learner row (compare-and-set), an Upgrade
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from recommender.batch import config_variants
 from recommender.core.parquet_log import LogFileError
 from recommender.core.pipeline import Config
-from recommender.learning.learner import configured
+from recommender.learning.pipeline_settings import configured
 
 WIDTH = 150
 

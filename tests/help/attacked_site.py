@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from recommender.learning import learner
+from recommender.learning import learner, warm_pipeline
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
 from tests.help.learner_process import keep, restart
@@ -74,7 +74,7 @@ def learn_all(*, per_step=60, between=lambda: None) -> int:
 
 def _step(limit: int) -> int:
     row = learner.get_learner(0)
-    warm = learner.in_memory(0) or learner.restore(row)
+    warm = learner.in_memory(0) or warm_pipeline.restore(row)
     restart()  # it is put back only if all goes well, as the learner does
     part = learner.read_next(warm, limit)
     if len(part):

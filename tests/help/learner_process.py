@@ -2,7 +2,7 @@
 
 from recommender.core.pipeline import Pipeline
 from recommender.learning import learner
-from recommender.learning.learner import WarmPipeline
+from recommender.learning.warm_pipeline import WarmPipeline
 
 
 def restart():

@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from recommender import database_clock, housekeeping
-from recommender.learning import learner
+from recommender.learning import active_checkpoint, learner
 from recommender.log import event_log, partitions
 from recommender.log.buckets import shard_of
 from recommender.log.partitions import ensure_partitions
@@ -49,7 +49,7 @@ def test_a_machine_whose_clock_is_ahead_drops_nothing_early(monkeypatch):
 def test_retention_drops_events_that_are_learned():
     append_old(3, days=40)
     assert learner.learn(0) == 3
-    learner.write_checkpoint(learner.in_memory(0), Learner.objects.get())
+    active_checkpoint.write(learner.in_memory(0), Learner.objects.get())
     housekeeping.keep_house()
     assert min(partitions.partitions()) >= days_ago(31)
     assert Event.objects.count() == 0

@@ -16,7 +16,7 @@ from monitoring.management.shell import refusals_told, shell_account
 from monitoring.operations import request_revert, stop_switch
 from monitoring.operations.request_revert import Exclude
 from recommender.control import reverts
-from recommender.learning import learner
+from recommender.learning import fresh_fold
 from recommender.learning.refold import LogIncomplete
 from recommender.models import Learner, Revert
 
@@ -138,7 +138,7 @@ class Command(BaseCommand):
     def _rebuild(self, options: dict[str, Any]) -> None:
         for row in Learner.objects.order_by("shard"):
             try:
-                checkpoint = learner.rebuild(row)
+                checkpoint = fresh_fold.rebuild(row)
             except LogIncomplete as error:
                 raise CommandError(str(error)) from error
             self.stdout.write(f"shard {row.shard} learns on from {checkpoint}, digest {checkpoint.digest}")

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from monitoring.rehearsals import policy_on_a_log
 from recommender.core.parquet_log import LogFileError
 from recommender.lab.bench.step_speed import real_log
-from recommender.learning.learner import configured
+from recommender.learning.pipeline_settings import configured
 
 
 class Command(BaseCommand):

@@ -46,10 +46,10 @@ def grow(n_actors: int, n_items: int, seed: int) -> dict[str, Any]:
     import celery  # noqa: F401, PLC0415 - a worker has it in memory
 
     from recommender.lab.bench.grown_site import GrownSite  # noqa: PLC0415 - needs Django
-    from recommender.learning import learner  # noqa: PLC0415
+    from recommender.learning import learner, warm_pipeline  # noqa: PLC0415
 
     row = learner.get_learner(0)
-    warm = learner.restore(row)
+    warm = warm_pipeline.restore(row)
     warm.pipeline.ranker.prepare()
     site = GrownSite(n_actors, n_items, rate=n_actors / 4000, seed=seed)
     began_at = time.monotonic()
@@ -78,12 +78,12 @@ def grow(n_actors: int, n_items: int, seed: int) -> dict[str, Any]:
 
 def _write(warm: Any, row: Any, site: Any, figures: dict[str, Any], which: str) -> None:
     """Write a checkpoint, while events come in at their rate."""
-    from recommender.learning import learner  # noqa: PLC0415 - needs Django
+    from recommender.learning import active_checkpoint  # noqa: PLC0415 - needs Django
 
     while warm.pipeline.is_fitting:  # the learner too would begin later
         time.sleep(0.05)
     began_at, cpu_s = time.monotonic(), _cpu_of_children_s()
-    learner.begin_checkpoint(warm, row)
+    active_checkpoint.begin(warm, row)
     paused_s = time.monotonic() - began_at
     pids = [os.getpid(), *([warm.snapshot.writing.pid] if warm.snapshot and warm.snapshot.writing else [])]
     most_mib, due_at = 0.0, time.monotonic()
@@ -96,7 +96,7 @@ def _write(warm: Any, row: Any, site: Any, figures: dict[str, Any], which: str) 
         due_at += 0.2
         time.sleep(max(0.0, due_at - time.monotonic()))
         finishing_at = time.monotonic()
-        learner.finish_checkpoint(warm, row)
+        active_checkpoint.finish(warm, row)
         if warm.snapshot is None:
             paused_s = max(paused_s, time.monotonic() - finishing_at)
     row.refresh_from_db()

@@ -21,7 +21,7 @@ from recommender.lab.attack.catalogue.attack_base import Plan
 from recommender.lab.attack.catalogue.invented_site import Town
 from recommender.lab.attack.catalogue.known_site import as_text, see
 from recommender.lab.attack.delivery import inject_into_log
-from recommender.learning import learner
+from recommender.learning import active_checkpoint, learner, warm_pipeline
 from recommender.log import event_log, origin
 from recommender.log.event_log import NewEvents
 from recommender.log.partitions import ensure_partitions
@@ -63,7 +63,7 @@ def fill(*, n_events: int, step_events: int, is_attacked: bool, seed: int) -> Fi
     emptying.empty()
     append(log_of(n_events=n_events, is_attacked=is_attacked, seed=seed))
     row = learner.get_learner(0)
-    warm = learner.restore(row)
+    warm = warm_pipeline.restore(row)
     warm.pipeline.ranker.prepare()
     base_step, base = max(1, int(BASE_AT * n_events / step_events)), None
     n_decisions, decided_every = 0, max(2, n_events // step_events // N_DECISIONS)
@@ -72,9 +72,9 @@ def fill(*, n_events: int, step_events: int, is_attacked: bool, seed: int) -> Fi
         row = learner.take_step(warm, row, events, decided)
         n_decisions += len(decided)
         if warm.step == base_step:
-            base = learner.write_checkpoint(warm, row)
+            base = active_checkpoint.write(warm, row)
             Checkpoint.objects.filter(pk=base.pk).update(is_pinned=True)
-    end = learner.write_checkpoint(warm, row)
+    end = active_checkpoint.write(warm, row)
     warm.publisher.publish(warm.pipeline, row, warm.pipeline.stream_ms / 1000, None)
     learner.forget()
     assert base is not None  # BASE_AT is less than 1

@@ -29,7 +29,7 @@ from recommender.lab.bench import refold_log
 from recommender.lab.bench.refold_log import FilledLog
 from recommender.lab.bench.results import BenchRow
 from recommender.lab.bench.running_system import CannotMeasure
-from recommender.learning import learner
+from recommender.learning import fresh_fold, pipeline_settings, warm_pipeline
 from recommender.learning.refold import as_decided, encode
 from recommender.log import event_log
 from recommender.models import Decision, Learner, Revert, Step
@@ -97,8 +97,8 @@ def _rows(
     for _ in range(N_TIMES):
         _time_bare(filled, times)
         _check_digest(times.time("restore", lambda: _restore(filled)), filled)
-        _check_digest(times.time("verify", lambda: learner.verify(filled.end, filled.base)), filled)
-        _check_digest(times.time("rebuild", lambda: learner.rebuild(Learner.objects.get())).digest, filled)
+        _check_digest(times.time("verify", lambda: fresh_fold.verify(filled.end, filled.base)), filled)
+        _check_digest(times.time("rebuild", lambda: fresh_fold.rebuild(Learner.objects.get())).digest, filled)
     for _ in range(N_TIMES):
         _revert(filled, times, run_revert)
     log = f"steps of {size}, {'attacked' if is_attacked else 'quiet'}"
@@ -130,7 +130,7 @@ def _time_bare(filled: FilledLog, times: FoldTimes) -> None:
 
     All that it takes is made beforehand.
     """
-    pipeline = Pipeline(learner.configured())
+    pipeline = Pipeline(pipeline_settings.configured())
     pipeline.ranker.prepare()
     prepared = list(_prepared(pipeline))
     n_before = filled.base.step
@@ -165,7 +165,7 @@ def _prepared(pipeline: Pipeline) -> Iterator[Prepared]:
 def _restore(filled: FilledLog) -> str:
     row = Learner.objects.get()
     row.checkpoint = filled.base
-    return learner.restore(row).pipeline.digest()
+    return warm_pipeline.restore(row).pipeline.digest()
 
 
 def _check_digest(found: str, filled: FilledLog) -> None:
@@ -176,7 +176,7 @@ def _check_digest(found: str, filled: FilledLog) -> None:
 def _ask_for_revert(filled: FilledLog) -> Revert:
     first = models.EventVerdict.objects.order_by("id").values_list("xid", "seq")[:N_EXCLUDED]
     events = event_log.read_at([event_log.Position(*each) for each in first], since_ms=0)
-    keys = np.unique(encode(Pipeline(learner.configured()), events).actor)
+    keys = np.unique(encode(Pipeline(pipeline_settings.configured()), events).actor)
     return Revert.objects.create(
         mode=Revert.Mode.EXCLUDE,
         checkpoints=[filled.base.pk],

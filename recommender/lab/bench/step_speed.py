@@ -19,7 +19,7 @@ from django.conf import settings
 from recommender.core.pipeline import Pipeline
 from recommender.lab.bench import event_stream
 from recommender.lab.bench.results import BenchRow
-from recommender.learning.learner import configured
+from recommender.learning.pipeline_settings import configured
 
 BATCH = 4096
 BUDGET = 50_000

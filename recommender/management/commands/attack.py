@@ -28,7 +28,7 @@ from recommender.lab.attack.report import documents, full_tables
 from recommender.lab.attack.trials import whole_suite, wikipedia_vandals
 from recommender.lab.attack.trials.benchmark import Choice
 from recommender.lab.client import Refused, Stopped
-from recommender.learning.learner import configured
+from recommender.learning.pipeline_settings import configured
 from recommender.management.server import add_server_arguments, key_of, stop_on_signals
 
 

@@ -15,7 +15,7 @@ from recommender.core import checkpoint as core
 from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
-from recommender.learning import learner
+from recommender.learning import fresh_fold, learner
 from recommender.learning.checkpoints import piece_table, state_writer
 from recommender.learning.checkpoints.object_store import StoreUnavailable
 from recommender.learning.checkpoints.state_reader import digest_of, open_pieces
@@ -113,7 +113,7 @@ class Command(BaseCommand):
         for checkpoint in checkpoints:
             try:
                 expected = digest_of(checkpoint)
-                found = learner.verify(checkpoint, start)
+                found = fresh_fold.verify(checkpoint, start)
             except (LogIncomplete, StoreUnavailable, ValueError) as error:  # damaged, another version or history
                 raise CommandError(f"{checkpoint}: {error}") from error
             if found != expected:

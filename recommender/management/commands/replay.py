@@ -12,7 +12,7 @@ from rich.table import Table
 from recommender.core.parquet_log import LogFile, LogFileError
 from recommender.core.pipeline import Config
 from recommender.lab.replay import replay
-from recommender.learning.learner import configured
+from recommender.learning.pipeline_settings import configured
 
 
 class Command(BaseCommand):

@@ -167,12 +167,12 @@ class Site:
         from django.db import connection
 
         from recommender import ids
-        from recommender.learning import learner, quality_log
+        from recommender.learning import learner, pipeline_settings, quality_log
         from recommender.learning.checkpoints.retention_tiers import Tier
         from recommender.log.partitions import ensure_partitions
 
         config = replace(small(), secret=ids.secret())
-        learner.configured = lambda: config
+        pipeline_settings.configured = lambda: config
         learner.PUBLISH_SHARE, quality_log.WATCH_SHARE = inf, inf
         settings.AFTER_STEP, settings.PUBLISH_EVERY_S, settings.WATCH_EVERY_S = "", 0.0, 1.0
         settings.CHECKPOINT_EVERY_S, settings.CHECKPOINT_SCHEDULE = 1e9, (Tier(1, 3600),)
@@ -232,13 +232,13 @@ class Site:
 
         def act() -> None:
             from recommender.control import learning_switch
-            from recommender.learning import learner
+            from recommender.learning import active_checkpoint, learner
             from recommender.models import Checkpoint, Learner
 
             warm = learner.in_memory(0)
             assert warm is not None
             if warm.step > warm.checkpoint_step:
-                learner.write_checkpoint(warm, Learner.objects.get())
+                active_checkpoint.write(warm, Learner.objects.get())
             number = self.kept[name] = Learner.objects.values_list("checkpoint", flat=True).get()
             if not Checkpoint.objects.get(pk=number).is_pinned:
                 learning_switch.pin(checkpoint_id=number, is_pinned=True)

@@ -23,15 +23,15 @@ LATER_RELEASE = "9.9.0"
 def become_later() -> None:
     """Turn the code of this process into a later version."""
     from recommender.core import pipeline, state_versions
-    from recommender.learning import learner
+    from recommender.learning import pipeline_settings
     from recommender.publishing import published_boards, publisher
     from tests.help.released.changed_config import with_a_field
 
     state_versions.FOLD_VERSION += 1
     state_versions.RELEASES[state_versions.FOLD_VERSION] = LATER_RELEASE
     config = with_a_field("screen")
-    pipeline.Config = learner.Config = config  # type: ignore[misc]
-    learner.ScreenConfig = type(config().screen)  # type: ignore[misc]
+    pipeline.Config = pipeline_settings.Config = config  # type: ignore[misc]
+    pipeline_settings.ScreenConfig = type(config().screen)  # type: ignore[misc]
     for name in ("Head", "PublishedBoard"):
         kind = getattr(published_boards, name)
         later = msgspec.defstruct(f"Later{name}", [("mood", str, "fair")], bases=(kind,), frozen=True)

@@ -14,8 +14,8 @@ from monitoring.operations import decide_finding, undo_decision
 from recommender.control import learning_switch, reverts
 from recommender.core.vocabulary import Verdict
 from recommender.errors import Conflict, NotFound
-from recommender.learning import learner
-from recommender.learning.learner import LearnerMoved
+from recommender.learning import fresh_fold, learner
+from recommender.learning.warm_pipeline import LearnerMoved
 from recommender.log import event_log
 from recommender.models import Checkpoint, Decision, EventVerdict, Learner
 from tests.help.attacked_site import learn_all, push, site, write
@@ -156,7 +156,7 @@ def test_a_learner_begun_anew_folds_the_undo_to_the_same_state(target, rita):
     undo_last(rita)
     learner.learn(0)
     checkpoint = Learner.objects.get().checkpoint
-    assert learner.verify(checkpoint) == checkpoint.digest == warm().digest()
+    assert fresh_fold.verify(checkpoint) == checkpoint.digest == warm().digest()
 
 
 def test_a_step_that_has_the_decision_in_hand_begins_again(counted, rita, monkeypatch):

@@ -14,7 +14,7 @@ from recommender.batch import retrain
 from recommender.batch.challenger_trial import Report
 from recommender.control import learning_switch, reverts
 from recommender.errors import Conflict, NotFound
-from recommender.learning import learner
+from recommender.learning import fresh_fold, learner
 from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Revert, Step, Trial
@@ -59,7 +59,7 @@ def test_the_winners_state_is_the_recorded_log_under_its_settings():
     (number,) = trial.checkpoints
     checkpoint = Checkpoint.objects.get(pk=number)
     assert checkpoint.is_pinned
-    assert learner.verify(checkpoint) == checkpoint.digest
+    assert fresh_fold.verify(checkpoint) == checkpoint.digest
     assert load_pipeline(checkpoint).config.half_lives_s[0] == 600
     assert warm().config.half_lives_s[0] == 300  # no one promoted it
     assert trial.config["secret"] == ""
@@ -80,7 +80,7 @@ def test_a_promotion_is_a_decision_and_folds_what_came_since():
     assert closing.subject["state"] == Revert.State.DONE
     learned(clicks(5, start=60))
     newest = Checkpoint.objects.latest("id")
-    assert learner.verify(newest) == warm().digest()
+    assert fresh_fold.verify(newest) == warm().digest()
     restart()
     learner.learn(0)
     assert warm().digest() == newest.digest
@@ -156,7 +156,7 @@ def test_where_the_log_lost_its_beginning_the_winner_begins_later(monkeypatch):
     run_promotion()
     assert warm().n_events == 20
     assert Learner.objects.get().recipe[0][0] == 2
-    assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == warm().digest()
 
 
 def test_a_winner_whose_state_was_dropped_cannot_be_promoted():

@@ -7,7 +7,7 @@ from django.db import connection
 
 from recommender.control import erasures, shard_erasure
 from recommender.core.state_versions import StateUnfit
-from recommender.learning import learner
+from recommender.learning import active_checkpoint, fresh_fold, learner, warm_pipeline
 from recommender.learning.checkpoints import state_writer
 from recommender.models import Checkpoint, Learner, Piece
 from tests.help.learner_process import restart, warm
@@ -27,13 +27,13 @@ class StateUnderWay:
         learner.in_memory(0).checkpoint_due_at = inf
         learned(mixed(3))
         self.taken = learner.in_memory(0)
-        self.snapshot = learner.Snapshot(self.taken.step, self.taken.position, 0.0, None)
+        self.snapshot = warm_pipeline.Snapshot(self.taken.step, self.taken.position, 0.0, None)
         self.columns = state_writer.keep(self.taken.pipeline)
         learned(mixed(4), mixed(5))
 
     def install(self):
         """Name the state and make it the learner's, as its writer's end does."""
-        return learner._install_checkpoint(self.taken, Learner.objects.get(), self.snapshot, self.columns)
+        return active_checkpoint.install(self.taken, Learner.objects.get(), self.snapshot, self.columns)
 
 
 def before(monkeypatch, name, do):
@@ -54,7 +54,7 @@ def check_erased(wanted):
     row = Learner.objects.get()
     assert erasures.traces_of(MAL) == ZERO
     assert warm().digest() == wanted
-    assert learner.verify(row.checkpoint) == row.checkpoint.digest
+    assert fresh_fold.verify(row.checkpoint) == row.checkpoint.digest
     restart()
     learner.learn(0)
     assert warm().digest() == wanted

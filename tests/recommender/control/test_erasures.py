@@ -11,7 +11,14 @@ from recommender.control import erasures, learning_switch, shard_erasure
 from recommender.core import actor_traces
 from recommender.core.pipeline import Pipeline
 from recommender.errors import Invalid
-from recommender.learning import learner, verdict_writer
+from recommender.learning import (
+    active_checkpoint,
+    fresh_fold,
+    learner,
+    pipeline_settings,
+    verdict_writer,
+    warm_pipeline,
+)
 from recommender.learning.checkpoints.state_reader import load_pipeline
 from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import encode
@@ -50,7 +57,7 @@ def never_received(actor=MAL):
 
     It takes the recorded steps from the log as it is now.
     """
-    pipeline = Pipeline(learner.configured())
+    pipeline = Pipeline(pipeline_settings.configured())
     for step in Step.objects.order_by("number"):
         part = event_log.read_step(step)
         batch = encode(pipeline, part)
@@ -87,7 +94,7 @@ def test_the_state_is_that_of_a_run_which_never_received_the_actor(seed):
     assert warm().digest() == wanted
     assert erasures.traces_of(MAL) == ZERO
     for checkpoint in Checkpoint.objects.order_by("step"):
-        assert learner.verify(checkpoint) == checkpoint.digest
+        assert fresh_fold.verify(checkpoint) == checkpoint.digest
     restart()
     learner.learn(0)
     assert warm().digest() == wanted
@@ -152,7 +159,7 @@ def test_keys_verdicts_decisions_and_exclusions_go_too():
     assert Decision.objects.count() == 1
     assert Exclusion.objects.get().rule == learning_switch.exclusion(actors=["actor-3"]).state()
     assert erasures.traces_of(MAL) == ZERO
-    assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == warm().digest()
 
 
 def test_a_history_with_an_exclusion_stays_one():
@@ -165,7 +172,7 @@ def test_a_history_with_an_exclusion_stays_one():
     recipe = Learner.objects.get().recipe
     assert [segment[2] is None for segment in recipe] == [True, False, True]
     for checkpoint in Checkpoint.objects.all():
-        assert learner.verify(checkpoint) == checkpoint.digest
+        assert fresh_fold.verify(checkpoint) == checkpoint.digest
     assert erasures.traces_of(MAL) == ZERO
     assert actor_traces.count(warm().state(), warm().encoder.key("actor-4")) > 0
 
@@ -181,7 +188,7 @@ def test_states_of_other_histories_that_knew_it_are_dropped():
     assert not Checkpoint.objects.filter(pk=dropped.pk).exists()
     assert Checkpoint.objects.filter(step=1).exists()
     assert erasures.traces_of(MAL) == ZERO
-    assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == warm().digest()
 
 
 def test_events_that_are_not_learned_yet_go_too_and_those_after_are_new():
@@ -195,7 +202,7 @@ def test_events_that_are_not_learned_yet_go_too_and_those_after_are_new():
     learned(clicks(20, item="third"))
     found = erasures.traces_of(MAL)
     assert found["events"] == 1
-    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    assert fresh_fold.verify(Checkpoint.objects.latest("id")) == warm().digest()
 
 
 def test_an_actor_the_log_never_had_changes_nothing():
@@ -251,13 +258,13 @@ def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_agai
 
 def test_a_learner_with_the_old_state_cannot_go_on():
     learned(clicks(20))
-    row, stale = Learner.objects.get(), learner.restore(Learner.objects.get())
+    row, stale = Learner.objects.get(), warm_pipeline.restore(Learner.objects.get())
     erase()
     event_log.append(clicks(5, start=40))
-    with pytest.raises(learner.LearnerMoved):
+    with pytest.raises(warm_pipeline.LearnerMoved):
         learner.take_step(stale, row, learner.read_next(stale, 100))
-    with pytest.raises(learner.LearnerMoved):
-        learner.write_checkpoint(stale, row)
+    with pytest.raises(warm_pipeline.LearnerMoved):
+        active_checkpoint.write(stale, row)
     assert erasures.traces_of(MAL) == ZERO
 
 
@@ -273,7 +280,7 @@ def test_where_the_log_no_longer_reaches_back_it_is_scrubbed_and_says_so():
     assert erasures.traces_of(MAL) == ZERO
     assert erasures.traces_of("actor-4")["checkpoints"] == others
     scrubbed, newest = Checkpoint.objects.get(step=2), Checkpoint.objects.get(step=4)
-    assert learner.verify(newest, start=scrubbed) == newest.digest == warm().digest()
+    assert fresh_fold.verify(newest, start=scrubbed) == newest.digest == warm().digest()
 
 
 def test_nobody_is_named_afterwards():

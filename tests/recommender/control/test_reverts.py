@@ -12,7 +12,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.state_versions import FOLD_VERSION, StateUnfit
 from recommender.core.vocabulary import Verdict
 from recommender.errors import Conflict, Invalid, NotFound
-from recommender.learning import learner, refold, verdict_writer
+from recommender.learning import fresh_fold, learner, pipeline_settings, refold, verdict_writer, warm_pipeline
 from recommender.learning.checkpoints import state_writer
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -59,7 +59,7 @@ def fold(*batches, without=()):
 
     Each batch is one step.
     """
-    pipeline = Pipeline(learner.configured())
+    pipeline = Pipeline(pipeline_settings.configured())
     for step in Step.objects.order_by("number")[: len(batches)]:
         events = event_log.read_step(step)
         batch = refold.encode(pipeline, events)
@@ -78,7 +78,7 @@ def test_frozen_learning_stops_and_thawed_it_catches_up():
     assert Learner.objects.get().n_events == 20
     learning_switch.thaw()
     assert learner.learn(0) == 20
-    assert learner.verify(Checkpoint.objects.latest("id")) == digest()
+    assert fresh_fold.verify(Checkpoint.objects.latest("id")) == digest()
 
 
 def test_of_two_who_freeze_one_is_told():
@@ -93,11 +93,11 @@ def test_of_two_who_freeze_one_is_told():
 
 def test_a_step_in_flight_is_not_committed_after_a_freeze():
     learned(ONE)
-    row, loser = Learner.objects.get(), learner.restore(Learner.objects.get())
+    row, loser = Learner.objects.get(), warm_pipeline.restore(Learner.objects.get())
     event_log.append(TWO)
     part = learner.read_next(loser, 100)
     learning_switch.freeze()
-    with pytest.raises(learner.LearnerMoved):
+    with pytest.raises(warm_pipeline.LearnerMoved):
         learner.take_step(loser, row, part)
     assert Learner.objects.get().step == 1
 
@@ -118,7 +118,7 @@ def test_drop_forgets_everything_since():
     assert digest() == before
     event_log.append(clicks(5, start=60))
     assert learner.learn(0) == 5
-    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    assert fresh_fold.verify(Checkpoint.objects.latest("id")) == warm().digest()
     assert Learner.objects.get().recipe == [[1, 1, None, FOLD_VERSION], [4, None, None, FOLD_VERSION]]
 
 
@@ -131,8 +131,8 @@ def test_exclude_arrives_at_what_never_saw_them():
     event_log.append(clicks(5, start=60))
     learner.learn(0)
     newest = Checkpoint.objects.latest("id")
-    assert learner.verify(newest) == warm().digest()
-    assert learner.verify(newest, start=at_step(1)) == warm().digest()
+    assert fresh_fold.verify(newest) == warm().digest()
+    assert fresh_fold.verify(newest, start=at_step(1)) == warm().digest()
     restart()
     assert digest() == newest.digest
 
@@ -145,7 +145,7 @@ def test_a_revert_can_be_reverted():
     assert "mal's" not in warm().board(10).items
     revert(state, "replay")
     assert digest() == before
-    assert learner.verify(Learner.objects.get().checkpoint) == before
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == before
 
 
 def test_back_on_a_history_given_up_its_steps_and_verdicts_are_its_own_again():
@@ -254,10 +254,10 @@ def test_events_that_came_during_a_revert_are_in_it(monkeypatch):
 
 def test_a_learner_with_the_old_history_cannot_go_on():
     learned(ONE, TWO)
-    row, stale = Learner.objects.get(), learner.restore(Learner.objects.get())
+    row, stale = Learner.objects.get(), warm_pipeline.restore(Learner.objects.get())
     revert(at_step(1), "drop")
     event_log.append(THREE)
-    with pytest.raises(learner.LearnerMoved):
+    with pytest.raises(warm_pipeline.LearnerMoved):
         learner.take_step(stale, row, learner.read_next(stale, 100))
 
 
@@ -270,7 +270,7 @@ def test_a_reviewers_word_takes_effect_in_the_next_step_and_in_every_fold_after(
     assert "mal's" not in warm().board(10).items
     assert EventVerdict.objects.filter(verdict=Verdict.QUARANTINE).count() == 20
     assert Decision.objects.get().taken_in == 3
-    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    assert fresh_fold.verify(Checkpoint.objects.latest("id")) == warm().digest()
     restart()
     learner.learn(0)
     assert "mal's" not in warm().board(10).items

@@ -7,7 +7,7 @@ import pytest
 
 from recommender.core.pipeline import Pipeline
 from recommender.intake import privacy
-from recommender.learning import learner
+from recommender.learning import pipeline_settings
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Event
@@ -61,7 +61,7 @@ def test_the_learned_state_is_the_same_with_each_level(api, settings):
     digests, texts = set(), {}
     for level in privacy.LEVELS:
         batch = stored_with(level, api, settings)
-        pipeline = Pipeline(learner.configured())
+        pipeline = Pipeline(pipeline_settings.configured())
         for start in range(0, N, 40):
             pipeline.step(batch[start : start + 40])
         digests.add(pipeline.digest())

@@ -9,7 +9,15 @@ from django.db import transaction
 from recommender import ids
 from recommender.control import learning_switch, reverts
 from recommender.core.vocabulary import Verdict
-from recommender.learning import fold_verdicts, learner, verdict_copy, verdict_writer
+from recommender.learning import (
+    active_checkpoint,
+    fold_verdicts,
+    learner,
+    pipeline_settings,
+    verdict_copy,
+    verdict_writer,
+    warm_pipeline,
+)
 from recommender.learning.verdict_copy import N_FORESTS, NEVER
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, EventVerdict, Revert
@@ -32,13 +40,13 @@ def _attacked_town(view_store, empty_log, fresh_process, monkeypatch):
 
     A step has 40 events.
     """
-    monkeypatch.setattr(learner, "configured", lambda: replace(SCREENED, secret=ids.secret()))
+    monkeypatch.setattr(pipeline_settings, "configured", lambda: replace(SCREENED, secret=ids.secret()))
     attacked_site.write(pushes(n_events=6000, n_actors=150))
     row = learner.get_learner(0)
-    warm = learner.restore(row)
+    warm = warm_pipeline.restore(row)
     while len(events := learner.read_next(warm, 40)):
         row = learner.take_step(warm, row, events, _decided(warm.step))
-    learner.write_checkpoint(warm, row)
+    active_checkpoint.write(warm, row)
     restart()
 
 

@@ -17,7 +17,7 @@ from recommender.control import learning_switch, reverts
 from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import Ruling
 from recommender.errors import Conflict
-from recommender.learning import learner
+from recommender.learning import active_checkpoint, fresh_fold, learner, pipeline_settings, warm_pipeline
 from recommender.learning.refold import refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
@@ -121,7 +121,7 @@ class Walk:
 
     def checkpoint(self):
         learner.learn(0)
-        learner.write_checkpoint(learner.in_memory(0), Learner.objects.get())
+        active_checkpoint.write(learner.in_memory(0), Learner.objects.get())
 
 
 def words_of_history(row):
@@ -132,7 +132,7 @@ def words_of_history(row):
     3. The events whose verdict changed more than once after the first.
     4. The figures of the steps.
     """
-    pipeline = Pipeline(learner.configured())
+    pipeline = Pipeline(pipeline_settings.configured())
     words, ordinal_at, figures, said = {}, {}, {}, Counter()
 
     def note(folded):
@@ -162,10 +162,10 @@ def check(several_before):
     """
     learner.learn(0)
     row = Learner.objects.get()
-    assert learner.verify(row.checkpoint) == row.checkpoint.digest
+    assert fresh_fold.verify(row.checkpoint) == row.checkpoint.digest
     digest, words, several, figures = words_of_history(row)
     assert warm().digest() == digest
-    assert learner.restore(row).pipeline.digest() == digest
+    assert warm_pipeline.restore(row).pipeline.digest() == digest
     counted = Step.objects.exclude(first_ordinal=None).order_by("number")
     stored = counted.values_list("number", "first_ordinal", "excluded", "n_admitted", "n_hits")
     assert {number: (first, out or [], *rest) for number, first, out, *rest in stored} == figures
@@ -184,7 +184,7 @@ def check(several_before):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_walk_ends_where_its_history_folded_from_nothing_does(seed, settings, monkeypatch):
-    monkeypatch.setattr(learner, "configured", lambda: replace(SCREENED, secret=ids.secret()))
+    monkeypatch.setattr(pipeline_settings, "configured", lambda: replace(SCREENED, secret=ids.secret()))
     settings.STEP_EVENTS = 400
     settings.CHECKPOINT_EVERY_S = 1e9
     walk = Walk(seed)

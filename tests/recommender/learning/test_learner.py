@@ -11,7 +11,7 @@ from django.db.models.signals import post_save
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.trust import TrustConfig
-from recommender.learning import learner
+from recommender.learning import active_checkpoint, fresh_fold, learner, pipeline_settings, warm_pipeline
 from recommender.learning.checkpoints.state_writer import store_checkpoint
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
@@ -98,8 +98,8 @@ def test_the_log_folds_to_the_digest_of_every_checkpoint():
     checkpoints = list(Checkpoint.objects.order_by("step"))
     assert len(checkpoints) > 3
     for checkpoint in checkpoints:
-        assert learner.verify(checkpoint) == checkpoint.digest
-    assert learner.verify(checkpoints[-1], start=checkpoints[1]) == checkpoints[-1].digest
+        assert fresh_fold.verify(checkpoint) == checkpoint.digest
+    assert fresh_fold.verify(checkpoints[-1], start=checkpoints[1]) == checkpoints[-1].digest
 
 
 def test_a_damaged_checkpoint_is_left_aside(caplog):
@@ -139,16 +139,16 @@ def test_with_every_checkpoint_damaged_the_log_is_folded_from_nothing(caplog):
 def test_of_two_learners_at_one_position_one_wins_and_the_other_starts_over():
     event_log.append(clicks(5))
     learner.learn(0)
-    loser = learner.restore(Learner.objects.get())
+    loser = warm_pipeline.restore(Learner.objects.get())
     stale = Learner.objects.get()
     event_log.append(clicks(5, start=5))
     part = learner.read_next(loser, 100)
     learner.learn(0)  # the winner
-    with pytest.raises(learner.LearnerMoved):
+    with pytest.raises(warm_pipeline.LearnerMoved):
         learner.take_step(loser, stale, part)
     assert Learner.objects.get().n_events == 10
     assert Step.objects.count() == 2
-    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    assert fresh_fold.verify(Checkpoint.objects.latest("id")) == warm().digest()
 
 
 def test_learning_goes_on_while_the_store_is_down(settings, view_store, caplog):
@@ -185,7 +185,7 @@ def test_a_failed_commit_leaves_memory_and_database_together():
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE recommender_step DROP CONSTRAINT refuse")
     assert learner.learn(0) == 5
-    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    assert fresh_fold.verify(Checkpoint.objects.latest("id")) == warm().digest()
 
 
 def test_a_store_that_lost_its_data_is_filled_at_the_next_wake(view_store):
@@ -257,7 +257,7 @@ def test_checkpoints_cost_a_share_of_the_time_at_most(clock, request):
     post_save.connect(take_long, sender=Checkpoint)
     request.addfinalizer(lambda: post_save.disconnect(take_long, sender=Checkpoint))
     before = checkpoints_after(1)
-    clock.forward(2.0 / learner.CHECKPOINT_SHARE - 0.1)
+    clock.forward(2.0 / active_checkpoint.CHECKPOINT_SHARE - 0.1)
     assert checkpoints_after(2) == before
     clock.forward(0.1)
     assert checkpoints_after(3) == before + 1
@@ -281,8 +281,8 @@ def test_verify_says_when_the_log_no_longer_reaches_back():
     newest = Checkpoint.objects.latest("id")
     Step.objects.filter(number=1).delete()
     with pytest.raises(LogIncomplete):
-        learner.verify(newest)
-    assert learner.verify(newest, start=Checkpoint.objects.get(step=2)) == newest.digest
+        fresh_fold.verify(newest)
+    assert fresh_fold.verify(newest, start=Checkpoint.objects.get(step=2)) == newest.digest
 
 
 def test_a_checkpoint_goes_out_to_a_file_and_into_another_shard(tmp_path):
@@ -323,7 +323,7 @@ def test_the_verify_command_fails_when_a_digest_differs(capsys):
     assert "the same digest" in capsys.readouterr().out
     newest = Checkpoint.objects.latest("id")
     other = store_checkpoint(
-        Pipeline(learner.configured()), 0, 1, Position(newest.xid, newest.seq), newest.recipe, None
+        Pipeline(pipeline_settings.configured()), 0, 1, Position(newest.xid, newest.seq), newest.recipe, None
     )
     with pytest.raises(CommandError, match="the log folds to"):
         call_command("checkpoint", "verify", other.pk)
@@ -342,9 +342,9 @@ def test_a_rebuild_learns_the_log_again_as_the_settings_are_now(settings):
     call_command("model", "rebuild")
     event_log.append(clicks(5, start=50))
     assert learner.learn(0) == 5
-    assert warm().config == replace(learner.configured(), half_lives_s=(60,))
+    assert warm().config == replace(pipeline_settings.configured(), half_lives_s=(60,))
     assert warm().n_events == 20
-    assert learner.verify(Checkpoint.objects.latest("id")) == warm().digest()
+    assert fresh_fold.verify(Checkpoint.objects.latest("id")) == warm().digest()
 
 
 def test_a_learner_without_a_log_that_reaches_back_says_so():

@@ -19,7 +19,7 @@ from recommender.control import erasures, learning_switch
 from recommender.core.events import country_code
 from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import Kind
-from recommender.learning import learner
+from recommender.learning import fresh_fold, learner, pipeline_settings
 from recommender.learning.refold import KeysDiffer, encode
 from recommender.log import event_log, id_secret
 from recommender.log.event_log import Position, shards_of
@@ -137,7 +137,7 @@ def test_a_state_of_another_secret_is_not_fed_with_keys_that_mean_nothing_to_it(
 @pytest.fixture
 def two_shards(settings, monkeypatch):
     settings.SHARDS = 2
-    monkeypatch.setattr(learner, "configured", lambda: replace(SCREENED, secret=ids.secret()))
+    monkeypatch.setattr(pipeline_settings, "configured", lambda: replace(SCREENED, secret=ids.secret()))
 
 
 def learn_all():
@@ -186,9 +186,9 @@ def test_every_event_is_learned_once_on_both_sides_of_the_migration():
     for row in Learner.objects.select_related("checkpoint"):
         restart()
         learner.learn(row.shard)
-        assert learner.verify(Checkpoint.objects.filter(shard=row.shard).latest("id"))
+        assert fresh_fold.verify(Checkpoint.objects.filter(shard=row.shard).latest("id"))
     for checkpoint in Checkpoint.objects.all():
-        assert learner.verify(checkpoint) == checkpoint.digest
+        assert fresh_fold.verify(checkpoint) == checkpoint.digest
 
 
 @pytest.mark.usefixtures("migrated")
@@ -215,7 +215,7 @@ def test_an_actor_of_both_shards_is_erased_from_both():
     n_events = event_log.count_of(actor)
     wanted = {}
     for shard in range(2):
-        pipeline = Pipeline(learner.configured())
+        pipeline = Pipeline(pipeline_settings.configured())
         for step in Step.objects.filter(shard=shard).order_by("number"):
             part = event_log.read_step(step)
             rows = np.flatnonzero([each != actor for each in actors_of(part)])
@@ -229,5 +229,5 @@ def test_an_actor_of_both_shards_is_erased_from_both():
     assert {shard: learner.in_memory(shard).pipeline.digest() for shard in range(2)} == wanted
     assert not any(erasures.traces_of(actor).values())
     for checkpoint in Checkpoint.objects.all():
-        assert learner.verify(checkpoint) == checkpoint.digest
+        assert fresh_fold.verify(checkpoint) == checkpoint.digest
     assert sum(len(event_log.read_step(step)) for step in Step.objects.all()) == 300 - n_events

@@ -17,7 +17,7 @@ from recommender.control import erasures, learning_switch, reverts
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.vocabulary import Ruling, Verdict
-from recommender.learning import learner
+from recommender.learning import fresh_fold, learner, pipeline_settings, warm_pipeline
 from recommender.learning.refold import refold
 from recommender.log import event_log
 from recommender.log.partitions import ensure_partitions
@@ -131,21 +131,21 @@ def test_the_learner_learns_what_waited_in_the_steps_of_then():
     assert Decision.objects.latest("id").taken_in == min(old.ahead())
     assert Learner.objects.get().step == max(old.ahead())
     checkpoint = Learner.objects.get().checkpoint
-    assert learner.verify(checkpoint) == checkpoint.digest == warm().digest()
+    assert fresh_fold.verify(checkpoint) == checkpoint.digest == warm().digest()
 
 
 def test_with_every_state_damaged_the_log_is_folded_from_nothing_to_the_same_contents(monkeypatch, caplog):
     config = Pipeline.from_bytes(STATES[-1].data()).config
     row = Learner.objects.get()
-    expected = contents(learner.restore(row).pipeline)
-    monkeypatch.setattr(learner, "configured", lambda: config)
+    expected = contents(warm_pipeline.restore(row).pipeline)
+    monkeypatch.setattr(pipeline_settings, "configured", lambda: config)
     for checkpoint in Checkpoint.objects.all():
         data = bytearray(checkpoint.data)
         data[len(data) // 2] ^= 1
         with pytest.raises(CheckpointCorrupt):
             Pipeline.from_bytes(bytes(data))
         Checkpoint.objects.filter(pk=checkpoint.pk).update(data=bytes(data))
-    assert contents(learner.restore(Learner.objects.get()).pipeline) == expected
+    assert contents(warm_pipeline.restore(Learner.objects.get()).pipeline) == expected
     assert "no sound checkpoint" in caplog.text
 
 
@@ -170,7 +170,7 @@ def test_the_learner_goes_back_to_an_old_state_without_what_is_excluded():
     assert (asked.state, asked.outcome["excluded"] > 0) == (Revert.State.DONE, True), asked.error
     learner.learn(0, for_s=600)
     checkpoint = Learner.objects.get().checkpoint
-    assert learner.verify(checkpoint) == checkpoint.digest == warm().digest()
+    assert fresh_fold.verify(checkpoint) == checkpoint.digest == warm().digest()
 
 
 def test_an_actor_of_then_is_erased_from_the_log_and_every_state():
@@ -180,7 +180,7 @@ def test_an_actor_of_then_is_erased_from_the_log_and_every_state():
     assert not any(erasures.traces_of("reader-1").values())
     row = Learner.objects.get()
     assert Erasure.objects.latest("id").outcome["is_exact"]
-    assert learner.verify(row.checkpoint) == row.checkpoint.digest
+    assert fresh_fold.verify(row.checkpoint) == row.checkpoint.digest
 
 
 def test_an_event_id_of_then_is_known():

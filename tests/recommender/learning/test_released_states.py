@@ -17,10 +17,10 @@ from recommender import history, ids
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.state_versions import FOLD_VERSION
-from recommender.learning import learner
+from recommender.learning import fresh_fold, learner, warm_pipeline
 from recommender.learning.checkpoints import thinning
 from recommender.learning.checkpoints.retention_tiers import Tier
-from recommender.learning.refold import LogIncomplete
+from recommender.learning.refold import LogIncomplete, refold
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.log.partitions import ensure_partitions
@@ -202,8 +202,8 @@ def test_digests_are_verified_from_the_upgrade_on(released, capsys, request):
     assert "the log folds to the same digest" in capsys.readouterr().out
     active = Learner.objects.get().checkpoint
     for made in Upgrade.objects.all():
-        assert learner.verify(active, Checkpoint.objects.get(pk=made.after)) == active.digest
-        assert learner.verify(Checkpoint.objects.get(pk=made.after)) == made.after_digest
+        assert fresh_fold.verify(active, Checkpoint.objects.get(pk=made.after)) == active.digest
+        assert fresh_fold.verify(Checkpoint.objects.get(pk=made.after)) == made.after_digest
         with pytest.raises(CommandError, match="Digests are promised within one version: verify it with"):
             call_command("checkpoint", "verify", made.before)
 
@@ -216,10 +216,10 @@ def test_verifying_across_an_upgrade_says_why_it_cannot_compare(released):
     learner.learn(0, for_s=600)
     active = Learner.objects.get().checkpoint
     with pytest.raises(ValueError, match=r"choose a start at step \d+ or later"):
-        learner.verify(active, first)
+        fresh_fold.verify(active, first)
     Checkpoint.objects.exclude(pk=active.pk).delete()
     with pytest.raises(ValueError, match="has nothing to be compared with"):
-        learner.verify(active)
+        fresh_fold.verify(active)
 
 
 @databases()
@@ -231,7 +231,7 @@ def test_a_frozen_learner_is_upgraded_without_a_step(released):
     assert (row.step, row.fold_version, row.state) == (step, FOLD_VERSION, Learner.State.FROZEN)
     learning_switch.thaw()
     assert learner.learn(0, for_s=600) > 0
-    assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == warm().digest()
 
 
 @databases()
@@ -252,7 +252,7 @@ def test_verdicts_and_steps_are_those_of_the_present_version(released):
     made = Upgrade.objects.first()
     before = Checkpoint.objects.get(pk=made.before) if made else Checkpoint.objects.order_by("step").last()
     pipeline = Pipeline.from_bytes(bytes(before.data))
-    learner.refold(pipeline, 0, row.recipe, before.step, row.step, note)
+    refold(pipeline, 0, row.recipe, before.step, row.step, note)
     steps = Step.objects.filter(number__gt=before.step, first_ordinal__isnull=False)
     assert dict(steps.values_list("number", "n_admitted")) == told
     ruled = {seq for each in Decision.objects.filter(taken_in__gt=before.step) for seq in each.seq}
@@ -279,7 +279,7 @@ def test_a_revert_across_an_upgrade_says_that_this_version_learns_the_events_aga
             assert "upgrade" not in asked.outcome
     learner.learn(0)
     checkpoint = Learner.objects.get().checkpoint
-    assert learner.verify(checkpoint) == checkpoint.digest == warm().digest()
+    assert fresh_fold.verify(checkpoint) == checkpoint.digest == warm().digest()
 
 
 @databases()
@@ -290,7 +290,7 @@ def test_a_restore_from_before_an_upgrade_warns_and_is_an_entry_too(released, ca
     upgraded, digest = Upgrade.objects.get(), warm().digest()
     for each in Checkpoint.objects.filter(fold_version=FOLD_VERSION):
         Checkpoint.objects.filter(pk=each.pk).update(digest=f"{each.pk:064}")  # no longer that of its header
-    assert learner.restore(Learner.objects.get()).pipeline.digest() == digest  # from the checkpoint before it
+    assert warm_pipeline.restore(Learner.objects.get()).pipeline.digest() == digest  # from the checkpoint before it
     assert "before its upgrade" not in caplog.text
     Checkpoint.objects.filter(fold_version=released.fold_version, step__gte=upgraded.before_step).delete()
     restart()
@@ -299,7 +299,7 @@ def test_a_restore_from_before_an_upgrade_warns_and_is_an_entry_too(released, ca
     assert "this version learns the steps since again" in caplog.text
     row = Learner.objects.get()
     assert Upgrade.objects.first().pk > upgraded.pk
-    assert row.checkpoint.digest == warm().digest() == learner.verify(row.checkpoint)
+    assert row.checkpoint.digest == warm().digest() == fresh_fold.verify(row.checkpoint)
 
 
 @databases()
@@ -315,7 +315,7 @@ def test_people_decide_revert_and_erase_after_an_upgrade(released):
     assert Erasure.objects.latest("id").state == Erasure.State.DONE
     assert not any(erasures.traces_of("reader-1").values())
     row = Learner.objects.get()
-    assert learner.verify(row.checkpoint) == row.checkpoint.digest
+    assert fresh_fold.verify(row.checkpoint) == row.checkpoint.digest
     event_log.append(clicks(10))
     assert learner.learn(0) == 10
 

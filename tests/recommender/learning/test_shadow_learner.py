@@ -5,7 +5,7 @@ import pytest
 
 from recommender.control import learning_switch
 from recommender.core.shadow_trend import Shadow
-from recommender.learning import learner, shadow_learner
+from recommender.learning import fresh_fold, learner, shadow_learner
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Item, Learner, Step
@@ -86,7 +86,7 @@ def test_it_is_no_part_of_the_state(settings):
     learned(HONEST, PUSH)
     with_it = warm().digest()
     settings.SHADOW = False
-    assert learner.verify(Learner.objects.get().checkpoint) == with_it
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == with_it
 
 
 def test_off_there_is_none(settings, view_store, monkeypatch):

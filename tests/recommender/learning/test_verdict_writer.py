@@ -15,7 +15,7 @@ from recommender.core.quality.evaluation import NOTHING
 from recommender.core.screen.evidence import UNKNOWN, Evidence
 from recommender.core.screen.screen import Verdicts, admitted
 from recommender.core.vocabulary import Reason, Verdict
-from recommender.learning import learner, verdict_writer
+from recommender.learning import fresh_fold, learner, verdict_writer
 from recommender.log import event_log
 from recommender.models import Checkpoint, EventVerdict, Learner, Step
 from tests.help.log_rows import actors_of, clicks, events
@@ -72,7 +72,7 @@ def test_the_screen_is_part_of_the_fold():
         event_log.append(events(actors, ["x"] * 20, user_agent=agents[part], ip=[f"192.0.2.{number}"] * 20))
         learner.learn(0)
     newest = Checkpoint.objects.latest("id")
-    assert learner.verify(newest) == newest.digest
+    assert fresh_fold.verify(newest) == newest.digest
     assert EventVerdict.objects.count() == 20
 
 

@@ -11,7 +11,7 @@ from recommender import tasks
 from recommender.control import erasures, learning_switch, reverts
 from recommender.core import state_versions
 from recommender.core.state_versions import FOLD_VERSION
-from recommender.learning import learner, learner_state
+from recommender.learning import active_checkpoint, fresh_fold, learner, learner_state, warm_pipeline
 from recommender.learning.checkpoints import state_writer
 from recommender.log import event_log
 from recommender.models import Checkpoint, Erasure, Learner, Revert, Step, Upgrade
@@ -134,7 +134,7 @@ def test_it_goes_on_when_the_shard_is_its_own_again(learned, caplog):
     Learner.objects.update(fold_version=FOLD_VERSION)
     assert learner.learn(0) == 5
     assert "shard 0 is of this version again" in caplog.text
-    assert learner.verify(Learner.objects.get().checkpoint) == warm().digest()
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == warm().digest()
 
 
 def test_a_step_that_is_under_way_is_lost_to_a_newer_version(learned, monkeypatch):
@@ -146,7 +146,7 @@ def test_a_step_that_is_under_way_is_lost_to_a_newer_version(learned, monkeypatc
         return encode(*arguments)
 
     monkeypatch.setattr(learner, "encode", encode_late)
-    with pytest.raises(learner.LearnerMoved):
+    with pytest.raises(warm_pipeline.LearnerMoved):
         learner.learn(0)
     assert Learner.objects.get().step == learned.step
     assert learner.learn(0) == 0
@@ -155,33 +155,33 @@ def test_a_step_that_is_under_way_is_lost_to_a_newer_version(learned, monkeypatc
 def test_a_checkpoint_that_is_under_way_is_lost_to_a_newer_version(learned):
     warmed = learner.in_memory(0)
     hand_over(NEWER)
-    with pytest.raises(learner.LearnerMoved):
-        learner.write_checkpoint(warmed, learned)
+    with pytest.raises(warm_pipeline.LearnerMoved):
+        active_checkpoint.write(warmed, learned)
 
 
 def test_an_upgrade_that_another_process_was_first_with_is_lost(learned):
     Learner.objects.update(fold_version=1)
     stale = Learner.objects.get()
     Learner.objects.update(n_reverts=1)
-    with pytest.raises(learner.LearnerMoved, match="during its upgrade"):
-        learner.take_over(stale)
+    with pytest.raises(warm_pipeline.LearnerMoved, match="during its upgrade"):
+        warm_pipeline.take_over(stale)
     assert not Upgrade.objects.exists()
     assert Learner.objects.get().fold_version == 1
 
 
 def test_an_older_version_rebuilds_nothing_of_a_newer_one(learned):
     hand_over(NEWER)
-    with pytest.raises(learner.LearnerMoved, match="rebuild it with that version"):
-        learner.rebuild(Learner.objects.get())
+    with pytest.raises(warm_pipeline.LearnerMoved, match="rebuild it with that version"):
+        fresh_fold.rebuild(Learner.objects.get())
 
 
 def test_a_rebuild_is_of_the_present_version(learned):
     Learner.objects.update(fold_version=1, recipe=[[1, None, None]])
     Checkpoint.objects.update(fold_version=1, digest=Concat(Value("old "), Cast("pk", CharField())))
-    made = learner.rebuild(Learner.objects.get())
+    made = fresh_fold.rebuild(Learner.objects.get())
     row = Learner.objects.get()
     assert (row.fold_version, row.recipe) == (FOLD_VERSION, [[1, None, None, FOLD_VERSION]])
-    assert learner.verify(made) == made.digest
+    assert fresh_fold.verify(made) == made.digest
 
 
 def test_an_older_versions_jobs_wait_for_the_newer_one(learned, caplog):
@@ -205,7 +205,7 @@ def test_a_newer_state_is_not_replaced_by_an_older_one(learned, monkeypatch):
     Checkpoint.objects.filter(pk=learned.checkpoint_id).update(**columns)
     restart()
     with pytest.raises(state_versions.StateNewer, match=f"fold version {NEWER}"):
-        learner.restore(Learner.objects.get())
+        warm_pipeline.restore(Learner.objects.get())
 
 
 def test_the_note_on_versions_says_what_to_do(learned, api, clock):

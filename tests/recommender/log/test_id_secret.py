@@ -19,7 +19,7 @@ from monitoring.operations import erase_actor
 from recommender import ids
 from recommender.control import erasures
 from recommender.core.pipeline import Pipeline
-from recommender.learning import learner
+from recommender.learning import fresh_fold, learner, pipeline_settings
 from recommender.log import event_log, id_secret
 from recommender.log.id_secret import IdSecretWrong, fingerprint
 from recommender.models import Checkpoint, Erasure, Event, IdFingerprint, Learner
@@ -230,7 +230,7 @@ def test_learning_goes_on_under_a_new_key(settings, api):
     scores = {item: board.score(place) for place, item in enumerate(board.items)}
     assert scores["another"] == pytest.approx(settings.TRUST_FLOOR, rel=0.01)
     assert scores["theirs"] > 2 * scores["another"]
-    assert learner.verify(Learner.objects.get().checkpoint) == Learner.objects.get().checkpoint.digest
+    assert fresh_fold.verify(Learner.objects.get().checkpoint) == Learner.objects.get().checkpoint.digest
 
 
 def test_erasures_stay_one_an_actor(settings):
@@ -289,7 +289,7 @@ def test_an_api_key_needs_no_secret_key(settings, api):
 
 def test_a_state_of_another_site_is_not_imported(settings, tmp_path):
     path = tmp_path / "state"
-    path.write_bytes(Pipeline(learner.configured()).to_bytes())
+    path.write_bytes(Pipeline(pipeline_settings.configured()).to_bytes())
     call_command("checkpoint", "import", path)
     rotate(settings, pinned=False)
     with pytest.raises(CommandError, match="hashed with another secret"):

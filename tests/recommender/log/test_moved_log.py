@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from recommender.learning import learner
+from recommender.learning import fresh_fold, learner
 from recommender.log import event_log, origin
 from recommender.models import Checkpoint, Item, Learner
 from tests.help.clusters import Cluster, django_on, made, migrate
@@ -49,7 +49,7 @@ def goes_on(cluster: Cluster, *, generation: int, n_waiting: int = N_WAITING, da
         assert Item.objects.get(id="after").changed_xid > Item.objects.get(id="before").changed_xid
         digest = warm().digest()
         newest = Checkpoint.objects.latest("id")
-        assert learner.verify(newest) == newest.digest == digest
+        assert fresh_fold.verify(newest) == newest.digest == digest
         ids = set(Checkpoint.objects.values_list("id", flat=True))
         assert len(ids) == Checkpoint.objects.count()
         restart()

@@ -4,7 +4,7 @@ import pytest
 
 from recommender.control import reverts
 from recommender.lab.bench import refold_log, refold_speed
-from recommender.learning import learner
+from recommender.learning import fresh_fold
 from recommender.models import Checkpoint, Decision, EventVerdict, Step
 
 pytestmark = [
@@ -21,7 +21,7 @@ def test_an_attacked_log_is_learned_in_steps_of_one_size_with_decisions():
     assert filled.n_verdicts == EventVerdict.objects.count() > 100
     assert filled.n_decisions == Decision.objects.filter(taken_in__gt=2).count() > 0
     assert Checkpoint.objects.get(pk=filled.base.pk).is_pinned
-    assert learner.verify(filled.end) == filled.end.digest
+    assert fresh_fold.verify(filled.end) == filled.end.digest
 
 
 def test_every_fold_has_a_row_with_its_ratio_and_its_profile(monkeypatch):

@@ -7,10 +7,10 @@ from concurrent.futures import Future
 import pytest
 from django.db import DataError, connection
 
-from recommender.learning import learner
+from recommender.learning import active_checkpoint, fresh_fold, learner
 from recommender.learning.checkpoints import forked_writer, state_writer, thinning
 from recommender.learning.checkpoints.forked_writer import LIMIT_S, THIN_PIECES_EVERY_S, CheckpointFailed
-from recommender.learning.learner import LearnerMoved
+from recommender.learning.warm_pipeline import LearnerMoved
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Piece
 from tests.help.learner_process import restart, warm
@@ -54,7 +54,7 @@ def learned(n=5, start=0):
 
 
 def finish():
-    learner.finish_checkpoint(learner.in_memory(0), Learner.objects.get(), wait=True)
+    active_checkpoint.finish(learner.in_memory(0), Learner.objects.get(), wait=True)
 
 
 def active():
@@ -73,7 +73,7 @@ def test_the_learner_goes_on_while_a_checkpoint_is_written(gate):
     finish()
     assert (active().step, active().digest) == (1, digest)
     assert learner.in_memory(0).stand[:3] == (3, active().pk, 0)
-    assert learner.verify(active()) == digest
+    assert fresh_fold.verify(active()) == digest
 
 
 def test_a_finished_checkpoint_is_taken_up_by_a_later_wake():
@@ -275,7 +275,7 @@ def test_after_a_revert_the_checkpoint_under_way_is_not_taken(gate):
     Learner.objects.update(n_reverts=1)
     gate()
     with pytest.raises(LearnerMoved):
-        learner.finish_checkpoint(learner.in_memory(0), row, wait=True)
+        active_checkpoint.finish(learner.in_memory(0), row, wait=True)
     assert active().step == 0
     assert not Checkpoint.objects.filter(step=1).exists()
 
@@ -296,10 +296,10 @@ def test_it_waits_for_a_forest_that_is_fitted_in_a_thread():
     warmed.pipeline.screen.forests._fitting = fit
     warmed.checkpoint_due_at = 0.0
     warmed.step += 1
-    learner.begin_checkpoint(warmed, Learner.objects.get())
+    active_checkpoint.begin(warmed, Learner.objects.get())
     assert warmed.snapshot is None
     fit.set_result({})
-    learner.begin_checkpoint(warmed, Learner.objects.get())
+    active_checkpoint.begin(warmed, Learner.objects.get())
     assert warmed.snapshot is not None
     warmed.give_up()
 

@@ -10,7 +10,7 @@ from django.db import connection, connections, transaction
 from recommender import tasks
 from recommender.control import learning_switch
 from recommender.core.checkpoint import CheckpointCorrupt, hash_of
-from recommender.learning import learner
+from recommender.learning import active_checkpoint, fresh_fold, learner, warm_pipeline
 from recommender.learning.checkpoints import forked_writer, piece_table, state_writer, thinning
 from recommender.learning.checkpoints.object_store import DELETE_TIMEOUT_S, ObjectStore, StoreUnavailable
 from recommender.log import event_log
@@ -72,7 +72,7 @@ def test_pieces_come_back_and_go(bucket):
 def test_a_learner_restores_from_the_store(bucket, settings, is_forked):
     settings.CHECKPOINT_FORK = is_forked
     learned()
-    learner.finish_checkpoint(learner.in_memory(0), Learner.objects.get(), wait=True)
+    active_checkpoint.finish(learner.in_memory(0), Learner.objects.get(), wait=True)
     digest = warm().digest()
     assert (active().step, active().place, active().digest) == (1, bucket.url, digest)
     assert bucket.names() == names()
@@ -229,7 +229,7 @@ def test_a_piece_sent_again_before_the_store_deleted_it_stays(bucket, monkeypatc
     thinning.thin_pieces()
     assert names(written) == bucket.names()
     assert set(Piece.objects.values_list("place", flat=True)) == {bucket.url}
-    assert learner.verify(written) == digest
+    assert fresh_fold.verify(written) == digest
 
 
 def test_a_slow_writer_cannot_name_what_the_store_is_deleting(bucket, monkeypatch):
@@ -331,7 +331,7 @@ def test_a_server_restored_from_a_dump_finds_what_was_thinned_since(bucket):
     restored = Checkpoint.objects.create(**yesterday | {"parent_id": None})
     Learner.objects.update(checkpoint=restored)
     restart()
-    assert learner.restore(Learner.objects.get()).pipeline.digest() == restored.digest
+    assert warm_pipeline.restore(Learner.objects.get()).pipeline.digest() == restored.digest
     thinning.thin_pieces()
     age(30 * DAY_S)
     thinning.thin_pieces()
@@ -352,10 +352,10 @@ def test_a_piece_without_a_name_is_sent_again_because_the_store_may_have_lost_it
     warmed = learner.in_memory(0)
     row = Learner.objects.get()
     warmed.checkpoint_id = row.checkpoint_id
-    learner.write_checkpoint(warmed, row)
+    active_checkpoint.write(warmed, row)
     assert bucket.names() == names(active())
     restart()
-    assert learner.restore(Learner.objects.get()).pipeline.digest() == active().digest
+    assert warm_pipeline.restore(Learner.objects.get()).pipeline.digest() == active().digest
 
 
 def test_checkpoints_move_with_the_setting_and_old_ones_stay_readable(bucket, settings):
@@ -365,7 +365,7 @@ def test_checkpoints_move_with_the_setting_and_old_ones_stay_readable(bucket, se
     places = dict(Checkpoint.objects.values_list("step", "place"))
     assert (places[1], places[2]) == (bucket.url, piece_table.HERE)
     for each in Checkpoint.objects.filter(step__gt=0):
-        assert learner.verify(each) == each.digest
+        assert fresh_fold.verify(each) == each.digest
 
 
 def test_a_checkpoint_is_exported_from_the_store_and_imported(bucket, tmp_path, settings):
