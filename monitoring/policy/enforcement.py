@@ -38,8 +38,8 @@ from monitoring.policy.freeze_decision import (
 from recommender import database_clock, history
 from recommender.control import learning_switch
 from recommender.core import state_versions
+from recommender.core.fold.step_result import StepResult
 from recommender.core.quality.drift import Level
-from recommender.core.step_result import StepResult
 from recommender.core.vocabulary import HOUR_MS, MINUTE_MS
 from recommender.errors import Conflict
 from recommender.models import STATE_COLUMNS, Checkpoint, Learner, Step, Watched

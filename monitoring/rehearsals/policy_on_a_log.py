@@ -31,11 +31,11 @@ from monitoring.policy.freeze_decision import (
     decide,
 )
 from recommender.core.events import EventBatch
+from recommender.core.fold.step_result import StepResult
 from recommender.core.health_figures import watch
 from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.drift import Level
-from recommender.core.step_result import StepResult
 from recommender.core.vocabulary import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from recommender.lab.attack import batch_columns
 from recommender.lab.attack.catalogue.all_attacks import attack

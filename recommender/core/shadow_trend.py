@@ -19,10 +19,10 @@ from dataclasses import replace
 import numpy as np
 
 from recommender.core.events import EventBatch
+from recommender.core.fold.step_kernels import weigh
 from recommender.core.pipeline import Config
 from recommender.core.quality import Evaluation
 from recommender.core.screen.screen import admitted
-from recommender.core.step_kernels import weigh
 from recommender.core.trend import Trend
 from recommender.core.trend.trend_columns import Events
 from recommender.core.trust import WEIGHT_ONE

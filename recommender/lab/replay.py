@@ -22,10 +22,10 @@ import numpy as np
 import orjson
 import polars as pl
 
+from recommender.core.fold.step_result import StepResult
 from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.evaluation import LISTS
-from recommender.core.step_result import StepResult
 from recommender.core.trend.place_prices import fewest_clickers, margins, networks
 from recommender.core.vocabulary import HOLD, MINUTE_MS, SECOND_MS, Verdict, reason_names
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.step_result import Revised
+from recommender.core.fold.step_result import Revised
 from recommender.core.vocabulary import Verdict
 from recommender.learning import verdict_writer
 from recommender.learning.refold import Folded

@@ -24,9 +24,9 @@ from django.db import connection, transaction
 from django.utils.module_loading import import_string
 
 from recommender import database_clock
+from recommender.core.fold.step_result import StepResult
 from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
-from recommender.core.step_result import StepResult
 from recommender.models import Learner, Step, Watched
 from recommender.process_state import clock, remembered
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from recommender import history, ids, models
 from recommender.core import decisions
 from recommender.core.events import EventBatch
+from recommender.core.fold.step_result import StepResult
 from recommender.core.pipeline import Pipeline
-from recommender.core.step_result import StepResult
 from recommender.core.vocabulary import Ruling
 from recommender.history import Recipe, Segment
 from recommender.learning.read_ahead import read_ahead

@@ -18,9 +18,9 @@ from django.db.models import Q
 from numpy.typing import NDArray
 
 from recommender.core.features.feature_columns import FEATURES
+from recommender.core.fold.step_result import Revised, StepResult
 from recommender.core.screen.evidence import UNKNOWN
 from recommender.core.screen.screen import Verdicts
-from recommender.core.step_result import Revised, StepResult
 from recommender.core.vocabulary import HOLD, QUARANTINE, Reason, Ruling, Verdict
 from recommender.log import event_log
 from recommender.log.event_log import LogSlice, Position

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from recommender.core.fold.step_result import StepResult
 from recommender.core.pipeline import Config, Pipeline
-from recommender.core.step_result import StepResult
 from tests.help.streams import HOUR, MINUTE, SCREENED, T0, Stream, readers
 
 N = 30_000

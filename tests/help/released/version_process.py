@@ -22,7 +22,8 @@ LATER_RELEASE = "9.9.0"
 
 def become_later() -> None:
     """Turn the code of this process into a later version."""
-    from recommender.core import pipeline, state_versions
+    from recommender.core import state_versions
+    from recommender.core.fold import pipeline_state
     from recommender.learning import pipeline_settings
     from recommender.publishing import published_boards, publisher
     from tests.help.released.changed_config import with_a_field
@@ -30,7 +31,7 @@ def become_later() -> None:
     state_versions.FOLD_VERSION += 1
     state_versions.RELEASES[state_versions.FOLD_VERSION] = LATER_RELEASE
     config = with_a_field("screen")
-    pipeline.Config = pipeline_settings.Config = config  # type: ignore[misc]
+    pipeline_state.Config = pipeline_settings.Config = config  # type: ignore[misc]
     pipeline_settings.ScreenConfig = type(config().screen)  # type: ignore[misc]
     for name in ("Head", "PublishedBoard"):
         kind = getattr(published_boards, name)

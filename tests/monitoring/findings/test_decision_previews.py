@@ -107,7 +107,7 @@ def test_the_real_count_lies_within_the_bounds_wherever_the_acts_come_from(befor
             received_ms=np.full(n, at_ms), actors=[f"{name}-{each}" for each in range(n)], items=["x"] * n, ips=ips
         )
         pipeline.trend.advance(at_ms)
-        events, _, _ = pipeline._weigh(batch, _admitted(n))
+        events, _, _ = pipeline.weights.weigh(batch, _admitted(n))
         pipeline.trend.learn(events, pipeline.evaluation.shown(pipeline.trend.leaders()[:0], n), batch.item_names)
 
     if before:

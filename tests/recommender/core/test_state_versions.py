@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from recommender.core import checkpoint, state_versions
-from recommender.core import pipeline as pipeline_module
 from recommender.core.config import Config, small_config
+from recommender.core.fold import pipeline_state
 from recommender.core.pipeline import Pipeline
 from recommender.core.state_versions import BEFORE, FOLD_VERSION, PARTS, STATE, VERSIONS, StateNewer, StateUnfit
 from tests.fixtures import state_b6685f3 as old
@@ -49,7 +49,7 @@ def test_every_part_of_a_state_has_a_name(learned):
 def test_a_field_added_to_any_configuration_makes_no_state_unreadable(where, learned, monkeypatch):
     states = [state.data() for run in old.runs() for state in run.states]
     before = [Pipeline.from_bytes(data) for data in (*states, learned.to_bytes())]
-    monkeypatch.setattr(pipeline_module, "Config", with_a_field(where))
+    monkeypatch.setattr(pipeline_state, "Config", with_a_field(where))
     for then, data in zip(before, (*states, learned.to_bytes()), strict=True):
         pipeline = Pipeline.from_bytes(data)
         changed = pipeline.config if where == OF_CONFIG else getattr(pipeline.config, where)
@@ -64,7 +64,7 @@ def test_a_field_added_to_any_configuration_makes_no_state_unreadable(where, lea
 @pytest.mark.parametrize("where", config_classes())
 def test_a_new_field_may_name_the_value_from_before_it_existed(where, learned, monkeypatch):
     data = learned.to_bytes()
-    monkeypatch.setattr(pipeline_module, "Config", with_a_field(where, **{BEFORE: inf}))
+    monkeypatch.setattr(pipeline_state, "Config", with_a_field(where, **{BEFORE: inf}))
     config = Pipeline.from_bytes(data).config
     assert (config if where == OF_CONFIG else getattr(config, where)).added == inf
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.events import EventBatch
+from recommender.core.fold.step_result import UNREVISED, Revised
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.screen.screen import Verdicts, admitted
-from recommender.core.step_result import UNREVISED, Revised
 from recommender.core.tables import hashing
 from recommender.core.trend.place_prices import link_margins
 from recommender.core.vocabulary import MINUTE_MS, Kind

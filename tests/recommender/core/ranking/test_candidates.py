@@ -184,7 +184,7 @@ def test_a_share_of_the_actors_is_asked_and_answers_as_if_all_were():
     for share in (0.0, 0.3, 1.0):
         pipeline = fold(Stream(stream.rows[:900]), replace(SHOWN, personal_share=share), every=50)
         rows = Stream(stream.rows[batch]).batch(pipeline)
-        events, *_ = pipeline._weigh(rows, admitted(len(rows)))
+        events, *_ = pipeline.weights.weigh(rows, admitted(len(rows)))
         asked[share] = pipeline.ranking.predict(events, pipeline.stream_ms)
     is_asked = asked[0.3] != 0
     assert not asked[0.0].any()
@@ -204,7 +204,7 @@ def test_first_acts_are_those_that_predict_answers():
     again = Stream(stream.rows[890:960] + stream.rows[940:1000])  # earlier acts, and acts that are twice in the batch
     again.rows.sort(key=lambda row: row[0])
     rows = again.batch(pipeline)
-    events, *_ = pipeline._weigh(rows, admitted(len(rows)))
+    events, *_ = pipeline.weights.weigh(rows, admitted(len(rows)))
     is_first = pipeline.ranking.first_acts(events, np.arange(len(rows)))
     np.testing.assert_array_equal(is_first != 0, pipeline.ranking.predict(events, pipeline.stream_ms) != 0)
     assert 0 < is_first.sum() < len(rows)
@@ -215,7 +215,7 @@ def test_many_lists_are_gathered_as_one_by_one():
     stream = journeys(n_actors=200, n_items=50, length=6)
     pipeline = fold(Stream(stream.rows[:900]), SHOWN, every=50)
     rows = Stream(sorted(stream.rows[890:1000] + stream.rows[940:1000], key=lambda row: row[0])).batch(pipeline)
-    events, *_ = pipeline._weigh(rows, admitted(len(rows)))
+    events, *_ = pipeline.weights.weigh(rows, admitted(len(rows)))
     chosen, now_ms = np.arange(3, len(rows), 2), pipeline.stream_ms
     steady = pipeline.encoder.keys([f"item-{number}" for number in range(5)])
     found = pipeline.ranking.gather_many(events, chosen, now_ms, steady=steady)

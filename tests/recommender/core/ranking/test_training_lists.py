@@ -71,7 +71,8 @@ def test_that_canaries_and_repeated_acts_are_no_lessons():
 def test_that_a_lesson_weighs_what_its_actor_had_earned():
     pipeline = fold(STREAM, TRUSTING)
     batch = STREAM.batch(pipeline, 0, 50)
-    events, *_ = pipeline._weigh(batch, pipeline.screen.judge(batch, pipeline.trend.trusted, 0, pipeline.stream_ms))
+    verdicts = pipeline.screen.judge(batch, pipeline.trend.trusted, 0, pipeline.stream_ms)
+    events, *_ = pipeline.weights.weigh(batch, verdicts)
     first = np.ones(50, np.int8)
     weight = weigh_lessons(events, first, pipeline.trend, TRUSTING.trust.rules(), pipeline.evaluation.panel)
     assert weight.tolist() == [round(0.05 * WEIGHT_ONE)] * 50  # one evening earns nothing yet
