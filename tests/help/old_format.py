@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recommender.core.checkpoint import OLD_MAGIC
+from recommender.core.checkpoint_reader import OLD_MAGIC
 from recommender.core.pipeline import Pipeline
 
 

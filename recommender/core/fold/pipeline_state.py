@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from recommender.core import checkpoint, state_versions
+from recommender.core import checkpoint, checkpoint_reader, state_versions
 from recommender.core.affinity import Affinity
 from recommender.core.config import Config
 from recommender.core.events import Encoder
@@ -141,7 +141,7 @@ class PipelineState:
 
         Raises CheckpointCorrupt if a byte differs.
         """
-        return cls.from_state(checkpoint.load(data))
+        return cls.from_state(checkpoint_reader.load(data))
 
     def digest(self) -> str:
         """Return 64 hex digits that are equal exactly if the states are equal."""

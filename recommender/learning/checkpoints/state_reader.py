@@ -6,8 +6,8 @@ Pipeline. Rows of versions up to 0.1 have one block of bytes instead of pieces.
 
 from collections.abc import Iterator, Sequence
 
-from recommender.core import checkpoint as core
-from recommender.core.checkpoint import CheckpointCorrupt, GetPieces, Header, Piece
+from recommender.core import checkpoint_reader
+from recommender.core.checkpoint import CheckpointCorrupt, GetPieces, Header, Layout, Piece
 from recommender.core.pipeline import Pipeline
 from recommender.learning.checkpoints import piece_table
 from recommender.learning.checkpoints.object_store import ObjectStore
@@ -23,7 +23,7 @@ def load_pipeline(row: StoredState) -> Pipeline:
     """
     if row.header is None:
         return Pipeline.from_bytes(bytes(row.data or b""))
-    return Pipeline.from_state(core.read(*open_pieces(row)))
+    return Pipeline.from_state(checkpoint_reader.read(*open_pieces(row)))
 
 
 def open_pieces(row: StoredState) -> tuple[Header, GetPieces]:
@@ -32,7 +32,7 @@ def open_pieces(row: StoredState) -> tuple[Header, GetPieces]:
     A block of an older version is cut into pieces first. Raises CheckpointCorrupt.
     """
     if row.header is None:
-        layout = core.Layout(core.load(bytes(row.data or b"")))
+        layout = Layout(checkpoint_reader.load(bytes(row.data or b"")))
         return layout.header, layout.get
     header = Header(row.header, tuple(bytes(each) for each in row.pieces or ()))
     if header.digest != row.digest:
@@ -49,7 +49,7 @@ def digest_of(row: StoredState) -> str:
     if row.header is not None:
         return row.digest
     data = bytes(row.data or b"")
-    return load_pipeline(row).digest() if core.digest(data) == row.digest else row.digest
+    return load_pipeline(row).digest() if checkpoint_reader.digest(data) == row.digest else row.digest
 
 
 def _get_here(hashes: Sequence[bytes]) -> Iterator[Piece]:

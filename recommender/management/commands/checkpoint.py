@@ -11,9 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from recommender import ids
-from recommender.core import checkpoint as core
-from recommender.core import state_versions
-from recommender.core.checkpoint import CheckpointCorrupt
+from recommender.core import checkpoint_reader, state_versions
+from recommender.core.checkpoint import CheckpointCorrupt, write_file
 from recommender.core.pipeline import Pipeline
 from recommender.learning import fresh_fold, learner
 from recommender.learning.checkpoints import piece_table, state_writer
@@ -75,7 +74,7 @@ class Command(BaseCommand):
         try:
             header, get = open_pieces(checkpoint)
             with _replaced(options["file"]) as file:
-                core.write_file(file, header, get)
+                write_file(file, header, get)
         except (OSError, CheckpointCorrupt, StoreUnavailable) as error:
             raise CommandError(f"{checkpoint}: {error}") from error
         self.stdout.write(f"{checkpoint} is written to {options['file']}, digest {header.digest}")
@@ -134,13 +133,13 @@ def _read(file: BinaryIO) -> Pipeline:
 
     Raises ValueError.
     """
-    is_old = file.read(len(core.OLD_MAGIC)) == core.OLD_MAGIC
+    is_old = file.read(len(checkpoint_reader.OLD_MAGIC)) == checkpoint_reader.OLD_MAGIC
     file.seek(0)
     if is_old:
         return Pipeline.from_bytes(file.read())
-    header, get = core.open_file(file)
-    core.check(header, get)
-    return Pipeline.from_state(core.read(header, get))
+    header, get = checkpoint_reader.open_file(file)
+    checkpoint_reader.check(header, get)
+    return Pipeline.from_state(checkpoint_reader.read(header, get))
 
 
 @contextmanager

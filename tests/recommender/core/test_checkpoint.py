@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.core import checkpoint
-from recommender.core.checkpoint import PIECE_BYTES, CheckpointCorrupt, Layout, check, open_file, read, write_file
+from recommender.core import checkpoint, checkpoint_reader
+from recommender.core.checkpoint import PIECE_BYTES, CheckpointCorrupt, Layout, write_file
+from recommender.core.checkpoint_reader import check, open_file, read
 
 
 def large(n_rows, *, seed=1):
@@ -122,14 +123,14 @@ def test_a_flipped_byte_of_a_file_is_refused(data):
     written = bytearray(checkpoint.dump(large(20_000)))
     written[data.draw(st.integers(0, len(written) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(CheckpointCorrupt):
-        checkpoint.load(bytes(written))
+        checkpoint_reader.load(bytes(written))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 def test_a_file_cut_short_is_refused(share):
     written = checkpoint.dump(large(50_000))
     with pytest.raises(CheckpointCorrupt):
-        checkpoint.load(written[: int(share * len(written))])
+        checkpoint_reader.load(written[: int(share * len(written))])
 
 
 def test_a_piece_that_is_another_one_is_refused():
@@ -153,7 +154,7 @@ def test_a_file_has_each_distinct_piece_once():
 
 def test_a_type_that_no_checkpoint_has_is_refused():
     with pytest.raises(CheckpointCorrupt, match="unknown type"):
-        _ = checkpoint.load(checkpoint.dump({"a": np.zeros(3, "<M8[s]")}))["a"]
+        _ = checkpoint_reader.load(checkpoint.dump({"a": np.zeros(3, "<M8[s]")}))["a"]
 
 
 class Nowhere(io.RawIOBase):

@@ -7,7 +7,8 @@ way from every other.
 
 import pytest
 
-from recommender.core.checkpoint import OLD_MAGIC, CheckpointCorrupt, digest
+from recommender.core.checkpoint import CheckpointCorrupt
+from recommender.core.checkpoint_reader import OLD_MAGIC, digest
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.ranking.bypass import BLEND
 from tests.fixtures import state_b6685f3 as old

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommender.core.affinity.affinity import AffinityConfig
-from recommender.core.checkpoint import CheckpointCorrupt, dump, load
+from recommender.core.checkpoint import CheckpointCorrupt, dump
+from recommender.core.checkpoint_reader import load
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers

@@ -8,7 +8,7 @@ No recorded state has any there.
 import numpy as np
 import pytest
 
-from recommender.core import checkpoint
+from recommender.core import checkpoint_reader
 from recommender.core.affinity.affinity_kernels import HISTORY, SHORT
 from recommender.core.affinity.affinity_migrations import split_histories
 from recommender.core.features import feature_columns as fk
@@ -24,7 +24,7 @@ STATES = {state.name: state for run in old.runs() for state in run.states}
 @pytest.fixture(params=list(STATES))
 def then(request):
     """Return a recorded state of that version."""
-    return checkpoint.load(STATES[request.param].data())
+    return checkpoint_reader.load(STATES[request.param].data())
 
 
 def test_no_value_of_the_features_is_lost(then):
@@ -74,7 +74,7 @@ def test_a_state_of_this_version_is_returned_as_it_is():
 
 
 def test_counts_beyond_the_narrow_columns_become_the_largest():
-    state = checkpoint.load(STATES[max(STATES, key=lambda name: STATES[name].after)].data())
+    state = checkpoint_reader.load(STATES[max(STATES, key=lambda name: STATES[name].after)].data())
     features = state["screen"]["features"]
     features["pairs"]["c"][0] = (1, 1 << 40, 7)
     features["actors"]["c"][0, [6, 10, 11]] = (1 << 40, 1 << 40, 1 << 40)
@@ -87,7 +87,7 @@ def test_counts_beyond_the_narrow_columns_become_the_largest():
 
 
 def test_marks_of_acts_and_removed_units_keep_their_meaning():
-    state = checkpoint.load(STATES[max(STATES, key=lambda name: STATES[name].after)].data())
+    state = checkpoint_reader.load(STATES[max(STATES, key=lambda name: STATES[name].after)].data())
     state["screen"]["features"]["pairs"]["c"][:3, 2] = (-1, -2, 1_767_571_200_000)
     state["trend"]["pairs"]["weight"][:3] = (-(1 << 30), -(1 << 14), 1 << 14)
     pipeline = Pipeline.from_state(state)

@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from recommender.core import checkpoint, state_versions
+from recommender.core import checkpoint_reader, state_versions
 from recommender.core.config import Config, small_config
 from recommender.core.fold import pipeline_state
 from recommender.core.pipeline import Pipeline
@@ -32,7 +32,7 @@ def a_later_version(monkeypatch):
 
 
 def test_a_state_carries_the_version_of_the_fold_and_of_every_part(learned):
-    versions = checkpoint.load(learned.to_bytes())[VERSIONS]
+    versions = checkpoint_reader.load(learned.to_bytes())[VERSIONS]
     assert (versions["fold"], versions["release"]) == (FOLD_VERSION, state_versions.RELEASES[FOLD_VERSION])
     assert versions["parts"].keys() == set(PARTS)
     assert max(versions["parts"].values()) <= FOLD_VERSION
@@ -184,11 +184,11 @@ def test_a_state_without_a_part_is_refused_with_its_name(name, learned):
 
 def test_a_state_written_again_carries_the_present_versions(monkeypatch):
     state = old.runs()[0].states[-1]
-    assert state_versions.fold_version_of(checkpoint.load(state.data())) == 1
-    again = checkpoint.load(Pipeline.from_bytes(state.data()).to_bytes())
+    assert state_versions.fold_version_of(checkpoint_reader.load(state.data())) == 1
+    again = checkpoint_reader.load(Pipeline.from_bytes(state.data()).to_bytes())
     assert state_versions.fold_version_of(again) == FOLD_VERSION
 
 
 def test_the_configuration_of_a_state_is_kept_exactly():
     config = replace(small_config(secret="00" * 16), half_lives_s=(60, 600), canary_share=0.25)
-    assert Config.from_state(checkpoint.load(Pipeline(config).to_bytes())["config"]) == config
+    assert Config.from_state(checkpoint_reader.load(Pipeline(config).to_bytes())["config"]) == config

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.core import checkpoint
+from recommender.core import checkpoint, checkpoint_reader
 from recommender.core.ranking import Ranker, click_model
 from recommender.core.ranking.bypass import MODES, ContestConfig
 from recommender.core.ranking.click_model import sigmoid
@@ -48,7 +48,7 @@ def teach(ranker, *, n_steps=30, n=10, seed=1, start_ms=T0, **how):
 
 
 def digest(ranker):
-    return checkpoint.digest(checkpoint.dump(ranker.state()))
+    return checkpoint_reader.digest(checkpoint.dump(ranker.state()))
 
 
 def coefficients(ranker):
@@ -354,7 +354,7 @@ def test_that_examples_learned_at_once_are_learned_as_one_by_one(optimiser):
 def test_that_it_goes_on_the_same_after_a_restart(optimiser):
     config = replace(CONFIG, optimiser=optimiser)
     first, second = teach(new(config), n_steps=7), new(config)
-    second.restore(checkpoint.load(checkpoint.dump(first.state())))
+    second.restore(checkpoint_reader.load(checkpoint.dump(first.state())))
     assert digest(second) == digest(first)
     for ranker in (first, second):
         teach(ranker, n_steps=7, seed=3, start_ms=T0 + HOUR_MS)
