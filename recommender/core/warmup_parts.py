@@ -19,6 +19,7 @@ from recommender.core.events import EventBatch
 from recommender.core.health_figures import watch
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
+from recommender.core.trend import count_breakdowns
 from recommender.core.trend.clickers import Clickers
 from recommender.core.trend.trend_columns import CHANGED, Events, Units
 from recommender.core.trust import WEIGHT_ONE, TrustConfig
@@ -146,8 +147,8 @@ def compile_reading() -> None:
     pipeline.affinity.neighbours(key, pipeline.stream_ms)
     pipeline.affinity.link(key, pipeline.encoder.key("item-2"))
     pipeline.affinity.counts()
-    pipeline.trend.region_counts(1)
-    pipeline.trend.contributions("item-1")
+    count_breakdowns.region_counts(pipeline.trend, 1)
+    count_breakdowns.contributions(pipeline.trend, "item-1")
     pipeline.recommend("reader-1", ["item-1"])
     pipeline.forget(pipeline.encoder.key("reader-1"))
 

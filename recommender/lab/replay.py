@@ -26,6 +26,7 @@ from recommender.core.fold.step_result import StepResult
 from recommender.core.parquet_log import LogFile
 from recommender.core.pipeline import Config, Pipeline
 from recommender.core.quality.evaluation import LISTS
+from recommender.core.trend import count_breakdowns
 from recommender.core.trend.place_prices import fewest_clickers, margins, networks
 from recommender.core.vocabulary import HOLD, MINUTE_MS, SECOND_MS, Verdict, reason_names
 
@@ -55,7 +56,7 @@ class BoardColumns:
         n = len(listed)
         clickers: list[int | None] = [None] * n
         if at_ms >= self.clickers_due_ms:
-            sizes = pipeline.trend.sizes(n)
+            sizes = count_breakdowns.sizes(pipeline.trend, n)
             told = zip(board.items[:n], listed, strict=True)
             clickers = [fewest_clickers(sizes[item], count - outside) for item, count in told]
             self.clickers_due_ms = (at_ms // CLICKERS_EVERY_MS + 1) * CLICKERS_EVERY_MS

@@ -31,8 +31,9 @@ from recommender.core.pipeline import Pipeline
 from recommender.core.shadow_trend import Shadow
 from recommender.core.tables.decay import EPOCH_OCTAVES
 from recommender.core.tables.table import strongest
+from recommender.core.trend import count_breakdowns
 from recommender.core.trend.clickers import Clickers
-from recommender.core.trend.trend import Sizes
+from recommender.core.trend.count_breakdowns import Sizes
 from recommender.models import FrozenScope, Learner
 from recommender.process_state import clock
 from recommender.publishing.excerpt_writer import ExcerptWriter
@@ -236,7 +237,7 @@ def tally(pipeline: Pipeline | Shadow, sizes: dict[str, Sizes]) -> Tally:
     counts = trend.counts()
     rows = np.flatnonzero(counts > 0)
     scopes = {"": ranked(rows, counts[rows], TALLY_DEPTH)}
-    for country, (of_country, counted) in trend.region_counts().items():
+    for country, (of_country, counted) in count_breakdowns.region_counts(trend).items():
         scopes[f"country:{country}"] = ranked(
             of_country, counted, TALLY_DEPTH if settings.SHARDS > 1 else BOARD_DEPTH
         )

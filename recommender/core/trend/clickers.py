@@ -14,7 +14,9 @@ Nothing of this belongs to the state. It is forgotten whenever the scale of the 
 
 import numpy as np
 
-from recommender.core.trend.trend import Sizes, Trend
+from recommender.core.trend import count_breakdowns
+from recommender.core.trend.count_breakdowns import Sizes
+from recommender.core.trend.trend import Trend
 
 
 class Clickers:
@@ -35,7 +37,7 @@ class Clickers:
 
     def refresh(self, trend: Trend) -> None:
         """Read the sizes anew from the trend."""
-        taken = trend.sizes(self._depth)
+        taken = count_breakdowns.sizes(trend, self._depth)
         self._then = {item: (taken[item], added) for item, added in self._added(trend).items()}
         self._trend, self._epoch = trend, trend.epoch()
 

@@ -54,51 +54,25 @@ ticks of h/4096 (0.07 s at five minutes). So a weight differs from the real-valu
 event.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.events import country_name
-from recommender.core.tables import Table, decay, hashing
+from recommender.core.tables import decay
 from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS
 from recommender.core.tables.hashing import pair_keys
 from recommender.core.tables.table import strongest
 from recommender.core.trend import count_kernels, trend_columns, trend_kernels
+from recommender.core.trend.board import Board
 from recommender.core.trend.trend_columns import LIST_DEPTH
 from recommender.core.trend.trend_kernels import SPENT_BITS
-from recommender.core.trend.trend_tables import TrendTables
+from recommender.core.trend.trend_tables import TrendTables, Views
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE, TrustConfig
 
 PROMISE_ONE = 1 << 16
 KNEE_TICK_BITS = 6  # the knees move every 64 ticks, 4.7 s at five minutes
 PREFIX_ACTORS = 256  # addresses of a /24
-MAX_SIZES = 24  # classes of contributions returned for an item, with the smaller ones joined into the last
-# of contributions: how many, their sum, the largest, in order of size, large first
-Sizes = list[tuple[int, int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """A ranked list.
-
-    items: best first.
-    counts: of the items, as integers. On their scale an act made now adds `unit` at full trust.
-    fresh: the most that an act adds by an actor never seen before.
-    network: the most that a prefix full of such actors adds.
-    """
-
-    items: list[str]
-    counts: NDArray[np.int64]
-    unit: int
-    fresh: int
-    network: int
-
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        """Return the counts in units: one full-weight act made now = 1.0."""
-        return self.counts / self.unit
 
 
 class Trend:
@@ -294,6 +268,11 @@ class Trend:
         return self._tables.packed
 
     @property
+    def views(self) -> Views:
+        """Return the same as named tuples."""
+        return self._tables.views
+
+    @property
     def names(self) -> list[str]:
         """Return the items' ids, by row."""
         return self._tables.names
@@ -348,57 +327,6 @@ class Trend:
         if half == 0:
             return self.items["score"].copy()
         return decay.combine_all(self.items.data["counts"], len(self.items), half, self._epoch[half])
-
-    def contributions(self, item: str, half: int = 0) -> NDArray[np.int64]:
-        """Return the amount each actor adds to an item's count now, largest first.
-
-        The amounts are before networks. There are none for an item on which no one acted. 1 ns a pair of the whole
-        table.
-        """
-        if item not in self.names:
-            return np.empty(0, np.int64)
-        key = self.items.keys[self.names.index(item)]
-        return np.sort(count_kernels.contributions(self._tables.views[0], self._tables.views[5], half, key))[::-1]
-
-    def sizes(self, depth: int) -> dict[str, Sizes]:
-        """Return, by size, the amounts that actors add to the counts of the best items.
-
-        See `place_prices.fewest_clickers`. One pass over all pairs: 1 ns each, and 15 ns each for a pair of one of
-        these items. At most `LIST_DEPTH` items.
-        """
-        rows = self.leading_rows(depth)
-        wanted = Table({})
-        wanted.reserve(len(rows))
-        wanted.keys[: len(rows)] = self.items.keys[rows]
-        hashing.fill_slots(wanted.slots, wanted.keys, len(rows))
-        found = count_kernels.sizes_of(
-            self._tables.views[0], self._tables.views[5], wanted.slots, wanted.keys, len(rows)
-        )
-        answer = {}
-        for of_item, row in zip(found, rows, strict=True):
-            classes = of_item[np.flatnonzero(of_item[:, 0])[::-1]].tolist()
-            small = classes[MAX_SIZES - 1 :]
-            if len(small) > 1:
-                classes[MAX_SIZES - 1 :] = [[sum(n for n, _, _ in small), sum(s for _, s, _ in small), small[0][2]]]
-            answer[self.names[row]] = [tuple(each) for each in classes]
-        return answer
-
-    def region_counts(self, half: int = 0) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Return, by country, the rows of items and their counts above zero there.
-
-        For the served half-life a count is at most the item's score. Items evicted since are left out.
-        """
-        counts = decay.combine_all(self.regions.data["counts"], len(self.regions), half, self._epoch[half])
-        rows = hashing.find_all(self.items.slots, self.items.keys, self.regions["item"])
-        if half == 0 and len(self.items):
-            counts = np.minimum(counts, self.items["score"][rows])
-        codes = self.regions["country"]
-        is_listed = (rows >= 0) & (counts > 0)
-        answer = {}
-        for code in np.unique(codes[is_listed]):
-            of_country = np.flatnonzero(is_listed & (codes == code))
-            answer[country_name(int(code))] = (rows[of_country], counts[of_country])
-        return answer
 
     def epoch(self, half: int = 0) -> int:
         """Return the epoch whose scale the counts of a half-life are on.

@@ -7,6 +7,7 @@ and what the next events meet.
 from typing import Any
 
 from recommender.core.pipeline import Pipeline
+from recommender.core.trend import count_breakdowns
 
 QUALITY_HOURS = 2
 
@@ -22,7 +23,9 @@ def contents(pipeline: Pipeline) -> dict[str, Any]:
         "secret": pipeline.config.secret,
         "board": list(zip(board.items, board.counts.tolist(), strict=True)),
         "counts": sorted(zip(trend.names, trend.counts().tolist(), strict=True)),
-        "regions": {region: sorted(counts.tolist()) for region, (_, counts) in trend.region_counts().items()},
+        "regions": {
+            region: sorted(counts.tolist()) for region, (_, counts) in count_breakdowns.region_counts(trend).items()
+        },
         "held": sorted(pipeline.holding.columns["ordinal"].tolist()),
         "lists": {reader: [trend.names[row] for row in pipeline.recommend(reader).rows] for reader in readers},
         "quality": (quality.n, quality.hits),

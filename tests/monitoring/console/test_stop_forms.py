@@ -10,6 +10,7 @@ from monitoring.models import AutoFreeze, Finding
 from monitoring.operations import request_revert
 from recommender.control import learning_switch, reverts
 from recommender.core.state_versions import FOLD_VERSION
+from recommender.core.trend import count_breakdowns
 from recommender.learning import learner
 from recommender.log import event_log
 from recommender.models import Checkpoint, FrozenScope, Item, Learner, Revert, Step
@@ -140,8 +141,8 @@ def test_what_was_previewed_is_done_with_a_reason_and_its_outcome_shown(client, 
     assert "data-poll=" not in text
     assert "Learning goes on from the new state" in text
     assert "After the revert" in text
-    assert warm().trend.contributions("mal's").size == 0
-    assert warm().trend.contributions("story").size == 20
+    assert count_breakdowns.contributions(warm().trend, "mal's").size == 0
+    assert count_breakdowns.contributions(warm().trend, "story").size == 20
     asked = [each for each in decided() if not each.subject.get("preview")]
     assert [each.note for each in asked] == ["hit rate fell", "hit rate fell"]
     assert asked[0].subject["as_previewed"] == Revert.objects.get(is_preview=True).pk
@@ -153,7 +154,7 @@ def test_a_revert_can_be_taken_back_by_the_link_it_offers(client, point):
     done = carry_out(client)["Location"]
     reverts.run_next()
     learner.learn(0)
-    assert warm().trend.contributions("mal's").size == 0
+    assert count_breakdowns.contributions(warm().trend, "mal's").size == 0
     text = page(client, done)
     assert "Undo this revert" in text
     before = Checkpoint.objects.get(digest=digest)
@@ -163,7 +164,7 @@ def test_a_revert_can_be_taken_back_by_the_link_it_offers(client, point):
     carry_out(client, Revert.objects.filter(is_preview=True).first())
     reverts.run_next()
     learner.learn(0)
-    assert warm().trend.contributions("mal's").size == 20
+    assert count_breakdowns.contributions(warm().trend, "mal's").size == 20
 
 
 def test_a_finding_ticked_leaves_its_accounts_out(client):

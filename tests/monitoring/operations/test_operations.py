@@ -6,6 +6,7 @@ from monitoring.alerts import outbox
 from monitoring.models import AskedRevert, Finding, Notification, Review
 from monitoring.operations import decide_finding, request_revert, stop_switch
 from recommender.control import learning_switch
+from recommender.core.trend import count_breakdowns
 from recommender.errors import Conflict, Invalid, NotFound
 from recommender.learning import learner
 from recommender.log import event_log
@@ -113,7 +114,7 @@ def test_events_are_decided_on_by_their_places(learned):
     assert decide_finding.confirm(**WHY, positions=positions_of_step(2)[:5]) == 5
     assert only_review().subject == {"events": 5, "entries": [Decision.objects.get().pk]}
     learner.learn(0)
-    assert warm().trend.contributions("mal's").size == 15
+    assert count_breakdowns.contributions(warm().trend, "mal's").size == 15
 
 
 def test_a_large_finding_is_decided_in_parts(learned, monkeypatch):

@@ -13,6 +13,7 @@ from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.features import Features
 from recommender.core.pipeline import Pipeline
 from recommender.core.screen import ScreenConfig
+from recommender.core.trend import count_breakdowns
 from recommender.core.trend.trend_tables import TrendTables
 from recommender.core.trust import TrustConfig
 from recommender.core.vocabulary import Kind
@@ -84,7 +85,7 @@ def told(pipeline, result):
         result.personalised.places.tolist(),
         board.items,
         board.counts.tolist(),
-        pipeline.trend.region_counts().keys(),
+        count_breakdowns.region_counts(pipeline.trend).keys(),
     )
 
 

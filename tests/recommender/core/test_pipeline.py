@@ -14,6 +14,7 @@ from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import CheckpointCorrupt, dump
 from recommender.core.checkpoint_reader import load
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
+from recommender.core.trend import count_breakdowns
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers
 
@@ -30,7 +31,7 @@ def test_reading_changes_nothing(config):
     before = pipeline.digest()
     pipeline.board(100)
     pipeline.trend.leaders()
-    pipeline.trend.region_counts(1)
+    count_breakdowns.region_counts(pipeline.trend, 1)
     pipeline.evaluation.recent("daily", 3)
     pipeline.screen.features.items_of(np.array([1, 2], np.uint64))
     pipeline.screen.features.return_rates()

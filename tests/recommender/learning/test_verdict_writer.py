@@ -14,6 +14,7 @@ from recommender.core.pipeline import Revised, StepResult
 from recommender.core.quality.evaluation import NOTHING
 from recommender.core.screen.evidence import UNKNOWN, Evidence
 from recommender.core.screen.screen import Verdicts, admitted
+from recommender.core.trend import count_breakdowns
 from recommender.core.vocabulary import Reason, Verdict
 from recommender.learning import fresh_fold, learner, verdict_writer
 from recommender.log import event_log
@@ -43,7 +44,7 @@ def test_a_declared_crawler_is_recorded_and_never_learned():
     assert b'groundswell_events_screened_total{shard="0",verdict="quarantined"} 1.0' in metrics.render()
     (first,) = actors_of(event_log.read_step(step))[row.ordinal :][:1]
     assert first == "bot"
-    assert learner.in_memory(0).pipeline.trend.contributions("x").size == 2
+    assert count_breakdowns.contributions(learner.in_memory(0).pipeline.trend, "x").size == 2
 
 
 def test_admitted_events_need_no_row():
@@ -81,7 +82,7 @@ def test_with_the_screen_off_everything_is_admitted(settings):
     event_log.append(events(["bot"], ["x"], user_agent=[CRAWLER]))
     learner.learn(0)
     assert EventVerdict.objects.count() == 0
-    assert learner.in_memory(0).pipeline.trend.contributions("x").size == 1
+    assert count_breakdowns.contributions(learner.in_memory(0).pipeline.trend, "x").size == 1
 
 
 def test_a_verdict_is_stored_with_its_evidence():

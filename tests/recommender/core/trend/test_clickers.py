@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from recommender.core.trend import count_breakdowns
 from recommender.core.trend.clickers import Clickers, grown
 from recommender.core.trend.place_prices import dependence, fewest_clickers
 from recommender.core.vocabulary import Kind
@@ -16,7 +17,7 @@ DEPTH = 8
 
 
 def told_and_exact(clickers, trend, item, margin):
-    contributions = trend.contributions(item)
+    contributions = count_breakdowns.contributions(trend, item)
     return fewest_clickers(clickers.sizes(trend)[item], margin), dependence(contributions.tolist(), margin)
 
 
@@ -49,7 +50,7 @@ def test_what_is_told_between_refreshes_is_never_more_than_it_is(seed, config, a
         assert 1 <= told <= exact
     clickers.refresh(pipeline.trend)
     for item, sizes in clickers.sizes(pipeline.trend).items():
-        assert sizes == pipeline.trend.sizes(DEPTH)[item]
+        assert sizes == count_breakdowns.sizes(pipeline.trend, DEPTH)[item]
 
 
 def test_another_trend_or_another_scale_needs_a_refresh():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recommender.core.events import country_code, group_of, network_of
 from recommender.core.pipeline import KIND_WEIGHTS, Pipeline
 from recommender.core.tables import decay
-from recommender.core.trend import count_kernels
+from recommender.core.trend import count_breakdowns, count_kernels
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, MINUTE, SCREENED, SMALL, T0, TRUSTING, AddressedStream, fold, score
 
@@ -186,10 +186,11 @@ def test_the_count_of_a_country_is_at_most_the_items_score_and_neighbours_in_the
         stream.add(T0, f"a-{number}", "x", ip="10.0.0.1", country=country_code("IS" if number % 2 else "IT"))
     pipeline = fold(stream)
     for country in ("IS", "IT"):
-        _, counts = pipeline.trend.region_counts()[country]
+        _, counts = count_breakdowns.region_counts(pipeline.trend)[country]
         assert counts.tolist() == pipeline.trend.counts().tolist()
     apart = fold(AddressedStream().add(T0, "a", "x", country=country_code("AE")).add(T0, "b", "x", country=32 + 1))
-    assert {name: len(rows) for name, (rows, _) in apart.trend.region_counts().items()} == {"AE": 1, "AF": 1}
+    regions = count_breakdowns.region_counts(apart.trend)
+    assert {name: len(rows) for name, (rows, _) in regions.items()} == {"AE": 1, "AF": 1}
 
 
 def test_other_half_lives_count_linearly():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.pipeline import Pipeline
+from recommender.core.trend import count_breakdowns
 from recommender.core.trend.place_prices import (
     certain_places,
     dependence,
@@ -178,8 +179,8 @@ def test_fewer_fake_clickers_than_told_never_cost_an_item_its_place(seed, place,
     board = pipeline.board(LIST + 1)
     item, outside = board.items[place], int(board.counts[LIST])
     margin = int(board.counts[place]) - outside
-    exact = dependence(pipeline.trend.contributions(item).tolist(), margin)
-    told = fewest_clickers(pipeline.trend.sizes(LIST)[item], margin)
+    exact = dependence(count_breakdowns.contributions(pipeline.trend, item).tolist(), margin)
+    told = fewest_clickers(count_breakdowns.sizes(pipeline.trend, LIST)[item], margin)
     assert 1 <= told <= exact
     clickers = sorted({row[2] for row in stream.rows if row[3] == item})
     data = pipeline.to_bytes()
@@ -207,8 +208,8 @@ def test_clickers_told_by_size_are_at_most_those_that_are_needed_and_at_least_tw
 
 def test_sizes_are_told_in_a_bounded_number_of_classes_and_add_up_to_the_contributions():
     pipeline = fold(readers(n_events=3000, seconds=7200))
-    for item, sizes in pipeline.trend.sizes(128).items():
-        contributions = pipeline.trend.contributions(item)
+    for item, sizes in count_breakdowns.sizes(pipeline.trend, 128).items():
+        contributions = count_breakdowns.contributions(pipeline.trend, item)
         contributions = contributions[contributions > 0]
         assert len(sizes) <= 24
         assert sum(n for n, _, _ in sizes) == len(contributions)
@@ -257,7 +258,7 @@ def test_an_item_stays_until_as_many_of_its_own_clickers_are_fake_as_certified(s
     pipeline = fold(stream, config)
     board = pipeline.board(LIST + 1)
     item, outside = board.items[place], int(board.counts[LIST])
-    contributions = pipeline.trend.contributions(item)
+    contributions = count_breakdowns.contributions(pipeline.trend, item)
     assert abs(contributions.sum() - board.counts[place]) <= len(contributions)  # the rounding of past epochs
     fewest = dependence(contributions.tolist(), int(board.counts[place]) - outside)
     clickers = sorted({row[2] for row in stream.rows if row[3] == item})
@@ -285,7 +286,7 @@ def _by_contribution(pipeline, clickers, item) -> list[str]:
 
 
 def test_nobody_contributes_to_what_nobody_clicked():
-    assert fold(readers(n_events=10)).trend.contributions("nothing").size == 0
+    assert count_breakdowns.contributions(fold(readers(n_events=10)).trend, "nothing").size == 0
 
 
 small = st.integers(0, 12)

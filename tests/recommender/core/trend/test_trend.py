@@ -16,7 +16,7 @@ from recommender.core.events import country_code
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
 from recommender.core.tables import decay
 from recommender.core.tables.table import strongest
-from recommender.core.trend import trend_columns
+from recommender.core.trend import count_breakdowns, trend_columns
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, MINUTE, SMALL, T0, Stream, fold, readers, score, stream_of
 
@@ -138,7 +138,7 @@ def test_what_is_retracted_leaves_no_trace_in_the_counts():
     assert pipeline.trend.retract(*keys(pipeline, bots, ["item-30"] * 50)) == 50
     assert pipeline.board(20).items == clean.board(20).items
     assert [score(pipeline, item) for item in clean.trend.names] == [score(clean, item) for item in clean.trend.names]
-    assert "DE" not in pipeline.trend.region_counts()
+    assert "DE" not in count_breakdowns.region_counts(pipeline.trend)
     assert pipeline.trend.retract(*keys(pipeline, bots, ["item-30"] * 50)) == 0
 
 
@@ -182,7 +182,7 @@ def test_kinds_weigh_what_the_configuration_says_and_the_strongest_counts():
 def test_countries_are_counted_apart():
     germany = country_code("DE")
     pipeline = fold(Stream().add(T0, "ana", "x", country=germany).add(T0, "ben", "x").add(T0, "ben", "y"))
-    rows, counts = pipeline.trend.region_counts()["DE"]
+    rows, counts = count_breakdowns.region_counts(pipeline.trend)["DE"]
     assert [pipeline.trend.names[row] for row in rows] == ["x"]
     assert counts[0] == pipeline.trend.unit(T0)
     assert score(pipeline, "x") == 2
