@@ -49,8 +49,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.affinity import affinity_kernels as compiled
-from recommender.core.affinity.affinity_kernels import (
+from recommender.core.affinity import affinity_columns, affinity_kernels, link_kernels
+from recommender.core.affinity.affinity_columns import (
     BEHIND,
     BLOCK,
     D_BLOCK,
@@ -214,7 +214,9 @@ class Affinity:
         ]
         if any(grown):
             self._see_tables()
-        compiled.learn(actors, items, units.change, units.weight, units.at_ms, self._forgotten_ms, self._packed)
+        affinity_kernels.learn(
+            actors, items, units.change, units.weight, units.at_ms, self._forgotten_ms, self._packed
+        )
         self._evict()
 
     def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
@@ -225,7 +227,7 @@ class Affinity:
 
     def forget(self, actor: np.uint64) -> None:
         """Remove an actor's history and all links that it still accounts for."""
-        compiled.take_out_all(actor, self._packed)
+        affinity_kernels.take_out_all(actor, self._packed)
         for table in (self.histories, self.longer):
             table.keep(np.flatnonzero(table.keys[: len(table)] != actor))
 
@@ -240,7 +242,7 @@ class Affinity:
         if row < 0:
             return _NOBODY
         h = np.zeros((HISTORY + 1, 3), np.int64)
-        n = compiled.load(self._views[0], self._views[4], row, h)
+        n = affinity_kernels.load(self._views[0], self._views[4], row, h)
         return h[:n, ITEM][::-1].copy().view(np.uint64)
 
     def neighbours(self, item: int, now_ms: int, depth: int = N_NEIGHBOURS) -> Neighbours:
@@ -262,7 +264,7 @@ class Affinity:
         places = places[np.lexsort((keys[places], -counts[places]))][:depth]
         is_shown = np.zeros(N_NEIGHBOURS, np.int8)
         is_shown[places] = 1
-        found = compiled.outsiders(self._views[1], self._views[2], row, int(self._epoch[0]), is_shown)
+        found = link_kernels.outsiders(self._views[1], self._views[2], row, int(self._epoch[0]), is_shown)
         outside = list(zip(found[0].tolist(), found[1].tolist(), strict=True))
         listed, fresh = counts[places].tolist(), self.fresh(now_ms)
         price, trust = link_margins(listed, outside, unit, fresh, least, self.min_actors)
@@ -283,7 +285,7 @@ class Affinity:
         if row < 0:
             return 0, 0
         count = combined(self.links["counts"], row, 0, int(self._epoch[0]))
-        return int(count), int(compiled.behind(self.links["actors"], row))
+        return int(count), int(link_kernels.behind(self.links["actors"], row))
 
     def unit(self, now_ms: int) -> int:
         """Return the weight of a full-weight act made now, on the scale of the counts."""
@@ -340,11 +342,11 @@ class Affinity:
 
     def _see_tables(self) -> None:
         self._views = (
-            compiled.Histories(**_arrays(self.histories)),
-            compiled.Links(**_arrays(self.links)),
-            compiled.Sources(**_arrays(self.sources), **self._lists),
-            compiled.Rhythm(self._half_ms, self._epoch, 1000 * self.config.window_s, self._reach),
-            compiled.Longer(**_arrays(self.longer)),
+            affinity_columns.Histories(**_arrays(self.histories)),
+            affinity_columns.Links(**_arrays(self.links)),
+            affinity_columns.Sources(**_arrays(self.sources), **self._lists),
+            affinity_columns.Rhythm(self._half_ms, self._epoch, 1000 * self.config.window_s, self._reach),
+            affinity_columns.Longer(**_arrays(self.longer)),
         )
         self._packed = tuple(tuple(view) for view in self._views)
 
@@ -352,7 +354,7 @@ class Affinity:
         """Make the lists of all sources anew."""
         if self._reserve_blocks(len(self.sources) + len(self.links) // BLOCK, is_emptied=True):
             self._see_tables()
-        compiled.derive(self._views[1], self._views[2], int(self._epoch[0]))
+        link_kernels.derive(self._views[1], self._views[2], int(self._epoch[0]))
 
     def _reserve_blocks(self, needed: int, *, is_emptied: bool = False) -> bool:
         """Make room for blocks of lists, and return True if the arrays are new ones.
@@ -372,7 +374,7 @@ class Affinity:
 
     def _keep_sources(self) -> None:
         """Drop sources that have neither links nor counts."""
-        rows = compiled.rows_of_sources(self._views[1], self._views[2])
+        rows = link_kernels.rows_of_sources(self._views[1], self._views[2])
         has_links = np.zeros(len(self.sources), np.bool_)
         has_links[rows] = True
         self.sources.keep(np.flatnonzero(has_links | self.sources["counts"].any(axis=(1, 2))))
@@ -381,7 +383,7 @@ class Affinity:
         """Cut every table that has passed its bound back to seven eighths of it."""
         histories, links, sources = self.histories, self.links, self.sources
         if len(histories) > self._most["histories"]:
-            last_ms = compiled.last_times(self._views[0], self._views[4])
+            last_ms = affinity_kernels.last_times(self._views[0], self._views[4])
             kept = strongest(last_ms, histories.keys[: len(histories)], _kept(self._most["histories"]))
             is_kept = np.zeros(len(histories), np.bool_)
             is_kept[kept] = True
@@ -394,7 +396,7 @@ class Affinity:
         if is_cut:
             worth = combine_all(sources.data["counts"], len(sources), 0, int(self._epoch[0]))
             sources.keep(strongest(worth, sources.keys[: len(sources)], _kept(self._most["sources"])))
-            links.keep(np.flatnonzero(compiled.rows_of_sources(self._views[1], self._views[2]) >= 0))
+            links.keep(np.flatnonzero(link_kernels.rows_of_sources(self._views[1], self._views[2]) >= 0))
         if len(links) > self._most["links"]:
             links.keep(strongest(self.counts(), links.keys[: len(links)], _kept(self._most["links"])))
             is_cut = True
@@ -403,7 +405,7 @@ class Affinity:
 
 
 def _new_lists(n_blocks: int) -> dict[str, NDArray[Any]]:
-    """Return empty lists of sources, by the fields of `affinity_kernels.Sources`."""
+    """Return empty lists of sources, by the fields of `affinity_columns.Sources`."""
     n = n_blocks * BLOCK
     return {
         "n_used": np.zeros(1, np.int64),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recommender.core.affinity.affinity_kernels import HISTORY, SHORT
+from recommender.core.affinity.affinity_columns import HISTORY, SHORT
 from recommender.core.state_versions import migration
 
 State = dict[str, Any]

@@ -13,7 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recommender.core.affinity.affinity import Affinity
-from recommender.core.affinity.affinity_kernels import D_FIRST, N_NEIGHBOURS, Links, Sources, behind, is_stronger
+from recommender.core.affinity.affinity_columns import D_FIRST, N_NEIGHBOURS, Links, Sources
+from recommender.core.affinity.link_kernels import behind, is_stronger
 from recommender.core.tables.decay import combined
 from recommender.core.tables.hashing import UInt32s, UInt64s, find
 from recommender.core.trend import Trend

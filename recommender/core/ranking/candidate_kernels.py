@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recommender.core.affinity.affinity_kernels import (
+from recommender.core.affinity.affinity_columns import (
     AT_MS,
     BEHIND,
     BLOCK,
@@ -22,9 +22,9 @@ from recommender.core.affinity.affinity_kernels import (
     Histories,
     Longer,
     Sources,
-    load,
-    spot,
 )
+from recommender.core.affinity.link_kernels import spot
+from recommender.core.affinity.affinity_kernels import load
 from recommender.core.trend.trend_columns import PLACES, Events, Items, Leaders, Pairs
 from recommender.core.vocabulary import UNDO
 from recommender.core.tables.hashing import Int8s, Int32s, Int64s, Key, UInt32s, UInt64s, find, mix

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.affinity import Affinity
-from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
+from recommender.core.affinity.affinity_columns import HISTORY, N_NEIGHBOURS
 from recommender.core.ranking import candidate_kernels as compiled
 from recommender.core.ranking import list_kernels
 from recommender.core.ranking.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND

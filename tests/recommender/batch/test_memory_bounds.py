@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recommender.batch import memory_bounds
-from recommender.core.affinity.affinity_kernels import BLOCK
+from recommender.core.affinity.affinity_columns import BLOCK
 from recommender.core.config import Config
 from recommender.core.pipeline import Pipeline
 from recommender.core.tables import Table

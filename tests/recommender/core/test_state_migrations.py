@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recommender.core import checkpoint_reader
-from recommender.core.affinity.affinity_kernels import HISTORY, SHORT
+from recommender.core.affinity.affinity_columns import HISTORY, SHORT
 from recommender.core.affinity.affinity_migrations import split_histories
 from recommender.core.features import feature_columns as fk
 from recommender.core.features.features_migrations import split_features

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recommender.core.affinity import Affinity
 from recommender.core.affinity.affinity import SPAN_HALF_LIVES, AffinityConfig
-from recommender.core.affinity.affinity_kernels import HISTORY, N_NEIGHBOURS
+from recommender.core.affinity.affinity_columns import HISTORY, N_NEIGHBOURS
 from recommender.core.affinity.published_links import published_links
 from recommender.core.decisions import DecidedEvents
 from recommender.core.pipeline import Config, Pipeline
