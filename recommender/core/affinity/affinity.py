@@ -49,7 +49,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.affinity import affinity_columns, affinity_kernels, link_kernels
+from recommender.core.affinity import affinity_kernels, link_kernels
 from recommender.core.affinity.affinity_columns import (
     BEHIND,
     BLOCK,
@@ -58,20 +58,16 @@ from recommender.core.affinity.affinity_columns import (
     HISTORY,
     ITEM,
     LINK,
-    N_DERIVED,
     N_NEIGHBOURS,
-    SHORT,
+    Rhythm,
 )
-from recommender.core.tables import Table
-from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combine_all, combined
-from recommender.core.tables.hashing import MAX_ROWS, find, find_all, mix
-from recommender.core.tables.memory import zeros
-from recommender.core.tables.table import strongest
+from recommender.core.affinity.affinity_tables import AffinityTables
+from recommender.core.tables.decay import EPOCH_OCTAVES, N_EPOCHS, POW, TICK_BITS, TICKS, combined
+from recommender.core.tables.hashing import find, mix
 from recommender.core.trend.place_prices import entry_margin, link_margins
 from recommender.core.trend.trend_columns import CHANGED, Units
 from recommender.core.trust import WEIGHT_BITS, WEIGHT_ONE
 
-KEPT_AT_EVICTION = 7 / 8
 SPAN_HALF_LIVES = N_EPOCHS * EPOCH_OCTAVES  # a unit is forgotten after this many at the latest
 _NOBODY = np.empty(0, np.uint64)
 
@@ -142,82 +138,30 @@ class Affinity:
         # One actor may be counted this often behind a link within the span of the counts.
         self.min_actors = config.min_actors * (1 + SPAN_HALF_LIVES * half_life_s // horizon_s)
         self._min_weight = round(config.min_weight * WEIGHT_ONE)
-        self.histories = Table(
-            {
-                "item": (np.uint64, (SHORT,)),
-                "at_ms": (np.int64, (SHORT,)),
-                "weight": (np.int16, (SHORT,)),
-                "length": (np.int8, ()),
-                "since_ms": (np.int64, ()),
-            }
+        self._tables = AffinityTables(
+            Rhythm(self._half_ms, self._epoch, 1000 * config.window_s, self._reach),
+            {"histories": config.max_histories, "links": config.max_links, "sources": config.max_sources},
         )
-        rest = HISTORY - SHORT
-        self.longer = Table(
-            {"item": (np.uint64, (rest,)), "at_ms": (np.int64, (rest,)), "weight": (np.int16, (rest,))}
-        )
-        self.links = Table(
-            {
-                "source": (np.uint64, ()),
-                "target": (np.uint64, ()),
-                "counts": (np.int64, (1, N_EPOCHS)),
-                "actors": (np.int32, (N_EPOCHS,)),
-                "following": (np.int32, ()),
-                "place": (np.int16, ()),
-            },
-            derived=("following", "place"),
-        )
-        self.sources = Table(
-            {
-                "counts": (np.int64, (1, N_EPOCHS)),
-                "d": (np.int32, (N_DERIVED,)),
-            },
-            derived=("d",),
-        )
-        self._lists = _new_lists(0)
-        self._most = {
-            "histories": min(config.max_histories, MAX_ROWS // 2),
-            "links": min(config.max_links, MAX_ROWS // 2),
-            "sources": min(config.max_sources, MAX_ROWS // 2),
-        }
-        self._forgotten_ms = -1
-        self._see_tables()
+        self.histories, self.longer = self._tables.histories, self._tables.longer
+        self.links, self.sources = self._tables.links, self._tables.sources
 
     # -- learning ------------------------------------------------------------------------------------------------
 
     def advance(self, now_ms: int) -> None:
         """Move to stream time `now_ms` and drop counts of past epochs and empty links."""
         epoch = now_ms * TICKS // self._half_ms // TICKS // EPOCH_OCTAVES
-        if epoch <= self._epoch[0]:
-            return
-        for passed in range(max(int(self._epoch[0]), epoch - N_EPOCHS) + 1, epoch + 1):
-            self.links["counts"][:, 0, passed % N_EPOCHS] = 0
-            self.links["actors"][:, passed % N_EPOCHS] = 0
-            self.sources["counts"][:, 0, passed % N_EPOCHS] = 0
-        self._epoch[0] = epoch
-        is_empty = ~(self.links["counts"].any(axis=(1, 2)) | self.links["actors"].any(axis=1))
-        self.links.keep(np.flatnonzero(~is_empty))
-        self._keep_sources()
-        self._derive()
+        if epoch > self._epoch[0]:
+            self._tables.turn(epoch)
 
     def learn(self, actors: NDArray[np.uint64], items: NDArray[np.uint64], units: Units) -> None:
         """Learn a batch's changes to units (see `Trend.learn`).
 
         Call `advance` to the batch's stream time first.
         """
-        n, n_links = len(items), len(items) * 3 * len(self._reach)
-        grown = [
-            self.histories.reserve(n),
-            self.longer.reserve(n),
-            self.links.reserve(n_links),
-            self.sources.reserve(n_links + n),
-            self._reserve_blocks(int(self._lists["n_used"][0]) + n_links),
-        ]
-        if any(grown):
-            self._see_tables()
-        affinity_kernels.learn(
-            actors, items, units.change, units.weight, units.at_ms, self._forgotten_ms, self._packed
-        )
-        self._evict()
+        self._tables.take(len(items), len(items) * 3 * len(self._reach))
+        forgotten_ms, packed = self._tables.forgotten_ms, self._tables.packed
+        affinity_kernels.learn(actors, items, units.change, units.weight, units.at_ms, forgotten_ms, packed)
+        self._tables.evict()
 
     def retract(self, actors: NDArray[np.uint64], items: NDArray[np.uint64]) -> None:
         """Remove these units from the links, as if they had never been."""
@@ -227,7 +171,7 @@ class Affinity:
 
     def forget(self, actor: np.uint64) -> None:
         """Remove an actor's history and all links that it still accounts for."""
-        affinity_kernels.take_out_all(actor, self._packed)
+        affinity_kernels.take_out_all(actor, self._tables.packed)
         for table in (self.histories, self.longer):
             table.keep(np.flatnonzero(table.keys[: len(table)] != actor))
 
@@ -242,7 +186,7 @@ class Affinity:
         if row < 0:
             return _NOBODY
         h = np.zeros((HISTORY + 1, 3), np.int64)
-        n = affinity_kernels.load(self._views[0], self._views[4], row, h)
+        n = affinity_kernels.load(self._tables.views[0], self._tables.views[4], row, h)
         return h[:n, ITEM][::-1].copy().view(np.uint64)
 
     def neighbours(self, item: int, now_ms: int, depth: int = N_NEIGHBOURS) -> Neighbours:
@@ -258,18 +202,19 @@ class Affinity:
             return Neighbours(_NOBODY, nothing, nothing, unit, [], [], entry)
         d = self.sources["d"][row].astype(np.int64)
         spots = (d[D_BLOCK:, None] * BLOCK + np.arange(BLOCK)).ravel()[: d[D_LENGTH]]
-        counts, actors = self._lists["amount"][spots], self._lists["linked"][spots, BEHIND].astype(np.int64)
+        lists, views = self._tables.lists, self._tables.views
+        counts, actors = lists["amount"][spots], lists["linked"][spots, BEHIND].astype(np.int64)
         places = np.flatnonzero((counts >= least) & (actors >= self.min_actors))
-        keys = self.links.keys[self._lists["linked"][spots, LINK]]
+        keys = self.links.keys[lists["linked"][spots, LINK]]
         places = places[np.lexsort((keys[places], -counts[places]))][:depth]
         is_shown = np.zeros(N_NEIGHBOURS, np.int8)
         is_shown[places] = 1
-        found = link_kernels.outsiders(self._views[1], self._views[2], row, int(self._epoch[0]), is_shown)
+        found = link_kernels.outsiders(views[1], views[2], row, int(self._epoch[0]), is_shown)
         outside = list(zip(found[0].tolist(), found[1].tolist(), strict=True))
         listed, fresh = counts[places].tolist(), self.fresh(now_ms)
         price, trust = link_margins(listed, outside, unit, fresh, least, self.min_actors)
         return Neighbours(
-            self._lists["target"][spots[places]],
+            lists["target"][spots[places]],
             counts[places],
             actors[places],
             unit,
@@ -303,7 +248,7 @@ class Affinity:
 
     def counts(self) -> NDArray[np.int64]:
         """Return the counts of all links, by row."""
-        return combine_all(self.links.data["counts"], len(self.links), 0, int(self._epoch[0]))
+        return self._tables.counts()
 
     @property
     def packed(self) -> tuple[tuple[Any, ...], ...]:
@@ -311,7 +256,7 @@ class Affinity:
 
         They are valid until the next write.
         """
-        return self._packed
+        return self._tables.packed
 
     @property
     def epoch(self) -> int:
@@ -321,103 +266,9 @@ class Affinity:
     # -- state ---------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        return {
-            "epoch": int(self._epoch[0]),
-            "forgotten_ms": self._forgotten_ms,
-            "histories": self.histories.state(),
-            "longer": self.longer.state(),
-            "links": self.links.state(),
-            "sources": self.sources.state(),
-        }
+        return {"epoch": int(self._epoch[0]), **self._tables.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the result of `state()`. Raises ValueError if it does not fit."""
-        self._epoch[0], self._forgotten_ms = state["epoch"], state["forgotten_ms"]
-        for name in ("histories", "longer", "links", "sources"):
-            getattr(self, name).restore(state[name])
-        self._see_tables()
-        self._derive()
-
-    # -- inside --------------------------------------------------------------------------------------------------
-
-    def _see_tables(self) -> None:
-        self._views = (
-            affinity_columns.Histories(**_arrays(self.histories)),
-            affinity_columns.Links(**_arrays(self.links)),
-            affinity_columns.Sources(**_arrays(self.sources), **self._lists),
-            affinity_columns.Rhythm(self._half_ms, self._epoch, 1000 * self.config.window_s, self._reach),
-            affinity_columns.Longer(**_arrays(self.longer)),
-        )
-        self._packed = tuple(tuple(view) for view in self._views)
-
-    def _derive(self) -> None:
-        """Make the lists of all sources anew."""
-        if self._reserve_blocks(len(self.sources) + len(self.links) // BLOCK, is_emptied=True):
-            self._see_tables()
-        link_kernels.derive(self._views[1], self._views[2], int(self._epoch[0]))
-
-    def _reserve_blocks(self, needed: int, *, is_emptied: bool = False) -> bool:
-        """Make room for blocks of lists, and return True if the arrays are new ones.
-
-        is_emptied: the present lists are made anew anyway, so they are not kept.
-        """
-        if needed * BLOCK <= len(self._lists["amount"]):
-            return False
-        grown = _new_lists(needed + needed // 8)
-        n_used = 0 if is_emptied else int(self._lists["n_used"][0])
-        grown["n_used"][0] = n_used
-        for name in ("target", "amount", "linked"):
-            grown[name][: n_used * BLOCK] = self._lists[name][: n_used * BLOCK]
-            self._lists[name] = grown[name]
-        self._lists["n_used"] = grown["n_used"]
-        return True
-
-    def _keep_sources(self) -> None:
-        """Drop sources that have neither links nor counts."""
-        rows = link_kernels.rows_of_sources(self._views[1], self._views[2])
-        has_links = np.zeros(len(self.sources), np.bool_)
-        has_links[rows] = True
-        self.sources.keep(np.flatnonzero(has_links | self.sources["counts"].any(axis=(1, 2))))
-
-    def _evict(self) -> None:
-        """Cut every table that has passed its bound back to seven eighths of it."""
-        histories, links, sources = self.histories, self.links, self.sources
-        if len(histories) > self._most["histories"]:
-            last_ms = affinity_kernels.last_times(self._views[0], self._views[4])
-            kept = strongest(last_ms, histories.keys[: len(histories)], _kept(self._most["histories"]))
-            is_kept = np.zeros(len(histories), np.bool_)
-            is_kept[kept] = True
-            self._forgotten_ms = max(self._forgotten_ms, int(last_ms[~is_kept].max()))
-            histories.keep(kept)
-            longer = self.longer
-            has_history = find_all(histories.slots, histories.keys, longer.keys[: len(longer)]) >= 0
-            longer.keep(np.flatnonzero(has_history))
-        is_cut = len(sources) > self._most["sources"]
-        if is_cut:
-            worth = combine_all(sources.data["counts"], len(sources), 0, int(self._epoch[0]))
-            sources.keep(strongest(worth, sources.keys[: len(sources)], _kept(self._most["sources"])))
-            links.keep(np.flatnonzero(link_kernels.rows_of_sources(self._views[1], self._views[2]) >= 0))
-        if len(links) > self._most["links"]:
-            links.keep(strongest(self.counts(), links.keys[: len(links)], _kept(self._most["links"])))
-            is_cut = True
-        if is_cut:
-            self._derive()
-
-
-def _new_lists(n_blocks: int) -> dict[str, NDArray[Any]]:
-    """Return empty lists of sources, by the fields of `affinity_columns.Sources`."""
-    n = n_blocks * BLOCK
-    return {
-        "n_used": np.zeros(1, np.int64),
-        "target": zeros((n,), np.uint64),
-        "amount": zeros((n,), np.int64),
-        "linked": zeros((n, 2), np.int32),
-    }
-
-
-def _kept(most: int) -> int:
-    return int(most * KEPT_AT_EVICTION)
-
-
-def _arrays(table: Table) -> dict[str, NDArray[Any]]:
-    return {"slots": table.slots, "keys": table.keys, "size": table.size, **table.data}
+        self._epoch[0] = state["epoch"]
+        self._tables.restore(state)
