@@ -16,25 +16,24 @@ Numba's cache on disk notices a change of this file, but not of the files it cal
 `core.warmup`, which compiles all of the core anew.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 
+from recommender.core.features.feature_actors import ActNovelty, describe_actor, enter_act, enter_actor, find_machine
 from recommender.core.features.feature_columns import (
-    A_FIRST, A_GAP2, A_LAST, A_LAST_ITEM, A_N, A_SESSION, A_TOP, A_TOP_N, A_UNDOS, ActorRows, AGENT, BURST, C_GAP,
-    C_GAPS, C_IN_SESSION, C_ITEMS, CONCENTRATION, DIRECT, DUPLICATE, FRESH, GAPS_COUNTED, HASTY_MS, I_AGAIN1H,
-    I_AGENTS1H, I_ARRIVALS, I_BELIEVED, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2, I_GREEN1H, I_GREEN1M, I_HASTY1H, I_LAST,
-    I_N1H, I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M, I_PREFIXED1H, I_REFERRED1H, I_UNDONE1H, I_UNDONE_MS,
-    I_YOUNG1H, I_YOUNG1M, IMPUTED_GAP_MS, IS_ACTIVE, IS_ASKED, IS_BELIEVED, IS_BURST, IS_COHORT, IS_CONDEMNED,
-    IS_CROWD, IS_FLOOD, IS_LEANING, IS_NETWORK, IS_NOVEL, IS_REGULAR, IS_SHUNNED, IS_TAKEN_BACK, L_FIRST, L_N,
-    M_COHORT, M_COHORT_MS, METRONOME, NEW_PREFIX, NEWNESS, NOVEL, ONE, OVERLAP, PairRows, PREFIX, R_ACTOR, R_AT,
-    R_IN_BURST, R_ITEM, R_NTH, R_ORDINAL, REGULAR, REPEAT, RISE, S_BEGUN24H, S_RETURNED24H, S_WENTON24H, S_YOUNG24H,
-    SESSION_MS, SHALLOW, TO_DECIDE, UNDO_MS, UNDONE, V_MET, V_N, YOUNG_ITEMS, YOUNG_MS, Acts, FeatureRows, Float64s,
-    Int32s, Int64s, Limits,
+    A_FIRST, A_LAST_ITEM, A_UNDOS, ActorRows, AGENT, BURST, C_ITEMS, DIRECT, DUPLICATE, FRESH, I_AGAIN1H,
+    I_AGENTS1H, I_ARRIVALS, I_BELIEVED, I_DIRECT1H, I_FRESH1H, I_GAP, I_GAP2, I_GREEN1H, I_GREEN1M, I_HASTY1H,
+    I_LAST, I_N1H, I_N1M, I_N24H, I_NEWPREFIX1H, I_NOVEL1H, I_NOVEL1M, I_PREFIXED1H, I_REFERRED1H, I_UNDONE1H,
+    I_UNDONE_MS, I_YOUNG1H, I_YOUNG1M, IS_ACTIVE, IS_ASKED, IS_BELIEVED, IS_BURST, IS_COHORT, IS_CONDEMNED,
+    IS_CROWD, IS_LEANING, IS_NETWORK, IS_NOVEL, IS_SHUNNED, IS_TAKEN_BACK, L_FIRST, L_N, M_COHORT, M_COHORT_MS,
+    METRONOME, NEW_PREFIX, NOVEL, ONE, OVERLAP, PairRows, PREFIX, R_ACTOR, R_AT, R_IN_BURST, R_ITEM, R_NTH,
+    R_ORDINAL, REGULAR, RISE, S_BEGUN24H, S_RETURNED24H, S_WENTON24H, S_YOUNG24H, TO_DECIDE, UNDO_MS, UNDONE, V_MET,
+    V_N, YOUNG_ITEMS, YOUNG_MS, Acts, FeatureRows, Float64s, Int32s, Int64s, Limits,
 )  # fmt: skip
 from recommender.core.features.feature_windows import (
-    count, count_clicks, excess, fade, fade_site, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd,
+    count, count_clicks, excess, fade_site, fade_window, is_arrival_crowd, is_crowd, is_leaning, is_odd,
     newness_of, regularity, row_of, surprise,
 )  # fmt: skip
 from recommender.core.trend.trend_columns import Actors
@@ -45,23 +44,6 @@ from recommender.core.features.near_duplicates import SKETCHED, SKETCHED_FROM, d
 from recommender.core.vocabulary import DAY_MS, EXPOSURE, HOUR_MS, UNDO
 
 HELD_ONE_IN = 4  # newcomers, on an item whose newcomers read on (a power of two)
-
-
-class ActNovelty(NamedTuple):
-    """Properties of an act, seen from its actor.
-
-    is_first: its first act on this item.
-    is_novel: its very first act.
-    is_green: a first act on an item, within an hour of its very first act.
-    is_young: a green act among its first few items.
-    is_hasty: it left its last item within seconds for this one.
-    """
-
-    is_first: bool
-    is_novel: bool
-    is_green: bool
-    is_young: bool
-    is_hasty: bool
 
 
 @njit(cache=True)
@@ -103,7 +85,7 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
             actors.c[row] = 0
             actors.counts[row] = 0
         a, k, x = actors.c[row], actors.counts[row], out[i]
-        gap = _enter_actor(actors.c, row, k, now_ms, row == n_actors)
+        gap = enter_actor(actors.c, row, k, now_ms, row == n_actors)
         if kind == UNDO:
             a[A_UNDOS] += ONE
             _take_back(acts, i, actors, members, pairs, items, site, ring, ring_size, limits)
@@ -118,7 +100,7 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
             pairs.last_ms[pair] = now_ms
         clicks = count_clicks(pairs.n, pairs.last_ms, pair, now_ms)
         left = a[A_LAST_ITEM]
-        act = _enter_act(a, k, item, acts.session[i], now_ms, gap, not is_known)
+        act = enter_act(a, k, item, acts.session[i], now_ms, gap, not is_known)
         if act.is_green and 2 <= k[C_ITEMS] <= SKETCHED:
             sketch(sketches, acts.actor[i], np.uint64(left), item, k[C_ITEMS], a[A_FIRST])
         newness = newness_of(trusted, rules, acts.actor[i], now_ms)
@@ -143,7 +125,7 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
         elif 1.0 < clicks <= 2.0 and k[C_ITEMS] <= YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS:
             w[I_AGAIN1H] += ONE
             s[I_AGAIN1H] += ONE
-        _describe_actor(x, a, k, clicks, newness)
+        describe_actor(x, a, k, clicks, newness)
         burst, rise = _describe_window(x, w, s)
 
         is_sudden = w[I_N1M] >= limits.burst_n * ONE and burst >= limits.burst_z
@@ -170,7 +152,7 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
             known = find(live.slots, live.keys, item)
             if known >= 0 and live.c[known, V_N]:
                 x[OVERLAP] = live.c[known, V_MET] / live.c[known, V_N]
-        flag |= _find_machine(x, k, clicks, limits)
+        flag |= find_machine(x, k, clicks, limits)
         # ask only if the answer could matter, for newcomers and for actors that are odd in themselves
         if flag & IS_ACTIVE and (act.is_young or x[REGULAR] >= 0.75 or x[UNDONE] >= 0.25) and is_odd(x):
             flag |= IS_ASKED | (IS_LEANING if is_leaning(x) else 0)
@@ -180,52 +162,6 @@ def observe(  # noqa: PLR0912, PLR0915 - all tables of an event meet here
         flags[i] = flag
         n_flagged += (flag & TO_DECIDE) != 0
     return n_flagged
-
-
-@njit(inline="always")
-def _enter_actor(c: Int64s, row: int, k: Int32s, now_ms: int, is_new: bool) -> int:
-    """Count an act of an actor, and return for how long it was silent before."""
-    a = c[row]
-    if is_new:
-        a[A_FIRST] = a[A_LAST] = now_ms
-    gap = max(now_ms - a[A_LAST], 0)
-    if gap:
-        fade(c, row, A_N, gap, DAY_MS)
-        fade(c, row, A_TOP_N, gap, DAY_MS)
-        fade(c, row, A_UNDOS, gap, DAY_MS)
-        a[A_LAST] = now_ms
-        if gap < SESSION_MS and gap != IMPUTED_GAP_MS:
-            if k[C_GAPS] == 0:
-                k[C_GAP], a[A_GAP2] = gap * 256, gap * gap
-            k[C_GAPS] = min(k[C_GAPS] + 1, GAPS_COUNTED)
-            k[C_GAP] += (gap * 256 - k[C_GAP]) >> 3
-            a[A_GAP2] += (gap * gap - a[A_GAP2]) >> 3
-    a[A_N] += ONE
-    return gap
-
-
-@njit(inline="always")
-def _enter_act(a: Int64s, k: Int32s, item: Key, of_session: Key, now_ms: int, gap: int, is_first: bool) -> ActNovelty:
-    """Count an act on an item in its actor's row, `a` and `k`."""
-    session = np.int64(of_session)
-    if gap >= SESSION_MS or (session != 0 and session != a[A_SESSION]):
-        k[C_IN_SESSION] = 0
-    a[A_SESSION] = session
-    is_novel = is_first and k[C_ITEMS] == 0
-    is_green = is_first and now_ms - a[A_FIRST] <= YOUNG_MS
-    is_young = is_first and k[C_ITEMS] < YOUNG_ITEMS and now_ms - a[A_FIRST] <= YOUNG_MS
-    is_hasty = is_first and a[A_LAST_ITEM] != 0 and k[C_ITEMS] <= YOUNG_ITEMS and 0 < gap < HASTY_MS
-    if is_first:
-        k[C_ITEMS] += 1
-        k[C_IN_SESSION] += 1
-        a[A_LAST_ITEM] = np.int64(item)
-    if a[A_TOP] == np.int64(item):
-        a[A_TOP_N] += ONE
-    elif a[A_TOP_N] < ONE:
-        a[A_TOP], a[A_TOP_N] = np.int64(item), ONE
-    else:
-        a[A_TOP_N] -= ONE // 2
-    return ActNovelty(is_first, is_novel, is_green, is_young, is_hasty)
 
 
 @njit(inline="always")
@@ -262,22 +198,6 @@ def _enter_window(w: Int64s, s: Int64s, act: ActNovelty, newness: int, silent_ms
         s[S_BEGUN24H] += ONE
     if act.is_young:
         s[S_YOUNG24H] += ONE
-
-
-@njit(inline="always")
-def _describe_actor(x: Float64s, a: Int64s, k: Int32s, clicks: float, newness: int) -> None:
-    """Write an actor's features into its event's row.
-
-    clicks: the actor's clicks on this item.
-    """
-    n = a[A_N] / ONE
-    x[REPEAT] = 1.0 - 1.0 / clicks if clicks > 1.0 else 0.0
-    if n > 1.0:
-        x[CONCENTRATION] = min(1.0, a[A_TOP_N] / a[A_N]) * (1.0 - 1.0 / n)
-    x[NEWNESS] = newness / ONE
-    x[REGULAR] = regularity(k[C_GAP], a[A_GAP2], k[C_GAPS], 5)
-    x[UNDONE] = a[A_UNDOS] / (a[A_N] + 4.0 * ONE)
-    x[SHALLOW] = 1.0 / max(1, k[C_IN_SESSION])
 
 
 @njit(inline="always")
@@ -318,17 +238,6 @@ def _find_crowd(act: ActNovelty, w: Int64s, s: Int64s, is_sudden: bool, limits: 
         flag |= IS_CROWD
     if act.is_green and not act.is_novel and is_arrival_crowd(w, s, limits):
         flag |= IS_CROWD | IS_ACTIVE | IS_NOVEL
-    return flag
-
-
-@njit(inline="always")
-def _find_machine(x: Float64s, k: Int32s, clicks: float, limits: Limits) -> int:
-    """Flag an actor that floods the item, or clicks like a clock."""
-    flag = 0
-    if clicks >= limits.flood_n and x[CONCENTRATION] >= 0.5 and (k[C_GAP] < 2500 * 256 or x[REGULAR] >= 0.8):
-        flag |= IS_FLOOD
-    if k[C_GAPS] >= 8 and x[REGULAR] >= 0.9:
-        flag |= IS_REGULAR
     return flag
 
 
