@@ -31,9 +31,8 @@ from numpy.typing import NDArray
 
 from recommender.core.affinity import Affinity
 from recommender.core.affinity.affinity_columns import HISTORY, N_NEIGHBOURS
-from recommender.core.ranking import candidate_kernels as compiled
-from recommender.core.ranking import list_kernels
-from recommender.core.ranking.candidate_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
+from recommender.core.ranking import candidate_kernels, gather_kernels, list_kernels
+from recommender.core.ranking.gather_kernels import FROM_NEIGHBOURS, FROM_STEADY, FROM_TREND
 from recommender.core.trend import Trend
 from recommender.core.trend.trend_columns import LIST_DEPTH, Events
 
@@ -132,7 +131,7 @@ class Ranking:
         self._asked = np.uint64(min(int(personal_share * 2**64), 2**64 - 1))
         self._trend, self._affinity = trend, affinity
         self._recall = np.array(config.recall)
-        self._scratch = compiled.Scratch(np.zeros(0), np.zeros(0, np.int32))
+        self._scratch = candidate_kernels.Scratch(np.zeros(0), np.zeros(0, np.int32))
 
     def predict(self, events: Events, now_ms: int) -> NDArray[np.int8]:
         """Return the place (1..PLACES + 1) that each event's item had for its actor.
@@ -143,8 +142,8 @@ class Ranking:
         places = np.zeros(len(events.item), np.int8)
         if len(self._scratch.rows) < len(self._trend.items.keys):
             n = len(self._trend.items.keys)
-            self._scratch = compiled.Scratch(np.zeros(n), np.zeros(n, np.int32))
-        compiled.predict(
+            self._scratch = candidate_kernels.Scratch(np.zeros(n), np.zeros(n, np.int32))
+        candidate_kernels.predict(
             tuple(events),
             self._trend.packed,
             self._affinity.packed,
@@ -160,7 +159,7 @@ class Ranking:
 
         int8 (events,), 0 for all others. Call this before the batch is learned.
         """
-        return compiled.first_acts(tuple(events), rows, self._trend.packed)
+        return candidate_kernels.first_acts(tuple(events), rows, self._trend.packed)
 
     def gather(
         self,
@@ -180,7 +179,7 @@ class Ranking:
         features = np.zeros((_MOST, len(FEATURES)))
         rows, origins, scores = np.zeros(_MOST, np.int32), np.zeros(_MOST, np.int8), np.zeros(_MOST)
         slow = min(1, self._trend.items.data["counts"].shape[1] - 1)
-        n = compiled.gather(
+        n = gather_kernels.gather(
             np.uint64(actor),
             last,
             steady[:LIST_DEPTH],
@@ -229,9 +228,9 @@ class Ranking:
         order = np.lexsort((keys[:n], -scores[:n], of_list))
         return GatheredLists(keys[order], features[order], scores[order], of_list, list_ends)
 
-    def _recipe(self, now_ms: int) -> compiled.Recipe:
+    def _recipe(self, now_ms: int) -> candidate_kernels.Recipe:
         affinity = self._affinity
-        return compiled.Recipe(
+        return candidate_kernels.Recipe(
             affinity.unit(now_ms),
             affinity.least(now_ms),
             affinity.min_actors,

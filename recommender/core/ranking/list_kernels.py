@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from recommender.core.ranking.candidate_kernels import Float64s, gather
+from recommender.core.ranking.candidate_kernels import Float64s
+from recommender.core.ranking.gather_kernels import gather
 from recommender.core.tables.hashing import Int64s, UInt64s
 from recommender.core.trend.trend_columns import Events, Items
 from recommender.core.vocabulary import UNDO
