@@ -140,7 +140,10 @@ class AffinityTables:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state()`, after the epoch. Raises ValueError if it does not fit."""
+        """Restore the result of `state()`, after the epoch.
+
+        Raises ValueError if it does not fit.
+        """
         self.forgotten_ms = state["forgotten_ms"]
         for name in ("histories", "longer", "links", "sources"):
             getattr(self, name).restore(state[name])

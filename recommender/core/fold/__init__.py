@@ -1,1 +1,4 @@
-"""The parts of the fold: a Pipeline's state, and what a step does to it outside the other rooms."""
+"""The parts of the fold: a Pipeline's state, and what a step does to it.
+
+The other rooms of the core do the rest.
+"""

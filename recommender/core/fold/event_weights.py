@@ -1,4 +1,7 @@
-"""Weigh a batch's events: the weight of each kind of act, and each event's own time."""
+"""Weigh a batch's events, and find each event's own time.
+
+An event has the weight of its kind, within the cap of its verdict.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Break the counts of items down: by actor, by the size of their parts, by country.
+"""Break the counts of items down: by actor, by size, by country.
 
     Trend ──> contributions: what each actor adds to an item
           ──> sizes: the same of the best items, in classes, for `place_prices.fewest_clickers`
