@@ -28,6 +28,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.core.tables import memory
+
 # Change the number whenever the layout changes. PIECE_BYTES and PACKED_BYTES are part of the layout: the digest is of
 # the header and the hashes of the pieces. So a change of either gives each state another digest, and needs a new
 # FOLD_VERSION (recommender/core/state_versions.py).
@@ -107,6 +109,15 @@ class Layout:
         """Return a piece: a view of its array, or a small copy if several arrays share it."""
         parts = self._parts[number]
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def release(self, number: int) -> None:
+        """Give a large piece's memory back to the system.
+
+        Its array loses these values. For a process that ends after it has written the state.
+        """
+        parts = self._parts[number]
+        if len(parts) == 1:
+            memory.release(np.frombuffer(parts[0], np.uint8))
 
     @cached_property
     def header(self) -> Header:

@@ -75,10 +75,10 @@ class AffinityTables:
     def take(self, n: int, n_links: int) -> None:
         """Make room for n units and their links."""
         grown = [
-            self.histories.reserve(n),
-            self.longer.reserve(n),
-            self.links.reserve(n_links),
-            self.sources.reserve(n_links + n),
+            self.histories.reserve(n, self._let_go),
+            self.longer.reserve(n, self._let_go),
+            self.links.reserve(n_links, self._let_go),
+            self.sources.reserve(n_links + n, self._let_go),
             self._reserve_blocks(int(self.lists["n_used"][0]) + n_links),
         ]
         if any(grown):
@@ -150,6 +150,11 @@ class AffinityTables:
         self._see()
         self.derive()
 
+    def _let_go(self) -> None:
+        """Drop the views, which would keep each replaced array, until `_see`."""
+        self.__dict__.pop("views", None)
+        self.__dict__.pop("packed", None)
+
     def _see(self) -> None:
         self.views = (
             affinity_columns.Histories(**_arrays(self.histories)),
@@ -167,6 +172,7 @@ class AffinityTables:
         """
         if needed * BLOCK <= len(self.lists["amount"]):
             return False
+        self._let_go()
         grown = _new_lists(needed + needed // 8)
         n_used = 0 if is_emptied else int(self.lists["n_used"][0])
         grown["n_used"][0] = n_used

@@ -184,7 +184,7 @@ class Features:
 
     def expose(self, actors: NDArray[np.uint64], now_ms: int) -> None:
         """Mark actors as a cohort seen at stream time, as far as they are still known."""
-        if self.tables["members"].reserve(len(actors)):
+        if self.tables["members"].reserve(len(actors), self._let_go):
             self._see_tables()
         self._room = 0
         queries.mark_cohort(self._views[0], self._members, actors, now_ms)
@@ -252,11 +252,11 @@ class Features:
             if len(table) > most:
                 self._evict()
             rows = 4 if table is self.tables["links"] else 1  # rows of an event, at most
-            is_new |= table.reserve(rows * n)
+            is_new |= table.reserve(rows * n, self._let_go)
             room = min(room, min(table.room, most - len(table)) // rows)
         for name, whole in _PARTS.items():
             part = self.tables[name]  # whose rows the other table has too, or gets in this batch
-            is_new |= part.reserve(len(self.tables[whole]) + max(room, n) - len(part))
+            is_new |= part.reserve(len(self.tables[whole]) + max(room, n) - len(part), self._let_go)
         if is_new:
             self._see_tables()
         self._room = room
@@ -273,6 +273,11 @@ class Features:
                 continue
             part, rows = self.tables[name], self.tables[whole]
             part.keep(np.flatnonzero(find_all(rows.slots, rows.keys, part.keys[: len(part)]) >= 0))
+
+    def _let_go(self) -> None:
+        """Drop the views, which would keep each replaced array, until `_see_tables`."""
+        for name in ("_packed", "_views", "_members"):
+            self.__dict__.pop(name, None)
 
     def _see_tables(self) -> None:
         """Make the views that the kernels work on. They are valid until a table grows."""

@@ -5,22 +5,23 @@ the order in which keys first come, and a checkpoint keeps this order. So most p
 one before. The slots are derived and never stored. Only `keep` removes rows, all at once.
 
 **Memory.** Rows that were never used take no memory, because the system gives a page only when it is first written
-(`core.tables.memory`). So arrays double. They grow one column after the other, and old slots are freed
-before new ones are made. So a table that grows needs room for one column more, not for a second table. Slots are at
-most 65 % full, which is 6 to 10 bytes a row.
+(`core.tables.memory`). So arrays double. They grow one column after the other, and old slots are freed before new
+ones are made. So a table that grows needs room for one column more, not for a second table. Rows that are dropped
+give their pages back. Slots are at most 65 % full, which is 6 to 10 bytes a row.
 
 **Narrow columns.** A column may be narrower than in a state that an earlier version wrote. `restore` converts it, and
 refuses a value that does not fit. A caller that knows better (a mark, a count with a limit) converts the column
 first.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommender.core.tables.hashing import EMPTY, MAX_ROWS, fill_slots
-from recommender.core.tables.memory import zeros
+from recommender.core.tables.memory import MAPPED_FROM, release, zeros
 
 Columns = dict[str, NDArray[Any]]
 FULL, ROOMY, SNUG = 0.65, 0.4, 0.5  # of the slots: used at most, and used after growing, in a small or large table
@@ -59,8 +60,10 @@ class Table:
         """Return how many rows can be added before `reserve` must be called again."""
         return min(len(self.keys), int(FULL * len(self.slots))) - len(self)
 
-    def reserve(self, n_more: int) -> bool:
+    def reserve(self, n_more: int, let_go: Callable[[], None] | None = None) -> bool:
         """Make room for n more rows, and return True if some arrays are new ones.
+
+        let_go: called before arrays are replaced. An owner drops its views then, for a view keeps the old array.
 
         The amortised cost is O(1) a row. Raises ValueError beyond MAX_ROWS.
         """
@@ -70,11 +73,15 @@ class Table:
         if is_new:
             if needed > MAX_ROWS:
                 raise ValueError(f"a table holds at most {MAX_ROWS:,} rows, so use more shards")
+            if let_go:
+                let_go()
             capacity = min(needed + max(256, needed), MAX_ROWS)
             self.keys = _grown(self.keys, n, capacity)
             for name in self.data:
                 self.data[name] = _grown(self.data[name], n, capacity)
         if needed > FULL * len(self.slots):
+            if let_go:
+                let_go()
             self._index(max(LEAST_SLOTS, int(needed / (ROOMY if needed < SNUG_ROWS else SNUG)) + 1))
             is_new = True
         return is_new
@@ -84,9 +91,10 @@ class Table:
         n = len(rows)
         if n == len(self):
             return
-        self.keys[:n] = self.keys[rows]
-        for column in self.data.values():
+        for column in (self.keys, *self.data.values()):
             column[:n] = column[rows]
+            if column.nbytes >= MAPPED_FROM:
+                release(column[n : len(self)])
         self.size[0] = n
         self.slots.fill(EMPTY)
         fill_slots(self.slots, self.keys, n)

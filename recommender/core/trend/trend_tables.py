@@ -211,11 +211,17 @@ class TrendTables:
         A room is below 0 if its table would then be past its bound.
         """
         tables = [(getattr(self, name), most) for name, most in self._max.items() if name != "networks"]
-        grown = [*(table.reserve(n) for table, _ in tables), self.networks.reserve(n_networks)]
+        grown = [table.reserve(n, self._let_go) for table, _ in tables]
+        grown.append(self.networks.reserve(n_networks, self._let_go))
         if any(grown):
             self._see()
         self._room = min(min(table.room, most - len(table)) for table, most in tables)
         self._network_room = min(self.networks.room, self._max["networks"] - len(self.networks))
+
+    def _let_go(self) -> None:
+        """Drop the views, which would keep each replaced array, until `_see`."""
+        self.__dict__.pop("views", None)
+        self.__dict__.pop("packed", None)
 
     def _see(self) -> None:
         """Make `views`, which the kernels work on, and `packed`, their fields.

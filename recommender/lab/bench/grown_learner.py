@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import django
+from django.conf import settings
+
+from recommender.core.tables import memory
 
 READERS = 500  # events a second while checkpoints are written and between them
 BETWEEN = 10_000  # events between the two checkpoints
@@ -52,8 +55,11 @@ def grow(n_actors: int, n_items: int, seed: int) -> dict[str, Any]:
     warm = warm_pipeline.restore(row)
     warm.pipeline.ranker.prepare()
     site = GrownSite(n_actors, n_items, rate=n_actors / 4000, seed=seed)
-    began_at = time.monotonic()
+    began_at = trim_at = time.monotonic()
     for batch in site.batches(STEP):
+        if time.monotonic() >= trim_at:  # as the learner does with each checkpoint
+            memory.trim()
+            trim_at = time.monotonic() + settings.CHECKPOINT_EVERY_S
         warm.pipeline.step(warm.pipeline.encode(**batch))
         warm.step += 1
         if site.is_grown:

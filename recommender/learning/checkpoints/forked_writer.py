@@ -5,9 +5,10 @@
        └──poll()──> the row that names the pieces, in the learner's own transaction
 
 Fork gives a snapshot at the price of copying page tables: 20 ms for a gigabyte. The kernel copies a page when the
-learner writes to it, so the memory taken is that of the pages changed meanwhile. A thread was the alternative. While
-the learner waits, a thread must copy every piece that has changed. To know these it must hash all of them, which
-takes 0.4 s for 350 MB. docs/decisions/0011-checkpoints-in-pieces.md has the figures of both.
+learner writes to it, so the memory taken is that of the pages changed meanwhile. The process gives the pages of each
+piece back once the piece is stored. A thread was the alternative. While the learner waits, a thread must copy every
+piece that has changed. To know these it must hash all of them, which takes 0.4 s for 350 MB.
+docs/decisions/0011-checkpoints-in-pieces.md has the figures of both.
 
 What makes the fork safe:
 
@@ -43,6 +44,7 @@ from django.conf import settings
 from django.db import connection, connections
 
 from recommender.core.pipeline import Pipeline
+from recommender.core.tables import memory
 from recommender.learning.checkpoints import piece_table, thinning
 from recommender.learning.checkpoints.state_writer import keep
 from recommender.process_state import clock, remembered
@@ -109,6 +111,7 @@ class Writing:
     def _end(self) -> int:
         _running.pop("", None)
         self._is_over = True
+        gc.unfreeze()
         os.close(self.pipe)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -160,6 +163,8 @@ def begin(pipeline: Pipeline, shard: int) -> Writing:
     assert not _running, "one checkpoint is still under way"
     began_at, parent = clock(), os.getpid()
     with_pieces = take_turn()
+    memory.trim()
+    gc.freeze()  # a collection in the learner would write to, and so copy, every page with an object
     reading, writing = os.pipe()
     try:
         with warnings.catch_warnings():
@@ -167,6 +172,7 @@ def begin(pipeline: Pipeline, shard: int) -> Writing:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
     except OSError:
+        gc.unfreeze()
         os.close(reading)
         os.close(writing)
         raise
@@ -195,7 +201,7 @@ def _write(pipeline: Pipeline, shard: int, pipe: int, parent: int, with_pieces: 
 
         try:
             thin(shard, with_pieces=with_pieces)
-            said = keep(pipeline, stop_if_alone)
+            said = keep(pipeline, stop_if_alone, is_last_use=True)
         except Exception as error:  # the learner logs it, with the cause
             said = {"error": f"{type(error).__name__}: {str(error).strip()}"}
         with os.fdopen(pipe, "wb") as file:

@@ -44,7 +44,7 @@ from recommender.log import statements
 
 HERE = ""  # the place of pieces in this table
 GRACE_S = 300
-BATCH_BYTES = 2**22  # read or written in one statement
+BATCH_BYTES = 2**21  # read or written in one statement
 LOCK_CLASS = 0x6759  # of the lock that one thinner at a time holds
 PLACE_LOCK_CLASS = 0x675A  # of the locks of places
 NOTED_AT_ONCE = 1000  # rows without their bytes

@@ -24,6 +24,7 @@ from recommender.models import Checkpoint
 
 QUALITY_HOURS = 2  # of stream time, over which a checkpoint's quality is measured
 Between = Callable[[], None]
+Release = Callable[[int], None]
 
 
 def store_checkpoint(
@@ -36,23 +37,25 @@ def store_checkpoint(
     return name_checkpoint(keep(pipeline), shard, step, position, recipe, parent_id)
 
 
-def keep(pipeline: Pipeline, between: Between | None = None) -> dict[str, Any]:
+def keep(pipeline: Pipeline, between: Between | None = None, *, is_last_use: bool = False) -> dict[str, Any]:
     """Store the pieces of a state, and return the columns of a row that can name them.
 
     between: called after every few pieces.
+    is_last_use: the Pipeline is not used again, so the memory of each stored piece is given back.
 
     Raises StoreUnavailable.
     """
-    return keep_layout(Layout(pipeline.views()), between) | figures(pipeline)
+    columns = figures(pipeline)
+    return columns | keep_layout(Layout(pipeline.views()), between, is_last_use=is_last_use)
 
 
-def keep_layout(layout: Layout, between: Between | None = None) -> dict[str, Any]:
+def keep_layout(layout: Layout, between: Between | None = None, *, is_last_use: bool = False) -> dict[str, Any]:
     """Store the missing pieces of a state, and return the columns of a StoredState.
 
-    Raises StoreUnavailable.
+    See `keep`. Raises StoreUnavailable.
     """
     store = present_store()
-    n_new_bytes = _put_missing(layout, store, between)
+    n_new_bytes = _put_missing(layout, store, between, layout.release if is_last_use else None)
     return state_columns(layout.header, HERE if store is None else store.url) | {"n_new_bytes": n_new_bytes}
 
 
@@ -103,12 +106,19 @@ def name_checkpoint(
     return checkpoint
 
 
-def _put_missing(layout: Layout, store: ObjectStore | None, between: Between | None) -> int:
-    """Send the pieces that are not stored, and return their bytes."""
+def _put_missing(layout: Layout, store: ObjectStore | None, between: Between | None, release: Release | None) -> int:
+    """Send the pieces that are not stored, and return their bytes.
+
+    release: called with the number of each piece that is stored.
+    """
     header = layout.header
     place = HERE if store is None else store.url
     numbers = {hash: number for number, hash in enumerate(header.hashes)}
     missing = set(numbers) - piece_table.claim(place, numbers)
+    if release:
+        for hash, number in numbers.items():
+            if hash not in missing:
+                release(number)
     n_new_bytes = 0
     batch: list[tuple[bytes, Any]] = []
     n_batch = 0
@@ -123,6 +133,9 @@ def _put_missing(layout: Layout, store: ObjectStore | None, between: Between | N
             with piece_table.sending(place):
                 piece_table.insert(place, hashes, lengths, [None] * len(batch))
                 store.put_all(batch)
+        if release:
+            for hash in hashes:
+                release(numbers[hash])
         batch.clear()
         n_batch = 0
         if between:

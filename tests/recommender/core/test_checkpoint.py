@@ -1,6 +1,7 @@
 """Test how a state is cut into pieces and read back."""
 
 import io
+import sys
 import tracemalloc
 
 import numpy as np
@@ -188,3 +189,12 @@ def test_writing_and_reading_need_the_memory_of_a_few_pieces():
     assert peak_of(write) < 4 * PIECE_BYTES
     assert peak_of(lambda: read(layout.header, layout.get)["keys"]) < column.nbytes + 4 * PIECE_BYTES
     assert peak_of(lambda: check(layout.header, layout.get)) < 4 * PIECE_BYTES
+
+
+def test_a_released_piece_gives_its_memory_back_and_no_other():
+    state = large(200_000)
+    layout = Layout(state)
+    pieces = [bytes(layout.piece(number)) for number in range(len(layout))]
+    layout.release(1)
+    changed = [number for number, piece in enumerate(pieces) if bytes(layout.piece(number)) != piece]
+    assert changed == ([1] if sys.platform == "linux" else [])

@@ -3,6 +3,7 @@
 Reads are pure, one history has one digest, and bad input does no damage.
 """
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from recommender.core.affinity.affinity import AffinityConfig
 from recommender.core.checkpoint import CheckpointCorrupt, dump
 from recommender.core.checkpoint_reader import load
 from recommender.core.pipeline import KIND_WEIGHTS, Config, Pipeline
+from recommender.core.tables import table
 from recommender.core.trend import count_breakdowns
 from recommender.core.vocabulary import Kind
 from tests.help.streams import HOUR, SCREENED, SMALL, T0, Stream, fold, pushes, readers
@@ -219,3 +221,20 @@ def test_a_step_says_where_the_lists_showed_what_was_released_too():
         n_ranks += len(result.ranks)
     assert n_released
     assert n_ranks == len(stream.rows) + n_released
+
+
+def test_arrays_of_tables_that_grow_are_freed_one_by_one(monkeypatch):
+    """A view would keep the old array, and double the memory of a table that grows."""
+    replaced, n_kept, n_rows = [], [], []
+    grown = table._grown
+
+    def watched(column, n, capacity):
+        n_kept.append(sum(each() is not None for each in replaced))
+        n_rows.append(n)
+        replaced.append(weakref.ref(column))
+        return grown(column, n, capacity)
+
+    monkeypatch.setattr(table, "_grown", watched)
+    fold(readers(), SCREENED)
+    assert n_kept == [0] * len(n_kept)
+    assert sum(n > 0 for n in n_rows) > 10

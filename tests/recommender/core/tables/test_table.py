@@ -108,3 +108,13 @@ def test_a_value_that_does_not_fit_is_refused(value):
     narrow = Table({"weight": (np.int16, ())})
     with pytest.raises(ValueError, match="a value of column weight does not fit into int16"):
         narrow.restore({"keys": np.array([1], np.uint64), "weight": np.array([value], np.int64)})
+
+
+def test_rows_that_are_dropped_give_their_pages_back():
+    table = Table({"value": (np.int64, ())})
+    add_rows(table, range(1, 100_001))
+    table.keep(np.arange(10))
+    assert table["value"].tolist() == list(range(1, 11))
+    assert np.count_nonzero(table.data["value"][10:]) < 1000  # the first and the last page hold other values too
+    add_rows(table, range(200_001, 200_100))
+    assert table["value"][10:].tolist() == [key % 1000 for key in range(200_001, 200_100)]

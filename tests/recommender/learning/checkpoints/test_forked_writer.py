@@ -36,10 +36,10 @@ def gate(monkeypatch):
     reading, writing = os.pipe()
     keep = state_writer.keep
 
-    def held(pipeline, between=None):
+    def held(pipeline, between=None, **options):
         os.close(writing)
         os.read(reading, 1)
-        return keep(pipeline, between)
+        return keep(pipeline, between, **options)
 
     monkeypatch.setattr(forked_writer, "keep", held)
     yield lambda: os.write(writing, b"x")
