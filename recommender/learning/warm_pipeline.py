@@ -13,13 +13,14 @@ from math import inf
 
 from recommender import history
 from recommender.core import state_versions
+from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow_trend import Shadow
 from recommender.core.state_versions import StateNewer
 from recommender.history import Recipe
 from recommender.learning import pipeline_settings, version_upgrade
 from recommender.learning.checkpoints.forked_writer import Writing
-from recommender.learning.checkpoints.state_reader import load_pipeline
+from recommender.learning.checkpoints.state_reader import drop_damaged_pieces, load_pipeline
 from recommender.learning.folded_rows import FoldedRows
 from recommender.learning.refold import refold
 from recommender.log import origin
@@ -111,12 +112,15 @@ def restore(learner: Learner) -> WarmPipeline:
 
     It loads the newest sound checkpoint and folds the steps recorded after it. Without a sound checkpoint it folds
     the whole log again. Nothing is written, also if another version of the fold left the shard behind (`take_over`).
+    Damaged pieces are dropped, so that the next checkpoint has them again.
+
     Raises LogIncomplete if the log or the steps no longer reach back far enough. Raises StateNewer for a newer
     version's state. Raises StoreUnavailable if the object store that has the checkpoint does not answer. An older
     checkpoint or the log would cost minutes or not be enough, and the store will be back.
     """
     began_at, server = time.monotonic(), origin.current()
     pipeline, checkpoint = None, learner.checkpoint
+    looked_at: set[bytes] = set()
     while checkpoint and pipeline is None:
         try:
             pipeline = load_pipeline(checkpoint)
@@ -124,6 +128,8 @@ def restore(learner: Learner) -> WarmPipeline:
             raise
         except ValueError as error:  # damaged, or it does not fit
             logger.error("%s cannot be read, an older one is used: %s", checkpoint, error)
+            if isinstance(error, CheckpointCorrupt):
+                drop_damaged_pieces(checkpoint, looked_at)
             checkpoint = _before(checkpoint, learner.recipe)
     if pipeline is None:
         logger.error("shard %d has no sound checkpoint, its whole log is folded again", learner.shard)

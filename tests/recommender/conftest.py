@@ -16,6 +16,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 
 from recommender.api import api_keys
+from recommender.core import checkpoint, checkpoint_reader
 from recommender.learning.checkpoints.retention_tiers import Tier
 from recommender.publishing import excerpt, published_boards
 from recommender.publishing.published_boards import BOARDS, HEAD, Head, PublishedBoard
@@ -179,3 +180,14 @@ def fresh_process(settings, clock):
     settings.PUBLISH_EVERY_S = 0.0
     settings.CHECKPOINT_SCHEDULE = (Tier(1e-5, 3600),)
     settings.CHECKPOINT_EVERY_S = 0.0
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Cut states into pieces of at most 1 KB.
+
+    So a small state has many pieces, and some of them stay the same from step to step.
+    """
+    monkeypatch.setattr(checkpoint, "PIECE_BYTES", 1024)
+    for each in (checkpoint, checkpoint_reader):
+        monkeypatch.setattr(each, "PACKED_BYTES", 256)

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from recommender.core.checkpoint import CheckpointCorrupt, Piece
+from recommender.core.checkpoint import CheckpointCorrupt, Piece, hash_of
 
 AT_ONCE = 8  # requests under way
 DELETED_AT_ONCE = 50  # S3 takes 1000, but a writer may wait for the answer
@@ -69,6 +69,16 @@ class ObjectStore:
             for start in range(0, len(hashes), AT_ONCE):
                 yield from pool.map(self._get, hashes[start : start + AT_ONCE])
 
+    def find_damaged(self, hashes: Collection[bytes]) -> list[bytes]:
+        """Return the pieces that are not there or differ from their hashes.
+
+        Raises StoreUnavailable.
+        """
+        wanted = list(hashes)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            is_sound = list(pool.map(self._is_sound, wanted))
+        return [hash for hash, sound in zip(wanted, is_sound, strict=True) if not sound]
+
     def delete(self, hashes: Collection[bytes]) -> None:
         """Delete pieces. One that is not there is no error.
 
@@ -88,6 +98,12 @@ class ObjectStore:
         with self._answers():
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key(hash))
             return bytes(answer["Body"].read())
+
+    def _is_sound(self, hash: bytes) -> bool:
+        try:
+            return hash_of(self._get(hash)) == hash
+        except CheckpointCorrupt:
+            return False
 
     def _key(self, hash: bytes) -> str:
         name = hash.hex()

@@ -25,6 +25,9 @@ rows by key, and holds only session locks while the store is asked.
 A piece in an object store stays for BACKUP_KEEP_DAYS without a name, because the dump of last night may name it. A
 writer sends such a piece again instead of trusting it. After a return to an older dump it may be gone.
 
+A piece with a name is trusted, so a damaged one would spoil every later checkpoint. A learner that cannot read a
+checkpoint looks for its damaged pieces, and takes their rows away. The next writer sends them again.
+
 Bytes travel in binary. As a literal in hexadecimal, a piece would take twice its size in the client and the server.
 """
 
@@ -38,7 +41,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from recommender import locks
-from recommender.core.checkpoint import PIECE_BYTES, Piece
+from recommender.core.checkpoint import PIECE_BYTES, Piece, hash_of
 from recommender.learning.checkpoints.object_store import DELETED_AT_ONCE, ObjectStore
 from recommender.log import statements
 
@@ -94,6 +97,23 @@ _GET = """
 SELECT p.data FROM unnest(%b::bytea[]) WITH ORDINALITY AS w(hash, n)
 JOIN recommender_piece AS p ON p.hash = w.hash AND p.place = ''
 ORDER BY w.n
+"""
+_DATA = "SELECT hash, data FROM recommender_piece WHERE place = '' AND hash = ANY(%b::bytea[])"
+# Only these bytes: a writer may have sent the piece again.
+_DELETE_DAMAGED = """
+WITH gone AS (DELETE FROM recommender_piece WHERE place = '' AND hash = %b AND data = %b RETURNING 1)
+SELECT count(*) FROM gone
+"""
+_MOVE_DAMAGED = """
+WITH locked AS MATERIALIZED (
+    SELECT hash, place FROM recommender_piece WHERE place = %s AND hash = ANY(%s::bytea[])
+    ORDER BY hash, place FOR UPDATE
+), deleted AS (
+    DELETE FROM recommender_piece AS p USING locked WHERE p.hash = locked.hash AND p.place = locked.place
+    RETURNING p.hash, p.n_bytes
+)
+INSERT INTO recommender_piece (hash, place, n_bytes, unnamed_at)
+SELECT hash, %s, n_bytes, now() FROM deleted ON CONFLICT DO NOTHING
 """
 # EXISTS becomes a join. With IN under another operator, each piece would search all names.
 _HAS_NAME = """
@@ -215,6 +235,21 @@ def drop_unnamed(store: ObjectStore | None) -> int:
         return n
 
 
+def drop_damaged(store: ObjectStore | None, hashes: Collection[bytes]) -> int:
+    """Let writers send damaged pieces again, and return how many were found.
+
+    These are pieces whose bytes are missing or differ from their hash. The rows of those in an object store move as
+    for a deletion, while no writer sends. So a piece that a writer has just sent again is seen, and stays. It reads
+    every piece. Raises StoreUnavailable.
+    """
+    if store is None:
+        return _drop_damaged_here(list(hashes))
+    if not (damaged := store.find_damaged(hashes)):
+        return 0
+    with locks.wait(_number(store.url), lock_class=PLACE_LOCK_CLASS):
+        return _write(_MOVE_DAMAGED, [store.url, store.find_damaged(damaged), _leaving(store.url)])
+
+
 def get_stored_bytes() -> int:
     """Return the bytes of all stored pieces, each counted once."""
     with connection.cursor() as cursor:
@@ -289,6 +324,15 @@ def _delete_moved(store: ObjectStore) -> int:
     if moved:
         _write(_FORGET, [_leaving(store.url), list(moved)])
     return len(moved)
+
+
+def _drop_damaged_here(hashes: Sequence[bytes]) -> int:
+    n = 0
+    for some in _batched(hashes, max(1, BATCH_BYTES // PIECE_BYTES)):
+        for hash, data in statements.fetch_all(_DATA, [some]):
+            if hash_of(data) != bytes(hash):
+                n += statements.fetch(_DELETE_DAMAGED, [hash, memoryview(data)])[0]
+    return n
 
 
 def _batched(hashes: Sequence[bytes], n: int) -> Iterator[list[bytes]]:

@@ -4,15 +4,20 @@ Each array is read, copied into its table and forgotten, so a restore needs the 
 Pipeline. Rows of versions up to 0.1 have one block of bytes instead of pieces.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
+
+from django.db import connection
 
 from recommender.core import checkpoint_reader
 from recommender.core.checkpoint import CheckpointCorrupt, GetPieces, Header, Layout, Piece
 from recommender.core.pipeline import Pipeline
 from recommender.learning.checkpoints import piece_table
-from recommender.learning.checkpoints.object_store import ObjectStore
+from recommender.learning.checkpoints.object_store import ObjectStore, present_store
 from recommender.learning.checkpoints.piece_table import HERE
 from recommender.models import StoredState
+
+logger = logging.getLogger(__name__)
 
 
 def load_pipeline(row: StoredState) -> Pipeline:
@@ -38,6 +43,23 @@ def open_pieces(row: StoredState) -> tuple[Header, GetPieces]:
     if header.digest != row.digest:
         raise CheckpointCorrupt("the checkpoint is damaged: its digest does not match its header")
     return header, _get_here if row.place == HERE else ObjectStore(row.place).get
+
+
+def drop_damaged_pieces(row: StoredState, looked_at: set[bytes]) -> None:
+    """Let the next writer send the damaged pieces of a state again.
+
+    It does nothing where no writer would: inside a transaction, or for pieces in another place than new ones.
+    Raises StoreUnavailable.
+
+    looked_at: pieces that need no look. Those of the state are added.
+    """
+    store = present_store()
+    if connection.in_atomic_block or row.place != (HERE if store is None else store.url):
+        return
+    unknown = {bytes(each) for each in row.pieces or ()} - looked_at
+    looked_at |= unknown
+    if n := piece_table.drop_damaged(store, unknown):
+        logger.warning("%d damaged pieces of %s are sent again with the next checkpoint", n, row)
 
 
 def digest_of(row: StoredState) -> str:

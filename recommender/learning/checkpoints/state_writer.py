@@ -23,6 +23,7 @@ from recommender.log.event_log import Position
 from recommender.models import Checkpoint
 
 QUALITY_HOURS = 2  # of stream time, over which a checkpoint's quality is measured
+STATE_NAMES = ("header", "pieces", "place")  # the columns that say where a state is
 Between = Callable[[], None]
 Release = Callable[[int], None]
 
@@ -87,11 +88,12 @@ def name_checkpoint(
 ) -> Checkpoint:
     """Store the row of a checkpoint whose pieces were kept.
 
-    If a row has this state already, it is returned. Raises PiecesGone.
+    If a row has this state already, it is returned, and names the pieces just kept. Its own may be damaged or in
+    another place. Raises PiecesGone.
     """
     piece_table.name(columns["place"], columns["pieces"])
     rest = {name: value for name, value in columns.items() if name != "digest"}
-    checkpoint, _ = Checkpoint.objects.get_or_create(
+    checkpoint, is_new = Checkpoint.objects.get_or_create(
         shard=shard,
         step=step,
         digest=columns["digest"],
@@ -103,6 +105,10 @@ def name_checkpoint(
             **rest,
         },
     )
+    if not is_new:
+        for column in STATE_NAMES:
+            setattr(checkpoint, column, columns[column])
+        checkpoint.save(update_fields=STATE_NAMES)
     return checkpoint
 
 
