@@ -45,7 +45,7 @@ def execute(query):
 def moved(live_api):
     """Yield a client of a log with 3 events, whose server is not known.
 
-    The log has never been moved before, whatever other tests did to it. Afterwards the server is known as before.
+    The log has never been moved before, also if other tests moved it. Afterwards the server is known as before.
     """
     execute("UPDATE recommender_log_origin SET generation = 0")
     event_log.append(clicks(3))
