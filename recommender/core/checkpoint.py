@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.core.tables import memory
+from recommender.core import memory
 
 # Change the number whenever the layout changes. PIECE_BYTES and PACKED_BYTES are part of the layout: the digest is of
 # the header and the hashes of the pieces. So a change of either gives each state another digest, and needs a new
@@ -72,7 +72,7 @@ class Header:
     @property
     def lengths(self) -> list[int]:
         """Return the number of bytes of each piece. Raises CheckpointCorrupt."""
-        return _parsed(self)[0]
+        return parse_header(self)[0]
 
     @property
     def n_bytes(self) -> int:
@@ -145,7 +145,7 @@ class Layout:
         view = little.reshape(-1).view(np.uint8).data if little.nbytes else memoryview(b"")
         place = [little.dtype.str, list(array.shape), len(self._parts), 0]
         if little.nbytes >= PACKED_BYTES:
-            step = _step(little.dtype, array.shape)
+            step = bytes_a_piece(little.dtype, array.shape)
             self._parts += [[view[start : start + step]] for start in range(0, little.nbytes, step)]
             return {ARRAY: place}
         if self._pack_bytes + little.nbytes > PIECE_BYTES:
@@ -185,7 +185,7 @@ def dump(state: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _parsed(header: Header) -> tuple[list[int], dict[str, Any]]:
+def parse_header(header: Header) -> tuple[list[int], dict[str, Any]]:
     try:
         said = json.loads(header.text)
         lengths, state = said["lengths"], said["state"]
@@ -196,7 +196,7 @@ def _parsed(header: Header) -> tuple[list[int], dict[str, Any]]:
     return lengths, state
 
 
-def _step(dtype: np.dtype[Any], shape: Sequence[int]) -> int:
+def bytes_a_piece(dtype: np.dtype[Any], shape: Sequence[int]) -> int:
     """Return the bytes of a piece of an array.
 
     These are whole rows, unless a single row is larger than a piece.

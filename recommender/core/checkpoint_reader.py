@@ -31,9 +31,9 @@ from recommender.core.checkpoint import (
     GetPieces,
     Header,
     Piece,
-    _parsed,
-    _step,
+    bytes_a_piece,
     hash_of,
+    parse_header,
 )
 
 OLD_MAGIC = b"GSWCKP02"
@@ -97,7 +97,7 @@ class _PieceReader:
 
     def __init__(self, header: Header, get: GetPieces) -> None:
         self._header, self._get = header, get
-        self._lengths, self._tree = _parsed(header)
+        self._lengths, self._tree = parse_header(header)
         self._kept: dict[int, Piece] = {}
 
     def state(self) -> LazyState:
@@ -119,7 +119,7 @@ class _PieceReader:
             packed = np.frombuffer(self._kept[number], np.uint8)[offset : offset + made.nbytes]
             self._fill(made, 0, packed)
             return made
-        step, start = _step(made.dtype, shape), 0
+        step, start = bytes_a_piece(made.dtype, shape), 0
         for piece in self._pieces(number, number - (-made.nbytes // step)):
             self._fill(made, start, np.frombuffer(piece, np.uint8))
             start += len(piece)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from recommender.core.affinity import affinity_columns, affinity_kernels, link_kernels
 from recommender.core.affinity.affinity_columns import BLOCK, HISTORY, N_DERIVED, SHORT, Rhythm
+from recommender.core.memory import zeros
 from recommender.core.tables import Table
 from recommender.core.tables.decay import N_EPOCHS, combine_all
 from recommender.core.tables.hashing import MAX_ROWS, find_all
-from recommender.core.tables.memory import zeros
 from recommender.core.tables.table import strongest
 
 KEPT_AT_EVICTION = 7 / 8

@@ -5,7 +5,7 @@ the order in which keys first come, and a checkpoint keeps this order. So most p
 one before. The slots are derived and never stored. Only `keep` removes rows, all at once.
 
 **Memory.** Rows that were never used take no memory, because the system gives a page only when it is first written
-(`core.tables.memory`). So arrays double. They grow one column after the other, and old slots are freed before new
+(`core.memory`). So arrays double. They grow one column after the other, and old slots are freed before new
 ones are made. So a table that grows needs room for one column more, not for a second table. Rows that are dropped
 give their pages back. Slots are at most 65 % full, which is 6 to 10 bytes a row.
 
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.core.memory import MAPPED_FROM, release, zeros
 from recommender.core.tables.hashing import EMPTY, MAX_ROWS, fill_slots
-from recommender.core.tables.memory import MAPPED_FROM, release, zeros
 
 Columns = dict[str, NDArray[Any]]
 FULL, ROOMY, SNUG = 0.65, 0.4, 0.5  # of the slots: used at most, and used after growing, in a small or large table

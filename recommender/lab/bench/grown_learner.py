@@ -19,7 +19,7 @@ from typing import Any
 import django
 from django.conf import settings
 
-from recommender.core.tables import memory
+from recommender.core import memory
 
 READERS = 500  # events a second while checkpoints are written and between them
 BETWEEN = 10_000  # events between the two checkpoints

@@ -43,8 +43,8 @@ import msgspec
 from django.conf import settings
 from django.db import connection, connections
 
+from recommender.core import memory
 from recommender.core.pipeline import Pipeline
-from recommender.core.tables import memory
 from recommender.learning.checkpoints import piece_table, thinning
 from recommender.learning.checkpoints.state_writer import keep
 from recommender.process_state import clock, remembered

@@ -353,11 +353,11 @@ def test_a_step_of_the_old_state_after_a_rebuild_is_folded_again_from_the_new_on
     learner.learn(0)
     row, old = Learner.objects.get(), learner.in_memory(0)
     settings.HALF_LIVES_S = [60]
-    rebuilt = learner.rebuild(Learner.objects.get())
+    rebuilt = fresh_fold.rebuild(Learner.objects.get())
     event_log.append(clicks(5, start=5))
     learner.take_step(old, row, learner.read_next(old, 100))
     with pytest.raises(learner.LearnerMoved):  # the old state becomes no checkpoint
-        learner.write_checkpoint(old, row)
+        active_checkpoint.write(old, row)
     assert Learner.objects.get().checkpoint == rebuilt
     event_log.append(clicks(5, start=10))
     assert learner.learn(0) == 5
@@ -365,7 +365,7 @@ def test_a_step_of_the_old_state_after_a_rebuild_is_folded_again_from_the_new_on
     assert warm().n_events == Learner.objects.get().n_events == 15
     newest = Learner.objects.get().checkpoint
     assert newest.step == 3
-    assert learner.verify(newest) == newest.digest == warm().digest()
+    assert fresh_fold.verify(newest) == newest.digest == warm().digest()
 
 
 def test_a_learner_without_a_log_that_reaches_back_says_so():

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from recommender.core.tables.memory import HUGE_FROM, MAPPED_FROM, release, trim, zeros
+from recommender.core.memory import HUGE_FROM, MAPPED_FROM, release, trim, zeros
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives pages back at once")
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import pytest
 from django.db.models import F
 
-from recommender.learning import checkpoint_thinning, learner
-from recommender.learning.checkpoint_retention import Tier
+from recommender.learning import fresh_fold, learner
+from recommender.learning.checkpoints import thinning
+from recommender.learning.checkpoints.retention_tiers import Tier
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Piece
 from tests.help.clusters import Cluster, django_on, made, migrate
@@ -89,10 +90,10 @@ def pass_days(n: int) -> None:
     """Thin as it would be done after so many days, instead of waiting for them."""
     past = timedelta(days=n, minutes=1)
     Checkpoint.objects.update(created_at=F("created_at") - past)
-    checkpoint_thinning.thin_checkpoints(0)
-    checkpoint_thinning.thin_pieces()  # notes what has lost its name
+    thinning.thin_checkpoints(0)
+    thinning.thin_pieces()  # notes what has lost its name
     Piece.objects.filter(unnamed_at__isnull=False).update(unnamed_at=F("unnamed_at") - past)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
 
 
 def back_up(old: Cluster, base) -> Yesterday:
@@ -129,7 +130,7 @@ def goes_on_from(yesterday: Yesterday, bucket) -> None:
     assert row.n_events == yesterday.n_events + 3 * N == len(rows())
     assert warm().n_events == row.n_events
     digest = warm().digest()
-    assert learner.verify(active()) == active().digest == digest
+    assert fresh_fold.verify(active()) == active().digest == digest
     pass_days(30)
     assert names() <= bucket.names()
     assert {each.hex() for each in map(bytes, Piece.objects.values_list("hash", flat=True))} == names()
@@ -137,7 +138,7 @@ def goes_on_from(yesterday: Yesterday, bucket) -> None:
     assert learner.learn(0) == 0
     assert warm().digest() == digest
     learned(1, "last")
-    assert learner.verify(active()) == active().digest == warm().digest()
+    assert fresh_fold.verify(active()) == active().digest == warm().digest()
 
 
 @pytest.mark.parametrize("n_days", [1, KEEP_DAYS])
@@ -168,7 +169,7 @@ def test_a_recovered_database_finds_the_pieces_that_its_tables_name(old, bucket,
             if is_kept:
                 assert f"restored at step {yesterday.step} from checkpoint {yesterday.checkpoint_id}" in caplog.text
             assert warm().n_events == yesterday.n_events
-            assert warm().digest() == active().digest == learner.verify(active())
+            assert warm().digest() == active().digest == fresh_fold.verify(active())
             caplog.clear()
             goes_on_from(yesterday, bucket)
             assert "cannot be read" not in caplog.text

@@ -4,9 +4,10 @@ import pytest
 from django.db import transaction
 
 from recommender.core.checkpoint import hash_of
-from recommender.learning import checkpoint_reader, checkpoint_thinning, learner, piece_table
-from recommender.learning.object_store import ObjectStore
-from recommender.learning.piece_table import HERE, PiecesGone
+from recommender.learning import fresh_fold, learner
+from recommender.learning.checkpoints import piece_table, state_reader, thinning
+from recommender.learning.checkpoints.object_store import ObjectStore
+from recommender.learning.checkpoints.piece_table import HERE, PiecesGone
 from recommender.log import event_log
 from recommender.models import Checkpoint, Learner, Piece
 from tests.help.damaged_states import damage
@@ -78,7 +79,7 @@ def goes_on(caplog, damaged):
     assert "cannot be read" not in caplog.text
     assert warm().digest() == newest.digest
     for each in Checkpoint.objects.filter(step__gt=0):  # older ones that name it are readable again
-        assert learner.verify(each) == each.digest == checkpoint_reader.load_pipeline(each).digest()
+        assert fresh_fold.verify(each) == each.digest == state_reader.load_pipeline(each).digest()
     assert Learner.objects.get().n_events == n + 5
 
 
@@ -100,7 +101,7 @@ def test_a_damaged_piece_in_the_store_is_sent_again(bucket, caplog, is_missing):
     else:
         ObjectStore(bucket.url).put(hash, b"damaged")
     goes_on(caplog, hash)
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert hash.hex() in bucket.names()
     assert not Piece.objects.exclude(place=bucket.url).exists()
 
@@ -109,7 +110,7 @@ def test_a_damaged_piece_that_no_one_sends_again_leaves_the_store(bucket):
     hash = shared_piece()
     ObjectStore(bucket.url).put(hash, b"damaged")
     assert piece_table.drop_damaged(ObjectStore(bucket.url), named_by(active())) == 1
-    checkpoint_thinning.thin_pieces()
+    thinning.thin_pieces()
     assert bucket.names() == {each.hex() for row in Checkpoint.objects.all() for each in map(bytes, row.pieces)} - {
         hash.hex()
     }
@@ -168,7 +169,7 @@ def test_a_checkpoint_with_a_damaged_header_is_written_again(caplog):
     caplog.clear()
     learner.learn(0)
     assert "cannot be read" not in caplog.text
-    assert learner.verify(active()) == active().digest == warm().digest()
+    assert fresh_fold.verify(active()) == active().digest == warm().digest()
 
 
 def test_pieces_of_another_place_than_the_present_one_stay_as_they_are(bucket, settings, caplog):
@@ -180,7 +181,7 @@ def test_pieces_of_another_place_than_the_present_one_stay_as_they_are(bucket, s
     assert "cannot be read" in caplog.text
     assert Piece.objects.filter(hash=hash, place=bucket.url).exists()
     assert active().place == HERE
-    assert learner.verify(active()) == active().digest
+    assert fresh_fold.verify(active()) == active().digest
     restart()
     caplog.clear()
     learner.learn(0)
