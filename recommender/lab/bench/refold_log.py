@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+from django.test.utils import override_settings
 
 from recommender.core.vocabulary import Kind, Ruling, Verdict
 from recommender.lab import emptying
@@ -52,6 +53,7 @@ class FilledLog:
     n_verdicts: int
 
 
+@override_settings(AUTO_FREEZE=False)  # a day in a minute may look like a fall in quality
 def fill(*, n_events: int, step_events: int, is_attacked: bool, seed: int) -> FilledLog:
     """Empty the database, fill its log, and learn all of it.
 
