@@ -39,6 +39,7 @@ def secret() -> str:
     return secret_of(settings.ID_SECRET or settings.SECRET_KEY)
 
 
+@lru_cache(maxsize=8)
 def secret_of(text: str) -> str:
     """Return the secret that is made from a text.
 

@@ -113,10 +113,11 @@ class Layout:
     def release(self, number: int) -> None:
         """Give a large piece's memory back to the system.
 
-        Its array loses these values. For a process that ends after it has written the state.
+        Its array loses these values. For a process that ends after it has written the state. No two arrays of a state
+        share memory, so every other piece stays as it is.
         """
         parts = self._parts[number]
-        if len(parts) == 1:
+        if len(parts) == 1 and len(parts[0]) >= PACKED_BYTES:
             memory.release(np.frombuffer(parts[0], np.uint8))
 
     @cached_property

@@ -44,8 +44,9 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 def release(array: NDArray[Any]) -> None:
     """Give the whole pages of a contiguous array back to the system.
 
-    Its values are lost: pages of an array that `zeros` made read as zeros, and so do those of any other array. Only
-    the pages that lie within the array are given back. It does nothing on systems other than Linux.
+    Its values are lost, and its pages read as zeros from then on. The array must own its memory: pages of a mapped
+    file would be read from the file again. Only the pages that lie within the array are given back. It does nothing
+    on systems other than Linux.
     """
     c = _c_library()
     if c is None or not array.nbytes:
@@ -68,10 +69,10 @@ def trim() -> None:
         return
     if hasattr(c, "malloc_trim"):  # glibc
         c.malloc_trim(0)
-    with suppress(OSError), open("/proc/self/maps") as mappings:
+    with suppress(OSError), open("/proc/self/maps", "rb") as mappings:
         for line in mappings:
-            if " r-xp " in line and "libllvmlite" in line:  # no one can have written to these
-                first, end = (int(each, 16) for each in line.split()[0].split("-"))
+            if b" r-xp " in line and b"libllvmlite" in line:  # no one can have written to these
+                first, end = (int(each, 16) for each in line.split()[0].split(b"-"))
                 c.madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
 
 

@@ -96,7 +96,7 @@ def take_over(learner: Learner) -> tuple[WarmPipeline, Learner]:
 
     Returns the Pipeline and the Learner row as they are now. Raises LogIncomplete, LearnerMoved.
     """
-    warm = restore(learner)
+    warm = restore(learner, is_learner=True)
     if warm.refolded is not None:
         try:
             learner = version_upgrade.complete(learner, warm.pipeline, warm.loaded, warm.refolded)
@@ -107,12 +107,13 @@ def take_over(learner: Learner) -> tuple[WarmPipeline, Learner]:
     return warm, learner
 
 
-def restore(learner: Learner) -> WarmPipeline:
+def restore(learner: Learner, *, is_learner: bool = False) -> WarmPipeline:
     """Return the Pipeline at the Learner's position.
 
     It loads the newest sound checkpoint and folds the steps recorded after it. Without a sound checkpoint it folds
     the whole log again. Nothing is written, also if another version of the fold left the shard behind (`take_over`).
-    Damaged pieces are dropped, so that the next checkpoint has them again.
+
+    is_learner: for the learner itself. Damaged pieces are dropped, so that its next checkpoint has them again.
 
     Raises LogIncomplete if the log or the steps no longer reach back far enough. Raises StateNewer for a newer
     version's state. Raises StoreUnavailable if the object store that has the checkpoint does not answer. An older
@@ -128,7 +129,7 @@ def restore(learner: Learner) -> WarmPipeline:
             raise
         except ValueError as error:  # damaged, or it does not fit
             logger.error("%s cannot be read, an older one is used: %s", checkpoint, error)
-            if isinstance(error, CheckpointCorrupt):
+            if is_learner and isinstance(error, CheckpointCorrupt):
                 drop_damaged_pieces(checkpoint, looked_at)
             checkpoint = _before(checkpoint, learner.recipe)
     if pipeline is None:

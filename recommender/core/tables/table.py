@@ -65,7 +65,8 @@ class Table:
 
         let_go: called before arrays are replaced. An owner drops its views then, for a view keeps the old array.
 
-        The amortised cost is O(1) a row. Raises ValueError beyond MAX_ROWS.
+        The amortised cost is O(1) a row. Raises ValueError beyond MAX_ROWS, and OSError or MemoryError if there is no
+        memory. After these two, neither the table nor its owner can be used.
         """
         n = len(self)
         needed = n + n_more

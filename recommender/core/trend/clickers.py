@@ -1,6 +1,6 @@
 """Clickers by size, as r_j needs them, without a pass over all pairs every time.
 
-    trend.sizes ──refresh──> the sizes at that time, with each item's count and all that was ever removed from it
+    count_breakdowns.sizes ──refresh──> the sizes at that time, each item's count, all that was ever removed from it
                              + the growth since, whoever it came from ──> sizes that add up to no less
 
 `place_prices.fewest_clickers` computes r_j from these sizes. An item's growth is its count now, less its count at the

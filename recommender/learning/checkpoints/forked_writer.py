@@ -4,10 +4,11 @@
        │  takes steps                                    │ columns of the row, over a pipe
        └──poll()──> the row that names the pieces, in the learner's own transaction
 
-Fork gives a snapshot at the price of copying page tables: 20 ms for a gigabyte. The kernel copies a page when the
-learner writes to it, so the memory taken is that of the pages changed meanwhile. The process gives the pages of each
-piece back once the piece is stored. A thread was the alternative. While the learner waits, a thread must copy every
-piece that has changed. To know these it must hash all of them, which takes 0.4 s for 350 MB.
+Fork gives a snapshot at the price of copying page tables: 20 ms for a gigabyte. Before it, the learner gives back
+memory that it does not use, which takes as long (`core.memory.trim`). The kernel copies a page when the learner
+writes to it, so the memory taken is that of the pages changed meanwhile. The process gives the pages of each piece
+back once the piece is stored. A thread was the alternative. While the learner waits, a thread must copy every piece
+that has changed. To know these it must hash all of them, which takes 0.4 s for 350 MB.
 docs/decisions/0011-checkpoints-in-pieces.md has the figures of both.
 
 What makes the fork safe:
@@ -17,10 +18,10 @@ What makes the fork safe:
 - It closes its copies of all sockets. Otherwise the servers would not notice the end of a learner that is killed, and
   the locks of its transaction would stay until this process ends.
 - It ends by `os._exit`, so it runs no exit handler, flushes no buffer and closes nothing that is shared.
-- It calls NumPy, hashlib, psycopg and boto3 only: no OpenMP, no compiled client with threads of its own. The learner
-  forks only while no forest is fitted in a thread, for the state has to wait for that thread. Locks that another
-  thread held at the moment of the fork stay locked in the process. If it ever hangs on one, the learner kills it
-  after LIMIT_S, which counts as a failed checkpoint.
+- It calls NumPy, hashlib, psycopg, boto3 and madvise only: no OpenMP, no compiled client with threads of its own. The
+  learner forks only while no forest is fitted in a thread, for the state has to wait for that thread. Locks that
+  another thread held at the moment of the fork stay locked in the process. If it ever hangs on one, the learner kills
+  it after LIMIT_S, which counts as a failed checkpoint.
 - It ends when the learner is gone, and it writes no row that names a piece. So a learner that is killed at any moment
   leaves a sound state, and some pieces without a name.
 
@@ -164,8 +165,8 @@ def begin(pipeline: Pipeline, shard: int) -> Writing:
     began_at, parent = clock(), os.getpid()
     with_pieces = take_turn()
     memory.trim()
-    gc.freeze()  # a collection in the learner would write to, and so copy, every page with an object
     reading, writing = os.pipe()
+    gc.freeze()  # a collection in the learner would write to, and so copy, every page with an object
     try:
         with warnings.catch_warnings():
             # Python 3.12 warns of locks that other threads may hold. The module's docstring says why this is safe.

@@ -16,7 +16,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,16 +67,17 @@ class ObjectStore:
         """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for start in range(0, len(hashes), AT_ONCE):
-                yield from pool.map(self._get, hashes[start : start + AT_ONCE])
+                yield from pool.map(partial(self._get, self._client), hashes[start : start + AT_ONCE])
 
-    def find_damaged(self, hashes: Collection[bytes]) -> list[bytes]:
+    def find_damaged(self, hashes: Collection[bytes], *, is_hasty: bool = False) -> list[bytes]:
         """Return the pieces that are not there or differ from their hashes.
 
-        Raises StoreUnavailable.
+        is_hasty: each request is sent once, for others wait. Raises StoreUnavailable.
         """
         wanted = list(hashes)
+        client = self._hasty_client if is_hasty else self._client
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            is_sound = list(pool.map(self._is_sound, wanted))
+            is_sound = list(pool.map(lambda hash: self._is_sound(client, hash), wanted))
         return [hash for hash, sound in zip(wanted, is_sound, strict=True) if not sound]
 
     def delete(self, hashes: Collection[bytes]) -> None:
@@ -94,14 +95,14 @@ class ObjectStore:
             if said.get("Errors"):
                 raise StoreUnavailable(f"{self.url} refuses to delete: {said['Errors'][0].get('Message')}")
 
-    def _get(self, hash: bytes) -> bytes:
+    def _get(self, client: Any, hash: bytes) -> bytes:
         with self._answers():
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(hash))
+            answer = client.get_object(Bucket=self._bucket, Key=self._key(hash))
             return bytes(answer["Body"].read())
 
-    def _is_sound(self, hash: bytes) -> bool:
+    def _is_sound(self, client: Any, hash: bytes) -> bool:
         try:
-            return hash_of(self._get(hash)) == hash
+            return hash_of(self._get(client, hash)) == hash
         except CheckpointCorrupt:
             return False
 

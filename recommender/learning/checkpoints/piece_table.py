@@ -38,7 +38,7 @@ from typing import Any
 from zlib import crc32
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, InternalError, connection, transaction
 
 from recommender import locks
 from recommender.core.checkpoint import PIECE_BYTES, Piece, hash_of
@@ -51,6 +51,7 @@ BATCH_BYTES = 2**21  # read or written in one statement
 LOCK_CLASS = 0x6759  # of the lock that one thinner at a time holds
 PLACE_LOCK_CLASS = 0x675A  # of the locks of places
 NOTED_AT_ONCE = 1000  # rows without their bytes
+DATA_CORRUPTED = "XX001"  # SQLSTATE
 DROPPED_AT_MOST = 20_000  # in one call
 
 # Rows are locked in the order of the key, so that two statements with the same pieces do not wait for each other.
@@ -98,11 +99,14 @@ SELECT p.data FROM unnest(%b::bytea[]) WITH ORDINALITY AS w(hash, n)
 JOIN recommender_piece AS p ON p.hash = w.hash AND p.place = ''
 ORDER BY w.n
 """
-_DATA = "SELECT hash, data FROM recommender_piece WHERE place = '' AND hash = ANY(%b::bytea[])"
+_DATA = "SELECT data FROM recommender_piece WHERE place = '' AND hash = %b"
 # Only these bytes: a writer may have sent the piece again.
 _DELETE_DAMAGED = """
 WITH gone AS (DELETE FROM recommender_piece WHERE place = '' AND hash = %b AND data = %b RETURNING 1)
 SELECT count(*) FROM gone
+"""
+_DELETE_UNREADABLE = """
+WITH gone AS (DELETE FROM recommender_piece WHERE place = '' AND hash = %b RETURNING 1) SELECT count(*) FROM gone
 """
 _MOVE_DAMAGED = """
 WITH locked AS MATERIALIZED (
@@ -244,10 +248,12 @@ def drop_damaged(store: ObjectStore | None, hashes: Collection[bytes]) -> int:
     """
     if store is None:
         return _drop_damaged_here(list(hashes))
-    if not (damaged := store.find_damaged(hashes)):
-        return 0
-    with locks.wait(_number(store.url), lock_class=PLACE_LOCK_CLASS):
-        return _write(_MOVE_DAMAGED, [store.url, store.find_damaged(damaged), _leaving(store.url)])
+    n = 0
+    for some in _batched(store.find_damaged(hashes), DELETED_AT_ONCE):
+        with locks.wait(_number(store.url), lock_class=PLACE_LOCK_CLASS):
+            still = store.find_damaged(some, is_hasty=True)
+            n += _write(_MOVE_DAMAGED, [store.url, still, _leaving(store.url)])
+    return n
 
 
 def get_stored_bytes() -> int:
@@ -328,11 +334,23 @@ def _delete_moved(store: ObjectStore) -> int:
 
 def _drop_damaged_here(hashes: Sequence[bytes]) -> int:
     n = 0
-    for some in _batched(hashes, max(1, BATCH_BYTES // PIECE_BYTES)):
-        for hash, data in statements.fetch_all(_DATA, [some]):
-            if hash_of(data) != bytes(hash):
+    for hash in hashes:  # one at a time, because one that the server cannot read fails the statement
+        try:
+            found = statements.fetch_all(_DATA, [hash])
+        except InternalError as error:
+            if not is_damage(error):
+                raise
+            n += statements.fetch(_DELETE_UNREADABLE, [hash])[0]
+            continue
+        for (data,) in found:
+            if hash_of(data) != hash:
                 n += statements.fetch(_DELETE_DAMAGED, [hash, memoryview(data)])[0]
     return n
+
+
+def is_damage(error: DatabaseError) -> bool:
+    """Return whether the server itself found that a row is damaged."""
+    return getattr(error.__cause__, "sqlstate", None) == DATA_CORRUPTED
 
 
 def _batched(hashes: Sequence[bytes], n: int) -> Iterator[list[bytes]]:

@@ -7,7 +7,7 @@ Pipeline. Rows of versions up to 0.1 have one block of bytes instead of pieces.
 import logging
 from collections.abc import Iterator, Sequence
 
-from django.db import connection
+from django.db import InternalError, connection
 
 from recommender.core import checkpoint_reader
 from recommender.core.checkpoint import CheckpointCorrupt, GetPieces, Header, Layout, Piece
@@ -79,3 +79,7 @@ def _get_here(hashes: Sequence[bytes]) -> Iterator[Piece]:
         yield from piece_table.get(hashes)
     except KeyError as error:
         raise CheckpointCorrupt("a piece of the checkpoint is not in the database") from error
+    except InternalError as error:
+        if not piece_table.is_damage(error):
+            raise
+        raise CheckpointCorrupt(f"the database cannot read a piece of the checkpoint: {error}") from error

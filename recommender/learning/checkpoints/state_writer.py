@@ -18,7 +18,7 @@ from recommender.core.pipeline import Pipeline
 from recommender.history import Recipe
 from recommender.learning.checkpoints import piece_table
 from recommender.learning.checkpoints.object_store import ObjectStore, present_store
-from recommender.learning.checkpoints.piece_table import HERE
+from recommender.learning.checkpoints.piece_table import HERE, PiecesGone
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint
 
@@ -106,9 +106,11 @@ def name_checkpoint(
         },
     )
     if not is_new:
-        for column in STATE_NAMES:
-            setattr(checkpoint, column, columns[column])
-        checkpoint.save(update_fields=STATE_NAMES)
+        state = {name: columns[name] for name in STATE_NAMES}
+        if not Checkpoint.objects.filter(pk=checkpoint.pk).update(**state):
+            raise PiecesGone(f"{checkpoint} was dropped before its pieces were named")
+        for name, value in state.items():
+            setattr(checkpoint, name, value)
     return checkpoint
 
 

@@ -1,6 +1,8 @@
 """Test checkpoints that a forked process writes while the learner goes on."""
 
+import gc
 import os
+import select
 import signal
 from concurrent.futures import Future
 
@@ -256,14 +258,15 @@ def test_a_writer_ends_when_its_learner_is_gone():
     if between == 0:
         forked_writer._let_go_of_connections()
         os.close(reading)
-        forked_writer.keep = lambda _pipeline, stop_if_alone: [stop_if_alone() for _ in iter(int, 1)]
+        forked_writer.keep = lambda _pipeline, stop_if_alone, **_: [stop_if_alone() for _ in iter(int, 1)]
         os.write(writing, str(forked_writer.begin(warmed.pipeline, 0).pid).encode())
         signal.pause()
     pid = int(os.read(reading, 100))
     os.close(writing)
+    assert not select.select([reading], [], [], 0.5)[0]  # the writer lives, for it holds the other end
     os.kill(between, signal.SIGKILL)
     os.waitpid(between, 0)
-    assert os.read(reading, 1) == b""  # the writer held the other end
+    assert os.read(reading, 1) == b""
     os.close(reading)
     assert pid
     assert active().step == 1
@@ -343,3 +346,22 @@ def test_a_result_that_cannot_be_is_a_failure():
     os.close(writing)
     with pytest.raises(CheckpointFailed, match="ended with 0"):
         forked_writer.Writing(pid, reading, 0.0).wait()
+
+
+def test_objects_are_frozen_only_while_a_checkpoint_is_written(gate):
+    learned()
+    assert gc.get_freeze_count() > 0
+    gate()
+    finish()
+    assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("call", ["pipe", "fork"])
+def test_nothing_stays_frozen_where_no_process_can_be_made(call, monkeypatch):
+    def refuse():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, call, refuse)
+    learned()
+    assert active().step == 1
+    assert gc.get_freeze_count() == 0
