@@ -1,3 +1,3 @@
 """Run Groundswell: settings, processes, and the servers of a first run."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
