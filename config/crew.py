@@ -113,7 +113,7 @@ class Crew:
         child = member.child
         if member.may_end and child.process and child.process.returncode == 0:
             member.is_finished = True
-            self.say(f"{child.name} has done its work.")
+            self.say(f"The {child.name} has done its work.")
             return
         member.n_failures = 1 if now - member.started_at > FORGIVEN_AFTER_S else member.n_failures + 1
         if member.may_end and member.n_failures > MOST_FAILURES:
