@@ -59,9 +59,11 @@ class Event(models.Model):
 
 
 class Item(models.Model):
-    """The description of an item.
+    """An item, as the site and the operators describe it.
 
-    An item without a description is listed too, under its id alone.
+    An item without a row is listed too, under its id alone. A row without a description (`is_described`) is of an
+    item that the site deleted (`deleted_at`), or that only an operator hid. The operators' columns begin with
+    `hidden_`, and only `recommender.intake.hidden_items` writes them. The site's requests never change them.
     """
 
     id = models.CharField(primary_key=True, max_length=256)
@@ -69,7 +71,18 @@ class Item(models.Model):
     url = models.CharField(max_length=2000, blank=True)
     categories = ArrayField(models.CharField(max_length=100), default=list, blank=True, size=20)
     published_at = models.DateTimeField(null=True, blank=True, help_text="Not listed before this time.")
-    is_hidden = models.BooleanField(default=False, help_text="Never listed while set.")
+    is_hidden = models.BooleanField(default=False, help_text="The site hides it. Never listed while set.")
+    is_described = models.BooleanField(default=True, db_default=True, editable=False)
+    deleted_at = models.DateTimeField(
+        null=True, editable=False, help_text="Not listed until the site sends it again."
+    )
+    hidden_at = models.DateTimeField(null=True, editable=False, help_text="An operator hides it since then.")
+    hidden_by = models.CharField(max_length=200, blank=True, db_default="", editable=False)
+    hidden_note = models.CharField(max_length=2000, blank=True, db_default="", editable=False)
+    n_show_attempts = models.IntegerField(
+        default=0, db_default=0, editable=False, help_text="How often the site tried to show it since `hidden_at`."
+    )
+    show_attempted_at = models.DateTimeField(null=True, editable=False)
     # The transaction that wrote the row last. With it the publisher reads all rows changed since, without skipping
     # any, just as the learner reads the log. A trigger sets it (migration 0002).
     changed_xid = models.BigIntegerField(default=0, editable=False, db_index=True)
@@ -78,6 +91,27 @@ class Item(models.Model):
 
     class Meta:
         ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(is_described=False) | models.Q(deleted_at=None), name="deleted_is_not_described"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["-hidden_at", "id"],
+                condition=models.Q(hidden_at__isnull=False),
+                name="item_hidden_by_operator",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.title or self.id
+
+    @property
+    def is_hidden_by_operator(self) -> bool:
+        return self.hidden_at is not None
+
+    @property
+    def is_hidden_now(self) -> bool:
+        """Return True if the site or an operator hides the item."""
+        return self.is_hidden or self.hidden_at is not None

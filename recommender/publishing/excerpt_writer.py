@@ -5,8 +5,9 @@
     catalogue: items that may be listed, categories, times ─┤
     ranker: the order that does best, its weights ──────────┘
 
-The excerpt is written whole, at most every WRITE_EVERY_S, and so that it takes no more than WRITE_SHARE of the time.
-A frozen learner writes nothing, and its last excerpt stays.
+The excerpt is written whole, and so that it takes no more than WRITE_SHARE of the time. After a step it is written at
+most every WRITE_EVERY_S. A change of the catalogue does not wait for that, and a frozen learner writes it too. So an
+item that was hidden or deleted leaves the lists at once.
 """
 
 from itertools import accumulate
@@ -30,31 +31,40 @@ _UNKNOWN = Listing(False, 0.0, ())
 
 
 class ExcerptWriter:
-    """The writer of one shard's excerpt."""
+    """The writer of one shard's excerpt.
+
+    is_stale: the catalogue has changed since the last excerpt.
+    """
 
     def __init__(self, shard: int, store: Any) -> None:
         self.shard = shard
         self._store = store
-        self._due_at = -inf
+        self._due_at = self._rested_at = -inf
         self._step = -1
+        self.is_stale = True
+
+    def note_change(self, is_changed: bool = True) -> None:
+        """Remember that the catalogue changed, until an excerpt is written."""
+        self.is_stale |= is_changed
 
     def write(self, pipeline: Pipeline, step: int, as_of: float, listings: dict[str, Listing]) -> None:
         """Write the excerpt if it is due, and if it is new or the store lost it.
 
-        It is new if something was learned. Raises the errors of the store.
+        It is new if something was learned, or if the catalogue changed. Raises the errors of the store.
         """
         began_at = clock()
-        if began_at < self._due_at:
+        if began_at < (self._rested_at if self.is_stale else self._due_at):
             return
-        if step != self._step or not self._store.hexists(VERSIONS, str(self.shard)):
+        if self.is_stale or step != self._step or not self._store.hexists(VERSIONS, str(self.shard)):
             message = make_message(pipeline, int(1e6 * database_clock.unix_s()), as_of, listings)
             with self._store.pipeline() as both:
                 both.hset(EXCERPTS, str(self.shard), msgspec.msgpack.encode(message))
                 both.hset(VERSIONS, str(self.shard), str(message.version))
                 both.execute()
-            self._step = step
+            self._step, self.is_stale = step, False
         took_s = clock() - began_at
-        self._due_at = began_at + max(WRITE_EVERY_S, took_s / WRITE_SHARE)
+        self._rested_at = began_at + took_s / WRITE_SHARE
+        self._due_at = max(began_at + WRITE_EVERY_S, self._rested_at)
 
 
 def make_message(pipeline: Pipeline, version: int, as_of: float, listings: dict[str, Listing]) -> Message:

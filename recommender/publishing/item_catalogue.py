@@ -1,4 +1,4 @@
-"""The site's description of its items, kept up to date for boards and excerpts."""
+"""The descriptions of items, kept up to date for boards and excerpts."""
 
 from math import inf
 
@@ -19,7 +19,10 @@ SELECT coalesce(recommender_xid_base() + pg_snapshot_xmin(pg_current_snapshot())
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The site's description of an item."""
+    """The description of an item, and whether it may be listed.
+
+    is_hidden: the site or an operator hides it, or the site deleted it.
+    """
 
     is_hidden: bool
     published_at: float  # unix seconds, 0 = always
@@ -47,24 +50,35 @@ class Catalogue:
             self._xid, self._reload_at = 0, now + RELOAD_EVERY_S
             self._read()
             return before != self.listings
-        return self._read() or database_clock.unix_s() >= self._next_publication
+        return self._read() or self._is_published()
 
     def _read(self) -> bool:
         with connection.cursor() as cursor:
             cursor.execute(_READABLE_BEFORE)
             (xmin,) = cursor.fetchone()
         rows = Item.objects.filter(changed_xid__gte=self._xid).values_list(
-            "id", "is_hidden", "published_at", "categories"
+            "id", "is_hidden", "hidden_at", "deleted_at", "published_at", "categories"
         )
         changed = False
-        for item, is_hidden, published_at, categories in rows.iterator():
+        for item, by_site, hidden_at, deleted_at, published_at, categories in rows.iterator():
+            is_hidden = by_site or hidden_at is not None or deleted_at is not None
             listing = Listing(is_hidden, published_at.timestamp() if published_at else 0.0, tuple(categories))
             if self.listings.get(item) != listing:
                 self.listings[item] = listing
                 changed = True
         self._xid = xmin
         if changed:
-            now = database_clock.unix_s()
-            waiting = [each.published_at for each in self.listings.values() if each.published_at > now]
-            self._next_publication = min(waiting, default=inf)
+            self._await_publication(database_clock.unix_s())
         return changed
+
+    def _is_published(self) -> bool:
+        """Return True once after a publishing time has passed."""
+        now = database_clock.unix_s()
+        if now < self._next_publication:
+            return False
+        self._await_publication(now)
+        return True
+
+    def _await_publication(self, now: float) -> None:
+        waiting = [each.published_at for each in self.listings.values() if each.published_at > now]
+        self._next_publication = min(waiting, default=inf)

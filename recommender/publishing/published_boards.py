@@ -1,6 +1,7 @@
 """The published view: the boards that readers see, outside database and learner.
 
     learner ──> publisher ──> store (Valkey): head, one board a scope ──> ViewReader.board ──> answers
+                     items hidden or deleted since (`withheld_items`) ────┘ left out
 
 Scopes are "" (all), "category:NAME" and "country:XX". The head is rewritten every time a learner wakes. It holds the
 time up to which the log is learned. When boards change, all of them are replaced at once. A web process keeps its
@@ -12,7 +13,8 @@ Web processes import this module. So it must not import the numerical core, whic
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from math import inf
 from typing import Any
@@ -79,6 +81,22 @@ class PublishedBoard(msgspec.Struct, frozen=True):
         """Return the score of a place in units, where an act at full trust now is 1.0."""
         return self.counts[place] / self.unit
 
+    def without(self, items: Collection[str]) -> "PublishedBoard":
+        """Return the board without some items.
+
+        It has a version of its own, which the board and the removed items determine.
+        """
+        places = [place for place, item in enumerate(self.items) if item not in items]
+        if len(places) == len(self.items):
+            return self
+        removed = zlib.crc32("\n".join(sorted(set(self.items).intersection(items))).encode())
+        return msgspec.structs.replace(
+            self,
+            version=-((self.version << 32) + removed),
+            items=[self.items[place] for place in places],
+            counts=[self.counts[place] for place in places],
+        )
+
 
 class ViewReader:
     """The view as one process knows it. It asks the store at most every 50 ms.
@@ -93,6 +111,8 @@ class ViewReader:
         self._boards: dict[str, PublishedBoard] = {}
         # The head's version when each board was read. A store that was lost may begin again with a lower version.
         self._of_head: dict[str, int] = {}
+        self._withheld: frozenset[str] = frozenset()
+        self._without: dict[str, tuple[PublishedBoard, frozenset[str], PublishedBoard]] = {}
         self._ask_at = -inf
         self._is_down = False
         self._is_readable = True
@@ -108,17 +128,34 @@ class ViewReader:
                         head = unpack(packed, Head)
                         self._is_readable = head is not None
                         self._head = head or self._head
+                    self._read_withheld()
                     self._ask_at = self.now() + (STORE_RETRY_EVERY_S if self._is_down else POLL_EVERY_S)
             finally:
                 self._asking.release()
         return self._head
 
+    def withheld(self) -> frozenset[str]:
+        """Return the items that were hidden or deleted since the lists were published."""
+        self.head()
+        return self._withheld
+
     def board(self, scope: str) -> PublishedBoard | None:
         """Return a scope's newest board, which is empty for a scope without one.
 
-        It is None if no board of the scope is known and the store is down, was never filled, or holds a view that
-        this version cannot read.
+        Items that are withheld are not on it. It is None if no board of the scope is known and the store is down, was
+        never filled, or holds a view that this version cannot read.
         """
+        board, withheld = self._whole_board(scope), self._withheld
+        if board is None or not withheld:
+            return board
+        known = self._without.get(scope)
+        if known is None or known[0] is not board or known[1] is not withheld:
+            if len(self._without) >= N_CACHED_SCOPES:
+                self._without = {}
+            known = self._without[scope] = board, withheld, board.without(withheld)
+        return known[2]
+
+    def _whole_board(self, scope: str) -> PublishedBoard | None:
         head = self.head()
         known = self._boards.get(scope)
         is_known = known is not None and head is not None and self._of_head.get(scope) == head.version
@@ -134,9 +171,17 @@ class ViewReader:
         self._boards[scope], self._of_head[scope] = board, head.version
         return board
 
-    def _ask(self, command: Callable[..., Any], *arguments: str) -> bytes | None:
+    def _read_withheld(self) -> None:
+        """Read the withheld items. While the store is down, the last ones stay."""
+        if self._is_down:
+            return
+        names = self._ask(self._store.sunion, [withheld_key(shard) for shard in range(settings.SHARDS)])
+        if not self._is_down and (withheld := frozenset(name.decode() for name in names)) != self._withheld:
+            self._withheld, self._without = withheld, {}
+
+    def _ask(self, command: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            answer: bytes | None = command(*arguments)
+            answer = command(*arguments)
         except redis.RedisError as error:
             if not self._is_down:
                 logger.warning("the view store does not answer (%s), serving the last copy", error)
@@ -144,6 +189,11 @@ class ViewReader:
             return None
         self._is_down = False
         return answer
+
+
+def withheld_key(shard: int) -> str:
+    """Return the name of a shard's set of withheld items (`withheld_items`)."""
+    return f"groundswell:withheld:{shard}"
 
 
 def connect() -> Any:

@@ -40,6 +40,7 @@ from recommender.publishing.excerpt_writer import ExcerptWriter
 from recommender.publishing.item_catalogue import Catalogue, Listing
 from recommender.publishing.published_boards import BOARD_DEPTH, BOARDS, HEAD, SHADOW, Head, PublishedBoard, connect
 from recommender.publishing.view_format import unpack
+from recommender.publishing.withheld_items import Bridge
 
 SIZES_DEPTH = 50  # items for which the sizes of contributions are published
 SIZES_SHARE = 0.02  # of the time, at most, goes into new sizes. In between they are bounds.
@@ -86,7 +87,7 @@ class FrozenBoards:
         return True
 
     def as_of(self, version: int, listings: dict[str, Listing]) -> dict[str, PublishedBoard]:
-        """Return the frozen boards by scope, without the items that are hidden now."""
+        """Return the frozen boards by scope, without items that are hidden now."""
         hidden = {item for item, listing in listings.items() if listing.is_hidden} if self.boards else set()
         boards = {}
         for scope, board in self.boards.items():
@@ -109,9 +110,11 @@ class Publisher:
         self._catalogue = Catalogue()
         self._frozen = FrozenBoards()
         self._excerpts = ExcerptWriter(shard, self._store)
+        self._bridge = Bridge(shard, self._store)
         self._clickers = Clickers(SIZES_DEPTH)
         self._sizes_due_at = -inf
         self._step = -1
+        self._is_stale = True  # the catalogue or the frozen scopes have changed since the last boards
         self._is_down = False
 
     def publish(self, pipeline: Pipeline, learner: Learner, as_of: float, shadow: Shadow | None = None) -> None:
@@ -129,9 +132,12 @@ class Publisher:
             self._is_down = False
 
     def _publish(self, pipeline: Pipeline, learner: Learner, as_of: float, shadow: Shadow | None) -> None:
-        is_new = any([self._catalogue.refresh(), self._frozen.refresh(), learner.step != self._step])
+        withheld = self._bridge.read()  # before the catalogue, which is at least as new
+        is_changed, is_frozen_anew = self._catalogue.refresh(), self._frozen.refresh()
+        self._is_stale |= is_changed or is_frozen_anew  # until it is written: the store may not answer
+        self._excerpts.note_change(is_changed)
         head = unpack(self._store.get(HEAD), Head)
-        if is_new or head is None or not self._store.exists(BOARDS):
+        if self._is_stale or learner.step != self._step or head is None or not self._store.exists(BOARDS):
             version = max(int(1e6 * database_clock.unix_s()), head.version + 1 if head else 0)
             boards = build_boards(
                 self._sum(tally(pipeline, self._sizes(pipeline))), self._catalogue.listings, version
@@ -150,8 +156,10 @@ class Publisher:
                 changes.hset(BOARDS, mapping=fields)
             changes.set(HEAD, msgspec.msgpack.encode(head))
             changes.execute()
-        self._step = learner.step
+        self._step, self._is_stale = learner.step, False
         self._excerpts.write(pipeline, learner.step, as_of, self._catalogue.listings)
+        if not self._excerpts.is_stale:
+            self._bridge.note_published(withheld)
 
     def _sizes(self, pipeline: Pipeline) -> dict[str, Sizes]:
         if settings.SHARDS > 1:

@@ -104,7 +104,7 @@ class Recommender:
             raise NoView
         last_items = _last_items(query, recent)
         affinities = affinities_of(shelf, last_items)
-        left_out = {*recent.seen, *query.exclude, query.item}
+        left_out = {*recent.seen, *query.exclude, query.item, *self._boards.withheld()}
         if shelf.mode == "ranker":
             ranked = _by_ranker(shelf, query, affinities, last_items, left_out)
         else:
@@ -139,6 +139,7 @@ class Recommender:
         head = self._boards.head()
         if head is None:
             raise NoView
+        left_out = {*exclude, *self._boards.withheld()}
         links: dict[str, tuple[float, int, int]] = {}
         for each in self._excerpts.excerpts():
             for name, strength, actors, price in each.links(item):
@@ -148,7 +149,7 @@ class Recommender:
         items = [
             {"item": name, "score": round(strength, 6), "support": {"actors": actors}, "margin": {"actors": price}}
             for name, (strength, actors, price) in ranked
-            if name not in exclude
+            if name not in left_out
         ]
         return {"items": items[:limit], **_standing(head, database_clock.unix_s())}
 
