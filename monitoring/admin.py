@@ -1,17 +1,22 @@
-"""Tables in the console: findings, decisions and messages to read, and accounts."""
+"""Tables in the console: findings, decisions, messages, items and accounts."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from monitoring import roles
 from monitoring.models import Finding, Notification, Review
+from monitoring.operations import hide_item
+from recommender.errors import Conflict
+from recommender.intake import items as described
+from recommender.models import Item
 
 if TYPE_CHECKING:  # Unfold's classes have no types. They are Django's, and take no model in brackets at run time.
     from django.contrib.auth import forms as auth_forms
@@ -61,6 +66,67 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_display = ["created_at", "channel", "kind", "title", "state", "attempts", "last_error"]
     list_filter = ["state", "channel", "kind"]
     search_fields = ["title"]
+
+
+@admin.register(Item)
+class ItemAdmin(AnyModelAdmin):
+    """Describe items as the site does, and hide them as an operator does.
+
+    An item without a description is here only while an operator hides it.
+    """
+
+    list_display = ["id", "title", "categories", "published_at", "is_hidden", "hidden_by", "n_show_attempts"]
+    list_filter = ["is_hidden", ("hidden_at", admin.EmptyFieldListFilter)]
+    search_fields = ["id", "title"]
+    fields = ["id", "title", "url", "categories", "published_at", "changed_at"]
+    readonly_fields = ["changed_at"]
+    actions = ["hide", "show"]
+    show_full_result_count = False
+    list_per_page = 50
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Item]:
+        items: QuerySet[Item] = super().get_queryset(request)
+        return items.filter(Q(is_described=True) | Q(hidden_at__isnull=False))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Item | None = None) -> list[str]:
+        return ["id", *self.readonly_fields] if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Item, form: Any, change: bool) -> None:
+        obj.is_described, obj.deleted_at = True, None
+        names = ["title", "url", "categories", "published_at", "is_described", "deleted_at", "changed_at"]
+        obj.save(update_fields=names if change else None)
+
+    def delete_model(self, request: HttpRequest, obj: Item) -> None:
+        self._delete([obj])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Item]) -> None:
+        self._delete(queryset)
+
+    @admin.action(description="Hide: remove from every list", permissions=["change"])
+    def hide(self, request: HttpRequest, items: QuerySet[Item]) -> None:
+        self._decide(request, items, is_hidden=True, note="Hidden in the list of items.", done="hidden")
+
+    @admin.action(description="Show: allow on lists again", permissions=["change"])
+    def show(self, request: HttpRequest, items: QuerySet[Item]) -> None:
+        self._decide(request, items, is_hidden=False, note="Shown in the list of items.", done="shown")
+
+    @staticmethod
+    def _decide(request: HttpRequest, items: QuerySet[Item], *, is_hidden: bool, note: str, done: str) -> None:
+        n_done, n_before = 0, 0
+        for item in items.order_by("id"):
+            try:
+                hide_item.set_hidden(by=cast(User, request.user), note=note, item_id=item.id, is_hidden=is_hidden)
+                n_done += 1
+            except Conflict:
+                n_before += 1
+        before = f" {n_before} already {done}." if n_before else ""
+        messages.success(request, f"{n_done} {done}.{before}")
+
+    @staticmethod
+    def _delete(items: Iterable[Item]) -> None:
+        for item in items:
+            if item.is_described:
+                described.delete_item(item_id=item.id)
 
 
 class AccountForm(UserChangeForm):

@@ -1,6 +1,7 @@
-"""The recommender's pages in the console: items and API keys.
+"""The recommender's page in the console: API keys.
 
-The rules are in `intake.items` and `api.api_keys`. These forms call them.
+The rules are in `api.api_keys`. These forms call them. `monitoring.admin` has the page of items, because operators
+decide there.
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -13,39 +14,15 @@ from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
 
 from recommender.api import api_keys
-from recommender.models import ApiKey, Item
+from recommender.models import ApiKey
 
 # Unfold's ModelAdmin has no types and is Django's. Neither takes its model in brackets at run time.
 if TYPE_CHECKING:
-    ItemModelAdmin = admin.ModelAdmin[Item]
     KeyModelAdmin = admin.ModelAdmin[ApiKey]
     KeyModelForm = forms.ModelForm[ApiKey]
 else:
-    ItemModelAdmin = KeyModelAdmin = ModelAdmin
+    KeyModelAdmin = ModelAdmin
     KeyModelForm = forms.ModelForm
-
-
-@admin.register(Item)
-class ItemAdmin(ItemModelAdmin):
-    list_display = ["id", "title", "categories", "published_at", "is_hidden"]
-    list_filter = ["is_hidden"]
-    search_fields = ["id", "title"]
-    fields = ["id", "title", "url", "categories", "published_at", "is_hidden", "changed_at"]
-    readonly_fields = ["changed_at"]
-    actions = ["hide", "show"]
-    show_full_result_count = False
-    list_per_page = 50
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Item | None = None) -> list[str]:
-        return ["id", *self.readonly_fields] if obj else self.readonly_fields
-
-    @admin.action(description="Hide: remove from every list", permissions=["change"])
-    def hide(self, request: HttpRequest, items: QuerySet[Item]) -> None:
-        messages.success(request, f"{items.update(is_hidden=True)} hidden.")
-
-    @admin.action(description="Show: allow on lists again", permissions=["change"])
-    def show(self, request: HttpRequest, items: QuerySet[Item]) -> None:
-        messages.success(request, f"{items.update(is_hidden=False)} shown.")
 
 
 class KeyForm(KeyModelForm):

@@ -29,6 +29,7 @@ By: TypeAlias = str | AbstractBaseUser
 
 POLICY = "policy"
 MAX_NOTE = 2000
+_NOTE_ASKED = f"Give a reason of 1 to {MAX_NOTE} characters."
 EMPTY = ChainHead(0, GENESIS)
 MAX_PROBLEMS = 20  # problems that are listed; all are counted
 _MACHINES = ("api:", "shell:")
@@ -66,8 +67,8 @@ def record(
     if action not in Review.Action.values:
         wrong["action"] = f"Choose one of {', '.join(Review.Action.values)}."
     note = note.strip()
-    if not note or len(note) > MAX_NOTE or not _is_text(note):
-        wrong["note"] = f"Give a reason of 1 to {MAX_NOTE} characters."
+    if not _is_note(note):
+        wrong["note"] = _NOTE_ASKED
     if len(scope) > 200 or not _is_text(scope):
         wrong["scope"] = "A scope has at most 200 characters."
     for name, digest in (("before", before), ("after", after)):
@@ -118,6 +119,18 @@ def check_decider(by: By) -> tuple[str, int | None]:
     if by.pk is None or not name or name == POLICY or name.startswith(_MACHINES):
         raise Invalid(fields={"by": f"The account {name!r} cannot decide, because its name is that of a program."})
     return name, by.pk
+
+
+def check_note(note: str) -> str:
+    """Return a note as it is recorded. Raises Invalid if it is no reason."""
+    note = note.strip()
+    if not _is_note(note):
+        raise Invalid(fields={"note": _NOTE_ASKED})
+    return note
+
+
+def _is_note(note: str) -> bool:
+    return 1 <= len(note) <= MAX_NOTE and _is_text(note)
 
 
 def _is_text(text: str) -> bool:

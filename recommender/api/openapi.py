@@ -177,6 +177,10 @@ ITEMS_PUT = inline_serializer(
         "created": serializers.IntegerField(),
         "updated": serializers.IntegerField(),
         "unchanged": serializers.IntegerField(),
+        "kept_hidden": serializers.ListField(
+            child=serializers.CharField(),
+            help_text="Ids of items that you would show and an operator hides. Their other fields were written.",
+        ),
         "rejected": _rejections("RejectedItem", ITEM_REJECTIONS),
     },
 )

@@ -174,7 +174,8 @@ class ItemsView(LeanView):
     def put(self, request: HttpRequest, key: Key) -> HttpResponse:
         """Describe one item, or up to 10,000 as `{"items": [...]}`. Scope `ingest`.
 
-        Each description replaces the one before. Each wrong item is rejected alone.
+        Each description replaces the one before. Each wrong item is rejected alone. An item that an operator hides
+        stays hidden: `kept_hidden` names it, and its other fields are written. A deleted item may be listed again.
         """
         rows, rejected = parse_items(read_body(request))
         rate_limits.charge(key)
@@ -184,6 +185,7 @@ class ItemsView(LeanView):
                 "created": done.n_created,
                 "updated": done.n_updated,
                 "unchanged": done.n_unchanged,
+                "kept_hidden": done.kept_hidden,
                 "rejected": rejected,
             }
         )
@@ -216,18 +218,22 @@ class ItemView(ApiView):
         | docs.refusals(errors.Invalid, errors.NotFound, *docs.OF_BODIES, *docs.OF_ANY),
     )
     def patch(self, request: Request, id: str) -> Response:
-        """Change some fields of an item's description. Scope `ingest`."""
+        """Change some fields of an item's description. Scope `ingest`.
+
+        An item that an operator hides stays hidden (`hidden_by_operator`).
+        """
         row = parse_changes(items.get_item(item_id=id), request.data)
-        return Response(ItemSerializer(items.update_item(row=row)).data)
+        is_shown = "is_hidden" in request.data and not row.is_hidden
+        return Response(ItemSerializer(items.update_item(row=row, is_shown=is_shown)).data)
 
     @extend_schema(
         operation_id="delete_item",
         responses={204: OpenApiResponse(description="Deleted.")} | docs.refusals(errors.NotFound, *docs.OF_ANY),
     )
     def delete(self, request: Request, id: str) -> Response:
-        """Delete the description of an item. Scope `ingest`.
+        """Delete an item's description, and remove it from every list. Scope `ingest`.
 
-        The item may still be listed under its id. To keep it off the lists, hide it instead.
+        It stays off, even if new events on it come in, until you describe it again with `PUT /items`.
         """
         items.delete_item(item_id=id)
         return Response(status=204)

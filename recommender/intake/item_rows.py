@@ -99,7 +99,25 @@ def _problem(row: ItemRow) -> str | None:
 class ItemSerializer(serializers.ModelSerializer[Item]):
     """An item as the API shows it."""
 
+    is_hidden = serializers.BooleanField(
+        source="is_hidden_now", read_only=True, help_text="You or an operator hide it. Never listed while true."
+    )
+    hidden_by_operator = serializers.BooleanField(
+        source="is_hidden_by_operator",
+        read_only=True,
+        help_text="An operator hides it. No request of yours shows it until an operator does.",
+    )
+
     class Meta:
         model = Item
-        fields = ["id", "title", "url", "categories", "published_at", "is_hidden", "changed_at"]
+        fields = [
+            "id",
+            "title",
+            "url",
+            "categories",
+            "published_at",
+            "is_hidden",
+            "hidden_by_operator",
+            "changed_at",
+        ]
         read_only_fields = ["changed_at"]

@@ -99,13 +99,13 @@ def test_operators_keep_items_and_keys_and_others_only_read_items(accounts):
         assert "story" in page.content.decode()
         assert "Hide: take off" not in page.content.decode()
         client.post("/admin/recommender/item/", {"action": "hide", "_selected_action": ["story"]})
-        assert not Item.objects.get().is_hidden
+        assert not Item.objects.get().is_hidden_now
         assert client.post("/admin/recommender/item/story/change/", {"title": "x"}).status_code == 403
         assert client.get("/admin/recommender/apikey/").status_code == 403
         assert client.post("/admin/recommender/apikey/add/", {"name": "n", "scopes": ["read"]}).status_code == 403
     olga = signed_in(accounts["operator"])
     olga.post("/admin/recommender/item/", {"action": "hide", "_selected_action": ["story"]})
-    assert Item.objects.get().is_hidden
+    assert Item.objects.get().is_hidden_now
     key = ApiKey.objects.get()
     assert secret not in olga.get("/admin/recommender/apikey/").content.decode()
     olga.post("/admin/recommender/apikey/", {"action": "revoke", "_selected_action": [key.pk]})

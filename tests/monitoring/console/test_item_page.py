@@ -179,7 +179,7 @@ def test_an_item_is_hidden_and_shown_with_a_reason(client, publish):
         reverse("console:hide"), {"item": "story-1", "hidden": "1", "note": "libel", "next": address}
     )
     assert answer["Location"] == address
-    assert Item.objects.get(id="story-1").is_hidden
+    assert Item.objects.get(id="story-1").is_hidden_by_operator
     text = page(client, address)
     assert "libel" in text
     assert "Show: allow it on lists again" in text
@@ -187,7 +187,7 @@ def test_an_item_is_hidden_and_shown_with_a_reason(client, publish):
     assert again.status_code == 409
     assert 'value="once more"' in again.content.decode()
     client.post(reverse("console:hide"), {"item": "story-1", "hidden": "0", "note": "settled"})
-    assert not Item.objects.get(id="story-1").is_hidden
+    assert not Item.objects.get(id="story-1").is_hidden_now
     assert [(each.action, each.subject["is_hidden"], each.note) for each in decided()] == [
         ("hide", True, "libel"),
         ("hide", False, "settled"),

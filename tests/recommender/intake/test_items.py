@@ -200,7 +200,7 @@ def test_the_console_finds_hides_and_shows_items(olga, api):
     assert "Elsewhere" not in page
     for action, is_hidden in (("hide", True), ("show", False)):
         olga.post("/admin/recommender/item/", {"action": action, "_selected_action": ["article-1"]})
-        assert Item.objects.get(id="article-1").is_hidden is is_hidden
+        assert Item.objects.get(id="article-1").is_hidden_now is is_hidden
 
 
 def test_the_console_changes_an_item_and_marks_it(olga, api):
