@@ -1,11 +1,11 @@
-"""Addresses of the stop switch, the findings and erasure.
+"""Addresses of the stop switch, the findings, hidden items and erasure.
 
 They are written out, like those of recommender.api.urls.
 """
 
 from django.urls import path
 
-from monitoring.api import actor_views, shadow_views, views
+from monitoring.api import actor_views, hidden_views, shadow_views, views
 
 urlpatterns = [
     path("api/v1/model", views.ModelView.as_view(), name="model"),
@@ -21,6 +21,8 @@ urlpatterns = [
     path("api/v1/findings/<int:id>", views.FindingView.as_view(), name="finding"),
     path("api/v1/findings/<int:id>/release", views.ReleaseView.as_view(), name="release"),
     path("api/v1/findings/<int:id>/confirm", views.ConfirmView.as_view(), name="confirm"),
+    path("api/v1/hidden-items", hidden_views.HiddenItemsView.as_view(), name="hidden-items"),
+    path("api/v1/hidden-items/<path:id>", hidden_views.HiddenItemView.as_view(), name="hidden-item"),
     path("api/v1/actors/<path:id>", actor_views.ActorView.as_view(), name="actor"),
     path("api/v1/erasures/<int:id>", actor_views.ErasureView.as_view(), name="erasure"),
 ]
