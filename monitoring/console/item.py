@@ -14,6 +14,9 @@ from monitoring.console.pages import ConsoleRequest, form, in_a_sentence, page, 
 from monitoring.operations import hide_item
 from recommender.errors import ApiError, NotFound
 from recommender.ids import MAX_ID
+from recommender.intake import hidden_items
+
+HIDDEN_SHOWN = 50
 
 
 @page
@@ -27,7 +30,17 @@ def search(request: HttpRequest) -> HttpResponse:
     text = request.GET.get("q", "").strip()[:MAX_ID]
     found = item_data.search(text=text) if text else []
     best = [] if text else item_data.list_best()
-    return render(request, "console/items.html", "Items", q=text, found=found, best=best)
+    hidden = [] if text else hidden_items.list_hidden(limit=HIDDEN_SHOWN + 1)
+    return render(
+        request,
+        "console/items.html",
+        "Items",
+        q=text,
+        found=found,
+        best=best,
+        hidden=hidden[:HIDDEN_SHOWN],
+        is_more_hidden=len(hidden) > HIDDEN_SHOWN,
+    )
 
 
 @page
@@ -43,10 +56,15 @@ def _hide_again(request: HttpRequest, error: ApiError) -> HttpResponse:
 @form(roles.OPERATE, again=_hide_again)
 def hide(request: ConsoleRequest) -> str:
     is_hidden, item_id = request.POST.get("hidden") == "1", request.POST.get("item", "")
-    hide_item.set_hidden(by=request.user, note=request.POST.get("note", ""), item_id=item_id, is_hidden=is_hidden)
-    return (
-        "Hidden: the item leaves every list within a second." if is_hidden else "Shown: the item can be listed again."
-    )
+    note = request.POST.get("note", "")
+    item = hide_item.set_hidden(by=request.user, note=note, item_id=item_id, is_hidden=is_hidden)
+    if is_hidden:
+        return "Hidden: the item leaves every list within a second. It stays off until an operator shows it."
+    if item.is_hidden:
+        return "No operator hides the item any more, but the site still does."
+    if item.deleted_at is not None:
+        return "No operator hides the item any more. The site deleted it, so it stays off the lists."
+    return "Shown: the item can be listed again."
 
 
 def _answer(request: HttpRequest, id: str, failed: dict[str, Any] | None = None) -> HttpResponse:

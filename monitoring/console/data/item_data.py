@@ -113,7 +113,7 @@ class Bars:
 
 
 def describe(item_id: str) -> Item | None:
-    """Return the item as the site described it, or None."""
+    """Return what the site and operators say about an item, or None."""
     return Item.objects.filter(id=item_id).first() if "\0" not in item_id else None
 
 
@@ -252,13 +252,16 @@ def list_hidings(*, item_id: str) -> list[Review]:
 
 @dataclass(frozen=True, slots=True)
 class ListedItem:
-    """An item of a list, with its place and score if it has one now."""
+    """An item of a list, with its place and score if it has one now.
+
+    word: why it cannot be listed, empty if it can.
+    """
 
     id: str
     title: str
     place: int | None = None
     score: float | None = None
-    is_hidden: bool = False
+    word: str = ""
 
 
 def list_best(*, depth: int = 20) -> list[ListedItem]:
@@ -295,8 +298,14 @@ def search(*, text: str) -> list[ListedItem]:
     ]
     known = {each.id for each in listed}
     described = Item.objects.filter(id__startswith=text).order_by("id")[: MAX_FOUND * 2]
-    others = [ListedItem(each.id, each.title, is_hidden=each.is_hidden) for each in described if each.id not in known]
+    others = [ListedItem(each.id, each.title, word=_word(each)) for each in described if each.id not in known]
     return [*listed[:MAX_FOUND], *others][: 2 * MAX_FOUND]
+
+
+def _word(item: Item) -> str:
+    if item.is_hidden_by_operator:
+        return "hidden by an operator"
+    return "hidden" if item.is_hidden else "deleted" if item.deleted_at else ""
 
 
 def _titles(ids: list[str]) -> dict[str, str]:
