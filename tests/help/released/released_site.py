@@ -54,7 +54,7 @@ class Site:
     def describe(self) -> None:
         """Describe items, hide one, and make a key."""
         from recommender.api import api_keys
-        from recommender.intake import items
+        from recommender.intake import hidden_items, items
         from recommender.intake.item_rows import ItemRow
 
         items.put_items(
@@ -63,7 +63,7 @@ class Site:
                 for number in range(40)
             ]
         )
-        items.set_hidden(item_id="item-39", is_hidden=True)
+        hidden_items.hide(item_id="item-39", by="shell:olga", note="hidden in the fixture")
         api_keys.make_key(name="the invented site", scopes=["ingest"], secret="gsw_a-made-up-key-of-the-fixture")
 
     def ingest(self, rows: list[Row]) -> None:
