@@ -1,7 +1,7 @@
-"""Let items that an operator hid on the item page stay hidden, whatever the site sends.
+"""Make items that an operator hid on the item page the operator's.
 
-The audit chain names the operator. An item that was hidden in another way stays hidden by the site, as before: by the
-API, or by an action in the list of items, which recorded no decision. An operator can hide it again.
+The audit chain names the operator. Any other hidden item stays hidden by the site: the API
+hid it, or an action in the list of items, which recorded no decision. An operator can hide it again.
 """
 
 from django.db import migrations

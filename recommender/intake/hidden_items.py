@@ -109,7 +109,10 @@ def describe_hidden(item: Item) -> HiddenItem:
 
 
 def _locked(item_id: str) -> Item:
-    """Return the row of an item, made if there is none, and locked until the end of the caller's transaction."""
+    """Return the row of an item, made if there is none.
+
+    It is locked until the end of the caller's transaction.
+    """
     if not is_id(item_id):
         raise Invalid(fields={"item": f"An id must have 1 to {MAX_ID} printable characters."})
     Item.objects.bulk_create([Item(id=item_id, is_described=False)], ignore_conflicts=True)

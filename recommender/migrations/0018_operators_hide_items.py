@@ -1,4 +1,4 @@
-"""Keep what operators decide about items apart from what the site says, and remember deleted items."""
+"""Add the decisions of operators about items, and deleted items."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Items that leave the served lists at once, before a learner publishes lists without them.
+"""Items that leave the served lists before a learner publishes new ones.
 
     an item is hidden or deleted ──commit──> withhold ──> store: a set a shard ──> readers leave these items out
     it may be listed again       ──commit──> give_back ─────────────┘
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def withhold(items: Iterable[str]) -> None:
-    """Let readers leave out these items as soon as the present transaction is committed.
+    """Let readers leave out these items from the commit on.
 
     If the store does not answer, the learners' next lists are without them anyway.
     """
@@ -37,14 +37,17 @@ def withhold(items: Iterable[str]) -> None:
 
 
 def give_back(items: Iterable[str]) -> None:
-    """Let readers list these items again as soon as the present transaction is committed."""
+    """Let readers list these items again from the commit on."""
     names = list(items)
     if names:
         transaction.on_commit(lambda: _change(names, is_withheld=False))
 
 
 class Bridge:
-    """The set of one shard, as its publisher sees it. All methods raise the errors of the store."""
+    """The set of one shard, as its publisher sees it.
+
+    All methods raise the errors of the store.
+    """
 
     def __init__(self, shard: int, store: Any) -> None:
         self._key, self._store = withheld_key(shard), store
@@ -56,7 +59,9 @@ class Bridge:
         return frozenset(self._store.smembers(self._key))
 
     def note_published(self, withheld: frozenset[bytes]) -> None:
-        """Note lists that were made without these items, and forget them once every reader has the lists.
+        """Note that lists without these items are published.
+
+        The items are forgotten once every reader has the lists.
 
         withheld: read before the catalogue was.
         """

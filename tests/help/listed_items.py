@@ -1,4 +1,4 @@
-"""Every list that readers get, asked of the real application after the learner has published."""
+"""Every list that readers get, asked of the real application."""
 
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ class Lists:
         return self.now_with(item)
 
     def now_with(self, item):
-        """Return the names of the lists that have the item, as a web process serves them now."""
+        """Return the names of the lists that have the item, without publishing."""
         self._clock.forward(max(published_boards.POLL_EVERY_S, excerpt.POLL_EVERY_S))
         found = {
             "trending": self._items("trending?limit=200"),

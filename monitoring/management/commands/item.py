@@ -14,7 +14,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        hide = verbs.add_parser("hide", help="Hide an item, whatever the site sends, until someone shows it.")
+        hide = verbs.add_parser("hide", help="Hide an item until someone shows it, also if the site sends it again.")
         show = verbs.add_parser("show", help="Lift the decision to hide an item.")
         for each in (hide, show):
             each.add_argument("id", help="The item's id, as in its events.")

@@ -1,4 +1,7 @@
-"""An operator's word about an item outlasts the site's, and a deleted item stays out, on every list."""
+"""An operator's word about an item outlasts the site's, on every list.
+
+A deleted item stays out until it is described again.
+"""
 
 from urllib.parse import quote
 

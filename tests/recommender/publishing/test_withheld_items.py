@@ -1,4 +1,4 @@
-"""Items that are hidden or deleted leave the served lists before a learner has published."""
+"""Hidden and deleted items leave the lists before a learner has published."""
 
 import msgspec
 import pytest
