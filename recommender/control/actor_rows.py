@@ -58,18 +58,12 @@ def take_out_of_decisions(shard: int, positions: list[Position]) -> int:
     gone, n = set(positions), 0
     seqs = [each.seq for each in positions]
     for decision in Decision.objects.filter(Q(seq__overlap=seqs), shard=shard) if seqs else ():
-        at = [Position(*each) for each in zip(decision.xid, decision.seq, strict=True)]
-        left = [each for each in at if each not in gone]
-        before = decision.before and [
-            verdict for each, verdict in zip(at, decision.before, strict=True) if each not in gone
-        ]
-        n += len(at) - len(left)
-        if not left:
+        stays = [Position(*each) not in gone for each in zip(decision.xid, decision.seq, strict=True)]
+        n += stays.count(False)
+        if not any(stays):
             decision.delete()
-        elif len(left) < len(at):
-            Decision.objects.filter(pk=decision.pk).update(
-                xid=[each.xid for each in left], seq=[each.seq for each in left], before=before
-            )
+        elif not all(stays):
+            Decision.objects.filter(pk=decision.pk).update(**decision.cut(stays))
     return n
 
 

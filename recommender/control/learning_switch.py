@@ -172,7 +172,7 @@ def take_back(entries: Sequence[int]) -> TakenBack:
        first, then release those that counted. The order matters because a ruling applies to acts by actor and item.
        The first ruling may remove an act that the second must release.
 
-    Raises Conflict if a revert has removed the decision's step meanwhile.
+    Raises Conflict if a revert has removed the decision's step meanwhile, or if the verdicts before it are not known.
     """
     rows = list(Decision.objects.select_for_update().filter(pk__in=entries).order_by("id"))
     waiting = [row for row in rows if row.taken_in is None]
@@ -183,13 +183,17 @@ def take_back(entries: Sequence[int]) -> TakenBack:
         if row.taken_in is None:
             continue
         step = Step.objects.filter(shard=row.shard, number=row.taken_in, first_ordinal__isnull=False)
-        if row.before is None or not step.exists():
+        if not step.exists():
             raise Conflict("A revert has removed this decision meanwhile. Decide again.")
+        if row.before is None:
+            raise Conflict(
+                "The verdicts before this decision are not known, because an actor was erased since. Decide again."
+            )
         for ruling, had, made in ((Ruling.WITHHOLD, _STOPPED, withheld), (Ruling.RELEASE, _COUNTED, released)):
-            at = [place for place, verdict in enumerate(row.before) if verdict in had]
-            if at:
-                xid, seq = [row.xid[place] for place in at], [row.seq[place] for place in at]
-                made.append(Decision(shard=row.shard, ruling=ruling, xid=xid, seq=seq, since_ms=row.since_ms))
+            part = row.cut([verdict in had for verdict in row.before])
+            if part["seq"]:
+                at = {"xid": part["xid"], "seq": part["seq"], "since_ms": row.since_ms}
+                made.append(Decision(shard=row.shard, ruling=ruling, **at))
     Decision.objects.bulk_create([*withheld, *released])
     transaction.on_commit(_wake)
     return TakenBack(_n_events(waiting), _n_events([*withheld, *released]))

@@ -123,12 +123,12 @@ class FoldVerdicts:
 
         No row of the folded events may exist, and their steps must be recorded with their new numbers of events.
         """
-        rows = joined(self._judged)
-        if not self._revised and not self.decided:
+        rows, decided = joined(self._judged), self._read_decided()
+        if not self._revised and not decided:
             copy_rows(shard=shard, rows=rows)
             return
         revisions = _Revisions.join(self._revised)
-        is_apart = ~revisions.is_placed | np.isin(revisions.seq, _seqs(self.decided))
+        is_apart = ~revisions.is_placed | np.isin(revisions.seq, _seqs(decided))
         here, apart = revisions.take(~is_apart), revisions.take(is_apart)
         place = np.searchsorted(rows.ordinal, here.ordinal)  # ascending, as the fold numbers events
         is_known = np.zeros(len(here), np.bool_)
@@ -138,12 +138,20 @@ class FoldVerdicts:
         _revise(rows, place[is_known], here.take(is_known))
         _revise(new, np.searchsorted(new.ordinal, here.ordinal[~is_known]), here.take(~is_known))
         copy_rows(shard=shard, rows=joined([rows, new]))
-        self._write_apart(shard, apart)
+        self._write_apart(shard, apart, decided)
 
-    def _write_apart(self, shard: int, revisions: _Revisions) -> None:
+    def _read_decided(self) -> list[tuple[int, Decision]]:
+        """Return the decisions as their rows are now.
+
+        An erasure removes the actor's events from the rows after the fold has read them.
+        """
+        rows = Decision.objects.in_bulk([decision.pk for _, decision in self.decided]) if self.decided else {}
+        return [(step, rows[decision.pk]) for step, decision in self.decided if decision.pk in rows]
+
+    def _write_apart(self, shard: int, revisions: _Revisions, decided: Sequence[tuple[int, Decision]]) -> None:
         """Write decisions, and the revisions that must keep their order with them."""
         start = 0
-        for step, decision in self.decided:
+        for step, decision in decided:
             end = int(np.searchsorted(revisions.step, step, "right"))
             revisions.write(shard, slice(start, end))
             verdict_writer.decide(shard=shard, step=step, decided=[decision])

@@ -108,11 +108,11 @@ class Trial(models.Model):
 class Erasure(Job):
     """An actor's request to be forgotten.
 
-    It names the actor only until it is done.
+    It names the actor only until it is done. A failed one still names it, so that it can be tried again.
     """
 
     actor = models.TextField(
-        blank=True, help_text="Emptied when the erasure ends, so that no one is named afterwards."
+        blank=True, help_text="Emptied when the erasure is done, so that no one is named afterwards."
     )
     actor_hash = models.CharField(max_length=64, help_text="Keyed hash. See recommender.ids.")
     outcome = models.JSONField(default=dict, help_text="The way it was done, and the number of removed rows.")
@@ -125,9 +125,7 @@ class Erasure(Job):
                 condition=Q(state__in=["queued", "running"]),
                 name="one_erasure_an_actor",
             ),
-            models.CheckConstraint(
-                condition=Q(state__in=["queued", "running"]) | Q(actor=""), name="over_is_not_named"
-            ),
+            models.CheckConstraint(condition=~Q(state="done") | Q(actor=""), name="done_is_not_named"),
         ]
 
     def __str__(self) -> str:

@@ -1,9 +1,12 @@
 """Verdicts of the screen, rulings of reviewers, and exclusions of histories."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from recommender.core.vocabulary import Ruling, Verdict
@@ -51,8 +54,11 @@ class EventVerdict(models.Model):
 class Decision(models.Model):
     """A ruling of reviewers on events of one shard.
 
-    It is an entry of the history, before the step that took it.
+    It is an entry of the history, before the step that took it. `EVENT_COLUMNS` have one value for each event, in the
+    same order. An event is removed from all of them at once (`cut`).
     """
+
+    EVENT_COLUMNS = ("xid", "seq", "before")
 
     shard = models.SmallIntegerField()
     ruling = models.SmallIntegerField(choices=[(int(ruling), ruling.name.title()) for ruling in Ruling])
@@ -74,9 +80,26 @@ class Decision(models.Model):
             models.Index(fields=["shard", "taken_in"], name="decision_of_a_step"),
             models.Index(fields=["shard", "id"], name="decision_waiting", condition=Q(taken_in=None)),
         ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(xid__len=F("seq__len")) & (Q(before=None) | Q(before__len=F("seq__len"))),
+                name="decision_columns_of_one_length",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_ruling_display().lower()} {len(self.seq)} events of shard {self.shard}"
+
+    def cut(self, is_kept: Sequence[bool]) -> dict[str, Any]:
+        """Return the columns of its events with only those that are kept.
+
+        A column that is null stays null.
+        """
+        columns = {name: getattr(self, name) for name in self.EVENT_COLUMNS}
+        return {
+            name: values and [value for value, stays in zip(values, is_kept, strict=True) if stays]
+            for name, values in columns.items()
+        }
 
 
 class Exclusion(models.Model):
