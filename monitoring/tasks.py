@@ -1,10 +1,12 @@
 """Celery tasks of monitoring.
 
-They take nothing or ids, make one call each, and are harmless when run twice.
+They take nothing or ids, make one call each, and are harmless when run twice. An error in one is noted as a failure
+of a chore, and people are told once (`recommender.upkeep.job_failures`).
 """
 
 import logging
 from datetime import timedelta
+from functools import partial
 
 from celery import shared_task
 from django.conf import settings
@@ -26,15 +28,15 @@ logger = logging.getLogger(__name__)
 def deliver_notifications() -> None:
     """Send the messages that are due. After any failure the next tick tries again."""
     with database_outage.waits(logger, "messages wait"):
-        outbox.deliver()
+        chores.run_often("deliver", {"deliver messages": outbox.deliver})
 
 
 @shared_task(name="monitoring.gather")
 def gather_findings() -> None:
     """Bring findings up to date with the verdicts, and record how reverts ended."""
     with database_outage.waits(logger, "findings wait"):
-        collect_findings.gather()
-        request_revert.close_reverts()
+        parts = {"gather findings": collect_findings.gather, "record reverts": request_revert.close_reverts}
+        chores.run_often("gather", parts)
 
 
 @shared_task(name="monitoring.follow_up")
@@ -44,7 +46,8 @@ def follow_up(shard: int) -> None:
     After any failure the next tick tries again.
     """
     with database_outage.waits(logger, f"shard {shard} waits"):
-        enforcement.follow_up(shard)
+        parts = {"look after a freeze": partial(enforcement.follow_up, shard)}
+        chores.run_often(f"follow_up_{shard}", parts)
 
 
 @shared_task(name="monitoring.retrain")
@@ -72,9 +75,14 @@ def keep_house() -> None:
 
 @shared_task(name="monitoring.warn")
 def warn() -> None:
-    """Tell people about limits that come near and chores that fail, once each."""
+    """Tell people about limits that come near and jobs that fail, once each."""
     with database_outage.waits(logger, "warnings wait"):
-        figures = server_warnings.get_figures()
-        warning_messages.tell(
-            server_warnings.warn(figures), is_known=lambda name: server_warnings.is_known(name, figures)
-        )
+        if n_failures := chores.run_often("warn", {"tell people of warnings": _tell_of_warnings}):
+            warning_messages.tell_of_failed(n_failures)
+
+
+def _tell_of_warnings() -> None:
+    figures = server_warnings.get_figures()
+    warning_messages.tell(
+        server_warnings.warn(figures), is_known=lambda name: server_warnings.is_known(name, figures)
+    )

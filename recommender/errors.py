@@ -6,6 +6,8 @@ Services raise a subclass of `ApiError`. `respond` turns any exception into a re
 DRF's views. `not_found`, `bad_request` and `server_error` answer the requests that Django itself refuses.
 The codes are part of the API and are never renamed. docs/reference/api.md lists each, and a test compares
 the two.
+
+`Transient` is no error of the API. Background jobs raise it (`recommender.upkeep.job_failures`).
 """
 
 import logging
@@ -29,6 +31,13 @@ logger = logging.getLogger(__name__)
 
 MACHINE_PATHS = ("/api/", "/health/", "/metrics")
 CHALLENGE = 'Bearer realm="groundswell"'
+
+
+class Transient(Exception):
+    """An error that ends by itself.
+
+    A job that meets it has not failed, and is tried again.
+    """
 
 
 class ApiError(Exception):

@@ -1,6 +1,11 @@
-"""Celery tasks: each takes only ids, makes one call, and may run twice."""
+"""Celery tasks: each takes only ids, makes one call, and may run twice.
+
+An error in one is noted where people see it (`recommender.upkeep.job_failures`). `learn` notes nothing: a shard
+that does not learn is down in /health/ready.
+"""
 
 import logging
+from collections.abc import Callable
 from math import inf
 
 from celery import shared_task
@@ -14,6 +19,7 @@ from recommender.learning.checkpoints import object_store
 from recommender.learning.checkpoints.object_store import StoreUnavailable
 from recommender.learning.warm_pipeline import LearnerMoved
 from recommender.process_state import Clock, clock, remembered
+from recommender.upkeep import chores
 
 RETRY_S = 1.0
 BACK_OFF_S, LONGEST_BACK_OFF_S = 10.0, 120.0
@@ -95,16 +101,19 @@ def learn(shard: int) -> None:
 def revert() -> None:
     """Carry out the requested reverts that no other worker is busy with."""
     with database_outage.waits(logger, "the revert starts again later"), object_store.waits(logger, "the revert"):
-        while reverts.run_next():
-            pass
+        chores.run_often("revert", {"carry out reverts": lambda: _run_all(reverts.run_next)})
 
 
 @shared_task(name="recommender.erase")
 def erase() -> None:
     """Carry out the requested erasures."""
     with database_outage.waits(logger, "the erasure starts again later"), object_store.waits(logger, "the erasure"):
-        while erasures.run_next():
-            pass
+        chores.run_often("erase", {"carry out erasures": lambda: _run_all(erasures.run_next)})
+
+
+def _run_all(run_next: Callable[[], bool]) -> None:
+    while run_next():
+        pass
 
 
 @shared_task(name="recommender.keep_house")

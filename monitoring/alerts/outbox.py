@@ -8,7 +8,7 @@
 A failure is tried again after 10 s, 20 s, ... up to an hour, each time with jitter, for a day. Then the message stays
 as `failed` for a person to see. Delivery is at least once. The event id is the same in every try, so a receiver can
 drop a message that it knows. One process at a time delivers to a channel (a session lock, released when the process
-dies).
+dies). A message that makes the sender itself fail is `failed` at once, and the next ones are sent.
 
 While a process waits for a receiver, it has no transaction open. A transaction that had written would hold up the
 reader of the event log (recommender.log.event_log). The learner may be in the same process, so waiting takes at most
@@ -20,6 +20,7 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from functools import partial
 from math import inf
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ from monitoring.models import Notification, Review
 from recommender import database_clock, locks
 from recommender.database_outage import Pause
 from recommender.process_state import clock, remembered
+from recommender.upkeep import job_failures
+from recommender.upkeep.job_failures import Parts
 
 URGENT_KINDS = frozenset({"freeze"})
 FIRST_RETRY_S, LONGEST_RETRY_S = 10.0, 3600.0
@@ -44,6 +47,7 @@ KEPT = timedelta(days=30)
 RUN_S = 5.0  # a run sends no further message after this
 MAX_A_RUN = 100
 MAX_A_MAIL = 200
+OF_RECEIVER = (webhook.DeliveryFailed, OSError, ValueError)  # the errors of smtplib are OSErrors
 _LOCK_CLASS = 0x67737764  # "gswd"
 
 logger = logging.getLogger(__name__)
@@ -58,6 +62,14 @@ for _rest in rests.values():
 class Delivered(NamedTuple):
     n_sent: int = 0
     n_failed: int = 0
+
+
+class Sending(Enum):
+    """The end of a try to send: it arrived, it is due later, or it is wrong itself."""
+
+    SENT = "sent"
+    LATER = "later"
+    WRONG = "wrong"
 
 
 # -- write --------------------------------------------------------------------------------------------------------
@@ -134,34 +146,42 @@ def _told_of(review: Review) -> dict[str, Any]:
 
 
 def deliver() -> Delivered:
-    """Send the messages that are due on each channel, unless another process does so."""
-    n_sent = n_failed = 0
+    """Send the messages that are due on each channel, unless another process does so.
+
+    Raises PartsFailed when all is done but a channel, or a message, that made the sender itself fail.
+    """
+    n_sent, n_failed, parts = 0, 0, Parts(logger)
     for channel in configured_channels():
         if rests[channel].is_on:
             continue
         started = clock()
-        with locks.hold(CHANNELS.index(channel), lock_class=_LOCK_CLASS) as is_ours:
+        with parts.run(channel), locks.hold(CHANNELS.index(channel), lock_class=_LOCK_CLASS) as is_ours:
             if is_ours:
-                done = _deliver_webhook() if channel == Notification.Channel.WEBHOOK else _deliver_email()
+                send = _deliver_webhook if channel == Notification.Channel.WEBHOOK else _deliver_email
+                done = send(parts)
                 n_sent, n_failed = n_sent + done.n_sent, n_failed + done.n_failed
         rests[channel].after(clock() - started)
+    parts.end()
     return Delivered(n_sent, n_failed)
 
 
-def _deliver_webhook() -> Delivered:
-    """Send one by one, oldest first, until the first failure.
+def _deliver_webhook(parts: Parts) -> Delivered:
+    """Send one by one, oldest first, until the receiver fails once.
 
-    After a failure the next message would most likely fail as well.
+    After that the next message would most likely fail as well.
     """
-    n_sent, ends_at = 0, clock() + RUN_S
-    while n_sent < MAX_A_RUN and clock() < ends_at:
+    n_sent = n_wrong = 0
+    ends_at = clock() + RUN_S
+    while n_sent + n_wrong < MAX_A_RUN and clock() < ends_at:
         rows = _claim(channel=Notification.Channel.WEBHOOK, limit=1)
         if not rows:
             break
-        if not _try(rows, partial(_post, rows[0])):
-            return Delivered(n_sent, 1)
-        n_sent += 1
-    return Delivered(n_sent)
+        outcome = _try(rows, partial(_post, rows[0]), parts)
+        if outcome == Sending.LATER:
+            return Delivered(n_sent, n_wrong + 1)
+        n_sent += outcome == Sending.SENT
+        n_wrong += outcome == Sending.WRONG
+    return Delivered(n_sent, n_wrong)
 
 
 def _post(row: Notification) -> None:
@@ -175,20 +195,27 @@ def _post(row: Notification) -> None:
     )
 
 
-def _deliver_email() -> Delivered:
+def _deliver_email(parts: Parts) -> Delivered:
     """Send the urgent messages that are due in one mail, and the others in a digest.
 
-    If any other message is due, the digest has all that wait.
+    If any other message is due, the digest has all that wait. If a mail cannot be made of all of them, each gets a
+    mail of its own, so that only the wrong one is not sent.
     """
-    n_sent = 0
+    n_sent = n_wrong = 0
     for is_urgent in (True, False):
         rows = _claim(channel=Notification.Channel.EMAIL, limit=MAX_A_MAIL, is_urgent=is_urgent)
-        if not rows:
-            continue
-        if not _try(rows, _mail(rows).send):
-            return Delivered(n_sent, len(rows))
-        n_sent += len(rows)
-    return Delivered(n_sent)
+        mails = [rows] if rows else []
+        while mails:
+            mail = mails.pop(0)
+            outcome = _try(mail, partial(_send_mail, mail), parts)
+            if outcome == Sending.LATER:
+                return Delivered(n_sent, n_wrong + len(mail) + sum(map(len, mails)))
+            if outcome == Sending.WRONG and len(mail) > 1:
+                mails = [[row] for row in mail]
+                continue
+            n_sent += len(mail) * (outcome == Sending.SENT)
+            n_wrong += outcome == Sending.WRONG
+    return Delivered(n_sent, n_wrong)
 
 
 def _claim(*, channel: str, limit: int, is_urgent: bool | None = None) -> list[Notification]:
@@ -213,19 +240,37 @@ def _claim(*, channel: str, limit: int, is_urgent: bool | None = None) -> list[N
     return rows
 
 
-def _try(rows: list[Notification], send: Callable[[], object]) -> bool:
-    """Send messages, and record the outcome."""
+def _try(rows: list[Notification], send: Callable[[], object], parts: Parts) -> Sending:
+    """Send messages, and record the outcome.
+
+    Of several that are wrong together, none is recorded, because the caller tries each alone.
+    """
     mine = Notification.objects.filter(pk__in=[row.pk for row in rows])
+    errors: list[str] = []
     try:
-        send()
-    except (webhook.DeliveryFailed, OSError, ValueError) as error:  # the errors of smtplib are OSErrors
+        with job_failures.contained(logger, f"sending by {rows[0].channel}", errors.append, _is_of_receiver):
+            send()
+    except OF_RECEIVER as error:
         told = " ".join(str(error).split()) or type(error).__name__
         logger.warning("%d notification(s) by %s were not delivered: %s", len(rows), rows[0].channel, told)
         mine.update(last_error=told.replace("\0", "")[:500])
         mine.filter(created_at__lte=database_clock.now() - GIVE_UP_AFTER).update(state=Notification.State.FAILED)
-        return False
-    mine.update(state=Notification.State.SENT, sent_at=database_clock.now(), last_error="")
-    return True
+        return Sending.LATER
+    if not errors:
+        mine.update(state=Notification.State.SENT, sent_at=database_clock.now(), last_error="")
+        return Sending.SENT
+    if len(rows) == 1:
+        mine.update(state=Notification.State.FAILED, last_error=errors[0][:500])
+        parts.errors.append(f"message {rows[0].pk}: {errors[0]}")
+    return Sending.WRONG
+
+
+def _is_of_receiver(error: Exception) -> bool:
+    return isinstance(error, OF_RECEIVER) or job_failures.is_transient(error)
+
+
+def _send_mail(rows: list[Notification]) -> None:
+    _mail(rows).send()
 
 
 def retry_s(attempts: int) -> float:

@@ -9,12 +9,14 @@ A warning whose figure could not be read is neither seen nor missing.
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import transaction
 
 from monitoring.alerts import outbox
 from monitoring.models import ToldWarning
 from recommender import database_clock
+from recommender.upkeep import job_failures
 from recommender.upkeep.server_warnings import ServerWarning
 
 REMIND_AFTER = timedelta(days=1)
@@ -51,6 +53,28 @@ def tell(warnings: Sequence[ServerWarning], is_known: Callable[[str], bool] = la
         )
         n_told += 1
     return n_told + sum(_miss(row, now) for row in known.values() if is_known(row.name))
+
+
+def tell_of_failed(n_failures: int) -> None:
+    """Tell people that warnings cannot be told, when that begins.
+
+    It is a warning too, with the name that `server_warnings` gives it. If even that cannot be noted, the message is
+    sent without a note.
+
+    n_failures: failures in a row.
+    """
+    text = "Warnings about the servers cannot be sent. /health/ready and the console show them, with the cause."
+    warning = ServerWarning("failed_warn", text, False)
+    with job_failures.contained(logger, "a warning about warnings", partial(_tell_plainly, warning, n_failures)):
+        tell([warning], is_known=lambda name: name == warning.name)
+
+
+def _tell_plainly(warning: ServerWarning, n_failures: int, error: str) -> None:
+    if n_failures > 1:
+        return
+    with job_failures.contained(logger, "a message about warnings", logger.error), transaction.atomic():
+        facts = {"warning": warning.name, "text": warning.text, "error": error}
+        outbox.notify(kind="warning", title=warning.text, facts=facts)
 
 
 def _miss(row: ToldWarning, now: datetime) -> bool:

@@ -19,6 +19,7 @@ written and stayed open would hold up the learner's reader (recommender.log.even
 are on one item, and each window some 7 ms more.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Step
 from recommender.process_state import clock
+from recommender.upkeep.job_failures import Parts
 
 GAP_MS = 10 * MINUTE_MS  # after so much quiet, later events on the item are a new finding
 BATCH = 5_000  # verdicts read at once
@@ -50,6 +52,8 @@ MAX_EVENTS = 50_000  # a finding with this many events grows no more
 EXPIRED_KEPT = timedelta(days=7)
 GROWING = (Finding.State.OPEN, Finding.State.EXPIRED)
 _LOCK_CLASS = 0x67736677  # "gsfw"
+
+logger = logging.getLogger(__name__)
 
 # An event that is in a finding already stays there.
 _ADD_EVENTS = """
@@ -95,18 +99,23 @@ class FindingWindow:
 def gather() -> int:
     """Bring findings up to date with the verdicts, for about RUN_S at most.
 
-    Returns the number of new verdicts, 0 if another process gathers at the moment.
+    Returns the number of new verdicts, 0 if another process gathers at the moment. Raises PartsFailed when all is
+    done but a shard, or a finding, that failed.
     """
     n_rows, ends_at = 0, clock() + RUN_S
     with locks.hold(0, lock_class=_LOCK_CLASS) as is_ours:
         if not is_ours:
             return 0
+        parts = Parts(logger)
         for shard in Learner.objects.order_by("shard").values_list("shard", flat=True):
-            n = BATCH
-            while n == BATCH and clock() < ends_at:
-                n = _gather_shard(shard)
-                n_rows += n
-        refresh_findings.refresh(ends_at=ends_at)
+            with parts.run(f"gather shard {shard}"):
+                n = BATCH
+                while n == BATCH and clock() < ends_at:
+                    n = _gather_shard(shard)
+                    n_rows += n
+        with parts.run("count findings"):
+            refresh_findings.refresh(ends_at=ends_at)
+        parts.end()
     return n_rows
 
 

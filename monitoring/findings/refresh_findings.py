@@ -12,6 +12,7 @@ Each finding has one short transaction of its own, and is not stale after it. A 
 nothing. `collect_findings.gather` calls this module, and makes sure that only one process does so at a time.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,6 +31,7 @@ from recommender.log import lookups
 from recommender.models import Item
 from recommender.process_state import clock
 from recommender.publishing import published_boards
+from recommender.upkeep.job_failures import Parts
 
 LOOKED_AT = 10_000  # newest events of a finding that are read for its actors
 CANDIDATES = 20  # findings that one is compared with
@@ -41,6 +43,8 @@ TOGETHER_BEFORE = BITS["lockstep"] | BITS["cohort"]
 MERGE_GAP_MS = 10 * MINUTE_MS
 TENTH = 10
 CLOSED = (Finding.State.RELEASED, Finding.State.CONFIRMED)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,20 @@ Looks: TypeAlias = dict[tuple[int, int], Who]
 def refresh(*, ends_at: float) -> int:
     """Count stale findings until `ends_at` on `process_state.clock`, at least one.
 
-    Returns the number of findings counted.
+    Returns the number of findings counted. Raises PartsFailed if some could not be counted. They stay stale.
     """
-    n_done = 0
+    n_done, parts = 0, Parts(logger)
     looks: Looks = {}
     for number in list(Finding.objects.filter(is_stale=True).order_by("id").values_list("id", flat=True)[:1000]):
         finding = Finding.objects.filter(pk=number, is_stale=True).first()
         if finding is None:  # merged meanwhile
             continue
-        take(finding, looks)
-        n_done += 1
-        if clock() >= ends_at:
+        with parts.run(f"finding {number}"):
+            take(finding, looks)
+            n_done += 1
+        if n_done and clock() >= ends_at:
             break
+    parts.end()
     return n_done
 
 

@@ -10,6 +10,7 @@ time, so it has two reviews. The first is recorded with the request, and the sec
 ended. A preview changes nothing and has only the first. `monitoring.operations.carry_out_preview` makes it a revert.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -29,12 +30,15 @@ from recommender.errors import Invalid
 from recommender.log import lookups
 from recommender.log.event_log import Position
 from recommender.models import EventVerdict, Learner, Revert, Trial
+from recommender.upkeep.job_failures import Parts
 
 MAX_EXCLUDED = 100_000  # actors, including those of findings
 MAX_NAMED = 1_000  # networks, items or findings in one request
 NAMED_IN_REVIEW = 50  # findings of an exclusion that its review names
 CLOSED_AT_ONCE = 20
 Action = Review.Action
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +149,16 @@ def promote(*, by: By, note: str, trial_id: int) -> Review:
 
 
 def close_reverts() -> int:
-    """Record the second review of reverts that ended, once each. Returns how many."""
-    return sum(_close(number) for number in _unclosed())
+    """Record the second review of reverts that ended, once each. Returns how many.
+
+    Raises PartsFailed if some could not be recorded.
+    """
+    n_closed, parts = 0, Parts(logger)
+    for number in _unclosed():
+        with parts.run(f"revert {number}"):
+            n_closed += _close(number)
+    parts.end()
+    return n_closed
 
 
 def _unclosed() -> list[int]:

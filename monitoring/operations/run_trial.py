@@ -18,9 +18,8 @@ from monitoring.alerts import outbox
 from monitoring.audit import reviews
 from monitoring.audit.reviews import By
 from monitoring.operations import request_revert
-from recommender.batch import retrain
+from recommender.batch import challenger_trial, retrain
 from recommender.batch.challenger_trial import Report
-from recommender.core.parquet_log import LogFileError
 from recommender.errors import Conflict
 from recommender.models import Trial
 
@@ -76,7 +75,7 @@ def hold_by_settings() -> None:
     """Run the trial of the schedule.
 
     If a trial is running already, nothing happens. If there is too little to try, the log reports it, and the next
-    run tries again.
+    run tries again. All other errors are failures of the chore `retrain`.
     """
     try:
         hold(
@@ -87,5 +86,5 @@ def hold_by_settings() -> None:
         )
     except retrain.RetrainUnderWay as error:
         logger.info("%s", error)
-    except (LogFileError, ValueError, OSError) as error:
+    except challenger_trial.TooFewEvents as error:
         logger.warning("no trial: %s", error)

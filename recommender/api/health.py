@@ -4,8 +4,9 @@ Monitors may call `check` often, so its answer is kept for a second. A part is d
 list within a second. Lists are still served then, from the last copy of the view. A load balancer should send readers
 here as long as there is a list, so let it ask /health/live instead.
 
-Warnings are about limits that come near (`recommender.upkeep.server_warnings`), and about checkpoints that cannot be
-written. They take no part down. Learning goes on without a new checkpoint, and only a restart takes longer.
+Warnings are about limits that come near and jobs that failed (`recommender.upkeep.server_warnings`), and about
+checkpoints that cannot be written. They take no part down. Learning goes on without a new checkpoint, and only a
+restart takes longer.
 """
 
 from collections.abc import Callable

@@ -90,7 +90,10 @@ def _of_servers(figures: ServerFigures) -> Iterator[Metric]:
     warnings = GaugeMetricFamily("groundswell_warning", "1 for each warning of /health/ready.", labels=["warning"])
     for warning in server_warnings.warn(figures):
         warnings.add_metric([warning.name], 1)
-    yield from (age, failures, warnings)
+    failed = GaugeMetricFamily("groundswell_failed_jobs", "Failed and not made good yet.", labels=["job"])
+    for kind in ("erasure", "revert"):
+        failed.add_metric([kind], sum(job.kind == kind for job in figures.failed_jobs))
+    yield from (age, failures, failed, warnings)
 
 
 def _or_nan(value: Any) -> float:

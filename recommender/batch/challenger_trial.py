@@ -36,6 +36,10 @@ MARGIN = 0.005
 COPIES = 3  # of a state's bytes in memory: the Pipeline, its attacked copy, and the data of a step
 
 
+class TooFewEvents(ValueError):
+    """The log is too short to be split into a part to learn and a part to test."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRow:
     """The figures of one candidate.
@@ -126,7 +130,7 @@ def hold(
 ) -> Report:
     """Hold a trial, as the module's docstring describes it.
 
-    Raises LogFileError, and ValueError for a log of fewer than two seconds.
+    Raises LogFileError, and TooFewEvents for a log of fewer than two seconds.
     """
     configs = {name: replace(config, secret="") for name, config in {CHAMPION: champion, **challengers}.items()}
     if n_bytes is not None:
@@ -146,7 +150,7 @@ def hold(
 def split_of(rows: pl.LazyFrame, share: float = TEST_SHARE) -> int:
     """Return the time (ms, a whole second) after which this share of the rows lies.
 
-    Raises ValueError.
+    Raises TooFewEvents.
     """
     found = rows.select(
         pl.col("ts").quantile(1 - share).alias("at"),
@@ -155,7 +159,7 @@ def split_of(rows: pl.LazyFrame, share: float = TEST_SHARE) -> int:
     )
     at, first, last = found.collect(engine="streaming").row(0)
     if at is None or last - first < 2:
-        raise ValueError("there are too few events to split in time: give a log of more than two seconds")
+        raise TooFewEvents("there are too few events to split in time: give a log of more than two seconds")
     return int(max(at, first + 1)) * 1000
 
 

@@ -15,12 +15,18 @@ one after the other, and both switch in the one transaction.
 
 If the worker is killed before the commit, nothing has changed, and the next worker begins again. The worker holds the
 lock HISTORY exclusively. So no revert, preview or rebuild folds a log while its rows are removed.
+
+An erasure in which anything else goes wrong has failed and changed nothing, and the next one goes on
+(`recommender.upkeep.job_failures`). Someone has a right to it. So it keeps the actor's id, warns until it is made
+good, and can be tried again (`retry`).
 """
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -33,14 +39,15 @@ from recommender.control.shard_erasure import ShardErasure, bases
 from recommender.core import state_versions
 from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.state_versions import StateNewer, StateUnfit
-from recommender.errors import Invalid, NotFound
+from recommender.errors import Conflict, Invalid, NotFound
 from recommender.learning import learner
 from recommender.learning.checkpoints.piece_table import PiecesGone
 from recommender.learning.refold import LogIncomplete
 from recommender.log import event_log
 from recommender.models import UNFINISHED, ErasedState, Erasure, Learner
+from recommender.upkeep import job_failures
 
-__all__ = ["ask_for", "get", "run_next", "traces_of"]
+__all__ = ["ask_for", "get", "retry", "run_next", "traces_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,22 +55,57 @@ logger = logging.getLogger(__name__)
 def ask_for(*, actor_id: str) -> tuple[Erasure, bool]:
     """Ask for an actor to be erased, and return (erasure, is it new).
 
-    An erasure of the actor that is unfinished already is returned instead. The answer is the same for an unknown
-    actor, so that it does not reveal who is known. Raises Invalid.
+    An erasure of the actor that is unfinished already is returned instead, and a failed one is tried again. The
+    answer is the same for an unknown actor, so that it does not reveal who is known. Raises Invalid.
     """
     if not ids.is_id(actor_id):
         raise Invalid(fields={"id": f"An actor's id must have 1 to {ids.MAX_ID} printable characters."})
-    unfinished = Erasure.objects.filter(actor_hash__in=ids.name_hashes(actor_id), state__in=UNFINISHED)
+    of_actor = Erasure.objects.filter(actor_hash__in=ids.name_hashes(actor_id))
+    unfinished = of_actor.filter(state__in=UNFINISHED)
     erasure, is_new = unfinished.first(), False
     if erasure is None:
+        failed = of_actor.filter(state=Erasure.State.FAILED, actor=actor_id).order_by("-id").first()
         try:
             with transaction.atomic():
-                made = Erasure.objects.create(actor=actor_id, actor_hash=ids.name_hash(actor_id))
+                made = _queue_again(failed) if failed else None
+                made = made or Erasure.objects.create(actor=actor_id, actor_hash=ids.name_hash(actor_id))
             erasure, is_new = made, True
         except IntegrityError:  # another request was first
             erasure = unfinished.get()
     transaction.on_commit(wake_workers.wake_erasures)
     return erasure, is_new
+
+
+def retry(*, erasure_id: int) -> Erasure:
+    """Queue a failed erasure again. Raises NotFound, Conflict."""
+    erasure = get(erasure_id=erasure_id)
+    if erasure.state != Erasure.State.FAILED:
+        raise Conflict(f"Erasure {erasure_id} is {erasure.state}. You can try only a failed one again.")
+    if not erasure.actor:
+        raise Conflict(
+            f"Erasure {erasure_id} no longer names its actor. Ask for the erasure again, with the actor's id."
+        )
+    try:
+        with transaction.atomic():
+            again = _queue_again(erasure)
+    except IntegrityError:
+        again = None
+    if again is None:
+        raise Conflict(f"Another erasure of the actor of erasure {erasure_id} is under way.")
+    transaction.on_commit(wake_workers.wake_erasures)
+    return again
+
+
+def _queue_again(failed: Erasure) -> Erasure | None:
+    """Queue a failed erasure, and return its row.
+
+    Returns None if another process was first. Raises IntegrityError if another erasure of the actor is unfinished.
+    """
+    queued = {"state": Erasure.State.QUEUED, "error": "", "finished_at": None, "n_done": 0, "n_total": 0}
+    row = Erasure.objects.filter(pk=failed.pk, state=Erasure.State.FAILED)
+    if not row.update(actor_hash=ids.name_hash(failed.actor), **queued):
+        return None
+    return Erasure.objects.get(pk=failed.pk)
 
 
 def get(*, erasure_id: int) -> Erasure:
@@ -86,7 +128,8 @@ def run_next() -> bool:
         erasure = Erasure.objects.filter(state__in=UNFINISHED).order_by("id").first() if is_alone else None
         if erasure is None:
             return False
-        _run(erasure)
+        with job_failures.contained(logger, f"erasure {erasure.pk}", partial(_fail, erasure)):
+            _run(erasure)
         return True
 
 
@@ -101,12 +144,23 @@ def _run(erasure: Erasure) -> None:
             outcome = _switch([_prepare(erasure, row) for row in rows], erasure)
     except (LogIncomplete, CheckpointCorrupt, StateNewer, StateUnfit) as error:
         logger.error("%s cannot be done: %s", erasure, error)
-        ErasedState.objects.filter(erasure=erasure).delete()
-        job_progress.finish(erasure, Erasure.State.FAILED, error=str(error), actor="")
+        _fail(erasure, str(error))
         return
     logger.info("%s done in %.1f s: %d events", erasure, time.monotonic() - began_at, outcome["events"])
     for row in rows:
         wake_workers.wake(row.shard)
+
+
+def _fail(erasure: Erasure, error: str) -> None:
+    """Record the failure without the actor's id, because many people read it."""
+    ErasedState.objects.filter(erasure=erasure).delete()
+    job_progress.fail(erasure, re.sub(rf"(?<!\w){re.escape(erasure.actor)}(?!\w)", "(the actor)", error))
+
+
+def _forget_failed(actor: str) -> None:
+    """Remove the actor from its failed erasures, which this one made good."""
+    failed = Erasure.objects.filter(actor_hash__in=ids.name_hashes(actor), state=Erasure.State.FAILED)
+    failed.update(actor="", actor_hash=ids.name_hash(actor))
 
 
 def _prepare(erasure: Erasure, row: Learner) -> ShardErasure:
@@ -166,7 +220,8 @@ def _switch(ways: list[ShardErasure], erasure: Erasure) -> dict[str, Any]:
         }
         if n_archived:
             outcome["archived"] = n_archived
-        job_progress.finish(erasure, Erasure.State.DONE, outcome=outcome, actor="")
+        job_progress.finish(erasure, outcome=outcome, actor="")
+        _forget_failed(erasure.actor)
     return outcome
 
 

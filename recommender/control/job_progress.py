@@ -1,6 +1,7 @@
 """Record the progress of a background job that folds the log again.
 
-begin ──> progress: told of events as they are folded ──> finish, in the transaction of what the job changes
+    begin ──> progress: told of events as they are folded ──> finish, in the transaction of what the job changes
+                                                          └──> fail: nothing is changed, and the row has the cause
 
 Reverts and erasures are such jobs. Each has a row that shows its progress.
 """
@@ -11,7 +12,7 @@ from typing import Any
 from django.db.models import F
 from django.db.models.functions import Now
 
-from recommender.models import Job
+from recommender.models import UNFINISHED, Job
 from recommender.process_state import clock
 
 FEW_EVENTS = 5000  # few enough to fold while the learner waits
@@ -38,12 +39,16 @@ def begin(job: Job, n_total: int) -> Callable[[int], None]:
     return say
 
 
-def finish(job: Job, state: str, *, outcome: dict[str, Any] | None = None, error: str = "", **more: Any) -> None:
-    """Record how a job ended."""
-    done = {"n_done": F("n_total")} if state == Job.State.DONE else {}
-    _update(
-        job, state=state, outcome=outcome or {}, error=error, finished_at=Now(), heartbeat_at=Now(), **done, **more
-    )
+def finish(job: Job, *, outcome: dict[str, Any], **more: Any) -> None:
+    """Record that a job is done."""
+    ended = {"finished_at": Now(), "heartbeat_at": Now(), "n_done": F("n_total")}
+    _update(job, state=Job.State.DONE, outcome=outcome, error="", **ended, **more)
+
+
+def fail(job: Job, error: str) -> None:
+    """Record that a job failed, unless it has ended already."""
+    failed = {"state": Job.State.FAILED, "error": error, "finished_at": Now(), "heartbeat_at": Now()}
+    type(job)._default_manager.filter(pk=job.pk, state__in=UNFINISHED).update(outcome={}, **failed)
 
 
 def _update(job: Job, **values: Any) -> None:

@@ -8,11 +8,15 @@
 The work is done on a copy, and readers are served meanwhile. If the worker is killed before the commit, nothing has
 changed, and the next worker begins again. If it is killed after the commit, the revert is done. A session's advisory
 lock shows that a worker is busy. The server releases it when the worker dies.
+
+A revert in which anything else goes wrong has failed and changed nothing. The next one goes on
+(`recommender.upkeep.job_failures`).
 """
 
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -31,6 +35,7 @@ from recommender.models import UNFINISHED, Checkpoint, Learner, Revert, Step
 from recommender.publishing import published_boards
 from recommender.publishing.item_catalogue import Catalogue
 from recommender.publishing.publisher import add_tallies, build_boards, tally
+from recommender.upkeep import job_failures
 
 SHOWN = 20  # places compared
 
@@ -48,7 +53,8 @@ def run_next() -> bool:
     for revert in Revert.objects.filter(state__in=UNFINISHED).order_by("id"):
         with locks.hold(revert.pk) as is_alone, locks.hold(locks.HISTORY, is_shared=True) as is_free:
             if is_alone and is_free:
-                _run(revert)
+                with job_failures.contained(logger, f"revert {revert.pk}", partial(job_progress.fail, revert)):
+                    _run(revert)
                 return True
     return False
 
@@ -62,7 +68,7 @@ def _run(revert: Revert) -> None:
         outcome = _work_out(revert)
     except (LogIncomplete, CheckpointCorrupt, StateNewer, StateUnfit, Checkpoint.DoesNotExist) as error:
         logger.error("%s cannot be done: %s", revert, error)
-        job_progress.finish(revert, Revert.State.FAILED, error=str(error))
+        job_progress.fail(revert, str(error))
         return
     logger.info("%s done in %.1f s: %d events", revert, time.monotonic() - began_at, outcome["events"])
     for shard in Learner.objects.values_list("shard", flat=True):
@@ -85,7 +91,7 @@ def _work_out(revert: Revert) -> dict[str, Any]:
     outcome = _describe(ways, list(rows.values())) | _describe_versions(checkpoints, revert.mode)
     outcome["took_s"] = round(time.monotonic() - began_at, 3)
     if revert.is_preview:
-        job_progress.finish(revert, Revert.State.DONE, outcome=outcome)
+        job_progress.finish(revert, outcome=outcome)
         return outcome
     for is_last_try in (False, True):
         for way in ways:
@@ -118,7 +124,7 @@ def _switch(revert: Revert, ways: Sequence[ShardRevert], outcome: dict[str, Any]
         outcome["digests"] = [checkpoint.digest for checkpoint in stored]
         outcome["locked_s"] = round(time.monotonic() - locked_at, 3)
         outcome["took_s"] = round(time.monotonic() - began_at, 3)
-        job_progress.finish(revert, Revert.State.DONE, outcome=outcome)
+        job_progress.finish(revert, outcome=outcome)
 
 
 def _describe(ways: Sequence[ShardRevert], rows: Sequence[Learner]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from recommender.core.checkpoint import CheckpointCorrupt
 from recommender.core.pipeline import Pipeline
 from recommender.core.shadow_trend import Shadow
 from recommender.core.state_versions import StateNewer
+from recommender.errors import Transient
 from recommender.history import Recipe
 from recommender.learning import pipeline_settings, version_upgrade
 from recommender.learning.checkpoints.forked_writer import Writing
@@ -32,7 +33,7 @@ from recommender.publishing.publisher import Publisher
 logger = logging.getLogger(__name__)
 
 
-class LearnerMoved(Exception):
+class LearnerMoved(Transient):
     """Another learner or an operator changed the shard first.
 
     The next wake starts from the new state.

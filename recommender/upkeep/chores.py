@@ -8,6 +8,9 @@ lock of a worker that died is released. The row is claimed with a compare-and-se
 A chore that was missed while all was down is run when things are up again. A part that fails does not keep the other
 parts from running. The failure is logged, and stays in the row until the chore is done. It is a warning too
 (`recommender.upkeep.server_warnings`).
+
+A job of every few seconds is always due and holds no lock: `run_often`. It notes a success once in NOTE_EVERY_S, so
+most of its runs write nothing here.
 """
 
 import logging
@@ -16,20 +19,27 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 
-from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from recommender import locks
 from recommender.models import Chore
+from recommender.process_state import clock, remembered
+from recommender.upkeep import job_failures
 
+NOTE_EVERY_S = 60.0
+SHOWN_FOR = timedelta(seconds=60)  # a failure of a frequent job stays so long, and the keeper looks every 30 s
 RETRY_AFTER = timedelta(minutes=10)  # of a chore that failed, or whose worker died
 MAX_ERROR = 2000
 LOCK_CLASS = 0x675B  # of the advisory locks taken here
 
 logger = logging.getLogger(__name__)
+
+_noted_until: dict[str, float] = {}
+remembered(_noted_until.clear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +95,49 @@ def _run(name: str, parts: Mapping[str, Callable[[], object]], every: timedelta,
                 return True
             if told := _try(name, part, do):
                 errors.append(told)
-    row = Chore.objects.filter(name=name)
     if errors:
-        row.update(failed_at=Now(), n_failures=F("n_failures") + 1, error="\n".join(errors)[:MAX_ERROR])
+        _note_failure(name, errors)
     else:
-        row.update(done_at=Now(), n_failures=0, error="")
+        Chore.objects.filter(name=name).update(done_at=Now(), n_failures=0, error="")
     return True
 
 
-def _try(name: str, part: str, do: Callable[[], object]) -> str:
+def run_often(name: str, parts: Mapping[str, Callable[[], object]]) -> int:
+    """Run the parts of a job of every few seconds, and return its failures in a row.
+
+    It is 0 if all is well. An error that ends by itself is raised. A failure stays for SHOWN_FOR at least, so that
+    people see it, and until the next success after that.
+    """
+    errors = [told for part, do in parts.items() if (told := _try(name, part, do, job_failures.is_transient))]
+    if errors:
+        _noted_until.pop(name, None)
+        Chore.objects.get_or_create(name=name)
+        _note_failure(name, errors)
+        return Chore.objects.values_list("n_failures", flat=True).get(name=name)
+    if clock() >= _noted_until.get(name, -inf):
+        _noted_until[name] = clock() + NOTE_EVERY_S
+        is_over = Q(n_failures=0) | Q(failed_at__lte=Now() - SHOWN_FOR)
+        if not Chore.objects.filter(is_over, name=name).update(done_at=Now(), n_failures=0, error=""):
+            Chore.objects.get_or_create(name=name, defaults={"done_at": Now()})
+    return 0
+
+
+def _note_failure(name: str, errors: list[str]) -> None:
+    failure = {"failed_at": Now(), "n_failures": F("n_failures") + 1, "error": "\n".join(errors)[:MAX_ERROR]}
+    Chore.objects.filter(name=name).update(**failure)
+
+
+def _try(
+    name: str,
+    part: str,
+    do: Callable[[], object],
+    is_passed_on: Callable[[Exception], bool] = lambda _: False,
+) -> str:
     """Run a part, and return how it failed, or an empty text."""
-    try:
+    told: list[str] = []
+    with job_failures.contained(logger, f"{name}: {part}", told.append, is_passed_on):
         do()
-    except Exception as error:
-        logger.exception("%s: %s failed", name, part)
-        if isinstance(error, DatabaseError) and not connection.in_atomic_block:
-            connection.close()
-        return f"{part}: {type(error).__name__}: {' '.join(str(error).split())}"
-    return ""
+    return f"{part}: {told[0]}" if told else ""
 
 
 def list_chores() -> list[ChoreState]:

@@ -1,7 +1,7 @@
 """Warnings before a limit of the servers hurts, and what to do about each.
 
-    database, log, view store, chores ──read_figures──> ServerFigures ──warn──> sentences
-                                                        └──> /metrics     └──> /health/ready, console, log, alerts
+    database, log, view store, jobs ──read_figures──> ServerFigures ──warn──> sentences
+                                                      └──> /metrics     └──> /health/ready, console, log, alerts
 
 Each threshold leaves a person a working day where that is possible, and its reason is next to it. Nothing here
 changes anything. A figure that cannot be read is left out, and the log says why. Its warnings are then unknown, not
@@ -9,7 +9,7 @@ over (`is_known`).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -19,9 +19,10 @@ from django.db import DatabaseError, connection
 
 from recommender import database_outage
 from recommender.process_state import clock, remembered
-from recommender.upkeep import chores, database_limits, log_reach, open_transactions, store_memory
+from recommender.upkeep import chores, database_limits, failed_jobs, log_reach, open_transactions, store_memory
 from recommender.upkeep.chores import ChoreState
 from recommender.upkeep.database_limits import Connections, Space
+from recommender.upkeep.failed_jobs import FailedJob
 from recommender.upkeep.log_reach import LogReach
 from recommender.upkeep.open_transactions import OpenTransaction
 from recommender.upkeep.store_memory import StoreMemory
@@ -40,6 +41,8 @@ LATE_DAYS = 2  # by which partitions may outlive retention: housekeeping runs ev
 AHEAD_DAYS = 3  # partitions are made seven days ahead, so this is four days without housekeeping
 HOURLY_CHORES = ("housekeeping", "monitoring_housekeeping")
 LATE_CHORE_S = 3 * 3600.0  # of an hourly chore
+MOST_JOBS = 5  # failed jobs with a warning of their own
+MOST_ERROR = 200  # characters, because a title of an alert is cut
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,16 @@ GIVEN_BY = {
     "reach": ("log_reach", "log_kept", "log_ahead"),
     "store": ("view_store",),
     "chores": ("failed_", "late_"),
+    "failed_jobs": ("erasure_failed", "revert_failed", "more_failed"),
+}
+# Jobs of every few seconds, and what does not happen while they fail.
+FREQUENT_JOBS = {
+    "deliver": "Delivering alerts",
+    "erase": "Looking for erasures to carry out",
+    "follow_up": "Looking after a freeze",
+    "gather": "Gathering findings",
+    "revert": "Looking for reverts to carry out",
+    "warn": "Sending warnings",
 }
 
 
@@ -81,6 +94,7 @@ class ServerFigures:
     reach: LogReach | None = None
     store: StoreMemory | None = None
     chores: tuple[ChoreState, ...] = ()
+    failed_jobs: tuple[FailedJob, ...] = ()
     unread: frozenset[str] = frozenset()
 
 
@@ -94,6 +108,7 @@ def read_figures() -> ServerFigures:
         "reach": log_reach.read_reach,
         "store": store_memory.read_store_memory,
         "chores": lambda: tuple(chores.list_chores()),
+        "failed_jobs": lambda: tuple(failed_jobs.list_failed_jobs()),
     }
     found: dict[str, Any] = {}
     for name, read in readers.items():
@@ -156,6 +171,7 @@ def warn(figures: ServerFigures) -> list[ServerWarning]:
             *_of_reach(figures.reach),
             _of_store(figures.store),
             *map(_of_chore, figures.chores),
+            *_of_failed_jobs(figures.failed_jobs),
         )
         if warning
     ]
@@ -257,15 +273,45 @@ def _of_store(store: StoreMemory | None) -> ServerWarning | None:
 
 
 def _of_chore(chore: ChoreState) -> ServerWarning | None:
-    name = chore.name.replace("_", " ")
+    job = chore.name.rstrip("_0123456789")
+    name = FREQUENT_JOBS.get(job, chore.name.replace("_", " ").capitalize())
     if chore.n_failures:
-        text = f"{name.capitalize()} failed {chore.n_failures} times in a row. The last failure: {chore.error}"
+        text = f"{name} failed {chore.n_failures} times in a row. The last failure: {chore.error}"
         return ServerWarning(f"failed_{chore.name}", text, False)
     if chore.name in HOURLY_CHORES and chore.done_s is not None and chore.done_s > LATE_CHORE_S:
         hours = chore.done_s / 3600
-        text = f"{name.capitalize()} was last done {hours:.1f} hours ago. Check that beat and the keeper run."
+        text = f"{name} was last done {hours:.1f} hours ago. Check that beat and the keeper run."
         return ServerWarning(f"late_{chore.name}", text, False)
     return None
+
+
+def _of_failed_jobs(failed: Sequence[FailedJob]) -> list[ServerWarning]:
+    """Return a warning for each of the first failed jobs, and one for the rest.
+
+    So people are told of each once.
+    """
+    found = [ServerWarning(f"{job.kind}_failed_{job.number}", _text_of(job), False) for job in failed[:MOST_JOBS]]
+    if n_more := len(failed) - len(found):
+        text = f"{n_more} more erasures and reverts failed. The overview of the console lists them."
+        found.append(ServerWarning("more_failed", text, False))
+    return found
+
+
+def _text_of(job: FailedJob) -> str:
+    failed = f"{job.kind.capitalize()} {job.number} failed at {job.failed_at:%F %H:%M} UTC: {_in_short(job.error)}"
+    if job.kind == "revert":
+        return f"{failed} Nothing was changed. Try it again on its page in the console, or choose another checkpoint."
+    if not job.is_named:
+        return f"{failed} The actor is not erased. Ask for the erasure again, with the actor's id."
+    return (
+        f"{failed} The actor is not erased, and has a right to it. When the cause is mended, try it again with"
+        f" `{settings.COMMAND} actor retry {job.number}` or on the overview of the console."
+    )
+
+
+def _in_short(error: str) -> str:
+    told = error if len(error) <= MOST_ERROR else f"{error[:MOST_ERROR]}..."
+    return told if told.endswith(".") else f"{told}."
 
 
 def _bytes(n: float) -> str:

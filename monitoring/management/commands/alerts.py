@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring.alerts import outbox
 from monitoring.models import Notification
+from recommender.upkeep.job_failures import PartsFailed
 
 
 class Command(BaseCommand):
@@ -32,7 +33,10 @@ class Command(BaseCommand):
             raise CommandError(
                 "No channel is configured. Set ALERT_WEBHOOK_URL or ALERT_EMAILS (docs/reference/settings.md)."
             )
-        outbox.deliver()
+        try:
+            outbox.deliver()
+        except PartsFailed as error:
+            self.stderr.write(str(error))
         rows = list(Notification.objects.filter(event_id=event_id))
         for row in rows:
             self._tell(row)

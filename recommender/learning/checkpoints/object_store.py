@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from recommender.core.checkpoint import CheckpointCorrupt, Piece, hash_of
+from recommender.errors import Transient
 
 AT_ONCE = 8  # requests under way
 DELETED_AT_ONCE = 50  # S3 takes 1000, but a writer may wait for the answer
@@ -31,7 +32,7 @@ DELETE_TIMEOUT_S = 5.0
 GONE = {"NoSuchKey", "404"}
 
 
-class StoreUnavailable(Exception):
+class StoreUnavailable(Transient):
     """The object store does not answer, or refuses.
 
     The message has the cause.
@@ -155,13 +156,13 @@ class ObjectStore:
 
 @contextmanager
 def waits(logger: logging.Logger, job: str) -> Iterator[None]:
-    """Run a task's work, and log that the store is away instead of raising it.
+    """Run a task's work, and log a transient error instead of raising it.
 
-    The next tick tries again.
+    The store is away, or another process was first. The next tick tries again.
     """
     try:
         yield
-    except StoreUnavailable as error:
+    except Transient as error:
         logger.warning("%s, so %s starts again later", error, job)
 
 

@@ -25,6 +25,7 @@ from recommender.learning.refold import encode
 from recommender.log import event_log
 from recommender.log.event_log import Position
 from recommender.models import Checkpoint, Decision, ErasedState, Erasure, EventVerdict, Exclusion, Learner, Step
+from tests.help.killed_workers import Killed, die
 from tests.help.learner_process import restart, warm
 from tests.help.log_rows import actors_of, clicks, events
 
@@ -241,8 +242,8 @@ def test_killed_at_any_stage_nothing_has_changed_and_the_next_worker_begins_agai
     n_events = event_log.count_of(MAL)
     erasures.ask_for(actor_id=MAL)
     with monkeypatch.context() as broken:
-        broken.setattr(owner, stage, lambda *args, **more: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        broken.setattr(owner, stage, die)
+        with pytest.raises(Killed):
             erasures.run_next()
     restart()
     learner.learn(0)
