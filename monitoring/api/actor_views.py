@@ -11,7 +11,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from monitoring.api.views import AdminView
+from monitoring.api import serializers as shapes
+from monitoring.api.serializers import parse
+from monitoring.api.views import OF_DECISIONS, AdminView
 from monitoring.operations import erase_actor
 from recommender import errors
 from recommender.api import openapi as docs
@@ -73,6 +75,24 @@ class ErasureView(AdminView):
     def get(self, request: Request, id: int) -> Response:
         """Return the progress of an erasure, and what it removed. Scope `admin`."""
         return Response(describe(erasures.get(erasure_id=id)))
+
+
+class ErasureRetryView(AdminView):
+    @extend_schema(
+        operation_id="retry_erasure",
+        tags=["actors"],
+        parameters=shapes.ID,
+        request=shapes.NoteSerializer,
+        responses={202: ERASURE} | OF_DECISIONS,
+    )
+    def post(self, request: Request, id: int) -> Response:
+        """Try an erasure again that failed. Scope `admin`.
+
+        The answer is 409 if it has not failed. An erasure that failed before 0.2.0 no longer names its actor, so
+        erase the actor again instead.
+        """
+        values = parse(shapes.NoteSerializer, request.data)
+        return Response(describe(erase_actor.retry(erasure_id=id, by=self.by(request), note=values["note"])), 202)
 
 
 def describe(row: Erasure) -> dict[str, Any]:

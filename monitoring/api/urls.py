@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/v1/model/thaw", views.ThawView.as_view(), name="thaw"),
     path("api/v1/model/revert", views.RevertView.as_view(), name="revert"),
     path("api/v1/model/reverts/<int:id>", views.RevertStateView.as_view(), name="revert-state"),
+    path("api/v1/model/reverts/<int:id>/retry", views.RevertRetryView.as_view(), name="retry-revert"),
     path("api/v1/findings", views.FindingsView.as_view(), name="findings"),
     path("api/v1/findings/<int:id>", views.FindingView.as_view(), name="finding"),
     path("api/v1/findings/<int:id>/release", views.ReleaseView.as_view(), name="release"),
@@ -25,4 +26,5 @@ urlpatterns = [
     path("api/v1/hidden-items/<path:id>", hidden_views.HiddenItemView.as_view(), name="hidden-item"),
     path("api/v1/actors/<path:id>", actor_views.ActorView.as_view(), name="actor"),
     path("api/v1/erasures/<int:id>", actor_views.ErasureView.as_view(), name="erasure"),
+    path("api/v1/erasures/<int:id>/retry", actor_views.ErasureRetryView.as_view(), name="retry-erasure"),
 ]

@@ -14,7 +14,7 @@ from monitoring import model_state
 from monitoring.api import serializers as shapes
 from monitoring.api.serializers import parse
 from monitoring.findings import finding_descriptions
-from monitoring.operations import decide_finding, request_revert, stop_switch
+from monitoring.operations import decide_finding, request_revert, retry_revert, stop_switch
 from recommender import errors
 from recommender.api import openapi as docs
 from recommender.api.api_keys import Key
@@ -23,7 +23,7 @@ from recommender.models import ApiKey
 
 _OF_READS = docs.refusals(errors.Invalid, *docs.OF_ANY)
 _OF_ONE = docs.refusals(errors.NotFound, *docs.OF_ANY)
-_OF_DECISIONS = docs.refusals(errors.Invalid, errors.NotFound, errors.Conflict, *docs.OF_BODIES, *docs.OF_ANY)
+OF_DECISIONS = docs.refusals(errors.Invalid, errors.NotFound, errors.Conflict, *docs.OF_BODIES, *docs.OF_ANY)
 
 
 class AdminView(ApiView):
@@ -80,7 +80,7 @@ class PinView(_PinView):
         tags=["model"],
         parameters=shapes.ID,
         request=shapes.NoteSerializer,
-        responses={200: shapes.CheckpointSerializer} | _OF_DECISIONS,
+        responses={200: shapes.CheckpointSerializer} | OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
         """Pin a checkpoint, so that it is kept at any age. Scope `admin`."""
@@ -95,7 +95,7 @@ class UnpinView(_PinView):
         tags=["model"],
         parameters=shapes.ID,
         request=shapes.NoteSerializer,
-        responses={200: shapes.CheckpointSerializer} | _OF_DECISIONS,
+        responses={200: shapes.CheckpointSerializer} | OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
         """Unpin a checkpoint, so that it may be deleted when it is old. Scope `admin`."""
@@ -107,7 +107,7 @@ class FreezeView(AdminView):
         operation_id="freeze",
         tags=["model"],
         request=shapes.ScopedNoteSerializer,
-        responses={200: shapes.STATE} | _OF_DECISIONS,
+        responses={200: shapes.STATE} | OF_DECISIONS,
     )
     def post(self, request: Request) -> Response:
         """Stop learning at once. Events are accepted and wait, and lists stay as they are.
@@ -123,7 +123,7 @@ class ThawView(AdminView):
         operation_id="thaw",
         tags=["model"],
         request=shapes.ScopedNoteSerializer,
-        responses={200: shapes.STATE} | _OF_DECISIONS,
+        responses={200: shapes.STATE} | OF_DECISIONS,
     )
     def post(self, request: Request) -> Response:
         """Learn again, with the waiting events first. Scope `admin`."""
@@ -136,7 +136,7 @@ class RevertView(AdminView):
         operation_id="revert",
         tags=["model"],
         request=shapes.RevertSerializer,
-        responses={202: shapes.ASKED} | _OF_DECISIONS,
+        responses={202: shapes.ASKED} | OF_DECISIONS,
     )
     def post(self, request: Request) -> Response:
         """Go back to a checkpoint.
@@ -169,6 +169,24 @@ class RevertStateView(AdminView):
     def get(self, request: Request, id: int) -> Response:
         """Return the progress of a revert or preview, and its outcome. Scope `admin`."""
         return Response(model_state.get_revert(revert_id=id))
+
+
+class RevertRetryView(AdminView):
+    @extend_schema(
+        operation_id="retry_revert",
+        tags=["model"],
+        parameters=shapes.ID,
+        request=shapes.NoteSerializer,
+        responses={202: shapes.ASKED} | OF_DECISIONS,
+    )
+    def post(self, request: Request, id: int) -> Response:
+        """Try a revert, a preview or a promotion again that failed. Scope `admin`.
+
+        It is a new revert with a number of its own, to the same checkpoint and by the same rule.
+        """
+        values = parse(shapes.NoteSerializer, request.data)
+        asked = retry_revert.retry(by=self.by(request), revert_id=id, note=values["note"])
+        return Response({"revert": asked.pk, "state": asked.state}, status=202)
 
 
 class FindingsView(AdminView):
@@ -205,7 +223,7 @@ class ReleaseView(AdminView):
         tags=["findings"],
         parameters=shapes.ID,
         request=shapes.NoteSerializer,
-        responses={200: shapes.DECIDED} | _OF_DECISIONS,
+        responses={200: shapes.DECIDED} | OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
         """Release a finding: it is honest. Scope `admin`.
@@ -222,7 +240,7 @@ class ConfirmView(AdminView):
         tags=["findings"],
         parameters=shapes.ID,
         request=shapes.NoteSerializer,
-        responses={200: shapes.DECIDED} | _OF_DECISIONS,
+        responses={200: shapes.DECIDED} | OF_DECISIONS,
     )
     def post(self, request: Request, id: int) -> Response:
         """Confirm a finding: it is manipulation. Scope `admin`.

@@ -48,3 +48,11 @@ def erase(request: ConsoleRequest) -> str:
         raise Invalid("Nothing was erased, because the id that you typed is not the id of this actor. Type it again.")
     asked = erase_actor.erase(actor_id=actor_id, by=request.user, note=request.POST.get("note", ""))
     return f"Erasure {asked.pk} has started. New events with this id now count as a new actor's."
+
+
+@form(roles.OPERATE)
+def retry(request: ConsoleRequest, id: int) -> str:
+    """Try a failed erasure again, from the overview or the actor's page."""
+    note = request.POST.get("note", "").strip() or erase_actor.AGAIN
+    asked = erase_actor.retry(erasure_id=id, by=request.user, note=note)
+    return f"Erasure {asked.pk} is tried again."

@@ -7,6 +7,9 @@ from monitoring.console.data import advice_data, boards_data, flow_data, sources
 from monitoring.console.pages import View, form, page, render
 from monitoring.console.panels import PanelAction
 from monitoring.model_state import get_standing
+from recommender.upkeep import failed_jobs
+
+FAILED_SHOWN = 20
 
 
 @page
@@ -34,6 +37,7 @@ def show(request: HttpRequest) -> HttpResponse:
         boards=boards_data.get_boards(),
         findings=findings,
         advice=advice_data.advise(standing=standing, lag_s=now.lag_s, n_waiting=now.n_waiting, findings=findings),
+        failed_jobs=failed_jobs.list_failed_jobs()[:FAILED_SHOWN],
         panels=panels.list_shown(request.user),
     )
 

@@ -14,7 +14,7 @@ from monitoring import roles
 from monitoring.console import timeline
 from monitoring.console.pages import ConsoleRequest, form, in_a_sentence, page, render
 from monitoring.console.revert_form import Typed, get_form
-from monitoring.operations import carry_out_preview, request_revert, stop_switch
+from monitoring.operations import carry_out_preview, request_revert, retry_revert, stop_switch
 from recommender.errors import ApiError, Invalid
 from recommender.models import Revert
 
@@ -91,6 +91,12 @@ def preview_proposal(request: ConsoleRequest, id: int) -> HttpResponse:
 @form(roles.OPERATE)
 def preview_again(request: ConsoleRequest, id: int) -> HttpResponse:
     return _to(carry_out_preview.look_again(by=request.user, preview_id=id))
+
+
+@form(roles.OPERATE)
+def retry(request: ConsoleRequest, id: int) -> HttpResponse:
+    note = request.POST.get("note", "").strip() or retry_revert.AGAIN
+    return _to(retry_revert.retry(by=request.user, revert_id=id, note=note))
 
 
 def _show_preview_again(request: HttpRequest, error: ApiError, id: int) -> HttpResponse:

@@ -30,7 +30,7 @@ def carry_out(*, by: By, note: str, preview_id: int) -> Revert:
     if preview.state != Revert.State.DONE:
         raise Conflict(f"This preview is {preview.state}. You can carry it out when it is done.")
     with transaction.atomic():
-        asked = _ask(preview, by=by, note=note, is_preview=False)
+        asked = ask_again(preview, by=by, note=note, is_preview=False)
         # checked now, when no other revert can begin
         if is_stale(preview) or asked.checkpoints != preview.checkpoints:
             raise Conflict("This preview is out of date, because the model was reverted after it. Preview again.")
@@ -39,7 +39,7 @@ def carry_out(*, by: By, note: str, preview_id: int) -> Revert:
 
 def look_again(*, by: By, preview_id: int) -> Revert:
     """Compute a preview again. Raises NotFound, Conflict."""
-    return _ask(get_preview(preview_id), by=by, note=PREVIEWED, is_preview=True)
+    return ask_again(get_preview(preview_id), by=by, note=PREVIEWED, is_preview=True)
 
 
 def propose(*, by: By, freeze_id: int) -> Revert:
@@ -87,16 +87,21 @@ def asked_in(revert_id: int) -> Review | None:
     return reverts.order_by("id").first()
 
 
-def _ask(preview: Revert, *, by: By, note: str, is_preview: bool) -> Revert:
-    review = asked_in(preview.pk)
+def ask_again(first: Revert, *, by: By, note: str, is_preview: bool, why: str = "as_previewed") -> Revert:
+    """Ask again for an earlier revert or preview.
+
+    Checkpoint, mode and rule are the same. The review names the earlier one under the word `why`. Raises NotFound,
+    Invalid, Conflict.
+    """
+    review = asked_in(first.pk)
     subject = review.subject if review else {}
     return request_revert.ask(
         by=by,
         note=note,
-        checkpoint_id=subject.get("checkpoint", preview.checkpoints[0]),
-        mode=preview.mode,
-        exclusion=decisions.ExclusionRule.from_state(preview.exclusion.rule) if preview.exclusion else None,
+        checkpoint_id=subject.get("checkpoint", first.checkpoints[0]),
+        mode=first.mode,
+        exclusion=decisions.ExclusionRule.from_state(first.exclusion.rule) if first.exclusion else None,
         is_preview=is_preview,
         findings=subject.get("excluded", {}).get("findings", ()),
-        as_previewed=preview.pk,
+        **{why: first.pk},
     )

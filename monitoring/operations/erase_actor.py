@@ -21,6 +21,7 @@ from recommender.log import event_log
 from recommender.models import Erasure
 
 ASKED = "The actor asked to be forgotten."
+AGAIN = "The erasure failed and is tried again."
 
 
 @transaction.atomic
@@ -30,14 +31,33 @@ def erase(*, actor_id: str, by: By, note: str = ASKED) -> Erasure:
     While an erasure of the actor is running, a second request returns the same erasure and records nothing. The
     caller checks permissions. Raises Invalid.
     """
-    if re.search(rf"(?<!\w){re.escape(actor_id)}(?!\w)", note, re.IGNORECASE):
-        raise Invalid(fields={"note": "The note is kept forever. Write it without the actor's id."})
+    _check_note(note, actor_id)
     asked, is_new = erasures.ask_for(actor_id=actor_id)
     if is_new:
         subject = {"erasure": asked.pk, "actor_hash": asked.actor_hash, "events": event_log.count_of(actor_id)}
         _unsuspect(actor_id)
         reviews.record(by=by, action=Review.Action.ERASE, note=note, subject=subject)
     return asked
+
+
+@transaction.atomic
+def retry(*, erasure_id: int, by: By, note: str = AGAIN) -> Erasure:
+    """Try a failed erasure again. The caller checks permissions.
+
+    Raises NotFound, Invalid, and Conflict if the erasure has not failed, or no longer names its actor.
+    """
+    failed = erasures.get(erasure_id=erasure_id)
+    if failed.actor:
+        _check_note(note, failed.actor)
+    asked = erasures.retry(erasure_id=erasure_id)
+    subject = {"erasure": asked.pk, "actor_hash": asked.actor_hash, "error": failed.error[:500].replace("\0", "")}
+    reviews.record(by=by, action=Review.Action.ERASE, note=note, subject=subject)
+    return asked
+
+
+def _check_note(note: str, actor_id: str) -> None:
+    if re.search(rf"(?<!\w){re.escape(actor_id)}(?!\w)", note, re.IGNORECASE):
+        raise Invalid(fields={"note": "The note is kept forever. Write it without the actor's id."})
 
 
 def _unsuspect(actor_id: str) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py model state|freeze|thaw|revert|promote|rebuild`: the stop switch."""
+"""`manage.py model state|freeze|thaw|revert|retry|promote|...`: the stop switch."""
 
 import time
 from argparse import ArgumentTypeError
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from monitoring import model_state
 from monitoring.management.shell import refusals_told, shell_account
-from monitoring.operations import request_revert, stop_switch
+from monitoring.operations import request_revert, retry_revert, stop_switch
 from monitoring.operations.request_revert import Exclude
 from recommender.control import reverts
 from recommender.learning import fresh_fold
@@ -45,10 +45,13 @@ class Command(BaseCommand):
         revert.add_argument("--wait", action="store_true", help="Wait until it is done, then show the changes.")
         for verb in (freeze, thaw):
             verb.add_argument("--scope", default="", help="One list only: category:NAME or country:XX.")
+        retry = verbs.add_parser("retry", help="Try a revert or a promotion again that failed.")
+        retry.add_argument("revert", type=int, help="The number of the revert that failed.")
+        retry.add_argument("--wait", action="store_true", help="Wait until it is done, then show the changes.")
         promote = verbs.add_parser("promote", help="Learn on from the winner of a trial, made by `retrain`.")
         promote.add_argument("trial", type=int)
         promote.add_argument("--wait", action="store_true", help="Wait until it is done, then show the changes.")
-        for verb in (freeze, thaw, revert, promote):
+        for verb in (freeze, thaw, revert, retry, promote):
             verb.add_argument("--note", required=True, help="The reason, which is recorded.")
         verbs.add_parser("rebuild", help="Learn the whole log again, as after a change of half-lives.")
 
@@ -89,6 +92,12 @@ class Command(BaseCommand):
             exclude=_exclude(options),
             is_preview=options["preview"],
         )
+        self.stdout.write(str(asked))
+        if options["wait"]:
+            self._wait(asked)
+
+    def _retry(self, options: dict[str, Any]) -> None:
+        asked = retry_revert.retry(by=shell_account(), note=options["note"], revert_id=options["revert"])
         self.stdout.write(str(asked))
         if options["wait"]:
             self._wait(asked)
