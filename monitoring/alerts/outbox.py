@@ -29,6 +29,7 @@ import orjson
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
+from django.db.models import QuerySet
 
 from monitoring.alerts import webhook
 from monitoring.audit import reviews
@@ -198,23 +199,18 @@ def _post(row: Notification) -> None:
 def _deliver_email(parts: Parts) -> Delivered:
     """Send the urgent messages that are due in one mail, and the others in a digest.
 
-    If any other message is due, the digest has all that wait. If a mail cannot be made of all of them, each gets a
-    mail of its own, so that only the wrong one is not sent.
+    If any other message is due, the digest has all that wait. A message that no line can be written of is not sent.
     """
     n_sent = n_wrong = 0
     for is_urgent in (True, False):
-        rows = _claim(channel=Notification.Channel.EMAIL, limit=MAX_A_MAIL, is_urgent=is_urgent)
-        mails = [rows] if rows else []
-        while mails:
-            mail = mails.pop(0)
-            outcome = _try(mail, partial(_send_mail, mail), parts)
-            if outcome == Sending.LATER:
-                return Delivered(n_sent, n_wrong + len(mail) + sum(map(len, mails)))
-            if outcome == Sending.WRONG and len(mail) > 1:
-                mails = [[row] for row in mail]
-                continue
-            n_sent += len(mail) * (outcome == Sending.SENT)
-            n_wrong += outcome == Sending.WRONG
+        claimed = _claim(channel=Notification.Channel.EMAIL, limit=MAX_A_MAIL, is_urgent=is_urgent)
+        rows = [row for row in claimed if _can_be_written(row, parts)]
+        n_wrong += len(claimed) - len(rows)
+        if not rows:
+            continue
+        if _try(rows, partial(_send_mail, rows), parts) != Sending.SENT:
+            return Delivered(n_sent, n_wrong + len(rows))
+        n_sent += len(rows)
     return Delivered(n_sent, n_wrong)
 
 
@@ -243,7 +239,8 @@ def _claim(*, channel: str, limit: int, is_urgent: bool | None = None) -> list[N
 def _try(rows: list[Notification], send: Callable[[], object], parts: Parts) -> Sending:
     """Send messages, and record the outcome.
 
-    Of several that are wrong together, none is recorded, because the caller tries each alone.
+    A message that is wrong has failed. If several are wrong together, they are tried again, as after a failure of the
+    receiver.
     """
     mine = Notification.objects.filter(pk__in=[row.pk for row in rows])
     errors: list[str] = []
@@ -253,16 +250,41 @@ def _try(rows: list[Notification], send: Callable[[], object], parts: Parts) -> 
     except OF_RECEIVER as error:
         told = " ".join(str(error).split()) or type(error).__name__
         logger.warning("%d notification(s) by %s were not delivered: %s", len(rows), rows[0].channel, told)
-        mine.update(last_error=told.replace("\0", "")[:500])
-        mine.filter(created_at__lte=database_clock.now() - GIVE_UP_AFTER).update(state=Notification.State.FAILED)
+        _put_off(mine, told)
         return Sending.LATER
-    if not errors:
-        mine.update(state=Notification.State.SENT, sent_at=database_clock.now(), last_error="")
-        return Sending.SENT
-    if len(rows) == 1:
-        mine.update(state=Notification.State.FAILED, last_error=errors[0][:500])
-        parts.errors.append(f"message {rows[0].pk}: {errors[0]}")
-    return Sending.WRONG
+    if errors:
+        if len(rows) > 1:
+            parts.errors.append(f"a mail of {len(rows)} messages: {errors[0]}")
+            _put_off(mine, errors[0])
+            return Sending.LATER
+        _fail(rows[0], errors[0], parts)
+        return Sending.WRONG
+    mine.update(state=Notification.State.SENT, sent_at=database_clock.now(), last_error="")
+    return Sending.SENT
+
+
+def _can_be_written(row: Notification, parts: Parts) -> bool:
+    """Return whether a line of a mail can be written of a message.
+
+    If not, the message has failed.
+    """
+    errors: list[str] = []
+    with job_failures.contained(logger, f"writing message {row.pk}", errors.append):
+        _line(row)
+    if errors:
+        _fail(row, errors[0], parts)
+    return not errors
+
+
+def _fail(row: Notification, error: str, parts: Parts) -> None:
+    parts.errors.append(f"message {row.pk}: {error}")
+    Notification.objects.filter(pk=row.pk).update(state=Notification.State.FAILED, last_error=error[:500])
+
+
+def _put_off(mine: QuerySet[Notification], error: str) -> None:
+    """Note why messages were not sent, and give up those that were tried for a day."""
+    mine.update(last_error=error.replace("\0", "")[:500])
+    mine.filter(created_at__lte=database_clock.now() - GIVE_UP_AFTER).update(state=Notification.State.FAILED)
 
 
 def _is_of_receiver(error: Exception) -> bool:

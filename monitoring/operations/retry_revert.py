@@ -1,4 +1,6 @@
-"""Try a revert or a promotion again that failed: the same checkpoint, mode and rule, as a new revert.
+"""Try a revert or a promotion again that failed.
+
+The new revert has the same checkpoint, mode and rule.
 
     Revert, failed ──retry──> carry_out_preview.ask_again | request_revert.promote ──> Revert, queued ──> Review
 

@@ -1,4 +1,6 @@
-"""Give the columns of a decision's events one length, and keep the name in a failed erasure.
+"""Give the columns of a decision's events one length.
+
+A failed erasure keeps the actor's id from here on, so that it can be tried again.
 
 Up to now an erasure could remove an actor's events from a decision's `xid` and `seq`, and then write `before` with an
 entry more for each of them. Such an entry is always -1, because the log and the verdicts no longer had the event.

@@ -64,7 +64,7 @@ class Parts:
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether an error ends by itself, so that the job is only to be tried again."""
+    """Return whether an error ends by itself, so that the job is tried again."""
     if isinstance(error, DatabaseError):
         return database_outage.is_away(error) or (database_outage.sqlstate(error) or "").startswith(_TRANSIENT)
     return isinstance(error, Transient)

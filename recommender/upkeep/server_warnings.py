@@ -276,7 +276,8 @@ def _of_chore(chore: ChoreState) -> ServerWarning | None:
     job = chore.name.rstrip("_0123456789")
     name = FREQUENT_JOBS.get(job, chore.name.replace("_", " ").capitalize())
     if chore.n_failures:
-        text = f"{name} failed {chore.n_failures} times in a row. The last failure: {chore.error}"
+        often = "once" if chore.n_failures == 1 else f"{chore.n_failures} times in a row"
+        text = f"{name} failed {often}. The last failure: {chore.error}"
         return ServerWarning(f"failed_{chore.name}", text, False)
     if chore.name in HOURLY_CHORES and chore.done_s is not None and chore.done_s > LATE_CHORE_S:
         hours = chore.done_s / 3600

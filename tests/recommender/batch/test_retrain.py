@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 
 from monitoring.models import Review
-from monitoring.operations import request_revert, run_trial
+from monitoring.operations import request_revert, retry_revert, run_trial
 from recommender.batch import retrain
 from recommender.batch.challenger_trial import Report
 from recommender.control import learning_switch, reverts
@@ -135,6 +135,38 @@ def test_a_promotion_that_fails_leaves_the_winner_waiting(monkeypatch):
     assert trial.state == Trial.State.WAITING
     assert Review.objects.latest("id").subject["state"] == Revert.State.FAILED
     assert warm().config.half_lives_s[0] == 300
+
+
+def test_a_promotion_that_failed_is_tried_again(monkeypatch):
+    learned(clicks(20))
+    trial = trial_won()
+    asked = request_revert.promote(by=BY, note="faster", trial_id=trial.pk).subject["revert"]
+    with monkeypatch.context() as patch:
+        patch.setattr(reverts, "_work_out", lambda _: 1 / 0)
+        assert reverts.run_next()
+    again = retry_revert.retry(by=BY, revert_id=asked)
+    assert again.pk > asked
+    run_promotion()
+    trial.refresh_from_db()
+    assert trial.state == Trial.State.PROMOTED
+    assert warm().config.half_lives_s[0] == 600
+    with pytest.raises(Conflict, match="only a failed one"):
+        retry_revert.retry(by=BY, revert_id=again.pk)
+
+
+def test_what_is_wrong_with_a_trial_of_the_schedule_is_not_hidden(monkeypatch, settings):
+    def fail(*_, **__):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(retrain, "retrain", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        run_trial.hold_by_settings()
+
+
+def test_a_trial_of_the_schedule_with_too_few_events_is_no_failure(caplog):
+    learned(clicks(1))
+    run_trial.hold_by_settings()
+    assert "too few events" in caplog.text
 
 
 def test_a_later_winner_takes_the_place_of_one_that_waits():

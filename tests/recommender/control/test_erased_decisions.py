@@ -1,4 +1,4 @@
-"""Of a decision on several actors, each can be erased, and undo still finds every verdict."""
+"""Actors of one decision can be erased one after the other, and undo stays right."""
 
 from importlib import import_module
 

@@ -1,6 +1,7 @@
 """Every limit is warned of before it hurts, and quiet figures give no warning."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
@@ -9,12 +10,14 @@ from recommender.models import DatabaseSize
 from recommender.upkeep import database_limits, server_warnings
 from recommender.upkeep.chores import ChoreState
 from recommender.upkeep.database_limits import Connections, Space
+from recommender.upkeep.failed_jobs import FailedJob
 from recommender.upkeep.log_reach import LogReach
 from recommender.upkeep.open_transactions import OpenTransaction
 from recommender.upkeep.server_warnings import GIVEN_BY, ServerFigures, is_known, warn
 from recommender.upkeep.store_memory import StoreMemory
 
 GIB = 2**30
+SINCE = datetime(2026, 1, 31, 12, tzinfo=UTC)
 QUIET = ServerFigures(
     transaction=OpenTransaction(9, 4711, "shop", "etl", "", "active", 1.0, 1.0, None),
     space=Space(10 * GIB, 90 * GIB, 1.0 * GIB),
@@ -67,6 +70,10 @@ def test_quiet_figures_and_unknown_ones_give_no_warning():
             "thin: boom",
         ),
         ({"chores": (ChoreState("housekeeping", 14_400.0, 0, ""),)}, "late_housekeeping", False, "4.0 hours ago"),
+        ({"chores": (ChoreState("follow_up_3", 1.0, 1, "x"),)}, "failed_follow_up_3", False, "a freeze failed once"),
+        ({"failed_jobs": (FailedJob("erasure", 7, SINCE, "x"),)}, "erasure_failed_7", False, "actor retry 7"),
+        ({"failed_jobs": (FailedJob("erasure", 7, SINCE, "x", False),)}, "erasure_failed_7", False, "Ask for the"),
+        ({"failed_jobs": (FailedJob("revert", 7, SINCE, "x" * 999),)}, "revert_failed_7", False, "xxx... Nothing"),
     ],
 )
 def test_a_limit_that_comes_near_is_named_with_what_to_do(changed, name, is_urgent, told):
@@ -96,6 +103,12 @@ def test_a_figure_that_cannot_be_read_is_unknown_and_no_other_is(monkeypatch, se
     assert figures.connections.n_used > 0
     assert "the figure 'space' cannot be read" in caplog.text
     assert "the figure 'store' cannot be read: the view store does not answer" in caplog.text
+
+
+def test_of_many_failed_jobs_the_first_are_named_and_the_rest_counted():
+    failed = tuple(FailedJob("erasure", number, SINCE, "x") for number in range(9))
+    names = [each.name for each in warn(replace(QUIET, failed_jobs=failed))]
+    assert names == [*(f"erasure_failed_{number}" for number in range(5)), "more_failed"]
 
 
 def test_urgent_warnings_come_first():
