@@ -25,7 +25,7 @@ pytestmark = [
 
 ZOE = "actor-3"
 ADMITTED, QUARANTINED, IN_NO_HISTORY = 0, 2, -1
-migration = import_module("recommender.migrations.0018_decision_columns")
+migration = import_module("recommender.migrations.0019_decision_columns")
 
 
 def confirmed(*actors):

@@ -32,7 +32,7 @@ def heal(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0017_checkpoint_pieces'),
+        ('recommender', '0018_operators_hide_items'),
     ]
 
     operations = [
