@@ -32,6 +32,7 @@ GROUPS = {
         "checkpoint": "List, export, import and verify checkpoints.",
         "ids": "Print or compare the secret that keys the hashes of ids.",
         "actor": "Erase an actor's events and influence, and list their traces.",
+        "item": "Hide items for operators, show them again, and list what is hidden.",
     },
     "Findings and decisions": {
         "finding": "List, show, release and confirm findings.",
