@@ -49,6 +49,15 @@ def secret_of(text: str) -> str:
     return hashlib.blake2b(b"groundswell ids", key=text.encode()[:64], digest_size=16).hexdigest()
 
 
+def mention_of(actor: str) -> str:
+    """Return a pattern that finds an actor's id in a text, as a word of its own.
+
+    >>> [bool(re.search(mention_of("eva"), text)) for text in ("by eva.", "by evan")]
+    [True, False]
+    """
+    return rf"(?<!\w){re.escape(actor)}(?!\w)"
+
+
 def name_hash(actor: str) -> str:
     """Return a replacement for an actor's id where the id itself must not appear.
 

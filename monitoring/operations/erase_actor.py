@@ -56,7 +56,7 @@ def retry(*, erasure_id: int, by: By, note: str = AGAIN) -> Erasure:
 
 
 def _check_note(note: str, actor_id: str) -> None:
-    if re.search(rf"(?<!\w){re.escape(actor_id)}(?!\w)", note, re.IGNORECASE):
+    if re.search(ids.mention_of(actor_id), note, re.IGNORECASE):
         raise Invalid(fields={"note": "The note is kept forever. Write it without the actor's id."})
 
 

@@ -154,7 +154,7 @@ def _run(erasure: Erasure) -> None:
 def _fail(erasure: Erasure, error: str) -> None:
     """Record the failure without the actor's id, because many people read it."""
     ErasedState.objects.filter(erasure=erasure).delete()
-    job_progress.fail(erasure, re.sub(rf"(?<!\w){re.escape(erasure.actor)}(?!\w)", "(the actor)", error))
+    job_progress.fail(erasure, re.sub(ids.mention_of(erasure.actor), "(the actor)", error))
 
 
 def _forget_failed(actor: str) -> None:

@@ -34,6 +34,7 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import Error as DatabaseError
 from django.db import InternalError, OperationalError, connection, transaction
 
+from recommender.database_outage import sqlstate
 from recommender.process_state import clock, remembered
 
 REFUSED = "57G01"  # SQLSTATE of recommender_refuse_server()
@@ -176,7 +177,7 @@ def on_known_server(work: Callable[[], T]) -> T:
     try:
         return work()
     except (OperationalError, InternalError) as error:
-        state = getattr(error.__cause__, "sqlstate", None)
+        state = sqlstate(error)
         if connection.in_atomic_block or state not in (REFUSED, READ_ONLY):
             raise
         if state == READ_ONLY:
@@ -206,7 +207,7 @@ def recognise() -> Origin:
         _refusal.remember(str(error))
         raise
     except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         _refusal.remember(f"another process recognises the server, or uses the log: {str(error).strip()}")
         raise ServerNotKnown(_refusal.reason) from error

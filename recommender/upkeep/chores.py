@@ -28,7 +28,7 @@ from django.db.models.functions import Now
 from recommender import locks
 from recommender.models import Chore
 from recommender.process_state import clock, remembered
-from recommender.upkeep import job_failures
+from recommender.upkeep.job_failures import Parts
 
 NOTE_EVERY_S = 60.0
 SHOWN_FOR = timedelta(seconds=60)  # a failure of a frequent job stays so long, and the keeper looks every 30 s
@@ -87,16 +87,16 @@ def _run(name: str, parts: Mapping[str, Callable[[], object]], every: timedelta,
     is_due = Q(done_at=None) | Q(done_at__lte=Now() - every)
     if not Chore.objects.filter(is_idle & is_rested & is_due, name=name).update(begun_at=Now()):
         return False
-    errors = []
+    done = Parts(logger, name, is_passed_on=lambda _: False)
     for part, do in parts.items():
         with _hold(name) as is_ours:  # once more, because a connection that broke has lost it
             if not is_ours:
                 logger.warning("%s: the connection broke, and another worker runs the chore now", name)
                 return True
-            if told := _try(name, part, do):
-                errors.append(told)
-    if errors:
-        _note_failure(name, errors)
+            with done.run(part):
+                do()
+    if done.errors:
+        _note_failure(name, done.errors)
     else:
         Chore.objects.filter(name=name).update(done_at=Now(), n_failures=0, error="")
     return True
@@ -108,11 +108,14 @@ def run_often(name: str, parts: Mapping[str, Callable[[], object]]) -> int:
     It is 0 if all is well. An error that ends by itself is raised. A failure stays for SHOWN_FOR at least, so that
     people see it, and until the next success after that.
     """
-    errors = [told for part, do in parts.items() if (told := _try(name, part, do, job_failures.is_transient))]
-    if errors:
+    done = Parts(logger, name)
+    for part, do in parts.items():
+        with done.run(part):
+            do()
+    if done.errors:
         _noted_until.pop(name, None)
         Chore.objects.get_or_create(name=name)
-        _note_failure(name, errors)
+        _note_failure(name, done.errors)
         return Chore.objects.values_list("n_failures", flat=True).get(name=name)
     if clock() >= _noted_until.get(name, -inf):
         _noted_until[name] = clock() + NOTE_EVERY_S
@@ -125,19 +128,6 @@ def run_often(name: str, parts: Mapping[str, Callable[[], object]]) -> int:
 def _note_failure(name: str, errors: list[str]) -> None:
     failure = {"failed_at": Now(), "n_failures": F("n_failures") + 1, "error": "\n".join(errors)[:MAX_ERROR]}
     Chore.objects.filter(name=name).update(**failure)
-
-
-def _try(
-    name: str,
-    part: str,
-    do: Callable[[], object],
-    is_passed_on: Callable[[Exception], bool] = lambda _: False,
-) -> str:
-    """Run a part, and return how it failed, or an empty text."""
-    told: list[str] = []
-    with job_failures.contained(logger, f"{name}: {part}", told.append, is_passed_on):
-        do()
-    return f"{part}: {told[0]}" if told else ""
 
 
 def list_chores() -> list[ChoreState]:

@@ -39,6 +39,13 @@ class PartsFailed(Exception):
     """Some parts of a job failed and are logged. The others were done."""
 
 
+def is_transient(error: Exception) -> bool:
+    """Return whether an error ends by itself, so that the job is tried again."""
+    if isinstance(error, DatabaseError):
+        return database_outage.is_away(error) or (database_outage.sqlstate(error) or "").startswith(_TRANSIENT)
+    return isinstance(error, Transient)
+
+
 class Parts:
     """Run the parts of a job, so that one that fails keeps no other from running.
 
@@ -49,25 +56,25 @@ class Parts:
     []
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(
+        self, logger: logging.Logger, job: str = "", is_passed_on: Callable[[Exception], bool] = is_transient
+    ) -> None:
+        """Start without errors.
+
+        job: named in the log. is_passed_on: see `contained`.
+        """
         self.errors: list[str] = []
-        self._logger = logger
+        self._logger, self._job, self._is_passed_on = logger, job, is_passed_on
 
     def run(self, name: str) -> AbstractContextManager[None]:
         """Run a part. Its error is kept, with the name of the part."""
-        return contained(self._logger, name, lambda error: self.errors.append(f"{name}: {error}"))
+        job = f"{self._job}: {name}" if self._job else name
+        return contained(self._logger, job, lambda error: self.errors.append(f"{name}: {error}"), self._is_passed_on)
 
     def end(self) -> None:
         """Raise PartsFailed if a part failed."""
         if self.errors:
             raise PartsFailed("\n".join(self.errors))
-
-
-def is_transient(error: Exception) -> bool:
-    """Return whether an error ends by itself, so that the job is tried again."""
-    if isinstance(error, DatabaseError):
-        return database_outage.is_away(error) or (database_outage.sqlstate(error) or "").startswith(_TRANSIENT)
-    return isinstance(error, Transient)
 
 
 def describe(error: Exception) -> str:

@@ -18,9 +18,7 @@ from recommender.core.memory import zeros
 from recommender.core.tables import Table
 from recommender.core.tables.decay import N_EPOCHS, combine_all
 from recommender.core.tables.hashing import MAX_ROWS, find_all
-from recommender.core.tables.table import strongest
-
-KEPT_AT_EVICTION = 7 / 8
+from recommender.core.tables.table import KEPT_AT_EVICTION, strongest
 
 
 class AffinityTables:
@@ -157,11 +155,11 @@ class AffinityTables:
 
     def _see(self) -> None:
         self.views = (
-            affinity_columns.Histories(**_arrays(self.histories)),
-            affinity_columns.Links(**_arrays(self.links)),
-            affinity_columns.Sources(**_arrays(self.sources), **self.lists),
+            affinity_columns.Histories(**self.histories.arrays),
+            affinity_columns.Links(**self.links.arrays),
+            affinity_columns.Sources(**self.sources.arrays, **self.lists),
             self._rhythm,
-            affinity_columns.Longer(**_arrays(self.longer)),
+            affinity_columns.Longer(**self.longer.arrays),
         )
         self.packed = tuple(tuple(view) for view in self.views)
 
@@ -203,7 +201,3 @@ def _new_lists(n_blocks: int) -> dict[str, NDArray[Any]]:
 
 def _kept(most: int) -> int:
     return int(most * KEPT_AT_EVICTION)
-
-
-def _arrays(table: Table) -> dict[str, NDArray[Any]]:
-    return {"slots": table.slots, "keys": table.keys, "size": table.size, **table.data}

@@ -40,13 +40,12 @@ from recommender.core.features import feature_queries as queries
 from recommender.core.features.feature_windows import evidence_of
 from recommender.core.tables import Table
 from recommender.core.tables.hashing import MAX_ROWS, find_all, pair_keys
-from recommender.core.tables.table import strongest
+from recommender.core.tables.table import KEPT_AT_EVICTION, strongest
 from recommender.core.vocabulary import HOUR_MS
 
 Plain = tuple[Any, ...]
 MAX_LIVE = 4096
 MAX_BURSTS = 65_536
-KEPT_AT_EVICTION = 7 / 8
 _STAMPS = {"actors": fk.A_LAST, "items": fk.I_LAST, "links": fk.L_LAST, "live": fk.V_LAST, "bursts": fk.B_START}
 SKETCH_MS = 2 * fk.YOUNG_MS  # how long a sketch is kept. An hour would do if no clock ever ran back
 _NEVER = -1
@@ -281,7 +280,7 @@ class Features:
 
     def _see_tables(self) -> None:
         """Make the views that the kernels work on. They are valid until a table grows."""
-        self._packed = tuple((t.slots, t.keys, t.size, *t.data.values()) for t in self.tables.values())
+        self._packed = tuple(tuple(table.arrays.values()) for table in self.tables.values())
         kinds: Any = {"actors": fk.ActorRows, "pairs": fk.PairRows}  # for a kernel, NumPy's types accept anything
         self._views: Any = tuple(
             kinds.get(name, fk.FeatureRows)(*each) for name, each in zip(self.tables, self._packed, strict=True)

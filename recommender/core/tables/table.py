@@ -27,6 +27,7 @@ Columns = dict[str, NDArray[Any]]
 FULL, ROOMY, SNUG = 0.65, 0.4, 0.5  # of the slots: used at most, and used after growing, in a small or large table
 SNUG_ROWS = 1 << 19
 LEAST_SLOTS = 512
+KEPT_AT_EVICTION = 7 / 8  # of a full table, so that there is room until the next eviction
 CHUNK = 1 << 20  # rows converted at a time
 
 
@@ -54,6 +55,14 @@ class Table:
     def __getitem__(self, column: str) -> NDArray[Any]:
         """Return the rows of a column, as a view."""
         return self.data[column][: len(self)]
+
+    @property
+    def arrays(self) -> Columns:
+        """Return all arrays as the kernels take them.
+
+        They are valid until the table grows.
+        """
+        return {"slots": self.slots, "keys": self.keys, "size": self.size, **self.data}
 
     @property
     def room(self) -> int:

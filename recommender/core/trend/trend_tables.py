@@ -33,17 +33,15 @@ keys that such a rule needs. So the bound of the table is what forgets pairs, th
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recommender.core.tables import Table, decay, hashing
 from recommender.core.tables.decay import N_EPOCHS
 from recommender.core.tables.hashing import MAX_ROWS
-from recommender.core.tables.table import strongest
+from recommender.core.tables.table import KEPT_AT_EVICTION, strongest
 from recommender.core.trend import count_kernels, trend_columns, trend_kernels
 from recommender.core.trend.trend_columns import LIST_DEPTH
 from recommender.core.trust import TrustRules
 
-KEPT_AT_EVICTION = 7 / 8  # of a full table, so that there is room until the next eviction
 Views = tuple[
     trend_columns.Pairs,
     trend_columns.Actors,
@@ -228,14 +226,14 @@ class TrendTables:
 
         They are valid until a table grows.
         """
-        items = _arrays(self.items)
+        items = self.items.arrays
         score, place = items.pop("score"), items.pop("place")
         self.views: Views = (
-            trend_columns.Pairs(**_arrays(self.pairs)),
-            trend_columns.Actors(**_arrays(self.actors)),
+            trend_columns.Pairs(**self.pairs.arrays),
+            trend_columns.Actors(**self.actors.arrays),
             trend_columns.Items(**items),
-            trend_columns.Regions(**_arrays(self.regions)),
-            trend_columns.Networks(**_arrays(self.networks), n_over=self.n_over, knee=self.knee),
+            trend_columns.Regions(**self.regions.arrays),
+            trend_columns.Networks(**self.networks.arrays, n_over=self.n_over, knee=self.knee),
             self._clock,
             self._trust,
             trend_columns.Leaders(self.leaders, self.n_leaders, score, place, self.is_dirty),
@@ -281,7 +279,3 @@ class TrendTables:
         self.items["removed"][:] = 0
         self._room = self._network_room = 0
         self._see()
-
-
-def _arrays(table: Table) -> dict[str, NDArray[Any]]:
-    return {"slots": table.slots, "keys": table.keys, "size": table.size, **table.data}

@@ -42,6 +42,7 @@ from django.db import DatabaseError, InternalError, connection, transaction
 
 from recommender import locks
 from recommender.core.checkpoint import PIECE_BYTES, Piece, hash_of
+from recommender.database_outage import sqlstate
 from recommender.learning.checkpoints.object_store import DELETED_AT_ONCE, ObjectStore
 from recommender.log import statements
 
@@ -350,7 +351,7 @@ def _drop_damaged_here(hashes: Sequence[bytes]) -> int:
 
 def is_damage(error: DatabaseError) -> bool:
     """Return whether the server itself found that a row is damaged."""
-    return getattr(error.__cause__, "sqlstate", None) == DATA_CORRUPTED
+    return sqlstate(error) == DATA_CORRUPTED
 
 
 def _batched(hashes: Sequence[bytes], n: int) -> Iterator[list[bytes]]:
